@@ -1,0 +1,32 @@
+/* The integer product, seen from inside the core: what is known ahead is computed ahead. */
+#ifndef QL_GEMM_H
+#define QL_GEMM_H
+
+#include "core/packed.h"
+
+typedef struct ql_gemm_job {
+    const ql_packed *b;
+    const uint8_t *a;
+    size_t m, a_stride;
+    uint8_t flip;        /* 128 if a is signed: its codes are multiplied as u8 with 128 added */
+    const int32_t *init; /* [n_padded], from ql_gemm_init */
+    const int32_t *row_zero_point; /* [m]: of a as u8; NULL when one for all is part of init */
+    const ql_epilogue *epilogue;   /* its bias is part of init */
+    void *c;
+    size_t c_stride;
+} ql_gemm_job;
+
+/* init[j] = bias[j] - zero_point * column_sum[j], modulo 2^32; zero_point is that of a as u8. bias may be NULL. */
+void ql_gemm_init(const ql_packed *b, const int32_t *bias, int32_t zero_point, int32_t *init);
+
+/* Whether |acc + bias| stays in int32 for every a whose zero points, as u8, lie in [0, 255] and whose distance to its
+ * zero point is at most a_reach. */
+bool ql_gemm_fits(const ql_packed *b, int32_t a_reach, const int32_t *bias);
+
+/* Bytes that ql_gemm_run needs for m rows; flip as in the job. */
+size_t ql_gemm_workspace(const ql_packed *b, size_t m, uint8_t flip);
+
+/* workspace is aligned to QL_ALIGNMENT. */
+void ql_gemm_run(const ql_gemm_job *job, void *workspace);
+
+#endif

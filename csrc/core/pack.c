@@ -1,0 +1,110 @@
+/* Packing: columns in panels as wide as the kernel's tile, k in the kernel's groups, both padded with zeros. One loop
+ * serves every instruction set, because the layout is fully described by nr and kr. */
+#include <string.h>
+
+#include "core/memory.h"
+#include "core/packed.h"
+
+static ql_status allocate(ql_packed *p)
+{
+    size_t groups = p->k / p->kr + (p->k % p->kr != 0);
+    size_t panels = p->n / p->nr + (p->n % p->nr != 0);
+    p->n_padded = panels * p->nr;
+    if (__builtin_mul_overflow(groups, p->nr * p->kr, &p->panel_bytes))
+        return QL_ENOMEM;
+    p->panel_bytes = ql_round_up(p->panel_bytes, QL_ALIGNMENT);
+    p->panels = ql_alloc(panels, p->panel_bytes);
+    p->zero_point = ql_alloc(p->n_padded, sizeof *p->zero_point);
+    p->column_sum = ql_alloc(p->n_padded, sizeof *p->column_sum);
+    if (!p->panels || !p->zero_point || !p->column_sum)
+        return QL_ENOMEM;
+    memset(p->panels, 0, panels * p->panel_bytes);
+    memset(p->zero_point, 0, p->n_padded * sizeof *p->zero_point);
+    memset(p->column_sum, 0, p->n_padded * sizeof *p->column_sum);
+    return QL_OK;
+}
+
+static void fill_column(ql_packed *p, size_t j, const uint8_t *column, ptrdiff_t row_stride, uint8_t flip)
+{
+    int8_t *panel = p->panels + j / p->nr * p->panel_bytes + j % p->nr * p->kr;
+    int64_t reach = 0;
+    uint32_t sum = 0;
+    for (size_t i = 0; i < p->k; i++) {
+        int8_t code = (int8_t)(column[(ptrdiff_t)i * row_stride] ^ flip);
+        int32_t distance = code - p->zero_point[j];
+        panel[i / p->kr * (p->nr * p->kr) + i % p->kr] = code;
+        sum += (uint32_t)distance;
+        reach += distance < 0 ? -distance : distance;
+    }
+    p->column_sum[j] = (int32_t)sum;
+    p->has_zero_point |= p->zero_point[j] != 0;
+    if (reach > p->column_reach)
+        p->column_reach = reach;
+}
+
+ql_status ql_pack(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t n, ptrdiff_t row_stride,
+                  ptrdiff_t col_stride, const int32_t *zero_point, ql_packed **packed)
+{
+    const ql_kernels *kernels = ql_kernels_active();
+    const int32_t flip = is_signed ? 0 : 128;
+    for (size_t j = 0; zero_point && j < n; j++) {
+        if (zero_point[j] < flip - 128 || zero_point[j] > flip + 127)
+            return QL_EINVAL;
+    }
+    ql_packed *p = calloc(1, sizeof *p);
+    if (!p)
+        return QL_ENOMEM;
+    p->purpose = purpose;
+    p->kernels = kernels;
+    p->k = k;
+    p->n = n;
+    p->nr = purpose == QL_PACK_INTEGER ? kernels->gemm_u8s8s32->nr : kernels->gemm_f32s8f32->nr;
+    p->kr = purpose == QL_PACK_INTEGER ? kernels->gemm_u8s8s32->kr : 1;
+    ql_status status = allocate(p);
+    if (status != QL_OK) {
+        ql_packed_free(p);
+        return status;
+    }
+    for (size_t j = 0; j < n; j++) {
+        p->zero_point[j] = (zero_point ? zero_point[j] : 0) - flip;
+        fill_column(p, j, b + (ptrdiff_t)j * col_stride, row_stride, (uint8_t)flip);
+    }
+    *packed = p;
+    return QL_OK;
+}
+
+void ql_packed_free(ql_packed *packed)
+{
+    if (!packed)
+        return;
+    free(packed->panels);
+    free(packed->zero_point);
+    free(packed->column_sum);
+    free(packed);
+}
+
+size_t ql_packed_k(const ql_packed *packed)
+{
+    return packed->k;
+}
+
+size_t ql_packed_n(const ql_packed *packed)
+{
+    return packed->n;
+}
+
+size_t ql_packed_nbytes(const ql_packed *packed)
+{
+    size_t columns = packed->n_padded * (sizeof *packed->zero_point + sizeof *packed->column_sum);
+    return sizeof *packed + packed->n_padded / packed->nr * packed->panel_bytes + columns;
+}
+
+ql_pack_for ql_packed_purpose(const ql_packed *packed)
+{
+    return packed->purpose;
+}
+
+const char *ql_packed_isa(const ql_packed *packed)
+{
+    return packed->kernels->isa;
+}

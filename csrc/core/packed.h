@@ -1,0 +1,27 @@
+/* Packed weights, seen from inside the core. */
+#ifndef QL_PACKED_H
+#define QL_PACKED_H
+
+#include "kernels/kernels.h"
+#include "qlite.h"
+
+/* Codes are kept as s8: unsigned ones have 128 taken off, and so have their zero points. Columns are padded with zeros
+ * to n_padded; column arrays have that length. */
+struct ql_packed {
+    ql_pack_for purpose;
+    const ql_kernels *kernels; /* of the instruction set that it was packed for */
+    size_t k, n, n_padded, nr, kr;
+    size_t panel_bytes;
+    int8_t *panels;       /* [n_padded / nr] panels of [ceil(k / kr)][nr][kr] */
+    int32_t *zero_point;  /* [n_padded] */
+    int32_t *column_sum;  /* [n_padded]: sum_k b - k * zero_point */
+    bool has_zero_point;  /* any that is not 0 */
+    int64_t column_reach; /* max_j sum_k |b - zero_point| */
+};
+
+static inline const int8_t *ql_packed_panel(const ql_packed *packed, size_t column)
+{
+    return packed->panels + column / packed->nr * packed->panel_bytes;
+}
+
+#endif

@@ -1,0 +1,194 @@
+/* A plan runs an integer program in one call: all steps on a block of rows, then the next block, so that what one step
+ * writes is still in L2 when the next one reads it.
+ *
+ * A workspace holds every buffer of one block and the steps' own scratch. The plan keeps one for the next call; a second
+ * thread that comes meanwhile makes its own, and whoever is last leaves his behind. */
+#include <float.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "core/finite.h"
+#include "core/memory.h"
+#include "core/step.h"
+
+static const ql_op *const ops[] = {&ql_op_quantize, &ql_op_quantize_dynamic, &ql_op_gemm, &ql_op_gemm_f32,
+                                   &ql_op_dequantize};
+
+struct ql_plan {
+    const ql_kernels *kernels;
+    size_t buffer_count, input, output, step_count;
+    ql_buffer *buffers;
+    bool *is_written; /* [buffer_count]: the input, and outputs of steps so far */
+    size_t *offset;   /* [buffer_count]: of the buffer in the workspace */
+    size_t buffer_bytes, step_bytes;
+    ql_step *steps;
+    _Atomic(void *) spare_workspace;
+};
+
+static const ql_op *find_op(const char *kind)
+{
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
+        if (strcmp(ops[i]->kind, kind) == 0)
+            return ops[i];
+    }
+    return NULL;
+}
+
+const ql_field *ql_step_fields(const char *kind)
+{
+    const ql_op *op = find_op(kind);
+    return op ? op->fields : NULL;
+}
+
+size_t ql_type_size(ql_type type)
+{
+    return type == QL_U8 || type == QL_S8 ? 1 : 4;
+}
+
+static bool is_row_buffer(const ql_buffer *buffers, size_t count, size_t i, ql_type type)
+{
+    return i < count && buffers[i].type == type && buffers[i].width == 1;
+}
+
+static bool buffer_is_valid(const ql_buffer *buffers, size_t count, const ql_buffer *b)
+{
+    if (b->width == 0 || b->width > PTRDIFF_MAX / (4 * QL_BLOCK_ROWS) / (count + 1))
+        return false;
+    if (!ql_is_x8(b))
+        return b->type == QL_F32 || b->type == QL_S32;
+    if (ql_has_row_scale(b))
+        return is_row_buffer(buffers, count, b->row_scale, QL_F32) &&
+               is_row_buffer(buffers, count, b->row_zero_point, QL_S32);
+    int32_t zero_point = ql_zero_point_u8(b);
+    return b->scale >= FLT_MIN && b->scale <= FLT_MAX && zero_point >= 0 && zero_point <= 255;
+}
+
+ql_status ql_plan_new(const ql_buffer *buffers, size_t count, size_t input, size_t output, ql_plan **plan)
+{
+    if (count == 0 || input >= count || output >= count || input == output)
+        return QL_EINVAL;
+    for (size_t i = 0; i < count; i++) {
+        if (!buffer_is_valid(buffers, count, buffers + i))
+            return QL_EINVAL;
+    }
+    ql_plan *p = calloc(1, sizeof *p);
+    if (!p)
+        return QL_ENOMEM;
+    p->kernels = ql_kernels_active();
+    p->buffer_count = count;
+    p->input = input;
+    p->output = output;
+    p->buffers = ql_alloc(count, sizeof *p->buffers);
+    p->is_written = calloc(count, sizeof *p->is_written);
+    p->offset = ql_alloc(count, sizeof *p->offset);
+    if (!p->buffers || !p->is_written || !p->offset) {
+        ql_plan_free(p);
+        return QL_ENOMEM;
+    }
+    memcpy(p->buffers, buffers, count * sizeof *buffers);
+    p->is_written[input] = true;
+    for (size_t i = 0; i < count; i++) {
+        p->offset[i] = p->buffer_bytes;
+        p->buffer_bytes +=
+            ql_round_up(buffers[i].width * ql_type_size(buffers[i].type) * QL_BLOCK_ROWS, QL_ALIGNMENT);
+    }
+    *plan = p;
+    return QL_OK;
+}
+
+static void drop_spare_workspace(ql_plan *plan)
+{
+    free(atomic_exchange(&plan->spare_workspace, NULL));
+}
+
+ql_status ql_plan_add(ql_plan *plan, const char *kind, const ql_value *values)
+{
+    const ql_op *op = find_op(kind);
+    size_t input = values[0].integer, output = values[1].integer;
+    if (!op || input >= plan->buffer_count || output >= plan->buffer_count)
+        return QL_EINVAL;
+    if (!plan->is_written[input] || plan->is_written[output])
+        return QL_EINVAL;
+
+    ql_step *steps = realloc(plan->steps, (plan->step_count + 1) * sizeof *steps);
+    if (!steps)
+        return QL_ENOMEM;
+    plan->steps = steps;
+    ql_step *step = steps + plan->step_count;
+    *step = (ql_step){.op = op, .input = input, .output = output};
+    ql_status status = op->prepare(plan->buffers, values, step);
+    if (status != QL_OK)
+        return status;
+    plan->step_count++;
+    size_t step_bytes = ql_round_up(step->workspace, QL_ALIGNMENT);
+    plan->step_bytes = step_bytes > plan->step_bytes ? step_bytes : plan->step_bytes;
+    plan->is_written[output] = true;
+    drop_spare_workspace(plan);
+    return QL_OK;
+}
+
+void ql_plan_free(ql_plan *plan)
+{
+    if (!plan)
+        return;
+    for (size_t i = 0; i < plan->step_count; i++) {
+        if (plan->steps[i].op->destroy)
+            plan->steps[i].op->destroy(plan->steps[i].state);
+    }
+    drop_spare_workspace(plan);
+    free(plan->steps);
+    free(plan->offset);
+    free(plan->is_written);
+    free(plan->buffers);
+    free(plan);
+}
+
+static void copy_flipped(uint8_t *to, const uint8_t *from, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        to[i] = from[i] ^ 0x80;
+}
+
+/* Signed codes live in the workspace, flipped, even where the caller gave memory for them. */
+static void run_block(const ql_plan *plan, void *const *external, size_t first, size_t rows, void **data, char *workspace)
+{
+    for (size_t i = 0; i < plan->buffer_count; i++) {
+        const ql_buffer *b = plan->buffers + i;
+        char *own = workspace + plan->offset[i];
+        char *given = external[i] ? (char *)external[i] + first * b->width * ql_type_size(b->type) : NULL;
+        data[i] = given && b->type != QL_S8 ? given : own;
+        if (i == plan->input && b->type == QL_S8)
+            copy_flipped(data[i], (uint8_t *)given, rows * b->width);
+    }
+    ql_block block = {plan->kernels, rows, data, workspace + plan->buffer_bytes};
+    for (size_t i = 0; i < plan->step_count; i++)
+        plan->steps[i].op->run(plan->steps + i, plan->buffers, &block);
+    for (size_t i = 0; i < plan->buffer_count; i++) {
+        const ql_buffer *b = plan->buffers + i;
+        if (i != plan->input && external[i] && b->type == QL_S8)
+            copy_flipped((uint8_t *)external[i] + first * b->width, data[i], rows * b->width);
+    }
+}
+
+ql_status ql_plan_run(ql_plan *plan, void *const *buffers, size_t rows)
+{
+    const ql_buffer *in = plan->buffers + plan->input;
+    if (!plan->is_written[plan->output] || !buffers[plan->input] || !buffers[plan->output])
+        return QL_EINVAL;
+    if (in->type == QL_F32 && !ql_all_finite(plan->kernels, buffers[plan->input], rows * in->width))
+        return QL_ENONFINITE;
+
+    char *workspace = atomic_exchange(&plan->spare_workspace, NULL);
+    if (!workspace) {
+        workspace = ql_alloc(1, plan->buffer_bytes + plan->step_bytes + plan->buffer_count * sizeof(void *));
+        if (!workspace)
+            return QL_ENOMEM;
+    }
+    void **data = (void **)(workspace + plan->buffer_bytes + plan->step_bytes);
+    for (size_t first = 0; first < rows; first += QL_BLOCK_ROWS) {
+        size_t block = rows - first < QL_BLOCK_ROWS ? rows - first : QL_BLOCK_ROWS;
+        run_block(plan, buffers, first, block, data, workspace);
+    }
+    free(atomic_exchange(&plan->spare_workspace, workspace));
+    return QL_OK;
+}

@@ -1,0 +1,38 @@
+/* From a range of values to a grid. */
+#include <float.h>
+#include <math.h>
+
+#include "qlite.h"
+
+static float usable_scale(float scale)
+{
+    return scale > FLT_MIN ? scale : FLT_MIN;
+}
+
+static int32_t clamped_round(float value, int32_t qmin, int32_t qmax)
+{
+    float r = rintf(value);
+    return r < (float)qmin ? qmin : r > (float)qmax ? qmax : (int32_t)r;
+}
+
+void ql_range_qparams(float low, float high, int32_t qmin, int32_t qmax, bool symmetric, float *scale,
+                      int32_t *zero_point)
+{
+    const bool is_constant = low == high;
+    const float constant = fabsf(low);
+    const int32_t middle = (qmin + qmax + 1) / 2;
+    low = low < 0 ? low : 0;
+    high = high > 0 ? high : 0;
+
+    if (symmetric) {
+        float below = -low / (float)(middle - qmin), above = high / (float)(qmax - middle);
+        *scale = usable_scale(below > above ? below : above);
+        *zero_point = middle;
+    } else {
+        float range = high - low, levels = (float)(qmax - qmin);
+        *scale = usable_scale(range <= FLT_MAX ? range / levels : high / levels - low / levels);
+        *zero_point = clamped_round((float)qmin - low / *scale, qmin, qmax);
+    }
+    if (is_constant)
+        *scale = constant > 0 ? usable_scale(constant) : 1.0f;
+}

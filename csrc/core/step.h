@@ -1,0 +1,60 @@
+/* A kind of step of the integer program: which fields it has, how it is prepared once, how it runs on a block of rows.
+ * A new kind is a file step_<kind>.c and a row in plan.c.
+ *
+ * Inside a plan every 8-bit buffer holds u8: s8 codes have their sign bit flipped and their zero points are 128 higher
+ * (ql_zero_point_u8), because kernels multiply u8 by s8. plan.c flips what crosses the plan's border. */
+#ifndef QL_STEP_H
+#define QL_STEP_H
+
+#include "kernels/kernels.h"
+#include "qlite.h"
+
+typedef struct ql_block {
+    const ql_kernels *kernels;
+    size_t rows;
+    void *const *data; /* [buffers] */
+    void *workspace;   /* as many bytes as the step asked for, aligned to QL_ALIGNMENT */
+} ql_block;
+
+typedef struct ql_step {
+    const struct ql_op *op;
+    size_t input, output; /* buffers */
+    void *state;
+    size_t workspace; /* bytes it needs for a block of QL_BLOCK_ROWS rows */
+} ql_step;
+
+typedef struct ql_op {
+    const char *kind;
+    const ql_field *fields; /* the first two are the buffers input and output */
+    /* Checks the values against the buffers and fills step->state and step->workspace. Nothing is kept on failure. */
+    ql_status (*prepare)(const ql_buffer *buffers, const ql_value *values, ql_step *step);
+    void (*run)(const ql_step *step, const ql_buffer *buffers, const ql_block *block);
+    void (*destroy)(void *state); /* NULL if there is none */
+} ql_op;
+
+enum { QL_BLOCK_ROWS = 96 };
+
+extern const ql_op ql_op_quantize, ql_op_quantize_dynamic, ql_op_gemm, ql_op_gemm_f32, ql_op_dequantize;
+
+static inline bool ql_is_x8(const ql_buffer *buffer)
+{
+    return buffer->type == QL_U8 || buffer->type == QL_S8;
+}
+
+static inline bool ql_has_row_scale(const ql_buffer *buffer)
+{
+    return buffer->row_scale != QL_NO_BUFFER;
+}
+
+static inline int32_t ql_zero_point_u8(const ql_buffer *buffer)
+{
+    return buffer->zero_point + (buffer->type == QL_S8 ? 128 : 0);
+}
+
+/* An optional vector of n elements of a type. */
+static inline bool ql_is_vector(const ql_array *array, ql_type type, size_t n)
+{
+    return !array->data || (array->type == type && array->ndim == 1 && array->shape[0] == n);
+}
+
+#endif

@@ -1,0 +1,122 @@
+/* Which kernels serve a call: one row per instruction set, and a table completed from the row's parents. */
+#include <string.h>
+
+#include "dispatch/cpu.h"
+#include "kernels/scalar/scalar.h"
+#include "qlite.h"
+#ifdef QL_HAVE_AVX2
+#include "kernels/avx2/avx2.h"
+#endif
+#ifdef QL_HAVE_AVX512VNNI
+#include "kernels/avx512vnni/avx512vnni.h"
+#endif
+
+typedef struct isa_row {
+    const ql_kernels *kernels;
+    uint32_t requires;
+} isa_row;
+
+/* Best last. */
+static const isa_row isas[] = {
+    {&ql_kernels_scalar, 0},
+#ifdef QL_HAVE_AVX2
+    {&ql_kernels_avx2, QL_CPU_AVX2 | QL_CPU_FMA},
+#endif
+#ifdef QL_HAVE_AVX512VNNI
+    {&ql_kernels_avx512vnni, QL_CPU_AVX2 | QL_CPU_FMA | QL_CPU_AVX512F | QL_CPU_AVX512BW | QL_CPU_AVX512VL |
+                                 QL_CPU_AVX512DQ | QL_CPU_AVX512VNNI},
+#endif
+};
+
+enum { ISA_COUNT = sizeof isas / sizeof *isas };
+
+typedef struct kernel_field {
+    const char *name;
+    size_t offset;
+} kernel_field;
+
+#define FIELD(name) {#name, offsetof(ql_kernels, name)}
+
+static const kernel_field fields[] = {
+    FIELD(quantize_f32_x8),
+    FIELD(dequantize_x8_f32),
+    FIELD(fake_quantize_f32),
+    FIELD(minmax_f32),
+    FIELD(minmax_channels_f32),
+    FIELD(requantize_s32_x8),
+    FIELD(requantize_fixed_s32_x8),
+    FIELD(scale_s32_f32),
+    FIELD(add_outer_s32),
+    FIELD(gemm_u8s8s32),
+    FIELD(gemm_f32s8f32),
+};
+
+enum { KERNEL_COUNT = sizeof fields / sizeof *fields };
+
+/* A completed table, and who filled each field, in the order of `fields`. */
+typedef struct resolved_table {
+    ql_kernels kernels;
+    const char *served_by[KERNEL_COUNT];
+} resolved_table;
+
+static resolved_table tables[ISA_COUNT];
+static const resolved_table *active;
+
+static void resolve(resolved_table *table, const ql_kernels *source)
+{
+    table->kernels.isa = source->isa;
+    table->kernels.parent = source->parent;
+    for (; source; source = source->parent) {
+        for (size_t i = 0; i < KERNEL_COUNT; i++) {
+            void *kernel;
+            memcpy(&kernel, (const char *)source + fields[i].offset, sizeof kernel);
+            if (!kernel || table->served_by[i])
+                continue;
+            memcpy((char *)&table->kernels + fields[i].offset, &kernel, sizeof kernel);
+            table->served_by[i] = source->isa;
+        }
+    }
+}
+
+ql_status ql_isa_select(const char *name)
+{
+    for (size_t i = ISA_COUNT; i-- > 0;) {
+        if (!ql_isa_can_run(i) || (name && strcmp(name, isas[i].kernels->isa) != 0))
+            continue;
+        if (!tables[i].kernels.isa)
+            resolve(&tables[i], isas[i].kernels);
+        active = &tables[i];
+        return QL_OK;
+    }
+    return QL_EINVAL;
+}
+
+const ql_kernels *ql_kernels_active(void)
+{
+    return &active->kernels;
+}
+
+const char *ql_isa_name(size_t i)
+{
+    return i < ISA_COUNT ? isas[i].kernels->isa : NULL;
+}
+
+bool ql_isa_can_run(size_t i)
+{
+    return i < ISA_COUNT && (ql_cpu_features() & isas[i].requires) == isas[i].requires;
+}
+
+const char *ql_isa_active(void)
+{
+    return active->kernels.isa;
+}
+
+const char *ql_kernel_name(size_t i)
+{
+    return i < KERNEL_COUNT ? fields[i].name : NULL;
+}
+
+const char *ql_kernel_isa(size_t i)
+{
+    return i < KERNEL_COUNT ? active->served_by[i] : NULL;
+}

@@ -1,0 +1,18 @@
+#include "kernels/avx2/avx2.h"
+#include "kernels/scalar/scalar.h"
+
+const ql_kernels ql_kernels_avx2 = {
+    .isa = "avx2",
+    .parent = &ql_kernels_scalar,
+    .quantize_f32_x8 = ql_quantize_f32_x8__avx2,
+    .dequantize_x8_f32 = ql_dequantize_x8_f32__avx2,
+    .fake_quantize_f32 = ql_fake_quantize_f32__avx2,
+    .minmax_f32 = ql_minmax_f32__avx2,
+    .minmax_channels_f32 = ql_minmax_channels_f32__avx2,
+    .requantize_s32_x8 = ql_requantize_s32_x8__avx2,
+    .requantize_fixed_s32_x8 = ql_requantize_fixed_s32_x8__avx2,
+    .scale_s32_f32 = ql_scale_s32_f32__avx2,
+    .add_outer_s32 = ql_add_outer_s32__avx2,
+    .gemm_u8s8s32 = &ql_gemm_u8s8s32__avx2,
+    .gemm_f32s8f32 = &ql_gemm_f32s8f32__avx2,
+};

@@ -1,0 +1,99 @@
+/* Tiles of int32 sums, sixteen columns at a time. A column's parameters are loaded once for all rows. */
+#include <immintrin.h>
+
+#include "kernels/avx512vnni/avx512vnni.h"
+
+enum { LANES = 16 };
+
+static inline __mmask16 column_mask(size_t left)
+{
+    return left >= LANES ? (__mmask16)0xFFFF : (__mmask16)((1u << left) - 1);
+}
+
+void ql_requantize_s32_x8__avx512vnni(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
+                                      const float *multiplier, int32_t zero_point, int32_t qmin, int32_t qmax,
+                                      uint8_t *codes, size_t codes_stride)
+{
+    const __m512 low = _mm512_set1_ps((float)(qmin - zero_point)), high = _mm512_set1_ps((float)(qmax - zero_point));
+    const __m512i z = _mm512_set1_epi32(zero_point);
+    for (size_t j = 0; j < cols; j += LANES) {
+        __mmask16 mask = column_mask(cols - j);
+        __m512 m = _mm512_maskz_loadu_ps(mask, multiplier + j);
+        for (size_t i = 0; i < rows; i++) {
+            __m512 r = _mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(mask, acc + i * acc_stride + j));
+            r = _mm512_min_ps(_mm512_max_ps(_mm512_mul_ps(r, m), low), high);
+            __m512i code = _mm512_add_epi32(_mm512_cvtps_epi32(r), z);
+            _mm512_mask_cvtepi32_storeu_epi8(codes + i * codes_stride + j, mask, code);
+        }
+    }
+}
+
+/* (a * q + 2^30) >> 31: of the 64-bit lanes only the low 32 bits are wanted. */
+static inline __m512i doubling_high_multiply(__m512i a, __m512i mantissa)
+{
+    const __m512i nudge = _mm512_set1_epi64(1 << 30);
+    __m512i even = _mm512_mul_epi32(a, mantissa);
+    __m512i odd = _mm512_mul_epi32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(mantissa, 32));
+    even = _mm512_srli_epi64(_mm512_add_epi64(even, nudge), 31);
+    odd = _mm512_slli_epi64(_mm512_add_epi64(odd, nudge), 1);
+    return _mm512_mask_blend_epi32(0xAAAA, even, odd);
+}
+
+static inline __m512i rounding_shift_right(__m512i a, __m512i shift, __m512i mask)
+{
+    __m512i remainder = _mm512_and_si512(a, mask);
+    __m512i threshold = _mm512_sub_epi32(_mm512_srli_epi32(mask, 1), _mm512_srai_epi32(a, 31));
+    __m512i quotient = _mm512_srav_epi32(a, shift);
+    __mmask16 up = _mm512_cmpgt_epi32_mask(remainder, threshold);
+    return _mm512_mask_add_epi32(quotient, up, quotient, _mm512_set1_epi32(1));
+}
+
+void ql_requantize_fixed_s32_x8__avx512vnni(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
+                                            const int32_t *mantissa, const int32_t *exponent, int32_t zero_point,
+                                            int32_t qmin, int32_t qmax, uint8_t *codes, size_t codes_stride)
+{
+    const __m512i zero = _mm512_setzero_si512(), z = _mm512_set1_epi32(zero_point);
+    const __m512i low = _mm512_set1_epi32(qmin - zero_point), high = _mm512_set1_epi32(qmax - zero_point);
+    for (size_t j = 0; j < cols; j += LANES) {
+        __mmask16 lanes = column_mask(cols - j);
+        __m512i q = _mm512_maskz_loadu_epi32(lanes, mantissa + j), e = _mm512_maskz_loadu_epi32(lanes, exponent + j);
+        __m512i left = _mm512_max_epi32(e, zero), right = _mm512_max_epi32(_mm512_sub_epi32(zero, e), zero);
+        __m512i mask = _mm512_sub_epi32(_mm512_sllv_epi32(_mm512_set1_epi32(1), right), _mm512_set1_epi32(1));
+        for (size_t i = 0; i < rows; i++) {
+            __m512i v = _mm512_sllv_epi32(_mm512_maskz_loadu_epi32(lanes, acc + i * acc_stride + j), left);
+            v = rounding_shift_right(doubling_high_multiply(v, q), right, mask);
+            v = _mm512_add_epi32(_mm512_min_epi32(_mm512_max_epi32(v, low), high), z);
+            _mm512_mask_cvtepi32_storeu_epi8(codes + i * codes_stride + j, lanes, v);
+        }
+    }
+}
+
+void ql_scale_s32_f32__avx512vnni(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
+                                  const float *row_scale, const float *scale, const float *offset, float low, float *y,
+                                  size_t y_stride)
+{
+    const __m512 floor = _mm512_set1_ps(low);
+    for (size_t j = 0; j < cols; j += LANES) {
+        __mmask16 mask = column_mask(cols - j);
+        __m512 s = _mm512_maskz_loadu_ps(mask, scale + j), o = _mm512_maskz_loadu_ps(mask, offset + j);
+        for (size_t i = 0; i < rows; i++) {
+            __m512 v = _mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(mask, acc + i * acc_stride + j));
+            v = _mm512_mul_ps(_mm512_mul_ps(v, _mm512_set1_ps(row_scale[i])), s);
+            _mm512_mask_storeu_ps(y + i * y_stride + j, mask, _mm512_max_ps(_mm512_add_ps(v, o), floor));
+        }
+    }
+}
+
+void ql_add_outer_s32__avx512vnni(int32_t *acc, size_t acc_stride, size_t rows, size_t cols, const int32_t *row,
+                                  const int32_t *col)
+{
+    for (size_t j = 0; j < cols; j += LANES) {
+        __mmask16 mask = column_mask(cols - j);
+        __m512i c = _mm512_maskz_loadu_epi32(mask, col + j);
+        for (size_t i = 0; i < rows; i++) {
+            int32_t *p = acc + i * acc_stride + j;
+            __m512i product = _mm512_mullo_epi32(_mm512_set1_epi32(row[i]), c);
+            _mm512_mask_storeu_epi32(p, mask, _mm512_add_epi32(_mm512_maskz_loadu_epi32(mask, p), product));
+        }
+    }
+}

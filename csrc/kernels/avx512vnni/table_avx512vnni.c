@@ -1,0 +1,18 @@
+#include "kernels/avx512vnni/avx512vnni.h"
+#include "kernels/avx2/avx2.h"
+
+const ql_kernels ql_kernels_avx512vnni = {
+    .isa = "avx512vnni",
+    .parent = &ql_kernels_avx2,
+    .quantize_f32_x8 = ql_quantize_f32_x8__avx512vnni,
+    .dequantize_x8_f32 = ql_dequantize_x8_f32__avx512vnni,
+    .fake_quantize_f32 = ql_fake_quantize_f32__avx512vnni,
+    .minmax_f32 = ql_minmax_f32__avx512vnni,
+    .minmax_channels_f32 = ql_minmax_channels_f32__avx512vnni,
+    .requantize_s32_x8 = ql_requantize_s32_x8__avx512vnni,
+    .requantize_fixed_s32_x8 = ql_requantize_fixed_s32_x8__avx512vnni,
+    .scale_s32_f32 = ql_scale_s32_f32__avx512vnni,
+    .add_outer_s32 = ql_add_outer_s32__avx512vnni,
+    .gemm_u8s8s32 = &ql_gemm_u8s8s32__avx512vnni,
+    .gemm_f32s8f32 = &ql_gemm_f32s8f32__avx512vnni,
+};

@@ -1,0 +1,69 @@
+/* Quantize, dequantize, fake-quantize, minimum and maximum: the specification, one value at a time.
+ *
+ * Clamping comes before the conversion to an integer, in float, where the ends are exact: no value is out of an
+ * integer's range when it is converted. The order of the two comparisons sends NaN to the lower end, so NaN is
+ * decided before them. */
+#include <math.h>
+
+#include "kernels/scalar/scalar.h"
+
+static int32_t quantized(float x, float scale, int32_t zero_point, int32_t qmin, int32_t qmax)
+{
+    float low = (float)(qmin - zero_point), high = (float)(qmax - zero_point);
+    float r = rintf(x / scale);
+    if (isnan(r))
+        return 0;
+    r = r > low ? r : low;
+    r = r < high ? r : high;
+    return (int32_t)r;
+}
+
+void ql_quantize_f32_x8__scalar(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t step,
+                                int32_t qmin, int32_t qmax, uint8_t *codes)
+{
+    for (size_t i = 0; i < n; i++) {
+        int32_t z = zero_point[i * step];
+        codes[i] = (uint8_t)(quantized(x[i], scale[i * step], z, qmin, qmax) + z);
+    }
+}
+
+void ql_dequantize_x8_f32__scalar(const uint8_t *codes, size_t n, bool is_signed, const float *scale,
+                                  const int32_t *zero_point, size_t step, float *x)
+{
+    for (size_t i = 0; i < n; i++) {
+        int32_t code = is_signed ? (int8_t)codes[i] : codes[i];
+        x[i] = (float)(code - zero_point[i * step]) * scale[i * step];
+    }
+}
+
+void ql_fake_quantize_f32__scalar(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t step,
+                                  int32_t qmin, int32_t qmax, float *y)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = (float)quantized(x[i], scale[i * step], zero_point[i * step], qmin, qmax) * scale[i * step];
+}
+
+bool ql_minmax_f32__scalar(const float *x, size_t n, float *min, float *max)
+{
+    float least = *min, greatest = *max;
+    bool has_nan = false;
+    for (size_t i = 0; i < n; i++) {
+        has_nan |= isnan(x[i]);
+        least = x[i] < least ? x[i] : least;
+        greatest = x[i] > greatest ? x[i] : greatest;
+    }
+    *min = least;
+    *max = greatest;
+    return has_nan;
+}
+
+bool ql_minmax_channels_f32__scalar(const float *x, size_t n, float *min, float *max)
+{
+    bool has_nan = false;
+    for (size_t i = 0; i < n; i++) {
+        has_nan |= isnan(x[i]);
+        min[i] = x[i] < min[i] ? x[i] : min[i];
+        max[i] = x[i] > max[i] ? x[i] : max[i];
+    }
+    return has_nan;
+}

@@ -1,0 +1,70 @@
+/* What becomes of int32 sums: the two requantization rules, float results, and the zero points' outer products. */
+#include <math.h>
+
+#include "kernels/scalar/scalar.h"
+
+static int32_t clamped(int64_t value, int32_t qmin, int32_t qmax)
+{
+    return (int32_t)(value < qmin ? qmin : value > qmax ? qmax : value);
+}
+
+void ql_requantize_s32_x8__scalar(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
+                                  const float *multiplier, int32_t zero_point, int32_t qmin, int32_t qmax,
+                                  uint8_t *codes, size_t codes_stride)
+{
+    float low = (float)(qmin - zero_point), high = (float)(qmax - zero_point);
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t j = 0; j < cols; j++) {
+            float r = (float)acc[i * acc_stride + j] * multiplier[j];
+            r = r > low ? r : low;
+            r = r < high ? r : high;
+            codes[i * codes_stride + j] = (uint8_t)((int32_t)rintf(r) + zero_point);
+        }
+    }
+}
+
+/* Shifting left through unsigned: the sum may wrap, as gemmlowp's does, without undefined behaviour. */
+static int32_t requantized_fixed(int32_t acc, int32_t mantissa, int32_t exponent)
+{
+    int left = exponent > 0 ? exponent : 0, right = exponent < 0 ? -exponent : 0;
+    int64_t product = (int64_t)(int32_t)((uint32_t)acc << left) * mantissa;
+    int32_t high = (int32_t)((product + (1 << 30)) >> 31);
+    int64_t mask = ((int64_t)1 << right) - 1, remainder = high & mask, threshold = (mask >> 1) + (high < 0);
+    return (int32_t)(((int64_t)high >> right) + (remainder > threshold));
+}
+
+void ql_requantize_fixed_s32_x8__scalar(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
+                                        const int32_t *mantissa, const int32_t *exponent, int32_t zero_point,
+                                        int32_t qmin, int32_t qmax, uint8_t *codes, size_t codes_stride)
+{
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t j = 0; j < cols; j++) {
+            int64_t r = requantized_fixed(acc[i * acc_stride + j], mantissa[j], exponent[j]);
+            codes[i * codes_stride + j] = (uint8_t)clamped(r + zero_point, qmin, qmax);
+        }
+    }
+}
+
+void ql_scale_s32_f32__scalar(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols, const float *row_scale,
+                              const float *scale, const float *offset, float low, float *y, size_t y_stride)
+{
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t j = 0; j < cols; j++) {
+            float v = (float)acc[i * acc_stride + j] * row_scale[i];
+            v = v * scale[j];
+            v = v + offset[j];
+            y[i * y_stride + j] = v > low ? v : low;
+        }
+    }
+}
+
+void ql_add_outer_s32__scalar(int32_t *acc, size_t acc_stride, size_t rows, size_t cols, const int32_t *row,
+                              const int32_t *col)
+{
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t j = 0; j < cols; j++) {
+            uint32_t sum = (uint32_t)acc[i * acc_stride + j] + (uint32_t)row[i] * (uint32_t)col[j];
+            acc[i * acc_stride + j] = (int32_t)sum;
+        }
+    }
+}

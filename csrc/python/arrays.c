@@ -1,0 +1,227 @@
+#include "python/glue.h"
+
+static PyObject *raise_dtype(const char *name, const char *expected, PyArrayObject *array)
+{
+    PyErr_Format(PyExc_TypeError, "%s: expected %s, got %S", name, expected, (PyObject *)PyArray_DESCR(array));
+    return NULL;
+}
+
+static PyArrayObject *as_array(PyObject *object, const char *name)
+{
+    if (PyArray_Check(object))
+        return (PyArrayObject *)Py_NewRef(object);
+    PyObject *array = PyArray_FROM_O(object);
+    if (!array && PyErr_ExceptionMatches(PyExc_ValueError)) {
+        PyErr_Clear();
+        PyErr_Format(PyExc_ValueError, "%s: expected an array, got %s that does not form one", name,
+                     Py_TYPE(object)->tp_name);
+    }
+    return (PyArrayObject *)array;
+}
+
+PyArrayObject *ql_py_f32(PyObject *object, const char *name)
+{
+    PyArrayObject *array = as_array(object, name);
+    if (!array)
+        return NULL;
+    if (PyArray_TYPE(array) == NPY_FLOAT32 && PyArray_ISCARRAY_RO(array))
+        return array;
+    PyArrayObject *result = NULL;
+    if (PyTypeNum_ISFLOAT(PyArray_TYPE(array)))
+        result = (PyArrayObject *)PyArray_FromArray(array, PyArray_DescrFromType(NPY_FLOAT32),
+                                                    NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST);
+    else
+        raise_dtype(name, "a real floating dtype", array);
+    Py_DECREF(array);
+    return result;
+}
+
+PyArrayObject *ql_py_exact(PyObject *object, int typenum, const char *name)
+{
+    PyArrayObject *array = as_array(object, name);
+    if (!array)
+        return NULL;
+    PyArray_Descr *descr = PyArray_DescrFromType(typenum);
+    PyArrayObject *result = NULL;
+    if (!PyArray_EquivTypenums(PyArray_TYPE(array), typenum)) {
+        PyErr_Format(PyExc_TypeError, "%s: expected %S, got %S", name, (PyObject *)descr,
+                     (PyObject *)PyArray_DESCR(array));
+        Py_DECREF(descr);
+    } else {
+        result = (PyArrayObject *)PyArray_FromArray(array, descr, NPY_ARRAY_CARRAY_RO);
+    }
+    Py_DECREF(array);
+    return result;
+}
+
+PyArrayObject *ql_py_x8(PyObject *object, const char *name)
+{
+    PyArrayObject *array = as_array(object, name);
+    if (!array)
+        return NULL;
+    PyArrayObject *result = NULL;
+    if (PyArray_TYPE(array) == NPY_INT8 || PyArray_TYPE(array) == NPY_UINT8)
+        result = (PyArrayObject *)PyArray_FromArray(array, NULL, NPY_ARRAY_CARRAY_RO);
+    else
+        raise_dtype(name, "int8 or uint8", array);
+    Py_DECREF(array);
+    return result;
+}
+
+PyArrayObject *ql_py_optional_f32(PyObject *object, npy_intp n, const char *name, bool *absent)
+{
+    *absent = object == Py_None;
+    if (*absent)
+        return NULL;
+    PyArrayObject *array = ql_py_f32(object, name);
+    if (array && (PyArray_NDIM(array) != 1 || PyArray_DIM(array, 0) != n)) {
+        PyErr_Format(PyExc_ValueError, "%s: expected shape (%zd,), got %d dimensions and %zd elements", name, n,
+                     PyArray_NDIM(array), PyArray_SIZE(array));
+        Py_CLEAR(array);
+    }
+    return array;
+}
+
+static bool has_shape(PyArrayObject *array, int ndim, const npy_intp *shape)
+{
+    if (PyArray_NDIM(array) != ndim)
+        return false;
+    for (int i = 0; i < ndim; i++) {
+        if (PyArray_DIM(array, i) != shape[i])
+            return false;
+    }
+    return true;
+}
+
+static int check_out(PyObject *out, int typenum, int ndim, const npy_intp *shape)
+{
+    if (!PyArray_Check(out)) {
+        PyErr_Format(PyExc_TypeError, "out: expected an ndarray, got %s", Py_TYPE(out)->tp_name);
+        return -1;
+    }
+    PyArrayObject *array = (PyArrayObject *)out;
+    if (PyArray_TYPE(array) != typenum) {
+        PyArray_Descr *expected = PyArray_DescrFromType(typenum);
+        PyErr_Format(PyExc_TypeError, "out: expected %S, got %S", (PyObject *)expected,
+                     (PyObject *)PyArray_DESCR(array));
+        Py_DECREF(expected);
+        return -1;
+    }
+    if (!has_shape(array, ndim, shape)) {
+        PyObject *expected = PyArray_IntTupleFromIntp(ndim, shape);
+        PyObject *got = PyArray_IntTupleFromIntp(PyArray_NDIM(array), PyArray_DIMS(array));
+        if (expected && got)
+            PyErr_Format(PyExc_ValueError, "out: expected shape %S, got %S", expected, got);
+        Py_XDECREF(expected);
+        Py_XDECREF(got);
+        return -1;
+    }
+    if (!PyArray_ISWRITEABLE(array)) {
+        PyErr_SetString(PyExc_ValueError, "out: expected a writable array, got a read-only one");
+        return -1;
+    }
+    return 0;
+}
+
+/* Both contiguous. */
+static bool share_memory(PyArrayObject *a, PyArrayObject *b)
+{
+    const char *a_data = PyArray_BYTES(a), *b_data = PyArray_BYTES(b);
+    return a_data < b_data + PyArray_NBYTES(b) && b_data < a_data + PyArray_NBYTES(a);
+}
+
+PyArrayObject *ql_py_result(PyObject *out, int typenum, int ndim, const npy_intp *shape, PyArrayObject **input,
+                            bool in_place)
+{
+    if (out == Py_None)
+        return (PyArrayObject *)PyArray_SimpleNew(ndim, shape, typenum);
+    if (check_out(out, typenum, ndim, shape) < 0)
+        return NULL;
+    PyArrayObject *result = (PyArrayObject *)PyArray_FromArray((PyArrayObject *)out, PyArray_DescrFromType(typenum),
+                                                               NPY_ARRAY_CARRAY | NPY_ARRAY_WRITEBACKIFCOPY);
+    if (!result)
+        return NULL;
+    bool same = in_place && PyArray_DATA(result) == PyArray_DATA(*input);
+    if (!same && share_memory(result, *input)) {
+        PyArrayObject *copy = (PyArrayObject *)PyArray_NewCopy(*input, NPY_CORDER);
+        if (!copy) {
+            PyArray_DiscardWritebackIfCopy(result);
+            Py_DECREF(result);
+            return NULL;
+        }
+        Py_SETREF(*input, copy);
+    }
+    return result;
+}
+
+PyObject *ql_py_finish(PyObject *out, PyArrayObject *result)
+{
+    if (out == Py_None)
+        return (PyObject *)result;
+    int failed = PyArray_ResolveWritebackIfCopy(result) < 0;
+    Py_DECREF(result);
+    return failed ? NULL : Py_NewRef(out);
+}
+
+int ql_py_layout(PyArrayObject *data, PyArrayObject *parameter, const char *name, ql_layout *layout)
+{
+    if (PyArray_SIZE(parameter) == 1) {
+        *layout = (ql_layout){1, 1, (size_t)PyArray_SIZE(data)};
+        return 0;
+    }
+    int axis = -1;
+    bool fits = PyArray_NDIM(parameter) == PyArray_NDIM(data);
+    for (int i = 0; fits && i < PyArray_NDIM(data); i++) {
+        if (PyArray_DIM(parameter, i) == 1)
+            continue;
+        fits = axis < 0 && PyArray_DIM(parameter, i) == PyArray_DIM(data, i);
+        axis = i;
+    }
+    if (fits)
+        return ql_py_axis_layout(data, axis, layout);
+    PyObject *got = PyArray_IntTupleFromIntp(PyArray_NDIM(parameter), PyArray_DIMS(parameter));
+    PyObject *shape = PyArray_IntTupleFromIntp(PyArray_NDIM(data), PyArray_DIMS(data));
+    if (got && shape)
+        PyErr_Format(PyExc_ValueError,
+                     "%s: expected one element, or the rank of data of shape %S with one axis of its length and the "
+                     "others 1, got shape %S",
+                     name, shape, got);
+    Py_XDECREF(got);
+    Py_XDECREF(shape);
+    return -1;
+}
+
+int ql_py_axis_layout(PyArrayObject *data, int axis, ql_layout *layout)
+{
+    if (axis < 0) {
+        *layout = (ql_layout){1, 1, (size_t)PyArray_SIZE(data)};
+        return 0;
+    }
+    if (axis >= PyArray_NDIM(data)) {
+        PyErr_Format(PyExc_ValueError, "axis: expected less than the %d dimensions of the data, got %d",
+                     PyArray_NDIM(data), axis);
+        return -1;
+    }
+    *layout = (ql_layout){1, (size_t)PyArray_DIM(data, axis), 1};
+    for (int i = 0; i < PyArray_NDIM(data); i++) {
+        if (i < axis)
+            layout->outer *= (size_t)PyArray_DIM(data, i);
+        if (i > axis)
+            layout->inner *= (size_t)PyArray_DIM(data, i);
+    }
+    return 0;
+}
+
+PyObject *ql_py_raise(ql_status status, const char *name)
+{
+    switch (status) {
+    case QL_ENOMEM:
+        return PyErr_NoMemory();
+    case QL_EOVERFLOW:
+        return PyErr_Format(PyExc_OverflowError, "%s: %s", name, ql_status_text(status));
+    case QL_ENONFINITE:
+        return PyErr_Format(PyExc_ValueError, "%s: expected finite values, got NaN or infinity", name);
+    default:
+        return PyErr_Format(PyExc_ValueError, "%s: %s", name, ql_status_text(status));
+    }
+}

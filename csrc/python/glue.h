@@ -1,0 +1,50 @@
+/* What the glue files share: objects to arrays, status to exception. The glue knows no arithmetic: each function turns
+ * its arguments into views, releases the GIL, calls one ql_ function and raises what came back.
+ *
+ * All array helpers return a new reference, or NULL with an exception that names the argument. */
+#ifndef QL_GLUE_H
+#define QL_GLUE_H
+
+#include "python/numpy_api.h"
+#include "qlite.h"
+
+/* Any real floating data as C-contiguous float32; float32 that is so already is not copied. */
+PyArrayObject *ql_py_f32(PyObject *object, const char *name);
+
+/* An array of exactly this type; C-contiguous, aligned and in native byte order, copied if it was not. */
+PyArrayObject *ql_py_exact(PyObject *object, int typenum, const char *name);
+
+/* Codes: int8 or uint8. */
+PyArrayObject *ql_py_x8(PyObject *object, const char *name);
+
+static inline bool ql_py_is_signed(PyArrayObject *codes)
+{
+    return PyArray_TYPE(codes) == NPY_INT8;
+}
+
+/* A float32 vector of length n, or NULL without an exception for None (then *absent is set). */
+PyArrayObject *ql_py_optional_f32(PyObject *object, npy_intp n, const char *name, bool *absent);
+
+/* Where a result goes: a new array when out is None, else out, which must have this type and shape and be writable. If
+ * out is not contiguous, what is returned is a copy that ql_py_finish writes back. *input is replaced by a copy when it
+ * shares memory with out; in_place allows it to be the very same elements. */
+PyArrayObject *ql_py_result(PyObject *out, int typenum, int ndim, const npy_intp *shape, PyArrayObject **input,
+                            bool in_place);
+
+/* The object to hand to the caller: the user's out, or the new array. Takes over the reference to result. */
+PyObject *ql_py_finish(PyObject *out, PyArrayObject *result);
+
+/* Parameters (scale, zero point, multiplier) lie over data: one element, or the rank of the data with at most one axis
+ * that is not 1. Returns 0, or -1 with an exception that names `name`. */
+int ql_py_layout(PyArrayObject *data, PyArrayObject *parameter, const char *name, ql_layout *layout);
+
+/* axis -1: everything is one channel. */
+int ql_py_axis_layout(PyArrayObject *data, int axis, ql_layout *layout);
+
+/* NULL, with the exception that a status means; name is the argument it speaks of. */
+PyObject *ql_py_raise(ql_status status, const char *name);
+
+extern PyMethodDef ql_py_elementwise_methods[], ql_py_histogram_methods[], ql_py_gemm_methods[];
+extern PyType_Spec ql_py_packed_spec, ql_py_plan_spec;
+
+#endif

@@ -1,0 +1,147 @@
+/* The module: multi-phase initialisation, no global objects. QLITE_ISA is read here, once. */
+#define QL_IMPORT_NUMPY
+#include "python/glue.h"
+
+static PyObject *isa_list(bool only_runnable)
+{
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list && ql_isa_name(i); i++) {
+        if (only_runnable && !ql_isa_can_run(i))
+            continue;
+        PyObject *name = PyUnicode_FromString(ql_isa_name(i));
+        if (!name || PyList_Append(list, name) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(name);
+    }
+    return list;
+}
+
+static int select_isa(const char *name)
+{
+    if (ql_isa_select(name) == QL_OK)
+        return 0;
+    PyObject *runnable = isa_list(true);
+    if (runnable)
+        PyErr_Format(PyExc_ImportError, "QLITE_ISA: expected one of %S, got '%s'", runnable, name);
+    Py_XDECREF(runnable);
+    return -1;
+}
+
+static PyObject *isa_select(PyObject *module, PyObject *args)
+{
+    (void)module;
+    const char *name;
+    if (!PyArg_ParseTuple(args, "z", &name) || select_isa(name) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static int put(PyObject *dict, const char *key, PyObject *value)
+{
+    int failed = !value || PyDict_SetItemString(dict, key, value) < 0;
+    Py_XDECREF(value);
+    return failed ? -1 : 0;
+}
+
+static PyObject *cpu_features(void)
+{
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list && ql_cpu_feature_name(i); i++) {
+        PyObject *name = ql_cpu_has_feature(i) ? PyUnicode_FromString(ql_cpu_feature_name(i)) : Py_NewRef(Py_None);
+        if (!name || (name != Py_None && PyList_Append(list, name) < 0))
+            Py_CLEAR(list);
+        Py_XDECREF(name);
+    }
+    return list;
+}
+
+static PyObject *kernel_isas(void)
+{
+    PyObject *dict = PyDict_New();
+    for (size_t i = 0; dict && ql_kernel_name(i); i++) {
+        if (put(dict, ql_kernel_name(i), PyUnicode_FromString(ql_kernel_isa(i))) < 0)
+            Py_CLEAR(dict);
+    }
+    return dict;
+}
+
+static const char compiler[] =
+#if defined(__clang__)
+    "clang " __clang_version__;
+#elif defined(__GNUC__)
+    "gcc " __VERSION__;
+#else
+    "unknown";
+#endif
+
+static PyObject *info(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    PyObject *dict = PyDict_New();
+    if (!dict)
+        return NULL;
+    if (put(dict, "compiler", PyUnicode_FromString(compiler)) < 0 || put(dict, "cpu_features", cpu_features()) < 0 ||
+        put(dict, "isas_built", isa_list(false)) < 0 || put(dict, "isas_runnable", isa_list(true)) < 0 ||
+        put(dict, "isa", PyUnicode_FromString(ql_isa_active())) < 0 || put(dict, "kernels", kernel_isas()) < 0)
+        Py_CLEAR(dict);
+    return dict;
+}
+
+static PyMethodDef module_methods[] = {
+    {"info", info, METH_NOARGS, NULL},
+    {"isa_select", isa_select, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+/* The NumPy dtype with the fields of ql_histogram. */
+static PyObject *histogram_dtype(void)
+{
+    PyObject *fields = Py_BuildValue("[(ss)(ss)(ss)(ss)(ss)(ss)]", "min", "f4", "max", "f4", "exponent", "i4", "origin",
+                                     "i4", "count", "i8", "zeros", "i8");
+    PyArray_Descr *descr = NULL;
+    if (fields)
+        (void)PyArray_DescrConverter(fields, &descr);
+    Py_XDECREF(fields);
+    return (PyObject *)descr;
+}
+
+static int add_type(PyObject *module, PyType_Spec *spec)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
+    int failed = !type || PyModule_AddType(module, (PyTypeObject *)type) < 0;
+    Py_XDECREF(type);
+    return failed ? -1 : 0;
+}
+
+static int module_exec(PyObject *module)
+{
+    import_array1(-1);
+    const char *ceiling = getenv("QLITE_ISA");
+    if (select_isa(ceiling && *ceiling ? ceiling : NULL) < 0)
+        return -1;
+    if (PyModule_AddFunctions(module, ql_py_elementwise_methods) < 0 ||
+        PyModule_AddFunctions(module, ql_py_histogram_methods) < 0 ||
+        PyModule_AddFunctions(module, ql_py_gemm_methods) < 0)
+        return -1;
+    PyObject *dtype = histogram_dtype();
+    int failed = PyModule_AddObjectRef(module, "HISTOGRAM_DTYPE", dtype) < 0;
+    Py_XDECREF(dtype);
+    return failed || add_type(module, &ql_py_packed_spec) < 0 || add_type(module, &ql_py_plan_spec) < 0 ? -1 : 0;
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+    {0, NULL},
+};
+
+static PyModuleDef module_def = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "qlite._core",
+    .m_methods = module_methods,
+    .m_slots = module_slots,
+};
+
+PyMODINIT_FUNC PyInit__core(void)
+{
+    return PyModuleDef_Init(&module_def);
+}

@@ -1,0 +1,276 @@
+/* quantize, dequantize, fake_quantize, requantize, minmax, range_qparams, quantize_multiplier. */
+#include "python/glue.h"
+
+/* scale and zero_point as they lie over data. */
+typedef struct grid_arrays {
+    PyArrayObject *scale, *zero_point;
+} grid_arrays;
+
+static void release(grid_arrays *g)
+{
+    Py_CLEAR(g->scale);
+    Py_CLEAR(g->zero_point);
+}
+
+static int take_grid(PyArrayObject *data, PyObject *scale, PyObject *zero_point, ql_affine *affine, grid_arrays *g)
+{
+    g->scale = ql_py_exact(scale, NPY_FLOAT32, "scale");
+    g->zero_point = g->scale ? ql_py_exact(zero_point, NPY_INT32, "zero_point") : NULL;
+    if (!g->zero_point || ql_py_layout(data, g->scale, "scale", &affine->layout) < 0) {
+        release(g);
+        return -1;
+    }
+    if (PyArray_SIZE(g->zero_point) != PyArray_SIZE(g->scale)) {
+        PyErr_Format(PyExc_ValueError, "zero_point: expected as many elements as scale (%zd), got %zd",
+                     PyArray_SIZE(g->scale), PyArray_SIZE(g->zero_point));
+        release(g);
+        return -1;
+    }
+    affine->scale = PyArray_DATA(g->scale);
+    affine->zero_point = PyArray_DATA(g->zero_point);
+    return 0;
+}
+
+static PyObject *quantize(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *x_object, *scale, *zero_point, *out;
+    ql_affine affine;
+    int refuse_nonfinite;
+    const char *name = "x";
+    if (!PyArg_ParseTuple(args, "OOOiipO|s", &x_object, &scale, &zero_point, &affine.qmin, &affine.qmax,
+                          &refuse_nonfinite, &out, &name))
+        return NULL;
+    grid_arrays grid = {NULL, NULL};
+    PyArrayObject *codes = NULL, *x = ql_py_f32(x_object, name);
+    if (!x || take_grid(x, scale, zero_point, &affine, &grid) < 0)
+        goto done;
+    codes = ql_py_result(out, affine.qmin < 0 ? NPY_INT8 : NPY_UINT8, PyArray_NDIM(x), PyArray_DIMS(x), &x, false);
+    if (!codes)
+        goto done;
+    ql_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ql_quantize_f32_x8(PyArray_DATA(x), &affine, refuse_nonfinite, PyArray_DATA(codes));
+    Py_END_ALLOW_THREADS
+    if (status != QL_OK) {
+        PyArray_DiscardWritebackIfCopy(codes);
+        Py_CLEAR(codes);
+        ql_py_raise(status, status == QL_EINVAL ? "scale, zero_point" : name);
+    }
+done:
+    release(&grid);
+    Py_XDECREF(x);
+    return codes ? ql_py_finish(out, codes) : NULL;
+}
+
+static PyObject *dequantize(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *codes_object, *scale, *zero_point, *out;
+    if (!PyArg_ParseTuple(args, "OOOO", &codes_object, &scale, &zero_point, &out))
+        return NULL;
+    ql_affine affine;
+    grid_arrays grid = {NULL, NULL};
+    PyArrayObject *x = NULL, *codes = ql_py_x8(codes_object, "codes");
+    if (!codes || take_grid(codes, scale, zero_point, &affine, &grid) < 0)
+        goto done;
+    affine.qmin = ql_py_is_signed(codes) ? -128 : 0;
+    affine.qmax = ql_py_is_signed(codes) ? 127 : 255;
+    x = ql_py_result(out, NPY_FLOAT32, PyArray_NDIM(codes), PyArray_DIMS(codes), &codes, false);
+    if (!x)
+        goto done;
+    ql_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ql_dequantize_x8_f32(PyArray_DATA(codes), &affine, PyArray_DATA(x));
+    Py_END_ALLOW_THREADS
+    if (status != QL_OK) {
+        PyArray_DiscardWritebackIfCopy(x);
+        Py_CLEAR(x);
+        ql_py_raise(status, "scale, zero_point");
+    }
+done:
+    release(&grid);
+    Py_XDECREF(codes);
+    return x ? ql_py_finish(out, x) : NULL;
+}
+
+static PyObject *fake_quantize(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *x_object, *scale, *zero_point, *out;
+    ql_affine affine;
+    int refuse_nonfinite;
+    if (!PyArg_ParseTuple(args, "OOOiipO", &x_object, &scale, &zero_point, &affine.qmin, &affine.qmax,
+                          &refuse_nonfinite, &out))
+        return NULL;
+    grid_arrays grid = {NULL, NULL};
+    PyArrayObject *y = NULL, *x = ql_py_f32(x_object, "x");
+    if (!x || take_grid(x, scale, zero_point, &affine, &grid) < 0)
+        goto done;
+    y = ql_py_result(out, NPY_FLOAT32, PyArray_NDIM(x), PyArray_DIMS(x), &x, true);
+    if (!y)
+        goto done;
+    ql_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ql_fake_quantize_f32(PyArray_DATA(x), &affine, refuse_nonfinite, PyArray_DATA(y));
+    Py_END_ALLOW_THREADS
+    if (status != QL_OK) {
+        PyArray_DiscardWritebackIfCopy(y);
+        Py_CLEAR(y);
+        ql_py_raise(status, status == QL_EINVAL ? "scale, zero_point" : "x");
+    }
+done:
+    release(&grid);
+    Py_XDECREF(x);
+    return y ? ql_py_finish(out, y) : NULL;
+}
+
+/* The two integers of rule B beside the float of rule A, for every channel's multiplier. */
+static ql_status split_multipliers(const double *real, npy_intp n, float *multiplier, int32_t *mantissa,
+                                   int32_t *exponent)
+{
+    ql_status status = QL_OK;
+    for (npy_intp i = 0; i < n && status == QL_OK; i++) {
+        multiplier[i] = (float)real[i];
+        status = ql_quantize_multiplier(real[i], mantissa + i, exponent + i);
+    }
+    return status;
+}
+
+static PyObject *requantize(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *acc_object, *multiplier_object, *out;
+    ql_requant p = {0};
+    int fixed;
+    if (!PyArg_ParseTuple(args, "OOiiipO", &acc_object, &multiplier_object, &p.zero_point, &p.qmin, &p.qmax, &fixed,
+                          &out))
+        return NULL;
+    ql_layout layout;
+    ql_status status;
+    float *multiplier = NULL;
+    int32_t *mantissa = NULL, *exponent = NULL;
+    PyArrayObject *codes = NULL, *real = NULL, *acc = ql_py_exact(acc_object, NPY_INT32, "acc");
+    if (!acc || !(real = ql_py_exact(multiplier_object, NPY_FLOAT64, "multiplier")))
+        goto done;
+    if (ql_py_layout(acc, real, "multiplier", &layout) < 0)
+        goto done;
+    npy_intp n = PyArray_SIZE(real);
+    multiplier = PyMem_New(float, (size_t)n);
+    mantissa = PyMem_New(int32_t, (size_t)n);
+    exponent = PyMem_New(int32_t, (size_t)n);
+    if (!multiplier || !mantissa || !exponent) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    status = split_multipliers(PyArray_DATA(real), n, multiplier, mantissa, exponent);
+    if (status != QL_OK) {
+        ql_py_raise(status, "multiplier");
+        goto done;
+    }
+    p.fixed = fixed;
+    p.multiplier = multiplier;
+    p.mantissa = mantissa;
+    p.exponent = exponent;
+    codes = ql_py_result(out, p.qmin < 0 ? NPY_INT8 : NPY_UINT8, PyArray_NDIM(acc), PyArray_DIMS(acc), &acc, false);
+    if (!codes)
+        goto done;
+    Py_BEGIN_ALLOW_THREADS
+    status = ql_requantize_s32_x8(PyArray_DATA(acc), layout, &p, PyArray_DATA(codes));
+    Py_END_ALLOW_THREADS
+    if (status != QL_OK) {
+        PyArray_DiscardWritebackIfCopy(codes);
+        Py_CLEAR(codes);
+        ql_py_raise(status, "multiplier, zero_point");
+    }
+done:
+    PyMem_Free(exponent);
+    PyMem_Free(mantissa);
+    PyMem_Free(multiplier);
+    Py_XDECREF(real);
+    Py_XDECREF(acc);
+    return codes ? ql_py_finish(out, codes) : NULL;
+}
+
+static PyObject *quantize_multiplier(PyObject *module, PyObject *value)
+{
+    (void)module;
+    double real = PyFloat_AsDouble(value);
+    if (real == -1 && PyErr_Occurred())
+        return NULL;
+    int32_t mantissa, exponent;
+    ql_status status = ql_quantize_multiplier(real, &mantissa, &exponent);
+    return status == QL_OK ? Py_BuildValue("ii", mantissa, exponent) : ql_py_raise(status, "value");
+}
+
+static PyObject *minmax(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *x_object;
+    int axis;
+    if (!PyArg_ParseTuple(args, "Oi", &x_object, &axis))
+        return NULL;
+    ql_layout layout;
+    PyArrayObject *min = NULL, *max = NULL, *x = ql_py_f32(x_object, "x");
+    PyObject *result = NULL;
+    if (!x || ql_py_axis_layout(x, axis, &layout) < 0)
+        goto done;
+    npy_intp channels = (npy_intp)layout.channels;
+    min = (PyArrayObject *)PyArray_SimpleNew(1, &channels, NPY_FLOAT32);
+    max = (PyArrayObject *)PyArray_SimpleNew(1, &channels, NPY_FLOAT32);
+    if (!min || !max)
+        goto done;
+    bool has_nan;
+    Py_BEGIN_ALLOW_THREADS
+    ql_minmax_f32(PyArray_DATA(x), layout, PyArray_DATA(min), PyArray_DATA(max), &has_nan);
+    Py_END_ALLOW_THREADS
+    result = Py_BuildValue("OOO", (PyObject *)min, (PyObject *)max, has_nan ? Py_True : Py_False);
+done:
+    Py_XDECREF(max);
+    Py_XDECREF(min);
+    Py_XDECREF(x);
+    return result;
+}
+
+static PyObject *range_qparams(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *low_object, *high_object, *result = NULL;
+    int qmin, qmax, symmetric;
+    if (!PyArg_ParseTuple(args, "OOiip", &low_object, &high_object, &qmin, &qmax, &symmetric))
+        return NULL;
+    PyArrayObject *scale = NULL, *zero_point = NULL, *high = NULL, *low = ql_py_exact(low_object, NPY_FLOAT32, "low");
+    if (!low || !(high = ql_py_exact(high_object, NPY_FLOAT32, "high")))
+        goto done;
+    if (PyArray_SIZE(low) != PyArray_SIZE(high) || qmin >= qmax) {
+        PyErr_SetString(PyExc_ValueError, "low, high: expected as many lows as highs, and qmin below qmax");
+        goto done;
+    }
+    scale = (PyArrayObject *)PyArray_SimpleNew(PyArray_NDIM(low), PyArray_DIMS(low), NPY_FLOAT32);
+    zero_point = (PyArrayObject *)PyArray_SimpleNew(PyArray_NDIM(low), PyArray_DIMS(low), NPY_INT32);
+    if (!scale || !zero_point)
+        goto done;
+    const float *lows = PyArray_DATA(low), *highs = PyArray_DATA(high);
+    float *scales = PyArray_DATA(scale);
+    int32_t *zero_points = PyArray_DATA(zero_point);
+    for (npy_intp i = 0; i < PyArray_SIZE(low); i++)
+        ql_range_qparams(lows[i], highs[i], qmin, qmax, symmetric, scales + i, zero_points + i);
+    result = PyTuple_Pack(2, (PyObject *)scale, (PyObject *)zero_point);
+done:
+    Py_XDECREF(zero_point);
+    Py_XDECREF(scale);
+    Py_XDECREF(high);
+    Py_XDECREF(low);
+    return result;
+}
+
+PyMethodDef ql_py_elementwise_methods[] = {
+    {"quantize", quantize, METH_VARARGS, NULL},
+    {"dequantize", dequantize, METH_VARARGS, NULL},
+    {"fake_quantize", fake_quantize, METH_VARARGS, NULL},
+    {"requantize", requantize, METH_VARARGS, NULL},
+    {"quantize_multiplier", quantize_multiplier, METH_O, NULL},
+    {"minmax", minmax, METH_VARARGS, NULL},
+    {"range_qparams", range_qparams, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,163 @@
+/* The calibrator's state: a structured array with one ql_histogram per channel, and its counts. */
+#include <string.h>
+
+#include "python/glue.h"
+
+static PyArrayObject *state_array(PyObject *object, const char *name)
+{
+    if (!PyArray_Check(object) || PyArray_ITEMSIZE((PyArrayObject *)object) != (npy_intp)sizeof(ql_histogram) ||
+        PyArray_TYPE((PyArrayObject *)object) != NPY_VOID || !PyArray_ISCARRAY((PyArrayObject *)object)) {
+        PyErr_Format(PyExc_TypeError, "%s: expected a contiguous array of HISTOGRAM_DTYPE", name);
+        return NULL;
+    }
+    return (PyArrayObject *)object;
+}
+
+/* counts of shape (channels, bins), for the channels of state. Borrowed. */
+static PyArrayObject *counts_array(PyObject *object, PyArrayObject *state, const char *name)
+{
+    PyArrayObject *counts = (PyArrayObject *)object;
+    if (!PyArray_Check(object) || PyArray_TYPE(counts) != NPY_INT64 || !PyArray_ISCARRAY(counts) ||
+        PyArray_NDIM(counts) != 2 || PyArray_DIM(counts, 0) != PyArray_SIZE(state)) {
+        PyErr_Format(PyExc_TypeError, "%s: expected contiguous int64 counts of shape (%zd, bins)", name,
+                     PyArray_SIZE(state));
+        return NULL;
+    }
+    return counts;
+}
+
+static PyObject *histogram_clear(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *state_object, *counts_object;
+    if (!PyArg_ParseTuple(args, "OO", &state_object, &counts_object))
+        return NULL;
+    PyArrayObject *state = state_array(state_object, "state");
+    PyArrayObject *counts = state ? counts_array(counts_object, state, "counts") : NULL;
+    if (!counts)
+        return NULL;
+    size_t bins = (size_t)PyArray_DIM(counts, 1);
+    for (npy_intp c = 0; c < PyArray_SIZE(state); c++)
+        ql_histogram_clear((ql_histogram *)PyArray_DATA(state) + c, (int64_t *)PyArray_DATA(counts) + (size_t)c * bins,
+                           bins);
+    Py_RETURN_NONE;
+}
+
+static PyObject *histogram_update(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *x_object, *state_object, *counts_object;
+    int axis;
+    if (!PyArg_ParseTuple(args, "OiOO", &x_object, &axis, &state_object, &counts_object))
+        return NULL;
+    PyArrayObject *state = state_array(state_object, "state");
+    PyArrayObject *counts = state ? counts_array(counts_object, state, "counts") : NULL;
+    PyArrayObject *x = counts ? ql_py_f32(x_object, "x") : NULL;
+    ql_layout layout;
+    if (!x)
+        return NULL;
+    if (ql_py_axis_layout(x, axis, &layout) < 0) {
+        Py_DECREF(x);
+        return NULL;
+    }
+    if ((npy_intp)layout.channels != PyArray_SIZE(state)) {
+        PyErr_Format(PyExc_ValueError, "x: expected %zd channels along axis %d, got %zd", PyArray_SIZE(state), axis,
+                     (Py_ssize_t)layout.channels);
+        Py_DECREF(x);
+        return NULL;
+    }
+    ql_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ql_histogram_update(PyArray_DATA(x), layout, PyArray_DATA(state), PyArray_DATA(counts),
+                                 (size_t)PyArray_DIM(counts, 1));
+    Py_END_ALLOW_THREADS
+    Py_DECREF(x);
+    if (status != QL_OK)
+        return ql_py_raise(status, "x");
+    Py_RETURN_NONE;
+}
+
+static PyObject *histogram_merge(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *objects[4];
+    if (!PyArg_ParseTuple(args, "OOOO", &objects[0], &objects[1], &objects[2], &objects[3]))
+        return NULL;
+    PyArrayObject *state = state_array(objects[0], "state"), *other = state ? state_array(objects[2], "other") : NULL;
+    PyArrayObject *counts = other ? counts_array(objects[1], state, "counts") : NULL;
+    PyArrayObject *other_counts = counts ? counts_array(objects[3], other, "other counts") : NULL;
+    if (!other_counts)
+        return NULL;
+    size_t bins = (size_t)PyArray_DIM(counts, 1);
+    if (PyArray_SIZE(state) != PyArray_SIZE(other) || PyArray_DIM(other_counts, 1) != (npy_intp)bins) {
+        PyErr_SetString(PyExc_ValueError, "other: expected as many channels and bins");
+        return NULL;
+    }
+    for (npy_intp c = 0; c < PyArray_SIZE(state); c++) {
+        size_t first = (size_t)c * bins;
+        ql_status status = ql_histogram_merge(
+            (ql_histogram *)PyArray_DATA(state) + c, (int64_t *)PyArray_DATA(counts) + first,
+            (ql_histogram *)PyArray_DATA(other) + c, (int64_t *)PyArray_DATA(other_counts) + first, bins);
+        if (status != QL_OK)
+            return ql_py_raise(status, "other");
+    }
+    Py_RETURN_NONE;
+}
+
+static int take_method(const char *name, ql_range_method *method)
+{
+    static const char *const names[] = {"percentile", "mse", "entropy"};
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(names[i], name) == 0) {
+            *method = (ql_range_method)i;
+            return 0;
+        }
+    }
+    PyErr_Format(PyExc_ValueError, "method: expected percentile, mse or entropy, got %s", name);
+    return -1;
+}
+
+static PyObject *histogram_range(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *state_object, *counts_object;
+    const char *name;
+    int qmin, qmax, symmetric;
+    double percentile;
+    ql_range_method method;
+    if (!PyArg_ParseTuple(args, "OOsiipd", &state_object, &counts_object, &name, &qmin, &qmax, &symmetric,
+                          &percentile))
+        return NULL;
+    PyArrayObject *state = state_array(state_object, "state");
+    PyArrayObject *counts = state ? counts_array(counts_object, state, "counts") : NULL;
+    if (!counts || take_method(name, &method) < 0)
+        return NULL;
+    npy_intp channels = PyArray_SIZE(state);
+    PyArrayObject *low = (PyArrayObject *)PyArray_SimpleNew(1, &channels, NPY_FLOAT32);
+    PyArrayObject *high = low ? (PyArrayObject *)PyArray_SimpleNew(1, &channels, NPY_FLOAT32) : NULL;
+    PyObject *result = NULL;
+    if (!high)
+        goto done;
+    ql_status status = QL_OK;
+    size_t bins = (size_t)PyArray_DIM(counts, 1);
+    Py_BEGIN_ALLOW_THREADS
+    for (npy_intp c = 0; c < channels && status == QL_OK; c++)
+        status = ql_histogram_range((ql_histogram *)PyArray_DATA(state) + c,
+                                    (int64_t *)PyArray_DATA(counts) + (size_t)c * bins, bins, method, qmin, qmax,
+                                    symmetric, percentile, (float *)PyArray_DATA(low) + c,
+                                    (float *)PyArray_DATA(high) + c);
+    Py_END_ALLOW_THREADS
+    result = status == QL_OK ? PyTuple_Pack(2, (PyObject *)low, (PyObject *)high) : ql_py_raise(status, "percentile");
+done:
+    Py_XDECREF(high);
+    Py_XDECREF(low);
+    return result;
+}
+
+PyMethodDef ql_py_histogram_methods[] = {
+    {"histogram_clear", histogram_clear, METH_VARARGS, NULL},
+    {"histogram_update", histogram_update, METH_VARARGS, NULL},
+    {"histogram_merge", histogram_merge, METH_VARARGS, NULL},
+    {"histogram_range", histogram_range, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,243 @@
+/* The C API of qlite's core: everything here is plain C11 and knows no Python.
+ *
+ * real = scale * (code - zero_point). Rounding is half to even unless a rule says otherwise. Results go
+ * through pointers and are untouched when a function returns anything but QL_OK. Nothing aborts or prints.
+ *
+ * "x8" is an 8-bit code, signed or unsigned: which of the two follows from [qmin, qmax], never from the bytes.
+ */
+#ifndef QLITE_H
+#define QLITE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- status ------------------------------------------------------------------------------------- */
+
+typedef enum ql_status {
+    QL_OK = 0,
+    QL_EINVAL,     /* an argument lies outside its documented range */
+    QL_ENOMEM,     /* an allocation failed */
+    QL_EOVERFLOW,  /* an exact int32 accumulator cannot hold the result at this depth */
+    QL_ENONFINITE, /* the data holds NaN or infinity and the policy is to refuse them */
+} ql_status;
+
+const char *ql_status_text(ql_status status);
+
+/* ---- dispatch ----------------------------------------------------------------------------------- */
+
+/* The instruction sets compiled in, best last. ql_isa_name(i) is NULL from the end of the list on. */
+const char *ql_isa_name(size_t i);
+bool ql_isa_can_run(size_t i);
+const char *ql_isa_active(void);
+
+/* Makes `name` the ceiling: it and its parents serve every later call. NULL picks the best that runs.
+ * QL_EINVAL: not compiled in, or this CPU cannot run it. Not to be called while other calls run. */
+ql_status ql_isa_select(const char *name);
+
+/* Kernel i's name, and the instruction set that serves it now; NULL from the end of the list on. */
+const char *ql_kernel_name(size_t i);
+const char *ql_kernel_isa(size_t i);
+
+/* CPU features that matter here, in the order of the list; NULL from the end on. */
+const char *ql_cpu_feature_name(size_t i);
+bool ql_cpu_has_feature(size_t i);
+
+/* ---- elementwise -------------------------------------------------------------------------------- */
+
+/* How scales lie over data: the data is C-contiguous [outer][channels][inner] and channel c has scale[c] and
+ * zero_point[c]. One scale for everything is outer = channels = 1. */
+typedef struct ql_layout {
+    size_t outer, channels, inner;
+} ql_layout;
+
+typedef struct ql_affine {
+    ql_layout layout;
+    const float *scale;        /* [channels], each finite, normal and > 0 */
+    const int32_t *zero_point; /* [channels], each in [qmin, qmax] */
+    int32_t qmin, qmax;        /* in [-128, 127] or in [0, 255] */
+} ql_affine;
+
+/* code = clamp(rint(x / scale), qmin - z, qmax - z) + z, the division rounded once to float32.
+ * refuse_nonfinite: QL_ENONFINITE when x holds NaN or +-inf, before anything is written;
+ * otherwise NaN becomes z and +-inf the ends of the range. codes may not overlap x. */
+ql_status ql_quantize_f32_x8(const float *x, const ql_affine *p, bool refuse_nonfinite, uint8_t *codes);
+
+/* x = float32(code - z) * scale. */
+ql_status ql_dequantize_x8_f32(const uint8_t *codes, const ql_affine *p, float *x);
+
+/* y = dequantize(quantize(x)), the same bits, without the codes in between. y may be x. */
+ql_status ql_fake_quantize_f32(const float *x, const ql_affine *p, bool refuse_nonfinite, float *y);
+
+/* Least and greatest value of each channel: min[c], max[c]; NaN is passed over, zeros come out as +0, and an empty
+ * channel gives +inf, -inf. *has_nan says whether there was one. */
+void ql_minmax_f32(const float *x, ql_layout layout, float *min, float *max, bool *has_nan);
+
+/* How an int32 accumulator becomes an 8-bit code. Both rules clamp to [qmin, qmax]; a fused relu is a higher qmin.
+ *   float (rule A): code = rint(clamp(float32(acc) * multiplier, qmin - z, qmax - z)) + z
+ *   fixed (rule B): code = clamp(rdbpot(srdhm(acc << max(e, 0), q), max(-e, 0)) + z, qmin, qmax), where
+ *                   srdhm(a, q) = (a * q + 2^30) >> 31 and rdbpot(a, n) = a / 2^n rounded half away from zero. */
+typedef struct ql_requant {
+    bool fixed;
+    const float *multiplier; /* rule A: [channels] */
+    const int32_t *mantissa; /* rule B: [channels], 0 or in [2^30, 2^31) */
+    const int32_t *exponent; /* rule B: [channels], in [-31, 30] */
+    int32_t zero_point, qmin, qmax;
+} ql_requant;
+
+ql_status ql_requantize_s32_x8(const int32_t *acc, ql_layout layout, const ql_requant *p, uint8_t *codes);
+
+/* Rule B's form of a positive real multiplier: value ~ mantissa * 2^(exponent - 31); 0, 0 below 2^-32.
+ * QL_EINVAL unless 0 < value < 2^30. (gemmlowp's QuantizeMultiplier.) */
+ql_status ql_quantize_multiplier(double value, int32_t *mantissa, int32_t *exponent);
+
+/* The grid whose codes qmin..qmax reach from low to high, which are widened to hold 0:
+ *   symmetric: z = (qmin + qmax + 1) / 2 (0 signed, 128 unsigned), scale = max(-low / (z - qmin), high / (qmax - z))
+ *   otherwise: scale = (high - low) / (qmax - qmin), z = rint(qmin - low / scale), kept in [qmin, qmax]
+ * low == high: scale = |low|, or 1 for 0, so that the constant comes back exactly. The scale is never below the
+ * smallest normal float. low <= high, both finite. */
+void ql_range_qparams(float low, float high, int32_t qmin, int32_t qmax, bool symmetric, float *scale,
+                      int32_t *zero_point);
+
+/* ---- calibration -------------------------------------------------------------------------------- */
+
+/* What is remembered of a stream of values: fixed in size, exact, and independent of the order of the values.
+ * Bin b of a channel counts the values with floor(x / 2^exponent) == origin + b, exact zeros left out. The exponent is
+ * the least one at which all bins reach from min to max, so two states can always be brought to the same bins by adding
+ * neighbours, and merging is exact. */
+typedef struct ql_histogram {
+    float min, max;   /* +inf, -inf while empty */
+    int32_t exponent; /* a bin is 2^exponent wide */
+    int32_t origin;   /* number of the first bin */
+    int64_t count;    /* values seen, zeros included */
+    int64_t zeros;    /* exact zeros: counted apart, because after a relu they would drown the rest */
+} ql_histogram;
+
+void ql_histogram_clear(ql_histogram *h, int64_t *counts, size_t bins);
+
+/* h[channels], counts[channels][bins], bins a power of two in [128, 65536].
+ * QL_ENONFINITE: NaN or inf in x, nothing counted. */
+ql_status ql_histogram_update(const float *x, ql_layout layout, ql_histogram *h, int64_t *counts, size_t bins);
+
+/* h += other, exactly and in any order. QL_ENOMEM leaves both alone. */
+ql_status ql_histogram_merge(ql_histogram *h, int64_t *counts, const ql_histogram *other, const int64_t *other_counts,
+                             size_t bins);
+
+typedef enum ql_range_method { QL_RANGE_PERCENTILE, QL_RANGE_MSE, QL_RANGE_ENTROPY } ql_range_method;
+
+/* The clipping range [*low, *high] of one channel for codes qmin..qmax.
+ *   percentile: cuts (100 - percentile) / 100 of the values off each end that is not at zero
+ *   mse: the range whose grid has the least expected squared error (values stand at the middle of their bin)
+ *   entropy: the range whose quantized histogram has the least Kullback-Leibler divergence from the data's
+ * symmetric: low = -high. QL_EINVAL for an empty state. */
+ql_status ql_histogram_range(const ql_histogram *h, const int64_t *counts, size_t bins, ql_range_method method,
+                             int32_t qmin, int32_t qmax, bool symmetric, double percentile, float *low, float *high);
+
+/* ---- integer matrix product --------------------------------------------------------------------- */
+
+/* Weights in the layout that the active instruction set multiplies from. It remembers that instruction set and is
+ * always multiplied by it. */
+typedef struct ql_packed ql_packed;
+
+/* What the packed weights will be multiplied with. */
+typedef enum ql_pack_for { QL_PACK_INTEGER, QL_PACK_FLOAT } ql_pack_for;
+
+/* b is k x n codes, element (i, j) at b[i * row_stride + j * col_stride]; zero_point is [n] or NULL for zeros. */
+ql_status ql_pack(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t n, ptrdiff_t row_stride,
+                  ptrdiff_t col_stride, const int32_t *zero_point, ql_packed **packed);
+void ql_packed_free(ql_packed *packed);
+size_t ql_packed_k(const ql_packed *packed);
+size_t ql_packed_n(const ql_packed *packed);
+size_t ql_packed_nbytes(const ql_packed *packed);
+ql_pack_for ql_packed_purpose(const ql_packed *packed);
+const char *ql_packed_isa(const ql_packed *packed);
+
+/* The left operand: m x k codes in rows that are row_stride apart. */
+typedef struct ql_codes {
+    const uint8_t *data;
+    size_t row_stride;
+    bool is_signed;
+    const int32_t *zero_point; /* one for all rows, or one per row */
+    bool per_row;
+} ql_codes;
+
+/* What becomes of acc[i][j] = sum_k (a[i][k] - za) * (b[k][j] - zb[j]), which is exact. */
+typedef enum ql_store { QL_STORE_S32, QL_STORE_X8, QL_STORE_F32 } ql_store;
+
+typedef struct ql_epilogue {
+    ql_store store;
+    const int32_t *bias; /* [n] or NULL: added to acc */
+    ql_requant requant;  /* QL_STORE_X8 */
+    /* QL_STORE_F32: y = max((float32(acc) * row_scale[i]) * scale[j] + offset[j], low) */
+    const float *row_scale; /* [m] or NULL for ones */
+    const float *scale;     /* [n] */
+    const float *offset;    /* [n] or NULL for zeros */
+    float low;              /* 0 for relu, else -INFINITY */
+} ql_epilogue;
+
+/* QL_EOVERFLOW: some input of this depth could leave int32. c is m x n, rows c_stride elements apart. */
+ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const ql_epilogue *epilogue, void *c, size_t c_stride);
+
+/* y = max((x @ (b - zb)) * scale + offset, low) with float32 x: one fused multiply-add per k, k ascending. */
+ql_status ql_gemm_f32(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset, float low,
+                      float *y);
+
+/* Dynamic linear: each row of x gets its own scale and zero point (ql_range_qparams of its range on [0, 255]), is
+ * multiplied as integers and comes back as float: y = max((float32(acc) * row_scale) * scale + offset, low). QL_ENONFINITE for NaN or inf in x. */
+ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset, float low,
+                    float *y);
+
+/* ---- the integer program ------------------------------------------------------------------------ */
+
+typedef enum ql_type { QL_F32, QL_S8, QL_U8, QL_S32 } ql_type;
+size_t ql_type_size(ql_type type);
+
+#define QL_NO_BUFFER SIZE_MAX
+
+/* A value that the program computes for every sample. */
+typedef struct ql_buffer {
+    ql_type type;
+    size_t width; /* elements per sample */
+    /* of 8-bit buffers: one scale and zero point for all samples, or the buffers that hold one per sample */
+    float scale;
+    int32_t zero_point;
+    size_t row_scale, row_zero_point; /* QL_NO_BUFFER, or buffers f32 and s32 of width 1 */
+} ql_buffer;
+
+/* A parameter of a step. Which ones a kind of step has, and in which order, says ql_step_fields(). */
+typedef enum ql_field_kind { QL_FIELD_BUFFER, QL_FIELD_FLAG, QL_FIELD_ARRAY } ql_field_kind;
+
+typedef struct ql_field {
+    const char *name; /* NULL closes the list */
+    ql_field_kind kind;
+} ql_field;
+
+typedef struct ql_array {
+    ql_type type;
+    size_t ndim; /* 1 or 2, C-contiguous */
+    size_t shape[2];
+    const void *data; /* NULL: absent */
+} ql_array;
+
+typedef struct ql_value {
+    size_t integer; /* QL_FIELD_BUFFER, QL_FIELD_FLAG */
+    ql_array array; /* QL_FIELD_ARRAY */
+} ql_value;
+
+#define QL_MAX_FIELDS 16
+
+const ql_field *ql_step_fields(const char *kind); /* NULL: no such kind */
+
+typedef struct ql_plan ql_plan;
+
+ql_status ql_plan_new(const ql_buffer *buffers, size_t count, size_t input, size_t output, ql_plan **plan);
+/* Appends a step. What it needs of the arrays is copied or packed. QL_EINVAL: the values do not fit the buffers. */
+ql_status ql_plan_add(ql_plan *plan, const char *kind, const ql_value *values);
+void ql_plan_free(ql_plan *plan);
+
+/* Runs all steps on `rows` samples. buffers[i] is the caller's memory for buffer i ([rows][width]) or NULL for one that
+ * nobody wants to see; the input and the output must be given. QL_ENONFINITE: NaN or inf in a float input. Any number
+ * of threads may run one plan at the same time. */
+ql_status ql_plan_run(ql_plan *plan, void *const *buffers, size_t rows);
+
+#endif

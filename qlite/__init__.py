@@ -1,0 +1,56 @@
+"""qlite: quantization for people who work in NumPy.
+
+Float arrays and models become integers, the integers run, and a report says what it cost.
+"""
+
+try:
+    from qlite import _core
+except ModuleNotFoundError as error:
+    if error.name != "qlite._core":
+        raise
+    raise ImportError(
+        "qlite: the compiled core is missing. Either this is the source folder, not an installed package (run "
+        "`pip install .` and start Python elsewhere, or `pip install -e .`), or it is another project: the package "
+        "called `qlite` on the package index also installs a module of this name. This one is `qlite-quant`."
+    ) from None
+
+from qlite.array import QArray
+from qlite.calibration import Calibrator, choose_qparams
+from qlite.config import show_config
+from qlite.error import QuantizationError, quantization_error
+from qlite.io.model_file import load
+from qlite.io.sklearn import from_sklearn
+from qlite.linalg import PackedWeight, linear, matmul_integer, pack
+from qlite.nn.layers import Dense
+from qlite.nn.qmodel import QModel, quantize_model
+from qlite.nn.sequential import Sequential, from_weights
+from qlite.qparams import QParams
+from qlite.report import Report, compare
+from qlite.uniform import dequantize, fake_quantize, quantize, requantize
+
+__all__ = [
+    "Calibrator",
+    "Dense",
+    "PackedWeight",
+    "QArray",
+    "QModel",
+    "QParams",
+    "QuantizationError",
+    "Report",
+    "Sequential",
+    "choose_qparams",
+    "compare",
+    "dequantize",
+    "fake_quantize",
+    "from_sklearn",
+    "from_weights",
+    "linear",
+    "load",
+    "matmul_integer",
+    "pack",
+    "quantization_error",
+    "quantize",
+    "quantize_model",
+    "requantize",
+    "show_config",
+]

@@ -1,0 +1,96 @@
+"""How much a quantized array lost."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qlite import _check
+from qlite.array import QArray
+
+
+@dataclass(frozen=True)
+class QuantizationError:
+    """The difference between an array and its quantized form.
+
+    ``mse == clipping + rounding``, exactly: an element counts as clipped when ``rint(w / scale) + zero_point`` lies
+    outside [qmin, qmax], and as rounded otherwise. With `axis`, each field is an array over that axis.
+    """
+
+    mse: Any
+    sqnr_db: Any
+    max_abs: Any
+    cosine: Any
+    clipping: Any
+    rounding: Any
+    clipped_share: Any
+
+
+def quantization_error(w: Any, q: QArray, axis: int | None = None) -> QuantizationError:
+    """Measure what quantizing lost; sums are float64.
+
+    Parameters
+    ----------
+    w : array_like of a real floating dtype
+        The originals.
+    q : QArray
+        Their quantized form, of the same shape.
+    axis : int, optional
+        Measure each index of this axis by itself.
+
+    Returns
+    -------
+    QuantizationError
+        ``mse = mean((w - dequantize(q))**2)``; ``sqnr_db = 10 log10(mean(w**2) / mse)``, infinite for a perfect copy;
+        ``max_abs``; the cosine of the angle between the two; the parts of `mse` that come from clipping and from
+        rounding, and the share of clipped elements.
+
+    Raises
+    ------
+    TypeError
+        `q` is no QArray, or `w` is not of a real floating dtype.
+    ValueError
+        The shapes differ, they are empty, or `w` holds NaN or infinity.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> w = np.linspace(-1, 1, 1001)
+    >>> e = ql.quantization_error(w, ql.quantize(w))
+    >>> round(float(e.sqnr_db), 1), float(e.clipping)
+    (48.1, 0.0)
+    """
+    if not isinstance(q, QArray):
+        raise TypeError(f"q: expected a QArray, got {type(q).__name__}")
+    w = _check.real_array("w", w)
+    if w.shape != q.shape:
+        raise ValueError(f"w: expected shape {q.shape} as q, got {w.shape}")
+    if w.size == 0:
+        raise ValueError(f"w: expected data to measure, got an empty array of shape {w.shape}")
+    if not np.isfinite(w).all():
+        raise ValueError("w: expected finite values, got NaN or infinity")
+    axis = _check.axis(axis, w.ndim)
+    over = None if axis is None else tuple(i for i in range(w.ndim) if i != axis)
+
+    p = q.qparams
+    exact, approximate = w.astype(np.float64), q.dequantize().astype(np.float64)
+    squared = np.square(exact - approximate)
+    with np.errstate(over="ignore"):
+        unclipped = np.rint(w.astype(np.float32) / p.scale) + p.zero_point
+    is_clipped = (unclipped < p.qmin) | (unclipped > p.qmax)
+    clipping = np.where(is_clipped, squared, 0).mean(over)
+    rounding = np.where(is_clipped, 0, squared).mean(over)
+    mse = clipping + rounding
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sqnr_db = np.where(mse > 0, 10 * np.log10(np.square(exact).mean(over) / mse), np.inf)
+        norms = np.sqrt(np.square(exact).sum(over) * np.square(approximate).sum(over))
+        cosine = np.where(norms > 0, (exact * approximate).sum(over) / norms, 1.0)
+    return QuantizationError(
+        mse=mse,
+        sqnr_db=sqnr_db[()],
+        max_abs=np.abs(exact - approximate).max(over),
+        cosine=cosine[()],
+        clipping=clipping,
+        rounding=rounding,
+        clipped_share=is_clipped.mean(over),
+    )

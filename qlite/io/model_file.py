@@ -1,0 +1,247 @@
+"""The model file: a safetensors file whose metadata holds a JSON description of the program.
+
+The tensors are the arrays of the steps, ``steps.<number>.<field>``. ``__metadata__`` holds ``qlite``, the description,
+and ``digest``, a SHA-256 of the description and of all tensors, so that a changed byte is found. Loading runs no code,
+checks the description before anything is built, and needs about twice the file's size. Saving writes another file in the
+same folder and renames it: at every moment the name stands for the old file or the new one, whole.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qlite.nn.program import DTYPES, STEPS, Buffer, Program, Step, step_fields
+from qlite.nn.qmodel import QModel
+
+FORMAT_VERSION = 1
+
+#: A header longer than this is refused unread; a description of a thousand layers has about a megabyte.
+MAX_HEADER = 100 << 20
+
+
+def save(model: QModel, path: Any) -> None:
+    """Write `model` to `path`; see `QModel.save`."""
+    from safetensors.numpy import save as to_bytes
+
+    description, tensors = _describe(model)
+    metadata = {"qlite": description, "digest": _digest(description, tensors)}
+    _replace_file(Path(path), to_bytes(tensors, metadata))
+
+
+def load(path: Any) -> QModel:
+    """Load a model that `QModel.save` wrote. It computes the same bits.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    ValueError
+        It is no such file, is damaged, or was written by a version that this one does not know.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql, tempfile, os
+    >>> m = ql.quantize_model(ql.from_weights([(np.eye(3), None)]), "w8")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     m.save(os.path.join(folder, "m.qlite"))
+    ...     same = ql.load(os.path.join(folder, "m.qlite"))
+    >>> same(np.array([[1.0, 2.0, 3.0]]))
+    array([[1., 2., 3.]], dtype=float32)
+    """
+    data = Path(path).read_bytes()
+    try:
+        description = _description(data)
+        return _build(description, _tensors(data, description))
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{os.fspath(path)}: not a usable qlite model file: {error}") from None
+
+
+def _describe(model: QModel) -> tuple[str, dict[str, np.ndarray]]:
+    program, tensors, steps = model.program, {}, []
+    for i, step in enumerate(program.steps):
+        described: dict[str, Any] = {"kind": step.kind}
+        for name, value in step_fields(step).items():
+            if isinstance(value, np.ndarray):
+                tensors[f"steps.{i}.{name}"] = np.ascontiguousarray(value)
+            elif value is not None:
+                described[name] = value
+        steps.append(described)
+    content = {
+        "version": FORMAT_VERSION,
+        "scheme": model.scheme,
+        "target": model.target,
+        "output": model.output,
+        "classes": None if model.classes is None else model.classes.tolist(),
+        "program": {
+            "input": program.input,
+            "output": program.output,
+            "buffers": [{k: v for k, v in asdict(b).items() if v is not None} for b in program.buffers],
+            "steps": steps,
+        },
+    }
+    return json.dumps(content, separators=(",", ":"), allow_nan=False), tensors
+
+
+def _digest(description: str, tensors: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(description.encode())
+    for name in sorted(tensors):
+        tensor = np.ascontiguousarray(tensors[name])
+        digest.update(f"\n{name} {tensor.dtype} {tensor.shape}\n".encode())
+        digest.update(tensor.tobytes())
+    return digest.hexdigest()
+
+
+def _replace_file(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":  # the new name survives a power cut only once the folder is on disk too
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) != len(keys):
+        raise ValueError(f"a name occurs twice in {sorted(keys)[:8]}")
+    return dict(pairs)
+
+
+def _parse(text: str | bytes, what: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text, object_pairs_hook=_no_duplicates)
+    except UnicodeDecodeError:
+        raise ValueError(f"{what} is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{what} is not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{what} is not a JSON object")
+    return content
+
+
+def _description(data: bytes) -> str:
+    """The description, once the file's outer form is right."""
+    if len(data) < 8:
+        raise ValueError(f"expected at least 8 bytes, got {len(data)}")
+    length = int.from_bytes(data[:8], "little")
+    if length > min(len(data) - 8, MAX_HEADER):
+        raise ValueError(f"the header should have {length} bytes, of {len(data) - 8} in the file (limit {MAX_HEADER})")
+    metadata = _parse(data[8 : 8 + length], "the header").get("__metadata__")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("qlite"), str):
+        raise ValueError("it is a safetensors file without a qlite description")
+    if set(metadata) != {"qlite", "digest"}:
+        raise ValueError(f"expected the metadata qlite and digest, got {sorted(metadata)}")
+    return metadata["qlite"]
+
+
+def _tensors(data: bytes, description: str) -> dict[str, np.ndarray]:
+    """The tensors, once the digest is right."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
+    try:
+        tensors = from_bytes(data)
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(f"the tensors cannot be read ({error})") from None
+    length = int.from_bytes(data[:8], "little")
+    expected = json.loads(data[8 : 8 + length])["__metadata__"]["digest"]
+    if _digest(description, tensors) != expected:
+        raise ValueError("the digest does not match: the file was changed or damaged")
+    return tensors
+
+
+_FIELD_TYPES: dict[str, type] = {
+    **dict.fromkeys(("name", "layer", "dtype", "kind"), str),
+    **dict.fromkeys(("width", "zero_point", "row_scale", "row_zero_point", "input", "output"), int),
+    **dict.fromkeys(("relu", "fixed"), bool),
+    "scale": float,
+}
+
+
+def _checked(where: str, content: Any, allowed: set[str], required: set[str]) -> dict[str, Any]:
+    """An object with the right names, and values of the right types."""
+    if not isinstance(content, dict):
+        raise ValueError(f"{where}: expected an object, got {type(content).__name__}")
+    if not required <= set(content) <= allowed:
+        raise ValueError(f"{where}: expected {sorted(required)} and perhaps {sorted(allowed - required)}, "
+                         f"got {sorted(content)}")
+    for name, value in content.items():
+        if type(value) is not _FIELD_TYPES[name]:
+            raise ValueError(f"{where}: {name}: expected {_FIELD_TYPES[name].__name__}, got {value!r}")
+        if isinstance(value, int) and not -(1 << 31) <= value < 1 << 31:
+            raise ValueError(f"{where}: {name}: expected 32 bits, got {value}")
+    return content
+
+
+def _buffer(i: int, content: Any) -> Buffer:
+    names = {f.name for f in fields(Buffer)}
+    buffer = Buffer(**_checked(f"buffers[{i}]", content, names, {"name", "layer", "width", "dtype"}))
+    if buffer.dtype not in DTYPES:
+        raise ValueError(f"buffers[{i}]: dtype: expected one of {DTYPES}, got {buffer.dtype!r}")
+    if buffer.width < 1:
+        raise ValueError(f"buffers[{i}]: width: expected at least 1, got {buffer.width}")
+    return buffer
+
+
+def _step(i: int, content: Any, tensors: dict[str, np.ndarray]) -> Step:
+    kind = content.get("kind") if isinstance(content, dict) else None
+    if not isinstance(kind, str) or kind not in STEPS:
+        raise ValueError(f"steps[{i}]: kind: expected one of {sorted(STEPS)}, got {kind!r}")
+    types = {f.name: f.type for f in fields(STEPS[kind])}
+    arrays = {name for name, type_ in types.items() if type_ not in (int, bool)}
+    scalars = set(types) - arrays | {"kind"}
+    values = _checked(f"steps[{i}]", content, scalars, scalars)
+    values = {name: value for name, value in values.items() if name != "kind"}
+    for name in arrays:
+        values[name] = tensors.pop(f"steps.{i}.{name}", None)
+        if values[name] is None and types[name] is np.ndarray:
+            raise ValueError(f"steps[{i}]: the tensor {name} is missing")
+    return STEPS[kind](**values)
+
+
+def _build(description: str, tensors: dict[str, np.ndarray]) -> QModel:
+    content = _parse(description, "the description")
+    version = content.get("version")
+    if version != FORMAT_VERSION:
+        raise ValueError(f"expected format version {FORMAT_VERSION}, got {version!r}")
+    if set(content) != {"version", "scheme", "target", "output", "classes", "program"}:
+        raise ValueError(f"the description has the wrong names: {sorted(content)}")
+    program = content["program"]
+    if not isinstance(program, dict) or set(program) != {"input", "output", "buffers", "steps"}:
+        raise ValueError("the description has no whole program")
+    if not isinstance(program["buffers"], list) or not isinstance(program["steps"], list):
+        raise ValueError("the program's buffers and steps are not lists")
+    ends = _checked("program", {k: program[k] for k in ("input", "output")}, {"input", "output"}, {"input", "output"})
+    buffers = [_buffer(i, b) for i, b in enumerate(program["buffers"])]
+    steps = [_step(i, s, tensors) for i, s in enumerate(program["steps"])]
+    if tensors:
+        raise ValueError(f"tensors that no step uses: {sorted(tensors)[:8]}")
+    if not all(0 <= end < len(buffers) for end in ends.values()):
+        raise ValueError(f"input and output: expected buffers 0 to {len(buffers) - 1}, got {ends}")
+    return QModel(
+        Program(buffers, steps, **ends),
+        scheme=str(content["scheme"]),
+        target=str(content["target"]),
+        output=content["output"],
+        classes=content["classes"],
+    )

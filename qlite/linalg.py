@@ -1,0 +1,184 @@
+"""Products of quantized matrices."""
+
+from typing import Any
+
+import numpy as np
+
+from qlite import _check, _core
+from qlite.array import QArray
+
+
+class PackedWeight:
+    """A right operand in the layout that this machine multiplies from. Made by `pack`; it cannot be changed.
+
+    Attributes
+    ----------
+    shape : tuple
+        (in, out).
+    nbytes : int
+        Bytes of the packed form.
+    isa : str
+        The instruction set that it was packed for.
+    """
+
+    def __init__(self, packed: "_core.Packed", scale: np.ndarray | None, zero_point: np.ndarray) -> None:
+        self._packed = packed
+        self._scale = scale
+        self._zero_point = zero_point
+        self.shape: tuple[int, int] = packed.shape
+        self.nbytes: int = packed.nbytes
+        self.isa: str = packed.isa
+
+    def __repr__(self) -> str:
+        scaled = "" if self._scale is None else ", with scales"
+        return f"PackedWeight(shape={self.shape}, {self.nbytes} bytes for {self.isa}{scaled})"
+
+
+def _codes(name: str, value: Any) -> np.ndarray:
+    codes = np.asarray(value)
+    if codes.dtype not in (np.int8, np.uint8):
+        raise TypeError(f"{name}: expected int8 or uint8, got {codes.dtype}")
+    if codes.ndim != 2:
+        raise ValueError(f"{name}: expected 2 dimensions, got shape {codes.shape}")
+    return codes
+
+
+def _zero_points(name: str, value: Any, dtype: np.dtype, lengths: tuple[int, ...]) -> np.ndarray:
+    """One zero point, or a vector of one of the lengths, as int32 in the range of the codes."""
+    zero_point = np.asarray(value)
+    if zero_point.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integers, got {zero_point.dtype}")
+    zero_point = zero_point.ravel()
+    if zero_point.size not in lengths:
+        raise ValueError(f"{name}: expected one element or {lengths[-1]}, got {zero_point.size}")
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    if zero_point.size and not low <= zero_point.min() <= zero_point.max() <= high:
+        raise ValueError(f"{name}: expected {low} to {high} for {dtype} codes, got {zero_point[:4]}")
+    return zero_point.astype(np.int32)
+
+
+def pack(b: Any, zero_point: Any = 0) -> PackedWeight:
+    """Bring a right operand into the layout of this machine's kernels, once for many products.
+
+    Parameters
+    ----------
+    b : QArray or array_like of int8 or uint8
+        Weights (in, out). A QArray brings its own zero points and scales, one or one per column.
+    zero_point : int or array_like
+        Of plain codes: one, or one per column.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Codes of another dtype or rank, zero points outside the codes' range, scales along the rows.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> p = ql.pack(np.ones((3, 2), np.int8))
+    >>> ql.matmul_integer(np.array([[1, 2, 3]], np.uint8), p)
+    array([[6, 6]], dtype=int32)
+    """
+    scale = None
+    if isinstance(b, QArray):
+        if b.ndim != 2 or b.axis == 0:
+            raise ValueError(f"b: expected 2 dimensions with scales along axis 1 or one scale, got {b!r}")
+        scale = np.ascontiguousarray(np.broadcast_to(b.scale.ravel(), b.shape[1]))
+        b, zero_point = b.codes, b.zero_point
+    codes = _codes("b", b)
+    zero_point = _zero_points("zero_point", zero_point, codes.dtype, (1, codes.shape[1]))
+    zero_point = np.ascontiguousarray(np.broadcast_to(zero_point, codes.shape[1]))
+    return PackedWeight(_core.Packed(codes, zero_point, "integer"), scale, zero_point)
+
+
+def matmul_integer(
+    a: Any, b: Any, a_zero_point: Any = 0, b_zero_point: Any = 0, *, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Multiply 8-bit matrices exactly: ``sum_k (a - a_zero_point) * (b - b_zero_point)`` in int32.
+
+    The operator is ONNX MatMulInteger. Nothing saturates: the result is the same on every instruction set.
+
+    Parameters
+    ----------
+    a : array_like of int8 or uint8, (m, k)
+    b : array_like of int8 or uint8, (k, n), or PackedWeight
+    a_zero_point : int or array_like
+        One, or one per row.
+    b_zero_point : int or array_like
+        One, or one per column; of a PackedWeight it is part of it.
+    out : ndarray of int32, (m, n), optional
+        Where to put the result.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Other dtypes, shapes that do not fit, zero points outside the codes' range.
+    OverflowError
+        The product is so deep that an int32 could overflow: ``max|a - a_zero_point| * max_j sum_k |b - b_zero_point|``
+        exceeds ``2**31 - 1``.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> a = np.array([[255, 255]], np.uint8)
+    >>> ql.matmul_integer(a, np.array([[127], [127]], np.int8))
+    array([[64770]], dtype=int32)
+    """
+    if isinstance(b, PackedWeight):
+        if np.any(np.asarray(b_zero_point)):
+            raise ValueError("b_zero_point: expected 0 with packed weights, which have their own: pack(b, zero_point)")
+    else:
+        b = pack(_codes("b", b), b_zero_point)
+    if type(a) is not np.ndarray or a.ndim != 2:
+        a = _codes("a", a)
+    if isinstance(a_zero_point, int) and a_zero_point == 0:
+        zero_point = _NO_ZERO_POINT
+    else:
+        zero_point = _zero_points("a_zero_point", a_zero_point, _codes("a", a).dtype, (1, a.shape[0]))
+    return _core.matmul_integer(a, b._packed, zero_point, out)
+
+
+_NO_ZERO_POINT = np.zeros(1, np.int32)
+
+
+def linear(
+    x: Any, w: Any, bias: Any = None, *, activation: str | None = None, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Multiply floats by 8-bit weights with integer arithmetic: each row of `x` is quantized on the way.
+
+    ``y = activation((acc * s_x) * s_w + bias)`` with the exact ``acc = sum_k (x_q - z_x) * (w_q - z_w)``. A row's scale
+    and zero point come from its own range, widened to hold 0: ``s_x = (max - min) / 255``.
+
+    Parameters
+    ----------
+    x : array_like of a real floating dtype, (m, in)
+    w : QArray (in, out) with one scale or one per column, or what `pack` made of it
+        Pack it to multiply more than once.
+    bias : array_like of a real floating dtype, (out,), optional
+    activation : {None, "relu"}
+    out : ndarray of float32, (m, out), optional
+        Where to put the result.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Other dtypes, shapes that do not fit, NaN or infinity in `x`, an activation that there is not.
+    OverflowError
+        The product is so deep that an int32 could overflow.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> w = ql.quantize(np.array([[0.5, -1.0], [1.0, 0.25]]), axis=1)
+    >>> ql.linear(np.array([[1.0, 2.0]]), w, activation="relu").round(2)
+    array([[2.5, 0. ]], dtype=float32)
+    """
+    if isinstance(w, QArray):
+        w = pack(w)
+    if not isinstance(w, PackedWeight):
+        raise TypeError(f"w: expected a QArray or a PackedWeight, got {type(w).__name__}")
+    if w._scale is None:
+        raise ValueError("w: expected weights with scales, pack(QArray), got packed codes")
+    if activation not in (None, "relu"):
+        _check.choice("activation", activation, ("relu",))
+    return _core.linear(x, w._packed, w._scale, bias, activation == "relu", out)

@@ -1,0 +1,52 @@
+"""Layers of float models."""
+
+from typing import Any
+
+import numpy as np
+
+from qlite import _check
+
+
+def _finite_float32(name: str, value: Any) -> np.ndarray:
+    array = np.ascontiguousarray(_check.real_array(name, value), np.float32)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: expected finite values, got NaN or infinity")
+    return array
+
+
+class Dense:
+    """A fully connected layer: ``activation(x @ weight + bias)``.
+
+    Parameters
+    ----------
+    weight : array_like of a real floating dtype, (in, out)
+    bias : array_like of a real floating dtype, (out,), optional
+        Zeros by default.
+    activation : {None, "relu"}
+    name : str, optional
+        What reports call the layer; a model numbers its layers otherwise.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Another dtype or shape, NaN or infinity, an activation that there is not.
+    """
+
+    def __init__(self, weight: Any, bias: Any = None, activation: str | None = None, name: str | None = None) -> None:
+        self.weight = _finite_float32("weight", weight)
+        if self.weight.ndim != 2 or 0 in self.weight.shape:
+            raise ValueError(f"weight: expected shape (in, out) without zeros, got {self.weight.shape}")
+        units = self.weight.shape[1]
+        self.bias = np.zeros(units, np.float32) if bias is None else _finite_float32("bias", bias)
+        if self.bias.shape != (units,):
+            raise ValueError(f"bias: expected shape ({units},), got {self.bias.shape}")
+        self.activation = activation if activation is None else _check.choice("activation", activation, ("relu",))
+        self.name = name
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        y = x @ self.weight + self.bias
+        return np.maximum(y, 0, out=y) if self.activation == "relu" else y
+
+    def __repr__(self) -> str:
+        inputs, units = self.weight.shape
+        return f"Dense({inputs} -> {units}{', relu' if self.activation else ''})"

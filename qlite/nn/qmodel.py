@@ -1,0 +1,169 @@
+"""Quantized models."""
+
+from typing import Any
+
+import numpy as np
+
+from qlite.array import QArray
+from qlite.nn.model import Model
+from qlite.nn.program import Gemm, GemmF32, Program
+from qlite.nn.quantize import build_program, convert, resolve_target
+from qlite.nn.scheme import Scheme
+from qlite.nn.sequential import Sequential
+
+
+class QModel(Model):
+    """A model that computes with integers. Made by `quantize_model` or `load`.
+
+    Called on samples (samples, features) of a real floating dtype it gives raw float32 outputs, in one call of the
+    core; `predict`, `predict_proba` and `evaluate` are those of the float model. It may be called from several threads.
+
+    Attributes
+    ----------
+    program : Program
+        All of its numbers.
+    scheme, target : str
+        What it was quantized as, and for whom.
+    """
+
+    def __init__(
+        self, program: Program, *, scheme: str, target: str, output: str = "softmax", classes: Any = None
+    ) -> None:
+        self.program = program
+        self.scheme = scheme
+        self.target = target
+        self._set_output(output, classes, program.buffers[program.output].width)
+        self._run = program.run
+
+    def __call__(self, x: Any) -> np.ndarray:
+        return self._run(x)
+
+    def intermediates(self, x: Any) -> dict[str, np.ndarray]:
+        """Return every buffer of the program by name: codes as codes, floats as floats."""
+        return self.program.intermediates(x)
+
+    @property
+    def in_features(self) -> int:
+        """How many features a sample has."""
+        return self.program.buffers[self.program.input].width
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of codes, scales and biases."""
+        return self.program.nbytes
+
+    @property
+    def weights(self) -> dict[str, QArray]:
+        """The quantized weights (in, out) by layer."""
+        return {
+            self.program.buffers[step.output].layer: QArray.from_codes(
+                step.weight, step.weight_scale, 0 if step.weight_zero_point is None else step.weight_zero_point, axis=1
+            )
+            for step in self.program.steps
+            if isinstance(step, (Gemm, GemmF32))
+        }
+
+    def retarget(self, target: str, *, output: str | None = None, requant: str | None = None) -> "QModel":
+        """Return the same model under another target's conventions; the weights stay as they are, no data is needed.
+
+        From or to "tensorrt", whose zero points must be 0, scales change; it does not give the asymmetric ranges back.
+
+        Parameters
+        ----------
+        target, output, requant
+            See `quantize_model`.
+
+        Raises
+        ------
+        ValueError
+            A target that there is not, or one that needs integer activations where this model has none.
+        """
+        resolved = resolve_target(target, output, requant)
+        if self.scheme != "w8a8":
+            if target != "numpy" or output == "integer":
+                raise ValueError(f"target: expected 'numpy' for the scheme {self.scheme!r}, got {target!r}")
+            program = self.program
+        else:
+            program = convert(self.program, resolved)
+        return QModel(program, scheme=self.scheme, target=target, output=self.output, classes=self.classes)
+
+    def save(self, path: Any) -> None:
+        """Write the model to a file: all of it, or an OSError and the old file as it was. See `load`."""
+        from qlite.io.model_file import save
+
+        save(self, path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_run"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _run=state["program"].run)
+
+    def __repr__(self) -> str:
+        head = f"QModel({self.scheme}, target {self.target}, {self.nbytes:,} bytes, {self.output})"
+        return "\n".join([head, *str(self.program).splitlines()[1:]])
+
+
+def quantize_model(
+    model: Sequential,
+    scheme: str = "w8a8",
+    data: Any = None,
+    *,
+    target: str = "numpy",
+    activations: str = "static",
+    method: str = "minmax",
+    weight_method: str = "minmax",
+    output: str | None = None,
+    requant: str | None = None,
+) -> QModel:
+    """Turn a float model into an integer model.
+
+    Weights become int8 in [-127, 127] with a scale per output. Activations become 8 bits with one scale per layer,
+    found on `data` (w8a8); or with a scale per sample, found at run time (dynamic); or stay float32 (w8).
+
+    Parameters
+    ----------
+    model : Sequential
+    scheme : {"w8a8", "w8", "dynamic"}
+        "dynamic" is short for "w8a8" with ``activations="dynamic"``.
+    data : array_like of a real floating dtype, (samples, features)
+        Samples like those that will come, a few hundred; for "w8a8".
+    target : {"numpy", "onnx", "tflite", "tflm", "c", "tensorrt"}
+        Whose conventions to follow: signedness, zero points, rounding rule, and whether the output is quantized too.
+    activations : {"static", "dynamic"}
+    method, weight_method : {"minmax", "percentile", "mse", "entropy"}
+        How ranges of activations and of weights are chosen: see `choose_qparams`.
+    output : {"float", "integer"}, optional
+        Whether the last layer gives float32 or codes (which a last step dequantizes); the target's way by default.
+    requant : {"float", "fixed"}, optional
+        The requantization rule (see `requantize`); the target's way by default.
+
+    Returns
+    -------
+    QModel
+
+    Raises
+    ------
+    TypeError
+        `model` is no Sequential, or `data` is not of a real floating dtype.
+    ValueError
+        An option that there is not; `data` missing, empty, not finite, or with other features than the model's.
+    OverflowError
+        A layer is so deep that an int32 sum could overflow, or a bias does not fit; the message names the layer.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> rng = np.random.default_rng(0)
+    >>> m = ql.from_weights([(rng.normal(size=(8, 16)), None), (rng.normal(size=(16, 3)), None)])
+    >>> x = rng.normal(size=(100, 8))
+    >>> qm = ql.quantize_model(m, "w8a8", data=x)
+    >>> bool(np.mean(qm.predict(x) == m.predict(x)) > 0.95)
+    True
+    """
+    if not isinstance(model, Sequential):
+        raise TypeError(f"model: expected a Sequential, got {type(model).__name__}")
+    parsed = Scheme.parse(scheme, activations)
+    resolved = resolve_target(target, output, requant)
+    program = build_program(model, parsed, data, resolved, method, weight_method)
+    return QModel(program, scheme=parsed.name, target=target, output=model.output, classes=model.classes)

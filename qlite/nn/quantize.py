@@ -1,0 +1,175 @@
+"""From a float model to an integer program, and from one target's conventions to another's."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from qlite import _check
+from qlite.array import QArray
+from qlite.calibration import METHODS, Calibrator
+from qlite.nn.program import Buffer, Dequantize, Gemm, GemmF32, Program, Quantize, QuantizeDynamic, Step
+from qlite.nn.scheme import TARGETS, Scheme, Target
+from qlite.nn.sequential import Sequential
+from qlite.qparams import QParams
+from qlite.uniform import quantize
+
+#: Rows of calibration data that pass through the float model at once: bounds the memory, not the result.
+CALIBRATION_ROWS = 4096
+
+
+def quantize_weights(model: Sequential, weight_method: str) -> list[QArray]:
+    """Quantize every weight: int8 in [-127, 127], a scale per output."""
+    return [quantize(layer.weight, axis=1, method=weight_method) for layer in model.layers]
+
+
+def calibrate(model: Sequential, data: Any, method: str) -> dict[str, QParams]:
+    """Find the uint8 grid of the input and of every layer's output."""
+    x = model._input(data)
+    if len(x) == 0:
+        raise ValueError("data: expected at least one sample to calibrate with, got none")
+    if not np.isfinite(x).all():
+        raise ValueError("data: expected finite values, got NaN or infinity")
+    calibrators = {name: Calibrator() for name in ("input", *model.names)}
+    for first in range(0, len(x), CALIBRATION_ROWS):
+        for name, values in model.intermediates(x[first : first + CALIBRATION_ROWS]).items():
+            calibrators[name].update(values)
+    return {name: calibrator.qparams(method) for name, calibrator in calibrators.items()}
+
+
+def _grid(qparams: QParams) -> dict[str, Any]:
+    return {"scale": float(qparams.scale.item()), "zero_point": int(qparams.zero_point.item())}
+
+
+def _weight_fields(q: QArray) -> dict[str, Any]:
+    scale = np.ascontiguousarray(np.broadcast_to(q.scale.ravel(), q.shape[1]))
+    zero_point = q.zero_point.ravel() if q.zero_point.any() else None
+    return {"weight": q.codes, "weight_scale": scale, "weight_zero_point": zero_point}
+
+
+def integer_bias(name: str, bias: np.ndarray, input_scale: float, weight_scale: np.ndarray) -> np.ndarray:
+    """Return ``rint(bias / (input_scale * weight_scale))`` as int32."""
+    codes = np.rint(bias.astype(np.float64) / (np.float64(input_scale) * weight_scale))
+    if np.any(np.abs(codes) > np.iinfo(np.int32).max):
+        worst = int(np.argmax(np.abs(codes)))
+        raise OverflowError(
+            f"layer {name!r}: the bias {bias[worst]:.4g} of output {worst} does not fit int32 at the scale "
+            f"{input_scale:.4g} * {weight_scale[worst]:.4g}"
+        )
+    return codes.astype(np.int32)
+
+
+def static_program(model: Sequential, weights: list[QArray], grids: dict[str, QParams]) -> Program:
+    """All activations on grids known ahead: uint8 inside, the last layer's output in float32 (target numpy)."""
+    buffers = [
+        Buffer("input", "input", model.in_features, "float32"),
+        Buffer("input_codes", "input", model.in_features, "uint8", **_grid(grids["input"])),
+    ]
+    steps: list[Step] = [Quantize(0, 1)]
+    for name, layer, q in zip(model.names, model.layers, weights, strict=True):
+        is_last = layer is model.layers[-1]
+        source = buffers[-1]
+        buffers.append(Buffer(name, name, q.shape[1], "float32" if is_last else "uint8", **_grid(grids[name])))
+        columns = _weight_fields(q)
+        bias = integer_bias(name, layer.bias, source.scale, columns["weight_scale"])
+        relu = layer.activation == "relu"
+        steps.append(Gemm(len(buffers) - 2, len(buffers) - 1, **columns, bias=bias, relu=relu, fixed=False))
+    return Program(buffers, steps)
+
+
+def dynamic_program(model: Sequential, weights: list[QArray]) -> Program:
+    """Float32 between the layers; each layer quantizes every row of its input on a grid of the row's own."""
+    buffers = [Buffer("input", "input", model.in_features, "float32")]
+    steps: list[Step] = []
+    for name, layer, q in zip(model.names, model.layers, weights, strict=True):
+        source = len(buffers) - 1
+        width = buffers[source].width
+        buffers += [
+            Buffer(f"{name}_scale", name, 1, "float32"),
+            Buffer(f"{name}_zero_point", name, 1, "int32"),
+            Buffer(f"{name}_codes", name, width, "uint8", row_scale=source + 1, row_zero_point=source + 2),
+            Buffer(name, name, q.shape[1], "float32"),
+        ]
+        relu = layer.activation == "relu"
+        steps.append(QuantizeDynamic(source, source + 3))
+        steps.append(Gemm(source + 3, source + 4, **_weight_fields(q), bias=layer.bias, relu=relu, fixed=False))
+    return Program(buffers, steps)
+
+
+def weight_only_program(model: Sequential, weights: list[QArray]) -> Program:
+    """Float32 activations, 8-bit weights."""
+    buffers = [Buffer("input", "input", model.in_features, "float32")]
+    steps: list[Step] = []
+    for i, (name, layer, q) in enumerate(zip(model.names, model.layers, weights, strict=True)):
+        buffers.append(Buffer(name, name, q.shape[1], "float32"))
+        steps.append(GemmF32(i, i + 1, **_weight_fields(q), bias=layer.bias, relu=layer.activation == "relu"))
+    return Program(buffers, steps)
+
+
+def _as_codes(buffer: Buffer, target: Target) -> Buffer:
+    """A buffer with a grid as codes of a target; what the codes stand for changes only if it must be symmetric."""
+    scale, lowest = buffer.scale, -128 if target.signed else 0
+    zero_point = buffer.zero_point + lowest - (-128 if buffer.dtype == "int8" else 0)
+    if target.symmetric:
+        low, high = (lowest - zero_point) * scale, (lowest + 255 - zero_point) * scale
+        grid = _grid(QParams.from_range(np.float32(low), np.float32(high), symmetric=True, signed=target.signed))
+        scale, zero_point = grid["scale"], grid["zero_point"]
+    return replace(buffer, dtype="int8" if target.signed else "uint8", scale=scale, zero_point=zero_point)
+
+
+def _rebiased(step: Gemm, before: Buffer, after: Buffer, layer: str) -> np.ndarray | None:
+    """A step's bias when the scale of its input changes."""
+    if before.scale == after.scale or step.bias is None:
+        return step.bias
+    real = step.bias * (np.float64(before.scale) * step.weight_scale)
+    return integer_bias(layer, real, after.scale, step.weight_scale)
+
+
+def convert(program: Program, target: Target) -> Program:
+    """Bring a static program under a target's conventions.
+
+    The integers of the weights stay; zero points move with the sign. Where a scale changes (symmetric targets), biases
+    are rounded anew.
+    """
+    steps = [step for step in program.steps if not isinstance(step, Dequantize)]
+    last = steps[-1].output
+    old = program.buffers
+    buffers = [b if b.scale is None else _as_codes(b, target) for b in old[: last + 1]]
+    if not target.integer_output:
+        buffers[last] = replace(_as_codes(old[last], TARGETS["numpy"]), dtype="float32")
+    for i, step in enumerate(steps):
+        if isinstance(step, Gemm):
+            bias = _rebiased(step, old[step.input], buffers[step.input], old[step.output].layer)
+            steps[i] = replace(step, bias=bias, fixed=target.fixed)
+    if target.integer_output:
+        buffers.append(Buffer("output", buffers[last].layer, buffers[last].width, "float32"))
+        steps.append(Dequantize(last, last + 1))
+    return Program(buffers, steps)
+
+
+def resolve_target(target: str, output: str | None, requant: str | None) -> Target:
+    """A named target with single conventions overridden."""
+    resolved = TARGETS[_check.choice("target", target, tuple(TARGETS))]
+    if output is not None:
+        integer = _check.choice("output", output, ("float", "integer")) == "integer"
+        resolved = replace(resolved, integer_output=integer)
+    if requant is not None:
+        resolved = replace(resolved, fixed=_check.choice("requant", requant, ("float", "fixed")) == "fixed")
+    return resolved
+
+
+def build_program(
+    model: Sequential, scheme: Scheme, data: Any, target: Target, method: str, weight_method: str
+) -> Program:
+    """Build the program of a scheme, checked options given."""
+    _check.choice("method", method, METHODS)
+    _check.choice("weight_method", weight_method, METHODS)
+    if scheme.activation_bits is None or scheme.dynamic:
+        if target != TARGETS["numpy"]:
+            raise ValueError(f"target: expected 'numpy' for the scheme {scheme.name!r}, whose activations are float32")
+        weights = quantize_weights(model, weight_method)
+        return dynamic_program(model, weights) if scheme.dynamic else weight_only_program(model, weights)
+    if data is None:
+        raise ValueError(f"data: expected samples to calibrate the activations of {scheme.name!r} with, got None")
+    grids = calibrate(model, data, method)
+    return convert(static_program(model, quantize_weights(model, weight_method), grids), target)

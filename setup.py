@@ -1,0 +1,94 @@
+"""Builds qlite._core: one folder of csrc/kernels is one set of compiler flags. All else is in pyproject.toml.
+
+Environment:
+    QLITE_STRICT=1                      warnings are errors
+    QLITE_DEBUG=1                       assertions on (Python's own flags switch them off), debug information
+    QLITE_SANITIZE=address,undefined    the same, under these sanitizers (.ci/sanitize)
+
+Compilers: GCC and clang; on Windows clang-cl. cl.exe lacks most of the flags and __builtin_cpu_supports.
+"""
+
+import os
+from glob import glob
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
+from setuptools.modified import newer_group
+
+# folder of csrc/kernels -> the macro that its machine defines, and its flags
+ISAS = {
+    "avx2": ("__x86_64__", ["-mavx2", "-mfma"]),
+    "avx512vnni": (
+        "__x86_64__",
+        ["-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni"],
+    ),
+}
+WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes", "-Wvla"]
+
+# -ffp-contract=off: a fused multiply-add where the source has none would change the bits from machine to machine.
+COMPILE = ["-std=c11", "-O3", "-g0", "-ffp-contract=off", "-fvisibility=hidden", *WARNINGS]
+LINK = []
+if os.environ.get("QLITE_STRICT") == "1":
+    COMPILE += ["-Werror"]
+if os.environ.get("QLITE_DEBUG") == "1":
+    COMPILE += ["-UNDEBUG", "-Og", "-g"]
+if sanitizers := os.environ.get("QLITE_SANITIZE"):
+    if "undefined" in sanitizers:
+        sanitizers += ",float-cast-overflow,float-divide-by-zero"  # `undefined` leaves these two out
+    LINK += [f"-fsanitize={sanitizers}"]
+    COMPILE += [*LINK, "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-UNDEBUG", "-O1", "-g"]
+
+
+class BuildCore(build_ext):
+    def build_extension(self, ext):
+        # Other flags are a reason to build again, so they are written where `depends` sees them change.
+        flags = Path(self.build_temp, "flags")
+        flags.parent.mkdir(parents=True, exist_ok=True)
+        if not flags.exists() or flags.read_text() != repr((COMPILE, LINK, ISAS)):
+            flags.write_text(repr((COMPILE, LINK, ISAS)))
+        ext.depends.append(str(flags))
+        if self.force or newer_group(ext.sources + ext.depends, self.get_ext_fullpath(ext.name)):
+            isas = [isa for isa in ISAS if self.takes_flags(*ISAS[isa])]
+            ext.define_macros += [(f"QL_HAVE_{isa.upper()}", None) for isa in isas]
+            for isa in isas:
+                ext.extra_objects += self.compiler.compile(
+                    sorted(glob(f"csrc/kernels/{isa}/*.c")),
+                    output_dir=self.build_temp,
+                    macros=ext.define_macros,
+                    include_dirs=ext.include_dirs,
+                    extra_postargs=ext.extra_compile_args + ISAS[isa][1],
+                )
+        super().build_extension(ext)
+
+    def takes_flags(self, machine, flags):
+        """Whether the compiler knows the flags. A kernel is no probe: one that fails has to fail the build."""
+        with TemporaryDirectory() as folder:
+            probe = Path(folder, "probe.c")
+            probe.write_text(f"#ifndef {machine}\n#error another machine\n#endif\n")
+            try:
+                self.compiler.compile([str(probe)], output_dir=folder, extra_postargs=flags)
+            except CompileError:
+                self.warn(f"built without the kernels that need {' '.join(flags)}")
+                return False
+            return True
+
+    def get_source_files(self):
+        """What the sdist holds: setuptools by itself would take tests/test_*.py without the files that they import."""
+        return [*super().get_source_files(), *glob("tests/**/*.py", recursive=True), *glob("notebooks/*.ipynb")]
+
+
+plain = [path for folder in ("core", "dispatch", "kernels/scalar", "python") for path in glob(f"csrc/{folder}/*.c")]
+special = [path for isa in ISAS for path in glob(f"csrc/kernels/{isa}/*.c")]
+core = Extension(
+    "qlite._core",
+    sources=sorted(plain),
+    depends=sorted(special + glob("csrc/**/*.h", recursive=True)),
+    include_dirs=["csrc", np.get_include()],
+    extra_compile_args=COMPILE,
+    extra_link_args=LINK,
+)
+setup(ext_modules=[core], cmdclass={"build_ext": BuildCore})

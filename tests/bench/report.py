@@ -1,0 +1,106 @@
+"""Runs a bench and prints its table, line by line as the figures come."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from . import harness
+
+CELL = 9
+
+
+@dataclass(frozen=True)
+class Bench:
+    """`cases` are (label, case); the contenders are `ours` and those that it is held against."""
+
+    title: str
+    cases: Iterable[tuple[str, Any]]
+    ours: harness.Contender
+    peers: tuple[harness.Contender, ...]
+
+
+def run(bench, seconds_per_row):
+    """Measure and print everything; return the figures, fit for JSON."""
+    missing = {peer.name: peer.missing() for peer in bench.peers}
+    contenders = [bench.ours, *(peer for peer in bench.peers if not missing[peer.name])]
+    print(f"\n{bench.title}\nOne thread; microseconds per call; ratio = the best peer's median / qlite's.\n")
+    print(_header(contenders))
+    rows = []
+    for label, case in bench.cases:
+        rows.append({"case": label, **_measure(contenders, case, seconds_per_row)})
+        print(_line(rows[-1], contenders), flush=True)
+    print("\n" + "\n".join(_notes(bench, contenders, missing, rows)))
+    versions = {contender.name: contender.version() for contender in contenders}
+    return {"title": bench.title, "versions": versions, "missing": missing, "rows": rows}
+
+
+def _measure(contenders, case, seconds):
+    """One row: times and how far each peer's result is from ours, or why a peer does not take the case."""
+    works, refused, differs = {}, {}, {}
+    ours, *peers = [contender.name for contender in contenders]
+    for contender in contenders:
+        try:
+            works[contender.name] = contender.make(case)
+            works[contender.name].call()
+        except (ValueError, TypeError, RuntimeError) as error:
+            if contender.name == ours:
+                raise
+            works.pop(contender.name, None)
+            refused[contender.name] = str(error).splitlines()[0]
+    harness.check_threads()
+    times = harness.time_in_turn({name: work.call for name, work in works.items()}, seconds)
+    expected = works[ours].result()
+    for name in peers:
+        if name in works and not np.array_equal(works[name].result(), expected):
+            difference = np.abs(works[name].result().astype(np.float64) - expected)
+            differs[name] = float(difference.max())
+    best = min((name for name in peers if name in works), key=lambda name: times[name].median, default=None)
+    return {
+        "times_us": {name: asdict(value) for name, value in times.items()},
+        "differs_by": differs,
+        "refused": refused,
+        "best_peer": best,
+        "ratio": times[best].median / times[ours].median if best else None,
+    }
+
+
+def _header(contenders):
+    groups = "".join(f"   {contender.name:^{2 * CELL}}" for contender in contenders)
+    columns = f"   {'median':>{CELL}}{'min':>{CELL}}" * len(contenders)
+    first, second = f"{'':16}{groups}", f"{'':16}{columns}   ratio  best peer"
+    return f"{first.rstrip()}\n{second}\n{'-' * len(second)}"
+
+
+def _line(row, contenders):
+    cells = ""
+    for contender in contenders:
+        times = row["times_us"].get(contender.name)
+        mark = "~" if contender.name in row["differs_by"] else " "
+        if times:
+            cells += f"  {mark}{_figure(times['median']):>{CELL}}{_figure(times['min']):>{CELL}}"
+        else:
+            cells += f"   {'-':>{CELL}}{'-':>{CELL}}"
+    ratio = f"{row['ratio']:8.2f}  {row['best_peer']}" if row["best_peer"] else ""
+    return f"{row['case']:16}{cells}{ratio}"
+
+
+def _figure(microseconds):
+    """At least three digits, none that only measure noise."""
+    digits = 2 if microseconds < 10 else 1 if microseconds < 100 else 0
+    return f"{microseconds:,.{digits}f}"
+
+
+def _notes(bench, contenders, missing, rows):
+    titles = [f"{contender.name} {contender.version()}" for contender in contenders]
+    for title, contender in zip(titles, contenders, strict=True):
+        yield f"{title:{max(map(len, titles))}}  {contender.what}"
+    for name in (peer.name for peer in bench.peers):
+        if missing[name]:
+            yield f"{name}: not measured, there is no module {missing[name]} (pip install '.[bench]')"
+        if differing := {row["case"]: row["differs_by"][name] for row in rows if name in row["differs_by"]}:
+            worst = max(differing, key=differing.get)
+            yield f"~ {name} is not exact in {len(differing)} cases: off by up to {differing[worst]:g} at {worst}"
+        if refused := {row["case"]: row["refused"][name] for row in rows if name in row["refused"]}:
+            yield f"- {name} refuses {', '.join(refused)}: {next(iter(refused.values()))}"

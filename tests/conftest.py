@@ -1,0 +1,64 @@
+"""What all tests share: one run of a test per instruction set that can run here, and data."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qlite import _core
+
+# The CPU flags, as /proc/cpuinfo spells them, that each instruction set of the core needs.
+ISA_CPU_FLAGS = {
+    "avx2": {"avx2", "fma"},
+    "avx512vnni": {"avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"},
+}
+
+
+def isas():
+    """The instruction sets that can run, scalar first, up to the ceiling that QLITE_ISA sets."""
+    runnable = list(_core.info()["isas_runnable"])
+    ceiling = os.environ.get("QLITE_ISA")
+    return runnable[: runnable.index(ceiling) + 1] if ceiling else runnable
+
+
+def isas_not_built():
+    """The instruction sets that this CPU has and the build left out."""
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
+    built = _core.info()["isas_built"]
+    return [isa for isa, needed in ISA_CPU_FLAGS.items() if needed <= flags and isa not in built]
+
+
+def pytest_report_header(config):
+    built = ", ".join(_core.info()["isas_built"])
+    return f"qlite: instruction sets covered: {', '.join(isas())} (built: {built})"
+
+
+def pytest_sessionstart(session):
+    missing = isas_not_built()
+    if missing and os.environ.get("CI") == "true":
+        raise pytest.UsageError(f"this CPU has {', '.join(missing)}, but qlite was built without")
+
+
+@pytest.fixture(params=isas())
+def isa(request):
+    """Runs the test once on each instruction set."""
+    before = _core.info()["isa"]
+    _core.isa_select(request.param)
+    yield request.param
+    _core.isa_select(before)
+
+
+@pytest.fixture
+def rng(request):
+    """Random numbers that are the same in every run and on every instruction set, and differ from test to test."""
+    return np.random.default_rng(list(request.node.originalname.encode()))
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """scikit-learn's handwritten digits: (x, y), 1797 x 64 float32 in [0, 1] and labels."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    x, y = datasets.load_digits(return_X_y=True)
+    return (x / 16).astype(np.float32), y

@@ -1,0 +1,325 @@
+"""What qlite computes, in plain NumPy: the specification that every kernel is compared with, byte for byte.
+
+    real = scale * (code - zero_point)
+
+Every function takes and returns arrays, rounds half to even, and does its arithmetic in the precision that its text
+says: float32 unless it says int64 or float64. Parameters broadcast against the data as NumPy arrays do.
+"""
+
+import math
+
+import numpy as np
+
+F32 = np.float32
+INT32 = np.iinfo(np.int32)
+TINY = np.finfo(F32).tiny  # the smallest normal float32
+
+
+def code_dtype(qmin, qmax):
+    """The dtype of codes from qmin to qmax."""
+    return np.dtype(np.int8 if qmin < 0 else np.uint8)
+
+
+# ---- elementwise ----------------------------------------------------------------------------------
+
+
+def steps(x, scale, zero_point, qmin, qmax):
+    """clamp(rint(x / scale), qmin - z, qmax - z): how many steps of `scale` x lies from zero. NaN is 0 steps."""
+    zero_point = np.asarray(zero_point)
+    with np.errstate(all="ignore"):
+        nearest = np.rint(np.asarray(x, F32) / np.asarray(scale, F32))
+    nearest = np.where(np.isnan(nearest), F32(0), nearest)
+    return np.clip(nearest, (qmin - zero_point).astype(F32), (qmax - zero_point).astype(F32)).astype(np.int32)
+
+
+def quantize(x, scale, zero_point, qmin, qmax):
+    """code = steps + z."""
+    return (steps(x, scale, zero_point, qmin, qmax) + zero_point).astype(code_dtype(qmin, qmax))
+
+
+def dequantize(codes, scale, zero_point):
+    """x = float32(code - z) * scale."""
+    with np.errstate(over="ignore", under="ignore"):
+        return (codes.astype(np.int32) - np.asarray(zero_point, np.int32)).astype(F32) * np.asarray(scale, F32)
+
+
+def fake_quantize(x, scale, zero_point, qmin, qmax):
+    """dequantize(quantize(x))."""
+    return dequantize(quantize(x, scale, zero_point, qmin, qmax), scale, zero_point)
+
+
+def minmax(x, axis=None):
+    """Least and greatest value, of everything or of each channel along `axis`; +0 for both zeros; +inf, -inf of
+    nothing."""
+    x = np.asarray(x, F32)
+    others = None if axis is None else tuple(i for i in range(x.ndim) if i != axis)
+    low = np.min(x, axis=others, initial=np.inf) + F32(0)
+    high = np.max(x, axis=others, initial=-np.inf) + F32(0)
+    return low, high
+
+
+# ---- grids and histograms ---------------------------------------------------------------------------
+
+
+def range_qparams(low, high, qmin, qmax, symmetric):
+    """Scale and zero point of the grid whose codes reach from low to high, widened to hold 0. symmetric: the middle
+    code is zero. A range of one value c has scale |c| (1 for 0), so that c comes back exactly. No scale is subnormal,
+    and a range wider than float32 is divided before it is subtracted."""
+    constant, size = np.asarray(low == high), np.abs(np.asarray(low, F32))
+    low, high = np.minimum(F32(0), np.asarray(low, F32)), np.maximum(F32(0), np.asarray(high, F32))
+    middle, levels = (qmin + qmax + 1) // 2, F32(qmax - qmin)
+    with np.errstate(over="ignore", under="ignore"):
+        if symmetric:
+            scale = np.maximum(-low / F32(middle - qmin), high / F32(qmax - middle))
+            zero_point = np.full_like(scale, middle, np.int32)
+        else:
+            span = high - low
+            scale = np.where(np.isinf(span), high / levels - low / levels, span / levels)
+            scale = np.maximum(scale, TINY).astype(F32)
+            zero_point = np.clip(np.rint(F32(qmin) - low / scale), qmin, qmax).astype(np.int32)
+    scale = np.where(constant, np.where(size > 0, size, F32(1)), scale)
+    return np.maximum(scale, TINY).astype(F32), zero_point
+
+
+HISTOGRAM_MIN_EXPONENT = -126  # bins are not narrower than the smallest normal float32
+HISTOGRAM_MANTISSA_BITS = 24  # nor than the spacing of floats at the greatest magnitude
+
+
+def histogram(x, bins):
+    """What a calibrator remembers of all values x of a channel, in any order and any number of pieces: a dict.
+
+    Bin b counts the values, zeros left out, with floor(x / 2**exponent) == origin + b. The exponent is the least at
+    which `bins` bins reach from min to max."""
+    x = np.asarray(x, F32).ravel()
+    low, high = (float(bound) for bound in minmax(x))
+    exponent, origin = HISTOGRAM_MIN_EXPONENT, 0
+    if x.size:
+        magnitude = max(-low, high)
+        if magnitude > 0:
+            exponent = max(exponent, math.frexp(magnitude)[1] - HISTOGRAM_MANTISSA_BITS)
+        while math.floor(high * 2.0**-exponent) - math.floor(low * 2.0**-exponent) >= bins:
+            exponent += 1
+        origin = math.floor(low * 2.0**-exponent)
+    numbers = np.floor(x[x != 0].astype(np.float64) * 2.0**-exponent).astype(np.int64)
+    counts = np.bincount(numbers - origin, minlength=bins)
+    state = {"min": low, "max": high, "exponent": exponent, "origin": origin, "count": x.size, "zeros": x.size - numbers.size}
+    return state, counts
+
+
+def bin_edges(state, bins):
+    """Left edges of the bins and one right edge more, in float64."""
+    return (state["origin"] + np.arange(bins + 1)) * 2.0 ** state["exponent"]
+
+
+def count_beyond(state, counts, low, high):
+    """How many values lie outside [low, high], as if each bin's were spread evenly over it. high = inf, low = -inf:
+    that end is open."""
+    edges = bin_edges(state, len(counts))
+    width = edges[1] - edges[0]
+    above = counts @ np.clip((edges[1:] - high) / width, 0, 1)
+    below = counts @ np.clip((low - edges[:-1]) / width, 0, 1)
+    return above + below + state["zeros"] * (not low <= 0 <= high)
+
+
+def grid_steps(state, counts, scale, zero_point, qmin, qmax):
+    """Bins' middles in steps of the grid: before and after rounding and clamping."""
+    edges = bin_edges(state, len(counts))
+    real = (edges[:-1] + edges[1:]) / 2 / float(scale)
+    return real, np.rint(np.clip(real, qmin - int(zero_point), qmax - int(zero_point)))
+
+
+def squared_error(state, counts, scale, zero_point, qmin, qmax):
+    """What the mse method minimizes: the squared error of all values, were they at the middle of their bins."""
+    real, nearest = grid_steps(state, counts, scale, zero_point, qmin, qmax)
+    return float(counts @ (((real - nearest) * float(scale)) ** 2))
+
+
+def divergence(state, counts, scale, zero_point, qmin, qmax):
+    """What the entropy method minimizes: the Kullback-Leibler divergence of the quantized histogram q from the
+    data's p. p: clipped counts are moved to the outermost bins of the range. q: each level's unclipped counts are
+    spread evenly over the level's filled bins; at least 1e-9 each. A range of fewer bins than there are codes is out
+    of the question: everything clipped to a single bin would have no divergence at all."""
+    real, nearest = grid_steps(state, counts, scale, zero_point, qmin, qmax)
+    below, above = real < qmin - int(zero_point) - 0.5, real > qmax - int(zero_point) + 0.5
+    inside, reach = counts * ~(below | above), np.flatnonzero(~(below | above))
+    if reach.size < qmax - qmin + 1 or not inside.any():
+        return math.inf
+    p = inside.astype(np.float64)
+    p[reach[0]] += counts[below].sum()
+    p[reach[-1]] += counts[above].sum()
+    q = np.zeros_like(p)
+    for level in np.unique(nearest[reach]):
+        members = np.flatnonzero((nearest == level) & (p > 0))
+        q[members] = inside[members].sum() / max(members.size, 1)
+    p, q = p / counts.sum(), np.maximum(q / inside.sum(), 1e-9)
+    return float(np.sum(p[p > 0] * np.log(p[p > 0] / q[p > 0])))
+
+
+# ---- requantization: int32 sums to 8-bit codes ------------------------------------------------------
+
+
+def requantize_float(acc, multiplier, zero_point, qmin, qmax):
+    """Rule A: rint(clamp(float32(acc) * multiplier, qmin - z, qmax - z)) + z."""
+    with np.errstate(over="ignore", under="ignore"):
+        scaled = np.asarray(acc).astype(F32) * np.asarray(multiplier, F32)
+    clamped = np.clip(scaled, F32(qmin - zero_point), F32(qmax - zero_point))
+    return (np.rint(clamped).astype(np.int32) + zero_point).astype(code_dtype(qmin, qmax))
+
+
+def quantize_multiplier(value):
+    """(q, e) with value ~ q * 2**(e - 31) and q in [2**30, 2**31), or (0, 0) for less than 2**-32."""
+    mantissa, e = math.frexp(value)
+    q = math.floor(mantissa * 2**31 + 0.5)
+    if q == 2**31:
+        q, e = q // 2, e + 1
+    return (0, 0) if e < -31 else (q, e)
+
+
+def requantize_fixed(acc, q, e, zero_point, qmin, qmax):
+    """Rule B, in int64: a doubled high product rounded to nearest, then a division by a power of two rounded half
+    away from zero."""
+    q, e = np.asarray(q, np.int64), np.asarray(e, np.int64)
+    shifted = (np.asarray(acc).astype(np.int64) << np.maximum(e, 0)).astype(np.int32).astype(np.int64)
+    high = (shifted * q + (1 << 30)) >> 31
+    divisor = np.int64(1) << np.maximum(-e, 0)
+    rounded = np.sign(high) * ((np.abs(high) + divisor // 2) // divisor)
+    return np.clip(rounded + zero_point, qmin, qmax).astype(code_dtype(qmin, qmax))
+
+
+# ---- matrix products --------------------------------------------------------------------------------
+
+
+def matmul_integer(a, b, a_zero_point=0, b_zero_point=0):
+    """sum_k (a - za)(b - zb), in int64; za is one number or one per row (m, 1), zb one number or one per column."""
+    a = a.astype(np.int64) - np.asarray(a_zero_point, np.int64)
+    b = b.astype(np.int64) - np.asarray(b_zero_point, np.int64)
+    acc = a @ b
+    if acc.size and (acc.min() < INT32.min or acc.max() > INT32.max):
+        raise OverflowError("the sum leaves int32")
+    return acc.astype(np.int32)
+
+
+def at_least(y, low):
+    """y where it is greater than low, else low."""
+    return np.where(y > F32(low), y, F32(low)).astype(F32)
+
+
+def scale_sums(acc, row_scale, scale, offset, low):
+    """max((float32(acc) * row_scale) * scale + offset, low): every operation rounded to float32."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        y = (acc.astype(F32) * np.asarray(row_scale, F32)) * np.asarray(scale, F32) + np.asarray(offset, F32)
+    return at_least(y, low)
+
+
+def fma(x, y, z):
+    """float32(x * y + z), rounded once. x * y must be exact in float64, which it is for a float32 and a code.
+
+    The sum in float64 is rounded to odd (its lowest bit is set when something was lost); a second rounding to the
+    much shorter float32 then gives what a single one gives (Boldo and Melquiond 2008).
+    """
+    product, addend = x.astype(np.float64) * y.astype(np.float64), z.astype(np.float64)
+    total = product + addend
+    with np.errstate(invalid="ignore"):
+        part = total - product
+        lost = (product - (total - part)) + (addend - part)
+    bits = total.view(np.int64)
+    toward = np.where((lost > 0) == (total > 0), 1, -1)
+    inexact_even = np.isfinite(total) & (lost != 0) & (bits & 1 == 0)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.where(inexact_even, bits + toward, bits).view(np.float64).astype(F32)
+
+
+def matmul_float(x, codes, scale, zero_point=0, offset=0, low=-np.inf):
+    """Weight-only product: max((x @ (codes - z)) * scale + offset, low), one fma per k, k ascending."""
+    x = np.asarray(x, F32)
+    weight = (codes.astype(np.int32) - np.asarray(zero_point, np.int32)).astype(F32)
+    total = np.zeros((x.shape[0], weight.shape[1]), F32)
+    for k in range(x.shape[1]):
+        total = fma(x[:, k : k + 1], weight[k], total)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return at_least(total * np.asarray(scale, F32) + np.asarray(offset, F32), low)
+
+
+def quantize_rows(x):
+    """u8 codes of each row with its own scale and zero point; both (m, 1)."""
+    x = np.asarray(x, F32)
+    low = np.min(x, axis=1, keepdims=True, initial=np.inf)
+    high = np.max(x, axis=1, keepdims=True, initial=-np.inf)
+    scale, zero_point = range_qparams(low, high, 0, 255, symmetric=False)
+    return quantize(x, scale, zero_point, 0, 255), scale, zero_point
+
+
+def linear(x, codes, scale, zero_point=0, bias=0, low=-np.inf):
+    """Dynamic linear: rows of x become u8 codes, the product is exact, and comes back as float32."""
+    a, row_scale, row_zero_point = quantize_rows(x)
+    return scale_sums(matmul_integer(a, codes, row_zero_point, zero_point), row_scale, scale, bias, low)
+
+
+# ---- the integer program ----------------------------------------------------------------------------
+
+
+def evaluate(program, x):
+    """All buffers of a program (qlite.nn.program) for the samples x, step by step, in the order of its buffers."""
+    values = [None] * len(program.buffers)
+    values[program.input] = np.asarray(x).astype(program.buffers[program.input].dtype)
+    for step in program.steps:
+        STEPS[step.kind](program.buffers, step, values)
+    return values
+
+
+def step_quantize(buffers, step, values):
+    grid = buffers[step.output]
+    limits = np.iinfo(grid.dtype)
+    values[step.output] = quantize(values[step.input], F32(grid.scale), grid.zero_point, limits.min, limits.max)
+
+
+def step_quantize_dynamic(buffers, step, values):
+    codes, scale, zero_point = quantize_rows(values[step.input])
+    grid = buffers[step.output]
+    values[step.output], values[grid.row_scale], values[grid.row_zero_point] = codes, scale, zero_point
+
+
+def step_dequantize(buffers, step, values):
+    grid = buffers[step.input]
+    values[step.output] = dequantize(values[step.input], F32(grid.scale), grid.zero_point)
+
+
+def step_gemm(buffers, step, values):
+    source, target = buffers[step.input], buffers[step.output]
+    weight_zero_point = 0 if step.weight_zero_point is None else step.weight_zero_point
+    bias = 0 if step.bias is None else step.bias
+    low = 0 if step.relu else -np.inf
+    if source.row_scale is not None:
+        acc = matmul_integer(values[step.input], step.weight, values[source.row_zero_point], weight_zero_point)
+        values[step.output] = scale_sums(acc, values[source.row_scale], step.weight_scale, bias, low)
+        return
+    acc = matmul_integer(values[step.input], step.weight, source.zero_point, weight_zero_point) + np.asarray(bias, np.int32)
+    product = F32(source.scale) * step.weight_scale
+    if target.dtype == "float32":
+        values[step.output] = scale_sums(acc, F32(1), product, F32(0), low)
+        return
+    limits = np.iinfo(target.dtype)
+    qmin = target.zero_point if step.relu else limits.min
+    if step.fixed:
+        real = np.float64(F32(source.scale)) * step.weight_scale / np.float64(F32(target.scale))
+        q, e = np.array([quantize_multiplier(value) for value in real], np.int64).reshape(-1, 2).T
+        codes = requantize_fixed(acc, q, e, target.zero_point, qmin, limits.max)
+    else:
+        codes = requantize_float(acc, product / F32(target.scale), target.zero_point, qmin, limits.max)
+    values[step.output] = codes.astype(target.dtype)
+
+
+def step_gemm_f32(buffers, step, values):
+    zero_point = 0 if step.weight_zero_point is None else step.weight_zero_point
+    bias = 0 if step.bias is None else step.bias
+    low = 0 if step.relu else -np.inf
+    values[step.output] = matmul_float(values[step.input], step.weight, step.weight_scale, zero_point, bias, low)
+
+
+STEPS = {
+    "quantize": step_quantize,
+    "quantize_dynamic": step_quantize_dynamic,
+    "dequantize": step_dequantize,
+    "gemm": step_gemm,
+    "gemm_f32": step_gemm_f32,
+}

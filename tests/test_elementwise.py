@@ -1,0 +1,264 @@
+"""quantize, dequantize, fake_quantize and minmax equal the reference, byte for byte, on every instruction set."""
+
+import numpy as np
+import pytest
+import reference
+from arrays import LAYOUTS, LENGTHS, one, same_bytes
+
+from qlite import _core
+
+RANGES = [(-128, 127), (-127, 127), (0, 255), (3, 77), (-128, -1)]
+SCALES = [1.0, 0.1, 1 / 3, 2.0**-10, 1e4, reference.TINY, np.finfo(np.float32).max]
+SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-40, reference.TINY, 3.4028235e38, -3.4028235e38, 2.0**31, -(2.0**31)]
+
+
+def zero_points_in(qmin, qmax):
+    return sorted({qmin, max(qmin, min(0, qmax)), (qmin + qmax + 1) // 2, qmax})
+
+
+def awkward(rng, n, scale=1.0):
+    """Values around the range, exact ties and special values, in random order."""
+    with np.errstate(over="ignore"):
+        spread = rng.normal(0, 100, n).astype(np.float32) * np.float32(scale)
+        ties = (rng.integers(-300, 300, n) + 0.5).astype(np.float32) * np.float32(scale)
+    special = rng.choice(np.array(SPECIAL, np.float32), n)
+    return np.choose(rng.integers(0, 5, n), [spread, spread, ties, ties, special]).astype(np.float32)
+
+
+@pytest.mark.parametrize("qrange", RANGES)
+def test_every_length(isa, rng, qrange):
+    for n in LENGTHS:
+        for z in zero_points_in(*qrange):
+            scale = SCALES[n % len(SCALES)]
+            x = awkward(rng, n, scale)
+            codes = _core.quantize(x, one(scale), one(z, np.int32), *qrange, False, None)
+            same_bytes(codes, reference.quantize(x, scale, z, *qrange))
+            back = _core.dequantize(codes, one(scale), one(z, np.int32), None)
+            same_bytes(back, reference.dequantize(codes, scale, z))
+            fake = _core.fake_quantize(x, one(scale), one(z, np.int32), *qrange, False, None)
+            same_bytes(fake, back)
+
+
+@pytest.mark.parametrize("qrange", [(-128, 127), (0, 255)])
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_scale(isa, rng, scale, qrange):
+    x = awkward(rng, 4096, scale)
+    for z in zero_points_in(*qrange):
+        codes = _core.quantize(x, one(scale), one(z, np.int32), *qrange, False, None)
+        same_bytes(codes, reference.quantize(x, scale, z, *qrange))
+        fake = _core.fake_quantize(x, one(scale), one(z, np.int32), *qrange, False, None)
+        same_bytes(fake, reference.fake_quantize(x, scale, z, *qrange))
+        assert not np.signbit(fake[fake == 0]).any()
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.1, 1 / 3, 7.7e-4, 400.0])
+@pytest.mark.parametrize("qrange, z", [((-128, 127), 0), ((-127, 127), 0), ((0, 255), 128), ((0, 255), 3), ((-128, 127), -128)])
+def test_every_float16(isa, scale, qrange, z):
+    x = np.arange(65536, dtype=np.uint16).view(np.float16)
+    codes = _core.quantize(x, one(scale), one(z, np.int32), *qrange, False, None)
+    same_bytes(codes, reference.quantize(x, scale, z, *qrange))
+
+
+def test_ties_at_every_position(isa):
+    for n in range(70):
+        ties = np.arange(n, dtype=np.float32) - np.float32(n // 2) + np.float32(0.5)
+        same_bytes(
+            _core.quantize(ties, one(1), one(0, np.int32), -128, 127, True, None), np.rint(ties).astype(np.int8)
+        )
+
+
+def test_division_is_rounded_once(isa, rng):
+    """Around every tie: what a product with the reciprocal gets wrong."""
+    for scale in rng.uniform(0.001, 1, 60).astype(np.float32):
+        ties = np.arange(-128.5, 128).astype(np.float32) * scale
+        x = np.concatenate([np.nextafter(ties, np.float32(-np.inf)), ties, np.nextafter(ties, np.float32(np.inf))])
+        exact = (x.astype(np.float64) / np.float64(scale)).astype(np.float32)
+        expected = np.clip(np.rint(exact), -128, 127).astype(np.int8)
+        same_bytes(_core.quantize(x, one(scale), one(0, np.int32), -128, 127, True, None), expected)
+        fake = _core.fake_quantize(x, one(scale), one(0, np.int32), -128, 127, True, None)
+        same_bytes(fake, reference.dequantize(expected, scale, 0))
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (1, 33), (33, 1), (4, 17, 3), (2, 3, 16), (2, 1, 3, 33), (0, 4), (4, 0), (3, 0, 2)])
+def test_own_scale_along_every_axis(isa, rng, shape):
+    x = awkward(rng, int(np.prod(shape))).reshape(shape)
+    for axis in range(len(shape)):
+        along = [1] * len(shape)
+        along[axis] = shape[axis]
+        scale = rng.uniform(0.01, 3, along).astype(np.float32)
+        z = rng.integers(0, 256, along, dtype=np.int32)
+        codes = _core.quantize(x, scale, z, 0, 255, False, None)
+        same_bytes(codes, reference.quantize(x, scale, z, 0, 255))
+        same_bytes(_core.dequantize(codes, scale, z, None), reference.dequantize(codes, scale, z))
+        same_bytes(
+            _core.fake_quantize(x, scale, z, 0, 255, False, None), reference.fake_quantize(x, scale, z, 0, 255)
+        )
+        low, high, has_nan = _core.minmax(np.nan_to_num(x, posinf=9, neginf=-9), axis)
+        expected = reference.minmax(np.nan_to_num(x, posinf=9, neginf=-9), axis)
+        assert not has_nan
+        same_bytes(low, expected[0])
+        same_bytes(high, expected[1])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout(isa, rng, layout):
+    plain = rng.normal(0, 60, (7, 19)).astype(np.float32)
+    x = LAYOUTS[layout](plain)
+    scale, z = rng.uniform(0.3, 2, (1, 19)).astype(np.float32), rng.integers(-9, 9, (1, 19), dtype=np.int32)
+    codes = _core.quantize(x, scale, z, -128, 127, True, None)
+    same_bytes(codes, reference.quantize(plain, scale, z, -128, 127))
+    same_bytes(
+        _core.fake_quantize(x, scale, z, -128, 127, True, None), reference.fake_quantize(plain, scale, z, -128, 127)
+    )
+    same_bytes(_core.dequantize(LAYOUTS[layout](codes), scale, z, None), reference.dequantize(codes, scale, z))
+    for axis in (0, 1):
+        for got, expected in zip(_core.minmax(x, axis)[:2], reference.minmax(plain, axis), strict=True):
+            same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f2", ">f4", ">f8", "g"])
+def test_every_floating_dtype(isa, rng, dtype):
+    x = rng.normal(0, 60, 133).astype(dtype)
+    expected = reference.quantize(x.astype(np.float32), 0.7, 3, -128, 127)
+    same_bytes(_core.quantize(x, one(0.7), one(3, np.int32), -128, 127, True, None), expected)
+
+
+@pytest.mark.parametrize("dtype", ["c8", "i4", "u1", "?", "O", "S4"])
+def test_other_dtypes_are_refused(dtype):
+    x = np.zeros(4, dtype)
+    with pytest.raises(TypeError, match="^x: "):
+        _core.quantize(x, one(1), one(0, np.int32), -128, 127, True, None)
+    with pytest.raises(TypeError, match="^x: "):
+        _core.minmax(x, -1)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_nonfinite_is_refused_before_anything_is_written(isa, bad):
+    for position in (0, 15, 16, 63, 64):
+        x = np.zeros(65, np.float32)
+        x[position] = bad
+        out = np.full(65, 77, np.int8)
+        with pytest.raises(ValueError, match="^x: "):
+            _core.quantize(x, one(1), one(0, np.int32), -128, 127, True, out)
+        assert (out == 77).all()
+        values = np.full(65, 77, np.float32)
+        with pytest.raises(ValueError, match="^x: "):
+            _core.fake_quantize(x, one(1), one(0, np.int32), -128, 127, True, values)
+        assert (values == 77).all()
+        low, high, has_nan = _core.minmax(x, -1)
+        assert has_nan == np.isnan(bad)
+        assert has_nan or bad in (low[0], high[0])
+        assert not np.isnan([low[0], high[0]]).any()
+
+
+def test_minmax_of_everything(isa, rng):
+    for n in LENGTHS:
+        x = rng.normal(size=n).astype(np.float32)
+        for got, expected in zip(_core.minmax(x, -1)[:2], reference.minmax(x), strict=True):
+            assert got.shape == (1,) and got[0].tobytes() == expected.tobytes()
+    for x in (np.float32([-0.0, 0.0]), np.float32([0.0, -0.0]), np.full(40, -0.0, np.float32)):
+        assert not any(np.signbit(bound).any() for bound in _core.minmax(x, -1)[:2])
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.inf, 1e-40])
+def test_bad_scales(scale):
+    x = np.ones(3, np.float32)
+    calls = [
+        lambda: _core.quantize(x, one(scale), one(0, np.int32), -128, 127, True, None),
+        lambda: _core.fake_quantize(x, one(scale), one(0, np.int32), -128, 127, True, None),
+        lambda: _core.dequantize(x.astype(np.int8), one(scale), one(0, np.int32), None),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="^scale"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "qmin, qmax, z", [(-128, 127, 128), (-128, 127, -129), (0, 255, -1), (0, 255, 256), (-128, 255, 0), (5, 4, 5), (-200, 0, 0)]
+)
+def test_bad_zero_points_and_ranges(qmin, qmax, z):
+    with pytest.raises(ValueError):
+        _core.quantize(np.ones(3, np.float32), one(1), one(z, np.int32), qmin, qmax, True, None)
+
+
+@pytest.mark.parametrize("scale", [np.ones(2), np.ones((3, 1)), np.ones((2, 3)), np.ones((1, 1, 1)), np.ones((1, 4)), np.ones(0)])
+def test_scales_that_do_not_fit(scale):
+    x = np.ones((2, 3), np.float32)
+    if scale.shape == (1, 1, 1):
+        _core.quantize(x, scale.astype(np.float32), np.zeros(1, np.int32), -128, 127, True, None)
+        return
+    with pytest.raises(ValueError, match="^scale"):
+        _core.quantize(x, scale.astype(np.float32), np.zeros(1, np.int32), -128, 127, True, None)
+
+
+def outs(shape, dtype):
+    """Arrays that cannot take a result of this shape and dtype."""
+    other = np.float64 if dtype == np.float32 else np.int16
+    return {
+        "dtype": np.zeros(shape, other),
+        "shape": np.zeros((*shape[:-1], shape[-1] + 1), dtype),
+        "rank": np.zeros((1, *shape), dtype),
+        "read_only": LAYOUTS["read_only"](np.zeros(shape, dtype)),
+        "list": np.zeros(shape, dtype).tolist(),
+    }
+
+
+@pytest.mark.parametrize("why", ["dtype", "shape", "rank", "read_only", "list"])
+def test_bad_outs(why):
+    x, codes = np.ones((4, 5), np.float32), np.ones((4, 5), np.int8)
+    calls = {
+        np.int8: lambda out: _core.quantize(x, one(1), one(0, np.int32), -128, 127, True, out),
+        np.float32: lambda out: _core.dequantize(codes, one(1), one(0, np.int32), out),
+    }
+    for dtype, call in calls.items():
+        with pytest.raises((TypeError, ValueError), match="^out: "):
+            call(outs((4, 5), dtype)[why])
+
+
+def test_out_is_used_and_returned(isa, rng):
+    x = rng.normal(0, 50, (5, 13)).astype(np.float32)
+    expected = reference.quantize(x, 1, 0, -128, 127)
+    out = np.zeros_like(expected)
+    assert _core.quantize(x, one(1), one(0, np.int32), -128, 127, True, out) is out
+    same_bytes(out, expected)
+    values = np.zeros_like(x)
+    assert _core.dequantize(out, one(1), one(0, np.int32), values) is values
+    same_bytes(values, reference.dequantize(expected, 1, 0))
+
+
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "read_only"])
+def test_out_of_every_layout(isa, rng, layout):
+    x = rng.normal(0, 50, (5, 13)).astype(np.float32)
+    codes, values = LAYOUTS[layout](np.zeros((5, 13), np.int8)), LAYOUTS[layout](np.zeros((5, 13), np.float32))
+    assert _core.quantize(x, one(1), one(0, np.int32), -128, 127, True, codes) is codes
+    same_bytes(codes.astype(np.int8), reference.quantize(x, 1, 0, -128, 127))
+    assert _core.dequantize(codes, one(1), one(0, np.int32), values) is values
+    same_bytes(values.astype(np.float32), reference.dequantize(codes, 1, 0))
+
+
+def test_fake_quantize_in_place(isa, rng):
+    x = rng.normal(0, 50, 1001).astype(np.float32)
+    expected = reference.fake_quantize(x, 0.3, 5, -128, 127)
+    assert _core.fake_quantize(x, one(0.3), one(5, np.int32), -128, 127, True, x) is x
+    same_bytes(x, expected)
+
+
+def test_overlapping_outs_give_the_right_result_or_an_error(isa, rng):
+    memory = rng.normal(0, 50, 300).astype(np.float32)
+    for shift in (1, 7, 64):
+        work = memory.copy()
+        x, out = work[:200], work[shift : 200 + shift]
+        expected = reference.fake_quantize(x, 0.3, 5, -128, 127)
+        try:
+            _core.fake_quantize(x, one(0.3), one(5, np.int32), -128, 127, True, out)
+        except ValueError:
+            continue
+        same_bytes(out, expected)
+    x = rng.normal(0, 50, 100).astype(np.float32)
+    codes = x.view(np.int8)[:100]
+    expected = reference.quantize(x, 1, 0, -128, 127)
+    try:
+        _core.quantize(x, one(1), one(0, np.int32), -128, 127, True, codes)
+    except ValueError:
+        return
+    same_bytes(codes, expected)

@@ -1,0 +1,122 @@
+"""No kernel reads or writes past the end of an array, or before its start: every array here touches a page that may
+not be touched, so that one byte too far ends the test run."""
+
+import ctypes
+import mmap
+import sys
+
+import numpy as np
+import pytest
+import reference
+from arrays import codes, one, same_bytes, zero_points
+
+from qlite import _core
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs mprotect")
+
+PROT_NONE = 0
+LENGTHS = [*range(1, 35), 47, 48, 49, 63, 64, 65, 66, 127, 128, 129, 255, 256, 257]
+SHAPES = [(m, k, n) for m in (1, 2, 3, 5, 6, 7, 12, 13) for k in (1, 2, 3, 4, 5, 7, 15, 33) for n in (1, 7, 16, 33, 65)]
+
+
+def protect(address, length):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(length), PROT_NONE) != 0:
+        raise OSError(ctypes.get_errno(), "mprotect")
+
+
+class Guard:
+    """Copies arrays to where `side` of them ("before" or "after") touches a protected page."""
+
+    def __init__(self, side):
+        self.side = side
+
+    def __call__(self, array):
+        array = np.ascontiguousarray(array)
+        page = mmap.PAGESIZE
+        body = -(-max(array.nbytes, 1) // page) * page
+        memory = mmap.mmap(-1, body + 2 * page)
+        start = np.frombuffer(memory, np.uint8).ctypes.data
+        protect(start, page)
+        protect(start + page + body, page)
+        offset = page if self.side == "before" else page + body - array.nbytes
+        view = np.frombuffer(memory, array.dtype, array.size, offset).reshape(array.shape)
+        view[...] = array
+        return view
+
+
+@pytest.fixture(params=["before", "after"])
+def guard(request):
+    return Guard(request.param)
+
+
+def test_elementwise(isa, rng, guard):
+    for n in LENGTHS:
+        x = guard(rng.normal(0, 60, n).astype(np.float32))
+        scale, z = guard(rng.uniform(0.3, 2, n).astype(np.float32)), guard(zero_points(rng, n, np.uint8))
+        for s, p in ((scale, z), (guard(scale[:1]), guard(z[:1]))):
+            out = _core.quantize(x, s, p, 0, 255, True, guard(np.zeros(n, np.uint8)))
+            same_bytes(out, reference.quantize(x, s, p, 0, 255))
+            back = _core.dequantize(out, s, p, guard(np.zeros(n, np.float32)))
+            same_bytes(back, reference.dequantize(out, s, p))
+            signed = guard(out.view(np.int8))
+            p8 = guard(np.clip(p, -128, 127).astype(np.int32))
+            back = _core.dequantize(signed, s, p8, guard(np.zeros(n, np.float32)))
+            same_bytes(back, reference.dequantize(signed, s, p8))
+            fake = _core.fake_quantize(x, s, p, 0, 255, True, guard(np.zeros(n, np.float32)))
+            same_bytes(fake, reference.fake_quantize(x, s, p, 0, 255))
+
+
+def test_minmax_and_histogram(isa, rng, guard):
+    for n in LENGTHS:
+        x = guard(rng.normal(size=n).astype(np.float32))
+        same_bytes(_core.minmax(x, -1)[0], np.array([x.min()]))
+        columns = guard(rng.normal(size=(3, n)).astype(np.float32))
+        same_bytes(_core.minmax(columns, 1)[1], columns.max(0))
+        same_bytes(_core.minmax(columns, 0)[1], columns.max(1))
+        for data, axis, channels in ((x, -1, 1), (columns, 1, n), (columns, 0, 3)):
+            state = guard(np.zeros(channels, _core.HISTOGRAM_DTYPE))
+            counts = guard(np.zeros((channels, 128), np.int64))
+            _core.histogram_clear(state, counts)
+            _core.histogram_update(data, axis, state, counts)
+            assert state["count"].sum() == data.size
+
+
+@pytest.mark.parametrize("fixed", [False, True], ids=["float", "fixed"])
+def test_requantize(isa, rng, guard, fixed):
+    for n in LENGTHS:
+        acc = guard(rng.integers(-(2**20), 2**20, (2, n), dtype=np.int32))
+        multiplier = guard(2.0 ** rng.uniform(-14, -8, (1, n)))
+        for m in (multiplier, guard(multiplier[:, :1])):
+            out = _core.requantize(acc, m, 3, -128, 127, fixed, guard(np.zeros((2, n), np.int8)))
+            same_bytes(out, _core.requantize(acc.copy(), m.copy(), 3, -128, 127, fixed, None))
+
+
+@pytest.mark.parametrize("a_dtype, b_dtype", [(np.int8, np.uint8), (np.uint8, np.int8)], ids=["s8u8", "u8s8"])
+def test_integer_product(isa, rng, guard, a_dtype, b_dtype):
+    for m, k, n in SHAPES:
+        a, b = guard(codes(rng, (m, k), a_dtype)), guard(codes(rng, (k, n), b_dtype))
+        za, zb = guard(zero_points(rng, m, a_dtype)), guard(zero_points(rng, n, b_dtype))
+        out = guard(np.zeros((m, n), np.int32))
+        _core.matmul_integer(a, _core.Packed(b, zb, "integer"), za, out)
+        same_bytes(out, reference.matmul_integer(a, b, za[:, None], zb))
+
+
+def test_float_products(isa, rng, guard):
+    for m, k, n in SHAPES:
+        x, w = guard(rng.normal(size=(m, k)).astype(np.float32)), guard(codes(rng, (k, n), np.int8))
+        zb = guard(zero_points(rng, n, np.int8))
+        scale, bias = guard(rng.uniform(0.1, 1, n).astype(np.float32)), guard(rng.normal(size=n).astype(np.float32))
+        out = guard(np.zeros((m, n), np.float32))
+        _core.linear(x, _core.Packed(w, zb, "integer"), scale, bias, True, out)
+        same_bytes(out, reference.linear(x, w, scale, zb, bias, 0))
+        _core.matmul_float(x, _core.Packed(w, zb, "float"), scale, bias, True, out)
+        same_bytes(out, reference.matmul_float(x, w, scale, zb, bias, 0))
+
+
+def test_single_rows_and_columns_of_deep_products(isa, rng, guard):
+    for k in LENGTHS:
+        a, b = guard(codes(rng, (1, k), np.uint8)), guard(codes(rng, (k, 1), np.int8))
+        out = guard(np.zeros((1, 1), np.int32))
+        _core.matmul_integer(a, _core.Packed(b, None, "integer"), one(0, np.int32), out)
+        same_bytes(out, reference.matmul_integer(a, b))

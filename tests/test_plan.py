@@ -1,0 +1,284 @@
+"""Integer programs: one call of the core gives what the reference gives step by step, in every buffer."""
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import reference
+from arrays import LAYOUTS, codes, same_bytes, zero_points
+from qlite import _core
+from qlite.nn.program import Buffer, Dequantize, Gemm, GemmF32, Program, Quantize, QuantizeDynamic
+
+BATCHES = [0, 1, 2, 13, 100, 1000]  # around the plan's block of 96 rows
+WIDTHS = [[1, 1], [7, 5], [13, 33, 7], [64, 128, 64, 10], [3, 65, 1, 17]]
+KINDS = ["static", "integer_out", "fixed", "signed", "signed_fixed", "dynamic", "weight_only"]
+
+
+def weights(rng, k, n, signed):
+    dtype = np.int8 if signed else np.uint8
+    zero_point = zero_points(rng, n, dtype) if rng.random() < 0.5 else None
+    return {
+        "weight": codes(rng, (k, n), dtype),
+        "weight_scale": rng.uniform(0.001, 0.02, n).astype(np.float32),
+        "weight_zero_point": zero_point,
+    }
+
+
+def float_layers(rng, widths, step_of):
+    """A program of float32 buffers; step_of makes the steps from buffer i to the next one."""
+    buffers, steps = [Buffer("input", "input", widths[0], "float32")], []
+    for k, n in zip(widths, widths[1:], strict=False):
+        bias = rng.normal(size=n).astype(np.float32) if rng.random() < 0.7 else None
+        fields = weights(rng, k, n, rng.random() < 0.5) | {"bias": bias, "relu": bool(rng.random() < 0.5)}
+        step_of(buffers, steps, k, n, fields)
+    return Program(buffers, steps)
+
+
+def dynamic_step(buffers, steps, k, n, fields):
+    i = len(buffers)
+    buffers += [
+        Buffer(f"scale{i}", "layer", 1, "float32"),
+        Buffer(f"zero_point{i}", "layer", 1, "int32"),
+        Buffer(f"codes{i}", "layer", k, "uint8", row_scale=i, row_zero_point=i + 1),
+        Buffer(f"layer{i}", "layer", n, "float32"),
+    ]
+    steps += [QuantizeDynamic(i - 1, i + 2), Gemm(i + 2, i + 3, **fields, fixed=False)]
+
+
+def weight_only_step(buffers, steps, k, n, fields):
+    buffers.append(Buffer(f"layer{len(buffers)}", "layer", n, "float32"))
+    steps.append(GemmF32(len(buffers) - 2, len(buffers) - 1, **fields))
+
+
+def static_layers(rng, widths, dtype, fixed, integer_out):
+    limits = np.iinfo(dtype)
+
+    def grid(scale):
+        return {"dtype": dtype, "scale": float(np.float32(scale)), "zero_point": int(rng.integers(limits.min, limits.max + 1))}
+
+    buffers = [Buffer("input", "input", widths[0], "float32"), Buffer("codes", "input", widths[0], **grid(0.03))]
+    steps = [Quantize(0, 1)]
+    for i, (k, n) in enumerate(zip(widths, widths[1:], strict=False)):
+        is_last = i == len(widths) - 2
+        fields = weights(rng, k, n, rng.random() < 0.7)
+        spread = buffers[-1].scale * 0.01 * 120 * 120 * np.sqrt(k)
+        result = {"dtype": "float32"} if is_last and not integer_out else grid(spread / 100)
+        bias = rng.integers(-5000, 5000, n, dtype=np.int32) if rng.random() < 0.7 else None
+        buffers.append(Buffer(f"layer{i}", f"layer{i}", n, **result))
+        relu = bool(rng.random() < 0.5)
+        steps.append(Gemm(len(buffers) - 2, len(buffers) - 1, **fields, bias=bias, relu=relu, fixed=fixed))
+    if integer_out:
+        buffers.append(Buffer("output", "layer", widths[-1], "float32"))
+        steps.append(Dequantize(len(buffers) - 2, len(buffers) - 1))
+    return Program(buffers, steps)
+
+
+def random_program(rng, kind, widths):
+    if kind == "dynamic":
+        return float_layers(rng, widths, dynamic_step)
+    if kind == "weight_only":
+        return float_layers(rng, widths, weight_only_step)
+    dtype = "int8" if "signed" in kind else "uint8"
+    return static_layers(rng, widths, dtype, "fixed" in kind, kind != "static")
+
+
+def check(program, x):
+    expected = reference.evaluate(program, x)
+    got = program.intermediates(x)
+    assert list(got) == [buffer.name for buffer in program.buffers]
+    for value, reference_value in zip(got.values(), expected, strict=True):
+        same_bytes(value, reference_value)
+    same_bytes(program.run(x), expected[program.output])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("widths", WIDTHS, ids=str)
+def test_random_programs(isa, rng, kind, widths):
+    program = random_program(rng, kind, widths)
+    for rows in BATCHES:
+        if rows == 1000 and kind == "weight_only" and max(widths) > 100:
+            rows = 200  # noqa: PLW2901
+        check(program, rng.normal(size=(rows, widths[0])).astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_does_not_depend_on_its_batch(isa, rng, kind):
+    program = random_program(rng, kind, [13, 33, 7])
+    x = rng.normal(size=(100, 13)).astype(np.float32)
+    together = program.run(x)
+    for i in range(0, 100, 9):
+        same_bytes(program.run(x[i : i + 1]), together[i : i + 1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_bytes_on_every_isa(rng, kind):
+    before, answers = _core.info()["isa"], set()
+    made_by = random_program(rng, kind, [64, 128, 10])
+    x = rng.normal(size=(131, 64)).astype(np.float32)
+    try:
+        for name in _core.info()["isas_runnable"]:
+            _core.isa_select(name)
+            program = pickle.loads(pickle.dumps(made_by))
+            answers.add(b"".join(value.tobytes() for value in program.intermediates(x).values()))
+    finally:
+        _core.isa_select(before)
+    assert len(answers) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_plan_keeps_the_isa_it_was_made_on(rng, kind):
+    before = _core.info()["isa"]
+    program = random_program(rng, kind, [64, 128, 10])
+    x = rng.normal(size=(50, 64)).astype(np.float32)
+    expected = program.run(x)
+    try:
+        for name in _core.info()["isas_runnable"]:
+            _core.isa_select(name)
+            same_bytes(program.run(x), expected)
+    finally:
+        _core.isa_select(before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_threads_share_a_plan(isa, rng, kind):
+    program = random_program(rng, kind, [64, 128, 10])
+    batches = [rng.normal(size=(rows, 64)).astype(np.float32) for rows in (1, 97, 200, 3) * 10]
+    expected = [program.run(x) for x in batches]
+    with ThreadPoolExecutor(4) as pool:
+        for got, alone in zip(pool.map(program.run, batches), expected, strict=True):
+            same_bytes(got, alone)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_input_that_is_codes_already(isa, rng, dtype):
+    k, n = 21, 18
+    buffers = [
+        Buffer("input", "input", k, dtype, 0.02, 5),
+        Buffer("hidden", "hidden", n, dtype, 0.9, -3 if dtype == "int8" else 3),
+        Buffer("output", "hidden", n, "float32"),
+    ]
+    step = Gemm(0, 1, **weights(rng, k, n, True), bias=None, relu=True, fixed=False)
+    program = Program(buffers, [step, Dequantize(1, 2)])
+    integer_output = Program(buffers[:2], [step])
+    for rows in BATCHES:
+        x = codes(rng, (rows, k), np.dtype(dtype))
+        check(program, x)
+        check(integer_output, x)
+    with pytest.raises(TypeError, match="^x: "):
+        program.run(np.zeros((2, k), np.float32))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_of_input(isa, rng, layout):
+    for kind in ("signed", "dynamic", "weight_only"):
+        program = random_program(rng, kind, [7, 5])
+        x = rng.normal(size=(9, 7)).astype(np.float32)
+        same_bytes(program.run(LAYOUTS[layout](x)), reference.evaluate(program, x)[program.output])
+    shaped = program.run(x.reshape(9, 7, 1))
+    same_bytes(shaped, program.run(x))
+
+
+@pytest.mark.parametrize("kind", ["static", "dynamic", "weight_only"])
+def test_bad_inputs(isa, rng, kind):
+    program = random_program(rng, kind, [7, 5])
+    for bad in (np.nan, np.inf):
+        x = np.zeros((130, 7), np.float32)
+        x[129, 6] = bad
+        with pytest.raises(ValueError, match="^x: "):
+            program.run(x)
+        with pytest.raises(ValueError, match="^x: "):
+            program.intermediates(x)
+    for shape in ((3, 8), (7,), (), (0,), (3, 7, 2)):
+        with pytest.raises(ValueError, match="^x: "):
+            program.run(np.zeros(shape, np.float32))
+    with pytest.raises(TypeError, match="^x: "):
+        program.run(np.zeros((3, 7), complex))
+
+
+def test_overflow_between_layers_does_no_harm(isa, rng):
+    """Finite inputs and weights whose product leaves float32: an answer or an error, the same on every ISA."""
+    for kind in ("dynamic", "weight_only"):
+        made_by = random_program(rng, kind, [4, 6, 3])
+        steps = [
+            type(s)(**{**vars(s), "weight_scale": np.full_like(s.weight_scale, 1e38)}) if hasattr(s, "weight") else s
+            for s in made_by.steps
+        ]
+        program = Program(list(made_by.buffers), steps)
+        x = (rng.normal(size=(5, 4)) * 1e37).astype(np.float32)
+        try:
+            program.run(x)
+        except ValueError:
+            continue
+
+
+def broken(name):
+    """Arguments of a program with a single fault."""
+    rng = np.random.default_rng(0)
+    fields = {
+        "weight": codes(rng, (3, 2), np.int8),
+        "weight_scale": np.ones(2, np.float32),
+        "weight_zero_point": None,
+        "bias": None,
+        "relu": False,
+        "fixed": False,
+    }
+    buffers = [
+        Buffer("input", "input", 3, "float32"),
+        Buffer("codes", "input", 3, "uint8", 0.1, 3),
+        Buffer("output", "layer", 2, "uint8", 0.1, 3),
+    ]
+    steps = [Quantize(0, 1), Gemm(1, 2, **fields)]
+    faults = {
+        "no buffers": lambda: ([], []),
+        "no steps": lambda: (buffers, []),
+        "a step reads what nobody wrote": lambda: (buffers, steps[::-1]),
+        "a step writes twice": lambda: (buffers, [*steps, steps[1]]),
+        "a step writes the input": lambda: (buffers, [*steps, Dequantize(2, 0)]),
+        "a buffer out of range": lambda: (buffers, [Quantize(0, 3)]),
+        "a huge buffer number": lambda: (buffers, [Quantize(0, 2**62)]),
+        "a negative buffer number": lambda: (buffers, [Quantize(0, -2)]),
+        "widths differ": lambda: (buffers, [Quantize(0, 2)]),
+        "width 0": lambda: ([Buffer("input", "input", 0, "float32"), *buffers[1:]], steps),
+        "width beyond memory": lambda: ([*buffers, Buffer("x", "x", 2**60, "float32")], steps),
+        "a scale of 0": lambda: ([buffers[0], Buffer("codes", "input", 3, "uint8", 0.0, 3), buffers[2]], steps),
+        "a scale of NaN": lambda: ([buffers[0], Buffer("codes", "input", 3, "uint8", np.nan, 3), buffers[2]], steps),
+        "a zero point of 256": lambda: ([buffers[0], Buffer("codes", "input", 3, "uint8", 0.1, 256), buffers[2]], steps),
+        "a zero point of -1": lambda: ([buffers[0], Buffer("codes", "input", 3, "uint8", 0.1, -1), buffers[2]], steps),
+        "a dtype of another kind": lambda: ([Buffer("input", "input", 3, "float64"), *buffers[1:]], steps),
+        "weights of another shape": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight": np.ones((2, 3), np.int8)})]),
+        "weights of rank 1": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight": np.ones(6, np.int8)})]),
+        "weights of float": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight": np.ones((3, 2), np.float32)})]),
+        "no weights": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight": None})]),
+        "no weight scales": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight_scale": None})]),
+        "weight scales too short": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight_scale": np.ones(1, np.float32)})]),
+        "a weight scale of NaN": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight_scale": np.float32([1, np.nan])})]),
+        "a weight scale of 0": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight_scale": np.float32([1, 0])})]),
+        "a multiplier beyond 2**30": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight_scale": np.float32([1, 1e30])})]),
+        "weight zero points too long": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight_zero_point": np.zeros(3, np.int32)})]),
+        "a weight zero point of 200": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight_zero_point": np.int32([0, 200])})]),
+        "a bias of float": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"bias": np.ones(2, np.float32)})]),
+        "a bias too long": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"bias": np.ones(3, np.int32)})]),
+        "a bias that can overflow": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"bias": np.full(2, 2**31 - 1, np.int32)})]),
+    }  # fmt: skip
+    return faults if name is None else faults[name]()
+
+
+@pytest.mark.parametrize("name", broken(None))
+def test_broken_programs_are_refused(name):
+    buffers, steps = broken(name)
+    with pytest.raises((TypeError, ValueError, OverflowError)):
+        Program(buffers, steps).run(np.zeros((2, 3), np.float32))
+
+
+def test_row_buffers_must_be_written():
+    """Codes with a scale per row are only there once quantize_dynamic has written both."""
+    buffers = [
+        Buffer("input", "input", 3, "uint8", row_scale=1, row_zero_point=2),
+        Buffer("scale", "input", 1, "float32"),
+        Buffer("zero_point", "input", 1, "int32"),
+        Buffer("output", "layer", 2, "float32"),
+    ]
+    fields = {"weight_scale": np.ones(2, np.float32), "weight_zero_point": None, "bias": None, "relu": False, "fixed": False}
+    with pytest.raises(ValueError):
+        Program(buffers, [Gemm(0, 3, weight=np.ones((3, 2), np.int8), **fields)]).run(np.zeros((2, 3), np.uint8))
