@@ -176,14 +176,16 @@ typedef struct ql_epilogue {
 } ql_epilogue;
 
 /* QL_EOVERFLOW: some input of this depth could leave int32. c is m x n, rows c_stride elements apart. */
-ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const ql_epilogue *epilogue, void *c, size_t c_stride);
+ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const ql_epilogue *epilogue, void *c,
+                  size_t c_stride);
 
 /* y = max((x @ (b - zb)) * scale + offset, low) with float32 x: one fused multiply-add per k, k ascending. */
 ql_status ql_gemm_f32(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset, float low,
                       float *y);
 
 /* Dynamic linear: each row of x gets its own scale and zero point (ql_range_qparams of its range on [0, 255]), is
- * multiplied as integers and comes back as float: y = max((float32(acc) * row_scale) * scale + offset, low). QL_ENONFINITE for NaN or inf in x. */
+ * multiplied as integers and comes back as float: y = max((float32(acc) * row_scale) * scale + offset, low).
+ * QL_ENONFINITE for NaN or inf in x. */
 ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset, float low,
                     float *y);
 

@@ -4,7 +4,7 @@ Float arrays and models become integers, the integers run, and a report says wha
 """
 
 try:
-    from qlite import _core
+    import qlite._core  # noqa: F401  (first, so that its absence is explained)
 except ModuleNotFoundError as error:
     if error.name != "qlite._core":
         raise
@@ -18,11 +18,10 @@ from qlite.array import QArray
 from qlite.calibration import Calibrator, choose_qparams
 from qlite.config import show_config
 from qlite.error import QuantizationError, quantization_error
-from qlite.io.model_file import load
 from qlite.io.sklearn import from_sklearn
 from qlite.linalg import PackedWeight, linear, matmul_integer, pack
 from qlite.nn.layers import Dense
-from qlite.nn.qmodel import QModel, quantize_model
+from qlite.nn.qmodel import QModel, load, quantize_model
 from qlite.nn.sequential import Sequential, from_weights
 from qlite.qparams import QParams
 from qlite.report import Report, compare

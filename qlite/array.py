@@ -190,7 +190,9 @@ class QArray:
         p = self.qparams
         kind = f"{'int' if p.signed else 'uint'}{p.bits}"
         scales = "1 scale" if p.scale.size == 1 else f"{p.scale.size} scales along axis {p.axis}"
-        return f"QArray(shape={self.shape}, {kind}, {scales}, {self.nbytes} bytes, {self.bits_per_value:.2f} bits/value)"
+        return (
+            f"QArray(shape={self.shape}, {kind}, {scales}, {self.nbytes} bytes, {self.bits_per_value:.2f} bits/value)"
+        )
 
     def _repr_html_(self) -> str:
         p = self.qparams

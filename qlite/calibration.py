@@ -132,7 +132,8 @@ class Calibrator:
             raise ValueError("other: expected no momentum: a moving average depends on the order and cannot be merged")
         if (self._axis, self._bins) != (other._axis, other._bins):
             raise ValueError(
-                f"other: expected axis={self._axis} and bins={self._bins}, got axis={other._axis} and bins={other._bins}"
+                f"other: expected axis={self._axis} and bins={self._bins}, "
+                f"got axis={other._axis} and bins={other._bins}"
             )
         if other._ndim is None:
             return self
@@ -154,6 +155,7 @@ class Calibrator:
         method: str = "minmax",
         bits: int = 8,
         *,
+        grid: str = "uniform",
         symmetric: bool = False,
         signed: bool | None = None,
         narrow: bool | None = None,
@@ -172,8 +174,9 @@ class Calibrator:
             raise ValueError("method: expected data to choose from, but update() has seen none")
         if not 50 < percentile <= 100:
             raise ValueError(f"percentile: expected over 50 and at most 100, got {percentile}")
-        shape = _scale_shape(_check.axis(self._axis, self._ndim), self._ndim, len(self._state))
-        grid = {"symmetric": symmetric, "signed": signed, "narrow": narrow, "axis": _check.axis(self._axis, self._ndim)}
+        axis = _check.axis(self._axis, self._ndim)
+        shape = _scale_shape(axis, self._ndim, len(self._state))
+        options = {"grid": grid, "symmetric": symmetric, "signed": signed, "narrow": narrow}
         if method == "ema":
             if self._average is None:
                 raise ValueError("method: 'ema' needs Calibrator(momentum=...)")
@@ -181,11 +184,11 @@ class Calibrator:
         elif method == "minmax":
             low, high = self._state["min"], self._state["max"]
         else:
-            codes = QParams.from_range(np.float32(-1), np.float32(1), bits, **{**grid, "axis": None})
+            codes = QParams.from_range(np.float32(-1), np.float32(1), bits, **options)
             low, high = _core.histogram_range(
                 self._state, self._counts, method, codes.qmin, codes.qmax, bool(symmetric), float(percentile)
             )
-        return QParams.from_range(low.reshape(shape), high.reshape(shape), bits, **grid)
+        return QParams.from_range(low.reshape(shape), high.reshape(shape), bits, axis=axis, **options)
 
     def __repr__(self) -> str:
         if self._ndim is None:
@@ -199,6 +202,7 @@ def choose_qparams(
     w: Any,
     bits: int = 8,
     *,
+    grid: str = "uniform",
     method: str = "minmax",
     axis: int | None = None,
     group_size: int | None = None,
@@ -210,9 +214,9 @@ def choose_qparams(
 ) -> QParams:
     """Choose the grid for an array.
 
-    Symmetric: zero stands at the middle code z and ``scale = max(-min / (z - qmin), max / (qmax - z))``. Asymmetric: the
-    range is widened to hold 0, ``scale = (max - min) / (qmax - qmin)``, ``zero_point = rint(qmin - min / scale)``. The
-    method says what stands for min and max. A constant channel gets a scale that brings it back exactly.
+    Symmetric: zero stands at the middle code z and ``scale = max(-min / (z - qmin), max / (qmax - z))``. Asymmetric:
+    the range is widened to hold 0, ``scale = (max - min) / (qmax - qmin)``, ``zero_point = rint(qmin - min / scale)``.
+    The method says what stands for min and max. A constant channel gets a scale that brings it back exactly.
 
     Parameters
     ----------
@@ -220,6 +224,8 @@ def choose_qparams(
         The data.
     bits : int
         Width of a code; 8 so far.
+    grid : {"uniform"}
+        Where codes stand.
     method : {"minmax", "percentile", "mse", "entropy"}
         How much of the range is kept: all of it; what is left when ``100 - percentile`` percent are cut off each end;
         the range of the least expected squared error; the range of the least Kullback-Leibler divergence between the
@@ -268,10 +274,10 @@ def choose_qparams(
         raise ValueError(f"w: expected data to choose from, got an empty array of shape {w.shape}")
     if nonfinite == "saturate":
         w = np.where(np.isfinite(w), w, w.dtype.type(0))
-    grid = {"symmetric": symmetric, "signed": signed, "narrow": narrow}
+    options = {"grid": grid, "symmetric": symmetric, "signed": signed, "narrow": narrow}
     if method != "minmax":
         calibrator = Calibrator(axis=axis, bins=TENSOR_BINS if axis is None else CHANNEL_BINS)
-        return calibrator._update("w", w).qparams(method, bits, percentile=percentile, **grid)
+        return calibrator._update("w", w).qparams(method, bits, percentile=percentile, **options)
     low, high = _finite_range("w", w, axis)
     shape = _scale_shape(axis, w.ndim, low.size)
-    return QParams.from_range(low.reshape(shape), high.reshape(shape), bits, axis=axis, **grid)
+    return QParams.from_range(low.reshape(shape), high.reshape(shape), bits, axis=axis, **options)

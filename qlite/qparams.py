@@ -1,9 +1,14 @@
 """The parameters of a uniform grid."""
 
 from dataclasses import dataclass, replace
+
 import numpy as np
 
 from qlite import _check, _core
+
+#: How a range becomes a grid, by the name that the option `grid` takes: (low, high, qmin, qmax, symmetric) to
+#: (scale, zero_point), all arrays of one shape.
+GRIDS = {"uniform": _core.range_qparams}
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +73,7 @@ class QParams:
         high: np.ndarray,
         bits: int = 8,
         *,
+        grid: str = "uniform",
         symmetric: bool,
         signed: bool | None = None,
         narrow: bool | None = None,
@@ -80,11 +86,12 @@ class QParams:
         ``zero_point = rint(qmin - low / scale)``. ``low == high`` gets a scale that brings the constant back exactly.
         `signed` is `symmetric` by default, and `narrow` is both.
         """
+        _check.choice("grid", grid, tuple(GRIDS))
         signed = symmetric if signed is None else bool(signed)
         narrow = symmetric and signed if narrow is None else bool(narrow)
         low, high = np.asarray(low, np.float32), np.asarray(high, np.float32)
         blank = cls(np.ones_like(low), np.full(low.shape, 128 * (not signed)), bits, signed, narrow, axis)
-        scale, zero_point = _core.range_qparams(low, high, blank.qmin, blank.qmax, bool(symmetric))
+        scale, zero_point = GRIDS[grid](low, high, blank.qmin, blank.qmax, bool(symmetric))
         return replace(blank, scale=scale, zero_point=zero_point)
 
     @property

@@ -15,6 +15,7 @@ def quantize(
     w: Any,
     bits: int | QParams = 8,
     *,
+    grid: str = "uniform",
     method: str = "minmax",
     axis: int | None = None,
     group_size: int | None = None,
@@ -37,7 +38,7 @@ def quantize(
         The values; anything but float32 is rounded to float32 first.
     bits : int or QParams
         Width of a code (8 so far), or the whole grid, from `choose_qparams` or a `Calibrator`.
-    method, axis, group_size, symmetric, signed, narrow, percentile
+    grid, method, axis, group_size, symmetric, signed, narrow, percentile
         How the grid is chosen: see `choose_qparams`.
     scale, zero_point : array_like, optional
         The grid's parameters, if they are known: one, or one for each index along `axis`.
@@ -81,6 +82,7 @@ def quantize(
         qparams = choose_qparams(
             w,
             bits,
+            grid=grid,
             method=method,
             axis=axis,
             group_size=group_size,
@@ -143,9 +145,7 @@ def dequantize(q: QArray, out: np.ndarray | None = None) -> np.ndarray:
     return q.dequantize(out)
 
 
-def fake_quantize(
-    x: Any, qparams: QParams, *, nonfinite: str = "raise", out: np.ndarray | None = None
-) -> np.ndarray:
+def fake_quantize(x: Any, qparams: QParams, *, nonfinite: str = "raise", out: np.ndarray | None = None) -> np.ndarray:
     """Return the values that quantizing and dequantizing gives, without the codes in between: the same bits.
 
     Parameters

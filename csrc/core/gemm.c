@@ -199,7 +199,8 @@ static int32_t reach_of(int32_t zero_point)
     return zero_point > 127 ? zero_point : 255 - zero_point;
 }
 
-ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const ql_epilogue *epilogue, void *c, size_t c_stride)
+ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const ql_epilogue *epilogue, void *c,
+                  size_t c_stride)
 {
     if (b->purpose != QL_PACK_INTEGER)
         return QL_EINVAL;

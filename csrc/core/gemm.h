@@ -8,8 +8,8 @@ typedef struct ql_gemm_job {
     const ql_packed *b;
     const uint8_t *a;
     size_t m, a_stride;
-    uint8_t flip;        /* 128 if a is signed: its codes are multiplied as u8 with 128 added */
-    const int32_t *init; /* [n_padded], from ql_gemm_init */
+    uint8_t flip;                  /* 128 if a is signed: its codes are multiplied as u8 with 128 added */
+    const int32_t *init;           /* [n_padded], from ql_gemm_init */
     const int32_t *row_zero_point; /* [m]: of a as u8; NULL when one for all is part of init */
     const ql_epilogue *epilogue;   /* its bias is part of init */
     void *c;

@@ -1,8 +1,8 @@
 /* A plan runs an integer program in one call: all steps on a block of rows, then the next block, so that what one step
  * writes is still in L2 when the next one reads it.
  *
- * A workspace holds every buffer of one block and the steps' own scratch. The plan keeps one for the next call; a second
- * thread that comes meanwhile makes its own, and whoever is last leaves his behind. */
+ * A workspace holds every buffer of one block and the steps' own scratch. The plan keeps one for the next call; a
+ * second thread that comes meanwhile makes its own, and whoever is last leaves his behind. */
 #include <float.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -11,8 +11,9 @@
 #include "core/memory.h"
 #include "core/step.h"
 
-static const ql_op *const ops[] = {&ql_op_quantize, &ql_op_quantize_dynamic, &ql_op_gemm, &ql_op_gemm_f32,
-                                   &ql_op_dequantize};
+#define ADDRESS(kind) &ql_op_##kind,
+static const ql_op *const ops[] = {QL_STEP_KINDS(ADDRESS)};
+#undef ADDRESS
 
 struct ql_plan {
     const ql_kernels *kernels;
@@ -89,8 +90,7 @@ ql_status ql_plan_new(const ql_buffer *buffers, size_t count, size_t input, size
     p->is_written[input] = true;
     for (size_t i = 0; i < count; i++) {
         p->offset[i] = p->buffer_bytes;
-        p->buffer_bytes +=
-            ql_round_up(buffers[i].width * ql_type_size(buffers[i].type) * QL_BLOCK_ROWS, QL_ALIGNMENT);
+        p->buffer_bytes += ql_round_up(buffers[i].width * ql_type_size(buffers[i].type) * QL_BLOCK_ROWS, QL_ALIGNMENT);
     }
     *plan = p;
     return QL_OK;
@@ -150,7 +150,8 @@ static void copy_flipped(uint8_t *to, const uint8_t *from, size_t n)
 }
 
 /* Signed codes live in the workspace, flipped, even where the caller gave memory for them. */
-static void run_block(const ql_plan *plan, void *const *external, size_t first, size_t rows, void **data, char *workspace)
+static void run_block(const ql_plan *plan, void *const *external, size_t first, size_t rows, void **data,
+                      char *workspace)
 {
     for (size_t i = 0; i < plan->buffer_count; i++) {
         const ql_buffer *b = plan->buffers + i;

@@ -1,5 +1,5 @@
 /* A kind of step of the integer program: which fields it has, how it is prepared once, how it runs on a block of rows.
- * A new kind is a file step_<kind>.c and a row in plan.c.
+ * A new kind is a file step_<kind>.c and a row in QL_STEP_KINDS.
  *
  * Inside a plan every 8-bit buffer holds u8: s8 codes have their sign bit flipped and their zero points are 128 higher
  * (ql_zero_point_u8), because kernels multiply u8 by s8. plan.c flips what crosses the plan's border. */
@@ -34,7 +34,16 @@ typedef struct ql_op {
 
 enum { QL_BLOCK_ROWS = 96 };
 
-extern const ql_op ql_op_quantize, ql_op_quantize_dynamic, ql_op_gemm, ql_op_gemm_f32, ql_op_dequantize;
+#define QL_STEP_KINDS(EACH) \
+    EACH(quantize)          \
+    EACH(quantize_dynamic)  \
+    EACH(gemm)              \
+    EACH(gemm_f32)          \
+    EACH(dequantize)
+
+#define QL_DECLARE_OP(kind) extern const ql_op ql_op_##kind;
+QL_STEP_KINDS(QL_DECLARE_OP)
+#undef QL_DECLARE_OP
 
 static inline bool ql_is_x8(const ql_buffer *buffer)
 {

@@ -82,10 +82,8 @@ static void fill_float_output(gemm_state *s, const ql_buffer *in, const ql_buffe
         s->scale[j] = is_dynamic ? weight_scale[j] : in->scale * weight_scale[j];
         s->offset[j] = is_dynamic && bias ? bias[j] : 0;
     }
-    s->epilogue = (ql_epilogue){.store = QL_STORE_F32,
-                                .scale = s->scale,
-                                .offset = s->offset,
-                                .low = v[RELU].integer ? 0.0f : -INFINITY};
+    s->epilogue = (ql_epilogue){
+        .store = QL_STORE_F32, .scale = s->scale, .offset = s->offset, .low = v[RELU].integer ? 0.0f : -INFINITY};
 }
 
 static ql_status fill_x8_output(gemm_state *s, const ql_buffer *in, const ql_buffer *out, const ql_value *v)

@@ -84,5 +84,4 @@ static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *b
                       block->data[step->output]);
 }
 
-const ql_op ql_op_gemm_f32 = {
-    .kind = "gemm_f32", .fields = fields, .prepare = prepare, .run = run, .destroy = destroy};
+const ql_op ql_op_gemm_f32 = {.kind = "gemm_f32", .fields = fields, .prepare = prepare, .run = run, .destroy = destroy};

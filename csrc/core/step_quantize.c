@@ -1,5 +1,5 @@
-/* Steps between float and 8-bit buffers: quantize, quantize_dynamic, dequantize. They need no state: the grid belongs to
- * the 8-bit buffer. */
+/* Steps between float and 8-bit buffers: quantize, quantize_dynamic, dequantize. They need no state: the grid belongs
+ * to the 8-bit buffer. */
 #include "core/linear.h"
 #include "core/step.h"
 
@@ -49,8 +49,7 @@ static void run_dequantize(const ql_step *step, const ql_buffer *buffers, const 
                                       0, block->data[step->output]);
 }
 
-const ql_op ql_op_quantize = {
-    .kind = "quantize", .fields = fields, .prepare = prepare_quantize, .run = run_quantize};
+const ql_op ql_op_quantize = {.kind = "quantize", .fields = fields, .prepare = prepare_quantize, .run = run_quantize};
 const ql_op ql_op_quantize_dynamic = {
     .kind = "quantize_dynamic", .fields = fields, .prepare = prepare_dynamic, .run = run_dynamic};
 const ql_op ql_op_dequantize = {

@@ -98,18 +98,18 @@ typedef struct ql_kernels {
 const ql_kernels *ql_kernels_active(void);
 
 /* What a folder of kernels may define; each folder's header declares its own. */
-#define QL_DECLARE_KERNELS(isa)                                       \
-    extern const ql_kernels ql_kernels_##isa;                         \
-    ql_quantize_kernel ql_quantize_f32_x8__##isa;                     \
-    ql_dequantize_kernel ql_dequantize_x8_f32__##isa;                 \
-    ql_fake_quantize_kernel ql_fake_quantize_f32__##isa;              \
-    ql_minmax_kernel ql_minmax_f32__##isa;                            \
-    ql_minmax_kernel ql_minmax_channels_f32__##isa;                   \
-    ql_requantize_kernel ql_requantize_s32_x8__##isa;                 \
-    ql_requantize_fixed_kernel ql_requantize_fixed_s32_x8__##isa;     \
-    ql_scale_kernel ql_scale_s32_f32__##isa;                          \
-    ql_add_outer_kernel ql_add_outer_s32__##isa;                      \
-    extern const ql_gemm_kernels ql_gemm_u8s8s32__##isa;              \
+#define QL_DECLARE_KERNELS(isa)                                   \
+    extern const ql_kernels ql_kernels_##isa;                     \
+    ql_quantize_kernel ql_quantize_f32_x8__##isa;                 \
+    ql_dequantize_kernel ql_dequantize_x8_f32__##isa;             \
+    ql_fake_quantize_kernel ql_fake_quantize_f32__##isa;          \
+    ql_minmax_kernel ql_minmax_f32__##isa;                        \
+    ql_minmax_kernel ql_minmax_channels_f32__##isa;               \
+    ql_requantize_kernel ql_requantize_s32_x8__##isa;             \
+    ql_requantize_fixed_kernel ql_requantize_fixed_s32_x8__##isa; \
+    ql_scale_kernel ql_scale_s32_f32__##isa;                      \
+    ql_add_outer_kernel ql_add_outer_s32__##isa;                  \
+    extern const ql_gemm_kernels ql_gemm_u8s8s32__##isa;          \
     extern const ql_gemm_f32_kernels ql_gemm_f32s8f32__##isa
 
 #endif

@@ -49,10 +49,9 @@ static PyObject *quantize(PyObject *module, PyObject *args)
     if (!codes)
         goto done;
     ql_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = ql_quantize_f32_x8(PyArray_DATA(x), &affine, refuse_nonfinite, PyArray_DATA(codes));
-    Py_END_ALLOW_THREADS
-    if (status != QL_OK) {
+    Py_BEGIN_ALLOW_THREADS status = ql_quantize_f32_x8(PyArray_DATA(x), &affine, refuse_nonfinite, PyArray_DATA(codes));
+    Py_END_ALLOW_THREADS if (status != QL_OK)
+    {
         PyArray_DiscardWritebackIfCopy(codes);
         Py_CLEAR(codes);
         ql_py_raise(status, status == QL_EINVAL ? "scale, zero_point" : name);
@@ -80,10 +79,9 @@ static PyObject *dequantize(PyObject *module, PyObject *args)
     if (!x)
         goto done;
     ql_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = ql_dequantize_x8_f32(PyArray_DATA(codes), &affine, PyArray_DATA(x));
-    Py_END_ALLOW_THREADS
-    if (status != QL_OK) {
+    Py_BEGIN_ALLOW_THREADS status = ql_dequantize_x8_f32(PyArray_DATA(codes), &affine, PyArray_DATA(x));
+    Py_END_ALLOW_THREADS if (status != QL_OK)
+    {
         PyArray_DiscardWritebackIfCopy(x);
         Py_CLEAR(x);
         ql_py_raise(status, "scale, zero_point");
@@ -111,10 +109,9 @@ static PyObject *fake_quantize(PyObject *module, PyObject *args)
     if (!y)
         goto done;
     ql_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = ql_fake_quantize_f32(PyArray_DATA(x), &affine, refuse_nonfinite, PyArray_DATA(y));
-    Py_END_ALLOW_THREADS
-    if (status != QL_OK) {
+    Py_BEGIN_ALLOW_THREADS status = ql_fake_quantize_f32(PyArray_DATA(x), &affine, refuse_nonfinite, PyArray_DATA(y));
+    Py_END_ALLOW_THREADS if (status != QL_OK)
+    {
         PyArray_DiscardWritebackIfCopy(y);
         Py_CLEAR(y);
         ql_py_raise(status, status == QL_EINVAL ? "scale, zero_point" : "x");
@@ -175,10 +172,9 @@ static PyObject *requantize(PyObject *module, PyObject *args)
     codes = ql_py_result(out, p.qmin < 0 ? NPY_INT8 : NPY_UINT8, PyArray_NDIM(acc), PyArray_DIMS(acc), &acc, false);
     if (!codes)
         goto done;
-    Py_BEGIN_ALLOW_THREADS
-    status = ql_requantize_s32_x8(PyArray_DATA(acc), layout, &p, PyArray_DATA(codes));
-    Py_END_ALLOW_THREADS
-    if (status != QL_OK) {
+    Py_BEGIN_ALLOW_THREADS status = ql_requantize_s32_x8(PyArray_DATA(acc), layout, &p, PyArray_DATA(codes));
+    Py_END_ALLOW_THREADS if (status != QL_OK)
+    {
         PyArray_DiscardWritebackIfCopy(codes);
         Py_CLEAR(codes);
         ql_py_raise(status, "multiplier, zero_point");
@@ -221,10 +217,8 @@ static PyObject *minmax(PyObject *module, PyObject *args)
     if (!min || !max)
         goto done;
     bool has_nan;
-    Py_BEGIN_ALLOW_THREADS
-    ql_minmax_f32(PyArray_DATA(x), layout, PyArray_DATA(min), PyArray_DATA(max), &has_nan);
-    Py_END_ALLOW_THREADS
-    result = Py_BuildValue("OOO", (PyObject *)min, (PyObject *)max, has_nan ? Py_True : Py_False);
+    Py_BEGIN_ALLOW_THREADS ql_minmax_f32(PyArray_DATA(x), layout, PyArray_DATA(min), PyArray_DATA(max), &has_nan);
+    Py_END_ALLOW_THREADS result = Py_BuildValue("OOO", (PyObject *)min, (PyObject *)max, has_nan ? Py_True : Py_False);
 done:
     Py_XDECREF(max);
     Py_XDECREF(min);

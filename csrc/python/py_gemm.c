@@ -5,8 +5,7 @@
 #include "python/glue.h"
 
 typedef struct packed_object {
-    PyObject_HEAD
-    ql_packed *packed;
+    PyObject_HEAD ql_packed *packed;
 } packed_object;
 
 static PyObject *packed_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -30,8 +29,8 @@ static PyObject *packed_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         if (!zero_point)
             goto done;
         if (PyArray_SIZE(zero_point) != PyArray_DIM(codes, 1)) {
-            PyErr_Format(PyExc_ValueError, "zero_point: expected one per column (%zd), got %zd",
-                         PyArray_DIM(codes, 1), PyArray_SIZE(zero_point));
+            PyErr_Format(PyExc_ValueError, "zero_point: expected one per column (%zd), got %zd", PyArray_DIM(codes, 1),
+                         PyArray_SIZE(zero_point));
             goto done;
         }
     }
@@ -39,12 +38,12 @@ static PyObject *packed_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     if (!self)
         goto done;
     ql_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = ql_pack(is_float ? QL_PACK_FLOAT : QL_PACK_INTEGER, PyArray_DATA(codes), ql_py_is_signed(codes),
-                     (size_t)PyArray_DIM(codes, 0), (size_t)PyArray_DIM(codes, 1), PyArray_DIM(codes, 1), 1,
-                     zero_point ? PyArray_DATA(zero_point) : NULL, &self->packed);
-    Py_END_ALLOW_THREADS
-    if (status != QL_OK) {
+    Py_BEGIN_ALLOW_THREADS status =
+        ql_pack(is_float ? QL_PACK_FLOAT : QL_PACK_INTEGER, PyArray_DATA(codes), ql_py_is_signed(codes),
+                (size_t)PyArray_DIM(codes, 0), (size_t)PyArray_DIM(codes, 1), PyArray_DIM(codes, 1), 1,
+                zero_point ? PyArray_DATA(zero_point) : NULL, &self->packed);
+    Py_END_ALLOW_THREADS if (status != QL_OK)
+    {
         Py_CLEAR(self);
         ql_py_raise(status, "zero_point");
     }
@@ -168,10 +167,9 @@ static PyObject *matmul_integer(PyObject *module, PyObject *args)
                       per_row};
     ql_epilogue epilogue = {.store = QL_STORE_S32};
     ql_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = ql_gemm(&codes, (size_t)m, b, &epilogue, PyArray_DATA(c), (size_t)shape[1]);
-    Py_END_ALLOW_THREADS
-    if (status != QL_OK) {
+    Py_BEGIN_ALLOW_THREADS status = ql_gemm(&codes, (size_t)m, b, &epilogue, PyArray_DATA(c), (size_t)shape[1]);
+    Py_END_ALLOW_THREADS if (status != QL_OK)
+    {
         PyArray_DiscardWritebackIfCopy(c);
         Py_CLEAR(c);
         ql_py_raise(status, status == QL_EOVERFLOW ? "a, b" : "a_zero_point");
@@ -209,11 +207,10 @@ static PyObject *run_float_product(PyObject *module, PyObject *args, float_produ
     if (!y)
         goto done;
     ql_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = product(PyArray_DATA(x), (size_t)shape[0], w, PyArray_DATA(scale), bias ? PyArray_DATA(bias) : NULL,
-                     relu ? 0.0f : -INFINITY, PyArray_DATA(y));
-    Py_END_ALLOW_THREADS
-    if (status != QL_OK) {
+    Py_BEGIN_ALLOW_THREADS status = product(PyArray_DATA(x), (size_t)shape[0], w, PyArray_DATA(scale),
+                                            bias ? PyArray_DATA(bias) : NULL, relu ? 0.0f : -INFINITY, PyArray_DATA(y));
+    Py_END_ALLOW_THREADS if (status != QL_OK)
+    {
         PyArray_DiscardWritebackIfCopy(y);
         Py_CLEAR(y);
         ql_py_raise(status, status == QL_EINVAL ? "w" : "x");

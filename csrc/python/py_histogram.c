@@ -67,11 +67,9 @@ static PyObject *histogram_update(PyObject *module, PyObject *args)
         return NULL;
     }
     ql_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = ql_histogram_update(PyArray_DATA(x), layout, PyArray_DATA(state), PyArray_DATA(counts),
-                                 (size_t)PyArray_DIM(counts, 1));
-    Py_END_ALLOW_THREADS
-    Py_DECREF(x);
+    Py_BEGIN_ALLOW_THREADS status = ql_histogram_update(PyArray_DATA(x), layout, PyArray_DATA(state),
+                                                        PyArray_DATA(counts), (size_t)PyArray_DIM(counts, 1));
+    Py_END_ALLOW_THREADS Py_DECREF(x);
     if (status != QL_OK)
         return ql_py_raise(status, "x");
     Py_RETURN_NONE;
@@ -125,8 +123,7 @@ static PyObject *histogram_range(PyObject *module, PyObject *args)
     int qmin, qmax, symmetric;
     double percentile;
     ql_range_method method;
-    if (!PyArg_ParseTuple(args, "OOsiipd", &state_object, &counts_object, &name, &qmin, &qmax, &symmetric,
-                          &percentile))
+    if (!PyArg_ParseTuple(args, "OOsiipd", &state_object, &counts_object, &name, &qmin, &qmax, &symmetric, &percentile))
         return NULL;
     PyArrayObject *state = state_array(state_object, "state");
     PyArrayObject *counts = state ? counts_array(counts_object, state, "counts") : NULL;
@@ -140,14 +137,11 @@ static PyObject *histogram_range(PyObject *module, PyObject *args)
         goto done;
     ql_status status = QL_OK;
     size_t bins = (size_t)PyArray_DIM(counts, 1);
-    Py_BEGIN_ALLOW_THREADS
-    for (npy_intp c = 0; c < channels && status == QL_OK; c++)
-        status = ql_histogram_range((ql_histogram *)PyArray_DATA(state) + c,
-                                    (int64_t *)PyArray_DATA(counts) + (size_t)c * bins, bins, method, qmin, qmax,
-                                    symmetric, percentile, (float *)PyArray_DATA(low) + c,
-                                    (float *)PyArray_DATA(high) + c);
-    Py_END_ALLOW_THREADS
-    result = status == QL_OK ? PyTuple_Pack(2, (PyObject *)low, (PyObject *)high) : ql_py_raise(status, "percentile");
+    Py_BEGIN_ALLOW_THREADS for (npy_intp c = 0; c < channels && status == QL_OK; c++) status = ql_histogram_range(
+        (ql_histogram *)PyArray_DATA(state) + c, (int64_t *)PyArray_DATA(counts) + (size_t)c * bins, bins, method, qmin,
+        qmax, symmetric, percentile, (float *)PyArray_DATA(low) + c, (float *)PyArray_DATA(high) + c);
+    Py_END_ALLOW_THREADS result =
+        status == QL_OK ? PyTuple_Pack(2, (PyObject *)low, (PyObject *)high) : ql_py_raise(status, "percentile");
 done:
     Py_XDECREF(high);
     Py_XDECREF(low);

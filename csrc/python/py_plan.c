@@ -6,8 +6,7 @@
 
 /* What Python needs of a buffer: its type and width. */
 typedef struct plan_object {
-    PyObject_HEAD
-    ql_plan *plan;
+    PyObject_HEAD ql_plan *plan;
     ql_buffer *buffers;
     Py_ssize_t count;
     size_t input, output;
@@ -77,8 +76,7 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         if (take_buffer(PyList_GET_ITEM(list, i), self->buffers + i) < 0)
             goto fail;
     }
-    ql_status status =
-        ql_plan_new(self->buffers, (size_t)self->count, self->input, self->output, &self->plan);
+    ql_status status = ql_plan_new(self->buffers, (size_t)self->count, self->input, self->output, &self->plan);
     if (status == QL_OK)
         return (PyObject *)self;
     ql_py_raise(status, "buffers");
@@ -106,8 +104,8 @@ static int take_array(PyObject *object, const char *name, ql_array *value, PyArr
         PyErr_Format(PyExc_TypeError, "%s: expected an ndarray or None, got %s", name, Py_TYPE(object)->tp_name);
         return -1;
     }
-    PyArrayObject *array = (PyArrayObject *)PyArray_FromArray((PyArrayObject *)object, NULL,
-                                                              NPY_ARRAY_CARRAY_RO | NPY_ARRAY_NOTSWAPPED);
+    PyArrayObject *array =
+        (PyArrayObject *)PyArray_FromArray((PyArrayObject *)object, NULL, NPY_ARRAY_CARRAY_RO | NPY_ARRAY_NOTSWAPPED);
     if (!array)
         return -1;
     *owner = array;
@@ -163,11 +161,8 @@ static PyObject *plan_add(PyObject *object, PyObject *args)
         if (take_field(fields, list + i, values + i, owners + i) < 0)
             goto done;
     }
-    Py_BEGIN_ALLOW_THREADS
-    status = ql_plan_add(self->plan, kind, values);
-    Py_END_ALLOW_THREADS
-    if (status != QL_OK)
-        ql_py_raise(status, kind);
+    Py_BEGIN_ALLOW_THREADS status = ql_plan_add(self->plan, kind, values);
+    Py_END_ALLOW_THREADS if (status != QL_OK) ql_py_raise(status, kind);
 done:
     for (size_t i = 0; i < QL_MAX_FIELDS; i++)
         Py_XDECREF(owners[i]);
@@ -180,8 +175,7 @@ done:
 static PyArrayObject *take_input(plan_object *self, PyObject *object)
 {
     const ql_buffer *in = self->buffers + self->input;
-    PyArrayObject *x =
-        in->type == QL_F32 ? ql_py_f32(object, "x") : ql_py_exact(object, typenum_of(in->type), "x");
+    PyArrayObject *x = in->type == QL_F32 ? ql_py_f32(object, "x") : ql_py_exact(object, typenum_of(in->type), "x");
     if (!x)
         return NULL;
     size_t width = 1;
@@ -207,10 +201,8 @@ static ql_status run_plan(plan_object *self, PyArrayObject *x, void **buffers)
 {
     ql_status status;
     buffers[self->input] = PyArray_DATA(x);
-    Py_BEGIN_ALLOW_THREADS
-    status = ql_plan_run(self->plan, buffers, (size_t)PyArray_DIM(x, 0));
-    Py_END_ALLOW_THREADS
-    return status;
+    Py_BEGIN_ALLOW_THREADS status = ql_plan_run(self->plan, buffers, (size_t)PyArray_DIM(x, 0));
+    Py_END_ALLOW_THREADS return status;
 }
 
 enum { FEW_BUFFERS = 64 };

@@ -113,10 +113,9 @@ def _read(path: str, stream: io.BufferedIOBase, limit: int) -> np.ndarray:
     if needed > room:
         raise ValueError(f"{expected}, got a file that can hold {room}")
     raw = np.empty(needed, np.uint8)
-    view = memoryview(raw)
     filled = 0
     while filled < needed:
-        got = stream.readinto(view[filled : filled + _CHUNK])
+        got = stream.readinto(raw.data[filled : filled + _CHUNK])
         if not got:
             raise ValueError(f"{expected}, got {filled}")
         filled += got

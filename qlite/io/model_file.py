@@ -2,8 +2,8 @@
 
 The tensors are the arrays of the steps, ``steps.<number>.<field>``. ``__metadata__`` holds ``qlite``, the description,
 and ``digest``, a SHA-256 of the description and of all tensors, so that a changed byte is found. Loading runs no code,
-checks the description before anything is built, and needs about twice the file's size. Saving writes another file in the
-same folder and renames it: at every moment the name stands for the old file or the new one, whole.
+checks the description before anything is built, and needs about twice the file's size. Saving writes another file in
+the same folder and renames it: at every moment the name stands for the old file or the new one, whole.
 """
 
 import hashlib
@@ -35,29 +35,7 @@ def save(model: QModel, path: Any) -> None:
 
 
 def load(path: Any) -> QModel:
-    """Load a model that `QModel.save` wrote. It computes the same bits.
-
-    Parameters
-    ----------
-    path : path-like
-
-    Raises
-    ------
-    OSError
-        The file cannot be read.
-    ValueError
-        It is no such file, is damaged, or was written by a version that this one does not know.
-
-    Examples
-    --------
-    >>> import numpy as np, qlite as ql, tempfile, os
-    >>> m = ql.quantize_model(ql.from_weights([(np.eye(3), None)]), "w8")
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     m.save(os.path.join(folder, "m.qlite"))
-    ...     same = ql.load(os.path.join(folder, "m.qlite"))
-    >>> same(np.array([[1.0, 2.0, 3.0]]))
-    array([[1., 2., 3.]], dtype=float32)
-    """
+    """Read a model from `path`; see `qlite.load`."""
     data = Path(path).read_bytes()
     try:
         description = _description(data)
@@ -183,8 +161,9 @@ def _checked(where: str, content: Any, allowed: set[str], required: set[str]) ->
     if not isinstance(content, dict):
         raise ValueError(f"{where}: expected an object, got {type(content).__name__}")
     if not required <= set(content) <= allowed:
-        raise ValueError(f"{where}: expected {sorted(required)} and perhaps {sorted(allowed - required)}, "
-                         f"got {sorted(content)}")
+        raise ValueError(
+            f"{where}: expected {sorted(required)} and perhaps {sorted(allowed - required)}, got {sorted(content)}"
+        )
     for name, value in content.items():
         if type(value) is not _FIELD_TYPES[name]:
             raise ValueError(f"{where}: {name}: expected {_FIELD_TYPES[name].__name__}, got {value!r}")

@@ -24,7 +24,8 @@ static inline __attribute__((always_inline)) void gemm_f32(const int mr, size_t 
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++) {
             __m256i code = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(b + 8 * v)));
-            __m256 weight = _mm256_cvtepi32_ps(_mm256_sub_epi32(code, _mm256_loadu_si256((const __m256i *)(zero_point + 8 * v))));
+            __m256 weight =
+                _mm256_cvtepi32_ps(_mm256_sub_epi32(code, _mm256_loadu_si256((const __m256i *)(zero_point + 8 * v))));
 #pragma GCC unroll 3
             for (int i = 0; i < mr; i++)
                 sum[i][v] = _mm256_fmadd_ps(_mm256_broadcast_ss(x + (size_t)i * x_stride + p), weight, sum[i][v]);
@@ -42,12 +43,12 @@ static inline __attribute__((always_inline)) void gemm_f32(const int mr, size_t 
     }
 }
 
-#define TILE(MR)                                                                                                      \
-    static void ql_gemm_f32s8f32_##MR##x32__avx2(size_t k, const float *x, size_t x_stride, const int8_t *b,          \
-                                                 const int32_t *zero_point, const float *scale, const float *offset,  \
-                                                 float low, float *y, size_t y_stride)                                \
-    {                                                                                                                 \
-        gemm_f32(MR, k, x, x_stride, b, zero_point, scale, offset, low, y, y_stride);                                 \
+#define TILE(MR)                                                                                                     \
+    static void ql_gemm_f32s8f32_##MR##x32__avx2(size_t k, const float *x, size_t x_stride, const int8_t *b,         \
+                                                 const int32_t *zero_point, const float *scale, const float *offset, \
+                                                 float low, float *y, size_t y_stride)                               \
+    {                                                                                                                \
+        gemm_f32(MR, k, x, x_stride, b, zero_point, scale, offset, low, y, y_stride);                                \
     }
 
 TILE(1)

@@ -85,11 +85,11 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const int s
     }
 }
 
-#define TILE(MR, SPLIT)                                                                                               \
-    static void ql_gemm_u8s8s32_##MR##x32c4__avx512vnni(size_t k, const void *a, size_t a_stride, const int8_t *b,    \
-                                                        const int32_t *init, int32_t *c, size_t c_stride)             \
-    {                                                                                                                 \
-        gemm(MR, SPLIT, k, a, a_stride, b, init, c, c_stride);                                                        \
+#define TILE(MR, SPLIT)                                                                                            \
+    static void ql_gemm_u8s8s32_##MR##x32c4__avx512vnni(size_t k, const void *a, size_t a_stride, const int8_t *b, \
+                                                        const int32_t *init, int32_t *c, size_t c_stride)          \
+    {                                                                                                              \
+        gemm(MR, SPLIT, k, a, a_stride, b, init, c, c_stride);                                                     \
     }
 
 TILE(1, 4)

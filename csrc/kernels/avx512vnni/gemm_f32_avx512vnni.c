@@ -45,12 +45,12 @@ static inline __attribute__((always_inline)) void gemm_f32(const int mr, size_t 
     }
 }
 
-#define TILE(MR)                                                                                                      \
-    static void ql_gemm_f32s8f32_##MR##x64__avx512vnni(size_t k, const float *x, size_t x_stride, const int8_t *b,    \
-                                                       const int32_t *zero_point, const float *scale,                 \
-                                                       const float *offset, float low, float *y, size_t y_stride)     \
-    {                                                                                                                 \
-        gemm_f32(MR, k, x, x_stride, b, zero_point, scale, offset, low, y, y_stride);                                 \
+#define TILE(MR)                                                                                                   \
+    static void ql_gemm_f32s8f32_##MR##x64__avx512vnni(size_t k, const float *x, size_t x_stride, const int8_t *b, \
+                                                       const int32_t *zero_point, const float *scale,              \
+                                                       const float *offset, float low, float *y, size_t y_stride)  \
+    {                                                                                                              \
+        gemm_f32(MR, k, x, x_stride, b, zero_point, scale, offset, low, y, y_stride);                              \
     }
 
 TILE(1)

@@ -1,5 +1,5 @@
-#include "kernels/avx512vnni/avx512vnni.h"
 #include "kernels/avx2/avx2.h"
+#include "kernels/avx512vnni/avx512vnni.h"
 
 const ql_kernels ql_kernels_avx512vnni = {
     .isa = "avx512vnni",
