@@ -168,25 +168,26 @@ typedef struct ql_epilogue {
     ql_store store;
     const int32_t *bias; /* [n] or NULL: added to acc */
     ql_requant requant;  /* QL_STORE_X8 */
-    /* QL_STORE_F32: y = max((float32(acc) * row_scale[i]) * scale[j] + offset[j], low) */
+    /* QL_STORE_F32: y = (float32(acc) * row_scale[i]) * scale[j] + offset[j], with relu never below 0 */
     const float *row_scale; /* [m] or NULL for ones */
     const float *scale;     /* [n] */
     const float *offset;    /* [n] or NULL for zeros */
-    float low;              /* 0 for relu, else -INFINITY */
+    bool relu;
 } ql_epilogue;
 
 /* QL_EOVERFLOW: some input of this depth could leave int32. c is m x n, rows c_stride elements apart. */
 ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const ql_epilogue *epilogue, void *c,
                   size_t c_stride);
 
-/* y = max((x @ (b - zb)) * scale + offset, low) with float32 x: one fused multiply-add per k, k ascending. */
-ql_status ql_gemm_f32(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset, float low,
+/* y = (x @ (b - zb)) * scale + offset, with relu never below 0; x is float32: one fused multiply-add per k, k
+ * ascending. scale is [n], offset [n] or NULL. */
+ql_status ql_gemm_f32(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset, bool relu,
                       float *y);
 
 /* Dynamic linear: each row of x gets its own scale and zero point (ql_range_qparams of its range on [0, 255]), is
- * multiplied as integers and comes back as float: y = max((float32(acc) * row_scale) * scale + offset, low).
- * QL_ENONFINITE for NaN or inf in x. */
-ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset, float low,
+ * multiplied as integers and comes back as float: y = (float32(acc) * row_scale) * scale + offset, with relu never
+ * below 0. QL_ENONFINITE for NaN or inf in x. */
+ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset, bool relu,
                     float *y);
 
 /* ---- the integer program ------------------------------------------------------------------------ */

@@ -125,20 +125,24 @@ def matmul_integer(
     array([[64770]], dtype=int32)
     """
     if isinstance(b, PackedWeight):
-        if np.any(np.asarray(b_zero_point)):
+        if not _is_zero(b_zero_point) and np.any(np.asarray(b_zero_point)):
             raise ValueError("b_zero_point: expected 0 with packed weights, which have their own: pack(b, zero_point)")
     else:
         b = pack(_codes("b", b), b_zero_point)
     if type(a) is not np.ndarray or a.ndim != 2:
         a = _codes("a", a)
-    if isinstance(a_zero_point, int) and a_zero_point == 0:
-        zero_point = _NO_ZERO_POINT
-    else:
+    zero_point = _NO_ZERO_POINT
+    if not _is_zero(a_zero_point):
         zero_point = _zero_points("a_zero_point", a_zero_point, _codes("a", a).dtype, (1, a.shape[0]))
     return _core.matmul_integer(a, b._packed, zero_point, out)
 
 
 _NO_ZERO_POINT = np.zeros(1, np.int32)
+
+
+def _is_zero(value: Any) -> bool:
+    """The default, told without making an array of it: that would cost more than a small product."""
+    return type(value) is int and value == 0
 
 
 def linear(

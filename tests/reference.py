@@ -12,7 +12,7 @@ import numpy as np
 
 F32 = np.float32
 INT32 = np.iinfo(np.int32)
-TINY = np.finfo(F32).tiny  # the smallest normal float32
+TINY, HUGE = np.finfo(F32).tiny, np.finfo(F32).max  # the smallest normal float32, and the greatest
 
 
 def code_dtype(qmin, qmax):
@@ -102,8 +102,8 @@ def histogram(x, bins):
         origin = math.floor(low * 2.0**-exponent)
     numbers = np.floor(x[x != 0].astype(np.float64) * 2.0**-exponent).astype(np.int64)
     counts = np.bincount(numbers - origin, minlength=bins)
-    state = {"min": low, "max": high, "exponent": exponent, "origin": origin, "count": x.size, "zeros": x.size - numbers.size}
-    return state, counts
+    state = {"min": low, "max": high, "exponent": exponent, "origin": origin}
+    return state | {"count": x.size, "zeros": x.size - numbers.size}, counts
 
 
 def bin_edges(state, bins):
@@ -218,8 +218,8 @@ def fma(x, y, z):
     much shorter float32 then gives what a single one gives (Boldo and Melquiond 2008).
     """
     product, addend = x.astype(np.float64) * y.astype(np.float64), z.astype(np.float64)
-    total = product + addend
     with np.errstate(invalid="ignore"):
+        total = product + addend
         part = total - product
         lost = (product - (total - part)) + (addend - part)
     bits = total.view(np.int64)
@@ -241,10 +241,11 @@ def matmul_float(x, codes, scale, zero_point=0, offset=0, low=-np.inf):
 
 
 def quantize_rows(x):
-    """u8 codes of each row with its own scale and zero point; both (m, 1)."""
+    """u8 codes of each row with its own scale and zero point; both (m, 1). An infinity, which only an overflow in the
+    layer before can have left, counts as the greatest float32."""
     x = np.asarray(x, F32)
-    low = np.min(x, axis=1, keepdims=True, initial=np.inf)
-    high = np.max(x, axis=1, keepdims=True, initial=-np.inf)
+    low = np.maximum(np.min(x, axis=1, keepdims=True, initial=np.inf), -HUGE)
+    high = np.minimum(np.max(x, axis=1, keepdims=True, initial=-np.inf), HUGE)
     scale, zero_point = range_qparams(low, high, 0, 255, symmetric=False)
     return quantize(x, scale, zero_point, 0, 255), scale, zero_point
 
@@ -293,7 +294,8 @@ def step_gemm(buffers, step, values):
         acc = matmul_integer(values[step.input], step.weight, values[source.row_zero_point], weight_zero_point)
         values[step.output] = scale_sums(acc, values[source.row_scale], step.weight_scale, bias, low)
         return
-    acc = matmul_integer(values[step.input], step.weight, source.zero_point, weight_zero_point) + np.asarray(bias, np.int32)
+    acc = matmul_integer(values[step.input], step.weight, source.zero_point, weight_zero_point)
+    acc = acc + np.asarray(bias, np.int32)
     product = F32(source.scale) * step.weight_scale
     if target.dtype == "float32":
         values[step.output] = scale_sums(acc, F32(1), product, F32(0), low)

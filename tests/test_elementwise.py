@@ -9,7 +9,7 @@ from qlite import _core
 
 RANGES = [(-128, 127), (-127, 127), (0, 255), (3, 77), (-128, -1)]
 SCALES = [1.0, 0.1, 1 / 3, 2.0**-10, 1e4, reference.TINY, np.finfo(np.float32).max]
-SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-40, reference.TINY, 3.4028235e38, -3.4028235e38, 2.0**31, -(2.0**31)]
+SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-40, reference.TINY, reference.HUGE, -reference.HUGE, 2.0**31]
 
 
 def zero_points_in(qmin, qmax):
@@ -52,7 +52,9 @@ def test_every_scale(isa, rng, scale, qrange):
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.1, 1 / 3, 7.7e-4, 400.0])
-@pytest.mark.parametrize("qrange, z", [((-128, 127), 0), ((-127, 127), 0), ((0, 255), 128), ((0, 255), 3), ((-128, 127), -128)])
+@pytest.mark.parametrize(
+    "qrange, z", [((-128, 127), 0), ((-127, 127), 0), ((0, 255), 128), ((0, 255), 3), ((-128, 127), -128)]
+)
 def test_every_float16(isa, scale, qrange, z):
     x = np.arange(65536, dtype=np.uint16).view(np.float16)
     codes = _core.quantize(x, one(scale), one(z, np.int32), *qrange, False, None)
@@ -79,7 +81,9 @@ def test_division_is_rounded_once(isa, rng):
         same_bytes(fake, reference.dequantize(expected, scale, 0))
 
 
-@pytest.mark.parametrize("shape", [(3, 5), (1, 33), (33, 1), (4, 17, 3), (2, 3, 16), (2, 1, 3, 33), (0, 4), (4, 0), (3, 0, 2)])
+@pytest.mark.parametrize(
+    "shape", [(3, 5), (1, 33), (33, 1), (4, 17, 3), (2, 3, 16), (2, 1, 3, 33), (0, 4), (4, 0), (3, 0, 2)]
+)
 def test_own_scale_along_every_axis(isa, rng, shape):
     x = awkward(rng, int(np.prod(shape))).reshape(shape)
     for axis in range(len(shape)):
@@ -126,9 +130,9 @@ def test_every_floating_dtype(isa, rng, dtype):
 @pytest.mark.parametrize("dtype", ["c8", "i4", "u1", "?", "O", "S4"])
 def test_other_dtypes_are_refused(dtype):
     x = np.zeros(4, dtype)
-    with pytest.raises(TypeError, match="^x: "):
+    with pytest.raises(TypeError, match=r"^x: "):
         _core.quantize(x, one(1), one(0, np.int32), -128, 127, True, None)
-    with pytest.raises(TypeError, match="^x: "):
+    with pytest.raises(TypeError, match=r"^x: "):
         _core.minmax(x, -1)
 
 
@@ -138,11 +142,11 @@ def test_nonfinite_is_refused_before_anything_is_written(isa, bad):
         x = np.zeros(65, np.float32)
         x[position] = bad
         out = np.full(65, 77, np.int8)
-        with pytest.raises(ValueError, match="^x: "):
+        with pytest.raises(ValueError, match=r"^x: "):
             _core.quantize(x, one(1), one(0, np.int32), -128, 127, True, out)
         assert (out == 77).all()
         values = np.full(65, 77, np.float32)
-        with pytest.raises(ValueError, match="^x: "):
+        with pytest.raises(ValueError, match=r"^x: "):
             _core.fake_quantize(x, one(1), one(0, np.int32), -128, 127, True, values)
         assert (values == 77).all()
         low, high, has_nan = _core.minmax(x, -1)
@@ -169,7 +173,7 @@ def test_bad_scales(scale):
         lambda: _core.dequantize(x.astype(np.int8), one(scale), one(0, np.int32), None),
     ]
     for call in calls:
-        with pytest.raises(ValueError, match="^scale"):
+        with pytest.raises(ValueError, match=r"^scale"):
             call()
 
 
@@ -181,14 +185,17 @@ def test_bad_zero_points_and_ranges(qmin, qmax, z):
         _core.quantize(np.ones(3, np.float32), one(1), one(z, np.int32), qmin, qmax, True, None)
 
 
-@pytest.mark.parametrize("scale", [np.ones(2), np.ones((3, 1)), np.ones((2, 3)), np.ones((1, 1, 1)), np.ones((1, 4)), np.ones(0)])
-def test_scales_that_do_not_fit(scale):
-    x = np.ones((2, 3), np.float32)
-    if scale.shape == (1, 1, 1):
-        _core.quantize(x, scale.astype(np.float32), np.zeros(1, np.int32), -128, 127, True, None)
-        return
-    with pytest.raises(ValueError, match="^scale"):
-        _core.quantize(x, scale.astype(np.float32), np.zeros(1, np.int32), -128, 127, True, None)
+@pytest.mark.parametrize("shape", [(2,), (3, 1), (2, 3), (1, 4), (0,), (1, 2, 3)])
+def test_scales_that_do_not_fit(shape):
+    with pytest.raises(ValueError, match=r"^scale"):
+        scale, zero_point = np.ones(shape, np.float32), np.zeros(shape, np.int32)
+        _core.quantize(np.ones((2, 3), np.float32), scale, zero_point, -128, 127, True, None)
+
+
+def test_one_scale_of_any_rank_fits():
+    for rank in range(5):
+        scale, zero_point = np.full((1,) * rank, 0.5, np.float32), np.zeros((1,) * rank, np.int32)
+        assert _core.quantize(np.ones((2, 3), np.float32), scale, zero_point, -128, 127, True, None).max() == 2
 
 
 def outs(shape, dtype):
@@ -211,7 +218,7 @@ def test_bad_outs(why):
         np.float32: lambda out: _core.dequantize(codes, one(1), one(0, np.int32), out),
     }
     for dtype, call in calls.items():
-        with pytest.raises((TypeError, ValueError), match="^out: "):
+        with pytest.raises((TypeError, ValueError), match=r"^out: "):
             call(outs((4, 5), dtype)[why])
 
 

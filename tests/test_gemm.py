@@ -163,7 +163,7 @@ def test_out(isa, rng):
     same_bytes(out, expected)
     bad = [np.zeros((6, 11), np.int64), np.zeros((6, 12), np.int32), np.zeros(66, np.int32), LAYOUTS["read_only"](out)]
     for array in bad:
-        with pytest.raises((TypeError, ValueError), match="^out: "):
+        with pytest.raises((TypeError, ValueError), match=r"^out: "):
             product(a, b, out=array)
 
 

@@ -99,7 +99,7 @@ def test_nonfinite_inputs_are_refused(isa, bad):
     for position in (0, 7, 19):
         x, out = np.ones((4, 20), np.float32), np.full((4, 3), 77, np.float32)
         x[3, position] = bad
-        with pytest.raises(ValueError, match="^x: "):
+        with pytest.raises(ValueError, match=r"^x: "):
             _core.linear(x, packed, scale, None, False, out)
         assert (out == 77).all()
 
@@ -123,7 +123,7 @@ def test_out_and_arguments(isa, rng):
         assert function(x, packed, scale, bias, False, out) is out
         same_bytes(out, expected(x, w, scale, z, bias))
         for array in (np.zeros((4, 5)), np.zeros((5, 4), np.float32), LAYOUTS["read_only"](out)):
-            with pytest.raises((TypeError, ValueError), match="^out: "):
+            with pytest.raises((TypeError, ValueError), match=r"^out: "):
                 function(x, packed, scale, bias, False, array)
         for arguments in (
             (x[:, :7], packed, scale, bias, False, None),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import reference
 from arrays import LAYOUTS
+
 from qlite import _core
 
 BINS = 512
@@ -110,7 +111,7 @@ def test_every_layout(isa, rng, layout):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_nonfinite_is_refused_and_nothing_counted(isa, bad):
     state, counts = observed([1.0, 2.0])
-    with pytest.raises(ValueError, match="^x: "):
+    with pytest.raises(ValueError, match=r"^x: "):
         _core.histogram_update(np.float32([3.0, bad, 4.0]), -1, state, counts)
     matches(state, counts, [1.0, 2.0])
 
@@ -146,6 +147,7 @@ DISTRIBUTIONS = {
     "relu": np.maximum(np.random.default_rng(7).normal(size=20000), 0),
     "outlier": np.append(np.random.default_rng(8).normal(size=20000), 1000),
     "uniform": np.linspace(-3, 1, 20000),
+    "skewed": np.append(np.random.default_rng(9).exponential(1, 20000), np.linspace(-1.5, 0, 2000)),
 }
 
 

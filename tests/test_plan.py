@@ -2,11 +2,13 @@
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import reference
 from arrays import LAYOUTS, codes, same_bytes, zero_points
+
 from qlite import _core
 from qlite.nn.program import Buffer, Dequantize, Gemm, GemmF32, Program, Quantize, QuantizeDynamic
 
@@ -55,7 +57,8 @@ def static_layers(rng, widths, dtype, fixed, integer_out):
     limits = np.iinfo(dtype)
 
     def grid(scale):
-        return {"dtype": dtype, "scale": float(np.float32(scale)), "zero_point": int(rng.integers(limits.min, limits.max + 1))}
+        zero_point = int(rng.integers(limits.min, limits.max + 1))
+        return {"dtype": dtype, "scale": float(np.float32(scale)), "zero_point": zero_point}
 
     buffers = [Buffer("input", "input", widths[0], "float32"), Buffer("codes", "input", widths[0], **grid(0.03))]
     steps = [Quantize(0, 1)]
@@ -97,8 +100,6 @@ def check(program, x):
 def test_random_programs(isa, rng, kind, widths):
     program = random_program(rng, kind, widths)
     for rows in BATCHES:
-        if rows == 1000 and kind == "weight_only" and max(widths) > 100:
-            rows = 200  # noqa: PLW2901
         check(program, rng.normal(size=(rows, widths[0])).astype(np.float32))
 
 
@@ -165,7 +166,7 @@ def test_input_that_is_codes_already(isa, rng, dtype):
         x = codes(rng, (rows, k), np.dtype(dtype))
         check(program, x)
         check(integer_output, x)
-    with pytest.raises(TypeError, match="^x: "):
+    with pytest.raises(TypeError, match=r"^x: "):
         program.run(np.zeros((2, k), np.float32))
 
 
@@ -185,90 +186,101 @@ def test_bad_inputs(isa, rng, kind):
     for bad in (np.nan, np.inf):
         x = np.zeros((130, 7), np.float32)
         x[129, 6] = bad
-        with pytest.raises(ValueError, match="^x: "):
+        with pytest.raises(ValueError, match=r"^x: "):
             program.run(x)
-        with pytest.raises(ValueError, match="^x: "):
+        with pytest.raises(ValueError, match=r"^x: "):
             program.intermediates(x)
     for shape in ((3, 8), (7,), (), (0,), (3, 7, 2)):
-        with pytest.raises(ValueError, match="^x: "):
+        with pytest.raises(ValueError, match=r"^x: "):
             program.run(np.zeros(shape, np.float32))
-    with pytest.raises(TypeError, match="^x: "):
+    with pytest.raises(TypeError, match=r"^x: "):
         program.run(np.zeros((3, 7), complex))
 
 
-def test_overflow_between_layers_does_no_harm(isa, rng):
-    """Finite inputs and weights whose product leaves float32: an answer or an error, the same on every ISA."""
-    for kind in ("dynamic", "weight_only"):
-        made_by = random_program(rng, kind, [4, 6, 3])
-        steps = [
-            type(s)(**{**vars(s), "weight_scale": np.full_like(s.weight_scale, 1e38)}) if hasattr(s, "weight") else s
-            for s in made_by.steps
-        ]
-        program = Program(list(made_by.buffers), steps)
-        x = (rng.normal(size=(5, 4)) * 1e37).astype(np.float32)
-        try:
-            program.run(x)
-        except ValueError:
+@pytest.mark.parametrize("field", ["weight_scale", "bias"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_float_parameters_must_be_finite(rng, field, value):
+    for kind in ("static", "dynamic", "weight_only"):
+        program = random_program(rng, kind, [3, 2])
+        *before, last = program.steps
+        if field == "bias" and kind == "static":
             continue
+        with pytest.raises(ValueError):
+            Program(list(program.buffers), [*before, replace(last, **{field: np.float32([1, value])})])
 
 
-def broken(name):
-    """Arguments of a program with a single fault."""
-    rng = np.random.default_rng(0)
-    fields = {
-        "weight": codes(rng, (3, 2), np.int8),
-        "weight_scale": np.ones(2, np.float32),
-        "weight_zero_point": None,
-        "bias": None,
-        "relu": False,
-        "fixed": False,
-    }
-    buffers = [
-        Buffer("input", "input", 3, "float32"),
-        Buffer("codes", "input", 3, "uint8", 0.1, 3),
-        Buffer("output", "layer", 2, "uint8", 0.1, 3),
+@pytest.mark.parametrize("kind", ["dynamic", "weight_only"])
+def test_overflow_between_layers(isa, rng, kind):
+    """Finite inputs and weights whose products leave float32: the same infinities as the reference's, no harm done."""
+    program = random_program(rng, kind, [4, 6, 3])
+    steps = [
+        replace(step, weight_scale=np.full_like(step.weight_scale, 1e38)) if hasattr(step, "weight") else step
+        for step in program.steps
     ]
-    steps = [Quantize(0, 1), Gemm(1, 2, **fields)]
-    faults = {
-        "no buffers": lambda: ([], []),
-        "no steps": lambda: (buffers, []),
-        "a step reads what nobody wrote": lambda: (buffers, steps[::-1]),
-        "a step writes twice": lambda: (buffers, [*steps, steps[1]]),
-        "a step writes the input": lambda: (buffers, [*steps, Dequantize(2, 0)]),
-        "a buffer out of range": lambda: (buffers, [Quantize(0, 3)]),
-        "a huge buffer number": lambda: (buffers, [Quantize(0, 2**62)]),
-        "a negative buffer number": lambda: (buffers, [Quantize(0, -2)]),
-        "widths differ": lambda: (buffers, [Quantize(0, 2)]),
-        "width 0": lambda: ([Buffer("input", "input", 0, "float32"), *buffers[1:]], steps),
-        "width beyond memory": lambda: ([*buffers, Buffer("x", "x", 2**60, "float32")], steps),
-        "a scale of 0": lambda: ([buffers[0], Buffer("codes", "input", 3, "uint8", 0.0, 3), buffers[2]], steps),
-        "a scale of NaN": lambda: ([buffers[0], Buffer("codes", "input", 3, "uint8", np.nan, 3), buffers[2]], steps),
-        "a zero point of 256": lambda: ([buffers[0], Buffer("codes", "input", 3, "uint8", 0.1, 256), buffers[2]], steps),
-        "a zero point of -1": lambda: ([buffers[0], Buffer("codes", "input", 3, "uint8", 0.1, -1), buffers[2]], steps),
-        "a dtype of another kind": lambda: ([Buffer("input", "input", 3, "float64"), *buffers[1:]], steps),
-        "weights of another shape": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight": np.ones((2, 3), np.int8)})]),
-        "weights of rank 1": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight": np.ones(6, np.int8)})]),
-        "weights of float": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight": np.ones((3, 2), np.float32)})]),
-        "no weights": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight": None})]),
-        "no weight scales": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight_scale": None})]),
-        "weight scales too short": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight_scale": np.ones(1, np.float32)})]),
-        "a weight scale of NaN": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight_scale": np.float32([1, np.nan])})]),
-        "a weight scale of 0": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight_scale": np.float32([1, 0])})]),
-        "a multiplier beyond 2**30": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight_scale": np.float32([1, 1e30])})]),
-        "weight zero points too long": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight_zero_point": np.zeros(3, np.int32)})]),
-        "a weight zero point of 200": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"weight_zero_point": np.int32([0, 200])})]),
-        "a bias of float": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"bias": np.ones(2, np.float32)})]),
-        "a bias too long": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"bias": np.ones(3, np.int32)})]),
-        "a bias that can overflow": lambda: (buffers, [steps[0], Gemm(1, 2, **fields | {"bias": np.full(2, 2**31 - 1, np.int32)})]),
-    }  # fmt: skip
-    return faults if name is None else faults[name]()
+    x = (rng.normal(size=(50, 4)) * 1e37).astype(np.float32)
+    check(Program(list(program.buffers), steps), x)
 
 
-@pytest.mark.parametrize("name", broken(None))
+BUFFERS = [
+    Buffer("input", "input", 3, "float32"),
+    Buffer("codes", "input", 3, "uint8", 0.1, 3),
+    Buffer("output", "layer", 2, "uint8", 0.1, 3),
+]
+
+
+def gemm(**changes):
+    fields = {"weight": np.ones((3, 2), np.int8), "weight_scale": np.ones(2, np.float32), "weight_zero_point": None}
+    fields |= {"bias": None, "relu": False, "fixed": False}
+    return Gemm(**{"input": 1, "output": 2} | fields | changes)
+
+
+def with_codes(**changes):
+    return [BUFFERS[0], replace(BUFFERS[1], **changes), BUFFERS[2]]
+
+
+STEPS = [Quantize(0, 1), gemm()]
+BROKEN = {
+    "no buffers": ([], []),
+    "no steps": (BUFFERS, []),
+    "a step reads what nobody wrote": (BUFFERS, STEPS[::-1]),
+    "a step writes twice": (BUFFERS, [*STEPS, STEPS[1]]),
+    "a step writes the input": (BUFFERS, [*STEPS, Dequantize(2, 0)]),
+    "a buffer out of range": (BUFFERS, [Quantize(0, 3)]),
+    "a huge buffer number": (BUFFERS, [Quantize(0, 2**62)]),
+    "a negative buffer number": (BUFFERS, [Quantize(0, -2)]),
+    "widths differ": (BUFFERS, [Quantize(0, 2)]),
+    "width 0": ([replace(BUFFERS[0], width=0), *BUFFERS[1:]], STEPS),
+    "width beyond memory": ([*BUFFERS, Buffer("x", "x", 2**60, "float32")], STEPS),
+    "a scale of 0": (with_codes(scale=0.0), STEPS),
+    "a scale of NaN": (with_codes(scale=np.nan), STEPS),
+    "a subnormal scale": (with_codes(scale=1e-40), STEPS),
+    "a zero point of 256": (with_codes(zero_point=256), STEPS),
+    "a zero point of -1": (with_codes(zero_point=-1), STEPS),
+    "a zero point beyond int32": (with_codes(zero_point=2**40), STEPS),
+    "a row scale that is not float": (with_codes(row_scale=1, row_zero_point=2), STEPS),
+    "a row scale out of range": (with_codes(row_scale=9, row_zero_point=9), STEPS),
+    "a dtype of another kind": ([replace(BUFFERS[0], dtype="float64"), *BUFFERS[1:]], STEPS),
+    "weights of another shape": (BUFFERS, [STEPS[0], gemm(weight=np.ones((2, 3), np.int8))]),
+    "weights of rank 1": (BUFFERS, [STEPS[0], gemm(weight=np.ones(6, np.int8))]),
+    "weights of float": (BUFFERS, [STEPS[0], gemm(weight=np.ones((3, 2), np.float32))]),
+    "no weights": (BUFFERS, [STEPS[0], gemm(weight=None)]),
+    "no weight scales": (BUFFERS, [STEPS[0], gemm(weight_scale=None)]),
+    "weight scales too short": (BUFFERS, [STEPS[0], gemm(weight_scale=np.ones(1, np.float32))]),
+    "a weight scale of NaN": (BUFFERS, [STEPS[0], gemm(weight_scale=np.float32([1, np.nan]))]),
+    "a weight scale of 0": (BUFFERS, [STEPS[0], gemm(weight_scale=np.float32([1, 0]))]),
+    "a multiplier beyond 2**30": (BUFFERS, [STEPS[0], gemm(weight_scale=np.float32([1, 1e30]))]),
+    "weight zero points too long": (BUFFERS, [STEPS[0], gemm(weight_zero_point=np.zeros(3, np.int32))]),
+    "a weight zero point of 200": (BUFFERS, [STEPS[0], gemm(weight_zero_point=np.int32([0, 200]))]),
+    "a bias of float": (BUFFERS, [STEPS[0], gemm(bias=np.ones(2, np.float32))]),
+    "a bias too long": (BUFFERS, [STEPS[0], gemm(bias=np.ones(3, np.int32))]),
+    "a bias that can overflow": (BUFFERS, [STEPS[0], gemm(bias=np.full(2, 2**31 - 1, np.int32))]),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
 def test_broken_programs_are_refused(name):
-    buffers, steps = broken(name)
     with pytest.raises((TypeError, ValueError, OverflowError)):
-        Program(buffers, steps).run(np.zeros((2, 3), np.float32))
+        Program(*BROKEN[name]).run(np.zeros((2, 3), np.float32))
 
 
 def test_row_buffers_must_be_written():
@@ -279,6 +291,5 @@ def test_row_buffers_must_be_written():
         Buffer("zero_point", "input", 1, "int32"),
         Buffer("output", "layer", 2, "float32"),
     ]
-    fields = {"weight_scale": np.ones(2, np.float32), "weight_zero_point": None, "bias": None, "relu": False, "fixed": False}
     with pytest.raises(ValueError):
-        Program(buffers, [Gemm(0, 3, weight=np.ones((3, 2), np.int8), **fields)]).run(np.zeros((2, 3), np.uint8))
+        Program(buffers, [gemm(input=0, output=3)]).run(np.zeros((2, 3), np.uint8))

@@ -12,6 +12,7 @@
  * results, which go straight to c. */
 #include "core/gemm.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "core/memory.h"
@@ -123,7 +124,8 @@ static void store_tile(const row_block *block, const int32_t *tile, size_t i, si
     } else if (e->store == QL_STORE_F32) {
         float *y = (float *)job->c + row * job->c_stride + j;
         const float *row_scale = e->row_scale ? e->row_scale + row : ones;
-        kernels->scale_s32_f32(tile, nr, rows, cols, row_scale, e->scale + j, e->offset + j, e->low, y, job->c_stride);
+        kernels->scale_s32_f32(tile, nr, rows, cols, row_scale, e->scale + j, e->offset + j, e->relu ? 0.0f : -INFINITY,
+                               y, job->c_stride);
     } else if (q->fixed) {
         uint8_t *codes = (uint8_t *)job->c + row * job->c_stride + j;
         kernels->requantize_fixed_s32_x8(tile, nr, rows, cols, q->mantissa + j, q->exponent + j, q->zero_point, q->qmin,

@@ -1,5 +1,6 @@
 /* The weight-only product around its kernels: tiles of rows inside panels of columns. The last, narrow panel is
  * computed whole beside the result, with parameters padded by zeros, and its columns are copied. */
+#include <math.h>
 #include <string.h>
 
 #include "core/packed.h"
@@ -27,12 +28,13 @@ static void run_panel(const ql_gemm_f32_kernels *gemm, size_t k, const float *x,
     }
 }
 
-ql_status ql_gemm_f32(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset, float low,
+ql_status ql_gemm_f32(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset, bool relu,
                       float *y)
 {
     if (b->purpose != QL_PACK_FLOAT)
         return QL_EINVAL;
     const ql_gemm_f32_kernels *gemm = b->kernels->gemm_f32s8f32;
+    const float low = relu ? 0.0f : -INFINITY;
     float last_scale[QL_MAX_NR] = {0}, last_offset[QL_MAX_NR] = {0};
     for (size_t j = 0; j < b->n; j += b->nr) {
         size_t cols = b->n - j < b->nr ? b->n - j : b->nr;

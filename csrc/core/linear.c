@@ -22,7 +22,7 @@ void ql_quantize_rows(const ql_kernels *kernels, const float *x, size_t m, size_
     }
 }
 
-ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset, float low,
+ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset, bool relu,
                     float *y)
 {
     if (b->purpose != QL_PACK_INTEGER)
@@ -45,7 +45,7 @@ ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const float *s
     memset(zeros, 0, b->n * sizeof *zeros);
     ql_gemm_init(b, NULL, 0, init);
     ql_epilogue epilogue = {
-        .store = QL_STORE_F32, .row_scale = row_scale, .scale = scale, .offset = offset ? offset : zeros, .low = low};
+        .store = QL_STORE_F32, .row_scale = row_scale, .scale = scale, .offset = offset ? offset : zeros, .relu = relu};
     for (size_t i = 0; i < m; i += block) {
         size_t rows = m - i < block ? m - i : block;
         ql_quantize_rows(b->kernels, x + i * b->k, rows, b->k, row_scale, row_zero_point, codes);

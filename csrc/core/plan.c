@@ -19,7 +19,7 @@ struct ql_plan {
     const ql_kernels *kernels;
     size_t buffer_count, input, output, step_count;
     ql_buffer *buffers;
-    bool *is_written; /* [buffer_count]: the input, and outputs of steps so far */
+    bool *is_written; /* [buffer_count]: the input, and outputs of steps so far, with their row buffers */
     size_t *offset;   /* [buffer_count]: of the buffer in the workspace */
     size_t buffer_bytes, step_bytes;
     ql_step *steps;
@@ -96,6 +96,30 @@ ql_status ql_plan_new(const ql_buffer *buffers, size_t count, size_t input, size
     return QL_OK;
 }
 
+static bool is_readable(const ql_plan *plan, size_t i)
+{
+    const ql_buffer *b = plan->buffers + i;
+    bool rows = !ql_has_row_scale(b) || (plan->is_written[b->row_scale] && plan->is_written[b->row_zero_point]);
+    return plan->is_written[i] && rows;
+}
+
+static bool is_writable(const ql_plan *plan, size_t i)
+{
+    const ql_buffer *b = plan->buffers + i;
+    bool rows = !ql_has_row_scale(b) || !(plan->is_written[b->row_scale] || plan->is_written[b->row_zero_point]);
+    return !plan->is_written[i] && rows;
+}
+
+static void mark_written(ql_plan *plan, size_t i)
+{
+    const ql_buffer *b = plan->buffers + i;
+    plan->is_written[i] = true;
+    if (ql_has_row_scale(b)) {
+        plan->is_written[b->row_scale] = true;
+        plan->is_written[b->row_zero_point] = true;
+    }
+}
+
 static void drop_spare_workspace(ql_plan *plan)
 {
     free(atomic_exchange(&plan->spare_workspace, NULL));
@@ -107,7 +131,7 @@ ql_status ql_plan_add(ql_plan *plan, const char *kind, const ql_value *values)
     size_t input = values[0].integer, output = values[1].integer;
     if (!op || input >= plan->buffer_count || output >= plan->buffer_count)
         return QL_EINVAL;
-    if (!plan->is_written[input] || plan->is_written[output])
+    if (!is_readable(plan, input) || !is_writable(plan, output))
         return QL_EINVAL;
 
     ql_step *steps = realloc(plan->steps, (plan->step_count + 1) * sizeof *steps);
@@ -122,7 +146,7 @@ ql_status ql_plan_add(ql_plan *plan, const char *kind, const ql_value *values)
     plan->step_count++;
     size_t step_bytes = ql_round_up(step->workspace, QL_ALIGNMENT);
     plan->step_bytes = step_bytes > plan->step_bytes ? step_bytes : plan->step_bytes;
-    plan->is_written[output] = true;
+    mark_written(plan, output);
     drop_spare_workspace(plan);
     return QL_OK;
 }

@@ -52,7 +52,8 @@ static double squared_error(const search *s, float scale, int32_t zero_point)
 
 /* Kullback-Leibler divergence of the quantized histogram q from the data's p (Migacz, "8-bit inference with TensorRT",
  * 2017). p: counts, the clipped ones moved to the outermost bins of the range. q: the counts of each level spread
- * evenly over the level's bins that are not empty. Exact zeros are in neither. */
+ * evenly over the level's bins that are not empty. Exact zeros are in neither. A range of fewer bins than codes is out
+ * of the question: everything clipped to one bin would have no divergence at all. */
 static double divergence(const search *s, float scale, int32_t zero_point)
 {
     const double least_share = 1e-9;
@@ -73,7 +74,7 @@ static double divergence(const search *s, float scale, int32_t zero_point)
             last = b;
         }
     }
-    if (!(inside > 0))
+    if (!(inside > 0) || last - first < (size_t)(s->qmax - s->qmin))
         return INFINITY;
     double sum = 0;
     for (size_t b = first; b <= last;) {

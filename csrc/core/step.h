@@ -6,6 +6,8 @@
 #ifndef QL_STEP_H
 #define QL_STEP_H
 
+#include <float.h>
+
 #include "kernels/kernels.h"
 #include "qlite.h"
 
@@ -60,10 +62,32 @@ static inline int32_t ql_zero_point_u8(const ql_buffer *buffer)
     return buffer->zero_point + (buffer->type == QL_S8 ? 128 : 0);
 }
 
-/* An optional vector of n elements of a type. */
+/* An optional vector of n elements of a type; floats are finite. */
 static inline bool ql_is_vector(const ql_array *array, ql_type type, size_t n)
 {
-    return !array->data || (array->type == type && array->ndim == 1 && array->shape[0] == n);
+    if (!array->data)
+        return true;
+    if (array->type != type || array->ndim != 1 || array->shape[0] != n)
+        return false;
+    const float *values = array->data;
+    for (size_t i = 0; type == QL_F32 && i < n; i++) {
+        if (!(values[i] >= -FLT_MAX && values[i] <= FLT_MAX))
+            return false;
+    }
+    return true;
+}
+
+/* A vector of n scales: normal and positive. */
+static inline bool ql_are_scales(const ql_array *array, size_t n)
+{
+    if (!array->data || !ql_is_vector(array, QL_F32, n))
+        return false;
+    const float *scales = array->data;
+    for (size_t i = 0; i < n; i++) {
+        if (!(scales[i] >= FLT_MIN))
+            return false;
+    }
+    return true;
 }
 
 #endif

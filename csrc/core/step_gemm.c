@@ -55,7 +55,7 @@ static bool values_fit(const ql_buffer *in, const ql_buffer *out, const ql_value
         return false;
     if (w->shape[0] != in->width || w->shape[1] != out->width)
         return false;
-    if (!v[WEIGHT_SCALE].array.data || !ql_is_vector(&v[WEIGHT_SCALE].array, QL_F32, out->width))
+    if (!ql_are_scales(&v[WEIGHT_SCALE].array, out->width))
         return false;
     if (!ql_is_vector(&v[WEIGHT_ZERO_POINT].array, QL_S32, out->width))
         return false;
@@ -82,8 +82,8 @@ static void fill_float_output(gemm_state *s, const ql_buffer *in, const ql_buffe
         s->scale[j] = is_dynamic ? weight_scale[j] : in->scale * weight_scale[j];
         s->offset[j] = is_dynamic && bias ? bias[j] : 0;
     }
-    s->epilogue = (ql_epilogue){
-        .store = QL_STORE_F32, .scale = s->scale, .offset = s->offset, .low = v[RELU].integer ? 0.0f : -INFINITY};
+    s->epilogue =
+        (ql_epilogue){.store = QL_STORE_F32, .scale = s->scale, .offset = s->offset, .relu = v[RELU].integer != 0};
 }
 
 static ql_status fill_x8_output(gemm_state *s, const ql_buffer *in, const ql_buffer *out, const ql_value *v)

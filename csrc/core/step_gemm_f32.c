@@ -1,5 +1,4 @@
 /* The weight-only fully connected step: float activations by 8-bit weights. */
-#include <math.h>
 #include <string.h>
 
 #include "core/memory.h"
@@ -22,7 +21,7 @@ static const ql_field fields[] = {
 typedef struct gemm_f32_state {
     ql_packed *weight;
     float *scale, *offset; /* [n] */
-    float low;
+    bool relu;
 } gemm_f32_state;
 
 static void destroy(void *state)
@@ -39,9 +38,9 @@ static bool values_fit(const ql_buffer *in, const ql_buffer *out, const ql_value
     const ql_array *w = &v[WEIGHT].array;
     if (in->type != QL_F32 || out->type != QL_F32 || !w->data || (w->type != QL_S8 && w->type != QL_U8))
         return false;
-    if (w->ndim != 2 || w->shape[0] != in->width || w->shape[1] != out->width || !v[WEIGHT_SCALE].array.data)
+    if (w->ndim != 2 || w->shape[0] != in->width || w->shape[1] != out->width)
         return false;
-    return ql_is_vector(&v[WEIGHT_SCALE].array, QL_F32, out->width) &&
+    return ql_are_scales(&v[WEIGHT_SCALE].array, out->width) &&
            ql_is_vector(&v[WEIGHT_ZERO_POINT].array, QL_S32, out->width) &&
            ql_is_vector(&v[BIAS].array, QL_F32, out->width);
 }
@@ -70,7 +69,7 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *s
     memset(s->offset, 0, n * sizeof *s->offset);
     if (v[BIAS].array.data)
         memcpy(s->offset, v[BIAS].array.data, n * sizeof *s->offset);
-    s->low = v[RELU].integer ? 0.0f : -INFINITY;
+    s->relu = v[RELU].integer != 0;
     step->state = s;
     return QL_OK;
 }
@@ -80,7 +79,7 @@ static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *b
 {
     (void)buffers;
     const gemm_f32_state *s = step->state;
-    (void)ql_gemm_f32(block->data[step->input], block->rows, s->weight, s->scale, s->offset, s->low,
+    (void)ql_gemm_f32(block->data[step->input], block->rows, s->weight, s->scale, s->offset, s->relu,
                       block->data[step->output]);
 }
 

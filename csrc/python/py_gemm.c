@@ -1,5 +1,4 @@
 /* Packed weights, and the products with them. */
-#include <math.h>
 #include <string.h>
 
 #include "python/glue.h"
@@ -181,7 +180,7 @@ done:
 }
 
 typedef ql_status float_product(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset,
-                                float low, float *y);
+                                bool relu, float *y);
 
 /* linear and matmul_float differ in the product alone. */
 static PyObject *run_float_product(PyObject *module, PyObject *args, float_product *product)
@@ -208,7 +207,7 @@ static PyObject *run_float_product(PyObject *module, PyObject *args, float_produ
         goto done;
     ql_status status;
     Py_BEGIN_ALLOW_THREADS status = product(PyArray_DATA(x), (size_t)shape[0], w, PyArray_DATA(scale),
-                                            bias ? PyArray_DATA(bias) : NULL, relu ? 0.0f : -INFINITY, PyArray_DATA(y));
+                                            bias ? PyArray_DATA(bias) : NULL, relu, PyArray_DATA(y));
     Py_END_ALLOW_THREADS if (status != QL_OK)
     {
         PyArray_DiscardWritebackIfCopy(y);

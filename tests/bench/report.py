@@ -31,8 +31,8 @@ def run(bench, seconds_per_row):
     for label, case in bench.cases:
         rows.append({"case": label, **_measure(contenders, case, seconds_per_row)})
         print(_line(rows[-1], contenders), flush=True)
-    print("\n" + "\n".join(_notes(bench, contenders, missing, rows)))
     versions = {contender.name: contender.version() for contender in contenders}
+    print("\n" + "\n".join(_notes(contenders, versions, missing, rows)))
     return {"title": bench.title, "versions": versions, "missing": missing, "rows": rows}
 
 
@@ -44,11 +44,11 @@ def _measure(contenders, case, seconds):
         try:
             works[contender.name] = contender.make(case)
             works[contender.name].call()
-        except (ValueError, TypeError, RuntimeError) as error:
+        except Exception as error:  # whatever a peer raises says why it is not in the row
             if contender.name == ours:
                 raise
             works.pop(contender.name, None)
-            refused[contender.name] = str(error).splitlines()[0]
+            refused[contender.name] = (str(error) or repr(error)).splitlines()[0]
     harness.check_threads()
     times = harness.time_in_turn({name: work.call for name, work in works.items()}, seconds)
     expected = works[ours].result()
@@ -77,9 +77,9 @@ def _line(row, contenders):
     cells = ""
     for contender in contenders:
         times = row["times_us"].get(contender.name)
-        mark = "~" if contender.name in row["differs_by"] else " "
+        mark = "~" if contender.name in row["differs_by"] else ""
         if times:
-            cells += f"  {mark}{_figure(times['median']):>{CELL}}{_figure(times['min']):>{CELL}}"
+            cells += f"   {mark + _figure(times['median']):>{CELL}}{_figure(times['min']):>{CELL}}"
         else:
             cells += f"   {'-':>{CELL}}{'-':>{CELL}}"
     ratio = f"{row['ratio']:8.2f}  {row['best_peer']}" if row["best_peer"] else ""
@@ -92,15 +92,15 @@ def _figure(microseconds):
     return f"{microseconds:,.{digits}f}"
 
 
-def _notes(bench, contenders, missing, rows):
-    titles = [f"{contender.name} {contender.version()}" for contender in contenders]
+def _notes(contenders, versions, missing, rows):
+    titles = [f"{name} {version}" for name, version in versions.items()]
     for title, contender in zip(titles, contenders, strict=True):
         yield f"{title:{max(map(len, titles))}}  {contender.what}"
-    for name in (peer.name for peer in bench.peers):
-        if missing[name]:
-            yield f"{name}: not measured, there is no module {missing[name]} (pip install '.[bench]')"
-        if differing := {row["case"]: row["differs_by"][name] for row in rows if name in row["differs_by"]}:
-            worst = max(differing, key=differing.get)
-            yield f"~ {name} is not exact in {len(differing)} cases: off by up to {differing[worst]:g} at {worst}"
+    for name, module in missing.items():
+        if module:
+            yield f"{name}: not measured, there is no module {module} (pip install '.[bench]')"
+        if differs := {row["case"]: row["differs_by"][name] for row in rows if name in row["differs_by"]}:
+            worst = max(differs, key=differs.get)
+            yield f"~ {name} is not exact in {len(differs)} of {len(rows)}: off by up to {differs[worst]:g} at {worst}"
         if refused := {row["case"]: row["refused"][name] for row in rows if name in row["refused"]}:
             yield f"- {name} refuses {', '.join(refused)}: {next(iter(refused.values()))}"
