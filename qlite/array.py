@@ -31,7 +31,7 @@ class QArray:
         self.codes = codes.view()
         self.codes.flags.writeable = False
         self.qparams = qparams
-        self._packed: _core.Packed | None = None
+        self._weights: tuple[_core.Packed, np.ndarray] | None = None
 
     @classmethod
     def from_codes(
@@ -139,6 +139,13 @@ class QArray:
         """
         return _core.dequantize(self.codes, self.scale, self.zero_point, out)
 
+    def _columns(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Scale and zero point of each column of a matrix (in, out), as kernels take them; `name` is for the error."""
+        if self.ndim != 2 or self.axis == 0:
+            raise ValueError(f"{name}: expected 2 dimensions with scales along axis 1 or one scale, got {self!r}")
+        scale, zero_point = (np.broadcast_to(p.ravel(), self.shape[1]) for p in (self.scale, self.zero_point))
+        return np.ascontiguousarray(scale), np.ascontiguousarray(zero_point)
+
     def error(self, w: Any) -> Any:
         """Return how far the values are from the originals `w`: see `quantization_error`."""
         from qlite.error import quantization_error
@@ -174,17 +181,17 @@ class QArray:
 
     def __rmatmul__(self, x: Any) -> np.ndarray:
         """Multiply floats by the quantized weights: one fused multiply-add per term, in order, then the scale."""
-        if self.ndim != 2 or self.axis == 0:
-            raise ValueError(f"q: expected 2 dimensions with scales along axis 1 or one scale, got {self!r}")
-        columns = self.shape[1]
-        if self._packed is None:
-            zero_point = np.ascontiguousarray(np.broadcast_to(self.zero_point.ravel(), columns))
-            self._packed = _core.Packed(self.codes, zero_point, "float")
-        scale = np.ascontiguousarray(np.broadcast_to(self.scale.ravel(), columns))
-        return _core.matmul_float(x, self._packed, scale, None, False, None)
+        if self._weights is None:
+            scale, zero_point = self._columns("q")
+            self._weights = _core.Packed(self.codes, zero_point, "float"), scale
+        packed, scale = self._weights
+        return _core.matmul_float(x, packed, scale, None, False, None)
 
     __array_priority__ = 100  # x @ q comes here before NumPy makes an array of q
     __array_ufunc__ = None
+
+    def __reduce__(self) -> Any:
+        return QArray, (self.codes, self.qparams)
 
     def __repr__(self) -> str:
         p = self.qparams

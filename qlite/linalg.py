@@ -21,10 +21,9 @@ class PackedWeight:
         The instruction set that it was packed for.
     """
 
-    def __init__(self, packed: "_core.Packed", scale: np.ndarray | None, zero_point: np.ndarray) -> None:
+    def __init__(self, packed: "_core.Packed", scale: np.ndarray | None = None) -> None:
         self._packed = packed
         self._scale = scale
-        self._zero_point = zero_point
         self.shape: tuple[int, int] = packed.shape
         self.nbytes: int = packed.nbytes
         self.isa: str = packed.isa
@@ -79,16 +78,17 @@ def pack(b: Any, zero_point: Any = 0) -> PackedWeight:
     >>> ql.matmul_integer(np.array([[1, 2, 3]], np.uint8), p)
     array([[6, 6]], dtype=int32)
     """
-    scale = None
     if isinstance(b, QArray):
-        if b.ndim != 2 or b.axis == 0:
-            raise ValueError(f"b: expected 2 dimensions with scales along axis 1 or one scale, got {b!r}")
-        scale = np.ascontiguousarray(np.broadcast_to(b.scale.ravel(), b.shape[1]))
-        b, zero_point = b.codes, b.zero_point
+        return _packed("b", b)
     codes = _codes("b", b)
     zero_point = _zero_points("zero_point", zero_point, codes.dtype, (1, codes.shape[1]))
     zero_point = np.ascontiguousarray(np.broadcast_to(zero_point, codes.shape[1]))
-    return PackedWeight(_core.Packed(codes, zero_point, "integer"), scale, zero_point)
+    return PackedWeight(_core.Packed(codes, zero_point, "integer"))
+
+
+def _packed(name: str, q: QArray) -> PackedWeight:
+    scale, zero_point = q._columns(name)
+    return PackedWeight(_core.Packed(q.codes, zero_point, "integer"), scale)
 
 
 def matmul_integer(
@@ -178,7 +178,7 @@ def linear(
     array([[2.5, 0. ]], dtype=float32)
     """
     if isinstance(w, QArray):
-        w = pack(w)
+        w = _packed("w", w)
     if not isinstance(w, PackedWeight):
         raise TypeError(f"w: expected a QArray or a PackedWeight, got {type(w).__name__}")
     if w._scale is None:

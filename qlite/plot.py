@@ -213,7 +213,7 @@ def _draw_parts(axes: "Axes", report: Report) -> None:
     parts = np.array([[r.weight_error, r.rounding_error, r.clipping_error] for r in report.layers])
     totals = parts.sum(axis=1, keepdims=True)
     shares = np.divide(parts, totals, out=np.zeros_like(parts), where=totals > 0)
-    rows = np.arange(len(shares))
+    rows = range(len(shares))
     left = np.zeros(len(shares))
     labels = ("weights", "rounding of inputs", "clipping of inputs")
     for share, label, color, ink in zip(shares.T, labels, (BLUE, SKY, VERMILION), ("w", "k", "k"), strict=True):
@@ -224,7 +224,8 @@ def _draw_parts(axes: "Axes", report: Report) -> None:
         left = left + 100 * share
     axes.set_xlim(0, 100)
     axes.set_xlabel("share of the layer's own error, %")
-    for row in rows[totals[:, 0] == 0]:
-        axes.text(1, row, "no error", color=GREY, va="center")
+    for row, total in enumerate(totals):
+        if total == 0:
+            axes.text(1, row, "no error", color=GREY, va="center")
     axes.set_title("What the error comes from", pad=LEGEND_HEIGHT)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0, handlelength=1, borderpad=0.2)

@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from qlite import _check
 from qlite.nn.program import DTYPES, STEPS, Buffer, Program, Step, step_fields
 from qlite.nn.qmodel import QModel
+from qlite.nn.scheme import SCHEMES, TARGETS
 
 FORMAT_VERSION = 1
 
@@ -38,8 +40,11 @@ def load(path: Any) -> QModel:
     """Read a model from `path`; see `qlite.load`."""
     data = Path(path).read_bytes()
     try:
-        description = _description(data)
-        return _build(description, _tensors(data, description))
+        description, digest = _metadata(data)
+        tensors = _tensors(data)
+        if _digest(description, tensors) != digest:
+            raise ValueError("the digest does not match: the file was changed or damaged")
+        return _build(description, tensors)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{os.fspath(path)}: not a usable qlite model file: {error}") from None
 
@@ -117,8 +122,8 @@ def _parse(text: str | bytes, what: str) -> dict[str, Any]:
     return content
 
 
-def _description(data: bytes) -> str:
-    """The description, once the file's outer form is right."""
+def _metadata(data: bytes) -> tuple[str, str]:
+    """The description and the digest, once the file's outer form is right."""
     if len(data) < 8:
         raise ValueError(f"expected at least 8 bytes, got {len(data)}")
     length = int.from_bytes(data[:8], "little")
@@ -129,23 +134,17 @@ def _description(data: bytes) -> str:
         raise ValueError("it is a safetensors file without a qlite description")
     if set(metadata) != {"qlite", "digest"}:
         raise ValueError(f"expected the metadata qlite and digest, got {sorted(metadata)}")
-    return metadata["qlite"]
+    return metadata["qlite"], metadata["digest"]
 
 
-def _tensors(data: bytes, description: str) -> dict[str, np.ndarray]:
-    """The tensors, once the digest is right."""
+def _tensors(data: bytes) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
     try:
-        tensors = from_bytes(data)
+        return from_bytes(data)
     except (SafetensorError, KeyError, TypeError) as error:
         raise ValueError(f"the tensors cannot be read ({error})") from None
-    length = int.from_bytes(data[:8], "little")
-    expected = json.loads(data[8 : 8 + length])["__metadata__"]["digest"]
-    if _digest(description, tensors) != expected:
-        raise ValueError("the digest does not match: the file was changed or damaged")
-    return tensors
 
 
 _FIELD_TYPES: dict[str, type] = {
@@ -219,8 +218,8 @@ def _build(description: str, tensors: dict[str, np.ndarray]) -> QModel:
         raise ValueError(f"input and output: expected buffers 0 to {len(buffers) - 1}, got {ends}")
     return QModel(
         Program(buffers, steps, **ends),
-        scheme=str(content["scheme"]),
-        target=str(content["target"]),
+        scheme=_check.choice("scheme", content["scheme"], SCHEMES),
+        target=_check.choice("target", content["target"], tuple(TARGETS)),
         output=content["output"],
         classes=content["classes"],
     )

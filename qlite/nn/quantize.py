@@ -42,9 +42,8 @@ def _grid(qparams: QParams) -> dict[str, Any]:
 
 
 def _weight_fields(q: QArray) -> dict[str, Any]:
-    scale = np.ascontiguousarray(np.broadcast_to(q.scale.ravel(), q.shape[1]))
-    zero_point = q.zero_point.ravel() if q.zero_point.any() else None
-    return {"weight": q.codes, "weight_scale": scale, "weight_zero_point": zero_point}
+    scale, zero_point = q._columns("weight")
+    return {"weight": q.codes, "weight_scale": scale, "weight_zero_point": zero_point if zero_point.any() else None}
 
 
 def integer_bias(name: str, bias: np.ndarray, input_scale: float, weight_scale: np.ndarray) -> np.ndarray:

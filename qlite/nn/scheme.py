@@ -6,6 +6,9 @@ from typing import Any
 
 from qlite import _check
 
+#: The names that a quantized model goes by.
+SCHEMES = ("w8a8", "w8", "dynamic")
+
 
 @dataclass(frozen=True)
 class Scheme:
