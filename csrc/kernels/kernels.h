@@ -39,7 +39,7 @@ typedef void ql_requantize_fixed_kernel(const int32_t *acc, size_t acc_stride, s
                                         const int32_t *mantissa, const int32_t *exponent, int32_t zero_point,
                                         int32_t qmin, int32_t qmax, uint8_t *codes, size_t codes_stride);
 
-/* y[i][j] = max((float(acc[i][j]) * row_scale[i]) * scale[j] + offset[j], low), max(v, low) = v > low ? v : low. */
+/* y[i][j] = max((float(acc[i][j]) * row_scale[i]) * scale[j] + offset[j], low), max(v, low) = v < low ? low : v. */
 typedef void ql_scale_kernel(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols, const float *row_scale,
                              const float *scale, const float *offset, float low, float *y, size_t y_stride);
 
@@ -66,7 +66,7 @@ typedef struct ql_gemm_kernels {
  *     y[i * y_stride + j] = max(s * scale[j] + offset[j], low),  s = fma(x[i][p], float(b[p][j] - zero_point[j]), s)
  * with p ascending and s starting at 0; the last multiply and add round separately.
  * x: mr rows, x_stride elements apart. b: one panel [k][nr] s8, aligned to 64 bytes. zero_point, scale, offset: nr
- * values. All nr columns are written. max(v, low) is v > low ? v : low. */
+ * values. All nr columns are written. max(v, low) is v < low ? low : v: NaN stays NaN. */
 typedef void ql_gemm_f32_ukernel(size_t k, const float *x, size_t x_stride, const int8_t *b, const int32_t *zero_point,
                                  const float *scale, const float *offset, float low, float *y, size_t y_stride);
 

@@ -195,6 +195,8 @@ static PyObject *run_float_product(PyObject *module, PyObject *args, float_produ
     bool no_scale, no_bias = false;
     npy_intp n = (npy_intp)ql_packed_n(w);
     PyArrayObject *y = NULL, *bias = NULL, *scale = ql_py_optional_f32(scale_object, n, "scale", &no_scale);
+    if (no_scale)
+        PyErr_SetString(PyExc_TypeError, "scale: expected an array, got None");
     PyArrayObject *x = scale ? ql_py_f32(x_object, "x") : NULL;
     if (!x || check_left(x, w, "x") < 0)
         goto done;

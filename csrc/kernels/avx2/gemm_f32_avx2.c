@@ -38,7 +38,7 @@ static inline __attribute__((always_inline)) void gemm_f32(const int mr, size_t 
 #pragma GCC unroll 3
         for (int i = 0; i < mr; i++) {
             __m256 r = _mm256_add_ps(_mm256_mul_ps(sum[i][v], s), o);
-            _mm256_storeu_ps(y + (size_t)i * y_stride + 8 * v, _mm256_max_ps(r, floor));
+            _mm256_storeu_ps(y + (size_t)i * y_stride + 8 * v, _mm256_max_ps(floor, r));
         }
     }
 }

@@ -92,7 +92,7 @@ void ql_scale_s32_f32__avx2(const int32_t *acc, size_t acc_stride, size_t rows, 
         for (size_t i = 0; i < rows; i++) {
             __m256 v = _mm256_cvtepi32_ps(_mm256_maskload_epi32(acc + i * acc_stride + j, mask));
             v = _mm256_mul_ps(_mm256_mul_ps(v, _mm256_set1_ps(row_scale[i])), s);
-            v = _mm256_max_ps(_mm256_add_ps(v, o), floor);
+            v = _mm256_max_ps(floor, _mm256_add_ps(v, o));
             _mm256_maskstore_ps(y + i * y_stride + j, mask, v);
         }
     }

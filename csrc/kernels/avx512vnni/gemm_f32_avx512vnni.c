@@ -40,7 +40,7 @@ static inline __attribute__((always_inline)) void gemm_f32(const int mr, size_t 
 #pragma GCC unroll 6
         for (int i = 0; i < mr; i++) {
             __m512 r = _mm512_add_ps(_mm512_mul_ps(sum[i][v], s), o);
-            _mm512_storeu_ps(y + (size_t)i * y_stride + 16 * v, _mm512_max_ps(r, floor));
+            _mm512_storeu_ps(y + (size_t)i * y_stride + 16 * v, _mm512_max_ps(floor, r));
         }
     }
 }

@@ -79,7 +79,7 @@ void ql_scale_s32_f32__avx512vnni(const int32_t *acc, size_t acc_stride, size_t 
         for (size_t i = 0; i < rows; i++) {
             __m512 v = _mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(mask, acc + i * acc_stride + j));
             v = _mm512_mul_ps(_mm512_mul_ps(v, _mm512_set1_ps(row_scale[i])), s);
-            _mm512_mask_storeu_ps(y + i * y_stride + j, mask, _mm512_max_ps(_mm512_add_ps(v, o), floor));
+            _mm512_mask_storeu_ps(y + i * y_stride + j, mask, _mm512_max_ps(floor, _mm512_add_ps(v, o)));
         }
     }
 }

@@ -18,7 +18,7 @@ static void ql_gemm_f32s8f32_1x8__scalar(size_t k, const float *x, size_t x_stri
     for (size_t j = 0; j < NR; j++) {
         float v = sum[j] * scale[j];
         v = v + offset[j];
-        y[j] = v > low ? v : low;
+        y[j] = v < low ? low : v;
     }
 }
 

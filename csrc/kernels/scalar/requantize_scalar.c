@@ -53,7 +53,7 @@ void ql_scale_s32_f32__scalar(const int32_t *acc, size_t acc_stride, size_t rows
             float v = (float)acc[i * acc_stride + j] * row_scale[i];
             v = v * scale[j];
             v = v + offset[j];
-            y[i * y_stride + j] = v > low ? v : low;
+            y[i * y_stride + j] = v < low ? low : v;
         }
     }
 }
