@@ -180,7 +180,10 @@ class QArray:
         return QArray(np.asarray(codes), QParams(scale, zero_point, p.bits, p.signed, p.narrow, axis))
 
     def __rmatmul__(self, x: Any) -> np.ndarray:
-        """Multiply floats by the quantized weights: one fused multiply-add per term, in order, then the scale."""
+        """Multiply floats by the quantized weights: one fused multiply-add per term, in order, then the scale.
+
+        NaN and infinities pass through, as in a float product.
+        """
         if self._weights is None:
             scale, zero_point = self._columns("q")
             self._weights = _core.Packed(self.codes, zero_point, "float"), scale

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="qlite", description="Quantization for people who work in NumPy.")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    commands = parser.add_subparsers(required=True, metavar="command", title="commands")
+    commands = parser.add_subparsers(required=True, dest="command", title="commands")
 
     demo = commands.add_parser(
         "demo",
@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--data", metavar="DIR", help="folder with MNIST-format IDX files, gzipped or not (default: bundled digits)"
     )
-    demo.add_argument("--seed", type=_seed, default=0, help="of the split and the training (default: 0)")
+    demo.add_argument("--seed", metavar="N", type=_seed, default=0, help="of the split and the training (default: 0)")
     demo.add_argument("--out", metavar="DIR", help="keep the model files, the printed text and pictures in this folder")
     demo.set_defaults(run=_demo)
 

@@ -166,7 +166,7 @@ def linear(
     Raises
     ------
     TypeError, ValueError
-        Other dtypes, shapes that do not fit, NaN or infinity in `x`, an activation that there is not.
+        Other dtypes, shapes that do not fit, NaN or infinity in `x` or `bias`, an activation that there is not.
     OverflowError
         The product is so deep that an int32 could overflow.
 
@@ -183,6 +183,8 @@ def linear(
         raise TypeError(f"w: expected a QArray or a PackedWeight, got {type(w).__name__}")
     if w._scale is None:
         raise ValueError("w: expected weights with scales, pack(QArray), got packed codes")
+    if bias is not None and not np.isfinite(bias := _check.real_array("bias", bias)).all():
+        raise ValueError("bias: expected finite values, got NaN or infinity")
     if activation not in (None, "relu"):
         _check.choice("activation", activation, ("relu",))
     return _core.linear(x, w._packed, w._scale, bias, activation == "relu", out)

@@ -32,7 +32,7 @@ STYLE = {
 BIN_WIDTH = 1 / 21
 ERROR_BINS = (31, 63)
 #: A bar this many times as high as the next one is cut off.
-DWARFING = 4
+DWARFING = 3
 #: Parts of a bar narrower than this are not labelled: the text would not fit.
 LABELLED_SHARE = 0.08
 LEGEND_HEIGHT = 22  # points between a panel and its title
@@ -186,7 +186,7 @@ def _draw_shares(axes: "Axes", counts: np.ndarray, edges: np.ndarray) -> None:
     top, (second, first) = int(shares.argmax()), np.sort(shares)[-2:]
     axes.set_ylim(0, 1.15 * first)
     if first > DWARFING * second > 0:
-        axes.set_ylim(0, 2 * second)
+        axes.set_ylim(0, 1.6 * second)
         middle = (edges[top] + edges[top + 1]) / 2
         axes.annotate(
             f"{first:.0f} %", (middle, 0.98), (5, 0), ("data", "axes fraction"), "offset points", color=BLUE, va="top"

@@ -4,19 +4,17 @@
 
 #include "qlite.h"
 
-static const char *const feature_names[] = {"avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni"};
+#define NAME(feature, name) name,
+static const char *const names[] = {QL_CPU_FEATURES(NAME)};
+#undef NAME
 
 #if defined(__x86_64__) || defined(__i386__)
 uint32_t ql_cpu_features(void)
 {
     uint32_t features = 0;
-    features |= __builtin_cpu_supports("avx2") ? QL_CPU_AVX2 : 0;
-    features |= __builtin_cpu_supports("fma") ? QL_CPU_FMA : 0;
-    features |= __builtin_cpu_supports("avx512f") ? QL_CPU_AVX512F : 0;
-    features |= __builtin_cpu_supports("avx512bw") ? QL_CPU_AVX512BW : 0;
-    features |= __builtin_cpu_supports("avx512vl") ? QL_CPU_AVX512VL : 0;
-    features |= __builtin_cpu_supports("avx512dq") ? QL_CPU_AVX512DQ : 0;
-    features |= __builtin_cpu_supports("avx512vnni") ? QL_CPU_AVX512VNNI : 0;
+#define TEST(feature, name) features |= __builtin_cpu_supports(name) ? QL_CPU_##feature : 0;
+    QL_CPU_FEATURES(TEST)
+#undef TEST
     return features;
 }
 #else
@@ -28,7 +26,7 @@ uint32_t ql_cpu_features(void)
 
 const char *ql_cpu_feature_name(size_t i)
 {
-    return i < sizeof feature_names / sizeof *feature_names ? feature_names[i] : NULL;
+    return i < sizeof names / sizeof *names ? names[i] : NULL;
 }
 
 bool ql_cpu_has_feature(size_t i)

@@ -4,15 +4,23 @@
 
 #include <stdint.h>
 
-enum {
-    QL_CPU_AVX2 = 1u << 0,
-    QL_CPU_FMA = 1u << 1,
-    QL_CPU_AVX512F = 1u << 2,
-    QL_CPU_AVX512BW = 1u << 3,
-    QL_CPU_AVX512VL = 1u << 4,
-    QL_CPU_AVX512DQ = 1u << 5,
-    QL_CPU_AVX512VNNI = 1u << 6,
-};
+/* Features that kernels need, with the compiler's names for them. */
+#define QL_CPU_FEATURES(EACH)  \
+    EACH(AVX2, "avx2")         \
+    EACH(FMA, "fma")           \
+    EACH(AVX512F, "avx512f")   \
+    EACH(AVX512BW, "avx512bw") \
+    EACH(AVX512VL, "avx512vl") \
+    EACH(AVX512DQ, "avx512dq") \
+    EACH(AVX512VNNI, "avx512vnni")
+
+#define QL_CPU_NUMBER(feature, name) QL_CPU_NUMBER_##feature,
+enum { QL_CPU_FEATURES(QL_CPU_NUMBER) };
+#undef QL_CPU_NUMBER
+
+#define QL_CPU_BIT(feature, name) QL_CPU_##feature = 1u << QL_CPU_NUMBER_##feature,
+enum { QL_CPU_FEATURES(QL_CPU_BIT) };
+#undef QL_CPU_BIT
 
 uint32_t ql_cpu_features(void);
 
