@@ -116,17 +116,17 @@ typedef struct ql_histogram {
 void ql_histogram_clear(ql_histogram *h, int64_t *counts, size_t bins);
 
 /* h[channels], counts[channels][bins], bins a power of two in [128, 65536].
- * QL_ENONFINITE: NaN or inf in x, nothing counted. */
+ * QL_ENONFINITE: NaN or inf in x, nothing counted. QL_EINVAL: a state that no values could have led to. */
 ql_status ql_histogram_update(const float *x, ql_layout layout, ql_histogram *h, int64_t *counts, size_t bins);
 
-/* h += other, exactly and in any order. QL_ENOMEM leaves both alone. */
+/* h += other, exactly and in any order. A failure leaves both alone. */
 ql_status ql_histogram_merge(ql_histogram *h, int64_t *counts, const ql_histogram *other, const int64_t *other_counts,
                              size_t bins);
 
 typedef enum ql_range_method { QL_RANGE_PERCENTILE, QL_RANGE_MSE, QL_RANGE_ENTROPY } ql_range_method;
 
 /* The clipping range [*low, *high] of one channel for codes qmin..qmax.
- *   percentile: cuts (100 - percentile) / 100 of the values off each end that is not at zero
+ *   percentile: cuts (100 - percentile) / 100 of the values off each end that is not at zero, unless nothing is left
  *   mse: the range whose grid has the least expected squared error (values stand at the middle of their bin)
  *   entropy: the range whose quantized histogram has the least Kullback-Leibler divergence from the data's
  * symmetric: low = -high. QL_EINVAL for an empty state. */

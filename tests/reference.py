@@ -49,12 +49,12 @@ def fake_quantize(x, scale, zero_point, qmin, qmax):
 
 
 def minmax(x, axis=None):
-    """Least and greatest value, of everything or of each channel along `axis`; +0 for both zeros; +inf, -inf of
-    nothing."""
+    """Least and greatest value, of everything or of each channel along `axis`. NaN is passed over, both zeros are +0,
+    and nothing has +inf and -inf."""
     x = np.asarray(x, F32)
     others = None if axis is None else tuple(i for i in range(x.ndim) if i != axis)
-    low = np.min(x, axis=others, initial=np.inf) + F32(0)
-    high = np.max(x, axis=others, initial=-np.inf) + F32(0)
+    low = np.fmin.reduce(x, axis=others, initial=np.inf) + F32(0)
+    high = np.fmax.reduce(x, axis=others, initial=-np.inf) + F32(0)
     return low, high
 
 
@@ -200,8 +200,8 @@ def matmul_integer(a, b, a_zero_point=0, b_zero_point=0):
 
 
 def at_least(y, low):
-    """y where it is greater than low, else low."""
-    return np.where(y > F32(low), y, F32(low)).astype(F32)
+    """low where y is less than low, else y: NaN stays NaN."""
+    return np.where(y < F32(low), F32(low), y).astype(F32)
 
 
 def scale_sums(acc, row_scale, scale, offset, low):
@@ -244,8 +244,8 @@ def quantize_rows(x):
     """u8 codes of each row with its own scale and zero point; both (m, 1). An infinity, which only an overflow in the
     layer before can have left, counts as the greatest float32."""
     x = np.asarray(x, F32)
-    low = np.maximum(np.min(x, axis=1, keepdims=True, initial=np.inf), -HUGE)
-    high = np.minimum(np.max(x, axis=1, keepdims=True, initial=-np.inf), HUGE)
+    low = np.maximum(np.fmin.reduce(x, axis=1, keepdims=True, initial=np.inf), -HUGE)
+    high = np.minimum(np.fmax.reduce(x, axis=1, keepdims=True, initial=-np.inf), HUGE)
     scale, zero_point = range_qparams(low, high, 0, 255, symmetric=False)
     return quantize(x, scale, zero_point, 0, 255), scale, zero_point
 

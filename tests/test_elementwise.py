@@ -64,9 +64,7 @@ def test_every_float16(isa, scale, qrange, z):
 def test_ties_at_every_position(isa):
     for n in range(70):
         ties = np.arange(n, dtype=np.float32) - np.float32(n // 2) + np.float32(0.5)
-        same_bytes(
-            _core.quantize(ties, one(1), one(0, np.int32), -128, 127, True, None), np.rint(ties).astype(np.int8)
-        )
+        same_bytes(_core.quantize(ties, one(1), one(0, np.int32), -128, 127, True, None), np.rint(ties).astype(np.int8))
 
 
 def test_division_is_rounded_once(isa, rng):
@@ -94,9 +92,7 @@ def test_own_scale_along_every_axis(isa, rng, shape):
         codes = _core.quantize(x, scale, z, 0, 255, False, None)
         same_bytes(codes, reference.quantize(x, scale, z, 0, 255))
         same_bytes(_core.dequantize(codes, scale, z, None), reference.dequantize(codes, scale, z))
-        same_bytes(
-            _core.fake_quantize(x, scale, z, 0, 255, False, None), reference.fake_quantize(x, scale, z, 0, 255)
-        )
+        same_bytes(_core.fake_quantize(x, scale, z, 0, 255, False, None), reference.fake_quantize(x, scale, z, 0, 255))
         low, high, has_nan = _core.minmax(np.nan_to_num(x, posinf=9, neginf=-9), axis)
         expected = reference.minmax(np.nan_to_num(x, posinf=9, neginf=-9), axis)
         assert not has_nan
@@ -164,6 +160,16 @@ def test_minmax_of_everything(isa, rng):
         assert not any(np.signbit(bound).any() for bound in _core.minmax(x, -1)[:2])
 
 
+def test_minmax_passes_over_nan(isa, rng):
+    for n in LENGTHS:
+        x = awkward(rng, 3 * n).reshape(3, n)
+        for axis, reference_axis in ((-1, None), (0, 0), (1, 1)):
+            low, high, has_nan = _core.minmax(x, axis)
+            assert has_nan == np.isnan(x).any()
+            for got, expected in zip((low, high), reference.minmax(x, reference_axis), strict=True):
+                same_bytes(got, np.atleast_1d(expected))
+
+
 @pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.inf, 1e-40])
 def test_bad_scales(scale):
     x = np.ones(3, np.float32)
@@ -178,7 +184,8 @@ def test_bad_scales(scale):
 
 
 @pytest.mark.parametrize(
-    "qmin, qmax, z", [(-128, 127, 128), (-128, 127, -129), (0, 255, -1), (0, 255, 256), (-128, 255, 0), (5, 4, 5), (-200, 0, 0)]
+    "qmin, qmax, z",
+    [(-128, 127, 128), (-128, 127, -129), (0, 255, -1), (0, 255, 256), (-128, 255, 0), (5, 4, 5), (-200, 0, 0)],
 )
 def test_bad_zero_points_and_ranges(qmin, qmax, z):
     with pytest.raises(ValueError):

@@ -9,7 +9,8 @@ from arrays import LAYOUTS, codes, same_bytes, zero_points
 
 from qlite import _core
 
-SHAPES = [(m, k, n) for m in (1, 2, 3, 4, 5, 6, 7, 9, 13, 17, 33) for k, n in ((1, 1), (7, 8), (33, 17), (64, 31), (130, 65))]
+ROWS = [1, 2, 3, 4, 5, 6, 7, 9, 13, 17, 33]
+SHAPES = [(m, k, n) for m in ROWS for k, n in ((1, 1), (7, 8), (33, 17), (64, 31), (130, 65))]
 EMPTY = [(0, 3, 4), (3, 0, 4), (3, 4, 0), (0, 0, 0)]
 
 
@@ -36,8 +37,9 @@ def test_reference_fma_is_fused(rng):
 
 
 def weights(rng, k, n, dtype):
-    w = codes(rng, (k, n), dtype)
-    return w, zero_points(rng, n, dtype), rng.uniform(0.001, 0.1, n).astype(np.float32), rng.normal(size=n).astype(np.float32)
+    """Codes, zero points, scales and bias."""
+    scale, bias = rng.uniform(0.001, 0.1, n), rng.normal(size=n)
+    return codes(rng, (k, n), dtype), zero_points(rng, n, dtype), scale.astype(np.float32), bias.astype(np.float32)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8])
@@ -69,8 +71,9 @@ def test_dynamic_linear(isa, rng, dtype, relu):
 def special_rows(k):
     """Rows whose range is zero, one-sided, tiny or huge."""
     ramp = np.linspace(-1, 1, k, dtype=np.float32)
-    rows = [0 * ramp, -0.0 * ramp, ramp, 5 + ramp, -5 + ramp, np.full(k, 3.0), np.full(k, -3.0), ramp * 1e-30, ramp * 1e-38]
-    rows += [np.full(k, 1e-45), ramp * 1e-44, ramp * 3.4e38, np.abs(ramp) * 3.4e38, np.full(k, 3.4028235e38), ramp + 0.5]
+    rows = [ramp, 0 * ramp, -0.0 * ramp, 5 + ramp, -5 + ramp, 0.5 + ramp, np.abs(ramp) * 3.4e38]
+    rows += [ramp * size for size in (1e-44, 1e-38, 1e-30, 3.4e38)]
+    rows += [np.full(k, value) for value in (3.0, -3.0, 1e-45, reference.HUGE)]
     return np.array(rows, np.float32)
 
 
@@ -111,7 +114,8 @@ def test_every_layout(isa, rng, layout):
     x = LAYOUTS[layout](plain)
     integer, floating = (_core.Packed(LAYOUTS[layout](w), z, purpose) for purpose in ("integer", "float"))
     same_bytes(_core.linear(x, integer, scale, bias, False, None), reference.linear(plain, w, scale, z, bias))
-    same_bytes(_core.matmul_float(x, floating, scale, bias, True, None), reference.matmul_float(plain, w, scale, z, bias, 0))
+    got = _core.matmul_float(x, floating, scale, bias, True, None)
+    same_bytes(got, reference.matmul_float(plain, w, scale, z, bias, 0))
 
 
 def test_out_and_arguments(isa, rng):
@@ -129,9 +133,10 @@ def test_out_and_arguments(isa, rng):
             (x[:, :7], packed, scale, bias, False, None),
             (x[0, 0], packed, scale, bias, False, None),
             (x, packed, scale[:4], bias, False, None),
+            (x, packed, None, bias, False, None),
             (x, packed, scale, bias[:4], False, None),
         ):
-            with pytest.raises(ValueError):
+            with pytest.raises((TypeError, ValueError)):
                 function(*arguments)
         other = _core.Packed(w, z, "float" if purpose == "integer" else "integer")
         with pytest.raises(ValueError):

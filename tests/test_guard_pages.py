@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import reference
 from arrays import codes, one, same_bytes, zero_points
+from test_plan import KINDS, random_program
 
 from qlite import _core
 
@@ -120,3 +121,12 @@ def test_single_rows_and_columns_of_deep_products(isa, rng, guard):
         out = guard(np.zeros((1, 1), np.int32))
         _core.matmul_integer(a, _core.Packed(b, None, "integer"), one(0, np.int32), out)
         same_bytes(out, reference.matmul_integer(a, b))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_programs(isa, rng, guard, kind):
+    for widths in ([1, 1], [7, 5], [33, 17, 3]):
+        program = random_program(rng, kind, widths)
+        for rows in (1, 2, 13, 97):
+            x = guard(rng.normal(size=(rows, widths[0])).astype(np.float32))
+            same_bytes(program.run(x), reference.evaluate(program, x)[program.output])

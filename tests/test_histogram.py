@@ -14,8 +14,8 @@ METHODS = {"mse": reference.squared_error, "entropy": reference.divergence}
 # The first candidates that the search tries: fractions of the full range. It must not miss the best of them.
 LADDER = 2.0 ** -(np.arange(97) / 8)
 ROUNDED = 1 + 1e-5  # the ends of the range that comes back are float32
-# Scores are jagged, so the refinement finds a local best: within 0.1 dB of a finer ladder's.
-SEARCH_SLACK = {"mse": 1.02, "entropy": 1.05}
+# Scores are jagged, divergences most of all, and the refinement finds a local best; for mse this is 0.1 dB.
+SEARCH_SLACK = {"mse": 1.02, "entropy": 1.1}
 PERCENTILE_SLACK = 1e-5  # the bisection's ends are rounded to float32
 
 
@@ -147,7 +147,7 @@ DISTRIBUTIONS = {
     "relu": np.maximum(np.random.default_rng(7).normal(size=20000), 0),
     "outlier": np.append(np.random.default_rng(8).normal(size=20000), 1000),
     "uniform": np.linspace(-3, 1, 20000),
-    "skewed": np.append(np.random.default_rng(9).exponential(1, 20000), np.linspace(-1.5, 0, 2000)),
+    "one_sided": np.append(np.random.default_rng(9).normal(size=20000), -30),
 }
 
 

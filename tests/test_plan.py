@@ -3,6 +3,7 @@
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def weights(rng, k, n, signed):
 def float_layers(rng, widths, step_of):
     """A program of float32 buffers; step_of makes the steps from buffer i to the next one."""
     buffers, steps = [Buffer("input", "input", widths[0], "float32")], []
-    for k, n in zip(widths, widths[1:], strict=False):
+    for k, n in pairwise(widths):
         bias = rng.normal(size=n).astype(np.float32) if rng.random() < 0.7 else None
         fields = weights(rng, k, n, rng.random() < 0.5) | {"bias": bias, "relu": bool(rng.random() < 0.5)}
         step_of(buffers, steps, k, n, fields)
@@ -62,7 +63,7 @@ def static_layers(rng, widths, dtype, fixed, integer_out):
 
     buffers = [Buffer("input", "input", widths[0], "float32"), Buffer("codes", "input", widths[0], **grid(0.03))]
     steps = [Quantize(0, 1)]
-    for i, (k, n) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (k, n) in enumerate(pairwise(widths)):
         is_last = i == len(widths) - 2
         fields = weights(rng, k, n, rng.random() < 0.7)
         spread = buffers[-1].scale * 0.01 * 120 * 120 * np.sqrt(k)

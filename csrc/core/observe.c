@@ -35,6 +35,21 @@ static int32_t least_exponent(float min, float max, size_t bins)
     return exponent;
 }
 
+static bool bins_are_valid(size_t bins)
+{
+    return bins >= 128 && bins <= 65536 && (bins & (bins - 1)) == 0;
+}
+
+/* Whether the bins are those that the range asks for: a state that came from outside must not lead out of counts. */
+static bool state_is_valid(const ql_histogram *h, size_t bins)
+{
+    if (h->count == 0)
+        return h->min > h->max;
+    if (h->count < 0 || !(h->min >= -FLT_MAX && h->min <= h->max && h->max <= FLT_MAX))
+        return false;
+    return h->exponent == least_exponent(h->min, h->max, bins) && h->origin == bin_number(h->min, h->exponent);
+}
+
 void ql_histogram_clear(ql_histogram *h, int64_t *counts, size_t bins)
 {
     *h = (ql_histogram){.min = INFINITY, .max = -INFINITY, .exponent = MIN_EXPONENT};
@@ -101,6 +116,12 @@ static void count_run(const float *x, ql_run run, ql_histogram *h, int64_t *coun
 
 ql_status ql_histogram_update(const float *x, ql_layout layout, ql_histogram *h, int64_t *counts, size_t bins)
 {
+    if (!bins_are_valid(bins))
+        return QL_EINVAL;
+    for (size_t c = 0; c < layout.channels; c++) {
+        if (!state_is_valid(h + c, bins))
+            return QL_EINVAL;
+    }
     if (ql_layout_size(layout) == 0)
         return QL_OK;
     ql_status status = QL_ENOMEM;
@@ -135,6 +156,8 @@ done:
 ql_status ql_histogram_merge(ql_histogram *h, int64_t *counts, const ql_histogram *other, const int64_t *other_counts,
                              size_t bins)
 {
+    if (!bins_are_valid(bins) || !state_is_valid(h, bins) || !state_is_valid(other, bins))
+        return QL_EINVAL;
     int64_t *scratch = ql_alloc(bins, sizeof *scratch);
     if (!scratch)
         return QL_ENOMEM;

@@ -11,8 +11,8 @@ static float usable_scale(float scale)
 
 static int32_t clamped_round(float value, int32_t qmin, int32_t qmax)
 {
-    float r = rintf(value);
-    return r<(float)qmin ? qmin : r>(float) qmax ? qmax : (int32_t)r;
+    const float r = rintf(value), low = (float)qmin, high = (float)qmax;
+    return r < low ? qmin : r > high ? qmax : (int32_t)r;
 }
 
 void ql_range_qparams(float low, float high, int32_t qmin, int32_t qmax, bool symmetric, float *scale,

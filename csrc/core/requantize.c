@@ -56,6 +56,8 @@ ql_status ql_requantize_s32_x8(const int32_t *acc, ql_layout layout, const ql_re
     const ql_kernels *kernels = ql_kernels_active();
     if (!requant_is_valid(p, layout.channels))
         return QL_EINVAL;
+    if (ql_layout_size(layout) == 0)
+        return QL_OK;
     if (layout.inner == 1 && layout.channels > 1) {
         requantize(kernels, p, acc, layout.outer, layout.channels, codes);
         return QL_OK;

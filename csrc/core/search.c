@@ -87,7 +87,7 @@ static double divergence(const search *s, float scale, int32_t zero_point)
         }
         for (; b < end; b++) {
             double clipped = (b == first ? below : 0) + (b == last ? above : 0);
-            double share = (p[b] + clipped) / total, quantized = level / filled / inside;
+            double share = (p[b] + clipped) / total, quantized = filled > 0 ? level / filled / inside : 0;
             if (share > 0)
                 sum += share * log(share / (quantized > least_share ? quantized : least_share));
         }
@@ -212,11 +212,16 @@ ql_status ql_histogram_range(const ql_histogram *h, const int64_t *counts, size_
     } else if (method == QL_RANGE_PERCENTILE) {
         double allowed = (double)h->count * (100 - percentile) / 100;
         if (symmetric) {
-            greatest = percentile_end(&s, magnitude, BOTH, allowed);
+            double cut = percentile_end(&s, magnitude, BOTH, allowed);
+            greatest = cut > 0 ? cut : magnitude;
             least = -greatest;
         } else {
-            least = -percentile_end(&s, -least, LOW, allowed);
-            greatest = percentile_end(&s, greatest, HIGH, allowed);
+            double cut_least = -percentile_end(&s, -least, LOW, allowed);
+            double cut_greatest = percentile_end(&s, greatest, HIGH, allowed);
+            if (cut_least < cut_greatest) {
+                least = cut_least;
+                greatest = cut_greatest;
+            }
         }
     } else {
         s.score = method == QL_RANGE_MSE ? squared_error : divergence;

@@ -32,6 +32,10 @@ PyArrayObject *ql_py_f32(PyObject *object, const char *name)
                                                     NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST);
     else
         raise_dtype(name, "a real floating dtype", array);
+    if (!result && PyErr_ExceptionMatches(PyExc_RuntimeWarning)) { /* an overflow, where warnings are errors */
+        PyErr_Clear();
+        PyErr_Format(PyExc_ValueError, "%s: expected values in the range of float32, got greater ones", name);
+    }
     Py_DECREF(array);
     return result;
 }

@@ -15,6 +15,8 @@ static PyObject *packed_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOs", names, &codes_object, &zero_point_object, &purpose))
         return NULL;
     const bool is_float = strcmp(purpose, "float") == 0;
+    if (!is_float && strcmp(purpose, "integer") != 0)
+        return PyErr_Format(PyExc_ValueError, "purpose: expected integer or float, got %s", purpose);
     packed_object *self = NULL;
     PyArrayObject *zero_point = NULL, *codes = ql_py_x8(codes_object, "codes");
     if (!codes)

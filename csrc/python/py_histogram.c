@@ -71,7 +71,7 @@ static PyObject *histogram_update(PyObject *module, PyObject *args)
                                                         PyArray_DATA(counts), (size_t)PyArray_DIM(counts, 1));
     Py_END_ALLOW_THREADS Py_DECREF(x);
     if (status != QL_OK)
-        return ql_py_raise(status, "x");
+        return ql_py_raise(status, status == QL_EINVAL ? "state" : "x");
     Py_RETURN_NONE;
 }
 

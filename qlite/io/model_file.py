@@ -26,6 +26,8 @@ FORMAT_VERSION = 1
 #: A header longer than this is refused unread; a description of a thousand layers has about a megabyte.
 MAX_HEADER = 100 << 20
 
+SMALLEST_SCALE, LARGEST_SCALE = float(np.finfo(np.float32).smallest_normal), float(np.finfo(np.float32).max)
+
 
 def save(model: QModel, path: Any) -> None:
     """Write `model` to `path`; see `QModel.save`."""
@@ -110,9 +112,13 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
+def _no_constant(name: str) -> None:
+    raise ValueError(f"expected finite numbers, got {name}")
+
+
 def _parse(text: str | bytes, what: str) -> dict[str, Any]:
     try:
-        content = json.loads(text, object_pairs_hook=_no_duplicates)
+        content = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
     except UnicodeDecodeError:
         raise ValueError(f"{what} is not UTF-8") from None
     except json.JSONDecodeError as error:
@@ -178,6 +184,8 @@ def _buffer(i: int, content: Any) -> Buffer:
         raise ValueError(f"buffers[{i}]: dtype: expected one of {DTYPES}, got {buffer.dtype!r}")
     if buffer.width < 1:
         raise ValueError(f"buffers[{i}]: width: expected at least 1, got {buffer.width}")
+    if buffer.scale is not None and not SMALLEST_SCALE <= buffer.scale <= LARGEST_SCALE:
+        raise ValueError(f"buffers[{i}]: scale: expected a normal, positive float32, got {buffer.scale}")
     return buffer
 
 

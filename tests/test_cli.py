@@ -1,0 +1,187 @@
+"""The command line: what it prints, which files it leaves and its exit status."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import qlite as ql
+from qlite import demo
+from qlite.cli import main
+
+NETWORKS = ["w8a8", "w8a8_tflite", "dynamic", "w8"]
+ROWS = ["loss (cross-entropy)", "accuracy", "recall (macro)", "agreement with float", "logit SQNR, dB"]
+ROWS += ["bytes on disk", "smaller by", "us/sample, batch 1", "us/sample, batch 256", "faster by"]
+PARTS = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
+
+
+def run(*arguments, **options):
+    """A process of its own, in a folder where no ./qlite hides the installed one."""
+    return subprocess.run([sys.executable, "-m", "qlite", *arguments], capture_output=True, text=True, **options)
+
+
+def write_idx(path, array):
+    path.write_bytes(bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes())
+
+
+def write_mnist(folder, digits, train, test):
+    """The digits as 28 x 28 pixels: each pixel three times three, within a frame."""
+    x, y = digits
+    images = np.kron((255 * x).astype(np.uint8).reshape(-1, 8, 8), np.ones((1, 3, 3), np.uint8))
+    images = np.pad(images, ((0, 0), (2, 2), (2, 2)))
+    labels = y.astype(np.uint8)
+    parts = (images[:train], labels[:train], images[train : train + test], labels[train : train + test])
+    for name, array in zip(PARTS, parts, strict=True):
+        write_idx(folder / name, array)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """The whole demo, once, as a user runs it: (what came, the folder of its files)."""
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    folder = tmp_path_factory.mktemp("demo")
+    return run("demo", "--seed", "1", "--out", str(folder / "out" / "here"), cwd=folder), folder / "out" / "here"
+
+
+def test_demo_shows_everything_and_all_its_checks_hold(shown):
+    result, folder = shown
+    assert (result.returncode, result.stderr) == (0, "")
+    text = result.stdout
+    assert "1,347 samples to train with, 450 held out" in text
+    assert "64-128-64-10" in text
+    assert not [row for row in ROWS if f"\n{row} " not in text and f"\n  {row} " not in text]
+    assert text.count("\n  ok ") == 5 and "FAILED" not in text
+    assert not [name for name in ("dense_1", "dense_2", "dense_3") if f"\n{name} " not in text]
+    assert str(folder) in text.splitlines()[-1]
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_demo_leaves_models_pictures_and_text(shown):
+    result, folder = shown
+    models = [f"{name}.qlite" for name in NETWORKS]
+    pictures = ["report.png", "dense_1_weights.png"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*models, *pictures, "report.txt"])
+    for name in models:
+        assert ql.load(folder / name).in_features == 64
+    for name in pictures:
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    assert result.stdout.startswith((folder / "report.txt").read_text())
+
+
+def test_demo_figures_are_those_of_the_models(shown, digits):
+    from sklearn.model_selection import train_test_split
+
+    result, folder = shown
+    _, x, _, y = train_test_split(*digits, test_size=0.25, stratify=digits[1], random_state=1)
+    cells = {}
+    for line in result.stdout.splitlines():
+        for row in ("accuracy", "bytes on disk"):
+            if line.startswith(f"{row}  "):
+                cells[row] = line[len(row) :].split()[1:]
+    loaded = [ql.load(folder / f"{name}.qlite") for name in NETWORKS]
+    assert cells["accuracy"] == [f"{model.evaluate(x, y)['accuracy']:.2%}" for model in loaded]
+    assert cells["bytes on disk"] == [f"{(folder / f'{name}.qlite').stat().st_size:,}" for name in NETWORKS]
+
+
+def test_demo_of_an_mnist_folder_leaves_nothing_behind(tmp_path, digits, capsys, monkeypatch):
+    write_mnist(tmp_path, digits, 800, 200)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    assert main(["demo", "--data", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "784-128-64-10" in text and "800 samples to train with, 200 held out" in text
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_a_check_that_fails_shows_in_text_and_status(digits, tmp_path, capsys, monkeypatch):
+    write_mnist(tmp_path, digits, 50, 10)
+    monkeypatch.setattr(demo, "FILE_OVERHEAD", -(10**6))
+    assert main(["demo", "--data", str(tmp_path)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "file" in [line.split()[1] for line in lines if line.startswith("  FAILED")]
+
+
+def refused(arguments, capsys):
+    """Exit status 2, nothing but one line that says why."""
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("qlite: ") and captured.err.count("\n") == 1
+    return captured.err
+
+
+@pytest.mark.parametrize("missing", PARTS)
+def test_demo_data_that_is_missing(tmp_path, digits, capsys, missing):
+    write_mnist(tmp_path, digits, 20, 10)
+    (tmp_path / missing).unlink()
+    assert missing in refused(["demo", "--data", str(tmp_path)], capsys)
+
+
+def test_demo_data_that_is_damaged_or_too_little(tmp_path, digits, capsys):
+    write_mnist(tmp_path, digits, 20, 0)
+    assert "a test image" in refused(["demo", "--data", str(tmp_path)], capsys)
+    write_mnist(tmp_path, digits, 1, 10)
+    assert "2 classes" in refused(["demo", "--data", str(tmp_path)], capsys)
+    path = tmp_path / PARTS[0]
+    path.write_bytes(path.read_bytes()[:-1])
+    assert str(path) in refused(["demo", "--data", str(tmp_path), "--out", str(tmp_path / "out")], capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_demo_out_that_is_a_file(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert "expected a folder" in refused(["demo", "--out", str(tmp_path / "file")], capsys)
+
+
+@pytest.mark.parametrize("module, options", [("sklearn", []), ("matplotlib", ["--out", "never"])])
+def test_demo_names_the_extra_that_it_lacks(module, options, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, module, None)
+    assert "pip install 'qlite-quant[demo]'" in refused(["demo", *options], capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nothing"],
+        ["demo", "extra"],
+        ["demo", "--seed", "-1"],
+        ["demo", "--seed", "1.5"],
+        ["demo", "--seed=4294967296"],
+    ],
+    ids=" ".join,
+)
+def test_bad_options(arguments, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+    assert error.value.code == 2
+    assert "usage: qlite" in capsys.readouterr().err
+
+
+def test_info_is_show_config(capsys):
+    assert main(["info"]) == 0
+    printed = capsys.readouterr().out
+    ql.show_config()
+    assert printed == capsys.readouterr().out
+    assert ql.show_config("dict")["isa_active"] in printed
+
+
+def test_version(tmp_path, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["--version"])
+    assert error.value.code == 0
+    assert capsys.readouterr().out == f"qlite {ql.show_config('dict')['qlite']}\n"
+
+
+def test_a_reader_that_leaves_is_no_error(tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "qlite", "info"]
+    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, cwd=tmp_path)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (1, b"")
