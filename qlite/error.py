@@ -25,6 +25,18 @@ class QuantizationError:
     rounding: Any
     clipped_share: Any
 
+    def __repr__(self) -> str:
+        if np.ndim(self.mse):
+            sqnr = f"{np.min(self.sqnr_db):.2f} to {np.max(self.sqnr_db):.2f}"
+            return (
+                f"QuantizationError({np.size(self.mse)} channels, SQNR {sqnr} dB, worst error {self.max_abs.max():.4g})"
+            )
+        return (
+            f"QuantizationError(mse={self.mse:.4g}, SQNR {self.sqnr_db:.2f} dB, max_abs={self.max_abs:.4g}, "
+            f"cosine={self.cosine:.6f}, clipping={self.clipping:.4g}, rounding={self.rounding:.4g}, "
+            f"clipped {self.clipped_share:.2%})"
+        )
+
 
 def quantization_error(w: Any, q: QArray, axis: int | None = None) -> QuantizationError:
     """Measure what quantizing lost; sums are float64.

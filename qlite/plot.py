@@ -189,7 +189,7 @@ def _draw_shares(axes: "Axes", counts: np.ndarray, edges: np.ndarray) -> None:
         axes.set_ylim(0, 1.6 * second)
         middle = (edges[top] + edges[top + 1]) / 2
         axes.annotate(
-            f"{first:.0f} %", (middle, 0.98), (5, 0), ("data", "axes fraction"), "offset points", color=BLUE, va="top"
+            f"{first:.0f}%", (middle, 0.98), (5, 0), ("data", "axes fraction"), "offset points", color=BLUE, va="top"
         )
 
 

@@ -1,7 +1,5 @@
 """What quantizing a model cost, layer by layer, and why."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +13,10 @@ from qlite.nn.program import Buffer, Gemm, GemmF32
 from qlite.nn.qmodel import QModel
 from qlite.nn.sequential import Sequential
 from qlite.qparams import QParams
+from qlite.timing import in_turn, one_thread
 
 #: A layer whose own error is this far below its output needs no repair: top-1 agreement is then over 99.5 %.
 GOOD_SQNR_DB = 35.0
-#: Each figure of time is the median of this many runs.
-TIMED_RUNS = 7
 
 
 @dataclass(frozen=True)
@@ -105,8 +102,8 @@ def compare(model: Sequential, quantized: QModel, x: Any) -> Report:
     """Compare a float model with its quantized form on samples, layer by layer.
 
     A layer's own error is measured on exact inputs and split into what its weights cost, what rounding its input
-    activations costs and what clipping them costs. Times are medians per sample at the given number of samples; the
-    float layer is plain NumPy.
+    activations costs and what clipping them costs. Times are medians per sample at the given number of samples, taken
+    in turn; the float layer is plain NumPy.
 
     Parameters
     ----------
@@ -148,10 +145,11 @@ def compare(model: Sequential, quantized: QModel, x: Any) -> Report:
         raise ValueError("x: expected at least one sample, got none")
     computed = quantized.intermediates(x)
     inputs = ["input", *model.names]
-    layers = tuple(
-        _compare_layer(name, layer, quantized, weights[name], exact[source], exact[name], computed)
-        for source, name, layer in zip(inputs, model.names, model.layers, strict=False)
-    )
+    with one_thread():
+        layers = tuple(
+            _compare_layer(name, layer, quantized, weights[name], exact[source], exact[name], computed)
+            for source, name, layer in zip(inputs, model.names, model.layers, strict=False)
+        )
     raw, float_raw = quantized(x), exact[model.names[-1]]
     agreement = None if model.output == "identity" else float(np.mean(quantized.predict(x) == model.predict(x)))
     return Report(layers, metrics.sqnr_db(float_raw, raw), agreement, len(raw))
@@ -192,6 +190,7 @@ def _compare_layer(
     rounding_error, clipping_error = rounding @ approximate, clipping @ approximate
     exact = h.astype(np.float64) @ layer.weight + layer.bias
     own = metrics.sqnr_db(exact, exact + weight_error + rounding_error + clipping_error)
+    seconds, float_seconds = in_turn([lambda: part.run(part_input), lambda: layer(h)])
     parts = [float(np.mean(np.square(e))) for e in (weight_error, rounding_error, clipping_error)]
     return LayerReport(
         name=name,
@@ -205,22 +204,15 @@ def _compare_layer(
         weight_sqnr_db=float(quantization_error(layer.weight, q).sqnr_db),
         nbytes=part.nbytes,
         float_nbytes=layer.weight.nbytes + layer.bias.nbytes,
-        microseconds=_median_time(lambda: part.run(part_input)) / len(h),
-        float_microseconds=_median_time(lambda: layer(h)) / len(h),
+        microseconds=1e6 * seconds / len(h),
+        float_microseconds=1e6 * float_seconds / len(h),
         advice=_advice(own, *parts),
     )
 
 
-def _median_time(run: Callable[[], Any]) -> float:
-    times = []
-    for _ in range(TIMED_RUNS):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return 1e6 * float(np.median(times))
-
-
 def _advice(own_sqnr_db: float, weight_error: float, rounding_error: float, clipping_error: float) -> str:
+    if own_sqnr_db == float("inf"):
+        return "exact."
     if own_sqnr_db >= GOOD_SQNR_DB:
         return f"{own_sqnr_db:.1f} dB by itself: nothing to repair."
     worst = max((clipping_error, "clipping"), (rounding_error, "rounding"), (weight_error, "weights"))[1]

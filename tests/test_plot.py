@@ -77,7 +77,7 @@ def test_a_spike_does_not_flatten_the_rest(rng):
         shares, _, _ = stairs(axes)
         first, second = np.sort(shares)[[-1, -2]]
         assert second < axes.get_ylim()[1] < first / 5
-        assert f"{first:.0f} %" in texts(axes)
+        assert f"{first:.0f}%" in texts(axes)
 
 
 @pytest.mark.parametrize("w", [np.float32(3), np.zeros((3, 4)), np.ones((2, 0)).sum(keepdims=True)], ids=str)

@@ -8,6 +8,7 @@ import numpy as np
 from qlite import _check
 from qlite.array import QArray
 from qlite.calibration import METHODS, Calibrator
+from qlite.nn.layers import Dense
 from qlite.nn.program import Buffer, Dequantize, Gemm, GemmF32, Program, Quantize, QuantizeDynamic, Step
 from qlite.nn.scheme import TARGETS, Scheme, Target
 from qlite.nn.sequential import Sequential
@@ -58,6 +59,21 @@ def integer_bias(name: str, bias: np.ndarray, input_scale: float, weight_scale: 
     return codes.astype(np.int32)
 
 
+#: A bias may take up half of an int32 sum; the other half is the product's.
+BIAS_ROOM = 2.0**30
+
+
+def _with_room_for_bias(layer: Dense, q: QArray, input_scale: float) -> QArray:
+    """Quantize the outputs anew whose weights are so small that the bias would not fit int32 at their scale.
+
+    A relu unit that training gave up has weights near 1e-9 and an ordinary bias. At the coarser scale its weights lose
+    digits that are some 2**30 times smaller than the bias.
+    """
+    least = np.abs(layer.bias.astype(np.float64)) / (np.float64(input_scale) * BIAS_ROOM)
+    scale = np.maximum(q.scale, least.astype(np.float32))
+    return q if np.array_equal(scale, q.scale) else quantize(layer.weight, axis=1, scale=scale)
+
+
 def static_program(model: Sequential, weights: list[QArray], grids: dict[str, QParams]) -> Program:
     """All activations on grids known ahead: uint8 inside, the last layer's output in float32 (target numpy)."""
     buffers = [
@@ -68,6 +84,7 @@ def static_program(model: Sequential, weights: list[QArray], grids: dict[str, QP
     for name, layer, q in zip(model.names, model.layers, weights, strict=True):
         is_last = layer is model.layers[-1]
         source = buffers[-1]
+        q = _with_room_for_bias(layer, q, source.scale)
         buffers.append(Buffer(name, name, q.shape[1], "float32" if is_last else "uint8", **_grid(grids[name])))
         columns = _weight_fields(q)
         bias = integer_bias(name, layer.bias, source.scale, columns["weight_scale"])
