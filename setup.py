@@ -5,7 +5,7 @@ Environment:
     QLITE_DEBUG=1                       assertions on (Python's own flags switch them off), debug information
     QLITE_SANITIZE=address,undefined    the same, under these sanitizers (.ci/sanitize)
 
-Compilers: GCC and clang; on Windows clang-cl. cl.exe lacks most of the flags and __builtin_cpu_supports.
+Compilers: GCC and clang on POSIX systems. (Windows lacks aligned_alloc; cl.exe most of the flags too.)
 """
 
 import os
@@ -89,6 +89,7 @@ core = Extension(
     depends=sorted(special + glob("csrc/**/*.h", recursive=True)),
     include_dirs=["csrc", np.get_include()],
     extra_compile_args=COMPILE,
+    libraries=["m"],
     extra_link_args=LINK,
 )
 setup(ext_modules=[core], cmdclass={"build_ext": BuildCore})

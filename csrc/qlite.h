@@ -73,19 +73,14 @@ ql_status ql_fake_quantize_f32(const float *x, const ql_affine *p, bool refuse_n
  * channel gives +inf, -inf. *has_nan says whether there was one. */
 void ql_minmax_f32(const float *x, ql_layout layout, float *min, float *max, bool *has_nan);
 
-/* How an int32 accumulator becomes an 8-bit code. Both rules clamp to [qmin, qmax]; a fused relu is a higher qmin.
- *   float (rule A): code = rint(clamp(float32(acc) * multiplier, qmin - z, qmax - z)) + z
- *   fixed (rule B): code = clamp(rdbpot(srdhm(acc << max(e, 0), q), max(-e, 0)) + z, qmin, qmax), where
- *                   srdhm(a, q) = (a * q + 2^30) >> 31 and rdbpot(a, n) = a / 2^n rounded half away from zero. */
-typedef struct ql_requant {
-    bool fixed;
-    const float *multiplier; /* rule A: [channels] */
-    const int32_t *mantissa; /* rule B: [channels], 0 or in [2^30, 2^31) */
-    const int32_t *exponent; /* rule B: [channels], in [-31, 30] */
-    int32_t zero_point, qmin, qmax;
-} ql_requant;
-
-ql_status ql_requantize_s32_x8(const int32_t *acc, ql_layout layout, const ql_requant *p, uint8_t *codes);
+/* int32 sums to codes, by one of two rules:
+ *   rule A: code = rint(clamp(float32(acc) * float32(multiplier), qmin - z, qmax - z)) + z
+ *   rule B (fixed): code = clamp(rdbpot(srdhm(acc << max(e, 0), q), max(-e, 0)) + z, qmin, qmax), where q, e are
+ *           ql_quantize_multiplier's, srdhm(a, q) = (a * q + 2^30) >> 31 and rdbpot(a, n) = a / 2^n rounded half away
+ *           from zero.
+ * multiplier is [channels], each in (0, 2^30) and not 0 as float32. */
+ql_status ql_requantize_s32_x8(const int32_t *acc, ql_layout layout, const double *multiplier, bool fixed,
+                               int32_t zero_point, int32_t qmin, int32_t qmax, uint8_t *codes);
 
 /* Rule B's form of a positive real multiplier: value ~ mantissa * 2^(exponent - 31); 0, 0 below 2^-32.
  * QL_EINVAL unless 0 < value < 2^30. (gemmlowp's QuantizeMultiplier.) */
@@ -95,9 +90,13 @@ ql_status ql_quantize_multiplier(double value, int32_t *mantissa, int32_t *expon
  *   symmetric: z = (qmin + qmax + 1) / 2 (0 signed, 128 unsigned), scale = max(-low / (z - qmin), high / (qmax - z))
  *   otherwise: scale = (high - low) / (qmax - qmin), z = rint(qmin - low / scale), kept in [qmin, qmax]
  * low == high: scale = |low|, or 1 for 0, so that the constant comes back exactly. The scale is never below the
- * smallest normal float. low <= high, both finite. */
+ * smallest normal float, and never so large that low or high would come back infinite. low <= high, both finite. */
 void ql_range_qparams(float low, float high, int32_t qmin, int32_t qmax, bool symmetric, float *scale,
                       int32_t *zero_point);
+
+/* The same for n ranges. QL_EINVAL: a range that is not finite or ends before it begins, or qmin >= qmax. */
+ql_status ql_ranges_qparams(const float *low, const float *high, size_t n, int32_t qmin, int32_t qmax, bool symmetric,
+                            float *scale, int32_t *zero_point);
 
 /* ---- calibration -------------------------------------------------------------------------------- */
 
@@ -113,25 +112,27 @@ typedef struct ql_histogram {
     int64_t zeros;    /* exact zeros: counted apart, because after a relu they would drown the rest */
 } ql_histogram;
 
-void ql_histogram_clear(ql_histogram *h, int64_t *counts, size_t bins);
+/* In all of these h is [channels], counts [channels][bins], bins a power of two in [128, 65536]; QL_EINVAL otherwise,
+ * and for a state that no values could have led to. A failure changes nothing, but for what is said. */
+ql_status ql_histogram_clear(ql_histogram *h, int64_t *counts, size_t channels, size_t bins);
 
-/* h[channels], counts[channels][bins], bins a power of two in [128, 65536].
- * QL_ENONFINITE: NaN or inf in x, nothing counted. QL_EINVAL: a state that no values could have led to. */
+/* QL_ENONFINITE: NaN or inf in x. QL_EINVAL, with part of x counted, if x is written to meanwhile. */
 ql_status ql_histogram_update(const float *x, ql_layout layout, ql_histogram *h, int64_t *counts, size_t bins);
 
-/* h += other, exactly and in any order. A failure leaves both alone. */
+/* h += other, exactly and in any order. */
 ql_status ql_histogram_merge(ql_histogram *h, int64_t *counts, const ql_histogram *other, const int64_t *other_counts,
-                             size_t bins);
+                             size_t channels, size_t bins);
 
 typedef enum ql_range_method { QL_RANGE_PERCENTILE, QL_RANGE_MSE, QL_RANGE_ENTROPY } ql_range_method;
 
-/* The clipping range [*low, *high] of one channel for codes qmin..qmax.
+/* The clipping range [low, high] of each channel for codes qmin..qmax.
  *   percentile: cuts (100 - percentile) / 100 of the values off each end that is not at zero, unless nothing is left
  *   mse: the range whose grid has the least expected squared error (values stand at the middle of their bin)
  *   entropy: the range whose quantized histogram has the least Kullback-Leibler divergence from the data's
  * symmetric: low = -high. QL_EINVAL for an empty state. */
-ql_status ql_histogram_range(const ql_histogram *h, const int64_t *counts, size_t bins, ql_range_method method,
-                             int32_t qmin, int32_t qmax, bool symmetric, double percentile, float *low, float *high);
+ql_status ql_histogram_range(const ql_histogram *h, const int64_t *counts, size_t channels, size_t bins,
+                             ql_range_method method, int32_t qmin, int32_t qmax, bool symmetric, double percentile,
+                             float *low, float *high);
 
 /* ---- integer matrix product --------------------------------------------------------------------- */
 
@@ -161,23 +162,9 @@ typedef struct ql_codes {
     bool per_row;
 } ql_codes;
 
-/* What becomes of acc[i][j] = sum_k (a[i][k] - za) * (b[k][j] - zb[j]), which is exact. */
-typedef enum ql_store { QL_STORE_S32, QL_STORE_X8, QL_STORE_F32 } ql_store;
-
-typedef struct ql_epilogue {
-    ql_store store;
-    const int32_t *bias; /* [n] or NULL: added to acc */
-    ql_requant requant;  /* QL_STORE_X8 */
-    /* QL_STORE_F32: y = (float32(acc) * row_scale[i]) * scale[j] + offset[j], with relu never below 0 */
-    const float *row_scale; /* [m] or NULL for ones */
-    const float *scale;     /* [n] */
-    const float *offset;    /* [n] or NULL for zeros */
-    bool relu;
-} ql_epilogue;
-
-/* QL_EOVERFLOW: some input of this depth could leave int32. c is m x n, rows c_stride elements apart. */
-ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const ql_epilogue *epilogue, void *c,
-                  size_t c_stride);
+/* c[i][j] = sum_k (a[i][k] - za[i]) * (b[k][j] - zb[j]), exact. c is m x n.
+ * QL_EOVERFLOW: some a of these zero points could lead out of int32. */
+ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, int32_t *c);
 
 /* y = (x @ (b - zb)) * scale + offset, with relu never below 0; x is float32: one fused multiply-add per k, k
  * ascending. scale is [n], offset [n] or NULL. */

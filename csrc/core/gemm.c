@@ -195,14 +195,7 @@ bool ql_gemm_fits(const ql_packed *b, int32_t a_reach, const int32_t *bias)
     return !__builtin_mul_overflow(b->column_reach, a_reach, &reach) && reach <= INT32_MAX - greatest_bias;
 }
 
-/* How far a code can be from its zero point, both as u8. */
-static int32_t reach_of(int32_t zero_point)
-{
-    return zero_point > 127 ? zero_point : 255 - zero_point;
-}
-
-ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const ql_epilogue *epilogue, void *c,
-                  size_t c_stride)
+ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, int32_t *c)
 {
     if (b->purpose != QL_PACK_INTEGER)
         return QL_EINVAL;
@@ -213,52 +206,38 @@ ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const ql_epil
         int32_t z = a->zero_point[i] + flip;
         if (z < 0 || z > 255)
             return QL_EINVAL;
-        a_reach = reach_of(z) > a_reach ? reach_of(z) : a_reach;
+        a_reach = ql_code_reach(z) > a_reach ? ql_code_reach(z) : a_reach;
     }
-    if (!ql_gemm_fits(b, a_reach, epilogue->bias))
+    if (!ql_gemm_fits(b, a_reach, NULL))
         return QL_EOVERFLOW;
     if (m == 0 || b->n == 0)
         return QL_OK;
 
     ql_status status = QL_ENOMEM;
-    ql_epilogue e = *epilogue;
-    float *zeros = NULL;
-    int32_t *row_zero_point = NULL;
     int32_t *init = ql_alloc(b->n_padded, sizeof *init);
+    int32_t *row_zero_point = ql_alloc(a->per_row ? m : 0, sizeof *row_zero_point);
     void *workspace = ql_alloc(1, ql_gemm_workspace(b, m, flip));
-    if (!init || !workspace)
+    if (!init || !row_zero_point || !workspace)
         goto done;
-    if (e.store == QL_STORE_F32 && !e.offset) {
-        zeros = ql_alloc(b->n, sizeof *zeros);
-        if (!zeros)
-            goto done;
-        memset(zeros, 0, b->n * sizeof *zeros);
-        e.offset = zeros;
-    }
-    if (a->per_row) {
-        row_zero_point = ql_alloc(m, sizeof *row_zero_point);
-        if (!row_zero_point)
-            goto done;
-        for (size_t i = 0; i < m; i++)
-            row_zero_point[i] = a->zero_point[i] + flip;
-    }
-    ql_gemm_init(b, e.bias, a->per_row ? 0 : *a->zero_point + flip, init);
+    for (size_t i = 0; a->per_row && i < m; i++)
+        row_zero_point[i] = a->zero_point[i] + flip;
+    ql_gemm_init(b, NULL, a->per_row ? 0 : *a->zero_point + flip, init);
+    const ql_epilogue epilogue = {.store = QL_STORE_S32};
     ql_gemm_job job = {.b = b,
                        .a = a->data,
                        .m = m,
                        .a_stride = a->row_stride,
                        .flip = flip,
                        .init = init,
-                       .row_zero_point = row_zero_point,
-                       .epilogue = &e,
+                       .row_zero_point = a->per_row ? row_zero_point : NULL,
+                       .epilogue = &epilogue,
                        .c = c,
-                       .c_stride = c_stride};
+                       .c_stride = b->n};
     ql_gemm_run(&job, workspace);
     status = QL_OK;
 done:
-    free(row_zero_point);
-    free(zeros);
     free(workspace);
+    free(row_zero_point);
     free(init);
     return status;
 }

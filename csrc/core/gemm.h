@@ -4,6 +4,29 @@
 
 #include "core/packed.h"
 
+/* How a sum becomes a code, by rule A or rule B (ql_requantize_s32_x8). A fused relu is a higher qmin. */
+typedef struct ql_requant {
+    bool fixed;
+    const float *multiplier;            /* rule A: [n] */
+    const int32_t *mantissa, *exponent; /* rule B: [n] */
+    int32_t zero_point, qmin, qmax;
+} ql_requant;
+
+typedef enum ql_store { QL_STORE_S32, QL_STORE_X8, QL_STORE_F32 } ql_store;
+
+/* What becomes of the sums. */
+typedef struct ql_epilogue {
+    ql_store store;
+    ql_requant requant; /* QL_STORE_X8 */
+    /* QL_STORE_F32: y = (float32(acc) * row_scale[i]) * scale[j] + offset[j], with relu never below 0 */
+    const float *row_scale;      /* [m] or NULL for ones */
+    const float *scale, *offset; /* [n] */
+    bool relu;
+} ql_epilogue;
+
+/* Rows that pass through a layer together, so that they are still in L2 when the next one reads them. */
+enum { QL_BLOCK_ROWS = 96 };
+
 typedef struct ql_gemm_job {
     const ql_packed *b;
     const uint8_t *a;
@@ -11,13 +34,19 @@ typedef struct ql_gemm_job {
     uint8_t flip;                  /* 128 if a is signed: its codes are multiplied as u8 with 128 added */
     const int32_t *init;           /* [n_padded], from ql_gemm_init */
     const int32_t *row_zero_point; /* [m]: of a as u8; NULL when one for all is part of init */
-    const ql_epilogue *epilogue;   /* its bias is part of init */
+    const ql_epilogue *epilogue;
     void *c;
     size_t c_stride;
 } ql_gemm_job;
 
 /* init[j] = bias[j] - zero_point * column_sum[j], modulo 2^32; zero_point is that of a as u8. bias may be NULL. */
 void ql_gemm_init(const ql_packed *b, const int32_t *bias, int32_t zero_point, int32_t *init);
+
+/* How far a code can be from its zero point, both as u8. */
+static inline int32_t ql_code_reach(int32_t zero_point)
+{
+    return zero_point > 127 ? zero_point : 255 - zero_point;
+}
 
 /* Whether |acc + bias| stays in int32 for every a whose zero points, as u8, lie in [0, 255] and whose distance to its
  * zero point is at most a_reach. */

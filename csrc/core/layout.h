@@ -11,6 +11,12 @@ typedef struct ql_run {
     size_t step;
 } ql_run;
 
+/* Whether [qmin, qmax] are codes of 8 bits, signed or unsigned. */
+static inline bool ql_code_range_is_valid(int32_t qmin, int32_t qmax)
+{
+    return qmin <= qmax && ((qmin >= -128 && qmax <= 127) || (qmin >= 0 && qmax <= 255));
+}
+
 static inline size_t ql_layout_size(ql_layout l)
 {
     return l.outer * l.channels * l.inner;

@@ -7,8 +7,6 @@
 #include "core/gemm.h"
 #include "core/memory.h"
 
-enum { BLOCK_ROWS = 96 };
-
 void ql_quantize_rows(const ql_kernels *kernels, const float *x, size_t m, size_t k, float *scale, int32_t *zero_point,
                       uint8_t *codes)
 {
@@ -33,9 +31,9 @@ ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const float *s
         return QL_ENONFINITE;
 
     ql_status status = QL_ENOMEM;
-    size_t block = m < BLOCK_ROWS ? m : BLOCK_ROWS;
-    float row_scale[BLOCK_ROWS];
-    int32_t row_zero_point[BLOCK_ROWS];
+    size_t block = m < QL_BLOCK_ROWS ? m : QL_BLOCK_ROWS;
+    float row_scale[QL_BLOCK_ROWS];
+    int32_t row_zero_point[QL_BLOCK_ROWS];
     uint8_t *codes = ql_alloc(block, b->k);
     int32_t *init = ql_alloc(b->n_padded, sizeof *init);
     float *zeros = ql_alloc(b->n, sizeof *zeros);

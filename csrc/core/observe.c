@@ -40,20 +40,42 @@ static bool bins_are_valid(size_t bins)
     return bins >= 128 && bins <= 65536 && (bins & (bins - 1)) == 0;
 }
 
-/* Whether the bins are those that the range asks for: a state that came from outside must not lead out of counts. */
-static bool state_is_valid(const ql_histogram *h, size_t bins)
+/* Whether values could have led to this state: one that came from outside must not lead out of counts. */
+static bool state_is_valid(const ql_histogram *h, const int64_t *counts, size_t bins)
 {
-    if (h->count == 0)
-        return h->min > h->max;
-    if (h->count < 0 || !(h->min >= -FLT_MAX && h->min <= h->max && h->max <= FLT_MAX))
+    int64_t sum = h->zeros, used = 0;
+    for (size_t b = 0; b < bins; b++) {
+        if (counts[b] < 0 || __builtin_add_overflow(sum, counts[b], &sum))
+            return false;
+        used = counts[b] ? (int64_t)b + 1 : used;
+    }
+    if (h->zeros < 0 || sum != h->count)
         return false;
-    return h->exponent == least_exponent(h->min, h->max, bins) && h->origin == bin_number(h->min, h->exponent);
+    if (h->count == 0)
+        return h->min > h->max && h->origin == 0 && h->exponent == MIN_EXPONENT;
+    if (!(h->min >= -FLT_MAX && h->min <= h->max && h->max <= FLT_MAX))
+        return false;
+    return h->exponent == least_exponent(h->min, h->max, bins) && h->origin == bin_number(h->min, h->exponent) &&
+           used <= (int64_t)bin_number(h->max, h->exponent) - h->origin + 1;
 }
 
-void ql_histogram_clear(ql_histogram *h, int64_t *counts, size_t bins)
+static bool states_are_valid(const ql_histogram *h, const int64_t *counts, size_t channels, size_t bins)
 {
-    *h = (ql_histogram){.min = INFINITY, .max = -INFINITY, .exponent = MIN_EXPONENT};
-    memset(counts, 0, bins * sizeof *counts);
+    for (size_t c = 0; c < channels; c++) {
+        if (!state_is_valid(h + c, counts + c * bins, bins))
+            return false;
+    }
+    return true;
+}
+
+ql_status ql_histogram_clear(ql_histogram *h, int64_t *counts, size_t channels, size_t bins)
+{
+    if (!bins_are_valid(bins))
+        return QL_EINVAL;
+    for (size_t c = 0; c < channels; c++)
+        h[c] = (ql_histogram){.min = INFINITY, .max = -INFINITY, .exponent = MIN_EXPONENT};
+    memset(counts, 0, channels * bins * sizeof *counts);
+    return QL_OK;
 }
 
 /* Adds the counts of `from` to `to`, whose bins are as wide or wider and reach at least as far. */
@@ -91,81 +113,90 @@ static void rebin(ql_histogram *h, int64_t *counts, const ql_histogram *wide, si
     *h = *wide;
 }
 
-static void count_value(ql_histogram *h, int64_t *counts, double inverse_width, float x)
+/* Only a value that changed since its minimum and maximum were taken can miss the bins. */
+static bool count_value(ql_histogram *h, int64_t *counts, size_t bins, double inverse_width, float x)
 {
+    double bin = floor((double)x * inverse_width) - (double)h->origin;
+    if (!(bin >= 0 && bin < (double)bins))
+        return false;
+    h->count++;
     h->zeros += x == 0;
-    counts[(int32_t)floor((double)x * inverse_width) - h->origin] += x != 0;
+    counts[(size_t)bin] += x != 0;
+    return true;
 }
 
-static void count_run(const float *x, ql_run run, ql_histogram *h, int64_t *counts, size_t bins)
+static bool count_run(const float *x, ql_run run, const double *inverse_width, ql_histogram *h, int64_t *counts,
+                      size_t bins)
 {
-    if (run.step == 0) {
-        ql_histogram *own = h + run.channel;
-        int64_t *own_counts = counts + run.channel * bins;
-        double inverse_width = ldexp(1.0, -own->exponent);
-        for (size_t i = 0; i < run.length; i++)
-            count_value(own, own_counts, inverse_width, x[i]);
-        own->count += (int64_t)run.length;
-        return;
-    }
+    bool all = true;
     for (size_t i = 0; i < run.length; i++) {
-        count_value(h + i, counts + i * bins, ldexp(1.0, -h[i].exponent), x[i]);
-        h[i].count++;
+        size_t c = run.channel + i * run.step;
+        all &= count_value(h + c, counts + c * bins, bins, inverse_width[c], x[i]);
     }
+    return all;
+}
+
+static ql_status take_ranges(const float *x, ql_layout layout, float *min, float *max)
+{
+    bool has_nan;
+    ql_minmax_f32(x, layout, min, max, &has_nan);
+    for (size_t c = 0; c < layout.channels; c++) {
+        if (has_nan || !(min[c] >= -FLT_MAX && max[c] <= FLT_MAX))
+            return QL_ENONFINITE;
+    }
+    return QL_OK;
 }
 
 ql_status ql_histogram_update(const float *x, ql_layout layout, ql_histogram *h, int64_t *counts, size_t bins)
 {
-    if (!bins_are_valid(bins))
+    const size_t channels = layout.channels;
+    if (!bins_are_valid(bins) || !states_are_valid(h, counts, channels, bins))
         return QL_EINVAL;
-    for (size_t c = 0; c < layout.channels; c++) {
-        if (!state_is_valid(h + c, bins))
-            return QL_EINVAL;
-    }
     if (ql_layout_size(layout) == 0)
         return QL_OK;
     ql_status status = QL_ENOMEM;
-    bool has_nan;
-    float *min = ql_alloc(layout.channels, sizeof *min), *max = ql_alloc(layout.channels, sizeof *max);
+    float *min = ql_alloc(channels, sizeof *min), *max = ql_alloc(channels, sizeof *max);
+    double *inverse_width = ql_alloc(channels, sizeof *inverse_width);
     int64_t *scratch = ql_alloc(bins, sizeof *scratch);
-    if (!min || !max || !scratch)
+    if (!min || !max || !inverse_width || !scratch)
         goto done;
-    ql_minmax_f32(x, layout, min, max, &has_nan);
-    status = has_nan ? QL_ENONFINITE : QL_OK;
-    for (size_t c = 0; c < layout.channels; c++) {
-        if (!(min[c] >= -FLT_MAX && max[c] <= FLT_MAX))
-            status = QL_ENONFINITE;
-    }
+    status = take_ranges(x, layout, min, max);
     if (status != QL_OK)
         goto done;
-    for (size_t c = 0; c < layout.channels; c++) {
+    for (size_t c = 0; c < channels; c++) {
         ql_histogram wide = widened(h + c, min[c], max[c], bins);
         rebin(h + c, counts + c * bins, &wide, bins, scratch);
+        inverse_width[c] = ldexp(1.0, -wide.exponent);
     }
     for (size_t i = 0; i < ql_run_count(layout); i++) {
         ql_run run = ql_run_at(layout, i);
-        count_run(x + run.offset, run, h, counts, bins);
+        if (!count_run(x + run.offset, run, inverse_width, h, counts, bins))
+            status = QL_EINVAL;
     }
 done:
     free(scratch);
+    free(inverse_width);
     free(max);
     free(min);
     return status;
 }
 
 ql_status ql_histogram_merge(ql_histogram *h, int64_t *counts, const ql_histogram *other, const int64_t *other_counts,
-                             size_t bins)
+                             size_t channels, size_t bins)
 {
-    if (!bins_are_valid(bins) || !state_is_valid(h, bins) || !state_is_valid(other, bins))
+    if (!bins_are_valid(bins) || !states_are_valid(h, counts, channels, bins) ||
+        !states_are_valid(other, other_counts, channels, bins))
         return QL_EINVAL;
     int64_t *scratch = ql_alloc(bins, sizeof *scratch);
     if (!scratch)
         return QL_ENOMEM;
-    ql_histogram wide = widened(h, other->min, other->max, bins);
-    rebin(h, counts, &wide, bins, scratch);
-    add_counts(other, other_counts, h, counts, bins);
-    h->count += other->count;
-    h->zeros += other->zeros;
+    for (size_t c = 0; c < channels; c++) {
+        ql_histogram wide = widened(h + c, other[c].min, other[c].max, bins);
+        rebin(h + c, counts + c * bins, &wide, bins, scratch);
+        add_counts(other + c, other_counts + c * bins, h + c, counts + c * bins, bins);
+        h[c].count += other[c].count;
+        h[c].zeros += other[c].zeros;
+    }
     free(scratch);
     return QL_OK;
 }

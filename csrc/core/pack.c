@@ -24,22 +24,23 @@ static ql_status allocate(ql_packed *p)
     return QL_OK;
 }
 
-static void fill_column(ql_packed *p, size_t j, const uint8_t *column, ptrdiff_t row_stride, uint8_t flip)
+/* Row by row, as the codes lie in memory; reach is [n], zeros at first. */
+static void fill(ql_packed *p, const uint8_t *b, ptrdiff_t row_stride, ptrdiff_t col_stride, uint8_t flip,
+                 int64_t *reach)
 {
-    int8_t *panel = p->panels + j / p->nr * p->panel_bytes + j % p->nr * p->kr;
-    int64_t reach = 0;
-    uint32_t sum = 0;
     for (size_t i = 0; i < p->k; i++) {
-        int8_t code = (int8_t)(column[(ptrdiff_t)i * row_stride] ^ flip);
-        int32_t distance = code - p->zero_point[j];
-        panel[i / p->kr * (p->nr * p->kr) + i % p->kr] = code;
-        sum += (uint32_t)distance;
-        reach += distance < 0 ? -distance : distance;
+        const uint8_t *row = b + (ptrdiff_t)i * row_stride;
+        int8_t *group = p->panels + i / p->kr * (p->nr * p->kr) + i % p->kr;
+        for (size_t j = 0; j < p->n; j++) {
+            int8_t code = (int8_t)(row[(ptrdiff_t)j * col_stride] ^ flip);
+            int32_t distance = code - p->zero_point[j];
+            group[j / p->nr * p->panel_bytes + j % p->nr * p->kr] = code;
+            p->column_sum[j] = (int32_t)((uint32_t)p->column_sum[j] + (uint32_t)distance);
+            reach[j] += distance < 0 ? -distance : distance;
+        }
     }
-    p->column_sum[j] = (int32_t)sum;
-    p->has_zero_point |= p->zero_point[j] != 0;
-    if (reach > p->column_reach)
-        p->column_reach = reach;
+    for (size_t j = 0; j < p->n; j++)
+        p->column_reach = reach[j] > p->column_reach ? reach[j] : p->column_reach;
 }
 
 ql_status ql_pack(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t n, ptrdiff_t row_stride,
@@ -61,14 +62,18 @@ ql_status ql_pack(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t 
     p->nr = purpose == QL_PACK_INTEGER ? kernels->gemm_u8s8s32->nr : kernels->gemm_f32s8f32->nr;
     p->kr = purpose == QL_PACK_INTEGER ? kernels->gemm_u8s8s32->kr : 1;
     ql_status status = allocate(p);
-    if (status != QL_OK) {
+    int64_t *reach = calloc(n ? n : 1, sizeof *reach);
+    if (status != QL_OK || !reach) {
+        free(reach);
         ql_packed_free(p);
-        return status;
+        return QL_ENOMEM;
     }
     for (size_t j = 0; j < n; j++) {
         p->zero_point[j] = (zero_point ? zero_point[j] : 0) - flip;
-        fill_column(p, j, b + (ptrdiff_t)j * col_stride, row_stride, (uint8_t)flip);
+        p->has_zero_point |= p->zero_point[j] != 0;
     }
+    fill(p, b, row_stride, col_stride, (uint8_t)flip, reach);
+    free(reach);
     *packed = p;
     return QL_OK;
 }

@@ -4,8 +4,7 @@
 
 static bool affine_is_valid(const ql_affine *p)
 {
-    bool is_s8 = p->qmin >= -128 && p->qmax <= 127, is_u8 = p->qmin >= 0 && p->qmax <= 255;
-    if (!(is_s8 || is_u8) || p->qmin > p->qmax)
+    if (!ql_code_range_is_valid(p->qmin, p->qmax))
         return false;
     for (size_t c = 0; c < p->layout.channels; c++) {
         if (!(p->scale[c] >= FLT_MIN && p->scale[c] <= FLT_MAX))

@@ -9,6 +9,12 @@ static float usable_scale(float scale)
     return scale > FLT_MIN ? scale : FLT_MIN;
 }
 
+/* 127 * (FLT_MAX / 127) rounds to infinity. */
+static bool comes_back_finite(float end, float scale)
+{
+    return rintf(end / scale) * scale <= FLT_MAX;
+}
+
 static int32_t clamped_round(float value, int32_t qmin, int32_t qmax)
 {
     const float r = rintf(value), low = (float)qmin, high = (float)qmax;
@@ -35,4 +41,20 @@ void ql_range_qparams(float low, float high, int32_t qmin, int32_t qmax, bool sy
     }
     if (is_constant)
         *scale = constant > 0 ? usable_scale(constant) : 1.0f;
+    while (!(comes_back_finite(-low, *scale) && comes_back_finite(high, *scale)))
+        *scale = nextafterf(*scale, 0);
+}
+
+ql_status ql_ranges_qparams(const float *low, const float *high, size_t n, int32_t qmin, int32_t qmax, bool symmetric,
+                            float *scale, int32_t *zero_point)
+{
+    if (qmin >= qmax)
+        return QL_EINVAL;
+    for (size_t i = 0; i < n; i++) {
+        if (!(low[i] >= -FLT_MAX && low[i] <= high[i] && high[i] <= FLT_MAX))
+            return QL_EINVAL;
+    }
+    for (size_t i = 0; i < n; i++)
+        ql_range_qparams(low[i], high[i], qmin, qmax, symmetric, scale + i, zero_point + i);
+    return QL_OK;
 }

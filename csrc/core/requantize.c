@@ -1,73 +1,9 @@
 /* Requantization of arrays, and the arithmetic of multipliers. */
-#include <float.h>
 #include <math.h>
 
 #include "core/layout.h"
+#include "core/memory.h"
 #include "kernels/kernels.h"
-
-static bool requant_is_valid(const ql_requant *p, size_t channels)
-{
-    bool is_s8 = p->qmin >= -128 && p->qmax <= 127, is_u8 = p->qmin >= 0 && p->qmax <= 255;
-    if (!(is_s8 || is_u8) || p->qmin > p->qmax || p->zero_point < -128 || p->zero_point > 255)
-        return false;
-    for (size_t c = 0; c < channels; c++) {
-        if (!p->fixed && !(p->multiplier[c] > 0 && p->multiplier[c] <= FLT_MAX))
-            return false;
-        if (p->fixed && (p->exponent[c] < -31 || p->exponent[c] > 30 || p->mantissa[c] < 0))
-            return false;
-    }
-    return true;
-}
-
-/* The kernels take a parameter per column. Where a run shares one, a short row of copies stands in for it. */
-enum { COPIES = 256 };
-
-static void requantize(const ql_kernels *kernels, const ql_requant *p, const int32_t *acc, size_t rows, size_t cols,
-                       uint8_t *codes)
-{
-    if (p->fixed)
-        kernels->requantize_fixed_s32_x8(acc, cols, rows, cols, p->mantissa, p->exponent, p->zero_point, p->qmin,
-                                         p->qmax, codes, cols);
-    else
-        kernels->requantize_s32_x8(acc, cols, rows, cols, p->multiplier, p->zero_point, p->qmin, p->qmax, codes, cols);
-}
-
-static void requantize_run(const ql_kernels *kernels, const ql_requant *p, size_t channel, const int32_t *acc, size_t n,
-                           uint8_t *codes)
-{
-    float multiplier[COPIES];
-    int32_t mantissa[COPIES], exponent[COPIES];
-    for (size_t j = 0; j < COPIES; j++) {
-        multiplier[j] = p->fixed ? 0.0f : p->multiplier[channel];
-        mantissa[j] = p->fixed ? p->mantissa[channel] : 0;
-        exponent[j] = p->fixed ? p->exponent[channel] : 0;
-    }
-    ql_requant copies = *p;
-    copies.multiplier = multiplier;
-    copies.mantissa = mantissa;
-    copies.exponent = exponent;
-    size_t rows = n / COPIES, done = rows * COPIES;
-    requantize(kernels, &copies, acc, rows, COPIES, codes);
-    requantize(kernels, &copies, acc + done, 1, n - done, codes + done);
-}
-
-ql_status ql_requantize_s32_x8(const int32_t *acc, ql_layout layout, const ql_requant *p, uint8_t *codes)
-{
-    const ql_kernels *kernels = ql_kernels_active();
-    if (!requant_is_valid(p, layout.channels))
-        return QL_EINVAL;
-    if (ql_layout_size(layout) == 0)
-        return QL_OK;
-    if (layout.inner == 1 && layout.channels > 1) {
-        requantize(kernels, p, acc, layout.outer, layout.channels, codes);
-        return QL_OK;
-    }
-    for (size_t i = 0; i < ql_run_count(layout); i++) {
-        ql_run run = ql_run_at(layout, i);
-        requantize_run(kernels, p, run.channel, acc + run.offset, run.length, codes + run.offset);
-    }
-    return QL_OK;
-}
 
 ql_status ql_quantize_multiplier(double value, int32_t *mantissa, int32_t *exponent)
 {
@@ -85,4 +21,81 @@ ql_status ql_quantize_multiplier(double value, int32_t *mantissa, int32_t *expon
     *mantissa = vanishes ? 0 : (int32_t)q;
     *exponent = vanishes ? 0 : e;
     return QL_OK;
+}
+
+/* One multiplier in all its forms, a column each. The kernels take parameters by column; where a run shares one, a
+ * short row of copies stands in for it. */
+enum { COPIES = 256 };
+
+typedef struct columns {
+    float *multiplier;
+    int32_t *mantissa, *exponent;
+} columns;
+
+typedef struct requantizer {
+    const ql_kernels *kernels;
+    bool fixed;
+    int32_t zero_point, qmin, qmax;
+} requantizer;
+
+static void requantize(const requantizer *r, columns p, const int32_t *acc, size_t rows, size_t cols, uint8_t *codes)
+{
+    if (r->fixed)
+        r->kernels->requantize_fixed_s32_x8(acc, cols, rows, cols, p.mantissa, p.exponent, r->zero_point, r->qmin,
+                                            r->qmax, codes, cols);
+    else
+        r->kernels->requantize_s32_x8(acc, cols, rows, cols, p.multiplier, r->zero_point, r->qmin, r->qmax, codes,
+                                      cols);
+}
+
+static void requantize_run(const requantizer *r, columns p, size_t channel, const int32_t *acc, size_t n,
+                           uint8_t *codes)
+{
+    float multiplier[COPIES];
+    int32_t mantissa[COPIES], exponent[COPIES];
+    for (size_t j = 0; j < COPIES; j++) {
+        multiplier[j] = p.multiplier[channel];
+        mantissa[j] = p.mantissa[channel];
+        exponent[j] = p.exponent[channel];
+    }
+    columns copies = {multiplier, mantissa, exponent};
+    size_t rows = n / COPIES, done = rows * COPIES;
+    requantize(r, copies, acc, rows, COPIES, codes);
+    requantize(r, copies, acc + done, 1, n - done, codes + done);
+}
+
+static ql_status fill(columns p, const double *multiplier, size_t n)
+{
+    for (size_t c = 0; c < n; c++) {
+        p.multiplier[c] = (float)multiplier[c];
+        if (ql_quantize_multiplier(multiplier[c], p.mantissa + c, p.exponent + c) != QL_OK || !(p.multiplier[c] > 0))
+            return QL_EINVAL;
+    }
+    return QL_OK;
+}
+
+ql_status ql_requantize_s32_x8(const int32_t *acc, ql_layout layout, const double *multiplier, bool fixed,
+                               int32_t zero_point, int32_t qmin, int32_t qmax, uint8_t *codes)
+{
+    const size_t n = layout.channels;
+    const requantizer r = {ql_kernels_active(), fixed, zero_point, qmin, qmax};
+    if (!ql_code_range_is_valid(qmin, qmax) || zero_point < -128 || zero_point > 255)
+        return QL_EINVAL;
+    columns p = {ql_alloc(n, sizeof *p.multiplier), ql_alloc(n, sizeof *p.mantissa), ql_alloc(n, sizeof *p.exponent)};
+    ql_status status = p.multiplier && p.mantissa && p.exponent ? fill(p, multiplier, n) : QL_ENOMEM;
+    if (status != QL_OK || ql_layout_size(layout) == 0)
+        goto done;
+    if (layout.inner == 1 && n > 1) {
+        requantize(&r, p, acc, layout.outer, n, codes);
+        goto done;
+    }
+    for (size_t i = 0; i < ql_run_count(layout); i++) {
+        ql_run run = ql_run_at(layout, i);
+        requantize_run(&r, p, run.channel, acc + run.offset, run.length, codes + run.offset);
+    }
+done:
+    free(p.exponent);
+    free(p.mantissa);
+    free(p.multiplier);
+    return status;
 }

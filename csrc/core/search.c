@@ -16,8 +16,8 @@ typedef struct search {
     double width;
     int32_t qmin, qmax;
     bool symmetric;
-    double *scratch; /* [bins], entropy only */
-    double (*score)(const struct search *s, float scale, int32_t zero_point);
+    double *scratch;                                                          /* [bins], entropy only */
+    double (*score)(const struct search *s, float scale, int32_t zero_point); /* NULL: percentile */
 } search;
 
 static double middle(const search *s, size_t bin)
@@ -127,18 +127,27 @@ static double best_fraction(const search *s, double low, double high, shrink whi
     double left = exp2(-(double)(best + 1) / PER_OCTAVE), right = exp2(-(double)(best - 1) / PER_OCTAVE);
     double fraction = exp2(-(double)best / PER_OCTAVE);
     right = right < 1 ? right : 1;
+    double a = right - golden * (right - left), b = left + golden * (right - left);
+    double score_a = score_fraction(s, low, high, which, a), score_b = score_fraction(s, low, high, which, b);
     for (int i = 0; i < SECTIONS; i++) {
-        double a = right - golden * (right - left), b = left + golden * (right - left);
-        double score_a = score_fraction(s, low, high, which, a), score_b = score_fraction(s, low, high, which, b);
-        bool a_wins = score_a < score_b;
+        const bool a_wins = score_a < score_b;
         if ((a_wins ? score_a : score_b) < best_score) {
             best_score = a_wins ? score_a : score_b;
             fraction = a_wins ? a : b;
         }
-        if (a_wins)
+        if (a_wins) {
             right = b;
-        else
+            b = a;
+            score_b = score_a;
+            a = right - golden * (right - left);
+            score_a = score_fraction(s, low, high, which, a);
+        } else {
             left = a;
+            a = b;
+            score_a = score_b;
+            b = left + golden * (right - left);
+            score_b = score_fraction(s, low, high, which, b);
+        }
     }
     return fraction;
 }
@@ -194,44 +203,64 @@ static double percentile_end(const search *s, double widest, shrink which, doubl
     return outside;
 }
 
-ql_status ql_histogram_range(const ql_histogram *h, const int64_t *counts, size_t bins, ql_range_method method,
-                             int32_t qmin, int32_t qmax, bool symmetric, double percentile, float *low, float *high)
+static void percentile_range(const search *s, double percentile, double *low, double *high)
 {
-    if (h->count == 0 || !(percentile > 50 && percentile <= 100) || qmin >= qmax)
-        return QL_EINVAL;
-    search s = {h, counts, bins, ldexp(1.0, h->exponent), qmin, qmax, symmetric, NULL, NULL};
+    const double allowed = (double)s->h->count * (100 - percentile) / 100;
+    double cut_low, cut_high;
+    if (s->symmetric) {
+        cut_high = percentile_end(s, *high, BOTH, allowed);
+        cut_low = -cut_high;
+    } else {
+        cut_low = -percentile_end(s, -*low, LOW, allowed);
+        cut_high = percentile_end(s, *high, HIGH, allowed);
+    }
+    if (cut_low < cut_high) {
+        *low = cut_low;
+        *high = cut_high;
+    }
+}
+
+static void channel_range(const search *s, double percentile, float *low, float *high)
+{
+    const ql_histogram *h = s->h;
     double least = h->min < 0 ? h->min : 0, greatest = h->max > 0 ? h->max : 0;
-    double magnitude = -least > greatest ? -least : greatest;
-    if (symmetric) {
-        least = -magnitude;
-        greatest = magnitude;
+    if (s->symmetric) {
+        greatest = -least > greatest ? -least : greatest;
+        least = -greatest;
     }
     if (h->min == h->max) {
         least = h->min;
         greatest = h->max;
-    } else if (method == QL_RANGE_PERCENTILE) {
-        double allowed = (double)h->count * (100 - percentile) / 100;
-        if (symmetric) {
-            double cut = percentile_end(&s, magnitude, BOTH, allowed);
-            greatest = cut > 0 ? cut : magnitude;
-            least = -greatest;
-        } else {
-            double cut_least = -percentile_end(&s, -least, LOW, allowed);
-            double cut_greatest = percentile_end(&s, greatest, HIGH, allowed);
-            if (cut_least < cut_greatest) {
-                least = cut_least;
-                greatest = cut_greatest;
-            }
-        }
+    } else if (s->score) {
+        search_range(s, &least, &greatest);
     } else {
-        s.score = method == QL_RANGE_MSE ? squared_error : divergence;
-        s.scratch = ql_alloc(bins, sizeof *s.scratch);
-        if (!s.scratch)
-            return QL_ENOMEM;
-        search_range(&s, &least, &greatest);
-        free(s.scratch);
+        percentile_range(s, percentile, &least, &greatest);
     }
     *low = (float)least;
     *high = (float)greatest;
+}
+
+ql_status ql_histogram_range(const ql_histogram *h, const int64_t *counts, size_t channels, size_t bins,
+                             ql_range_method method, int32_t qmin, int32_t qmax, bool symmetric, double percentile,
+                             float *low, float *high)
+{
+    if (!(percentile > 50 && percentile <= 100) || qmin >= qmax)
+        return QL_EINVAL;
+    for (size_t c = 0; c < channels; c++) {
+        if (h[c].count == 0)
+            return QL_EINVAL;
+    }
+    double *scratch = ql_alloc(bins, sizeof *scratch);
+    if (!scratch)
+        return QL_ENOMEM;
+    search s = {.bins = bins, .qmin = qmin, .qmax = qmax, .symmetric = symmetric, .scratch = scratch};
+    s.score = method == QL_RANGE_MSE ? squared_error : method == QL_RANGE_ENTROPY ? divergence : NULL;
+    for (size_t c = 0; c < channels; c++) {
+        s.h = h + c;
+        s.counts = counts + c * bins;
+        s.width = ldexp(1.0, h[c].exponent);
+        channel_range(&s, percentile, low + c, high + c);
+    }
+    free(scratch);
     return QL_OK;
 }

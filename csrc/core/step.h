@@ -8,8 +8,7 @@
 
 #include <float.h>
 
-#include "kernels/kernels.h"
-#include "qlite.h"
+#include "core/gemm.h"
 
 typedef struct ql_block {
     const ql_kernels *kernels;
@@ -33,8 +32,6 @@ typedef struct ql_op {
     void (*run)(const ql_step *step, const ql_buffer *buffers, const ql_block *block);
     void (*destroy)(void *state); /* NULL if there is none */
 } ql_op;
-
-enum { QL_BLOCK_ROWS = 96 };
 
 #define QL_STEP_KINDS(EACH) \
     EACH(quantize)          \

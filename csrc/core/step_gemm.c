@@ -116,7 +116,7 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *s
     const ql_array *w = &v[WEIGHT].array;
     const int32_t *bias = ql_has_row_scale(in) ? NULL : v[BIAS].array.data;
     const int32_t zero_point = ql_has_row_scale(in) ? 0 : ql_zero_point_u8(in);
-    const int32_t reach = zero_point > 127 ? zero_point : 255 - zero_point;
+    const int32_t reach = ql_has_row_scale(in) ? 255 : ql_code_reach(zero_point);
 
     gemm_state *s = calloc(1, sizeof *s);
     if (!s)

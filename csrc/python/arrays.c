@@ -134,6 +134,17 @@ static bool share_memory(PyArrayObject *a, PyArrayObject *b)
     return a_data < b_data + PyArray_NBYTES(b) && b_data < a_data + PyArray_NBYTES(a);
 }
 
+int ql_py_separate(PyArrayObject *result, PyArrayObject **input)
+{
+    if (!share_memory(result, *input))
+        return 0;
+    PyArrayObject *copy = (PyArrayObject *)PyArray_NewCopy(*input, NPY_CORDER);
+    if (!copy)
+        return -1;
+    Py_SETREF(*input, copy);
+    return 0;
+}
+
 PyArrayObject *ql_py_result(PyObject *out, int typenum, int ndim, const npy_intp *shape, PyArrayObject **input,
                             bool in_place)
 {
@@ -146,14 +157,9 @@ PyArrayObject *ql_py_result(PyObject *out, int typenum, int ndim, const npy_intp
     if (!result)
         return NULL;
     bool same = in_place && PyArray_DATA(result) == PyArray_DATA(*input);
-    if (!same && share_memory(result, *input)) {
-        PyArrayObject *copy = (PyArrayObject *)PyArray_NewCopy(*input, NPY_CORDER);
-        if (!copy) {
-            PyArray_DiscardWritebackIfCopy(result);
-            Py_DECREF(result);
-            return NULL;
-        }
-        Py_SETREF(*input, copy);
+    if (!same && ql_py_separate(result, input) < 0) {
+        PyArray_DiscardWritebackIfCopy(result);
+        Py_CLEAR(result);
     }
     return result;
 }

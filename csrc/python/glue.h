@@ -31,6 +31,9 @@ PyArrayObject *ql_py_optional_f32(PyObject *object, npy_intp n, const char *name
 PyArrayObject *ql_py_result(PyObject *out, int typenum, int ndim, const npy_intp *shape, PyArrayObject **input,
                             bool in_place);
 
+/* Replaces *input by a copy if it shares memory with result. Returns 0, or -1 with an exception. */
+int ql_py_separate(PyArrayObject *result, PyArrayObject **input);
+
 /* The object to hand to the caller: the user's out, or the new array. Takes over the reference to result. */
 PyObject *ql_py_finish(PyObject *out, PyArrayObject *result);
 
@@ -43,6 +46,10 @@ int ql_py_axis_layout(PyArrayObject *data, int axis, ql_layout *layout);
 
 /* NULL, with the exception that a status means; name is the argument it speaks of. */
 PyObject *ql_py_raise(ql_status status, const char *name);
+
+typedef struct ql_module_state {
+    PyTypeObject *packed_type;
+} ql_module_state;
 
 extern PyMethodDef ql_py_elementwise_methods[], ql_py_histogram_methods[], ql_py_gemm_methods[];
 extern PyType_Spec ql_py_packed_spec, ql_py_plan_spec;

@@ -105,12 +105,13 @@ static PyObject *histogram_dtype(void)
     return (PyObject *)descr;
 }
 
-static int add_type(PyObject *module, PyType_Spec *spec)
+/* A new reference to a type that the module has from now on. */
+static PyTypeObject *add_type(PyObject *module, PyType_Spec *spec)
 {
-    PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
-    int failed = !type || PyModule_AddType(module, (PyTypeObject *)type) < 0;
-    Py_XDECREF(type);
-    return failed ? -1 : 0;
+    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+    if (type && PyModule_AddType(module, type) < 0)
+        Py_CLEAR(type);
+    return type;
 }
 
 static int module_exec(PyObject *module)
@@ -126,7 +127,26 @@ static int module_exec(PyObject *module)
     PyObject *dtype = histogram_dtype();
     int failed = PyModule_AddObjectRef(module, "HISTOGRAM_DTYPE", dtype) < 0;
     Py_XDECREF(dtype);
-    return failed || add_type(module, &ql_py_packed_spec) < 0 || add_type(module, &ql_py_plan_spec) < 0 ? -1 : 0;
+    ql_module_state *state = PyModule_GetState(module);
+    state->packed_type = add_type(module, &ql_py_packed_spec);
+    PyTypeObject *plan_type = add_type(module, &ql_py_plan_spec);
+    failed |= !state->packed_type || !plan_type;
+    Py_XDECREF(plan_type);
+    return failed ? -1 : 0;
+}
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    ql_module_state *state = PyModule_GetState(module);
+    Py_VISIT(state->packed_type);
+    return 0;
+}
+
+static int module_clear(PyObject *module)
+{
+    ql_module_state *state = PyModule_GetState(module);
+    Py_CLEAR(state->packed_type);
+    return 0;
 }
 
 static PyModuleDef_Slot module_slots[] = {
@@ -135,9 +155,8 @@ static PyModuleDef_Slot module_slots[] = {
 };
 
 static PyModuleDef module_def = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "qlite._core",
-    .m_methods = module_methods,
+    PyModuleDef_HEAD_INIT,       .m_name = "qlite._core",       .m_size = sizeof(ql_module_state),
+    .m_methods = module_methods, .m_traverse = module_traverse, .m_clear = module_clear,
     .m_slots = module_slots,
 };
 

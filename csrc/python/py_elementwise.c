@@ -49,9 +49,10 @@ static PyObject *quantize(PyObject *module, PyObject *args)
     if (!codes)
         goto done;
     ql_status status;
-    Py_BEGIN_ALLOW_THREADS status = ql_quantize_f32_x8(PyArray_DATA(x), &affine, refuse_nonfinite, PyArray_DATA(codes));
-    Py_END_ALLOW_THREADS if (status != QL_OK)
-    {
+    Py_BEGIN_ALLOW_THREADS
+        status = ql_quantize_f32_x8(PyArray_DATA(x), &affine, refuse_nonfinite, PyArray_DATA(codes));
+    Py_END_ALLOW_THREADS
+    if (status != QL_OK) {
         PyArray_DiscardWritebackIfCopy(codes);
         Py_CLEAR(codes);
         ql_py_raise(status, status == QL_EINVAL ? "scale, zero_point" : name);
@@ -79,9 +80,10 @@ static PyObject *dequantize(PyObject *module, PyObject *args)
     if (!x)
         goto done;
     ql_status status;
-    Py_BEGIN_ALLOW_THREADS status = ql_dequantize_x8_f32(PyArray_DATA(codes), &affine, PyArray_DATA(x));
-    Py_END_ALLOW_THREADS if (status != QL_OK)
-    {
+    Py_BEGIN_ALLOW_THREADS
+        status = ql_dequantize_x8_f32(PyArray_DATA(codes), &affine, PyArray_DATA(x));
+    Py_END_ALLOW_THREADS
+    if (status != QL_OK) {
         PyArray_DiscardWritebackIfCopy(x);
         Py_CLEAR(x);
         ql_py_raise(status, "scale, zero_point");
@@ -109,9 +111,10 @@ static PyObject *fake_quantize(PyObject *module, PyObject *args)
     if (!y)
         goto done;
     ql_status status;
-    Py_BEGIN_ALLOW_THREADS status = ql_fake_quantize_f32(PyArray_DATA(x), &affine, refuse_nonfinite, PyArray_DATA(y));
-    Py_END_ALLOW_THREADS if (status != QL_OK)
-    {
+    Py_BEGIN_ALLOW_THREADS
+        status = ql_fake_quantize_f32(PyArray_DATA(x), &affine, refuse_nonfinite, PyArray_DATA(y));
+    Py_END_ALLOW_THREADS
+    if (status != QL_OK) {
         PyArray_DiscardWritebackIfCopy(y);
         Py_CLEAR(y);
         ql_py_raise(status, status == QL_EINVAL ? "scale, zero_point" : "x");
@@ -122,68 +125,34 @@ done:
     return y ? ql_py_finish(out, y) : NULL;
 }
 
-/* The two integers of rule B beside the float of rule A, for every channel's multiplier. */
-static ql_status split_multipliers(const double *real, npy_intp n, float *multiplier, int32_t *mantissa,
-                                   int32_t *exponent)
-{
-    ql_status status = QL_OK;
-    for (npy_intp i = 0; i < n && status == QL_OK; i++) {
-        multiplier[i] = (float)real[i];
-        status = ql_quantize_multiplier(real[i], mantissa + i, exponent + i);
-    }
-    return status;
-}
-
 static PyObject *requantize(PyObject *module, PyObject *args)
 {
     (void)module;
     PyObject *acc_object, *multiplier_object, *out;
-    ql_requant p = {0};
-    int fixed;
-    if (!PyArg_ParseTuple(args, "OOiiipO", &acc_object, &multiplier_object, &p.zero_point, &p.qmin, &p.qmax, &fixed,
-                          &out))
+    int zero_point, qmin, qmax, fixed;
+    if (!PyArg_ParseTuple(args, "OOiiipO", &acc_object, &multiplier_object, &zero_point, &qmin, &qmax, &fixed, &out))
         return NULL;
     ql_layout layout;
-    ql_status status;
-    float *multiplier = NULL;
-    int32_t *mantissa = NULL, *exponent = NULL;
-    PyArrayObject *codes = NULL, *real = NULL, *acc = ql_py_exact(acc_object, NPY_INT32, "acc");
-    if (!acc || !(real = ql_py_exact(multiplier_object, NPY_FLOAT64, "multiplier")))
+    PyArrayObject *codes = NULL, *multiplier = NULL, *acc = ql_py_exact(acc_object, NPY_INT32, "acc");
+    if (!acc || !(multiplier = ql_py_exact(multiplier_object, NPY_FLOAT64, "multiplier")))
         goto done;
-    if (ql_py_layout(acc, real, "multiplier", &layout) < 0)
+    if (ql_py_layout(acc, multiplier, "multiplier", &layout) < 0)
         goto done;
-    npy_intp n = PyArray_SIZE(real);
-    multiplier = PyMem_New(float, (size_t)n);
-    mantissa = PyMem_New(int32_t, (size_t)n);
-    exponent = PyMem_New(int32_t, (size_t)n);
-    if (!multiplier || !mantissa || !exponent) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    status = split_multipliers(PyArray_DATA(real), n, multiplier, mantissa, exponent);
-    if (status != QL_OK) {
-        ql_py_raise(status, "multiplier");
-        goto done;
-    }
-    p.fixed = fixed;
-    p.multiplier = multiplier;
-    p.mantissa = mantissa;
-    p.exponent = exponent;
-    codes = ql_py_result(out, p.qmin < 0 ? NPY_INT8 : NPY_UINT8, PyArray_NDIM(acc), PyArray_DIMS(acc), &acc, false);
+    codes = ql_py_result(out, qmin < 0 ? NPY_INT8 : NPY_UINT8, PyArray_NDIM(acc), PyArray_DIMS(acc), &acc, false);
     if (!codes)
         goto done;
-    Py_BEGIN_ALLOW_THREADS status = ql_requantize_s32_x8(PyArray_DATA(acc), layout, &p, PyArray_DATA(codes));
-    Py_END_ALLOW_THREADS if (status != QL_OK)
-    {
+    ql_status status;
+    Py_BEGIN_ALLOW_THREADS
+        status = ql_requantize_s32_x8(PyArray_DATA(acc), layout, PyArray_DATA(multiplier), fixed, zero_point, qmin,
+                                      qmax, PyArray_DATA(codes));
+    Py_END_ALLOW_THREADS
+    if (status != QL_OK) {
         PyArray_DiscardWritebackIfCopy(codes);
         Py_CLEAR(codes);
-        ql_py_raise(status, "multiplier, zero_point");
+        ql_py_raise(status, "multiplier");
     }
 done:
-    PyMem_Free(exponent);
-    PyMem_Free(mantissa);
-    PyMem_Free(multiplier);
-    Py_XDECREF(real);
+    Py_XDECREF(multiplier);
     Py_XDECREF(acc);
     return codes ? ql_py_finish(out, codes) : NULL;
 }
@@ -217,8 +186,10 @@ static PyObject *minmax(PyObject *module, PyObject *args)
     if (!min || !max)
         goto done;
     bool has_nan;
-    Py_BEGIN_ALLOW_THREADS ql_minmax_f32(PyArray_DATA(x), layout, PyArray_DATA(min), PyArray_DATA(max), &has_nan);
-    Py_END_ALLOW_THREADS result = Py_BuildValue("OOO", (PyObject *)min, (PyObject *)max, has_nan ? Py_True : Py_False);
+    Py_BEGIN_ALLOW_THREADS
+        ql_minmax_f32(PyArray_DATA(x), layout, PyArray_DATA(min), PyArray_DATA(max), &has_nan);
+    Py_END_ALLOW_THREADS
+    result = Py_BuildValue("OOO", (PyObject *)min, (PyObject *)max, has_nan ? Py_True : Py_False);
 done:
     Py_XDECREF(max);
     Py_XDECREF(min);
@@ -236,20 +207,19 @@ static PyObject *range_qparams(PyObject *module, PyObject *args)
     PyArrayObject *scale = NULL, *zero_point = NULL, *high = NULL, *low = ql_py_exact(low_object, NPY_FLOAT32, "low");
     if (!low || !(high = ql_py_exact(high_object, NPY_FLOAT32, "high")))
         goto done;
-    if (PyArray_SIZE(low) != PyArray_SIZE(high) || qmin >= qmax) {
-        PyErr_SetString(PyExc_ValueError, "low, high: expected as many lows as highs, and qmin below qmax");
+    if (PyArray_SIZE(low) != PyArray_SIZE(high)) {
+        PyErr_Format(PyExc_ValueError, "high: expected as many elements as low (%zd), got %zd", PyArray_SIZE(low),
+                     PyArray_SIZE(high));
         goto done;
     }
     scale = (PyArrayObject *)PyArray_SimpleNew(PyArray_NDIM(low), PyArray_DIMS(low), NPY_FLOAT32);
     zero_point = (PyArrayObject *)PyArray_SimpleNew(PyArray_NDIM(low), PyArray_DIMS(low), NPY_INT32);
     if (!scale || !zero_point)
         goto done;
-    const float *lows = PyArray_DATA(low), *highs = PyArray_DATA(high);
-    float *scales = PyArray_DATA(scale);
-    int32_t *zero_points = PyArray_DATA(zero_point);
-    for (npy_intp i = 0; i < PyArray_SIZE(low); i++)
-        ql_range_qparams(lows[i], highs[i], qmin, qmax, symmetric, scales + i, zero_points + i);
-    result = PyTuple_Pack(2, (PyObject *)scale, (PyObject *)zero_point);
+    ql_status status = ql_ranges_qparams(PyArray_DATA(low), PyArray_DATA(high), (size_t)PyArray_SIZE(low), qmin, qmax,
+                                         symmetric, PyArray_DATA(scale), PyArray_DATA(zero_point));
+    result =
+        status == QL_OK ? PyTuple_Pack(2, (PyObject *)scale, (PyObject *)zero_point) : ql_py_raise(status, "low, high");
 done:
     Py_XDECREF(zero_point);
     Py_XDECREF(scale);

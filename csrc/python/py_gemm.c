@@ -39,12 +39,12 @@ static PyObject *packed_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     if (!self)
         goto done;
     ql_status status;
-    Py_BEGIN_ALLOW_THREADS status =
-        ql_pack(is_float ? QL_PACK_FLOAT : QL_PACK_INTEGER, PyArray_DATA(codes), ql_py_is_signed(codes),
-                (size_t)PyArray_DIM(codes, 0), (size_t)PyArray_DIM(codes, 1), PyArray_DIM(codes, 1), 1,
-                zero_point ? PyArray_DATA(zero_point) : NULL, &self->packed);
-    Py_END_ALLOW_THREADS if (status != QL_OK)
-    {
+    Py_BEGIN_ALLOW_THREADS
+        status = ql_pack(is_float ? QL_PACK_FLOAT : QL_PACK_INTEGER, PyArray_DATA(codes), ql_py_is_signed(codes),
+                         (size_t)PyArray_DIM(codes, 0), (size_t)PyArray_DIM(codes, 1), PyArray_DIM(codes, 1), 1,
+                         zero_point ? PyArray_DATA(zero_point) : NULL, &self->packed);
+    Py_END_ALLOW_THREADS
+    if (status != QL_OK) {
         Py_CLEAR(self);
         ql_py_raise(status, "zero_point");
     }
@@ -113,19 +113,14 @@ PyType_Spec ql_py_packed_spec = {
     .slots = packed_slots,
 };
 
-/* The packed weights of an argument of the type that the module made; NULL with an exception for anything else. */
+/* The packed weights of an argument; NULL with an exception for anything else. */
 static const ql_packed *take_packed(PyObject *module, PyObject *object, const char *name)
 {
-    PyObject *type = PyObject_GetAttrString(module, "Packed");
-    if (!type)
-        return NULL;
-    int is_packed = PyObject_TypeCheck(object, (PyTypeObject *)type);
-    Py_DECREF(type);
-    if (!is_packed) {
-        PyErr_Format(PyExc_TypeError, "%s: expected packed weights, got %s", name, Py_TYPE(object)->tp_name);
-        return NULL;
-    }
-    return packed_of(object);
+    const ql_module_state *state = PyModule_GetState(module);
+    if (PyObject_TypeCheck(object, state->packed_type))
+        return packed_of(object);
+    PyErr_Format(PyExc_TypeError, "%s: expected packed weights, got %s", name, Py_TYPE(object)->tp_name);
+    return NULL;
 }
 
 /* The left operand must be m x k. */
@@ -166,11 +161,11 @@ static PyObject *matmul_integer(PyObject *module, PyObject *args)
         goto done;
     ql_codes codes = {PyArray_DATA(a), (size_t)PyArray_DIM(a, 1), ql_py_is_signed(a), PyArray_DATA(zero_point),
                       per_row};
-    ql_epilogue epilogue = {.store = QL_STORE_S32};
     ql_status status;
-    Py_BEGIN_ALLOW_THREADS status = ql_gemm(&codes, (size_t)m, b, &epilogue, PyArray_DATA(c), (size_t)shape[1]);
-    Py_END_ALLOW_THREADS if (status != QL_OK)
-    {
+    Py_BEGIN_ALLOW_THREADS
+        status = ql_gemm(&codes, (size_t)m, b, PyArray_DATA(c));
+    Py_END_ALLOW_THREADS
+    if (status != QL_OK) {
         PyArray_DiscardWritebackIfCopy(c);
         Py_CLEAR(c);
         ql_py_raise(status, status == QL_EOVERFLOW ? "a, b" : "a_zero_point");
@@ -207,13 +202,18 @@ static PyObject *run_float_product(PyObject *module, PyObject *args, float_produ
         goto done;
     npy_intp shape[] = {PyArray_DIM(x, 0), n};
     y = ql_py_result(out, NPY_FLOAT32, 2, shape, &x, false);
-    if (!y)
+    if (!y || ql_py_separate(y, &scale) < 0 || (bias && ql_py_separate(y, &bias) < 0)) {
+        if (y)
+            PyArray_DiscardWritebackIfCopy(y);
+        Py_CLEAR(y);
         goto done;
+    }
     ql_status status;
-    Py_BEGIN_ALLOW_THREADS status = product(PyArray_DATA(x), (size_t)shape[0], w, PyArray_DATA(scale),
-                                            bias ? PyArray_DATA(bias) : NULL, relu, PyArray_DATA(y));
-    Py_END_ALLOW_THREADS if (status != QL_OK)
-    {
+    Py_BEGIN_ALLOW_THREADS
+        status = product(PyArray_DATA(x), (size_t)shape[0], w, PyArray_DATA(scale), bias ? PyArray_DATA(bias) : NULL,
+                         relu, PyArray_DATA(y));
+    Py_END_ALLOW_THREADS
+    if (status != QL_OK) {
         PyArray_DiscardWritebackIfCopy(y);
         Py_CLEAR(y);
         ql_py_raise(status, status == QL_EINVAL ? "w" : "x");

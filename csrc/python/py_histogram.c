@@ -36,10 +36,10 @@ static PyObject *histogram_clear(PyObject *module, PyObject *args)
     PyArrayObject *counts = state ? counts_array(counts_object, state, "counts") : NULL;
     if (!counts)
         return NULL;
-    size_t bins = (size_t)PyArray_DIM(counts, 1);
-    for (npy_intp c = 0; c < PyArray_SIZE(state); c++)
-        ql_histogram_clear((ql_histogram *)PyArray_DATA(state) + c, (int64_t *)PyArray_DATA(counts) + (size_t)c * bins,
-                           bins);
+    ql_status status = ql_histogram_clear(PyArray_DATA(state), PyArray_DATA(counts), (size_t)PyArray_SIZE(state),
+                                          (size_t)PyArray_DIM(counts, 1));
+    if (status != QL_OK)
+        return ql_py_raise(status, "counts");
     Py_RETURN_NONE;
 }
 
@@ -67,9 +67,11 @@ static PyObject *histogram_update(PyObject *module, PyObject *args)
         return NULL;
     }
     ql_status status;
-    Py_BEGIN_ALLOW_THREADS status = ql_histogram_update(PyArray_DATA(x), layout, PyArray_DATA(state),
-                                                        PyArray_DATA(counts), (size_t)PyArray_DIM(counts, 1));
-    Py_END_ALLOW_THREADS Py_DECREF(x);
+    Py_BEGIN_ALLOW_THREADS
+        status = ql_histogram_update(PyArray_DATA(x), layout, PyArray_DATA(state), PyArray_DATA(counts),
+                                     (size_t)PyArray_DIM(counts, 1));
+    Py_END_ALLOW_THREADS
+    Py_DECREF(x);
     if (status != QL_OK)
         return ql_py_raise(status, status == QL_EINVAL ? "state" : "x");
     Py_RETURN_NONE;
@@ -91,14 +93,10 @@ static PyObject *histogram_merge(PyObject *module, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "other: expected as many channels and bins");
         return NULL;
     }
-    for (npy_intp c = 0; c < PyArray_SIZE(state); c++) {
-        size_t first = (size_t)c * bins;
-        ql_status status = ql_histogram_merge(
-            (ql_histogram *)PyArray_DATA(state) + c, (int64_t *)PyArray_DATA(counts) + first,
-            (ql_histogram *)PyArray_DATA(other) + c, (int64_t *)PyArray_DATA(other_counts) + first, bins);
-        if (status != QL_OK)
-            return ql_py_raise(status, "other");
-    }
+    ql_status status = ql_histogram_merge(PyArray_DATA(state), PyArray_DATA(counts), PyArray_DATA(other),
+                                          PyArray_DATA(other_counts), (size_t)PyArray_SIZE(state), bins);
+    if (status != QL_OK)
+        return ql_py_raise(status, "other");
     Py_RETURN_NONE;
 }
 
@@ -135,13 +133,13 @@ static PyObject *histogram_range(PyObject *module, PyObject *args)
     PyObject *result = NULL;
     if (!high)
         goto done;
-    ql_status status = QL_OK;
-    size_t bins = (size_t)PyArray_DIM(counts, 1);
-    Py_BEGIN_ALLOW_THREADS for (npy_intp c = 0; c < channels && status == QL_OK; c++) status = ql_histogram_range(
-        (ql_histogram *)PyArray_DATA(state) + c, (int64_t *)PyArray_DATA(counts) + (size_t)c * bins, bins, method, qmin,
-        qmax, symmetric, percentile, (float *)PyArray_DATA(low) + c, (float *)PyArray_DATA(high) + c);
-    Py_END_ALLOW_THREADS result =
-        status == QL_OK ? PyTuple_Pack(2, (PyObject *)low, (PyObject *)high) : ql_py_raise(status, "percentile");
+    ql_status status;
+    Py_BEGIN_ALLOW_THREADS
+        status = ql_histogram_range(PyArray_DATA(state), PyArray_DATA(counts), (size_t)channels,
+                                    (size_t)PyArray_DIM(counts, 1), method, qmin, qmax, symmetric, percentile,
+                                    PyArray_DATA(low), PyArray_DATA(high));
+    Py_END_ALLOW_THREADS
+    result = status == QL_OK ? PyTuple_Pack(2, (PyObject *)low, (PyObject *)high) : ql_py_raise(status, "percentile");
 done:
     Py_XDECREF(high);
     Py_XDECREF(low);

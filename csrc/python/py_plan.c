@@ -161,8 +161,11 @@ static PyObject *plan_add(PyObject *object, PyObject *args)
         if (take_field(fields, list + i, values + i, owners + i) < 0)
             goto done;
     }
-    Py_BEGIN_ALLOW_THREADS status = ql_plan_add(self->plan, kind, values);
-    Py_END_ALLOW_THREADS if (status != QL_OK) ql_py_raise(status, kind);
+    Py_BEGIN_ALLOW_THREADS
+        status = ql_plan_add(self->plan, kind, values);
+    Py_END_ALLOW_THREADS
+    if (status != QL_OK)
+        ql_py_raise(status, kind);
 done:
     for (size_t i = 0; i < QL_MAX_FIELDS; i++)
         Py_XDECREF(owners[i]);
@@ -201,8 +204,10 @@ static ql_status run_plan(plan_object *self, PyArrayObject *x, void **buffers)
 {
     ql_status status;
     buffers[self->input] = PyArray_DATA(x);
-    Py_BEGIN_ALLOW_THREADS status = ql_plan_run(self->plan, buffers, (size_t)PyArray_DIM(x, 0));
-    Py_END_ALLOW_THREADS return status;
+    Py_BEGIN_ALLOW_THREADS
+        status = ql_plan_run(self->plan, buffers, (size_t)PyArray_DIM(x, 0));
+    Py_END_ALLOW_THREADS
+    return status;
 }
 
 enum { FEW_BUFFERS = 64 };
