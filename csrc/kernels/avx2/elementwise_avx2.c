@@ -1,7 +1,7 @@
 /* Eight values at a time; the last n % 8 go through the same instructions by masked loads and a small buffer, so that
  * tails cannot round differently.
  *
- * x / scale is a true division: with a reciprocal ties fall differently, and beyond L3 the division costs nothing. */
+ * x / scale is a true division: with a reciprocal ties fall differently. Beyond L3 it costs nothing. */
 #include <immintrin.h>
 #include <string.h>
 

@@ -1,0 +1,106 @@
+"""What `import qlite` costs, and that every public name is documented with examples that run."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+from models import extra
+
+import qlite as ql
+
+# Packages that take long to import, and ones of the standard library that NumPy does without: whoever needs one imports
+# it where it is used. What NumPy itself has imported costs nothing more.
+HEAVY = ["sklearn", "scipy", "pandas", "matplotlib", "IPython", "tqdm", "safetensors", "onnx", "onnxruntime", "torch"]
+HEAVY += ["json", "hashlib", "secrets", "argparse", "gzip", "tempfile", "importlib.metadata", "urllib", "http", "email"]
+HEAVY += [
+    "unittest",
+    "multiprocessing",
+    "concurrent",
+    "asyncio",
+    "logging",
+    "subprocess",
+    "socket",
+    "html",
+    "qlite.io.idx",
+]
+HEAVY += ["qlite.io.model_file", "qlite.plot", "qlite.demo", "qlite.cli"]
+
+PROGRAM = """
+import sys, time
+import numpy
+before, start = set(sys.modules), time.perf_counter()
+import qlite
+milliseconds = 1e3 * (time.perf_counter() - start)
+print(milliseconds, *set(sys.modules) - before)
+"""
+
+
+def public_modules():
+    """The package's modules, less those whose names say that they are private or a script."""
+    names = [module.name for module in pkgutil.walk_packages(ql.__path__, "qlite.")]
+    return [name for name in names if not name.rpartition(".")[2].startswith("_")]
+
+
+def test_import_brings_nothing_heavy():
+    """The time is printed, not tested: on a busy machine it says nothing."""
+    result = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    milliseconds, *modules = result.stdout.split()
+    print(f"import qlite after numpy: {float(milliseconds):.1f} ms, {len(modules)} modules")
+    assert not [name for name in modules if any(name == heavy or name.startswith(heavy + ".") for heavy in HEAVY)]
+
+
+def test_import_needs_numpy_alone():
+    """Without any other package at all: what needs one says which extra brings it."""
+    program = (
+        "import sys\n"
+        "for name in ('safetensors', 'sklearn', 'matplotlib', 'tqdm', 'scipy', 'pandas'): sys.modules[name] = None\n"
+        "import numpy as np, qlite as ql\n"
+        "m = ql.from_weights([(np.eye(2), None)])\n"
+        "q = ql.quantize_model(m, data=np.eye(2))\n"
+        "assert ql.compare(m, q, np.eye(2)).sqnr_db > 40\n"
+        "for call in (ql.quantize(np.eye(2)).plot, ql.compare(m, q, np.eye(2)).plot):\n"
+        "    try:\n        call()\n"
+        "    except ImportError as error:\n        assert 'plot' in str(error) and 'qlite' in str(error), error\n"
+        "    else:\n        sys.exit('plotted without matplotlib')\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", ql.__all__)
+def test_public_names_are_documented(name):
+    thing = getattr(ql, name)
+    text = inspect.getdoc(thing)
+    assert text and text.splitlines()[0].endswith("."), "expected a sentence that says what it is"
+    if inspect.isfunction(thing):
+        sections = ["Parameters\n----------", "Raises\n------", "Examples\n--------"]
+        assert not [section.split()[0] for section in sections if section not in text]
+        parameters = text.partition("Parameters\n----------")[2].partition("\n\nR")[0]
+        for parameter in inspect.signature(thing).parameters:
+            assert f"{parameter} :" in parameters or f"{parameter}," in parameters or parameter in parameters.split()
+    public = [m for k, m in vars(thing).items() if not k.startswith("_")] if inspect.isclass(thing) else []
+    methods = [m.__func__ if isinstance(m, classmethod) else m for m in public]
+    assert not [m for m in methods if isinstance(m, property) or inspect.isfunction(m) if not inspect.getdoc(m)]
+
+
+@pytest.mark.parametrize("name", public_modules())
+def test_examples(name, tmp_path, monkeypatch):
+    if name in ("qlite.plot", "qlite.demo"):
+        extra("matplotlib").use("agg")
+    if name == "qlite.io.sklearn":
+        extra("sklearn")
+    monkeypatch.chdir(tmp_path)
+    results = doctest.testmod(importlib.import_module(name))
+    assert results.failed == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_public_function_has_an_example_that_runs():
+    finder = doctest.DocTestFinder(recurse=False)
+    functions = [name for name in ql.__all__ if inspect.isfunction(getattr(ql, name))]
+    assert len(functions) > 10
+    assert not [name for name in functions if not any(t.examples for t in finder.find(getattr(ql, name), name))]

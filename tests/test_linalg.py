@@ -1,0 +1,164 @@
+"""Products through the public API: exact integers, and float results within what 8 bits promise."""
+
+import math
+
+import numpy as np
+import pytest
+import reference
+from arrays import LAYOUTS, codes, same_bytes, zero_points
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import onnxruntime
+
+import qlite as ql
+
+PROPERTY = settings(derandomize=True, deadline=None, database=None, max_examples=100)
+TYPES = [(a, b) for a in (np.uint8, np.int8) for b in (np.int8, np.uint8)]
+PEER_TYPES = [types for types in TYPES if types != (np.int8, np.uint8)]  # the pair that onnxruntime lacks
+SHAPES = [(1, 1, 1), (1, 64, 17), (5, 7, 3), (33, 100, 65), (0, 4, 3), (3, 4, 0), (2, 0, 5)]
+# Each factor is off by at most half a step, a little more for the roundings of float32 on the way.
+FLOAT_SLACK = 1.001
+
+
+def names(types):
+    return "-".join(t.__name__ for t in types)
+
+
+@pytest.mark.parametrize("types", TYPES, ids=names)
+@pytest.mark.parametrize("m, k, n", SHAPES)
+def test_matmul_integer(rng, types, m, k, n):
+    a, b = codes(rng, (m, k), types[0]), codes(rng, (k, n), types[1])
+    rows, columns = zero_points(rng, m, types[0]), zero_points(rng, n, types[1])
+    one_a, one_b = int(zero_points(rng, 1, types[0])[0]), int(zero_points(rng, 1, types[1])[0])
+    for za, zb in ((0, 0), (one_a, one_b), (rows, columns), (rows, one_b), (one_a, columns)):
+        expected = reference.matmul_integer(a, b, np.reshape(za, (-1, 1)), zb)
+        same_bytes(ql.matmul_integer(a, b, za, zb), expected)
+        same_bytes(ql.matmul_integer(a, ql.pack(b, zb), za), expected)
+
+
+@pytest.mark.parametrize("form", ["list", "int8", "int64", "uint8_0d", "column"])
+def test_forms_of_zero_points(rng, form):
+    a, b = codes(rng, (3, 8), np.uint8), codes(rng, (8, 4), np.int8)
+    rows, columns = np.int64([1, 2, 127]), np.int64([3, 0, 5, 100])
+    make = {
+        "list": lambda z: z.tolist(),
+        "int8": lambda z: z.astype(np.int8),
+        "int64": lambda z: z,
+        "uint8_0d": lambda z: np.uint8(z[0]),
+        "column": lambda z: z[:, None] if len(z) == 3 else z[None],  # as they broadcast against a and b
+    }[form]
+    za, zb = make(rows), make(columns)
+    expected = reference.matmul_integer(a, b, np.reshape(za, (-1, 1)), zb)
+    same_bytes(ql.matmul_integer(a, b, za, zb), expected)
+
+
+@PROPERTY
+@given(data=st.data(), m=st.integers(0, 20), k=st.integers(0, 70), n=st.integers(0, 40), types=st.sampled_from(TYPES))
+def test_any_product(data, m, k, n, types):
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    fill = data.draw(st.sampled_from(["random", "extreme", "lowest", "highest"]))
+    a, b = codes(rng, (m, k), types[0], fill), codes(rng, (k, n), types[1], fill)
+    za, zb = zero_points(rng, m, types[0]), zero_points(rng, n, types[1])
+    same_bytes(ql.matmul_integer(a, b, za, zb), reference.matmul_integer(a, b, za[:, None], zb))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(rng, layout):
+    a, b = codes(rng, (6, 9), np.uint8), codes(rng, (9, 7), np.int8)
+    expected = reference.matmul_integer(a, b)
+    same_bytes(ql.matmul_integer(LAYOUTS[layout](a), LAYOUTS[layout](b)), expected)
+    if layout != "read_only":
+        out = LAYOUTS[layout](np.zeros((6, 7), np.int32))
+        assert ql.matmul_integer(a, b, out=out) is out
+        np.testing.assert_array_equal(out, expected)
+
+
+def test_one_pack_serves_many_products(rng):
+    b = codes(rng, (50, 20), np.int8)
+    packed = ql.pack(b, 3)
+    assert packed.shape == (50, 20)
+    assert packed.nbytes >= b.nbytes
+    assert packed.isa in repr(packed) and "(50, 20)" in repr(packed)
+    b_before, b[:] = b.copy(), 0  # the packed form is a copy
+    for m in (1, 14, 200):
+        for dtype in (np.uint8, np.int8):
+            a = codes(rng, (m, 50), dtype)
+            same_bytes(ql.matmul_integer(a, packed), reference.matmul_integer(a, b_before, 0, 3))
+
+
+def test_the_deepest_product_and_one_more():
+    deepest = (2**31 - 1) // (255 * 128)
+    a, b = np.full((1, deepest + 1), 255, np.uint8), np.full((deepest + 1, 1), -128, np.int8)
+    assert ql.matmul_integer(a[:, 1:], b[1:]) == -255 * 128 * deepest
+    out = np.full((1, 1), 7, np.int32)
+    with pytest.raises(OverflowError, match=r"^a, b: "):
+        ql.matmul_integer(a, b, out=out)
+    assert out == 7
+
+
+@pytest.mark.parametrize("types", PEER_TYPES, ids=names)
+def test_matmul_integer_as_onnxruntime(rng, types):
+    # Weights in 7 bits: without VNNI the peer adds pairs of products in 16 bits, which saturate.
+    a = codes(rng, (33, 100), types[0])
+    b = rng.integers(*((-63, 64) if types[1] == np.int8 else (0, 64)), (100, 17)).astype(types[1])
+    za, zb = types[0](77), types[1](5)
+    same_bytes(ql.matmul_integer(a, b, za, zb), onnxruntime("MatMulInteger", [a, b, za, zb], np.int32))
+
+
+# ---- linear -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axis, symmetric", [(None, True), (None, False), (1, True), (1, False)])
+@pytest.mark.parametrize("activation", [None, "relu"])
+@pytest.mark.parametrize("m, k, n", [(1, 1, 1), (1, 64, 10), (17, 33, 5), (100, 128, 64), (0, 3, 2)])
+def test_linear(rng, m, k, n, axis, symmetric, activation):
+    x, weight = rng.normal(0.5, 1, (m, k)).astype(np.float32), rng.normal(size=(k, n)).astype(np.float32)
+    bias = rng.normal(size=n).astype(np.float32)
+    w = ql.quantize(weight, axis=axis, symmetric=symmetric)
+    low = 0 if activation else -np.inf
+    expected = reference.linear(x, w.codes, w.scale, w.zero_point, bias, low)
+    y = ql.linear(x, w, bias, activation=activation)
+    same_bytes(y, expected)
+    same_bytes(ql.linear(x, ql.pack(w), bias, activation=activation), expected)
+    out = np.full((m, n), np.nan, np.float32)
+    assert ql.linear(x, w, bias, activation=activation, out=out) is out
+    same_bytes(out, expected)
+    same_bytes(ql.linear(x, w), reference.linear(x, w.codes, w.scale, w.zero_point))
+
+    # The budget: half a step of x times |w|, half a step of w times |x|, and the product of both halves.
+    exact = np.maximum(x.astype(np.float64) @ weight + bias, low)
+    span = np.maximum(x, 0).max(axis=1, initial=0) - np.minimum(x, 0).min(axis=1, initial=0)
+    x_half = span[:, None] / 255 / 2
+    w_half = np.broadcast_to(w.scale, (1, n)) / 2
+    budget = x_half * np.abs(weight).sum(0) + np.abs(x).sum(1, keepdims=True) * w_half + k * x_half * w_half
+    assert np.all(np.abs(y - exact) <= budget * FLOAT_SLACK)
+
+
+def test_linear_takes_lists_and_every_float(rng):
+    x, w = rng.normal(size=(3, 6)).astype(np.float16), ql.quantize(rng.normal(size=(6, 4)), axis=1)
+    expected = ql.linear(x.astype(np.float32), w, np.ones(4, np.float32))
+    for same_x in (x, x.astype(np.float64), x.astype(">f4"), x.tolist(), np.asfortranarray(x)):
+        same_bytes(ql.linear(same_x, w, [1.0] * 4), expected)
+
+
+def test_linear_sees_each_row_alone(rng):
+    """A row with an outlier costs the others nothing; rows of zeros and of one value are exact."""
+    w = ql.quantize(rng.normal(size=(6, 4)), axis=1)
+    x = rng.normal(size=(5, 6)).astype(np.float32)
+    x[1] *= 1e6
+    x[2], x[3] = 0, -0.75
+    together = ql.linear(x, w)
+    for i in range(5):
+        same_bytes(ql.linear(x[i : i + 1], w), together[i : i + 1])
+    assert not together[2].any()
+    np.testing.assert_allclose(together[3], -0.75 * w.dequantize().sum(axis=0), rtol=1e-5)
+
+
+def test_linear_is_as_good_as_eight_bits(rng):
+    """Noise of two uniform roundings, s**2 / 12 each: the measured error is what theory says."""
+    x, weight = rng.normal(size=(500, 256)).astype(np.float32), rng.normal(size=(256, 64)).astype(np.float32)
+    w = ql.quantize(weight, axis=1)
+    noise = np.mean((ql.linear(x, w) - x.astype(np.float64) @ weight) ** 2)
+    x_step = np.mean(((x.max(1) - x.min(1)) / 255) ** 2)
+    expected = 256 * (x_step / 12 + np.mean(w.scale.astype(np.float64) ** 2) / 12)
+    assert math.isclose(noise, expected, rel_tol=0.1)  # 32,000 sums, correlated in rows and columns

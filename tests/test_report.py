@@ -1,0 +1,205 @@
+"""The report names what a layer lost and to what, and does so rightly where the answer is known."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+from models import digits, digits_network, integer_network, small_network
+
+import qlite as ql
+from qlite import compare
+
+# Figures of float64 sums over float32 layers.
+TOLERANCE = 1e-4
+PARTS = ["weight_error", "rounding_error", "clipping_error"]
+
+
+def parts(layer):
+    return {name: getattr(layer, name) for name in PARTS}
+
+
+def exact_weights(rng, shape):
+    """Weights that 8 bits hold exactly: integers of which 127 is one in each column, times a power of two."""
+    codes = rng.integers(-127, 128, shape)
+    codes[0] = 127
+    return codes / 64
+
+
+def samples_on_the_grid(rng, shape):
+    """Samples that 8 bits hold exactly: all of 0..255, times a power of two."""
+    x = rng.integers(0, 256, shape)
+    x.flat[:2] = 0, 255
+    return x / 128
+
+
+@pytest.mark.parametrize("scheme", ["w8a8", "dynamic", "w8"])
+def test_rows(scheme):
+    data, network, quantized = digits(), digits_network(), integer_network(scheme)
+    report = compare(network, quantized, data.x_held)
+    assert [layer.name for layer in report.layers] == ["dense_1", "dense_2", "dense_3"]
+    assert [layer.shape for layer in report.layers] == [(64, 128), (128, 64), (64, 10)]
+    assert report.samples == 450
+    assert report.agreement == np.mean(quantized.predict(data.x_held) == network.predict(data.x_held))
+    exact, raw = network(data.x_held).astype(np.float64), quantized(data.x_held)
+    assert math.isclose(report.sqnr_db, 10 * np.log10(np.sum(exact**2) / np.sum((exact - raw) ** 2)), rel_tol=TOLERANCE)
+    assert math.isclose(report.layers[-1].sqnr_db, report.sqnr_db, rel_tol=TOLERANCE)
+    for row, layer, q in zip(report.layers, network.layers, quantized.weights.values(), strict=True):
+        assert row.weight_sqnr_db == ql.quantization_error(layer.weight, q).sqnr_db
+        assert row.float_nbytes == 4 * (layer.weight.size + layer.bias.size)
+        assert row.nbytes == layer.weight.size + 8 * layer.bias.size
+        assert row.microseconds > 0 and row.float_microseconds > 0
+        assert row.own_sqnr_db > 35 and "nothing to repair" in row.advice
+    assert sum(row.nbytes for row in report.layers) == quantized.nbytes
+
+
+def test_the_split_is_the_error_of_the_layer_alone():
+    """The parts are those of their definitions, and with few correlations add up to the error that was measured."""
+    network, x = small_network()
+    quantized = ql.quantize_model(network, data=x[:50])  # the others are clipped here and there
+    report = compare(network, quantized, x)
+    exact = network.intermediates(x)
+    inputs = [exact["input"], exact["dense_1"]]
+    grids = quantized.program.buffers[1:3]
+    for row, layer, q, h, grid in zip(
+        report.layers, network.layers, quantized.weights.values(), inputs, grids, strict=True
+    ):
+        real, approximate = h.astype(np.float64), q.dequantize().astype(np.float64)
+        steps = np.rint(h / np.float32(grid.scale)) + grid.zero_point
+        seen = (np.clip(steps, 0, 255) - grid.zero_point) * np.float64(np.float32(grid.scale)) - real
+        is_clipped = (steps < 0) | (steps > 255)
+        expected = [real @ (approximate - layer.weight), np.where(is_clipped, 0, seen) @ approximate]
+        expected.append(np.where(is_clipped, seen, 0) @ approximate)
+        for got, error in zip(parts(row).values(), expected, strict=True):
+            assert math.isclose(got, np.mean(error**2), rel_tol=TOLERANCE)
+        assert math.isclose(row.clipped_share, is_clipped.mean())
+        together = np.mean((real @ layer.weight + layer.bias) ** 2) / np.mean(sum(expected) ** 2)
+        assert math.isclose(row.own_sqnr_db, 10 * np.log10(together), rel_tol=TOLERANCE)
+    assert report.layers[0].clipped_share > 0
+
+
+def test_nothing_is_lost_where_everything_is_representable(rng):
+    network = ql.from_weights([(exact_weights(rng, (6, 3)), None)], output="identity")
+    x = samples_on_the_grid(rng, (300, 6))
+    report = compare(network, ql.quantize_model(network, data=x), x)
+    assert parts(report.layers[0]) == dict.fromkeys(PARTS, 0.0)
+    assert report.sqnr_db == report.layers[0].own_sqnr_db == report.layers[0].weight_sqnr_db == math.inf
+    assert report.agreement is None
+    assert "agreement" not in str(report)
+
+
+def test_exact_weights_are_not_blamed(rng):
+    network = ql.from_weights([(exact_weights(rng, (6, 3)), None)])
+    x = rng.normal(size=(300, 6))
+    row = compare(network, ql.quantize_model(network, data=x), x).layers[0]
+    assert row.weight_error == 0 and row.weight_sqnr_db == math.inf
+    assert row.rounding_error > 0 and row.clipping_error == row.clipped_share == 0
+
+
+def test_exact_samples_are_not_blamed(rng):
+    network = ql.from_weights([(rng.normal(size=(6, 3)), None)])
+    x = samples_on_the_grid(rng, (300, 6))
+    row = compare(network, ql.quantize_model(network, data=x), x).layers[0]
+    assert row.weight_error > 0 and row.rounding_error == row.clipping_error == 0
+
+
+def test_inputs_that_go_further_than_the_data_are_blamed_on_clipping(rng):
+    network = ql.from_weights([(rng.normal(size=(6, 3)), None)])
+    x = rng.normal(size=(300, 6))
+    row = compare(network, ql.quantize_model(network, data=x), 3 * x).layers[0]
+    assert row.clipping_error > 10 * (row.rounding_error + row.weight_error)
+    assert 0.1 < row.clipped_share < 1
+    assert "clipped inputs" in row.advice
+
+
+def test_outliers_in_the_data_are_blamed_on_rounding(rng):
+    network = ql.from_weights([(rng.normal(size=(6, 3)), None)])
+    x = rng.normal(size=(300, 6))
+    data = np.concatenate([x, np.full((1, 6), 300)])
+    row = compare(network, ql.quantize_model(network, data=data), x).layers[0]
+    assert row.rounding_error > 10 * (row.clipping_error + row.weight_error)
+    assert "rounding its inputs" in row.advice
+
+
+def test_an_outlier_in_the_weights_is_blamed_on_them(rng):
+    weight = rng.normal(size=(50, 3))
+    weight[0] = 300
+    network = ql.from_weights([(weight, None)])
+    x = rng.normal(size=(300, 50))
+    x[:, 0] = 0  # its own input is silent
+    row = compare(network, ql.quantize_model(network, "w8"), x).layers[0]
+    assert row.weight_error > 0 == row.rounding_error == row.clipping_error
+    assert "weights" in row.advice
+
+
+def test_floats_are_not_blamed_where_activations_stay_float(rng):
+    network, x = small_network()
+    for row in compare(network, ql.quantize_model(network, "w8"), x).layers:
+        assert row.rounding_error == row.clipping_error == row.clipped_share == 0
+    for row in compare(network, ql.quantize_model(network, "dynamic"), x).layers:
+        assert row.rounding_error > 0 == row.clipping_error == row.clipped_share
+
+
+@pytest.mark.parametrize("target", ["onnx", "tflite", "tflm", "tensorrt"])
+def test_targets_with_integer_output(target):
+    network, x = small_network()
+    quantized = ql.quantize_model(network, data=x)
+    numpy, other = compare(network, quantized, x), compare(network, quantized.retarget(target), x)
+    assert [row.name for row in other.layers] == ["dense_1", "dense_2"]
+    assert other.layers[-1].sqnr_db < numpy.layers[-1].sqnr_db  # the logits are codes now
+    assert math.isclose(other.layers[-1].sqnr_db, other.sqnr_db, rel_tol=TOLERANCE)
+
+
+def test_text_and_html():
+    network, x = small_network()
+    report = compare(network, ql.quantize_model(network, data=x), x)
+    text, html = str(report), report._repr_html_()
+    assert repr(report) == text
+    for word in ("layer", "SQNR dB", "dense_1", "6 x 9", f"on {len(x)} samples", "top-1 agreement"):
+        assert word in text and word in html
+    header, first, *_ = text.splitlines()
+    assert len(header) == len(first)  # columns stand below each other
+    assert html.count("<tr>") == html.count("</tr>") == 3
+    for row in report.layers:
+        shares = [float(s) for s in re.findall(r"(\d+)%", text.splitlines()[1 + report.layers.index(row)])[:3]]
+        assert abs(sum(shares) - 100) <= 1  # rounded
+
+
+def test_html_shows_names_as_they_are():
+    weights = np.eye(2)
+    network = ql.Sequential([ql.Dense(weights, name="<i>&"), ql.Dense(weights)])
+    report = compare(network, ql.quantize_model(network, "w8"), np.ones((3, 2)))
+    assert "<i>" not in report._repr_html_() and "&lt;i&gt;&amp;" in report._repr_html_()
+
+
+def test_a_single_sample(rng):
+    network, x = small_network()
+    assert compare(network, ql.quantize_model(network, data=x), x[:1]).samples == 1
+    assert compare(network, ql.quantize_model(network, data=x), x[:1].tolist()).samples == 1
+
+
+CASES = """
+TypeError  model  compare(q, q, x)
+TypeError  model  compare(None, q, x)
+TypeError  quantized  compare(m, m, x)
+ValueError quantized  compare(m, other, x)
+ValueError quantized  compare(renamed, q, x)
+ValueError x  compare(m, q, x[:0])
+ValueError x  compare(m, q, x[:, :3])
+ValueError x  compare(m, q, x[0])
+ValueError x  compare(m, q, x * np.nan)
+TypeError  x  compare(m, q, x.astype(int))
+"""
+
+
+@pytest.mark.parametrize("case", CASES.split("\n")[1:-1])
+def test_bad_arguments(case):
+    m, x = small_network()
+    q = ql.quantize_model(m, data=x)
+    other = ql.quantize_model(ql.from_weights([(np.ones((6, 4)), None)]), data=x)
+    renamed = ql.Sequential([ql.Dense(layer.weight, name=f"my {i}") for i, layer in enumerate(m.layers)])
+    known = {"m": m, "x": x, "q": q, "other": other, "renamed": renamed}
+    error, name, call = case.split(maxsplit=2)
+    with pytest.raises((TypeError, ValueError), match=rf"^{name}: ") as raised:
+        eval(call, globals(), known)
+    assert type(raised.value).__name__ == error
