@@ -15,9 +15,10 @@ except ModuleNotFoundError as error:
     ) from None
 
 from qlite.array import QArray
-from qlite.calibration import Calibrator, choose_qparams
+from qlite.calibration import Calibrator
 from qlite.config import show_config
 from qlite.error import QuantizationError, quantization_error
+from qlite.grids import choose_qparams
 from qlite.io.sklearn import from_sklearn
 from qlite.linalg import PackedWeight, linear, matmul_integer, pack
 from qlite.nn.layers import Dense

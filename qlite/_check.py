@@ -1,9 +1,11 @@
 """Checks of arguments that several modules share. Every message names the argument, what came and what was expected."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+_FLOAT32 = np.dtype(np.float32)
 
 
 def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
@@ -13,11 +15,59 @@ def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
     return value
 
 
-def real_array(name: str, value: Any) -> np.ndarray:
-    """Return `value` as an array of a real floating dtype; it is not copied if it is one."""
+def flag(name: str, value: Any) -> bool:
+    """Return `value` if it is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return bool(value)
+
+
+def integer(name: str, value: Any) -> int:
+    """Return `value` if it is an integer, which a bool is not."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    return int(value)
+
+
+def number(name: str, value: Any) -> float:
+    """Return `value` if it is a real number, which a bool is not."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    return float(value)
+
+
+def numbers(name: str, value: Any) -> np.ndarray:
+    """Return `value` as an array of integers or real floating numbers."""
     array = np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name}: expected real numbers, got {array.dtype}")
+    return array
+
+
+def real_array(name: str, value: Any) -> np.ndarray:
+    """Return `value`, of a real floating dtype, as float32: rounded once, and not copied if it is that already.
+
+    What lies beyond float32 becomes an infinity, for the caller to refuse or to saturate.
+    """
+    array = np.asarray(value)
+    if array.dtype is _FLOAT32:
+        return array
     if array.dtype.kind != "f":
         raise TypeError(f"{name}: expected a real floating dtype, got {array.dtype}")
+    with np.errstate(over="ignore", under="ignore"):
+        return array.astype(np.float32, copy=False)
+
+
+def scales(name: str, value: Any) -> np.ndarray:
+    """Return `value`, of integers or a real floating dtype, as float32."""
+    array = numbers(name, value)
+    return real_array(name, array if array.dtype.kind == "f" else array.astype(np.float64))
+
+
+def finite(name: str, array: np.ndarray) -> np.ndarray:
+    """Return `array` if it has neither NaN nor infinities."""
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: expected finite values, got NaN or infinity")
     return array
 
 
@@ -34,9 +84,7 @@ def axis(value: Any, ndim: int) -> int | None:
 
 def eight_bits(bits: Any) -> int:
     """Return `bits`, which is 8: the storage and the kernels for other widths are still to come."""
-    if isinstance(bits, bool) or not isinstance(bits, (int, np.integer)):
-        raise TypeError(f"bits: expected an integer, got {bits!r}")
-    if bits != 8:
+    if integer("bits", bits) != 8:
         raise ValueError(f"bits: expected 8, the only width so far, got {bits}")
     return 8
 
@@ -45,3 +93,11 @@ def no_groups(group_size: Any) -> None:
     """Refuse a group size: scales per group come with the narrower widths that need them."""
     if group_size is not None:
         raise ValueError(f"group_size: expected None (groups are not supported so far), got {group_size!r}")
+
+
+def left_alone(options: Mapping[str, Any], defaults: Mapping[str, Any], why: str) -> None:
+    """Refuse options that have another value than their default, because of `why` they have no effect."""
+    for name, value in options.items():
+        default = defaults[name]
+        if value is not default and (default is None or value != default):
+            raise ValueError(f"{name}: expected {default!r}, the default, {why}, got {value!r}")

@@ -1,11 +1,12 @@
 """Quantized arrays."""
 
+import math
 from typing import Any
 
 import numpy as np
 
-from qlite import _core
-from qlite.qparams import QParams
+from qlite import _check, _core
+from qlite.qparams import QParams, along
 
 
 class QArray:
@@ -13,14 +14,31 @@ class QArray:
 
     Made by `quantize`, or by `QArray.from_codes` from integers that came from elsewhere. ``np.asarray(q)`` dequantizes.
     ``x @ q`` multiplies floats by the 8-bit weights without dequantizing them first. An array is not changed once made.
+    Indexing works as with any array, as long as the scales of what is left lie on one axis.
 
     Attributes
     ----------
     codes : ndarray of int8 or uint8, read-only
     qparams : QParams
+
+    Raises
+    ------
+    TypeError, ValueError
+        The codes are not of the grid's dtype, or the scales do not fit their shape.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> q = ql.quantize(np.array([[0.5, -1.0, 2.0], [1.0, 0.25, -4.0]]), axis=1)
+    >>> q[:, [2, 0]]
+    QArray(shape=(2, 2), int8, 2 scales along axis 1, 12 bytes, 24.00 bits/value)
+    >>> (np.ones(2) @ q).round(1).tolist()[::2]
+    [1.5, -2.0]
     """
 
     def __init__(self, codes: np.ndarray, qparams: QParams) -> None:
+        if not isinstance(qparams, QParams):
+            raise TypeError(f"qparams: expected QParams, got {type(qparams).__name__}")
         codes = np.asarray(codes)
         if codes.dtype != qparams.dtype:
             raise TypeError(f"codes: expected {qparams.dtype}, got {codes.dtype}")
@@ -31,13 +49,13 @@ class QArray:
         self.codes = codes.view()
         self.codes.flags.writeable = False
         self.qparams = qparams
-        self._weights: tuple[_core.Packed, np.ndarray] | None = None
+        self._packed: dict[str, tuple[_core.Packed, np.ndarray]] = {}
 
     @classmethod
     def from_codes(
         cls, codes: Any, scale: Any, zero_point: Any = 0, *, bits: int = 8, axis: int | None = None
     ) -> "QArray":
-        """Take over integers that were quantized elsewhere.
+        """Take over a copy of integers that were quantized elsewhere.
 
         Parameters
         ----------
@@ -61,19 +79,13 @@ class QArray:
         >>> np.asarray(q)
         array([[ 5., -5.]], dtype=float32)
         """
-        codes = np.asarray(codes)
+        codes = np.array(codes)
         if codes.dtype not in (np.int8, np.uint8):
             raise TypeError(f"codes: expected int8 or uint8, got {codes.dtype}")
-        scale, zero_point = np.asarray(scale), np.asarray(zero_point)
-        if scale.dtype.kind in "iu":
-            scale = scale.astype(np.float32)
-        if axis is not None and -codes.ndim <= axis < codes.ndim:
-            axis = axis % codes.ndim
-            shape = tuple(-1 if i == axis else 1 for i in range(codes.ndim))
-            scale = scale.reshape(shape) if scale.ndim == 1 else scale
-            zero_point = zero_point.reshape(shape) if zero_point.ndim == 1 else zero_point
-        elif axis is not None:
-            raise ValueError(f"axis: expected -{codes.ndim} to {codes.ndim - 1}, got {axis}")
+        axis = _check.axis(axis, codes.ndim)
+        scale, zero_point = _check.scales("scale", scale), np.asarray(zero_point)
+        if axis is not None:
+            scale, zero_point = (p.reshape(along(axis, codes.ndim)) if p.ndim == 1 else p for p in (scale, zero_point))
         if scale.size == 1:
             scale = scale.reshape((1,) * codes.ndim)
         return cls(codes, QParams(scale, zero_point, bits, codes.dtype == np.int8, False, axis))
@@ -136,6 +148,17 @@ class QArray:
         ----------
         out : ndarray of float32, optional
             Where to put them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `out` is not float32, has another shape or is read-only.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql
+        >>> ql.quantize(np.array([0.5, -1.27])).dequantize()
+        array([ 0.5 , -1.27], dtype=float32)
         """
         return _core.dequantize(self.codes, self.scale, self.zero_point, out)
 
@@ -147,7 +170,15 @@ class QArray:
         return np.ascontiguousarray(scale), np.ascontiguousarray(zero_point)
 
     def error(self, w: Any) -> Any:
-        """Return how far the values are from the originals `w`: see `quantization_error`."""
+        """Return how far the values are from the originals `w`: see `quantization_error`.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql
+        >>> w = np.array([0.5, 127.0])
+        >>> float(ql.quantize(w).error(w).max_abs)
+        0.5
+        """
         from qlite.error import quantization_error
 
         return quantization_error(w, self)
@@ -169,26 +200,38 @@ class QArray:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> "QArray":
-        codes = self.codes[index]
-        if self.scale.size == 1:
-            scale, zero_point = (p.reshape((1,) * np.ndim(codes)) for p in (self.scale, self.zero_point))
-            axis = None
+        codes, p = np.asarray(self.codes[index]), self.qparams
+        if p.scale.size == 1:
+            return QArray(codes, p.of_rank(codes.ndim))
+        if codes.size == 0:  # no value is left to say whose scale stays: the first one, or 1 if there never was one
+            channels = np.zeros((1,) * codes.ndim, np.intp)
         else:
-            scale, zero_point = (np.broadcast_to(p, self.shape)[index] for p in (self.scale, self.zero_point))
-            scale, zero_point, axis = _shared_axis(scale, zero_point)
-        p = self.qparams
-        return QArray(np.asarray(codes), QParams(scale, zero_point, p.bits, p.signed, p.narrow, axis))
+            numbers = np.arange(p.scale.size).reshape(p.scale.shape)
+            channels = _without_repeats(np.asarray(np.broadcast_to(numbers, self.shape)[index]))
+        scale = np.append(p.scale, np.float32(1))[channels]
+        zero_point = np.append(p.zero_point, np.int32(p.qmin))[channels]
+        return QArray(codes, QParams(scale, zero_point, p.bits, p.signed, p.narrow))
+
+    def packed(self, name: str, purpose: str) -> tuple[_core.Packed, np.ndarray]:
+        """Weights (in, out) in the layout of this machine's kernels, made once, and the scale of each column."""
+        if purpose not in self._packed:
+            scale, zero_point = self._columns(name)
+            self._packed[purpose] = _core.Packed(self.codes, zero_point, purpose), scale
+        return self._packed[purpose]
 
     def __rmatmul__(self, x: Any) -> np.ndarray:
-        """Multiply floats by the quantized weights: one fused multiply-add per term, in order, then the scale.
+        """Multiply floats (..., in) by the weights: one fused multiply-add per term, in order, then the scale.
 
         NaN and infinities pass through, as in a float product.
         """
-        if self._weights is None:
-            scale, zero_point = self._columns("q")
-            self._weights = _core.Packed(self.codes, zero_point, "float"), scale
-        packed, scale = self._weights
-        return _core.matmul_float(x, packed, scale, None, False, None)
+        packed, scale = self.packed("q", "float")
+        x = _check.real_array("x", x)
+        if x.ndim == 2:
+            return _core.matmul_float(x, packed, scale, None, False, None)
+        if x.ndim == 0 or x.shape[-1] != self.shape[0]:
+            raise ValueError(f"x: expected {self.shape[0]} columns, got shape {x.shape}")
+        rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+        return _core.matmul_float(rows, packed, scale, None, False, None).reshape(*x.shape[:-1], self.shape[1])
 
     __array_priority__ = 100  # x @ q comes here before NumPy makes an array of q
     __array_ufunc__ = None
@@ -216,17 +259,15 @@ class QArray:
         return f"<table><caption>QArray</caption>{cells}</table>"
 
 
-def _shared_axis(scale: np.ndarray, zero_point: np.ndarray) -> tuple[np.ndarray, np.ndarray, int | None]:
-    """Shrink broadcast parameters to length 1 along every axis where they repeat; at most one axis is left."""
+def _without_repeats(channels: np.ndarray) -> np.ndarray:
+    """Channel numbers, of length 1 along every axis where they repeat; on at most one axis they may differ."""
     kept = None
-    for axis in range(scale.ndim):
-        first = [slice(None)] * scale.ndim
-        first[axis] = slice(0, 1)
-        head = scale[tuple(first)], zero_point[tuple(first)]
-        if scale.strides[axis] == 0 or scale.shape[axis] == 1:
-            scale, zero_point = head
+    for axis in range(channels.ndim):
+        head = channels.take([0], axis)
+        if channels.strides[axis] == 0 or (channels == head).all():
+            channels = head
         elif kept is None:
             kept = axis
         else:
             raise IndexError("index: expected one that leaves the scales on one axis")
-    return scale, zero_point, kept
+    return channels

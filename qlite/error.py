@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from qlite import _check
+from qlite import _check, metrics
 from qlite.array import QArray
+from qlite.qparams import QParams
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,16 @@ class QuantizationError:
     """The difference between an array and its quantized form.
 
     ``mse == clipping + rounding``, exactly: an element counts as clipped when ``rint(w / scale) + zero_point`` lies
-    outside [qmin, qmax], and as rounded otherwise. With `axis`, each field is an array over that axis.
+    outside [qmin, qmax], and as rounded otherwise. With `axis`, each field is an array over that axis. Made by
+    `quantization_error`, which says what the fields are.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> w = np.array([0.5, 300.0])
+    >>> e = ql.quantization_error(w, ql.quantize(w, scale=1.0))
+    >>> float(e.rounding), float(e.clipping), float(e.clipped_share)
+    (0.125, 14964.5, 0.5)
     """
 
     mse: Any
@@ -38,6 +48,14 @@ class QuantizationError:
         )
 
 
+def split_error(error: np.ndarray, x: np.ndarray, p: QParams) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Part the error of each value x on a grid into rounding and clipping, of which one is 0; and which are clipped."""
+    with np.errstate(over="ignore"):
+        codes = np.rint(x / p.scale) + p.zero_point
+    is_clipped = (codes < p.qmin) | (codes > p.qmax)
+    return np.where(is_clipped, 0, error), np.where(is_clipped, error, 0), is_clipped
+
+
 def quantization_error(w: Any, q: QArray, axis: int | None = None) -> QuantizationError:
     """Measure what quantizing lost; sums are float64.
 
@@ -54,8 +72,8 @@ def quantization_error(w: Any, q: QArray, axis: int | None = None) -> Quantizati
     -------
     QuantizationError
         ``mse = mean((w - dequantize(q))**2)``; ``sqnr_db = 10 log10(mean(w**2) / mse)``, infinite for a perfect copy;
-        ``max_abs``; the cosine of the angle between the two; the parts of `mse` that come from clipping and from
-        rounding, and the share of clipped elements.
+        ``max_abs``; the cosine of the angle between the two, 1 if both are zero and 0 if one is; the parts of `mse`
+        that come from clipping and from rounding, and the share of clipped elements.
 
     Raises
     ------
@@ -79,30 +97,19 @@ def quantization_error(w: Any, q: QArray, axis: int | None = None) -> Quantizati
         raise ValueError(f"w: expected shape {q.shape} as q, got {w.shape}")
     if w.size == 0:
         raise ValueError(f"w: expected data to measure, got an empty array of shape {w.shape}")
-    if not np.isfinite(w).all():
-        raise ValueError("w: expected finite values, got NaN or infinity")
+    _check.finite("w", w)
     axis = _check.axis(axis, w.ndim)
     over = None if axis is None else tuple(i for i in range(w.ndim) if i != axis)
 
-    p = q.qparams
     exact, approximate = w.astype(np.float64), q.dequantize().astype(np.float64)
-    squared = np.square(exact - approximate)
-    with np.errstate(over="ignore"):
-        unclipped = np.rint(w.astype(np.float32) / p.scale) + p.zero_point
-    is_clipped = (unclipped < p.qmin) | (unclipped > p.qmax)
-    clipping = np.where(is_clipped, squared, 0).mean(over)
-    rounding = np.where(is_clipped, 0, squared).mean(over)
-    mse = clipping + rounding
-    with np.errstate(divide="ignore", invalid="ignore"):
-        sqnr_db = np.where(mse > 0, 10 * np.log10(np.square(exact).mean(over) / mse), np.inf)
-        norms = np.sqrt(np.square(exact).sum(over) * np.square(approximate).sum(over))
-        cosine = np.where(norms > 0, (exact * approximate).sum(over) / norms, 1.0)
+    rounding, clipping, is_clipped = split_error(exact - approximate, w, q.qparams)
+    rounding_power, clipping_power = (np.square(part).mean(over) for part in (rounding, clipping))
     return QuantizationError(
-        mse=mse,
-        sqnr_db=sqnr_db[()],
+        mse=rounding_power + clipping_power,
+        sqnr_db=metrics.sqnr_db(exact, approximate, over),
         max_abs=np.abs(exact - approximate).max(over),
-        cosine=cosine[()],
-        clipping=clipping,
-        rounding=rounding,
+        cosine=metrics.cosine(exact, approximate, over),
+        clipping=clipping_power,
+        rounding=rounding_power,
         clipped_share=is_clipped.mean(over),
     )

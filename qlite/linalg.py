@@ -19,6 +19,15 @@ class PackedWeight:
         Bytes of the packed form.
     isa : str
         The instruction set that it was packed for.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> p = ql.pack(ql.quantize(np.ones((3, 2)), axis=1))
+    >>> p.shape
+    (3, 2)
+    >>> ql.linear(np.ones((1, 3)), p)
+    array([[3., 3.]], dtype=float32)
     """
 
     def __init__(self, packed: "_core.Packed", scale: np.ndarray | None = None) -> None:
@@ -79,16 +88,16 @@ def pack(b: Any, zero_point: Any = 0) -> PackedWeight:
     array([[6, 6]], dtype=int32)
     """
     if isinstance(b, QArray):
-        return _packed("b", b)
+        if not _is_zero(zero_point) and np.any(np.asarray(zero_point)):
+            raise ValueError("zero_point: expected 0 with a QArray, which has its own")
+        return PackedWeight(*b.packed("b", "integer"))
+    return PackedWeight(_pack_codes(b, "zero_point", zero_point))
+
+
+def _pack_codes(b: Any, name: str, zero_point: Any) -> _core.Packed:
     codes = _codes("b", b)
-    zero_point = _zero_points("zero_point", zero_point, codes.dtype, (1, codes.shape[1]))
-    zero_point = np.ascontiguousarray(np.broadcast_to(zero_point, codes.shape[1]))
-    return PackedWeight(_core.Packed(codes, zero_point, "integer"))
-
-
-def _packed(name: str, q: QArray) -> PackedWeight:
-    scale, zero_point = q._columns(name)
-    return PackedWeight(_core.Packed(q.codes, zero_point, "integer"), scale)
+    zero_point = _zero_points(name, zero_point, codes.dtype, (1, codes.shape[1]))
+    return _core.Packed(codes, np.ascontiguousarray(np.broadcast_to(zero_point, codes.shape[1])), "integer")
 
 
 def matmul_integer(
@@ -101,11 +110,11 @@ def matmul_integer(
     Parameters
     ----------
     a : array_like of int8 or uint8, (m, k)
-    b : array_like of int8 or uint8, (k, n), or PackedWeight
+    b : array_like of int8 or uint8, (k, n), or QArray or PackedWeight
     a_zero_point : int or array_like
         One, or one per row.
     b_zero_point : int or array_like
-        One, or one per column; of a PackedWeight it is part of it.
+        One, or one per column; a QArray or PackedWeight has its own.
     out : ndarray of int32, (m, n), optional
         Where to put the result.
 
@@ -124,17 +133,18 @@ def matmul_integer(
     >>> ql.matmul_integer(a, np.array([[127], [127]], np.int8))
     array([[64770]], dtype=int32)
     """
-    if isinstance(b, PackedWeight):
+    if isinstance(b, (QArray, PackedWeight)):
         if not _is_zero(b_zero_point) and np.any(np.asarray(b_zero_point)):
-            raise ValueError("b_zero_point: expected 0 with packed weights, which have their own: pack(b, zero_point)")
+            raise ValueError("b_zero_point: expected 0 with a QArray or packed weights, which have their own")
+        packed = b._packed if isinstance(b, PackedWeight) else b.packed("b", "integer")[0]
     else:
-        b = pack(_codes("b", b), b_zero_point)
+        packed = _pack_codes(b, "b_zero_point", b_zero_point)
     if type(a) is not np.ndarray or a.ndim != 2:
         a = _codes("a", a)
     zero_point = _NO_ZERO_POINT
     if not _is_zero(a_zero_point):
         zero_point = _zero_points("a_zero_point", a_zero_point, _codes("a", a).dtype, (1, a.shape[0]))
-    return _core.matmul_integer(a, b._packed, zero_point, out)
+    return _core.matmul_integer(a, packed, zero_point, out)
 
 
 _NO_ZERO_POINT = np.zeros(1, np.int32)
@@ -157,7 +167,7 @@ def linear(
     ----------
     x : array_like of a real floating dtype, (m, in)
     w : QArray (in, out) with one scale or one per column, or what `pack` made of it
-        Pack it to multiply more than once.
+        A QArray is packed at its first product and keeps that form.
     bias : array_like of a real floating dtype, (out,), optional
     activation : {None, "relu"}
     out : ndarray of float32, (m, out), optional
@@ -178,13 +188,15 @@ def linear(
     array([[2.5, 0. ]], dtype=float32)
     """
     if isinstance(w, QArray):
-        w = _packed("w", w)
-    if not isinstance(w, PackedWeight):
+        packed, scale = w.packed("w", "integer")
+    elif not isinstance(w, PackedWeight):
         raise TypeError(f"w: expected a QArray or a PackedWeight, got {type(w).__name__}")
-    if w._scale is None:
+    elif w._scale is None:
         raise ValueError("w: expected weights with scales, pack(QArray), got packed codes")
-    if bias is not None and not np.isfinite(bias := _check.real_array("bias", bias)).all():
-        raise ValueError("bias: expected finite values, got NaN or infinity")
-    if activation not in (None, "relu"):
+    else:
+        packed, scale = w._packed, w._scale
+    if bias is not None:
+        bias = _check.finite("bias", _check.real_array("bias", bias))
+    if activation is not None:
         _check.choice("activation", activation, ("relu",))
-    return _core.linear(x, w._packed, w._scale, bias, activation == "relu", out)
+    return _core.linear(_check.real_array("x", x), packed, scale, bias, activation == "relu", out)

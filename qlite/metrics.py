@@ -1,5 +1,7 @@
 """How good predictions are, and how close two sets of outputs are."""
 
+from typing import Any
+
 import numpy as np
 
 
@@ -24,11 +26,21 @@ def mse(y: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.mean(np.square(np.asarray(y, np.float64) - predicted)))
 
 
-def sqnr_db(exact: np.ndarray, approximate: np.ndarray) -> float:
-    """Signal to quantization noise: ``10 log10(sum exact**2 / sum (exact - approximate)**2)``."""
+def sqnr_db(exact: np.ndarray, approximate: np.ndarray, axis: tuple[int, ...] | None = None) -> Any:
+    """Signal to quantization noise: ``10 log10(sum exact**2 / sum (exact - approximate)**2)``, inf without noise.
+
+    With `axis` the sums run over these axes.
+    """
     exact = np.asarray(exact, np.float64)
-    noise = np.sum(np.square(exact - approximate))
-    signal = np.sum(np.square(exact))
-    if noise == 0:
-        return float("inf")
-    return float(10 * np.log10(signal / noise)) if signal > 0 else float("-inf")
+    signal, noise = np.square(exact).sum(axis), np.square(exact - approximate).sum(axis)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(noise > 0, 10 * np.log10(signal / noise), np.inf)[()]
+
+
+def cosine(a: np.ndarray, b: np.ndarray, axis: tuple[int, ...] | None = None) -> Any:
+    """Cosine of the angle between two vectors: 1 if both are zero, 0 if one is. `axis` as for `sqnr_db`."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    lengths = [np.sqrt(np.square(v).sum(axis)) for v in (a, b)]
+    product, both_zero = lengths[0] * lengths[1], (lengths[0] == 0) & (lengths[1] == 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(product > 0, (a * b).sum(axis) / product, np.where(both_zero, 1.0, 0.0))[()]

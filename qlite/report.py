@@ -7,13 +7,14 @@ import numpy as np
 
 from qlite import metrics
 from qlite.array import QArray
-from qlite.error import quantization_error
+from qlite.error import quantization_error, split_error
 from qlite.nn.layers import Dense
 from qlite.nn.program import Buffer, Gemm, GemmF32
 from qlite.nn.qmodel import QModel
 from qlite.nn.sequential import Sequential
 from qlite.qparams import QParams
 from qlite.timing import in_turn, one_thread
+from qlite.uniform import fake_quantize
 
 #: A layer whose own error is this far below its output needs no repair: top-1 agreement is then over 99.5 %.
 GOOD_SQNR_DB = 35.0
@@ -41,7 +42,26 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Report:
-    """The comparison of a float model with its quantized form: one row per layer, and the whole."""
+    """The comparison of a float model with its quantized form: one row per layer, and the whole. Made by `compare`.
+
+    Attributes
+    ----------
+    layers : tuple of LayerReport
+    sqnr_db : float
+        Of the raw outputs.
+    agreement : float or None
+        Share of samples that get the same label from both; None for values.
+    samples : int
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> x = np.random.default_rng(0).normal(size=(100, 4))
+    >>> m = ql.from_weights([(np.eye(4), None)])
+    >>> report = ql.compare(m, ql.quantize_model(m, data=x), x)
+    >>> report.layers[0].weight_error, report.layers[0].advice[-18:]
+    (0.0, 'nothing to repair.')
+    """
 
     layers: tuple[LayerReport, ...]
     sqnr_db: float
@@ -91,9 +111,11 @@ class Report:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
+        from html import escape  # here: it would slow `import qlite` down
+
         head, rows = self._table()
-        cells = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows)
-        advice = "".join(f"<li><b>{r.name}</b>: {r.advice}</li>" for r in self.layers)
+        cells = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
+        advice = "".join(f"<li><b>{escape(r.name)}</b>: {r.advice}</li>" for r in self.layers)
         titles = "".join(f"<th>{c}</th>" for c in head)
         return f"<table><tr>{titles}</tr>{cells}</table><p>{self._summary()}</p><ul>{advice}</ul>"
 
@@ -144,29 +166,30 @@ def compare(model: Sequential, quantized: QModel, x: Any) -> Report:
     if len(exact["input"]) == 0:
         raise ValueError("x: expected at least one sample, got none")
     computed = quantized.intermediates(x)
-    inputs = ["input", *model.names]
     with one_thread():
         layers = tuple(
             _compare_layer(name, layer, quantized, weights[name], exact[source], exact[name], computed)
-            for source, name, layer in zip(inputs, model.names, model.layers, strict=False)
+            for source, name, layer in zip(model.sources, model.names, model.layers, strict=True)
         )
-    raw, float_raw = quantized(x), exact[model.names[-1]]
-    agreement = None if model.output == "identity" else float(np.mean(quantized.predict(x) == model.predict(x)))
-    return Report(layers, metrics.sqnr_db(float_raw, raw), agreement, len(raw))
+    program = quantized.program
+    raw, float_raw = computed[program.buffers[program.output].name], exact[model.names[-1]]
+    agreement = None
+    if model.output != "identity":
+        agreement = metrics.accuracy(model.decide(float_raw), quantized.decide(raw))
+    return Report(layers, float(metrics.sqnr_db(float_raw, raw)), agreement, len(raw))
 
 
 def _input_errors(buffer: Buffer, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What rounding and what clipping to a buffer's grid takes from exact values, element by element."""
     if buffer.dtype == "float32":
         return np.zeros_like(h), np.zeros_like(h)
-    if buffer.row_scale is not None:
+    if buffer.scale is None:
         p = QParams.from_range(h.min(axis=1, keepdims=True), h.max(axis=1, keepdims=True), symmetric=False, axis=0)
     else:
-        p = QParams(np.float32([buffer.scale]), np.int32([buffer.zero_point]), signed=buffer.dtype == "int8")
-    codes = np.rint(h / p.scale) + p.zero_point
-    is_clipped = (codes < p.qmin) | (codes > p.qmax)
-    error = (np.clip(codes, p.qmin, p.qmax) - p.zero_point) * p.scale.astype(np.float64) - h
-    return np.where(is_clipped, 0, error), np.where(is_clipped, error, 0)
+        scale, zero_point = buffer.grid
+        p = QParams(np.array([scale], np.float32), np.array([zero_point]), signed=buffer.dtype == "int8")
+    rounding, clipping, _ = split_error(np.float64(fake_quantize(h, p)) - h, h, p)
+    return rounding, clipping
 
 
 def _compare_layer(
@@ -189,13 +212,13 @@ def _compare_layer(
     weight_error = h @ (approximate - layer.weight)
     rounding_error, clipping_error = rounding @ approximate, clipping @ approximate
     exact = h.astype(np.float64) @ layer.weight + layer.bias
-    own = metrics.sqnr_db(exact, exact + weight_error + rounding_error + clipping_error)
+    own = float(metrics.sqnr_db(exact, exact + weight_error + rounding_error + clipping_error))
     seconds, float_seconds = in_turn([lambda: part.run(part_input), lambda: layer(h)])
     parts = [float(np.mean(np.square(e))) for e in (weight_error, rounding_error, clipping_error)]
     return LayerReport(
         name=name,
         shape=layer.weight.shape,
-        sqnr_db=metrics.sqnr_db(y, program.values(result, computed[result.name], computed)),
+        sqnr_db=float(metrics.sqnr_db(y, program.values(result, computed[result.name], computed))),
         own_sqnr_db=own,
         weight_error=parts[0],
         rounding_error=parts[1],

@@ -1,14 +1,18 @@
 """Quantizing arrays on uniform grids."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from qlite import _check, _core
 from qlite.array import QArray
-from qlite.calibration import choose_qparams
-from qlite.qparams import QParams
+from qlite.calibration import NONFINITE
+from qlite.grids import choose_qparams
+from qlite.qparams import QParams, along, code_range
+
+#: How `quantize` chooses a grid unless it is told.
+CHOICE = {"grid": "uniform", "method": "minmax", "group_size": None, "percentile": 99.99}
+FORM = {"axis": None, "symmetric": True, "signed": None, "narrow": None}
 
 
 def quantize(
@@ -37,15 +41,16 @@ def quantize(
     w : array_like of a real floating dtype
         The values; anything but float32 is rounded to float32 first.
     bits : int or QParams
-        Width of a code (8 so far), or the whole grid, from `choose_qparams` or a `Calibrator`.
+        Width of a code (8 so far), or the whole grid, from `choose_qparams` or a `Calibrator`; then no option of a
+        grid may be given besides.
     grid, method, axis, group_size, symmetric, signed, narrow, percentile
         How the grid is chosen: see `choose_qparams`.
     scale, zero_point : array_like, optional
-        The grid's parameters, if they are known: one, or one for each index along `axis`.
+        The grid's parameters, if they are known: one, or one for each index along `axis`. Nothing is chosen then.
     nonfinite : {"raise", "saturate"}
         What NaN and infinities are: an error, or the zero point and the ends of the range.
     out : ndarray of int8 or uint8, optional
-        Where to put the codes.
+        Where to put the codes; the result shows this memory.
 
     Returns
     -------
@@ -54,10 +59,10 @@ def quantize(
     Raises
     ------
     TypeError
-        `w` is not of a real floating dtype, `out` not of the codes' dtype.
+        `w` is not of a real floating dtype, `out` not of the codes' dtype, or an option is of another type.
     ValueError
-        An option is not one of those that there are, `w` holds NaN or infinity, or a shape does not fit. `out` is
-        untouched then.
+        An option is not one of those that there are, or does not apply beside another one; `w` holds NaN or infinity,
+        or a shape does not fit. `out` is untouched then.
 
     Examples
     --------
@@ -70,51 +75,40 @@ def quantize(
     >>> q
     QArray(shape=(2, 2), int8, 2 scales along axis 1, 12 bytes, 24.00 bits/value)
     """
+    _check.choice("nonfinite", nonfinite, NONFINITE)
+    choice: dict[str, Any] = {"grid": grid, "method": method, "group_size": group_size, "percentile": percentile}
+    form: dict[str, Any] = {"axis": axis, "symmetric": symmetric, "signed": signed, "narrow": narrow}
     w = _check.real_array("w", w)
-    _check.choice("nonfinite", nonfinite, ("raise", "saturate"))
     if isinstance(bits, QParams):
-        qparams = bits
+        known = {"scale": None, "zero_point": None}
+        given = {**choice, **form, "scale": scale, "zero_point": zero_point}
+        _check.left_alone(given, {**CHOICE, **FORM, **known}, "beside a whole grid")
+        p = bits.of_rank(w.ndim)
     elif scale is not None:
-        qparams = _given_qparams(w, bits, scale, zero_point, axis, symmetric, signed, narrow)
+        _check.left_alone(choice, CHOICE, "beside scale")
+        p = _given_qparams(w.ndim, bits, scale, zero_point, **form)
+    elif zero_point is not None:
+        raise ValueError("zero_point: expected only together with scale")
     else:
-        if zero_point is not None:
-            raise ValueError("zero_point: expected only together with scale")
-        qparams = choose_qparams(
-            w,
-            bits,
-            grid=grid,
-            method=method,
-            axis=axis,
-            group_size=group_size,
-            symmetric=symmetric,
-            signed=signed,
-            narrow=narrow,
-            percentile=percentile,
-            nonfinite=nonfinite,
-        )
-    if qparams.scale.size == 1 and qparams.scale.ndim != w.ndim:
-        shape = (1,) * w.ndim
-        qparams = replace(qparams, scale=qparams.scale.reshape(shape), zero_point=qparams.zero_point.reshape(shape))
-    p = qparams
-    codes = _core.quantize(w, p.scale, p.zero_point, p.qmin, p.qmax, nonfinite == "raise", out, "w")
-    return QArray(codes, p)
+        p = choose_qparams(w, bits, nonfinite=nonfinite, **choice, **form)
+    is_unseen = isinstance(bits, QParams) or scale is not None  # choosing has found w finite
+    refuse = nonfinite == "raise" and is_unseen
+    return QArray(_core.quantize(w, p.scale, p.zero_point, p.qmin, p.qmax, refuse, out, "w"), p)
 
 
 def _given_qparams(
-    w: np.ndarray, bits: int, scale: Any, zero_point: Any, axis: int | None, symmetric: bool, signed: Any, narrow: Any
+    ndim: int, bits: int, scale: Any, zero_point: Any, axis: int | None, symmetric: Any, signed: Any, narrow: Any
 ) -> QParams:
-    axis = _check.axis(axis, w.ndim)
-    signed = symmetric if signed is None else bool(signed)
-    narrow = symmetric and signed if narrow is None else bool(narrow)
-    shape = (1,) * w.ndim if axis is None else tuple(-1 if i == axis else 1 for i in range(w.ndim))
-    scale = np.asarray(scale, np.float32)
-    if scale.ndim != w.ndim:
-        if axis is None and scale.size != 1:
-            raise ValueError(f"scale: expected one element, or an axis, got shape {scale.shape}")
-        scale = scale.reshape(shape)
-    zero_point = np.asarray(0 if signed else 128 if symmetric else 0) if zero_point is None else np.asarray(zero_point)
+    symmetric, signed, narrow = code_range(symmetric, signed, narrow)
+    axis = _check.axis(axis, ndim)
+    scale = _check.scales("scale", scale)
+    if scale.ndim != ndim:
+        if scale.size != 1 and (axis is None or scale.ndim != 1):
+            raise ValueError(f"scale: expected one element, or an axis and a vector, got shape {scale.shape}")
+        scale = scale.reshape(along(axis, ndim))
+    zero_point = np.asarray(128 * (symmetric and not signed) if zero_point is None else zero_point)
     if zero_point.ndim == 1 and axis is not None:
-        zero_point = zero_point.reshape(shape)
+        zero_point = zero_point.reshape(along(axis, ndim))
     return QParams(scale, zero_point, bits, signed, narrow, axis)
 
 
@@ -171,8 +165,8 @@ def fake_quantize(x: Any, qparams: QParams, *, nonfinite: str = "raise", out: np
     """
     if not isinstance(qparams, QParams):
         raise TypeError(f"qparams: expected QParams, got {type(qparams).__name__}")
-    _check.choice("nonfinite", nonfinite, ("raise", "saturate"))
-    p = qparams
+    _check.choice("nonfinite", nonfinite, NONFINITE)
+    p, x = qparams, _check.real_array("x", x)
     return _core.fake_quantize(x, p.scale, p.zero_point, p.qmin, p.qmax, nonfinite == "raise", out)
 
 
@@ -212,7 +206,7 @@ def requantize(
     Raises
     ------
     TypeError
-        `acc` is not int32.
+        `acc` is not int32, `multiplier` no numbers, `zero_point` no integer.
     ValueError
         A multiplier or zero point is out of range, or a shape does not fit.
 
@@ -226,17 +220,17 @@ def requantize(
     array([  1,   1,   2, 127], dtype=int8)
     """
     _check.eight_bits(bits)
+    _check.flag("signed", signed)
     _check.choice("requant", requant, ("float", "fixed"))
     acc = np.asarray(acc)
     if acc.dtype != np.int32:
         raise TypeError(f"acc: expected int32, got {acc.dtype}")
     axis = _check.axis(axis, acc.ndim)
-    multiplier = np.asarray(multiplier, np.float64)
+    multiplier = _check.numbers("multiplier", multiplier).astype(np.float64)
     if multiplier.ndim == 1 and axis is not None:
-        multiplier = multiplier.reshape(tuple(-1 if i == axis else 1 for i in range(acc.ndim)))
-    codes = QParams(np.float32([1]), np.int32([0 if signed else 128]), bits, bool(signed))
-    if isinstance(zero_point, bool) or not isinstance(zero_point, (int, np.integer)):
-        raise TypeError(f"zero_point: expected an integer, got {zero_point!r}")
+        multiplier = multiplier.reshape(along(axis, acc.ndim))
+    codes = QParams(np.ones(1, np.float32), np.array([0 if signed else 128]), bits, bool(signed))
+    zero_point = _check.integer("zero_point", zero_point)
     if not codes.qmin <= zero_point <= codes.qmax:
         raise ValueError(f"zero_point: expected {codes.qmin} to {codes.qmax}, got {zero_point}")
-    return _core.requantize(acc, multiplier, int(zero_point), codes.qmin, codes.qmax, requant == "fixed", out)
+    return _core.requantize(acc, multiplier, zero_point, codes.qmin, codes.qmax, requant == "fixed", out)

@@ -268,6 +268,12 @@ def evaluate(program, x):
     return values
 
 
+def step_normalize(buffers, step, values):
+    """(x - mean) / scale: a subtraction and a division, each rounded to float32."""
+    with np.errstate(over="ignore", under="ignore"):
+        values[step.output] = (values[step.input] - step.mean) / step.scale
+
+
 def step_quantize(buffers, step, values):
     grid = buffers[step.output]
     limits = np.iinfo(grid.dtype)
@@ -319,6 +325,7 @@ def step_gemm_f32(buffers, step, values):
 
 
 STEPS = {
+    "normalize": step_normalize,
     "quantize": step_quantize,
     "quantize_dynamic": step_quantize_dynamic,
     "dequantize": step_dequantize,

@@ -142,7 +142,9 @@ static void run_tile(const row_block *block, size_t i, size_t rows, size_t j, si
     const ql_gemm_job *job = block->job;
     const ql_packed *b = job->b;
     const ql_kernels *kernels = b->kernels;
-    ql_gemm_ukernel *ukernel = kernels->gemm_u8s8s32->ukernel[rows];
+    const ql_gemm_kernels *gemm = kernels->gemm_u8s8s32;
+    const bool half = gemm->half_ukernel && cols <= b->nr / 2;
+    ql_gemm_ukernel *ukernel = (half ? gemm->half_ukernel : gemm->ukernel)[rows];
     const char *a = (const char *)block->a + i * block->a_stride;
     const int8_t *panel = ql_packed_panel(b, j);
     bool plain = job->epilogue->store == QL_STORE_S32 && !block->row_sum && !block->row_zero_point;

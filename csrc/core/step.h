@@ -34,6 +34,7 @@ typedef struct ql_op {
 } ql_op;
 
 #define QL_STEP_KINDS(EACH) \
+    EACH(normalize)         \
     EACH(quantize)          \
     EACH(quantize_dynamic)  \
     EACH(gemm)              \

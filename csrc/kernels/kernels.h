@@ -57,9 +57,10 @@ typedef void ql_gemm_ukernel(size_t k, const void *a, size_t a_stride, const int
 
 /* Kernel and block sizes travel together: nobody else knows mr, nr, kr. */
 typedef struct ql_gemm_kernels {
-    size_t mr, nr, kr;               /* rows and columns of the largest tile; k is packed in groups of kr */
-    size_t a_size;                   /* bytes per element of a */
-    ql_gemm_ukernel *const *ukernel; /* [mr + 1]: ukernel[i] computes i rows; [0] is NULL */
+    size_t mr, nr, kr;                    /* rows and columns of the largest tile; k is packed in groups of kr */
+    size_t a_size;                        /* bytes per element of a */
+    ql_gemm_ukernel *const *ukernel;      /* [mr + 1]: ukernel[i] computes i rows; [0] is NULL */
+    ql_gemm_ukernel *const *half_ukernel; /* the same for the first nr / 2 columns of a panel alone; may be NULL */
 } ql_gemm_kernels;
 
 /* A tile of mr x nr float32 results from packed 8-bit weights:

@@ -2,14 +2,18 @@
 
 The tensors are the arrays of the steps, ``steps.<number>.<field>``. ``__metadata__`` holds ``qlite``, the description,
 and ``digest``, a SHA-256 of the description and of all tensors, so that a changed byte is found. Loading runs no code,
-checks the description before anything is built, and needs about twice the file's size. Saving writes another file in
-the same folder and renames it: at every moment the name stands for the old file or the new one, whole.
+checks the description before anything is built, and needs about twice the file's size: the bytes and the tensors, then
+the tensors and the packed weights. Saving writes another file in the same folder and renames it: at every moment the
+name stands for the old file or the new one, whole.
 """
 
 import hashlib
 import json
 import os
+import re
 import secrets
+import stat
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -24,7 +28,7 @@ from qlite.nn.scheme import SCHEMES, TARGETS
 FORMAT_VERSION = 1
 
 #: A header longer than this is refused unread; a description of a thousand layers has about a megabyte.
-MAX_HEADER = 100 << 20
+MAX_HEADER = 8 << 20
 
 SMALLEST_SCALE, LARGEST_SCALE = float(np.finfo(np.float32).smallest_normal), float(np.finfo(np.float32).max)
 
@@ -35,24 +39,31 @@ def save(model: QModel, path: Any) -> None:
 
     description, tensors = _describe(model)
     metadata = {"qlite": description, "digest": _digest(description, tensors)}
-    _replace_file(Path(path), to_bytes(tensors, metadata))
+    _replace_file(Path(os.path.realpath(path)), to_bytes(tensors, metadata))
 
 
 def load(path: Any) -> QModel:
     """Read a model from `path`; see `qlite.load`."""
-    data = Path(path).read_bytes()
     try:
-        description, digest = _metadata(data)
-        tensors = _tensors(data)
-        if _digest(description, tensors) != digest:
-            raise ValueError("the digest does not match: the file was changed or damaged")
-        return _build(description, tensors)
+        return _build(*_read(Path(path)))
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{os.fspath(path)}: not a usable qlite model file: {error}") from None
 
 
+def _read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
+    """The description and the tensors, unchanged since they were written; the file's bytes are gone on return."""
+    data = path.read_bytes()
+    description, digest = _metadata(data)
+    tensors = _tensors(data)
+    if _digest(description, tensors) != digest:
+        raise ValueError("the digest does not match: the file was changed or damaged")
+    return description, tensors
+
+
 def _describe(model: QModel) -> tuple[str, dict[str, np.ndarray]]:
-    program, tensors, steps = model.program, {}, []
+    program, classes = model.program, model.classes
+    tensors: dict[str, np.ndarray] = {}
+    steps = []
     for i, step in enumerate(program.steps):
         described: dict[str, Any] = {"kind": step.kind}
         for name, value in step_fields(step).items():
@@ -66,7 +77,7 @@ def _describe(model: QModel) -> tuple[str, dict[str, np.ndarray]]:
         "scheme": model.scheme,
         "target": model.target,
         "output": model.output,
-        "classes": None if model.classes is None else model.classes.tolist(),
+        "classes": None if classes is None else {"dtype": classes.dtype.str, "values": _listed(classes)},
         "program": {
             "input": program.input,
             "output": program.output,
@@ -77,12 +88,36 @@ def _describe(model: QModel) -> tuple[str, dict[str, np.ndarray]]:
     return json.dumps(content, separators=(",", ":"), allow_nan=False), tensors
 
 
+def _listed(classes: np.ndarray) -> list[Any]:
+    values = classes.tolist()
+    if not all(type(value) in (bool, int, str) or (type(value) is float and np.isfinite(value)) for value in values):
+        raise ValueError(f"classes: expected integers, finite floats, strings or bools, got {classes!r}")
+    return values
+
+
+def _classes(content: Any) -> np.ndarray | None:
+    """The labels with the very dtype that they had."""
+    if content is None:
+        return None
+    if not isinstance(content, dict) or set(content) != {"dtype", "values"} or not isinstance(content["values"], list):
+        raise ValueError(f"classes: expected a dtype and values, got {content!r:.80}")
+    name, values = content["dtype"], content["values"]
+    if not isinstance(name, str) or not re.fullmatch(r"[<>|][iufb][1248]|[<>]U[1-9]\d{0,5}", name):
+        raise ValueError(f"classes: dtype: expected one of integers, floats, strings or bools, got {name!r:.80}")
+    if np.dtype(name).itemsize * len(values) > MAX_HEADER:
+        raise ValueError(f"classes: dtype: expected at most {MAX_HEADER} bytes in all, got {len(values)} of {name}")
+    classes = np.array(values, name)
+    if classes.ndim != 1 or classes.tolist() != values:
+        raise ValueError(f"classes: values: expected labels of dtype {name}, got {values!r:.80}")
+    return classes
+
+
 def _digest(description: str, tensors: dict[str, np.ndarray]) -> str:
     digest = hashlib.sha256(description.encode())
     for name in sorted(tensors):
         tensor = np.ascontiguousarray(tensors[name])
         digest.update(f"\n{name} {tensor.dtype} {tensor.shape}\n".encode())
-        digest.update(tensor.tobytes())
+        digest.update(tensor.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
@@ -93,16 +128,24 @@ def _replace_file(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        with suppress(FileNotFoundError):
+            os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    if os.name == "posix":  # the new name survives a power cut only once the folder is on disk too
-        folder = os.open(path.parent, os.O_RDONLY)
+    if os.name == "posix":
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """The new name survives a power cut only once the folder is on disk too; not every file system can do that."""
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(number)
         finally:
-            os.close(folder)
+            os.close(number)
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -177,13 +220,15 @@ def _checked(where: str, content: Any, allowed: set[str], required: set[str]) ->
     return content
 
 
-def _buffer(i: int, content: Any) -> Buffer:
+def _buffer(i: int, content: Any, widest: int) -> Buffer:
     names = {f.name for f in fields(Buffer)}
     buffer = Buffer(**_checked(f"buffers[{i}]", content, names, {"name", "layer", "width", "dtype"}))
     if buffer.dtype not in DTYPES:
         raise ValueError(f"buffers[{i}]: dtype: expected one of {DTYPES}, got {buffer.dtype!r}")
-    if buffer.width < 1:
-        raise ValueError(f"buffers[{i}]: width: expected at least 1, got {buffer.width}")
+    if not 1 <= buffer.width <= widest:  # wider than any tensor: nothing computes it, but it would need its memory
+        raise ValueError(f"buffers[{i}]: width: expected 1 to {widest}, got {buffer.width}")
+    if (buffer.scale is None) != (buffer.zero_point is None):
+        raise ValueError(f"buffers[{i}]: scale, zero_point: expected both or none, got {buffer}")
     if buffer.scale is not None and not SMALLEST_SCALE <= buffer.scale <= LARGEST_SCALE:
         raise ValueError(f"buffers[{i}]: scale: expected a normal, positive float32, got {buffer.scale}")
     return buffer
@@ -218,16 +263,23 @@ def _build(description: str, tensors: dict[str, np.ndarray]) -> QModel:
     if not isinstance(program["buffers"], list) or not isinstance(program["steps"], list):
         raise ValueError("the program's buffers and steps are not lists")
     ends = _checked("program", {k: program[k] for k in ("input", "output")}, {"input", "output"}, {"input", "output"})
-    buffers = [_buffer(i, b) for i, b in enumerate(program["buffers"])]
+    widest = max((tensor.size for tensor in tensors.values()), default=0)
+    buffers = [_buffer(i, b, widest) for i, b in enumerate(program["buffers"])]
     steps = [_step(i, s, tensors) for i, s in enumerate(program["steps"])]
     if tensors:
         raise ValueError(f"tensors that no step uses: {sorted(tensors)[:8]}")
     if not all(0 <= end < len(buffers) for end in ends.values()):
         raise ValueError(f"input and output: expected buffers 0 to {len(buffers) - 1}, got {ends}")
+    if buffers[ends["output"]].dtype != "float32":
+        raise ValueError(f"output: expected float32, got {buffers[ends['output']].dtype}")
+    built = Program(buffers, steps, **ends)
+    unused = set(range(len(buffers))) - built.written - {built.input}
+    if unused:
+        raise ValueError(f"buffers that no step writes: {[buffers[i].name for i in sorted(unused)][:8]}")
     return QModel(
-        Program(buffers, steps, **ends),
+        built,
         scheme=_check.choice("scheme", content["scheme"], SCHEMES),
         target=_check.choice("target", content["target"], tuple(TARGETS)),
         output=content["output"],
-        classes=content["classes"],
+        classes=_classes(content["classes"]),
     )

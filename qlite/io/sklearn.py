@@ -18,8 +18,8 @@ def from_sklearn(model: Any) -> Sequential:
     Parameters
     ----------
     model : MLPClassifier, MLPRegressor, LogisticRegression, LinearRegression, or a Pipeline
-        A pipeline is a StandardScaler followed by one of these; the scaler is folded into the first layer. Hidden
-        layers have the activation "relu" or "identity".
+        A pipeline is a StandardScaler followed by one of these; the scaler becomes `mean` and `scale` of the
+        Sequential. Hidden layers have the activation "relu" or "identity".
 
     Returns
     -------
@@ -53,14 +53,14 @@ def from_sklearn(model: Any) -> Sequential:
     if not hasattr(last, "coefs_" if kind in NETWORKS else "coef_"):
         raise ValueError(f"model: expected a fitted {kind}; call fit() first")
     weights = _network(last) if kind in NETWORKS else _linear(last)
-    if before:
-        weights[0] = _folded(before[0], *weights[0])
+    mean, scale = _scaling(before[0]) if before else (None, None)
     activation = ACTIVATIONS[last.activation] if kind in NETWORKS else None
     layers = [
         Dense(np.float32(w), np.float32(b), activation if i < len(weights) - 1 else None)
         for i, (w, b) in enumerate(weights)
     ]
-    return Sequential(layers, output=_output(last, kind), classes=getattr(last, "classes_", None))
+    classes = getattr(last, "classes_", None)
+    return Sequential(layers, mean=mean, scale=scale, output=_output(last, kind), classes=classes)
 
 
 def _network(model: Any) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -69,7 +69,7 @@ def _network(model: Any) -> list[tuple[np.ndarray, np.ndarray]]:
             f"model: expected activation 'relu' or 'identity' (others need tables, which are to come), "
             f"got {model.activation!r}"
         )
-    return list(zip(map(np.float64, model.coefs_), map(np.float64, model.intercepts_), strict=True))
+    return list(zip(model.coefs_, model.intercepts_, strict=True))
 
 
 def _linear(model: Any) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -78,19 +78,16 @@ def _linear(model: Any) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(weight, bias)]
 
 
-def _folded(scaler: Any, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``((x - mean) / scale) @ W + b`` as one product: W / scale, b - (mean / scale) @ W."""
+def _scaling(scaler: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
     if not hasattr(scaler, "n_features_in_"):
         raise ValueError("model: expected a fitted StandardScaler; call fit() first")
-    scale = np.ones(len(weight)) if scaler.scale_ is None else scaler.scale_
-    mean = np.zeros(len(weight)) if scaler.mean_ is None else scaler.mean_
-    return weight / scale[:, None], bias - (mean / scale) @ weight
+    return scaler.mean_ if scaler.with_mean else None, scaler.scale_
 
 
 def _output(model: Any, kind: str) -> str:
     if kind in ("MLPRegressor", "LinearRegression"):
         return "identity"
     classes = np.asarray(model.classes_)
-    if kind == "MLPClassifier" and model.out_activation_ == "logistic" and len(classes) > 2:
+    if kind == "MLPClassifier" and model.out_activation_ == "logistic" and model.n_outputs_ > 1:
         raise ValueError("model: expected one label per sample, got a model of several")
     return "sigmoid" if len(classes) == 2 else "softmax"

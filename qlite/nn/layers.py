@@ -7,11 +7,9 @@ import numpy as np
 from qlite import _check
 
 
-def _finite_float32(name: str, value: Any) -> np.ndarray:
-    array = np.ascontiguousarray(_check.real_array(name, value), np.float32)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name}: expected finite values, got NaN or infinity")
-    return array
+def finite_float32(name: str, value: Any) -> np.ndarray:
+    """Return `value`, of a real floating dtype and finite, as C-contiguous float32."""
+    return np.ascontiguousarray(_check.finite(name, _check.real_array(name, value)))
 
 
 class Dense:
@@ -29,18 +27,29 @@ class Dense:
     Raises
     ------
     TypeError, ValueError
-        Another dtype or shape, NaN or infinity, an activation that there is not.
+        Another dtype or shape, NaN or infinity, an activation that there is not, a name that is no string.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> layer = ql.Dense(np.array([[1.0, -1.0]]), np.array([0.5, 0.0]), "relu")
+    >>> layer
+    Dense(1 -> 2, relu)
+    >>> layer(np.array([[2.0]], np.float32))
+    array([[2.5, 0. ]], dtype=float32)
     """
 
     def __init__(self, weight: Any, bias: Any = None, activation: str | None = None, name: str | None = None) -> None:
-        self.weight = _finite_float32("weight", weight)
+        self.weight = finite_float32("weight", weight)
         if self.weight.ndim != 2 or 0 in self.weight.shape:
             raise ValueError(f"weight: expected shape (in, out) without zeros, got {self.weight.shape}")
         units = self.weight.shape[1]
-        self.bias = np.zeros(units, np.float32) if bias is None else _finite_float32("bias", bias)
+        self.bias = np.zeros(units, np.float32) if bias is None else finite_float32("bias", bias)
         if self.bias.shape != (units,):
             raise ValueError(f"bias: expected shape ({units},), got {self.bias.shape}")
         self.activation = activation if activation is None else _check.choice("activation", activation, ("relu",))
+        if name is not None and not (isinstance(name, str) and name):
+            raise TypeError(f"name: expected a string that is not empty, or None, got {name!r}")
         self.name = name
 
     def __call__(self, x: np.ndarray) -> np.ndarray:

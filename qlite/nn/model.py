@@ -12,6 +12,17 @@ OUTPUTS = ("softmax", "sigmoid", "identity")
 METRICS = ("accuracy", "recall", "cross_entropy", "mse")
 
 
+def _plain_labels(classes: Any) -> np.ndarray:
+    """Labels as an array of integers, floats, strings or bools, which are what a model file can hold."""
+    labels = np.asarray(classes)
+    if labels.dtype == object:
+        plain = np.asarray(labels.tolist())
+        labels = plain if plain.tolist() == labels.tolist() else labels
+    if labels.dtype.kind not in "iufUb":
+        raise TypeError(f"classes: expected integers, floats, strings or bools, got {labels.dtype}")
+    return labels
+
+
 class Model(ABC):
     """A model whose call gives raw outputs, one row per sample.
 
@@ -34,7 +45,7 @@ class Model(ABC):
             raise ValueError("output: expected 'sigmoid' or 'identity' for 1 output, got 'softmax'")
         count = 2 if output == "sigmoid" else units
         if classes is not None:
-            classes = np.asarray(classes)
+            classes = _plain_labels(classes)
             if output == "identity":
                 raise ValueError("classes: expected None for output='identity'")
             if classes.shape != (count,) or len(np.unique(classes)) != count or np.any(classes != np.sort(classes)):
@@ -50,7 +61,10 @@ class Model(ABC):
 
     def predict(self, x: Any) -> np.ndarray:
         """Return the label of each sample, or for ``output="identity"`` the values (one value each: a vector)."""
-        raw = self(x)
+        return self.decide(self(x))
+
+    def decide(self, raw: np.ndarray) -> np.ndarray:
+        """Return the labels or values that raw outputs stand for."""
         if self.output == "identity":
             return raw[:, 0] if raw.shape[1] == 1 else raw
         if self.output == "sigmoid":
@@ -60,6 +74,9 @@ class Model(ABC):
     def predict_proba(self, x: Any) -> np.ndarray:
         """Return the probability of each class, float64 of shape (samples, classes).
 
+        softmax: ``exp(z_i) / sum_j exp(z_j)`` of the logits z. sigmoid: ``1 / (1 + exp(-z))`` for the second class, the
+        rest for the first.
+
         Raises
         ------
         ValueError
@@ -67,7 +84,10 @@ class Model(ABC):
         """
         if self.output == "identity":
             raise ValueError("output: expected a model with classes ('softmax' or 'sigmoid'), got 'identity'")
-        raw = self(x).astype(np.float64)
+        return self._probability(self(x))
+
+    def _probability(self, raw: np.ndarray) -> np.ndarray:
+        raw = raw.astype(np.float64)
         if self.output == "sigmoid":
             raw = np.hstack([np.zeros_like(raw), raw])
         odds = np.exp(raw - raw.max(axis=1, keepdims=True))
@@ -81,28 +101,54 @@ class Model(ABC):
         x : array_like
             Samples.
         y : array_like
-            Their labels, or values for ``output="identity"``.
-        metrics : sequence of {"accuracy", "recall", "cross_entropy", "mse"}, optional
+            Their labels, (samples,) or (samples, 1); for ``output="identity"`` their values, in the shape of `predict`.
+        metrics : str or sequence of {"accuracy", "recall", "cross_entropy", "mse"}, optional
             ``("accuracy", "recall")`` by default, ``("mse",)`` for values. Recall is averaged over the classes.
+
+        Returns
+        -------
+        dict
+            The figures by name. The model is run once for all of them.
 
         Raises
         ------
+        TypeError
+            `metrics` is no string and no sequence of strings.
         ValueError
             A metric that there is not or that does not fit the output; no samples; labels that do not match.
         """
-        is_value = self.output == "identity"
-        names = (("mse",) if is_value else ("accuracy", "recall")) if metrics is None else metrics
-        for name in (names,) if isinstance(names, str) else names:
-            _check.choice("metrics", name, ("mse",) if is_value else METRICS[:3])
-        y = np.asarray(y)
-        if len(y) == 0 or len(y) != len(x):
-            raise ValueError(f"y: expected one label for each of the {len(x)} samples (at least 1), got {len(y)}")
-        return {name: self._metric(name, x, y) for name in ((names,) if isinstance(names, str) else names)}
+        names = self._metric_names(metrics)
+        if np.ndim(x) == 0:
+            raise ValueError(f"x: expected samples, got a scalar {x!r}")
+        raw = self(x)
+        y = self._expected(y, raw)
+        return {name: self._metric(name, y, raw) for name in names}
 
-    def _metric(self, name: str, x: Any, y: np.ndarray) -> float:
+    def _metric_names(self, metrics: Any) -> list[str]:
+        is_value = self.output == "identity"
+        if metrics is None:
+            return ["mse"] if is_value else ["accuracy", "recall"]
+        if not isinstance(metrics, (str, Sequence)):
+            raise TypeError(f"metrics: expected a string or a sequence of strings, got {metrics!r}")
+        names = [metrics] if isinstance(metrics, str) else list(metrics)
+        return [_check.choice("metrics", name, ("mse",) if is_value else METRICS[:3]) for name in names]
+
+    def _expected(self, y: Any, raw: np.ndarray) -> np.ndarray:
+        """The labels or values y, in the shape of the predictions."""
+        y, expected = np.asarray(y), self.decide(raw)
+        shape = expected.shape
+        if y.shape == (*shape, 1):
+            y = y[..., 0]
+        if y.shape != shape or len(y) == 0:
+            raise ValueError(f"y: expected shape {shape}, one for each sample (at least 1), got {y.shape}")
+        if y.dtype != object and (y.dtype.kind in "US") != (expected.dtype.kind in "US"):
+            raise ValueError(f"y: expected what the model predicts, {expected.dtype}, got {y.dtype}")
+        return y
+
+    def _metric(self, name: str, y: np.ndarray, raw: np.ndarray) -> float:
         if name != "cross_entropy":
-            return getattr(metrics, name)(y, self.predict(x))
-        probability = self.predict_proba(x)
+            return getattr(metrics, name)(y, self.decide(raw))
+        probability = self._probability(raw)
         labels = self._labels(probability.shape[1])
         if not np.isin(y, labels).all():
             raise ValueError(f"y: expected labels out of {labels}, got {np.setdiff1d(y, labels)[:4]} too")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from qlite import _core
+from qlite import _check, _core
 
 DTYPES = ("float32", "int8", "uint8", "int32")
 
@@ -32,6 +32,13 @@ class Buffer:
     row_scale: int | None = None
     row_zero_point: int | None = None
 
+    @property
+    def grid(self) -> tuple[float, int]:
+        """Scale and zero point of a buffer that has one of each for all samples."""
+        if self.scale is None or self.zero_point is None:
+            raise ValueError(f"buffer {self.name!r}: expected one scale and zero point for all samples")
+        return self.scale, self.zero_point
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -40,6 +47,15 @@ class Step:
     kind: ClassVar[str]
     input: int
     output: int
+
+
+@dataclass(frozen=True, eq=False)
+class Normalize(Step):
+    """``(x - mean) / scale``, float32 to float32, with a mean and a scale for each feature."""
+
+    kind: ClassVar[str] = "normalize"
+    mean: np.ndarray
+    scale: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +108,9 @@ class Dequantize(Step):
     kind: ClassVar[str] = "dequantize"
 
 
-STEPS: dict[str, type[Step]] = {cls.kind: cls for cls in (Quantize, QuantizeDynamic, Gemm, GemmF32, Dequantize)}
+STEPS: dict[str, type[Step]] = {
+    cls.kind: cls for cls in (Normalize, Quantize, QuantizeDynamic, Gemm, GemmF32, Dequantize)
+}
 
 
 def step_fields(step: Step) -> dict[str, Any]:
@@ -115,6 +133,7 @@ class Program:
     ------
     ValueError, TypeError, OverflowError
         A step does not fit its buffers, or a product is too deep for int32; the message names the step and the layer.
+        Two buffers have one name, or no step writes the output.
     """
 
     def __init__(self, buffers: list[Buffer], steps: list[Step], input: int = 0, output: int = -1) -> None:
@@ -122,6 +141,9 @@ class Program:
         self.steps = tuple(steps)
         self.input = input
         self.output = output % len(buffers) if buffers else 0
+        names = [b.name for b in buffers]
+        if len(set(names)) != len(names):
+            raise ValueError(f"buffers: expected different names, got {sorted(n for n in names if names.count(n) > 1)}")
         table = [
             (b.dtype, b.width, b.scale or 0.0, b.zero_point or 0, _number(b.row_scale), _number(b.row_zero_point))
             for b in buffers
@@ -133,22 +155,35 @@ class Program:
             except (ValueError, TypeError, OverflowError) as error:
                 layer = buffers[step.output].layer if 0 <= step.output < len(buffers) else "?"
                 raise type(error)(f"step {i}, layer {layer!r}: {error}") from None
-        #: The program on samples, shape (samples, width): one call of the core.
-        self.run = self._plan.run
+        if self.output not in self.written:
+            raise ValueError(f"output: expected a buffer that a step writes, got {names[self.output]!r}")
+        self._takes_floats = buffers[input].dtype == "float32"
+
+    @property
+    def written(self) -> set[int]:
+        """The numbers of the buffers that steps write."""
+        outputs = [self.buffers[step.output] for step in self.steps]
+        rows = {n for b in outputs for n in (b.row_scale, b.row_zero_point) if n is not None}
+        return rows | {step.output for step in self.steps}
+
+    def run(self, x: Any) -> np.ndarray:
+        """Return the output for samples, shape (samples, width): one call of the core."""
+        return self._plan.run(_check.real_array("x", x) if self._takes_floats else x)
 
     def intermediates(self, x: Any) -> dict[str, np.ndarray]:
         """Run, and return every buffer by name: codes as codes, floats as floats."""
-        return {b.name: v for b, v in zip(self.buffers, self._plan.intermediates(x), strict=True)}
+        values = self._plan.intermediates(_check.real_array("x", x) if self._takes_floats else x)
+        return {b.name: v for b, v in zip(self.buffers, values, strict=True)}
 
     def values(self, buffer: Buffer, codes: np.ndarray, computed: dict[str, np.ndarray]) -> np.ndarray:
         """Return what a buffer's content stands for, as float32; `computed` are the intermediates it came with."""
         if buffer.dtype == "float32":
             return codes
-        scale, zero_point = buffer.scale, buffer.zero_point
-        if buffer.row_scale is not None:
-            scale = computed[self.buffers[buffer.row_scale].name]
-            zero_point = computed[self.buffers[buffer.row_zero_point].name]
-        return (codes.astype(np.int32) - zero_point).astype(np.float32) * np.float32(scale)
+        if buffer.row_scale is None or buffer.row_zero_point is None:
+            scale, zero_point = map(np.asarray, buffer.grid)
+        else:
+            scale, zero_point = (computed[self.buffers[i].name] for i in (buffer.row_scale, buffer.row_zero_point))
+        return (codes.astype(np.int32) - zero_point).astype(np.float32) * scale.astype(np.float32)
 
     def part(self, steps: list[Step]) -> "Program":
         """Return the program of some steps alone, from the first one's input to the last one's output."""

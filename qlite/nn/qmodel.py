@@ -24,6 +24,22 @@ class QModel(Model):
         All of its numbers.
     scheme, target : str
         What it was quantized as, and for whom.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `output` or `classes` do not fit what the program gives.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> qm = ql.quantize_model(ql.from_weights([(np.eye(3, 2), None)]), "dynamic")
+    >>> qm
+    QModel(dynamic, target numpy, 22 bytes, softmax)
+      quantize_dynamic: input float32 -> dense_1_codes uint8[3]
+      gemm: dense_1_codes uint8 -> dense_1 float32[2]
+    >>> qm.predict(np.array([[0.0, 1.0, 2.0]]))
+    array([1])
     """
 
     def __init__(
@@ -33,13 +49,25 @@ class QModel(Model):
         self.scheme = scheme
         self.target = target
         self._set_output(output, classes, program.buffers[program.output].width)
-        self._run = program.run
 
     def __call__(self, x: Any) -> np.ndarray:
-        return self._run(x)
+        return self.program.run(x)
 
     def intermediates(self, x: Any) -> dict[str, np.ndarray]:
-        """Return every buffer of the program by name: codes as codes, floats as floats."""
+        """Return every buffer of the program by name: codes as codes, floats as floats.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `x` has another dtype or shape, or holds NaN or infinity.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql
+        >>> qm = ql.quantize_model(ql.from_weights([(np.eye(2), None)]), "dynamic")
+        >>> qm.intermediates(np.array([[0.0, 2.55]]))["dense_1_codes"]
+        array([[  0, 255]], dtype=uint8)
+        """
         return self.program.intermediates(x)
 
     @property
@@ -76,28 +104,44 @@ class QModel(Model):
         Raises
         ------
         ValueError
-            A target that there is not, or one that needs integer activations where this model has none.
+            A target that there is not, or one that needs integer activations where this model has none; `output` or
+            `requant` for a model that requantizes nothing.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql
+        >>> x = np.random.default_rng(0).normal(size=(100, 3))
+        >>> qm = ql.quantize_model(ql.from_weights([(np.eye(3, 2), None)]), data=x)
+        >>> qm.retarget("tflite").program.steps[-1].kind
+        'dequantize'
         """
-        resolved = resolve_target(target, output, requant)
-        if self.scheme != "w8a8":
-            if target != "numpy" or output == "integer":
-                raise ValueError(f"target: expected 'numpy' for the scheme {self.scheme!r}, got {target!r}")
-            program = self.program
-        else:
-            program = convert(self.program, resolved)
+        scheme = Scheme.parse(self.scheme, "static")
+        resolved = resolve_target(target, output, requant, scheme)
+        program = convert(self.program, resolved) if scheme.is_static else self.program
         return QModel(program, scheme=self.scheme, target=target, output=self.output, classes=self.classes)
 
     def save(self, path: Any) -> None:
-        """Write the model to a file: all of it, or an OSError and the old file as it was. See `load`."""
+        """Write the model to a file: all of it, or an OSError and the old file as it was. See `load`.
+
+        An existing file's mode is kept, and a symbolic link is followed.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql, tempfile, os
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "m.qlite")
+        ...     ql.quantize_model(ql.from_weights([(np.eye(3), None)]), "w8").save(path)
+        ...     os.path.getsize(path) > 100
+        True
+        """
         from qlite.io import model_file
 
         model_file.save(self, path)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_run"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _run=state["program"].run)
 
     def __repr__(self) -> str:
         head = f"QModel({self.scheme}, target {self.target}, {self.nbytes:,} bytes, {self.output})"
@@ -164,7 +208,7 @@ def quantize_model(
     if not isinstance(model, Sequential):
         raise TypeError(f"model: expected a Sequential, got {type(model).__name__}")
     parsed = Scheme.parse(scheme, activations)
-    resolved = resolve_target(target, output, requant)
+    resolved = resolve_target(target, output, requant, parsed)
     program = build_program(model, parsed, data, resolved, method, weight_method)
     return QModel(program, scheme=parsed.name, target=target, output=model.output, classes=model.classes)
 

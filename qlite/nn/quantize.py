@@ -9,7 +9,7 @@ from qlite import _check
 from qlite.array import QArray
 from qlite.calibration import METHODS, Calibrator
 from qlite.nn.layers import Dense
-from qlite.nn.program import Buffer, Dequantize, Gemm, GemmF32, Program, Quantize, QuantizeDynamic, Step
+from qlite.nn.program import Buffer, Dequantize, Gemm, GemmF32, Normalize, Program, Quantize, QuantizeDynamic, Step
 from qlite.nn.scheme import TARGETS, Scheme, Target
 from qlite.nn.sequential import Sequential
 from qlite.qparams import QParams
@@ -25,16 +25,15 @@ def quantize_weights(model: Sequential, weight_method: str) -> list[QArray]:
 
 
 def calibrate(model: Sequential, data: Any, method: str) -> dict[str, QParams]:
-    """Find the uint8 grid of the input and of every layer's output."""
-    x = model._input(data)
+    """Find the uint8 grid of what the first layer reads and of every layer's output."""
+    x = _check.finite("data", model.samples("data", data))
     if len(x) == 0:
         raise ValueError("data: expected at least one sample to calibrate with, got none")
-    if not np.isfinite(x).all():
-        raise ValueError("data: expected finite values, got NaN or infinity")
-    calibrators = {name: Calibrator() for name in ("input", *model.names)}
+    calibrators = {name: Calibrator() for name in (model.sources[0], *model.names)}
     for first in range(0, len(x), CALIBRATION_ROWS):
-        for name, values in model.intermediates(x[first : first + CALIBRATION_ROWS]).items():
-            calibrators[name].update(values)
+        values = model.intermediates(x[first : first + CALIBRATION_ROWS])
+        for name, calibrator in calibrators.items():
+            calibrator.update(values[name])
     return {name: calibrator.qparams(method) for name, calibrator in calibrators.items()}
 
 
@@ -67,27 +66,36 @@ def _with_room_for_bias(layer: Dense, q: QArray, input_scale: float) -> QArray:
     """Quantize the outputs anew whose weights are so small that the bias would not fit int32 at their scale.
 
     A relu unit that training gave up has weights near 1e-9 and an ordinary bias. At the coarser scale its weights lose
-    digits that are some 2**30 times smaller than the bias.
+    digits that are some 2**30 times smaller than the bias. A unit without weights has its scale from the bias alone.
     """
     least = np.abs(layer.bias.astype(np.float64)) / (np.float64(input_scale) * BIAS_ROOM)
-    scale = np.maximum(q.scale, least.astype(np.float32))
+    is_only_bias = ~q.codes.any(axis=0) & (least > 0)
+    least = np.maximum(least, np.finfo(np.float32).smallest_normal).astype(np.float32)
+    scale = np.where(is_only_bias, least, np.maximum(q.scale, least))
     return q if np.array_equal(scale, q.scale) else quantize(layer.weight, axis=1, scale=scale)
+
+
+def _start(model: Sequential) -> tuple[list[Buffer], list[Step]]:
+    """The input, and its normalization if the model has one: what the first layer reads is the last buffer."""
+    buffers, steps = [Buffer("input", "input", model.in_features, "float32")], list[Step]()
+    if model.mean is not None and model.scale is not None:
+        buffers.append(Buffer("normalized", "input", model.in_features, "float32"))
+        steps.append(Normalize(0, 1, model.mean, model.scale))
+    return buffers, steps
 
 
 def static_program(model: Sequential, weights: list[QArray], grids: dict[str, QParams]) -> Program:
     """All activations on grids known ahead: uint8 inside, the last layer's output in float32 (target numpy)."""
-    buffers = [
-        Buffer("input", "input", model.in_features, "float32"),
-        Buffer("input_codes", "input", model.in_features, "uint8", **_grid(grids["input"])),
-    ]
-    steps: list[Step] = [Quantize(0, 1)]
-    for name, layer, q in zip(model.names, model.layers, weights, strict=True):
-        is_last = layer is model.layers[-1]
-        source = buffers[-1]
-        q = _with_room_for_bias(layer, q, source.scale)
+    buffers, steps = _start(model)
+    steps.append(Quantize(len(buffers) - 1, len(buffers)))
+    buffers.append(Buffer("input_codes", "input", model.in_features, "uint8", **_grid(grids[model.sources[0]])))
+    for i, (name, layer, q) in enumerate(zip(model.names, model.layers, weights, strict=True), 1):
+        is_last = i == len(weights)
+        input_scale, _ = buffers[-1].grid
+        q = _with_room_for_bias(layer, q, input_scale)
         buffers.append(Buffer(name, name, q.shape[1], "float32" if is_last else "uint8", **_grid(grids[name])))
         columns = _weight_fields(q)
-        bias = integer_bias(name, layer.bias, source.scale, columns["weight_scale"])
+        bias = integer_bias(name, layer.bias, input_scale, columns["weight_scale"])
         relu = layer.activation == "relu"
         steps.append(Gemm(len(buffers) - 2, len(buffers) - 1, **columns, bias=bias, relu=relu, fixed=False))
     return Program(buffers, steps)
@@ -95,8 +103,7 @@ def static_program(model: Sequential, weights: list[QArray], grids: dict[str, QP
 
 def dynamic_program(model: Sequential, weights: list[QArray]) -> Program:
     """Float32 between the layers; each layer quantizes every row of its input on a grid of the row's own."""
-    buffers = [Buffer("input", "input", model.in_features, "float32")]
-    steps: list[Step] = []
+    buffers, steps = _start(model)
     for name, layer, q in zip(model.names, model.layers, weights, strict=True):
         source = len(buffers) - 1
         width = buffers[source].width
@@ -114,19 +121,19 @@ def dynamic_program(model: Sequential, weights: list[QArray]) -> Program:
 
 def weight_only_program(model: Sequential, weights: list[QArray]) -> Program:
     """Float32 activations, 8-bit weights."""
-    buffers = [Buffer("input", "input", model.in_features, "float32")]
-    steps: list[Step] = []
-    for i, (name, layer, q) in enumerate(zip(model.names, model.layers, weights, strict=True)):
+    buffers, steps = _start(model)
+    for name, layer, q in zip(model.names, model.layers, weights, strict=True):
+        source, relu = len(buffers) - 1, layer.activation == "relu"
         buffers.append(Buffer(name, name, q.shape[1], "float32"))
-        steps.append(GemmF32(i, i + 1, **_weight_fields(q), bias=layer.bias, relu=layer.activation == "relu"))
+        steps.append(GemmF32(source, source + 1, **_weight_fields(q), bias=layer.bias, relu=relu))
     return Program(buffers, steps)
 
 
 def _as_codes(buffer: Buffer, target: Target) -> Buffer:
     """A buffer with a grid as codes of a target; what the codes stand for changes only if it must be symmetric."""
-    scale, lowest = buffer.scale, -128 if target.signed else 0
-    zero_point = buffer.zero_point + lowest - (-128 if buffer.dtype == "int8" else 0)
-    if target.symmetric:
+    (scale, zero_point), lowest = buffer.grid, -128 if target.signed else 0
+    zero_point += lowest - (-128 if buffer.dtype == "int8" else 0)
+    if target.symmetric and zero_point != lowest + 128:
         low, high = (lowest - zero_point) * scale, (lowest + 255 - zero_point) * scale
         grid = _grid(QParams.from_range(np.float32(low), np.float32(high), symmetric=True, signed=target.signed))
         scale, zero_point = grid["scale"], grid["zero_point"]
@@ -135,10 +142,11 @@ def _as_codes(buffer: Buffer, target: Target) -> Buffer:
 
 def _rebiased(step: Gemm, before: Buffer, after: Buffer, layer: str) -> np.ndarray | None:
     """A step's bias when the scale of its input changes."""
-    if before.scale == after.scale or step.bias is None:
+    (old, _), (new, _) = before.grid, after.grid
+    if old == new or step.bias is None:
         return step.bias
-    real = step.bias * (np.float64(before.scale) * step.weight_scale)
-    return integer_bias(layer, real, after.scale, step.weight_scale)
+    real = step.bias * (np.float64(old) * step.weight_scale)
+    return integer_bias(layer, real, new, step.weight_scale)
 
 
 def convert(program: Program, target: Target) -> Program:
@@ -163,9 +171,15 @@ def convert(program: Program, target: Target) -> Program:
     return Program(buffers, steps)
 
 
-def resolve_target(target: str, output: str | None, requant: str | None) -> Target:
-    """A named target with single conventions overridden."""
+def resolve_target(target: str, output: str | None, requant: str | None, scheme: Scheme) -> Target:
+    """A named target with single conventions overridden, as far as a scheme has integers that they apply to."""
     resolved = TARGETS[_check.choice("target", target, tuple(TARGETS))]
+    if not scheme.is_static:
+        if target != "numpy":
+            raise ValueError(f"target: expected 'numpy' for {scheme.name!r}, got {target!r}")
+        for name, value in (("output", output), ("requant", requant)):
+            if value is not None:
+                raise ValueError(f"{name}: expected None for {scheme.name!r}, which requantizes nothing, got {value!r}")
     if output is not None:
         integer = _check.choice("output", output, ("float", "integer")) == "integer"
         resolved = replace(resolved, integer_output=integer)
@@ -180,9 +194,7 @@ def build_program(
     """Build the program of a scheme, checked options given."""
     _check.choice("method", method, METHODS)
     _check.choice("weight_method", weight_method, METHODS)
-    if scheme.activation_bits is None or scheme.dynamic:
-        if target != TARGETS["numpy"]:
-            raise ValueError(f"target: expected 'numpy' for the scheme {scheme.name!r}, whose activations are float32")
+    if not scheme.is_static:
         weights = quantize_weights(model, weight_method)
         return dynamic_program(model, weights) if scheme.dynamic else weight_only_program(model, weights)
     if data is None:

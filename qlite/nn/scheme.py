@@ -26,6 +26,11 @@ class Scheme:
             return "dynamic"
         return f"w{self.weight_bits}" + (f"a{self.activation_bits}" if self.activation_bits else "")
 
+    @property
+    def is_static(self) -> bool:
+        """Whether activations are codes on grids that are known ahead."""
+        return self.activation_bits is not None and not self.dynamic
+
     @classmethod
     def parse(cls, scheme: Any, activations: str) -> "Scheme":
         """Read ``"w8a8"``, ``"w8"`` or ``"dynamic"``, which is short for w8a8 with ``activations="dynamic"``."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from qlite import _check
-from qlite.nn.layers import Dense
+from qlite.nn.layers import Dense, finite_float32
 from qlite.nn.model import Model
 
 
@@ -17,6 +17,9 @@ class Sequential(Model):
     ----------
     layers : sequence of Dense
         Each takes what the one before gives.
+    mean, scale : array_like of a real floating dtype, (in,), optional
+        The first layer gets ``(x - mean) / scale``: zeros and ones by default. This stays float32 in every quantized
+        form, because features of different ranges that share one 8-bit grid would lose those of small range.
     output : {"softmax", "sigmoid", "identity"}
         What the raw outputs are; see `predict`.
     classes : array_like, optional
@@ -25,7 +28,8 @@ class Sequential(Model):
     Raises
     ------
     TypeError, ValueError
-        No layers, something else than a layer, layers that do not fit together, names that repeat.
+        No layers, something else than a layer, layers that do not fit together, names that repeat or that buffers of
+        the integer program have; a mean that is not finite, a scale that is not normal and positive.
 
     Examples
     --------
@@ -35,7 +39,17 @@ class Sequential(Model):
     array([[1., 1., 1.]], dtype=float32)
     """
 
-    def __init__(self, layers: Sequence[Dense], *, output: str = "softmax", classes: Any = None) -> None:
+    def __init__(
+        self,
+        layers: Sequence[Dense],
+        *,
+        mean: Any = None,
+        scale: Any = None,
+        output: str = "softmax",
+        classes: Any = None,
+    ) -> None:
+        if not isinstance(layers, Iterable):
+            raise TypeError(f"layers: expected a sequence of layers, got {type(layers).__name__}")
         self.layers = list(layers)
         if not self.layers:
             raise ValueError("layers: expected at least one")
@@ -49,9 +63,21 @@ class Sequential(Model):
                     f"got {second.weight.shape[0]}"
                 )
         self.names = [layer.name or f"dense_{i}" for i, layer in enumerate(self.layers, 1)]
-        if len(set(self.names)) != len(self.names):
-            raise ValueError(f"layers: expected different names, got {self.names}")
+        _check_names(self.names)
+        self.mean, self.scale = self._normalization(mean, scale)
         self._set_output(output, classes, self.layers[-1].weight.shape[1])
+
+    def _normalization(self, mean: Any, scale: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Mean and scale as vectors, or None and None if they change nothing."""
+        shape = (self.in_features,)
+        mean = np.zeros(shape, np.float32) if mean is None else finite_float32("mean", mean)
+        scale = np.ones(shape, np.float32) if scale is None else finite_float32("scale", scale)
+        for name, values in (("mean", mean), ("scale", scale)):
+            if values.shape != shape:
+                raise ValueError(f"{name}: expected shape {shape}, got {values.shape}")
+        if not (scale >= np.finfo(np.float32).smallest_normal).all():
+            raise ValueError(f"scale: expected normal and positive values, got {scale.min()}")
+        return (mean, scale) if mean.any() or (scale != 1).any() else (None, None)
 
     @property
     def in_features(self) -> int:
@@ -59,25 +85,36 @@ class Sequential(Model):
         return self.layers[0].weight.shape[0]
 
     @property
+    def sources(self) -> list[str]:
+        """What each layer reads, by the names of `intermediates`."""
+        return ["input" if self.mean is None else "normalized", *self.names[:-1]]
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all weights and biases in float32."""
         return sum(layer.weight.nbytes + layer.bias.nbytes for layer in self.layers)
 
-    def _input(self, x: Any) -> np.ndarray:
-        x = _check.real_array("x", x).astype(np.float32, copy=False)
+    def samples(self, name: str, x: Any) -> np.ndarray:
+        """Return samples as float32, checked; `name` is for the error."""
+        x = _check.real_array(name, x)
         if x.ndim != 2 or x.shape[1] != self.in_features:
-            raise ValueError(f"x: expected shape (samples, {self.in_features}), got {x.shape}")
+            raise ValueError(f"{name}: expected shape (samples, {self.in_features}), got {x.shape}")
         return x
 
+    def _normalized(self, x: np.ndarray) -> np.ndarray:
+        return x if self.mean is None else (x - self.mean) / self.scale
+
     def __call__(self, x: Any) -> np.ndarray:
-        y = self._input(x)
+        y = self._normalized(self.samples("x", x))
         for layer in self.layers:
             y = layer(y)
         return y
 
     def intermediates(self, x: Any) -> dict[str, np.ndarray]:
-        """Return the input and every layer's output, by name."""
-        values = {"input": self._input(x)}
+        """Return the input, "normalized" if the model does that, and every layer's output, by name."""
+        values = {"input": self.samples("x", x)}
+        if self.mean is not None:
+            values["normalized"] = self._normalized(values["input"])
         for name, layer in zip(self.names, self.layers, strict=True):
             values[name] = layer(next(reversed(values.values())))
         return values
@@ -85,6 +122,16 @@ class Sequential(Model):
     def __repr__(self) -> str:
         lines = [f"  {name}: {layer!r}" for name, layer in zip(self.names, self.layers, strict=True)]
         return "\n".join([f"Sequential({self.nbytes:,} bytes, {self.output})", *lines])
+
+
+def _check_names(names: list[str]) -> None:
+    """Refuse names that repeat, or that the program of some scheme gives to another buffer."""
+    if len(set(names)) != len(names):
+        raise ValueError(f"layers: expected different names, got {names}")
+    taken = {"input", "normalized", "input_codes", "output"}
+    taken |= {f"{name}_{what}" for name in names for what in ("scale", "zero_point", "codes")}
+    if taken & set(names):
+        raise ValueError(f"layers: expected names that no other buffer has, got {sorted(taken & set(names))}")
 
 
 def from_weights(
@@ -122,6 +169,10 @@ def from_weights(
       dense_2: Dense(3 -> 2)
     """
     _check.choice("layout", layout, ("in_out", "out_in"))
+    if activation is not None:
+        _check.choice("activation", activation, ("relu",))
+    if not isinstance(weights, Iterable):
+        raise TypeError(f"weights: expected pairs (weight, bias), got {type(weights).__name__}")
     pairs = list(weights)
     layers = []
     for i, pair in enumerate(pairs):
