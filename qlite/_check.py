@@ -49,9 +49,9 @@ def real_array(name: str, value: Any) -> np.ndarray:
 
     What lies beyond float32 becomes an infinity, for the caller to refuse or to saturate.
     """
+    if type(value) is np.ndarray and value.dtype is _FLOAT32:
+        return value
     array = np.asarray(value)
-    if array.dtype is _FLOAT32:
-        return array
     if array.dtype.kind != "f":
         raise TypeError(f"{name}: expected a real floating dtype, got {array.dtype}")
     with np.errstate(over="ignore", under="ignore"):

@@ -12,7 +12,8 @@ from qlite.qparams import QParams, along
 class QArray:
     """Integer codes and the grid that they stand on: ``real = scale * (code - zero_point)``.
 
-    Made by `quantize`, or by `QArray.from_codes` from integers that came from elsewhere. ``np.asarray(q)`` dequantizes.
+    Made by `quantize`, or by `QArray.from_codes` from integers that came from elsewhere (the constructor itself takes
+    codes over without a copy). ``np.asarray(q)`` dequantizes.
     ``x @ q`` multiplies floats by the 8-bit weights without dequantizing them first. An array is not changed once made.
     Indexing works as with any array, as long as the scales of what is left lie on one axis.
 
@@ -202,7 +203,7 @@ class QArray:
     def __getitem__(self, index: Any) -> "QArray":
         codes, p = np.asarray(self.codes[index]), self.qparams
         if p.scale.size == 1:
-            return QArray(codes, p.of_rank(codes.ndim))
+            return QArray(codes, p._of_rank(codes.ndim))
         if codes.size == 0:  # no value is left to say whose scale stays: the first one, or 1 if there never was one
             channels = np.zeros((1,) * codes.ndim, np.intp)
         else:
@@ -212,7 +213,7 @@ class QArray:
         zero_point = np.append(p.zero_point, np.int32(p.qmin))[channels]
         return QArray(codes, QParams(scale, zero_point, p.bits, p.signed, p.narrow))
 
-    def packed(self, name: str, purpose: str) -> tuple[_core.Packed, np.ndarray]:
+    def _pack(self, name: str, purpose: str) -> tuple[_core.Packed, np.ndarray]:
         """Weights (in, out) in the layout of this machine's kernels, made once, and the scale of each column."""
         if purpose not in self._packed:
             scale, zero_point = self._columns(name)
@@ -224,7 +225,7 @@ class QArray:
 
         NaN and infinities pass through, as in a float product.
         """
-        packed, scale = self.packed("q", "float")
+        packed, scale = self._pack("q", "float")
         x = _check.real_array("x", x)
         if x.ndim == 2:
             return _core.matmul_float(x, packed, scale, None, False, None)

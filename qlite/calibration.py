@@ -115,9 +115,9 @@ class Calibrator:
         >>> ql.Calibrator().update(np.array([0.0, 1.0])).update(np.array([[3.0]]))
         Calibrator(3 values in [0, 3], 8192 bins)
         """
-        return self.take("batch", _check.real_array("batch", batch))
+        return self._take("batch", _check.real_array("batch", batch))
 
-    def take(self, name: str, batch: np.ndarray) -> "Calibrator":
+    def _take(self, name: str, batch: np.ndarray) -> "Calibrator":
         """`update` with float32 data that goes by another name in messages."""
         axis = _check.axis(self._axis, batch.ndim)
         if batch.size == 0:

@@ -86,7 +86,7 @@ def choose_qparams(
     if nonfinite == "saturate":
         w = np.where(np.isfinite(w), w, np.float32(0))
     if method != "minmax":
-        return Calibrator(axis).take("w", w).qparams(method, bits, percentile=percentile, **options)
+        return Calibrator(axis)._take("w", w).qparams(method, bits, percentile=percentile, **options)
     low, high = finite_range("w", w, axis)
     shape = along(axis, w.ndim)
     return QParams.from_range(low.reshape(shape), high.reshape(shape), bits, axis=axis, **options)

@@ -90,7 +90,7 @@ def pack(b: Any, zero_point: Any = 0) -> PackedWeight:
     if isinstance(b, QArray):
         if not _is_zero(zero_point) and np.any(np.asarray(zero_point)):
             raise ValueError("zero_point: expected 0 with a QArray, which has its own")
-        return PackedWeight(*b.packed("b", "integer"))
+        return PackedWeight(*b._pack("b", "integer"))
     return PackedWeight(_pack_codes(b, "zero_point", zero_point))
 
 
@@ -136,7 +136,7 @@ def matmul_integer(
     if isinstance(b, (QArray, PackedWeight)):
         if not _is_zero(b_zero_point) and np.any(np.asarray(b_zero_point)):
             raise ValueError("b_zero_point: expected 0 with a QArray or packed weights, which have their own")
-        packed = b._packed if isinstance(b, PackedWeight) else b.packed("b", "integer")[0]
+        packed = b._packed if isinstance(b, PackedWeight) else b._pack("b", "integer")[0]
     else:
         packed = _pack_codes(b, "b_zero_point", b_zero_point)
     if type(a) is not np.ndarray or a.ndim != 2:
@@ -188,7 +188,7 @@ def linear(
     array([[2.5, 0. ]], dtype=float32)
     """
     if isinstance(w, QArray):
-        packed, scale = w.packed("w", "integer")
+        packed, scale = w._pack("w", "integer")
     elif not isinstance(w, PackedWeight):
         raise TypeError(f"w: expected a QArray or a PackedWeight, got {type(w).__name__}")
     elif w._scale is None:

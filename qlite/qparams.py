@@ -164,7 +164,7 @@ class QParams:
         scale, zero_point = GRIDS[grid](low, high, blank.qmin, blank.qmax, symmetric)
         return replace(blank, scale=scale, zero_point=zero_point)
 
-    def of_rank(self, ndim: int) -> "QParams":
+    def _of_rank(self, ndim: int) -> "QParams":
         """Return the same grid for data of another rank, if it is one for all values; else the grid as it is."""
         if self.scale.size != 1 or self.scale.ndim == ndim:
             return self

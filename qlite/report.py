@@ -169,13 +169,13 @@ def compare(model: Sequential, quantized: QModel, x: Any) -> Report:
     with one_thread():
         layers = tuple(
             _compare_layer(name, layer, quantized, weights[name], exact[source], exact[name], computed)
-            for source, name, layer in zip(model.sources, model.names, model.layers, strict=True)
+            for source, name, layer in zip(model._sources, model.names, model.layers, strict=True)
         )
     program = quantized.program
     raw, float_raw = computed[program.buffers[program.output].name], exact[model.names[-1]]
     agreement = None
     if model.output != "identity":
-        agreement = metrics.accuracy(model.decide(float_raw), quantized.decide(raw))
+        agreement = metrics.accuracy(model._decide(float_raw), quantized._decide(raw))
     return Report(layers, float(metrics.sqnr_db(float_raw, raw)), agreement, len(raw))
 
 

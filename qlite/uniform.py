@@ -83,7 +83,7 @@ def quantize(
         known = {"scale": None, "zero_point": None}
         given = {**choice, **form, "scale": scale, "zero_point": zero_point}
         _check.left_alone(given, {**CHOICE, **FORM, **known}, "beside a whole grid")
-        p = bits.of_rank(w.ndim)
+        p = bits._of_rank(w.ndim)
     elif scale is not None:
         _check.left_alone(choice, CHOICE, "beside scale")
         p = _given_qparams(w.ndim, bits, scale, zero_point, **form)

@@ -229,6 +229,9 @@ def _buffer(i: int, content: Any, widest: int) -> Buffer:
         raise ValueError(f"buffers[{i}]: width: expected 1 to {widest}, got {buffer.width}")
     if (buffer.scale is None) != (buffer.zero_point is None):
         raise ValueError(f"buffers[{i}]: scale, zero_point: expected both or none, got {buffer}")
+    lowest = -128 if buffer.dtype == "int8" else 0  # of a float32 output too, which keeps its grid as uint8
+    if buffer.zero_point is not None and not lowest <= buffer.zero_point <= lowest + 255:
+        raise ValueError(f"buffers[{i}]: zero_point: expected {lowest} to {lowest + 255}, got {buffer.zero_point}")
     if buffer.scale is not None and not SMALLEST_SCALE <= buffer.scale <= LARGEST_SCALE:
         raise ValueError(f"buffers[{i}]: scale: expected a normal, positive float32, got {buffer.scale}")
     return buffer

@@ -61,9 +61,9 @@ class Model(ABC):
 
     def predict(self, x: Any) -> np.ndarray:
         """Return the label of each sample, or for ``output="identity"`` the values (one value each: a vector)."""
-        return self.decide(self(x))
+        return self._decide(self(x))
 
-    def decide(self, raw: np.ndarray) -> np.ndarray:
+    def _decide(self, raw: np.ndarray) -> np.ndarray:
         """Return the labels or values that raw outputs stand for."""
         if self.output == "identity":
             return raw[:, 0] if raw.shape[1] == 1 else raw
@@ -135,7 +135,7 @@ class Model(ABC):
 
     def _expected(self, y: Any, raw: np.ndarray) -> np.ndarray:
         """The labels or values y, in the shape of the predictions."""
-        y, expected = np.asarray(y), self.decide(raw)
+        y, expected = np.asarray(y), self._decide(raw)
         shape = expected.shape
         if y.shape == (*shape, 1):
             y = y[..., 0]
@@ -147,7 +147,7 @@ class Model(ABC):
 
     def _metric(self, name: str, y: np.ndarray, raw: np.ndarray) -> float:
         if name != "cross_entropy":
-            return getattr(metrics, name)(y, self.decide(raw))
+            return getattr(metrics, name)(y, self._decide(raw))
         probability = self._probability(raw)
         labels = self._labels(probability.shape[1])
         if not np.isin(y, labels).all():

@@ -26,10 +26,10 @@ def quantize_weights(model: Sequential, weight_method: str) -> list[QArray]:
 
 def calibrate(model: Sequential, data: Any, method: str) -> dict[str, QParams]:
     """Find the uint8 grid of what the first layer reads and of every layer's output."""
-    x = _check.finite("data", model.samples("data", data))
+    x = _check.finite("data", model._samples("data", data))
     if len(x) == 0:
         raise ValueError("data: expected at least one sample to calibrate with, got none")
-    calibrators = {name: Calibrator() for name in (model.sources[0], *model.names)}
+    calibrators = {name: Calibrator() for name in (model._sources[0], *model.names)}
     for first in range(0, len(x), CALIBRATION_ROWS):
         values = model.intermediates(x[first : first + CALIBRATION_ROWS])
         for name, calibrator in calibrators.items():
@@ -88,7 +88,7 @@ def static_program(model: Sequential, weights: list[QArray], grids: dict[str, QP
     """All activations on grids known ahead: uint8 inside, the last layer's output in float32 (target numpy)."""
     buffers, steps = _start(model)
     steps.append(Quantize(len(buffers) - 1, len(buffers)))
-    buffers.append(Buffer("input_codes", "input", model.in_features, "uint8", **_grid(grids[model.sources[0]])))
+    buffers.append(Buffer("input_codes", "input", model.in_features, "uint8", **_grid(grids[model._sources[0]])))
     for i, (name, layer, q) in enumerate(zip(model.names, model.layers, weights, strict=True), 1):
         is_last = i == len(weights)
         input_scale, _ = buffers[-1].grid

@@ -85,16 +85,17 @@ class Sequential(Model):
         return self.layers[0].weight.shape[0]
 
     @property
-    def sources(self) -> list[str]:
+    def _sources(self) -> list[str]:
         """What each layer reads, by the names of `intermediates`."""
         return ["input" if self.mean is None else "normalized", *self.names[:-1]]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all weights and biases in float32."""
-        return sum(layer.weight.nbytes + layer.bias.nbytes for layer in self.layers)
+        """Bytes of all weights and biases, and of mean and scale where there are any, in float32."""
+        first = sum(values.nbytes for values in (self.mean, self.scale) if values is not None)
+        return first + sum(layer.weight.nbytes + layer.bias.nbytes for layer in self.layers)
 
-    def samples(self, name: str, x: Any) -> np.ndarray:
+    def _samples(self, name: str, x: Any) -> np.ndarray:
         """Return samples as float32, checked; `name` is for the error."""
         x = _check.real_array(name, x)
         if x.ndim != 2 or x.shape[1] != self.in_features:
@@ -105,14 +106,14 @@ class Sequential(Model):
         return x if self.mean is None else (x - self.mean) / self.scale
 
     def __call__(self, x: Any) -> np.ndarray:
-        y = self._normalized(self.samples("x", x))
+        y = self._normalized(self._samples("x", x))
         for layer in self.layers:
             y = layer(y)
         return y
 
     def intermediates(self, x: Any) -> dict[str, np.ndarray]:
         """Return the input, "normalized" if the model does that, and every layer's output, by name."""
-        values = {"input": self.samples("x", x)}
+        values = {"input": self._samples("x", x)}
         if self.mean is not None:
             values["normalized"] = self._normalized(values["input"])
         for name, layer in zip(self.names, self.layers, strict=True):
@@ -120,7 +121,8 @@ class Sequential(Model):
         return values
 
     def __repr__(self) -> str:
-        lines = [f"  {name}: {layer!r}" for name, layer in zip(self.names, self.layers, strict=True)]
+        lines = [] if self.mean is None else ["  normalized: (x - mean) / scale"]
+        lines += [f"  {name}: {layer!r}" for name, layer in zip(self.names, self.layers, strict=True)]
         return "\n".join([f"Sequential({self.nbytes:,} bytes, {self.output})", *lines])
 
 
