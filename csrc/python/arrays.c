@@ -19,6 +19,22 @@ static PyArrayObject *as_array(PyObject *object, const char *name)
     return (PyArrayObject *)array;
 }
 
+/* float64 to float32, rounded once; what is too great becomes an infinity without NumPy's warning about it. */
+static PyArrayObject *narrowed(PyArrayObject *array)
+{
+    PyArrayObject *wide =
+        (PyArrayObject *)PyArray_FromArray(array, PyArray_DescrFromType(NPY_FLOAT64), NPY_ARRAY_CARRAY_RO);
+    if (!wide)
+        return NULL;
+    PyArrayObject *result = (PyArrayObject *)PyArray_SimpleNew(PyArray_NDIM(wide), PyArray_DIMS(wide), NPY_FLOAT32);
+    const double *from = PyArray_DATA(wide);
+    float *to = result ? PyArray_DATA(result) : NULL;
+    for (npy_intp i = 0; result && i < PyArray_SIZE(wide); i++)
+        to[i] = (float)from[i];
+    Py_DECREF(wide);
+    return result;
+}
+
 PyArrayObject *ql_py_f32(PyObject *object, const char *name)
 {
     PyArrayObject *array = as_array(object, name);
@@ -27,15 +43,13 @@ PyArrayObject *ql_py_f32(PyObject *object, const char *name)
     if (PyArray_TYPE(array) == NPY_FLOAT32 && PyArray_ISCARRAY_RO(array))
         return array;
     PyArrayObject *result = NULL;
-    if (PyTypeNum_ISFLOAT(PyArray_TYPE(array)))
+    if (PyArray_TYPE(array) == NPY_FLOAT64)
+        result = narrowed(array);
+    else if (PyTypeNum_ISFLOAT(PyArray_TYPE(array)))
         result = (PyArrayObject *)PyArray_FromArray(array, PyArray_DescrFromType(NPY_FLOAT32),
                                                     NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST);
     else
         raise_dtype(name, "a real floating dtype", array);
-    if (!result && PyErr_ExceptionMatches(PyExc_RuntimeWarning)) { /* an overflow, where warnings are errors */
-        PyErr_Clear();
-        PyErr_Format(PyExc_ValueError, "%s: expected values in the range of float32, got greater ones", name);
-    }
     Py_DECREF(array);
     return result;
 }

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from qlite import _check, _core
+from qlite import _core
 
 DTYPES = ("float32", "int8", "uint8", "int32")
 
@@ -157,7 +157,8 @@ class Program:
                 raise type(error)(f"step {i}, layer {layer!r}: {error}") from None
         if self.output not in self.written:
             raise ValueError(f"output: expected a buffer that a step writes, got {names[self.output]!r}")
-        self._takes_floats = buffers[input].dtype == "float32"
+        #: The program on samples, shape (samples, width): one call of the core.
+        self.run = self._plan.run
 
     @property
     def written(self) -> set[int]:
@@ -166,14 +167,9 @@ class Program:
         rows = {n for b in outputs for n in (b.row_scale, b.row_zero_point) if n is not None}
         return rows | {step.output for step in self.steps}
 
-    def run(self, x: Any) -> np.ndarray:
-        """Return the output for samples, shape (samples, width): one call of the core."""
-        return self._plan.run(_check.real_array("x", x) if self._takes_floats else x)
-
     def intermediates(self, x: Any) -> dict[str, np.ndarray]:
         """Run, and return every buffer by name: codes as codes, floats as floats."""
-        values = self._plan.intermediates(_check.real_array("x", x) if self._takes_floats else x)
-        return {b.name: v for b, v in zip(self.buffers, values, strict=True)}
+        return {b.name: v for b, v in zip(self.buffers, self._plan.intermediates(x), strict=True)}
 
     def values(self, buffer: Buffer, codes: np.ndarray, computed: dict[str, np.ndarray]) -> np.ndarray:
         """Return what a buffer's content stands for, as float32; `computed` are the intermediates it came with."""
