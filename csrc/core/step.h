@@ -88,4 +88,15 @@ static inline bool ql_are_scales(const ql_array *array, size_t n)
     return true;
 }
 
+/* 8-bit weights [in][out] with a scale and, perhaps, a zero point for each output. */
+static inline bool ql_are_weights(const ql_array *weight, const ql_array *scale, const ql_array *zero_point, size_t in,
+                                  size_t out)
+{
+    if (!weight->data || (weight->type != QL_S8 && weight->type != QL_U8) || weight->ndim != 2)
+        return false;
+    if (weight->shape[0] != in || weight->shape[1] != out)
+        return false;
+    return ql_are_scales(scale, out) && ql_is_vector(zero_point, QL_S32, out);
+}
+
 #endif

@@ -49,15 +49,9 @@ static void destroy(void *state)
 
 static bool values_fit(const ql_buffer *in, const ql_buffer *out, const ql_value *v)
 {
-    const ql_array *w = &v[WEIGHT].array;
     const bool is_dynamic = ql_has_row_scale(in);
-    if (!ql_is_x8(in) || !w->data || (w->type != QL_S8 && w->type != QL_U8) || w->ndim != 2)
-        return false;
-    if (w->shape[0] != in->width || w->shape[1] != out->width)
-        return false;
-    if (!ql_are_scales(&v[WEIGHT_SCALE].array, out->width))
-        return false;
-    if (!ql_is_vector(&v[WEIGHT_ZERO_POINT].array, QL_S32, out->width))
+    if (!ql_is_x8(in) ||
+        !ql_are_weights(&v[WEIGHT].array, &v[WEIGHT_SCALE].array, &v[WEIGHT_ZERO_POINT].array, in->width, out->width))
         return false;
     if (!ql_is_vector(&v[BIAS].array, is_dynamic ? QL_F32 : QL_S32, out->width))
         return false;

@@ -35,13 +35,9 @@ static void destroy(void *state)
 
 static bool values_fit(const ql_buffer *in, const ql_buffer *out, const ql_value *v)
 {
-    const ql_array *w = &v[WEIGHT].array;
-    if (in->type != QL_F32 || out->type != QL_F32 || !w->data || (w->type != QL_S8 && w->type != QL_U8))
-        return false;
-    if (w->ndim != 2 || w->shape[0] != in->width || w->shape[1] != out->width)
-        return false;
-    return ql_are_scales(&v[WEIGHT_SCALE].array, out->width) &&
-           ql_is_vector(&v[WEIGHT_ZERO_POINT].array, QL_S32, out->width) &&
+    return in->type == QL_F32 && out->type == QL_F32 &&
+           ql_are_weights(&v[WEIGHT].array, &v[WEIGHT_SCALE].array, &v[WEIGHT_ZERO_POINT].array, in->width,
+                          out->width) &&
            ql_is_vector(&v[BIAS].array, QL_F32, out->width);
 }
 
