@@ -129,7 +129,7 @@ typedef enum ql_range_method { QL_RANGE_PERCENTILE, QL_RANGE_MSE, QL_RANGE_ENTRO
  *   percentile: cuts (100 - percentile) / 100 of the values off each end that is not at zero, unless nothing is left
  *   mse: the range whose grid has the least expected squared error (values stand at the middle of their bin)
  *   entropy: the range whose quantized histogram has the least Kullback-Leibler divergence from the data's
- * symmetric: low = -high. QL_EINVAL for an empty state. */
+ * symmetric: low = -high. A constant channel: low = high. QL_EINVAL for an empty state. */
 ql_status ql_histogram_range(const ql_histogram *h, const int64_t *counts, size_t channels, size_t bins,
                              ql_range_method method, int32_t qmin, int32_t qmax, bool symmetric, double percentile,
                              float *low, float *high);
@@ -143,9 +143,9 @@ typedef struct ql_packed ql_packed;
 /* What the packed weights will be multiplied with. */
 typedef enum ql_pack_for { QL_PACK_INTEGER, QL_PACK_FLOAT } ql_pack_for;
 
-/* b is k x n codes, element (i, j) at b[i * row_stride + j * col_stride]; zero_point is [n] or NULL for zeros. */
-ql_status ql_pack(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t n, ptrdiff_t row_stride,
-                  ptrdiff_t col_stride, const int32_t *zero_point, ql_packed **packed);
+/* b is [k][n] codes; zero_point is [n] or NULL for zeros. */
+ql_status ql_pack(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t n, const int32_t *zero_point,
+                  ql_packed **packed);
 void ql_packed_free(ql_packed *packed);
 size_t ql_packed_k(const ql_packed *packed);
 size_t ql_packed_n(const ql_packed *packed);

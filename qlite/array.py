@@ -47,9 +47,10 @@ class QArray:
             fits = codes.ndim == qparams.scale.ndim
             if not (fits and all(s in (1, n) for s, n in zip(qparams.scale.shape, codes.shape, strict=True))):
                 raise ValueError(f"scale: expected a shape that fits codes' {codes.shape}, got {qparams.scale.shape}")
+        self._is_fixed = not codes.flags.writeable  # else somebody may write to the codes, and nothing is kept of them
         self.codes = codes.view()
         self.codes.flags.writeable = False
-        self.qparams = qparams
+        self.qparams = qparams._of_rank(codes.ndim)
         self._packed: dict[str, tuple[_core.Packed, np.ndarray]] = {}
 
     @classmethod
@@ -81,14 +82,13 @@ class QArray:
         array([[ 5., -5.]], dtype=float32)
         """
         codes = np.array(codes)
+        codes.flags.writeable = False
         if codes.dtype not in (np.int8, np.uint8):
             raise TypeError(f"codes: expected int8 or uint8, got {codes.dtype}")
         axis = _check.axis(axis, codes.ndim)
         scale, zero_point = _check.scales("scale", scale), np.asarray(zero_point)
         if axis is not None:
             scale, zero_point = (p.reshape(along(axis, codes.ndim)) if p.ndim == 1 else p for p in (scale, zero_point))
-        if scale.size == 1:
-            scale = scale.reshape((1,) * codes.ndim)
         return cls(codes, QParams(scale, zero_point, bits, codes.dtype == np.int8, False, axis))
 
     @property
@@ -165,7 +165,7 @@ class QArray:
 
     def _columns(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Scale and zero point of each column of a matrix (in, out), as kernels take them; `name` is for the error."""
-        if self.ndim != 2 or self.axis == 0:
+        if self.ndim != 2 or (self.axis == 0 and self.scale.size != 1):
             raise ValueError(f"{name}: expected 2 dimensions with scales along axis 1 or one scale, got {self!r}")
         scale, zero_point = (np.broadcast_to(p.ravel(), self.shape[1]) for p in (self.scale, self.zero_point))
         return np.ascontiguousarray(scale), np.ascontiguousarray(zero_point)
@@ -203,7 +203,7 @@ class QArray:
     def __getitem__(self, index: Any) -> "QArray":
         codes, p = np.asarray(self.codes[index]), self.qparams
         if p.scale.size == 1:
-            return QArray(codes, p._of_rank(codes.ndim))
+            return QArray(codes, p)
         if codes.size == 0:  # no value is left to say whose scale stays: the first one, or 1 if there never was one
             channels = np.zeros((1,) * codes.ndim, np.intp)
         else:
@@ -214,11 +214,14 @@ class QArray:
         return QArray(codes, QParams(scale, zero_point, p.bits, p.signed, p.narrow))
 
     def _pack(self, name: str, purpose: str) -> tuple[_core.Packed, np.ndarray]:
-        """Weights (in, out) in the layout of this machine's kernels, made once, and the scale of each column."""
-        if purpose not in self._packed:
-            scale, zero_point = self._columns(name)
-            self._packed[purpose] = _core.Packed(self.codes, zero_point, purpose), scale
-        return self._packed[purpose]
+        """Weights (in, out) in the layout of this machine's kernels, and the scale of each column; made once."""
+        if purpose in self._packed:
+            return self._packed[purpose]
+        scale, zero_point = self._columns(name)
+        packed = _core.Packed(self.codes, zero_point, purpose), scale
+        if self._is_fixed:
+            self._packed[purpose] = packed
+        return packed
 
     def __rmatmul__(self, x: Any) -> np.ndarray:
         """Multiply floats (..., in) by the weights: one fused multiply-add per term, in order, then the scale.

@@ -132,7 +132,7 @@ class Calibrator:
             _core.histogram_update(batch, -1 if axis is None else axis, self._state, self._counts)
             self._ndim = batch.ndim
             if self._momentum is not None:
-                seen = np.stack([low, high])
+                seen = np.stack([low, high]).astype(np.float64)
                 before = seen if self._average is None else self._average
                 self._average = before + self._momentum * (seen - before)
         return self
@@ -235,6 +235,7 @@ class Calibrator:
                 if self._average is None:
                     raise ValueError("method: 'ema' needs Calibrator(momentum=...)")
                 low, high = self._average
+                high = np.maximum(low, high)  # for constant batches rounding may put one before the other
             elif method == "minmax":
                 low, high = self._state["min"], self._state["max"]
             else:

@@ -73,9 +73,9 @@ class QParams:
     group_size: int | None = None
 
     def __post_init__(self) -> None:
-        _check.eight_bits(self.bits)
-        _check.flag("signed", self.signed)
-        _check.flag("narrow", self.narrow)
+        object.__setattr__(self, "bits", _check.eight_bits(self.bits))
+        object.__setattr__(self, "signed", _check.flag("signed", self.signed))
+        object.__setattr__(self, "narrow", _check.flag("narrow", self.narrow))
         _check.no_groups(self.group_size)
         scale = _check.real_array("scale", self.scale).copy()
         smallest = np.finfo(np.float32).smallest_normal

@@ -93,7 +93,10 @@ def quantize(
         p = choose_qparams(w, bits, nonfinite=nonfinite, **choice, **form)
     is_unseen = isinstance(bits, QParams) or scale is not None  # choosing has found w finite
     refuse = nonfinite == "raise" and is_unseen
-    return QArray(_core.quantize(w, p.scale, p.zero_point, p.qmin, p.qmax, refuse, out, "w"), p)
+    codes = _core.quantize(w, p.scale, p.zero_point, p.qmin, p.qmax, refuse, out, "w")
+    if out is None:
+        codes.flags.writeable = False
+    return QArray(codes, p)
 
 
 def _given_qparams(
@@ -223,8 +226,6 @@ def requantize(
     _check.flag("signed", signed)
     _check.choice("requant", requant, ("float", "fixed"))
     acc = np.asarray(acc)
-    if acc.dtype != np.int32:
-        raise TypeError(f"acc: expected int32, got {acc.dtype}")
     axis = _check.axis(axis, acc.ndim)
     multiplier = _check.numbers("multiplier", multiplier).astype(np.float64)
     if multiplier.ndim == 1 and axis is not None:

@@ -205,10 +205,10 @@ ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, int32_t *c)
     const size_t zero_points = a->per_row ? m : 1;
     int32_t a_reach = 0;
     for (size_t i = 0; i < zero_points; i++) {
-        int32_t z = a->zero_point[i] + flip;
-        if (z < 0 || z > 255)
+        if (a->zero_point[i] < -flip || a->zero_point[i] > 255 - flip)
             return QL_EINVAL;
-        a_reach = ql_code_reach(z) > a_reach ? ql_code_reach(z) : a_reach;
+        int32_t reach = ql_code_reach(a->zero_point[i] + flip);
+        a_reach = reach > a_reach ? reach : a_reach;
     }
     if (!ql_gemm_fits(b, a_reach, NULL))
         return QL_EOVERFLOW;

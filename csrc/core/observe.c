@@ -10,6 +10,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/histogram.h"
 #include "core/layout.h"
 #include "core/memory.h"
 
@@ -40,8 +41,19 @@ static bool bins_are_valid(size_t bins)
     return bins >= 128 && bins <= 65536 && (bins & (bins - 1)) == 0;
 }
 
-/* Whether values could have led to this state: one that came from outside must not lead out of counts. */
-static bool state_is_valid(const ql_histogram *h, const int64_t *counts, size_t bins)
+/* Whether bins and range belong together, without a look at the counts. */
+static bool range_is_valid(const ql_histogram *h, size_t bins)
+{
+    if (h->count < 0 || h->zeros < 0)
+        return false;
+    if (h->count == 0)
+        return h->min > h->max && h->origin == 0 && h->exponent == MIN_EXPONENT;
+    if (!(h->min >= -FLT_MAX && h->min <= h->max && h->max <= FLT_MAX))
+        return false;
+    return h->exponent == least_exponent(h->min, h->max, bins) && h->origin == bin_number(h->min, h->exponent);
+}
+
+static bool counts_are_valid(const ql_histogram *h, const int64_t *counts, size_t bins)
 {
     int64_t sum = h->zeros, used = 0;
     for (size_t b = 0; b < bins; b++) {
@@ -49,20 +61,16 @@ static bool state_is_valid(const ql_histogram *h, const int64_t *counts, size_t 
             return false;
         used = counts[b] ? (int64_t)b + 1 : used;
     }
-    if (h->zeros < 0 || sum != h->count)
-        return false;
-    if (h->count == 0)
-        return h->min > h->max && h->origin == 0 && h->exponent == MIN_EXPONENT;
-    if (!(h->min >= -FLT_MAX && h->min <= h->max && h->max <= FLT_MAX))
-        return false;
-    return h->exponent == least_exponent(h->min, h->max, bins) && h->origin == bin_number(h->min, h->exponent) &&
-           used <= (int64_t)bin_number(h->max, h->exponent) - h->origin + 1;
+    bool fits = used == 0 || used <= (int64_t)bin_number(h->max, h->exponent) - h->origin + 1;
+    return sum == h->count && fits;
 }
 
-static bool states_are_valid(const ql_histogram *h, const int64_t *counts, size_t channels, size_t bins)
+bool ql_histograms_are_valid(const ql_histogram *h, const int64_t *counts, size_t channels, size_t bins)
 {
+    if (!bins_are_valid(bins))
+        return false;
     for (size_t c = 0; c < channels; c++) {
-        if (!state_is_valid(h + c, counts + c * bins, bins))
+        if (!range_is_valid(h + c, bins) || !counts_are_valid(h + c, counts + c * bins, bins))
             return false;
     }
     return true;
@@ -78,15 +86,17 @@ ql_status ql_histogram_clear(ql_histogram *h, int64_t *counts, size_t channels, 
     return QL_OK;
 }
 
-/* Adds the counts of `from` to `to`, whose bins are as wide or wider and reach at least as far. */
+/* Adds the counts of `from` to `to`, whose bins are as wide or wider and reach at least as far. Counts that no value of
+ * from's range can have led to are left out: they would lead out of to_counts. */
 static void add_counts(const ql_histogram *from, const int64_t *from_counts, const ql_histogram *to, int64_t *to_counts,
                        size_t bins)
 {
     int shift = to->exponent - from->exponent;
     shift = shift < 31 ? shift : 31;
     for (size_t b = 0; b < bins; b++) {
-        if (from_counts[b])
-            to_counts[((from->origin + (int32_t)b) >> shift) - to->origin] += from_counts[b];
+        int64_t bin = (int64_t)((from->origin + (int32_t)b) >> shift) - to->origin;
+        if (from_counts[b] && bin >= 0 && bin < (int64_t)bins)
+            to_counts[bin] += from_counts[b];
     }
 }
 
@@ -113,7 +123,7 @@ static void rebin(ql_histogram *h, int64_t *counts, const ql_histogram *wide, si
     *h = *wide;
 }
 
-/* Only a value that changed since its minimum and maximum were taken can miss the bins. */
+/* A value can miss the bins only if it changed since its minimum and maximum were taken. */
 static bool count_value(ql_histogram *h, int64_t *counts, size_t bins, double inverse_width, float x)
 {
     double bin = floor((double)x * inverse_width) - (double)h->origin;
@@ -150,8 +160,13 @@ static ql_status take_ranges(const float *x, ql_layout layout, float *min, float
 ql_status ql_histogram_update(const float *x, ql_layout layout, ql_histogram *h, int64_t *counts, size_t bins)
 {
     const size_t channels = layout.channels;
-    if (!bins_are_valid(bins) || !states_are_valid(h, counts, channels, bins))
+    const int64_t values = (int64_t)(layout.outer * layout.inner);
+    if (!bins_are_valid(bins))
         return QL_EINVAL;
+    for (size_t c = 0; c < channels; c++) {
+        if (!range_is_valid(h + c, bins) || h[c].count > INT64_MAX - values)
+            return QL_EINVAL;
+    }
     if (ql_layout_size(layout) == 0)
         return QL_OK;
     ql_status status = QL_ENOMEM;
@@ -184,9 +199,13 @@ done:
 ql_status ql_histogram_merge(ql_histogram *h, int64_t *counts, const ql_histogram *other, const int64_t *other_counts,
                              size_t channels, size_t bins)
 {
-    if (!bins_are_valid(bins) || !states_are_valid(h, counts, channels, bins) ||
-        !states_are_valid(other, other_counts, channels, bins))
+    if (!ql_histograms_are_valid(h, counts, channels, bins) ||
+        !ql_histograms_are_valid(other, other_counts, channels, bins))
         return QL_EINVAL;
+    for (size_t c = 0; c < channels; c++) {
+        if (h[c].count > INT64_MAX - other[c].count)
+            return QL_EINVAL;
+    }
     int64_t *scratch = ql_alloc(bins, sizeof *scratch);
     if (!scratch)
         return QL_ENOMEM;

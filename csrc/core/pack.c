@@ -25,14 +25,13 @@ static ql_status allocate(ql_packed *p)
 }
 
 /* Row by row, as the codes lie in memory; reach is [n], zeros at first. */
-static void fill(ql_packed *p, const uint8_t *b, ptrdiff_t row_stride, ptrdiff_t col_stride, uint8_t flip,
-                 int64_t *reach)
+static void fill(ql_packed *p, const uint8_t *b, uint8_t flip, int64_t *reach)
 {
     for (size_t i = 0; i < p->k; i++) {
-        const uint8_t *row = b + (ptrdiff_t)i * row_stride;
+        const uint8_t *row = b + i * p->n;
         int8_t *group = p->panels + i / p->kr * (p->nr * p->kr) + i % p->kr;
         for (size_t j = 0; j < p->n; j++) {
-            int8_t code = (int8_t)(row[(ptrdiff_t)j * col_stride] ^ flip);
+            int8_t code = (int8_t)(row[j] ^ flip);
             int32_t distance = code - p->zero_point[j];
             group[j / p->nr * p->panel_bytes + j % p->nr * p->kr] = code;
             p->column_sum[j] = (int32_t)((uint32_t)p->column_sum[j] + (uint32_t)distance);
@@ -43,8 +42,8 @@ static void fill(ql_packed *p, const uint8_t *b, ptrdiff_t row_stride, ptrdiff_t
         p->column_reach = reach[j] > p->column_reach ? reach[j] : p->column_reach;
 }
 
-ql_status ql_pack(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t n, ptrdiff_t row_stride,
-                  ptrdiff_t col_stride, const int32_t *zero_point, ql_packed **packed)
+ql_status ql_pack(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t n, const int32_t *zero_point,
+                  ql_packed **packed)
 {
     const ql_kernels *kernels = ql_kernels_active();
     const int32_t flip = is_signed ? 0 : 128;
@@ -72,7 +71,7 @@ ql_status ql_pack(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t 
         p->zero_point[j] = (zero_point ? zero_point[j] : 0) - flip;
         p->has_zero_point |= p->zero_point[j] != 0;
     }
-    fill(p, b, row_stride, col_stride, (uint8_t)flip, reach);
+    fill(p, b, (uint8_t)flip, reach);
     free(reach);
     *packed = p;
     return QL_OK;

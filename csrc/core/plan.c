@@ -60,8 +60,8 @@ static bool buffer_is_valid(const ql_buffer *buffers, size_t count, const ql_buf
     if (ql_has_row_scale(b))
         return is_row_buffer(buffers, count, b->row_scale, QL_F32) &&
                is_row_buffer(buffers, count, b->row_zero_point, QL_S32);
-    int32_t zero_point = ql_zero_point_u8(b);
-    return b->scale >= FLT_MIN && b->scale <= FLT_MAX && zero_point >= 0 && zero_point <= 255;
+    const int32_t lowest = b->type == QL_S8 ? -128 : 0;
+    return b->scale >= FLT_MIN && b->scale <= FLT_MAX && b->zero_point >= lowest && b->zero_point <= lowest + 255;
 }
 
 ql_status ql_plan_new(const ql_buffer *buffers, size_t count, size_t input, size_t output, ql_plan **plan)

@@ -9,10 +9,13 @@ static float usable_scale(float scale)
     return scale > FLT_MIN ? scale : FLT_MIN;
 }
 
-/* 127 * (FLT_MAX / 127) rounds to infinity. */
-static bool comes_back_finite(float end, float scale)
+/* 127 * (FLT_MAX / 127) rounds to infinity. reach is the end's distance from the zero point, in codes. */
+static float finite_scale(float end, int32_t reach, float scale)
 {
-    return rintf(end / scale) * scale <= FLT_MAX;
+    const float code = fminf(rintf(end / scale), (float)reach);
+    while (code * scale > FLT_MAX)
+        scale = nextafterf(scale, 0);
+    return scale;
 }
 
 static int32_t clamped_round(float value, int32_t qmin, int32_t qmax)
@@ -41,8 +44,8 @@ void ql_range_qparams(float low, float high, int32_t qmin, int32_t qmax, bool sy
     }
     if (is_constant)
         *scale = constant > 0 ? usable_scale(constant) : 1.0f;
-    while (!(comes_back_finite(-low, *scale) && comes_back_finite(high, *scale)))
-        *scale = nextafterf(*scale, 0);
+    *scale = finite_scale(-low, *zero_point - qmin, *scale);
+    *scale = finite_scale(high, qmax - *zero_point, *scale);
 }
 
 ql_status ql_ranges_qparams(const float *low, const float *high, size_t n, int32_t qmin, int32_t qmax, bool symmetric,

@@ -53,7 +53,7 @@ static void requantize_run(const requantizer *r, columns p, size_t channel, cons
 {
     float multiplier[COPIES];
     int32_t mantissa[COPIES], exponent[COPIES];
-    for (size_t j = 0; j < COPIES; j++) {
+    for (size_t j = 0; j < COPIES && j < n; j++) {
         multiplier[j] = p.multiplier[channel];
         mantissa[j] = p.mantissa[channel];
         exponent[j] = p.exponent[channel];

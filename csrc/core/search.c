@@ -6,8 +6,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "core/histogram.h"
 #include "core/memory.h"
-#include "qlite.h"
 
 typedef struct search {
     const ql_histogram *h;
@@ -244,7 +244,7 @@ ql_status ql_histogram_range(const ql_histogram *h, const int64_t *counts, size_
                              ql_range_method method, int32_t qmin, int32_t qmax, bool symmetric, double percentile,
                              float *low, float *high)
 {
-    if (!(percentile > 50 && percentile <= 100) || qmin >= qmax)
+    if (!(percentile > 50 && percentile <= 100) || qmin >= qmax || !ql_histograms_are_valid(h, counts, channels, bins))
         return QL_EINVAL;
     for (size_t c = 0; c < channels; c++) {
         if (h[c].count == 0)

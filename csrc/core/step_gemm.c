@@ -116,7 +116,7 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *s
     if (!s)
         return QL_ENOMEM;
     ql_status status = ql_pack(QL_PACK_INTEGER, w->data, w->type == QL_S8, w->shape[0], w->shape[1],
-                               (ptrdiff_t)w->shape[1], 1, v[WEIGHT_ZERO_POINT].array.data, &s->weight);
+                               v[WEIGHT_ZERO_POINT].array.data, &s->weight);
     if (status == QL_OK)
         status = allocate(s, out->width);
     if (status == QL_OK && !ql_gemm_fits(s->weight, reach, bias))

@@ -51,8 +51,8 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *s
     gemm_f32_state *s = calloc(1, sizeof *s);
     if (!s)
         return QL_ENOMEM;
-    ql_status status = ql_pack(QL_PACK_FLOAT, w->data, w->type == QL_S8, w->shape[0], n, (ptrdiff_t)n, 1,
-                               v[WEIGHT_ZERO_POINT].array.data, &s->weight);
+    ql_status status =
+        ql_pack(QL_PACK_FLOAT, w->data, w->type == QL_S8, w->shape[0], n, v[WEIGHT_ZERO_POINT].array.data, &s->weight);
     s->scale = ql_alloc(n, sizeof *s->scale);
     s->offset = ql_alloc(n, sizeof *s->offset);
     if (status == QL_OK && !(s->scale && s->offset))

@@ -29,7 +29,7 @@ typedef void ql_fake_quantize_kernel(const float *x, size_t n, const float *scal
  * The sign of a zero result is not defined. */
 typedef bool ql_minmax_kernel(const float *x, size_t n, float *min, float *max);
 
-/* Rule A (ql_requant in qlite.h) on a tile of rows x cols: multiplier[cols]. */
+/* Rule A (ql_requantize_s32_x8 in qlite.h) on a tile of rows x cols: multiplier[cols]. */
 typedef void ql_requantize_kernel(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
                                   const float *multiplier, int32_t zero_point, int32_t qmin, int32_t qmax,
                                   uint8_t *codes, size_t codes_stride);

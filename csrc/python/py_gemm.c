@@ -41,7 +41,7 @@ static PyObject *packed_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
         status = ql_pack(is_float ? QL_PACK_FLOAT : QL_PACK_INTEGER, PyArray_DATA(codes), ql_py_is_signed(codes),
-                         (size_t)PyArray_DIM(codes, 0), (size_t)PyArray_DIM(codes, 1), PyArray_DIM(codes, 1), 1,
+                         (size_t)PyArray_DIM(codes, 0), (size_t)PyArray_DIM(codes, 1),
                          zero_point ? PyArray_DATA(zero_point) : NULL, &self->packed);
     Py_END_ALLOW_THREADS
     if (status != QL_OK) {

@@ -73,7 +73,7 @@ static PyObject *histogram_update(PyObject *module, PyObject *args)
     Py_END_ALLOW_THREADS
     Py_DECREF(x);
     if (status != QL_OK)
-        return ql_py_raise(status, status == QL_EINVAL ? "state" : "x");
+        return ql_py_raise(status, "x");
     Py_RETURN_NONE;
 }
 

@@ -174,17 +174,14 @@ done:
     Py_RETURN_NONE;
 }
 
-/* x as the plan's input: any rank above 0, the first dimension counts the samples. */
+/* x as the plan's input, (samples, width). */
 static PyArrayObject *take_input(plan_object *self, PyObject *object)
 {
     const ql_buffer *in = self->buffers + self->input;
     PyArrayObject *x = in->type == QL_F32 ? ql_py_f32(object, "x") : ql_py_exact(object, typenum_of(in->type), "x");
     if (!x)
         return NULL;
-    size_t width = 1;
-    for (int d = 1; d < PyArray_NDIM(x); d++)
-        width *= (size_t)PyArray_DIM(x, d);
-    if (PyArray_NDIM(x) >= 2 && width == in->width)
+    if (PyArray_NDIM(x) == 2 && PyArray_DIM(x, 1) == (npy_intp)in->width)
         return x;
     PyObject *got = PyArray_IntTupleFromIntp(PyArray_NDIM(x), PyArray_DIMS(x));
     if (got)

@@ -122,7 +122,11 @@ def _digest(description: str, tensors: dict[str, np.ndarray]) -> str:
 
 
 def _replace_file(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    if path.exists() and not path.is_file():  # a rename would put a file where a folder, device or pipe is
+        raise OSError(f"path: expected a file, or a new name, got what is no regular file: {path}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"path: expected a name in a folder that exists, got {path}")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
             file.write(content)

@@ -14,7 +14,7 @@ METRICS = ("accuracy", "recall", "cross_entropy", "mse")
 
 def _plain_labels(classes: Any) -> np.ndarray:
     """Labels as an array of integers, floats, strings or bools, which are what a model file can hold."""
-    labels = np.asarray(classes)
+    labels = np.array(classes)
     if labels.dtype == object:
         plain = np.asarray(labels.tolist())
         labels = plain if plain.tolist() == labels.tolist() else labels
@@ -118,8 +118,6 @@ class Model(ABC):
             A metric that there is not or that does not fit the output; no samples; labels that do not match.
         """
         names = self._metric_names(metrics)
-        if np.ndim(x) == 0:
-            raise ValueError(f"x: expected samples, got a scalar {x!r}")
         raw = self(x)
         y = self._expected(y, raw)
         return {name: self._metric(name, y, raw) for name in names}
@@ -141,7 +139,7 @@ class Model(ABC):
             y = y[..., 0]
         if y.shape != shape or len(y) == 0:
             raise ValueError(f"y: expected shape {shape}, one for each sample (at least 1), got {y.shape}")
-        if y.dtype != object and (y.dtype.kind in "US") != (expected.dtype.kind in "US"):
+        if y.dtype != object and (y.dtype.kind == "U") != (expected.dtype.kind == "U"):
             raise ValueError(f"y: expected what the model predicts, {expected.dtype}, got {y.dtype}")
         return y
 

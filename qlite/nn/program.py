@@ -42,11 +42,18 @@ class Buffer:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One step: which buffer it reads and which it writes."""
+    """One step: which buffer it reads and which it writes. Its arrays are its own and cannot be changed."""
 
     kind: ClassVar[str]
     input: int
     output: int
+
+    def __post_init__(self) -> None:
+        for name, value in step_fields(self).items():
+            if isinstance(value, np.ndarray):
+                own = np.array(value, order="C")
+                own.flags.writeable = False
+                object.__setattr__(self, name, own)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from qlite.nn.program import Gemm, GemmF32, Program
 from qlite.nn.quantize import build_program, convert, resolve_target
 from qlite.nn.scheme import Scheme
 from qlite.nn.sequential import Sequential
+from qlite.qparams import QParams
 
 
 class QModel(Model):
@@ -83,13 +84,8 @@ class QModel(Model):
     @property
     def weights(self) -> dict[str, QArray]:
         """The quantized weights (in, out) by layer."""
-        return {
-            self.program.buffers[step.output].layer: QArray.from_codes(
-                step.weight, step.weight_scale, 0 if step.weight_zero_point is None else step.weight_zero_point, axis=1
-            )
-            for step in self.program.steps
-            if isinstance(step, (Gemm, GemmF32))
-        }
+        steps = (step for step in self.program.steps if isinstance(step, (Gemm, GemmF32)))
+        return {self.program.buffers[step.output].layer: _weight(step) for step in steps}
 
     def retarget(self, target: str, *, output: str | None = None, requant: str | None = None) -> "QModel":
         """Return the same model under another target's conventions; the weights stay as they are, no data is needed.
@@ -146,6 +142,13 @@ class QModel(Model):
     def __repr__(self) -> str:
         head = f"QModel({self.scheme}, target {self.target}, {self.nbytes:,} bytes, {self.output})"
         return "\n".join([head, *str(self.program).splitlines()[1:]])
+
+
+def _weight(step: Gemm | GemmF32) -> QArray:
+    signed = step.weight.dtype == np.int8
+    narrow = signed and step.weight.min(initial=0) > -128
+    zero_point = np.zeros((1, 1), np.int32) if step.weight_zero_point is None else step.weight_zero_point[None]
+    return QArray(step.weight, QParams(step.weight_scale[None], zero_point, 8, bool(signed), bool(narrow), 1))
 
 
 def quantize_model(
@@ -206,7 +209,7 @@ def quantize_model(
     True
     """
     if not isinstance(model, Sequential):
-        raise TypeError(f"model: expected a Sequential, got {type(model).__name__}")
+        raise TypeError(f"model: expected a Sequential (see from_sklearn, from_weights), got {type(model).__name__}")
     parsed = Scheme.parse(scheme, activations)
     resolved = resolve_target(target, output, requant, parsed)
     program = build_program(model, parsed, data, resolved, method, weight_method)

@@ -35,9 +35,13 @@ class Scheme:
     def parse(cls, scheme: Any, activations: str) -> "Scheme":
         """Read ``"w8a8"``, ``"w8"`` or ``"dynamic"``, which is short for w8a8 with ``activations="dynamic"``."""
         _check.choice("activations", activations, ("static", "dynamic"))
-        match = re.fullmatch(r"w(\d+)(?:g(\d+))?(?:a(\d+))?", "w8a8" if scheme == "dynamic" else str(scheme))
+        if not isinstance(scheme, str):
+            raise TypeError(
+                f"scheme: expected a string such as 'w8a8', got {type(scheme).__name__} (samples are given as data=...)"
+            )
+        match = re.fullmatch(r"w(\d+)(?:g(\d+))?(?:a(\d+))?", "w8a8" if scheme == "dynamic" else scheme)
         if match is None:
-            raise ValueError(f"scheme: expected w<bits>[g<group>][a<bits>] or 'dynamic', got {scheme!r}")
+            raise ValueError(f"scheme: expected 'w8a8', 'w8' or 'dynamic', got {scheme!r}")
         weight_bits, group_size, activation_bits = (int(n) if n else None for n in match.groups())
         if weight_bits != 8 or group_size is not None or activation_bits not in (None, 8):
             raise ValueError(f"scheme: expected 'w8a8', 'w8' or 'dynamic', the ones there are so far, got {scheme!r}")
