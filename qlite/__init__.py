@@ -28,6 +28,15 @@ from qlite.qparams import QParams
 from qlite.report import Report, compare
 from qlite.uniform import dequantize, fake_quantize, quantize, requantize
 
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":  # looked up when asked for: that takes longer than importing everything above
+        from qlite.config import version
+
+        return version()
+    raise AttributeError(f"module 'qlite' has no attribute {name!r}")
+
+
 __all__ = [
     "Calibrator",
     "Dense",

@@ -29,6 +29,17 @@ def integer(name: str, value: Any) -> int:
     return int(value)
 
 
+def as_array(name: str, value: Any) -> np.ndarray:
+    """Return `value` as an array that is not one of Python objects."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name}: expected an array, got {type(value).__name__} whose parts differ in shape") from None
+    if array.dtype == object and not isinstance(value, np.ndarray):
+        raise TypeError(f"{name}: expected an array of numbers, got {type(value).__name__}")
+    return array
+
+
 def number(name: str, value: Any) -> float:
     """Return `value` if it is a real number, which a bool is not."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
@@ -38,7 +49,7 @@ def number(name: str, value: Any) -> float:
 
 def numbers(name: str, value: Any) -> np.ndarray:
     """Return `value` as an array of integers or real floating numbers."""
-    array = np.asarray(value)
+    array = as_array(name, value)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name}: expected real numbers, got {array.dtype}")
     return array
@@ -51,7 +62,7 @@ def real_array(name: str, value: Any) -> np.ndarray:
     """
     if type(value) is np.ndarray and value.dtype is _FLOAT32:
         return value
-    array = np.asarray(value)
+    array = as_array(name, value)
     if array.dtype.kind != "f":
         raise TypeError(f"{name}: expected a real floating dtype, got {array.dtype}")
     with np.errstate(over="ignore", under="ignore"):
@@ -67,7 +78,7 @@ def scales(name: str, value: Any) -> np.ndarray:
 def finite(name: str, array: np.ndarray) -> np.ndarray:
     """Return `array` if it has neither NaN nor infinities."""
     if not np.isfinite(array).all():
-        raise ValueError(f"{name}: expected finite values, got NaN or infinity")
+        raise ValueError(f"{name}: expected finite values, got NaN or infinity (as float32)")
     return array
 
 

@@ -15,6 +15,9 @@ TENSOR_BINS = 8192
 CHANNEL_BINS = 2048
 
 NONFINITE = ("raise", "saturate")
+#: What the method "percentile" keeps, if nothing else is said.
+PERCENTILE = 99.99
+
 METHODS = ("minmax", "percentile", "mse", "entropy")
 
 
@@ -35,6 +38,8 @@ def check_options(method: Any, methods: tuple[str, ...], bits: Any, percentile: 
     percentile = _check.number("percentile", percentile)
     if not 50 < percentile <= 100:
         raise ValueError(f"percentile: expected over 50 and at most 100, got {percentile}")
+    if method != "percentile" and percentile != PERCENTILE:
+        raise ValueError(f"percentile: expected the default unless method='percentile', got {percentile}")
     return percentile
 
 
@@ -199,7 +204,7 @@ class Calibrator:
         symmetric: bool = False,
         signed: bool | None = None,
         narrow: bool | None = None,
-        percentile: float = 99.99,
+        percentile: float = PERCENTILE,
     ) -> QParams:
         """Choose a grid for what has been seen.
 

@@ -42,7 +42,7 @@ def show_config(mode: str = "text") -> dict[str, Any] | None:
     _check.choice("mode", mode, ("text", "dict"))
     core = _core.info()
     config = {
-        "qlite": _version(),
+        "qlite": version(),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "compiler": core["compiler"],
@@ -59,7 +59,8 @@ def show_config(mode: str = "text") -> dict[str, Any] | None:
     return None
 
 
-def _version() -> str:
+def version() -> str:
+    """Return the version of the installed distribution."""
     from importlib import metadata  # here: at the top it would double the time of `import qlite`
 
     try:

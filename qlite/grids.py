@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from qlite import _check
-from qlite.calibration import METHODS, NONFINITE, Calibrator, check_options, finite_range
+from qlite.calibration import METHODS, NONFINITE, PERCENTILE, Calibrator, check_options, finite_range
 from qlite.qparams import QParams, along
 
 
@@ -20,7 +20,7 @@ def choose_qparams(
     symmetric: bool = True,
     signed: bool | None = None,
     narrow: bool | None = None,
-    percentile: float = 99.99,
+    percentile: float = PERCENTILE,
     nonfinite: str = "raise",
 ) -> QParams:
     """Choose the grid for an array.

@@ -6,12 +6,12 @@ import numpy as np
 
 from qlite import _check, _core
 from qlite.array import QArray
-from qlite.calibration import NONFINITE
+from qlite.calibration import NONFINITE, PERCENTILE
 from qlite.grids import choose_qparams
 from qlite.qparams import QParams, along, code_range
 
 #: How `quantize` chooses a grid unless it is told.
-CHOICE = {"grid": "uniform", "method": "minmax", "group_size": None, "percentile": 99.99}
+CHOICE = {"grid": "uniform", "method": "minmax", "group_size": None, "percentile": PERCENTILE}
 FORM = {"axis": None, "symmetric": True, "signed": None, "narrow": None}
 
 
@@ -26,7 +26,7 @@ def quantize(
     symmetric: bool = True,
     signed: bool | None = None,
     narrow: bool | None = None,
-    percentile: float = 99.99,
+    percentile: float = PERCENTILE,
     scale: Any = None,
     zero_point: Any = None,
     nonfinite: str = "raise",
