@@ -59,9 +59,9 @@ def _parser() -> argparse.ArgumentParser:
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from qlite.config import show_config
+        from qlite.config import version
 
-        print(f"qlite {show_config('dict')['qlite']}")  # type: ignore[index]
+        print(f"qlite {version()}")
         parser.exit()
 
 

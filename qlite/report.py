@@ -160,8 +160,8 @@ def compare(model: Sequential, quantized: QModel, x: Any) -> Report:
         raise TypeError(f"quantized: expected a QModel, got {type(quantized).__name__}")
     weights = quantized.weights
     shapes = {name: layer.weight.shape for name, layer in zip(model.names, model.layers, strict=True)}
-    if {name: q.shape for name, q in weights.items()} != shapes:
-        raise ValueError(f"quantized: expected the layers of model, {shapes}, got {weights}")
+    if (got := {name: q.shape for name, q in weights.items()}) != shapes:
+        raise ValueError(f"quantized: expected the layers of model, {shapes}, got {got}")
     exact = model.intermediates(x)
     if len(exact["input"]) == 0:
         raise ValueError("x: expected at least one sample, got none")

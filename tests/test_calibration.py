@@ -19,7 +19,7 @@ METHODS = ["minmax", "percentile", "mse", "entropy"]
 OPTIMUM_DB = {True: 0.01, False: 0.05}
 # Entropy gives up some decibels of a smooth distribution for its bulk; a threshold that zeros drag down costs tens.
 ENTROPY_LOSS_DB = 3.0
-AVERAGE_TOLERANCE = 1e-6  # the average is float32; so is its comparison
+AVERAGE_TOLERANCE = 1e-6  # the average is kept in float64, and rounded to float32 where it becomes a grid
 
 
 def answers(calibrator):
