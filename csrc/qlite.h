@@ -45,16 +45,26 @@ bool ql_cpu_has_feature(size_t i);
 
 /* ---- elementwise -------------------------------------------------------------------------------- */
 
-/* How scales lie over data: the data is C-contiguous [outer][channels][inner] and channel c has scale[c] and
- * zero_point[c]. One scale for everything is outer = channels = 1. */
+enum { QL_MAX_DIMS = 64 };
+
+/* How parameters (scales, zero points, ranges) lie over C-contiguous data. Along axis i, outermost first, group[i]
+ * neighbours share a parameter: 1 has each its own, length[i] is one for all, and of groups in between the last may be
+ * shorter. The parameters are C-contiguous too, ceil(length[i] / group[i]) along axis i. No axes: one element. */
 typedef struct ql_layout {
-    size_t outer, channels, inner;
+    size_t ndim;
+    size_t length[QL_MAX_DIMS], group[QL_MAX_DIMS];
 } ql_layout;
+
+/* Adds the next inner axis, merged with the one before it where that says the same. group >= 1. */
+void ql_layout_push(ql_layout *layout, size_t length, size_t group);
+
+size_t ql_layout_size(const ql_layout *layout);       /* elements */
+size_t ql_layout_parameters(const ql_layout *layout); /* of data that is not empty */
 
 typedef struct ql_affine {
     ql_layout layout;
-    const float *scale;        /* [channels], each finite, normal and > 0 */
-    const int32_t *zero_point; /* [channels], each in [qmin, qmax] */
+    const float *scale;        /* one per parameter, each finite, normal and > 0 */
+    const int32_t *zero_point; /* the same number, each in [qmin, qmax] */
     int32_t qmin, qmax;        /* in [-128, 127] or in [0, 255] */
 } ql_affine;
 
@@ -69,17 +79,17 @@ ql_status ql_dequantize_x8_f32(const uint8_t *codes, const ql_affine *p, float *
 /* y = dequantize(quantize(x)), the same bits, without the codes in between. y may be x. */
 ql_status ql_fake_quantize_f32(const float *x, const ql_affine *p, bool refuse_nonfinite, float *y);
 
-/* Least and greatest value of each channel: min[c], max[c]; NaN is passed over, zeros come out as +0, and an empty
- * channel gives +inf, -inf. *has_nan says whether there was one. */
-void ql_minmax_f32(const float *x, ql_layout layout, float *min, float *max, bool *has_nan);
+/* Least and greatest of the values that share a parameter, of data that is not empty; NaN is passed over, zeros come
+ * out as +0, and nothing but NaN gives +inf, -inf. *has_nan says whether there was one. */
+void ql_minmax_f32(const float *x, const ql_layout *layout, float *min, float *max, bool *has_nan);
 
 /* int32 sums to codes, by one of two rules:
  *   rule A: code = rint(clamp(float32(acc) * float32(multiplier), qmin - z, qmax - z)) + z
  *   rule B (fixed): code = clamp(rdbpot(srdhm(acc << max(e, 0), q), max(-e, 0)) + z, qmin, qmax), where q, e are
  *           ql_quantize_multiplier's, srdhm(a, q) = (a * q + 2^30) >> 31 and rdbpot(a, n) = a / 2^n rounded half away
  *           from zero.
- * multiplier is [channels], each in (0, 2^30) and not 0 as float32. */
-ql_status ql_requantize_s32_x8(const int32_t *acc, ql_layout layout, const double *multiplier, bool fixed,
+ * multiplier: one per parameter, each in (0, 2^30) and not 0 as float32. */
+ql_status ql_requantize_s32_x8(const int32_t *acc, const ql_layout *layout, const double *multiplier, bool fixed,
                                int32_t zero_point, int32_t qmin, int32_t qmax, uint8_t *codes);
 
 /* Rule B's form of a positive real multiplier: value ~ mantissa * 2^(exponent - 31); 0, 0 below 2^-32.
@@ -116,8 +126,9 @@ typedef struct ql_histogram {
  * and for a state that no values could have led to. A failure changes nothing, but for what is said. */
 ql_status ql_histogram_clear(ql_histogram *h, int64_t *counts, size_t channels, size_t bins);
 
-/* QL_ENONFINITE: NaN or inf in x. QL_EINVAL, with part of x counted, if x is written to meanwhile. */
-ql_status ql_histogram_update(const float *x, ql_layout layout, ql_histogram *h, int64_t *counts, size_t bins);
+/* The layout has `channels` parameters. QL_ENONFINITE: NaN or inf in x. QL_EINVAL, with part of x counted, if x is
+ * written to meanwhile. */
+ql_status ql_histogram_update(const float *x, const ql_layout *layout, ql_histogram *h, int64_t *counts, size_t bins);
 
 /* h += other, exactly and in any order. */
 ql_status ql_histogram_merge(ql_histogram *h, int64_t *counts, const ql_histogram *other, const int64_t *other_counts,

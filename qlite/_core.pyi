@@ -14,7 +14,8 @@ X8 = NDArray[np.int8] | NDArray[np.uint8]
 
 HISTOGRAM_DTYPE: np.dtype[np.void]  # fields min max exponent origin count zeros
 
-# scale, zero_point, multiplier: rank of the data (or one element), at most one axis longer than 1
+# scale, zero_point, multiplier: one element, or rank of the data and along each axis 1, the data's length, or along
+# group_axis the number of groups of group_size
 def quantize(
     x: ArrayLike,
     scale: F32,
@@ -24,18 +25,32 @@ def quantize(
     refuse_nonfinite: bool,
     out: X8 | None,
     name: str = "x",
+    group_size: int = 0,
+    group_axis: int = 0,
 ) -> X8: ...
-def dequantize(codes: X8, scale: F32, zero_point: S32, out: F32 | None) -> F32: ...
+def dequantize(
+    codes: X8, scale: F32, zero_point: S32, out: F32 | None, group_size: int = 0, group_axis: int = 0
+) -> F32: ...
 def fake_quantize(
-    x: ArrayLike, scale: F32, zero_point: S32, qmin: int, qmax: int, refuse_nonfinite: bool, out: F32 | None
+    x: ArrayLike,
+    scale: F32,
+    zero_point: S32,
+    qmin: int,
+    qmax: int,
+    refuse_nonfinite: bool,
+    out: F32 | None,
+    group_size: int = 0,
+    group_axis: int = 0,
 ) -> F32: ...
 def requantize(
     acc: S32, multiplier: NDArray[np.float64], zero_point: int, qmin: int, qmax: int, fixed: bool, out: X8 | None
 ) -> X8: ...
 def quantize_multiplier(value: float) -> tuple[int, int]: ...
 
-# axis: -1 for one range over everything, else the axis that keeps its own; the last is whether there was a NaN
-def minmax(x: ArrayLike, axis: int) -> tuple[F32, F32, bool]: ...
+# shape: of the parameters, as above; the last is whether there was a NaN
+def minmax(
+    x: ArrayLike, shape: tuple[int, ...], group_size: int = 0, group_axis: int = 0
+) -> tuple[F32, F32, bool]: ...
 
 # one grid per (low, high): scale and zero_point in the shape of low
 def range_qparams(low: F32, high: F32, qmin: int, qmax: int, symmetric: bool) -> tuple[F32, S32]: ...

@@ -23,10 +23,11 @@ METHODS = ("minmax", "percentile", "mse", "entropy")
 
 def finite_range(name: str, x: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarray]:
     """The least and the greatest value, of everything or along an axis, of data that holds finite values only."""
-    low, high, has_nan = _core.minmax(x, -1 if axis is None else axis)
+    shape = tuple(n if i == axis else 1 for i, n in enumerate(x.shape))
+    low, high, has_nan = _core.minmax(x, shape)
     if has_nan or not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise ValueError(f"{name}: expected finite values, got NaN or infinity")
-    return low, high
+    return low.ravel(), high.ravel()
 
 
 def check_options(method: Any, methods: tuple[str, ...], bits: Any, percentile: Any, **flags: Any) -> float:

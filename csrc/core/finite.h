@@ -10,7 +10,7 @@
 static inline bool ql_all_finite(const ql_kernels *kernels, const float *x, size_t n)
 {
     float min = INFINITY, max = -INFINITY;
-    bool has_nan = kernels->minmax_f32(x, n, &min, &max);
+    bool has_nan = kernels->minmax_f32(x, n, n, &min, &max);
     return n == 0 || (!has_nan && min >= -FLT_MAX && max <= FLT_MAX);
 }
 

@@ -12,11 +12,11 @@ void ql_quantize_rows(const ql_kernels *kernels, const float *x, size_t m, size_
 {
     for (size_t i = 0; i < m; i++) {
         float min = INFINITY, max = -INFINITY;
-        kernels->minmax_f32(x + i * k, k, &min, &max);
+        kernels->minmax_f32(x + i * k, k, k, &min, &max);
         min = min > -FLT_MAX ? min : -FLT_MAX;
         max = max < FLT_MAX ? max : FLT_MAX;
         ql_range_qparams(min, max, 0, 255, false, scale + i, zero_point + i);
-        kernels->quantize_f32_x8(x + i * k, k, scale + i, zero_point + i, 0, 0, 255, codes + i * k);
+        kernels->quantize_f32_x8(x + i * k, k, scale + i, zero_point + i, k, 0, 255, codes + i * k);
     }
 }
 

@@ -140,35 +140,35 @@ static bool count_run(const float *x, ql_run run, const double *inverse_width, q
 {
     bool all = true;
     for (size_t i = 0; i < run.length; i++) {
-        size_t c = run.channel + i * run.step;
+        size_t c = run.parameter + i / run.group;
         all &= count_value(h + c, counts + c * bins, bins, inverse_width[c], x[i]);
     }
     return all;
 }
 
-static ql_status take_ranges(const float *x, ql_layout layout, float *min, float *max)
+static ql_status take_ranges(const float *x, const ql_layout *layout, float *min, float *max)
 {
     bool has_nan;
     ql_minmax_f32(x, layout, min, max, &has_nan);
-    for (size_t c = 0; c < layout.channels; c++) {
+    for (size_t c = 0; c < ql_layout_parameters(layout); c++) {
         if (has_nan || !(min[c] >= -FLT_MAX && max[c] <= FLT_MAX))
             return QL_ENONFINITE;
     }
     return QL_OK;
 }
 
-ql_status ql_histogram_update(const float *x, ql_layout layout, ql_histogram *h, int64_t *counts, size_t bins)
+ql_status ql_histogram_update(const float *x, const ql_layout *layout, ql_histogram *h, int64_t *counts, size_t bins)
 {
-    const size_t channels = layout.channels;
-    const int64_t values = (int64_t)(layout.outer * layout.inner);
     if (!bins_are_valid(bins))
         return QL_EINVAL;
+    if (ql_layout_size(layout) == 0)
+        return QL_OK;
+    const size_t channels = ql_layout_parameters(layout);
+    const int64_t values = (int64_t)ql_layout_size(layout);
     for (size_t c = 0; c < channels; c++) {
         if (!range_is_valid(h + c, bins) || h[c].count > INT64_MAX - values)
             return QL_EINVAL;
     }
-    if (ql_layout_size(layout) == 0)
-        return QL_OK;
     ql_status status = QL_ENOMEM;
     float *min = ql_alloc(channels, sizeof *min), *max = ql_alloc(channels, sizeof *max);
     double *inverse_width = ql_alloc(channels, sizeof *inverse_width);

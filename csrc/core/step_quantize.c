@@ -16,7 +16,8 @@ static void run_quantize(const ql_step *step, const ql_buffer *buffers, const ql
 {
     const ql_buffer *q = buffers + step->output;
     int32_t zero_point = ql_zero_point_u8(q);
-    block->kernels->quantize_f32_x8(block->data[step->input], block->rows * q->width, &q->scale, &zero_point, 0, 0, 255,
+    size_t n = block->rows * q->width;
+    block->kernels->quantize_f32_x8(block->data[step->input], n, &q->scale, &zero_point, n, 0, 255,
                                     block->data[step->output]);
 }
 
@@ -45,8 +46,9 @@ static void run_dequantize(const ql_step *step, const ql_buffer *buffers, const 
 {
     const ql_buffer *q = buffers + step->input;
     int32_t zero_point = ql_zero_point_u8(q);
-    block->kernels->dequantize_x8_f32(block->data[step->input], block->rows * q->width, false, &q->scale, &zero_point,
-                                      0, block->data[step->output]);
+    size_t n = block->rows * q->width;
+    block->kernels->dequantize_x8_f32(block->data[step->input], n, false, &q->scale, &zero_point, n,
+                                      block->data[step->output]);
 }
 
 const ql_op ql_op_quantize = {.kind = "quantize", .fields = fields, .prepare = prepare_quantize, .run = run_quantize};

@@ -12,22 +12,21 @@
 #include <stdint.h>
 
 /* codes[i] = clamp(rint(x[i] / scale), qmin - z, qmax - z) + z as one byte; NaN gives z.
- * scale and z are scale[i * step], zero_point[i * step]: step 0 is one for all, 1 is one each. */
-typedef void ql_quantize_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t step,
+ * scale and z are scale[i / group], zero_point[i / group]; group is 0 only if n is. */
+typedef void ql_quantize_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
                                 int32_t qmin, int32_t qmax, uint8_t *codes);
 
-/* x[i] = float(codes[i] - z) * scale; codes are int8 if is_signed. step as above. */
+/* x[i] = float(codes[i] - z) * scale; codes are int8 if is_signed. group as above. */
 typedef void ql_dequantize_kernel(const uint8_t *codes, size_t n, bool is_signed, const float *scale,
-                                  const int32_t *zero_point, size_t step, float *x);
+                                  const int32_t *zero_point, size_t group, float *x);
 
-/* y[i] = float(int(clamp(rint(x[i] / scale), qmin - z, qmax - z))) * scale: never -0. y may be x. step as above. */
+/* y[i] = float(int(clamp(rint(x[i] / scale), qmin - z, qmax - z))) * scale: never -0. y may be x. group as above. */
 typedef void ql_fake_quantize_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point,
-                                     size_t step, int32_t qmin, int32_t qmax, float *y);
+                                     size_t group, int32_t qmin, int32_t qmax, float *y);
 
-/* minmax: *min = least of *min and the x[i], *max the greatest; NaN is passed over. Returns whether there was one.
- * minmax_channels: the same for n channels at once: min[i] = least of min[i] and x[i].
- * The sign of a zero result is not defined. */
-typedef bool ql_minmax_kernel(const float *x, size_t n, float *min, float *max);
+/* min[i / group] = least of itself and x[i], max the greatest; NaN is passed over. Returns whether there was one. The
+ * sign of a zero result is not defined. */
+typedef bool ql_minmax_kernel(const float *x, size_t n, size_t group, float *min, float *max);
 
 /* Rule A (ql_requantize_s32_x8 in qlite.h) on a tile of rows x cols: multiplier[cols]. */
 typedef void ql_requantize_kernel(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
@@ -86,7 +85,6 @@ typedef struct ql_kernels {
     ql_dequantize_kernel *dequantize_x8_f32;
     ql_fake_quantize_kernel *fake_quantize_f32;
     ql_minmax_kernel *minmax_f32;
-    ql_minmax_kernel *minmax_channels_f32;
     ql_requantize_kernel *requantize_s32_x8;
     ql_requantize_fixed_kernel *requantize_fixed_s32_x8;
     ql_scale_kernel *scale_s32_f32;
@@ -105,7 +103,6 @@ const ql_kernels *ql_kernels_active(void);
     ql_dequantize_kernel ql_dequantize_x8_f32__##isa;             \
     ql_fake_quantize_kernel ql_fake_quantize_f32__##isa;          \
     ql_minmax_kernel ql_minmax_f32__##isa;                        \
-    ql_minmax_kernel ql_minmax_channels_f32__##isa;               \
     ql_requantize_kernel ql_requantize_s32_x8__##isa;             \
     ql_requantize_fixed_kernel ql_requantize_fixed_s32_x8__##isa; \
     ql_scale_kernel ql_scale_s32_f32__##isa;                      \

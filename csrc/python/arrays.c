@@ -187,51 +187,58 @@ PyObject *ql_py_finish(PyObject *out, PyArrayObject *result)
     return failed ? NULL : Py_NewRef(out);
 }
 
-int ql_py_layout(PyArrayObject *data, PyArrayObject *parameter, const char *name, ql_layout *layout)
+/* Neighbours along an axis of this length that share one of `count` parameters; 0 if the two do not go together. */
+static npy_intp shared_by(npy_intp count, npy_intp length, npy_intp group)
 {
-    if (PyArray_SIZE(parameter) == 1) {
-        *layout = (ql_layout){1, 1, (size_t)PyArray_SIZE(data)};
-        return 0;
-    }
-    int axis = -1;
-    bool fits = PyArray_NDIM(parameter) == PyArray_NDIM(data);
+    if (count == 1)
+        return length > 0 ? length : 1;
+    if (count == length)
+        return 1;
+    return group > 0 && count == length / group + (length % group > 0) ? group : 0;
+}
+
+int ql_py_layout(PyArrayObject *data, int ndim, const npy_intp *shape, const char *name, ql_py_groups groups,
+                 ql_layout *layout)
+{
+    const bool is_one = PyArray_MultiplyList(shape, ndim) == 1;
+    bool fits = is_one || ndim == PyArray_NDIM(data);
+    layout->ndim = 0;
     for (int i = 0; fits && i < PyArray_NDIM(data); i++) {
-        if (PyArray_DIM(parameter, i) == 1)
-            continue;
-        fits = axis < 0 && PyArray_DIM(parameter, i) == PyArray_DIM(data, i);
-        axis = i;
+        npy_intp length = PyArray_DIM(data, i);
+        npy_intp group = shared_by(is_one ? 1 : shape[i], length, i == groups.axis ? groups.size : 0);
+        fits = group > 0;
+        if (fits)
+            ql_layout_push(layout, (size_t)length, (size_t)group);
     }
     if (fits)
-        return ql_py_axis_layout(data, axis, layout);
-    PyObject *got = PyArray_IntTupleFromIntp(PyArray_NDIM(parameter), PyArray_DIMS(parameter));
-    PyObject *shape = PyArray_IntTupleFromIntp(PyArray_NDIM(data), PyArray_DIMS(data));
-    if (got && shape)
+        return 0;
+    PyObject *got = PyArray_IntTupleFromIntp(ndim, shape);
+    PyObject *expected = PyArray_IntTupleFromIntp(PyArray_NDIM(data), PyArray_DIMS(data));
+    if (got && expected && groups.size > 0)
         PyErr_Format(PyExc_ValueError,
-                     "%s: expected one element, or the rank of data of shape %S with one axis of its length and the "
-                     "others 1, got shape %S",
-                     name, shape, got);
+                     "%s: expected one element, or the rank of data of shape %S with its lengths, 1, or the number of "
+                     "groups of %d along axis %d, got shape %S",
+                     name, expected, groups.size, groups.axis, got);
+    else if (got && expected)
+        PyErr_Format(PyExc_ValueError,
+                     "%s: expected one element, or the rank of data of shape %S with its lengths or 1, got shape %S",
+                     name, expected, got);
     Py_XDECREF(got);
-    Py_XDECREF(shape);
+    Py_XDECREF(expected);
     return -1;
 }
 
 int ql_py_axis_layout(PyArrayObject *data, int axis, ql_layout *layout)
 {
-    if (axis < 0) {
-        *layout = (ql_layout){1, 1, (size_t)PyArray_SIZE(data)};
-        return 0;
-    }
     if (axis >= PyArray_NDIM(data)) {
         PyErr_Format(PyExc_ValueError, "axis: expected less than the %d dimensions of the data, got %d",
                      PyArray_NDIM(data), axis);
         return -1;
     }
-    *layout = (ql_layout){1, (size_t)PyArray_DIM(data, axis), 1};
+    layout->ndim = 0;
     for (int i = 0; i < PyArray_NDIM(data); i++) {
-        if (i < axis)
-            layout->outer *= (size_t)PyArray_DIM(data, i);
-        if (i > axis)
-            layout->inner *= (size_t)PyArray_DIM(data, i);
+        size_t length = (size_t)PyArray_DIM(data, i);
+        ql_layout_push(layout, length, i == axis || length == 0 ? 1 : length);
     }
     return 0;
 }

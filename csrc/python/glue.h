@@ -37,11 +37,18 @@ int ql_py_separate(PyArrayObject *result, PyArrayObject **input);
 /* The object to hand to the caller: the user's out, or the new array. Takes over the reference to result. */
 PyObject *ql_py_finish(PyObject *out, PyArrayObject *result);
 
-/* Parameters (scale, zero point, multiplier) lie over data: one element, or the rank of the data with at most one axis
- * that is not 1. Returns 0, or -1 with an exception that names `name`. */
-int ql_py_layout(PyArrayObject *data, PyArrayObject *parameter, const char *name, ql_layout *layout);
+/* Groups of `size` along an axis; size 0: none. */
+typedef struct ql_py_groups {
+    int size, axis;
+} ql_py_groups;
 
-/* axis -1: everything is one channel. */
+/* How parameters of this shape (scale, zero point, multiplier) lie over data: one element, or the rank of the data and
+ * along each axis 1, the data's length or, along the axis that is cut, the number of groups. Returns 0, or -1 with an
+ * exception that names `name`. */
+int ql_py_layout(PyArrayObject *data, int ndim, const npy_intp *shape, const char *name, ql_py_groups groups,
+                 ql_layout *layout);
+
+/* A parameter for each index of one axis; axis -1: one for everything. */
 int ql_py_axis_layout(PyArrayObject *data, int axis, ql_layout *layout);
 
 /* NULL, with the exception that a status means; name is the argument it speaks of. */

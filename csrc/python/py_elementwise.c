@@ -12,11 +12,13 @@ static void release(grid_arrays *g)
     Py_CLEAR(g->zero_point);
 }
 
-static int take_grid(PyArrayObject *data, PyObject *scale, PyObject *zero_point, ql_affine *affine, grid_arrays *g)
+static int take_grid(PyArrayObject *data, PyObject *scale, PyObject *zero_point, ql_py_groups groups, ql_affine *affine,
+                     grid_arrays *g)
 {
     g->scale = ql_py_exact(scale, NPY_FLOAT32, "scale");
     g->zero_point = g->scale ? ql_py_exact(zero_point, NPY_INT32, "zero_point") : NULL;
-    if (!g->zero_point || ql_py_layout(data, g->scale, "scale", &affine->layout) < 0) {
+    if (!g->zero_point ||
+        ql_py_layout(data, PyArray_NDIM(g->scale), PyArray_DIMS(g->scale), "scale", groups, &affine->layout) < 0) {
         release(g);
         return -1;
     }
@@ -35,15 +37,16 @@ static PyObject *quantize(PyObject *module, PyObject *args)
 {
     (void)module;
     PyObject *x_object, *scale, *zero_point, *out;
+    ql_py_groups groups = {0, 0};
     ql_affine affine;
     int refuse_nonfinite;
     const char *name = "x";
-    if (!PyArg_ParseTuple(args, "OOOiipO|s", &x_object, &scale, &zero_point, &affine.qmin, &affine.qmax,
-                          &refuse_nonfinite, &out, &name))
+    if (!PyArg_ParseTuple(args, "OOOiipO|sii", &x_object, &scale, &zero_point, &affine.qmin, &affine.qmax,
+                          &refuse_nonfinite, &out, &name, &groups.size, &groups.axis))
         return NULL;
     grid_arrays grid = {NULL, NULL};
     PyArrayObject *codes = NULL, *x = ql_py_f32(x_object, name);
-    if (!x || take_grid(x, scale, zero_point, &affine, &grid) < 0)
+    if (!x || take_grid(x, scale, zero_point, groups, &affine, &grid) < 0)
         goto done;
     codes = ql_py_result(out, affine.qmin < 0 ? NPY_INT8 : NPY_UINT8, PyArray_NDIM(x), PyArray_DIMS(x), &x, false);
     if (!codes)
@@ -67,12 +70,13 @@ static PyObject *dequantize(PyObject *module, PyObject *args)
 {
     (void)module;
     PyObject *codes_object, *scale, *zero_point, *out;
-    if (!PyArg_ParseTuple(args, "OOOO", &codes_object, &scale, &zero_point, &out))
+    ql_py_groups groups = {0, 0};
+    if (!PyArg_ParseTuple(args, "OOOO|ii", &codes_object, &scale, &zero_point, &out, &groups.size, &groups.axis))
         return NULL;
     ql_affine affine;
     grid_arrays grid = {NULL, NULL};
     PyArrayObject *x = NULL, *codes = ql_py_x8(codes_object, "codes");
-    if (!codes || take_grid(codes, scale, zero_point, &affine, &grid) < 0)
+    if (!codes || take_grid(codes, scale, zero_point, groups, &affine, &grid) < 0)
         goto done;
     affine.qmin = ql_py_is_signed(codes) ? -128 : 0;
     affine.qmax = ql_py_is_signed(codes) ? 127 : 255;
@@ -98,14 +102,15 @@ static PyObject *fake_quantize(PyObject *module, PyObject *args)
 {
     (void)module;
     PyObject *x_object, *scale, *zero_point, *out;
+    ql_py_groups groups = {0, 0};
     ql_affine affine;
     int refuse_nonfinite;
-    if (!PyArg_ParseTuple(args, "OOOiipO", &x_object, &scale, &zero_point, &affine.qmin, &affine.qmax,
-                          &refuse_nonfinite, &out))
+    if (!PyArg_ParseTuple(args, "OOOiipO|ii", &x_object, &scale, &zero_point, &affine.qmin, &affine.qmax,
+                          &refuse_nonfinite, &out, &groups.size, &groups.axis))
         return NULL;
     grid_arrays grid = {NULL, NULL};
     PyArrayObject *y = NULL, *x = ql_py_f32(x_object, "x");
-    if (!x || take_grid(x, scale, zero_point, &affine, &grid) < 0)
+    if (!x || take_grid(x, scale, zero_point, groups, &affine, &grid) < 0)
         goto done;
     y = ql_py_result(out, NPY_FLOAT32, PyArray_NDIM(x), PyArray_DIMS(x), &x, true);
     if (!y)
@@ -136,14 +141,15 @@ static PyObject *requantize(PyObject *module, PyObject *args)
     PyArrayObject *codes = NULL, *multiplier = NULL, *acc = ql_py_exact(acc_object, NPY_INT32, "acc");
     if (!acc || !(multiplier = ql_py_exact(multiplier_object, NPY_FLOAT64, "multiplier")))
         goto done;
-    if (ql_py_layout(acc, multiplier, "multiplier", &layout) < 0)
+    if (ql_py_layout(acc, PyArray_NDIM(multiplier), PyArray_DIMS(multiplier), "multiplier", (ql_py_groups){0, 0},
+                     &layout) < 0)
         goto done;
     codes = ql_py_result(out, qmin < 0 ? NPY_INT8 : NPY_UINT8, PyArray_NDIM(acc), PyArray_DIMS(acc), &acc, false);
     if (!codes)
         goto done;
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status = ql_requantize_s32_x8(PyArray_DATA(acc), layout, PyArray_DATA(multiplier), fixed, zero_point, qmin,
+        status = ql_requantize_s32_x8(PyArray_DATA(acc), &layout, PyArray_DATA(multiplier), fixed, zero_point, qmin,
                                       qmax, PyArray_DATA(codes));
     Py_END_ALLOW_THREADS
     if (status != QL_OK) {
@@ -172,25 +178,30 @@ static PyObject *minmax(PyObject *module, PyObject *args)
 {
     (void)module;
     PyObject *x_object;
-    int axis;
-    if (!PyArg_ParseTuple(args, "Oi", &x_object, &axis))
+    PyArray_Dims shape = {NULL, 0};
+    ql_py_groups groups = {0, 0};
+    if (!PyArg_ParseTuple(args, "OO&|ii", &x_object, PyArray_IntpConverter, &shape, &groups.size, &groups.axis))
         return NULL;
     ql_layout layout;
     PyArrayObject *min = NULL, *max = NULL, *x = ql_py_f32(x_object, "x");
     PyObject *result = NULL;
-    if (!x || ql_py_axis_layout(x, axis, &layout) < 0)
+    if (!x || ql_py_layout(x, shape.len, shape.ptr, "shape", groups, &layout) < 0)
         goto done;
-    npy_intp channels = (npy_intp)layout.channels;
-    min = (PyArrayObject *)PyArray_SimpleNew(1, &channels, NPY_FLOAT32);
-    max = (PyArrayObject *)PyArray_SimpleNew(1, &channels, NPY_FLOAT32);
+    min = (PyArrayObject *)PyArray_SimpleNew(shape.len, shape.ptr, NPY_FLOAT32);
+    max = (PyArrayObject *)PyArray_SimpleNew(shape.len, shape.ptr, NPY_FLOAT32);
     if (!min || !max)
         goto done;
+    if (PyArray_SIZE(x) == 0) {
+        PyErr_SetString(PyExc_ValueError, "x: expected data, got an empty array");
+        goto done;
+    }
     bool has_nan;
     Py_BEGIN_ALLOW_THREADS
-        ql_minmax_f32(PyArray_DATA(x), layout, PyArray_DATA(min), PyArray_DATA(max), &has_nan);
+        ql_minmax_f32(PyArray_DATA(x), &layout, PyArray_DATA(min), PyArray_DATA(max), &has_nan);
     Py_END_ALLOW_THREADS
     result = Py_BuildValue("OOO", (PyObject *)min, (PyObject *)max, has_nan ? Py_True : Py_False);
 done:
+    PyDimMem_FREE(shape.ptr);
     Py_XDECREF(max);
     Py_XDECREF(min);
     Py_XDECREF(x);

@@ -60,15 +60,16 @@ static PyObject *histogram_update(PyObject *module, PyObject *args)
         Py_DECREF(x);
         return NULL;
     }
-    if ((npy_intp)layout.channels != PyArray_SIZE(state)) {
+    npy_intp channels = axis < 0 ? 1 : PyArray_DIM(x, axis);
+    if (channels != PyArray_SIZE(state)) {
         PyErr_Format(PyExc_ValueError, "x: expected %zd channels along axis %d, got %zd", PyArray_SIZE(state), axis,
-                     (Py_ssize_t)layout.channels);
+                     channels);
         Py_DECREF(x);
         return NULL;
     }
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status = ql_histogram_update(PyArray_DATA(x), layout, PyArray_DATA(state), PyArray_DATA(counts),
+        status = ql_histogram_update(PyArray_DATA(x), &layout, PyArray_DATA(state), PyArray_DATA(counts),
                                      (size_t)PyArray_DIM(counts, 1));
     Py_END_ALLOW_THREADS
     Py_DECREF(x);

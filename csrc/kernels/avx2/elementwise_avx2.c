@@ -63,43 +63,68 @@ static inline void store_codes(uint8_t *codes, __m256i r, const grid *g, size_t 
     memcpy(codes, &bytes, n);
 }
 
-void ql_quantize_f32_x8__avx2(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t step,
+static inline void quantize_lanes(const float *x, size_t n, __m256i mask, const grid *g, uint8_t *codes)
+{
+    store_codes(codes, quantized(_mm256_maskload_ps(x, mask), g), g, n);
+}
+
+static void quantize_shared(const float *x, size_t n, const grid *g, uint8_t *codes)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        store_codes(codes + i, quantized(_mm256_loadu_ps(x + i), g), g, LANES);
+    if (i < n)
+        quantize_lanes(x + i, n - i, lane_mask(n - i), g, codes + i);
+}
+
+void ql_quantize_f32_x8__avx2(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
                               int32_t qmin, int32_t qmax, uint8_t *codes)
 {
-    const __m256i all = _mm256_set1_epi32(-1);
-    grid g = n ? shared_grid(scale, zero_point, qmin, qmax) : (grid){0};
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        if (step)
-            g = own_grid(scale + i, zero_point + i, all, qmin, qmax);
-        store_codes(codes + i, quantized(_mm256_loadu_ps(x + i), &g), &g, LANES);
+    if (group == 1) {
+        for (size_t i = 0; i < n; i += LANES) {
+            size_t lanes = n - i < LANES ? n - i : LANES;
+            __m256i mask = lane_mask(lanes);
+            grid g = own_grid(scale + i, zero_point + i, mask, qmin, qmax);
+            quantize_lanes(x + i, lanes, mask, &g, codes + i);
+        }
+        return;
     }
-    if (i < n) {
-        __m256i mask = lane_mask(n - i);
-        if (step)
-            g = own_grid(scale + i, zero_point + i, mask, qmin, qmax);
-        store_codes(codes + i, quantized(_mm256_maskload_ps(x + i, mask), &g), &g, n - i);
+    for (size_t i = 0; i < n; i += group, scale++, zero_point++) {
+        grid g = shared_grid(scale, zero_point, qmin, qmax);
+        quantize_shared(x + i, n - i < group ? n - i : group, &g, codes + i);
     }
 }
 
-void ql_fake_quantize_f32__avx2(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t step,
-                                int32_t qmin, int32_t qmax, float *y)
+static inline __m256 fake_quantized(__m256 x, const grid *g)
 {
-    const __m256i all = _mm256_set1_epi32(-1);
-    grid g = n ? shared_grid(scale, zero_point, qmin, qmax) : (grid){0};
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(quantized(x, g)), g->scale);
+}
+
+static void fake_quantize_shared(const float *x, size_t n, const grid *g, float *y)
+{
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        if (step)
-            g = own_grid(scale + i, zero_point + i, all, qmin, qmax);
-        __m256 r = _mm256_cvtepi32_ps(quantized(_mm256_loadu_ps(x + i), &g));
-        _mm256_storeu_ps(y + i, _mm256_mul_ps(r, g.scale));
-    }
+    for (; i + LANES <= n; i += LANES)
+        _mm256_storeu_ps(y + i, fake_quantized(_mm256_loadu_ps(x + i), g));
     if (i < n) {
         __m256i mask = lane_mask(n - i);
-        if (step)
-            g = own_grid(scale + i, zero_point + i, mask, qmin, qmax);
-        __m256 r = _mm256_cvtepi32_ps(quantized(_mm256_maskload_ps(x + i, mask), &g));
-        _mm256_maskstore_ps(y + i, mask, _mm256_mul_ps(r, g.scale));
+        _mm256_maskstore_ps(y + i, mask, fake_quantized(_mm256_maskload_ps(x + i, mask), g));
+    }
+}
+
+void ql_fake_quantize_f32__avx2(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
+                                int32_t qmin, int32_t qmax, float *y)
+{
+    if (group == 1) {
+        for (size_t i = 0; i < n; i += LANES) {
+            __m256i mask = lane_mask(n - i < LANES ? n - i : LANES);
+            grid g = own_grid(scale + i, zero_point + i, mask, qmin, qmax);
+            _mm256_maskstore_ps(y + i, mask, fake_quantized(_mm256_maskload_ps(x + i, mask), &g));
+        }
+        return;
+    }
+    for (size_t i = 0; i < n; i += group, scale++, zero_point++) {
+        grid g = shared_grid(scale, zero_point, qmin, qmax);
+        fake_quantize_shared(x + i, n - i < group ? n - i : group, &g, y + i);
     }
 }
 
@@ -109,29 +134,40 @@ static inline __m256 dequantized(__m128i bytes, bool is_signed, __m256 scale, __
     return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(code, zero_point)), scale);
 }
 
-void ql_dequantize_x8_f32__avx2(const uint8_t *codes, size_t n, bool is_signed, const float *scale,
-                                const int32_t *zero_point, size_t step, float *x)
+static inline void dequantize_lanes(const uint8_t *codes, size_t n, bool is_signed, __m256 scale, __m256i zero_point,
+                                    float *x)
 {
-    __m256 s = n ? _mm256_set1_ps(*scale) : _mm256_setzero_ps();
-    __m256i z = n ? _mm256_set1_epi32(*zero_point) : _mm256_setzero_si256();
+    uint64_t bytes = 0;
+    memcpy(&bytes, codes, n);
+    _mm256_maskstore_ps(x, lane_mask(n), dequantized(_mm_cvtsi64_si128((int64_t)bytes), is_signed, scale, zero_point));
+}
+
+static void dequantize_shared(const uint8_t *codes, size_t n, bool is_signed, __m256 scale, __m256i zero_point,
+                              float *x)
+{
     size_t i = 0;
     for (; i + LANES <= n; i += LANES) {
-        if (step) {
-            s = _mm256_loadu_ps(scale + i);
-            z = _mm256_loadu_si256((const __m256i *)(zero_point + i));
-        }
-        _mm256_storeu_ps(x + i, dequantized(_mm_loadl_epi64((const __m128i *)(codes + i)), is_signed, s, z));
+        __m128i bytes = _mm_loadl_epi64((const __m128i *)(codes + i));
+        _mm256_storeu_ps(x + i, dequantized(bytes, is_signed, scale, zero_point));
     }
-    if (i < n) {
-        __m256i mask = lane_mask(n - i);
-        if (step) {
-            s = _mm256_maskload_ps(scale + i, mask);
-            z = _mm256_maskload_epi32(zero_point + i, mask);
+    if (i < n)
+        dequantize_lanes(codes + i, n - i, is_signed, scale, zero_point, x + i);
+}
+
+void ql_dequantize_x8_f32__avx2(const uint8_t *codes, size_t n, bool is_signed, const float *scale,
+                                const int32_t *zero_point, size_t group, float *x)
+{
+    if (group == 1) {
+        for (size_t i = 0; i < n; i += LANES) {
+            size_t lanes = n - i < LANES ? n - i : LANES;
+            __m256i mask = lane_mask(lanes), z = _mm256_maskload_epi32(zero_point + i, mask);
+            dequantize_lanes(codes + i, lanes, is_signed, _mm256_maskload_ps(scale + i, mask), z, x + i);
         }
-        uint64_t bytes = 0;
-        memcpy(&bytes, codes + i, n - i);
-        _mm256_maskstore_ps(x + i, mask, dequantized(_mm_cvtsi64_si128((int64_t)bytes), is_signed, s, z));
+        return;
     }
+    for (size_t i = 0; i < n; i += group, scale++, zero_point++)
+        dequantize_shared(codes + i, n - i < group ? n - i : group, is_signed, _mm256_set1_ps(*scale),
+                          _mm256_set1_epi32(*zero_point), x + i);
 }
 
 /* min_ps and max_ps give their second operand when one is NaN: the running value stands there. */
@@ -140,7 +176,20 @@ static inline __m256 nan_lanes(__m256 x)
     return _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
 }
 
-bool ql_minmax_f32__avx2(const float *x, size_t n, float *min, float *max)
+static bool minmax_own(const float *x, size_t n, float *min, float *max)
+{
+    __m256 nan = _mm256_setzero_ps();
+    for (size_t i = 0; i < n; i += LANES) {
+        __m256i mask = lane_mask(n - i < LANES ? n - i : LANES);
+        __m256 v = _mm256_maskload_ps(x + i, mask);
+        nan = _mm256_or_ps(nan, nan_lanes(v));
+        _mm256_maskstore_ps(min + i, mask, _mm256_min_ps(v, _mm256_maskload_ps(min + i, mask)));
+        _mm256_maskstore_ps(max + i, mask, _mm256_max_ps(v, _mm256_maskload_ps(max + i, mask)));
+    }
+    return _mm256_movemask_ps(nan) != 0;
+}
+
+static bool minmax_shared(const float *x, size_t n, float *min, float *max)
 {
     enum { UNROLL = 4 };
     __m256 least[UNROLL], greatest[UNROLL], nan = _mm256_setzero_ps();
@@ -177,15 +226,12 @@ bool ql_minmax_f32__avx2(const float *x, size_t n, float *min, float *max)
     return _mm256_movemask_ps(nan) != 0;
 }
 
-bool ql_minmax_channels_f32__avx2(const float *x, size_t n, float *min, float *max)
+bool ql_minmax_f32__avx2(const float *x, size_t n, size_t group, float *min, float *max)
 {
-    __m256 nan = _mm256_setzero_ps();
-    for (size_t i = 0; i < n; i += LANES) {
-        __m256i mask = lane_mask(n - i < LANES ? n - i : LANES);
-        __m256 v = _mm256_maskload_ps(x + i, mask);
-        nan = _mm256_or_ps(nan, nan_lanes(v));
-        _mm256_maskstore_ps(min + i, mask, _mm256_min_ps(v, _mm256_maskload_ps(min + i, mask)));
-        _mm256_maskstore_ps(max + i, mask, _mm256_max_ps(v, _mm256_maskload_ps(max + i, mask)));
-    }
-    return _mm256_movemask_ps(nan) != 0;
+    if (group == 1)
+        return minmax_own(x, n, min, max);
+    bool has_nan = false;
+    for (size_t i = 0; i < n; i += group)
+        has_nan |= minmax_shared(x + i, n - i < group ? n - i : group, min++, max++);
+    return has_nan;
 }

@@ -8,7 +8,6 @@ const ql_kernels ql_kernels_avx2 = {
     .dequantize_x8_f32 = ql_dequantize_x8_f32__avx2,
     .fake_quantize_f32 = ql_fake_quantize_f32__avx2,
     .minmax_f32 = ql_minmax_f32__avx2,
-    .minmax_channels_f32 = ql_minmax_channels_f32__avx2,
     .requantize_s32_x8 = ql_requantize_s32_x8__avx2,
     .requantize_fixed_s32_x8 = ql_requantize_fixed_s32_x8__avx2,
     .scale_s32_f32 = ql_scale_s32_f32__avx2,

@@ -59,21 +59,29 @@ static inline void quantize_lanes(const float *x, __mmask16 mask, const grid *g,
         _mm512_mask_cvtepi32_storeu_epi8(codes, mask, code);
 }
 
-void ql_quantize_f32_x8__avx512vnni(const float *x, size_t n, const float *scale, const int32_t *zero_point,
-                                    size_t step, int32_t qmin, int32_t qmax, uint8_t *codes)
+static void quantize_shared(const float *x, size_t n, const grid *g, uint8_t *codes)
 {
-    grid g = n ? shared_grid(scale, zero_point, qmin, qmax) : (grid){0};
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        if (step)
-            g = own_grid(scale + i, zero_point + i, ALL, qmin, qmax);
-        quantize_lanes(x + i, ALL, &g, codes + i);
+    for (; i + LANES <= n; i += LANES)
+        quantize_lanes(x + i, ALL, g, codes + i);
+    if (i < n)
+        quantize_lanes(x + i, lane_mask(n - i), g, codes + i);
+}
+
+void ql_quantize_f32_x8__avx512vnni(const float *x, size_t n, const float *scale, const int32_t *zero_point,
+                                    size_t group, int32_t qmin, int32_t qmax, uint8_t *codes)
+{
+    if (group == 1) {
+        for (size_t i = 0; i < n; i += LANES) {
+            __mmask16 mask = lane_mask(n - i);
+            grid g = own_grid(scale + i, zero_point + i, mask, qmin, qmax);
+            quantize_lanes(x + i, mask, &g, codes + i);
+        }
+        return;
     }
-    if (i < n) {
-        __mmask16 mask = lane_mask(n - i);
-        if (step)
-            g = own_grid(scale + i, zero_point + i, mask, qmin, qmax);
-        quantize_lanes(x + i, mask, &g, codes + i);
+    for (size_t i = 0; i < n; i += group, scale++, zero_point++) {
+        grid g = shared_grid(scale, zero_point, qmin, qmax);
+        quantize_shared(x + i, n - i < group ? n - i : group, &g, codes + i);
     }
 }
 
@@ -83,21 +91,29 @@ static inline void fake_quantize_lanes(const float *x, __mmask16 mask, const gri
     _mm512_mask_storeu_ps(y, mask, _mm512_mul_ps(r, g->scale));
 }
 
-void ql_fake_quantize_f32__avx512vnni(const float *x, size_t n, const float *scale, const int32_t *zero_point,
-                                      size_t step, int32_t qmin, int32_t qmax, float *y)
+static void fake_quantize_shared(const float *x, size_t n, const grid *g, float *y)
 {
-    grid g = n ? shared_grid(scale, zero_point, qmin, qmax) : (grid){0};
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        if (step)
-            g = own_grid(scale + i, zero_point + i, ALL, qmin, qmax);
-        fake_quantize_lanes(x + i, ALL, &g, y + i);
+    for (; i + LANES <= n; i += LANES)
+        fake_quantize_lanes(x + i, ALL, g, y + i);
+    if (i < n)
+        fake_quantize_lanes(x + i, lane_mask(n - i), g, y + i);
+}
+
+void ql_fake_quantize_f32__avx512vnni(const float *x, size_t n, const float *scale, const int32_t *zero_point,
+                                      size_t group, int32_t qmin, int32_t qmax, float *y)
+{
+    if (group == 1) {
+        for (size_t i = 0; i < n; i += LANES) {
+            __mmask16 mask = lane_mask(n - i);
+            grid g = own_grid(scale + i, zero_point + i, mask, qmin, qmax);
+            fake_quantize_lanes(x + i, mask, &g, y + i);
+        }
+        return;
     }
-    if (i < n) {
-        __mmask16 mask = lane_mask(n - i);
-        if (step)
-            g = own_grid(scale + i, zero_point + i, mask, qmin, qmax);
-        fake_quantize_lanes(x + i, mask, &g, y + i);
+    for (size_t i = 0; i < n; i += group, scale++, zero_point++) {
+        grid g = shared_grid(scale, zero_point, qmin, qmax);
+        fake_quantize_shared(x + i, n - i < group ? n - i : group, &g, y + i);
     }
 }
 
@@ -110,31 +126,47 @@ static inline void dequantize_lanes(const uint8_t *codes, __mmask16 mask, bool i
     _mm512_mask_storeu_ps(x, mask, _mm512_mul_ps(r, scale));
 }
 
-void ql_dequantize_x8_f32__avx512vnni(const uint8_t *codes, size_t n, bool is_signed, const float *scale,
-                                      const int32_t *zero_point, size_t step, float *x)
+static void dequantize_shared(const uint8_t *codes, size_t n, bool is_signed, __m512 scale, __m512i zero_point,
+                              float *x)
 {
-    __m512 s = n ? _mm512_set1_ps(*scale) : _mm512_setzero_ps();
-    __m512i z = n ? _mm512_set1_epi32(*zero_point) : _mm512_setzero_si512();
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        if (step) {
-            s = _mm512_loadu_ps(scale + i);
-            z = _mm512_loadu_si512(zero_point + i);
+    for (; i + LANES <= n; i += LANES)
+        dequantize_lanes(codes + i, ALL, is_signed, scale, zero_point, x + i);
+    if (i < n)
+        dequantize_lanes(codes + i, lane_mask(n - i), is_signed, scale, zero_point, x + i);
+}
+
+void ql_dequantize_x8_f32__avx512vnni(const uint8_t *codes, size_t n, bool is_signed, const float *scale,
+                                      const int32_t *zero_point, size_t group, float *x)
+{
+    if (group == 1) {
+        for (size_t i = 0; i < n; i += LANES) {
+            __mmask16 mask = lane_mask(n - i);
+            __m512i z = _mm512_maskz_loadu_epi32(mask, zero_point + i);
+            dequantize_lanes(codes + i, mask, is_signed, _mm512_maskz_loadu_ps(mask, scale + i), z, x + i);
         }
-        dequantize_lanes(codes + i, ALL, is_signed, s, z, x + i);
+        return;
     }
-    if (i < n) {
-        __mmask16 mask = lane_mask(n - i);
-        if (step) {
-            s = _mm512_maskz_loadu_ps(mask, scale + i);
-            z = _mm512_maskz_loadu_epi32(mask, zero_point + i);
-        }
-        dequantize_lanes(codes + i, mask, is_signed, s, z, x + i);
-    }
+    for (size_t i = 0; i < n; i += group, scale++, zero_point++)
+        dequantize_shared(codes + i, n - i < group ? n - i : group, is_signed, _mm512_set1_ps(*scale),
+                          _mm512_set1_epi32(*zero_point), x + i);
 }
 
 /* min_ps and max_ps give their second operand when one is NaN: the running value stands there. */
-bool ql_minmax_f32__avx512vnni(const float *x, size_t n, float *min, float *max)
+static bool minmax_own(const float *x, size_t n, float *min, float *max)
+{
+    __mmask16 nan = 0;
+    for (size_t i = 0; i < n; i += LANES) {
+        __mmask16 mask = lane_mask(n - i);
+        __m512 v = _mm512_maskz_loadu_ps(mask, x + i);
+        nan |= _mm512_mask_cmp_ps_mask(mask, v, v, _CMP_UNORD_Q);
+        _mm512_mask_storeu_ps(min + i, mask, _mm512_min_ps(v, _mm512_maskz_loadu_ps(mask, min + i)));
+        _mm512_mask_storeu_ps(max + i, mask, _mm512_max_ps(v, _mm512_maskz_loadu_ps(mask, max + i)));
+    }
+    return nan != 0;
+}
+
+static bool minmax_shared(const float *x, size_t n, float *min, float *max)
 {
     enum { UNROLL = 4 };
     __m512 least[UNROLL], greatest[UNROLL];
@@ -166,15 +198,12 @@ bool ql_minmax_f32__avx512vnni(const float *x, size_t n, float *min, float *max)
     return nan != 0;
 }
 
-bool ql_minmax_channels_f32__avx512vnni(const float *x, size_t n, float *min, float *max)
+bool ql_minmax_f32__avx512vnni(const float *x, size_t n, size_t group, float *min, float *max)
 {
-    __mmask16 nan = 0;
-    for (size_t i = 0; i < n; i += LANES) {
-        __mmask16 mask = lane_mask(n - i);
-        __m512 v = _mm512_maskz_loadu_ps(mask, x + i);
-        nan |= _mm512_mask_cmp_ps_mask(mask, v, v, _CMP_UNORD_Q);
-        _mm512_mask_storeu_ps(min + i, mask, _mm512_min_ps(v, _mm512_maskz_loadu_ps(mask, min + i)));
-        _mm512_mask_storeu_ps(max + i, mask, _mm512_max_ps(v, _mm512_maskz_loadu_ps(mask, max + i)));
-    }
-    return nan != 0;
+    if (group == 1)
+        return minmax_own(x, n, min, max);
+    bool has_nan = false;
+    for (size_t i = 0; i < n; i += group)
+        has_nan |= minmax_shared(x + i, n - i < group ? n - i : group, min++, max++);
+    return has_nan;
 }

@@ -8,7 +8,6 @@ const ql_kernels ql_kernels_avx512vnni = {
     .dequantize_x8_f32 = ql_dequantize_x8_f32__avx512vnni,
     .fake_quantize_f32 = ql_fake_quantize_f32__avx512vnni,
     .minmax_f32 = ql_minmax_f32__avx512vnni,
-    .minmax_channels_f32 = ql_minmax_channels_f32__avx512vnni,
     .requantize_s32_x8 = ql_requantize_s32_x8__avx512vnni,
     .requantize_fixed_s32_x8 = ql_requantize_fixed_s32_x8__avx512vnni,
     .scale_s32_f32 = ql_scale_s32_f32__avx512vnni,

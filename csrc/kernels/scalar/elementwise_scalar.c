@@ -18,52 +18,39 @@ static int32_t quantized(float x, float scale, int32_t zero_point, int32_t qmin,
     return (int32_t)r;
 }
 
-void ql_quantize_f32_x8__scalar(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t step,
+void ql_quantize_f32_x8__scalar(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
                                 int32_t qmin, int32_t qmax, uint8_t *codes)
 {
     for (size_t i = 0; i < n; i++) {
-        int32_t z = zero_point[i * step];
-        codes[i] = (uint8_t)(quantized(x[i], scale[i * step], z, qmin, qmax) + z);
+        int32_t z = zero_point[i / group];
+        codes[i] = (uint8_t)(quantized(x[i], scale[i / group], z, qmin, qmax) + z);
     }
 }
 
 void ql_dequantize_x8_f32__scalar(const uint8_t *codes, size_t n, bool is_signed, const float *scale,
-                                  const int32_t *zero_point, size_t step, float *x)
+                                  const int32_t *zero_point, size_t group, float *x)
 {
     for (size_t i = 0; i < n; i++) {
         int32_t code = is_signed ? (int8_t)codes[i] : codes[i];
-        x[i] = (float)(code - zero_point[i * step]) * scale[i * step];
+        x[i] = (float)(code - zero_point[i / group]) * scale[i / group];
     }
 }
 
-void ql_fake_quantize_f32__scalar(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t step,
+void ql_fake_quantize_f32__scalar(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
                                   int32_t qmin, int32_t qmax, float *y)
 {
     for (size_t i = 0; i < n; i++)
-        y[i] = (float)quantized(x[i], scale[i * step], zero_point[i * step], qmin, qmax) * scale[i * step];
+        y[i] = (float)quantized(x[i], scale[i / group], zero_point[i / group], qmin, qmax) * scale[i / group];
 }
 
-bool ql_minmax_f32__scalar(const float *x, size_t n, float *min, float *max)
-{
-    float least = *min, greatest = *max;
-    bool has_nan = false;
-    for (size_t i = 0; i < n; i++) {
-        has_nan |= isnan(x[i]);
-        least = x[i] < least ? x[i] : least;
-        greatest = x[i] > greatest ? x[i] : greatest;
-    }
-    *min = least;
-    *max = greatest;
-    return has_nan;
-}
-
-bool ql_minmax_channels_f32__scalar(const float *x, size_t n, float *min, float *max)
+bool ql_minmax_f32__scalar(const float *x, size_t n, size_t group, float *min, float *max)
 {
     bool has_nan = false;
     for (size_t i = 0; i < n; i++) {
+        float *least = min + i / group, *greatest = max + i / group;
         has_nan |= isnan(x[i]);
-        min[i] = x[i] < min[i] ? x[i] : min[i];
-        max[i] = x[i] > max[i] ? x[i] : max[i];
+        *least = x[i] < *least ? x[i] : *least;
+        *greatest = x[i] > *greatest ? x[i] : *greatest;
     }
     return has_nan;
 }

@@ -7,7 +7,6 @@ const ql_kernels ql_kernels_scalar = {
     .dequantize_x8_f32 = ql_dequantize_x8_f32__scalar,
     .fake_quantize_f32 = ql_fake_quantize_f32__scalar,
     .minmax_f32 = ql_minmax_f32__scalar,
-    .minmax_channels_f32 = ql_minmax_channels_f32__scalar,
     .requantize_s32_x8 = ql_requantize_s32_x8__scalar,
     .requantize_fixed_s32_x8 = ql_requantize_fixed_s32_x8__scalar,
     .scale_s32_f32 = ql_scale_s32_f32__scalar,
