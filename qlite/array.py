@@ -15,8 +15,8 @@ class QArray:
     codebook, ``real = scale * codebook[code]``.
 
     Made by `quantize`, or by `QArray.from_codes` from integers that came from elsewhere (the constructor itself takes
-    8- and 16-bit codes over without a copy). ``np.asarray(q)`` dequantizes. ``x @ q`` multiplies floats by 8-bit weights
-    without dequantizing them first. An array is not changed once made. Indexing works as with any array; ``==`` says
+    8- and 16-bit codes over without a copy). ``np.asarray(q)`` dequantizes. ``x @ q`` multiplies floats by weights of up
+    to 8 bits without dequantizing them first. An array is not changed once made. Indexing works as with any array; ``==`` says
     whether two have the same codes on the same grid.
 
     Codes of other widths than 8 and 16 are stored packed: the axis that is kept first, a row for each of its indices
@@ -195,7 +195,7 @@ class QArray:
 
     @property
     def codes(self) -> np.ndarray:
-        """The codes, read-only, of int8 or uint8, for more than 8 bits int16 or uint16; unpacked anew at each access."""
+        """The codes, read-only: int8 or uint8, for more than 8 bits int16 or uint16; unpacked anew at each access."""
         p = self.qparams
         if p.bits in WHOLE_WIDTHS:
             return self.stored

@@ -22,8 +22,8 @@ SMALL_FLOATS = {
 def small_float(exponent_bits: int, mantissa_bits: int, reserved: int) -> np.ndarray:
     """The value of every bit pattern: sign, exponent, mantissa; NaN for the reserved ones.
 
-    ``(-1)**sign * 2**(exponent - bias) * (1 + mantissa / 2**mantissa_bits)``, with ``bias = 2**(exponent_bits - 1) - 1``
-    and exponent 0 for the subnormals.
+    ``(-1)**sign * 2**(exponent - bias) * (1 + mantissa / 2**mantissa_bits)`` with ``bias = 2**(exponent_bits - 1) - 1``;
+    exponent 0 are the subnormals.
 
     Examples
     --------
@@ -72,10 +72,10 @@ def log2(bits: int) -> np.ndarray:
 
 #: As published (Dettmers et al., 2023, appendix E): `normal_float(4)` up to the last float32 digits.
 NF4 = (
-    (-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453)
-    + (-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0)
-    + (0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224)
-    + (0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0)
+    *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
+    *(-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0),
+    *(0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224),
+    *(0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
 )
 
 #: The exponents of the terms whose sums make up a magnitude, by the width of a code.

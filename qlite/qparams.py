@@ -36,7 +36,7 @@ GRIDS = {
     "log2": Grid((4, 2, 3, 5, 6, 7, 8), codebook.log2),
     "apot": Grid((4, 3, 5, 7), codebook.apot),
     "nf3": Grid((3,), codebook.normal_float),
-    "nf4": Grid((4,), lambda bits: np.float32(codebook.NF4)),
+    "nf4": Grid((4,), lambda bits: np.array(codebook.NF4, np.float32)),
     "fp4": Grid((4,), _small_float("fp4")),
     "fp6_e2m3": Grid((6,), _small_float("fp6_e2m3")),
     "fp6_e3m2": Grid((6,), _small_float("fp6_e3m2")),
@@ -220,7 +220,7 @@ class QParams:
             raise ValueError(f"codebook: expected 2 to {1 << min(self.bits, 8)} entries, got shape {book.shape}")
         if book.ndim > 1 and book.shape[:-1] != self.scale.shape:
             raise ValueError(
-                f"codebook: expected one for all or scale's shape {self.scale.shape} before its entries, got {book.shape}"
+                f"codebook: expected one for all, or scale's shape {self.scale.shape} and entries, got {book.shape}"
             )
         if not np.all(np.isfinite(book).sum(axis=-1) >= 2):
             raise ValueError("codebook: expected at least two finite entries")

@@ -267,11 +267,10 @@ def fake_quantize(
 
 def _laid_out(parameters: np.ndarray, q: QArray) -> np.ndarray:
     """Parameters of an array, repeated where groups share them, so that they broadcast over it."""
-    p = q.qparams
-    if p.group_size is None or parameters.shape[p.group_axis] == q.shape[p.group_axis]:
+    size, axis = q.qparams.sharing.groups
+    if size == 0 or parameters.shape[axis] == q.shape[axis]:
         return parameters
-    repeated = parameters.repeat(p.group_size, p.group_axis)
-    return repeated[(slice(None),) * p.group_axis + (slice(q.shape[p.group_axis]),)]
+    return parameters.repeat(size, axis)[(slice(None),) * axis + (slice(q.shape[axis]),)]
 
 
 def requantize(

@@ -13,7 +13,7 @@ import numpy as np
 from qlite import _check, _core
 from qlite.array import WHOLE_WIDTHS, QArray
 from qlite.io import container
-from qlite.qparams import GRIDS, Form, QParams, Sharing
+from qlite.qparams import GRIDS, Form, QParams
 
 FORMAT_VERSION = 1
 #: The name of the array in a file that holds one alone.
