@@ -15,9 +15,9 @@ class QArray:
     codebook, ``real = scale * codebook[code]``.
 
     Made by `quantize`, or by `QArray.from_codes` from integers that came from elsewhere (the constructor itself takes
-    8- and 16-bit codes over without a copy). ``np.asarray(q)`` dequantizes. ``x @ q`` multiplies floats by weights of up
-    to 8 bits without dequantizing them first. An array is not changed once made. Indexing works as with any array; ``==`` says
-    whether two have the same codes on the same grid.
+    8- and 16-bit codes over without a copy). ``np.asarray(q)`` dequantizes; ``x @ q`` multiplies floats by weights of
+    up to 8 bits without dequantizing them first. An array is not changed once made. Indexing works as with any array;
+    ``==`` says whether two have the same codes on the same grid.
 
     Codes of other widths than 8 and 16 are stored packed: the axis that is kept first, a row for each of its indices
     (one row for everything without such an axis), each row padded to a byte, low bits first. So `nbytes` is true, and
@@ -307,6 +307,13 @@ class QArray:
 
         save_array(path, self)
 
+    def _spread(self, parameters: np.ndarray) -> np.ndarray:
+        """Parameters of this array, repeated where groups share them, so that they broadcast over it."""
+        size, axis = self.qparams.sharing.groups
+        if size == 0 or parameters.shape[axis] == self.shape[axis]:
+            return parameters
+        return parameters.repeat(size, axis)[(slice(None),) * axis + (slice(self.shape[axis]),)]
+
     def _columns(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Scale and zero point of each column of a matrix (in, out), as kernels take them; `name` is for the error."""
         p = self.qparams
@@ -377,10 +384,7 @@ class QArray:
         p = self.qparams
         if p.scale.size == 1 and p.group_size is None:
             return p if p.codebook is None or p.codebook.ndim == 1 else replace(p, codebook=p.codebook.reshape(-1))
-        numbers = np.arange(p.scale.size).reshape(p.scale.shape)
-        if p.group_size is not None:
-            repeated = numbers.repeat(p.group_size, p.group_axis)
-            numbers = repeated[(slice(None),) * (p.group_axis or 0) + (slice(self.shape[p.group_axis or 0]),)]
+        numbers = self._spread(np.arange(p.scale.size).reshape(p.scale.shape))
         taken = np.asarray(np.broadcast_to(numbers, self.shape)[index])
         if taken.size == 0:  # no value is left to say whose scale stays: the first one, or 1 if there never was one
             taken = np.zeros((1,) * taken.ndim, np.intp)

@@ -22,7 +22,7 @@ SMALL_FLOATS = {
 def small_float(exponent_bits: int, mantissa_bits: int, reserved: int) -> np.ndarray:
     """The value of every bit pattern: sign, exponent, mantissa; NaN for the reserved ones.
 
-    ``(-1)**sign * 2**(exponent - bias) * (1 + mantissa / 2**mantissa_bits)`` with ``bias = 2**(exponent_bits - 1) - 1``;
+    ``(-1)**sign * 2**(exponent - bias) * (1 + mantissa / 2**mantissa_bits)``, the bias ``2**(exponent_bits - 1) - 1``;
     exponent 0 are the subnormals.
 
     Examples

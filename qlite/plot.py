@@ -163,7 +163,8 @@ def _draw_codes(axes: "Axes", q: QArray) -> None:
 
 
 def _draw_errors(axes: "Axes", q: QArray, w: np.ndarray, error: QuantizationError) -> None:
-    steps = (np.float64(w) - q.dequantize()) / q.scale
+    gap = 1.0 if q.codebook is None else np.nanmax(np.diff(np.sort(q.codebook)))
+    steps = (np.float64(w) - q.dequantize()) / (q._spread(q.scale) * gap)
     bins = ERROR_BINS[int(error.clipped_share > 0)]
     end = bins / 2 * BIN_WIDTH
     counts, edges = np.histogram(steps.clip(-end, end), np.linspace(-end, end, bins + 1))
@@ -175,7 +176,8 @@ def _draw_errors(axes: "Axes", q: QArray, w: np.ndarray, error: QuantizationErro
     )
     if error.clipped_share:
         axes.set_xticks([-end, -1, -0.5, 0, 0.5, 1, end], ["beyond", "-1", "-0.5", "0", "0.5", "1", "beyond"])
-    axes.set_xlabel("original - quantized, in steps")
+    unit = "steps" if q.codebook is None else "the widest steps"
+    axes.set_xlabel(f"original - quantized, in {unit}")
     clipped = f"{error.clipped_share:.2%} clipped" if error.clipped_share else "none clipped"
     axes.set_title("Errors: none" if error.mse == 0 else f"Errors: SQNR {error.sqnr_db:.1f} dB, {clipped}")
 

@@ -259,18 +259,10 @@ def fake_quantize(
     else:
         q = QArray(_encoded("x", x, p, rounding, seed, refuse, None), p)
         if _check.flag("return_mask", return_mask):
-            low, high = (_laid_out(ends, q) for ends in q.qparams.range)
+            low, high = map(q._spread, q.qparams.range)
             mask = (low <= x) & (x <= high)
         y = q.dequantize(out)
     return y if mask is None else (y, mask)
-
-
-def _laid_out(parameters: np.ndarray, q: QArray) -> np.ndarray:
-    """Parameters of an array, repeated where groups share them, so that they broadcast over it."""
-    size, axis = q.qparams.sharing.groups
-    if size == 0 or parameters.shape[axis] == q.shape[axis]:
-        return parameters
-    return parameters.repeat(size, axis)[(slice(None),) * axis + (slice(q.shape[axis]),)]
 
 
 def requantize(
