@@ -10,6 +10,9 @@
 #ifdef QL_HAVE_AVX512VNNI
 #include "kernels/avx512vnni/avx512vnni.h"
 #endif
+#ifdef QL_HAVE_NEON
+#include "kernels/neon/neon.h"
+#endif
 
 typedef struct isa_row {
     const ql_kernels *kernels;
@@ -25,6 +28,9 @@ static const isa_row isas[] = {
 #ifdef QL_HAVE_AVX512VNNI
     {&ql_kernels_avx512vnni, QL_CPU_AVX2 | QL_CPU_FMA | QL_CPU_AVX512F | QL_CPU_AVX512BW | QL_CPU_AVX512VL |
                                  QL_CPU_AVX512DQ | QL_CPU_AVX512VNNI},
+#endif
+#ifdef QL_HAVE_NEON
+    {&ql_kernels_neon, QL_CPU_NEON},
 #endif
 };
 
