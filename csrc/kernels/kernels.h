@@ -1,6 +1,6 @@
 /* The table of kernels: one field per kernel, its contract above its type, one table per instruction set.
  *
- * Every kernel gives the same bits as kernels/scalar, for every input. Kernels trust their arguments, never read or
+ * Every kernel gives the same bits as the scalar one, for every input. Kernels trust their arguments, never read or
  * write past the lengths they are given, and never allocate. A length of 0 is allowed everywhere. A NULL field is
  * inherited from the parent; scalar is complete.
  */
