@@ -23,29 +23,42 @@ def code_dtype(qmin, qmax):
 # ---- elementwise ----------------------------------------------------------------------------------
 
 
-def steps(x, scale, zero_point, qmin, qmax):
+def spread(parameter, shape, group_size=0, group_axis=0):
+    """The parameter of every element of data of this shape: along `group_axis` neighbours in groups of `group_size`
+    share one, of which the last may be shorter; along the others it broadcasts."""
+    parameter = np.asarray(parameter)
+    if group_size and parameter.ndim == len(shape) and parameter.shape[group_axis] not in (1, shape[group_axis]):
+        parameter = np.repeat(parameter, group_size, axis=group_axis)
+        parameter = np.take(parameter, range(shape[group_axis]), axis=group_axis)
+    return np.broadcast_to(parameter.reshape(()) if parameter.size == 1 else parameter, shape)
+
+
+def steps(x, scale, zero_point, qmin, qmax, **groups):
     """clamp(rint(x / scale), qmin - z, qmax - z): how many steps of `scale` x lies from zero. NaN is 0 steps."""
-    zero_point = np.asarray(zero_point)
+    x = np.asarray(x, F32)
+    zero_point = spread(zero_point, x.shape, **groups)
     with np.errstate(all="ignore"):
-        nearest = np.rint(np.asarray(x, F32) / np.asarray(scale, F32))
+        nearest = np.rint(x / spread(scale, x.shape, **groups).astype(F32))
     nearest = np.where(np.isnan(nearest), F32(0), nearest)
     return np.clip(nearest, (qmin - zero_point).astype(F32), (qmax - zero_point).astype(F32)).astype(np.int32)
 
 
-def quantize(x, scale, zero_point, qmin, qmax):
+def quantize(x, scale, zero_point, qmin, qmax, **groups):
     """code = steps + z."""
-    return (steps(x, scale, zero_point, qmin, qmax) + zero_point).astype(code_dtype(qmin, qmax))
+    codes = steps(x, scale, zero_point, qmin, qmax, **groups) + spread(zero_point, np.shape(x), **groups)
+    return codes.astype(code_dtype(qmin, qmax))
 
 
-def dequantize(codes, scale, zero_point):
+def dequantize(codes, scale, zero_point, **groups):
     """x = float32(code - z) * scale."""
+    scale, zero_point = (spread(parameter, codes.shape, **groups) for parameter in (scale, zero_point))
     with np.errstate(over="ignore", under="ignore"):
-        return (codes.astype(np.int32) - np.asarray(zero_point, np.int32)).astype(F32) * np.asarray(scale, F32)
+        return (codes.astype(np.int32) - zero_point.astype(np.int32)).astype(F32) * scale.astype(F32)
 
 
-def fake_quantize(x, scale, zero_point, qmin, qmax):
+def fake_quantize(x, scale, zero_point, qmin, qmax, **groups):
     """dequantize(quantize(x))."""
-    return dequantize(quantize(x, scale, zero_point, qmin, qmax), scale, zero_point)
+    return dequantize(quantize(x, scale, zero_point, qmin, qmax, **groups), scale, zero_point, **groups)
 
 
 def minmax(x, axis=None):
@@ -56,6 +69,16 @@ def minmax(x, axis=None):
     low = np.fmin.reduce(x, axis=others, initial=np.inf) + F32(0)
     high = np.fmax.reduce(x, axis=others, initial=-np.inf) + F32(0)
     return low, high
+
+
+def minmax_per_parameter(x, shape, **groups):
+    """Least and greatest of the values that share a parameter, in arrays of the parameters' shape; as minmax."""
+    x = np.asarray(x, F32)
+    number = spread(np.arange(math.prod(shape)).reshape(shape), x.shape, **groups)
+    low, high = np.full(math.prod(shape), np.inf, F32), np.full(math.prod(shape), -np.inf, F32)
+    np.fmin.at(low, number.ravel(), x.ravel())
+    np.fmax.at(high, number.ravel(), x.ravel())
+    return (low + F32(0)).reshape(shape), (high + F32(0)).reshape(shape)
 
 
 # ---- grids and histograms ---------------------------------------------------------------------------
