@@ -1,7 +1,7 @@
 """Quantizing arrays: elementwise functions, ranges, histograms, codebooks.
 
-Every contender computes the same from Gaussian values, whose grid is chosen before the clock runs, and writes into memory
-that is already there where it can; where it cannot, its line says so.
+Every contender computes the same from Gaussian values, whose grid is chosen before the clock runs, and writes into
+memory that is already there where it can; where it cannot, its line says so.
 """
 
 from functools import partial
@@ -209,7 +209,7 @@ BENCH = TaskBench(
     tasks=(task for tasks in (everywhere, per_channel, of_one_million) for task in tasks()),
     notes=(
         "Ratio: the best peer's median / qlite's. A recipe is several calls of a peer that together do the same.",
-        "Speed of memory: qlite's values per second / those of the fastest read or copy of as many float32 values here.",
-        "NumPy's min and max, and onnxruntime's, are two calls that stand for the one that they lack.",
+        "Speed of memory: qlite's values per second / those of the fastest read or copy of as many float32 here.",
+        "Of two calls that stand for one function which is lacking (min and max), both are in the time.",
     ),
 )

@@ -1,7 +1,7 @@
 """Runs a bench and prints its figures as they come.
 
-A bench is anything with a `run(quick, only)` that prints and returns figures fit for JSON. `Bench` is the usual one: the same
-contenders in every row of a table. In `tasks.py` every task has its own.
+A bench is anything with a `run(quick, only)` that prints, and returns figures fit for JSON. `Bench` is the usual one:
+the same contenders in every row of a table. In `tasks.py` every task has its own.
 """
 
 from collections.abc import Iterable

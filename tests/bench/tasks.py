@@ -121,7 +121,7 @@ def _summary(rows):
         for row in rows
         for got, target in ((row["ratio"], row["target"]), (row["share"], row["share_target"]))
     )
-    yield f"* {misses} targets are not reached" if misses else "All targets are reached"
+    yield f"* Targets not reached: {misses}" if misses else "All targets are reached"
 
 
 def _reached(got, target, width):

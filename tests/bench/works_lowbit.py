@@ -10,7 +10,6 @@ from .harness import Work
 from .onnx_node import one_node
 from .works_uniform import quantize, tensor
 
-
 # codebooks
 
 
