@@ -13,7 +13,7 @@ import qlite
 
 from . import harness
 
-NAMES = ("gemm", "arrays")
+NAMES = ("gemm", "arrays", "calibration")
 
 
 def main():
