@@ -54,6 +54,7 @@ BLOCK_SIZE = 32
 
 #: What a scale is stored as, and in how many bits. The last two are codes under one float32 scale per index of `axis`.
 SCALE_BITS = {"float32": 32, "float16": 16, "e8m0": 8, "uint8": 8, "fp8_e4m3": 8}
+TWO_LEVELS = ("uint8", "fp8_e4m3")
 
 
 def along(axis: int | None, ndim: int) -> tuple[int, ...]:
@@ -109,6 +110,15 @@ class Sharing:
             return length if i == self.axis or (self.group_size and self.axis is None) else 1
 
         return tuple(count(i, length) for i, length in enumerate(data))
+
+    def axis_of(self, shape: tuple[int, ...]) -> int | None:
+        """The axis that has its own scales, once these, of this shape, are shared in no other way."""
+        own = [i for i, n in enumerate(shape) if n != 1 and i != self.group_axis]
+        if self.axis is None:
+            return own[0] if len(own) == 1 else None
+        if own not in ([], [self.axis]):
+            raise ValueError(f"axis: expected {own[0]}, along which scale has its shape {shape}, got {self.axis}")
+        return self.axis
 
     @property
     def groups(self) -> tuple[int, int]:
@@ -189,7 +199,7 @@ class QParams:
             raise ValueError(f"scale: expected finite, normal and positive values, got {bad}")
         self._keep("scale", scale)
         sharing = Sharing.of(scale.ndim, self.axis, self.group_size, self.group_axis)
-        object.__setattr__(self, "axis", self._checked_axis(sharing))
+        object.__setattr__(self, "axis", sharing.axis_of(scale.shape))
         object.__setattr__(self, "group_axis", sharing.group_axis)
         if self.codebook is not None:
             self._keep("codebook", self._checked_codebook(np.array(self.codebook, np.float32)))
@@ -226,15 +236,26 @@ class QParams:
             raise ValueError("codebook: expected at least two finite entries")
         return book
 
-    def _checked_axis(self, sharing: Sharing) -> int | None:
-        """The axis, once it is the only one beside that of the groups along which the scales differ."""
-        shape = self.scale.shape
-        own = [i for i, n in enumerate(shape) if n != 1 and i != sharing.group_axis]
-        if sharing.axis is None:
-            return own[0] if len(own) == 1 else None
-        if own not in ([], [sharing.axis]):
-            raise ValueError(f"axis: expected {own}, along which scale has its shape {shape}, got {self.axis}")
-        return sharing.axis
+    @classmethod
+    def _trusted(cls, scale: np.ndarray, zero_point: np.ndarray, form: "Form", sharing: Sharing) -> "QParams":
+        """A grid of parameters that the core has just made: the checks would take longer than a small array."""
+        scale.flags.writeable = zero_point.flags.writeable = False
+        p = object.__new__(cls)
+        p.__dict__.update(
+            scale=scale,
+            zero_point=zero_point,
+            bits=form.bits,
+            signed=form.signed,
+            narrow=form.narrow,
+            axis=sharing.axis_of(scale.shape),
+            group_size=sharing.group_size,
+            group_axis=sharing.group_axis,
+            codebook=form.codebook,
+            grid=form.grid,
+            scale_dtype=form.scale_dtype,
+            scale_codes=None,
+        )
+        return p
 
     @classmethod
     def from_range(
@@ -467,8 +488,11 @@ class Form:
 
     def spanning(self, low: np.ndarray, high: np.ndarray, sharing: Sharing) -> QParams:
         """The grid from low to high."""
-        p = self.at(*_core.range_qparams(low, high, *self.core_options), sharing)
-        if p.scale_codes is None or self.symmetric or self.codebook is not None:
+        scale, zero_point = _core.range_qparams(low, high, *self.core_options)
+        if self.scale_dtype not in TWO_LEVELS:
+            return QParams._trusted(scale, zero_point, self, sharing)
+        p = self.at(scale, zero_point, sharing)
+        if self.symmetric or self.codebook is not None:
             return p
         zero_point = np.rint(self.qmin - np.minimum(low, 0) / p.scale).clip(self.qmin, self.qmax)  # the scale moved
         return replace(p, zero_point=zero_point.astype(np.int32))
@@ -476,7 +500,7 @@ class Form:
     def at(self, scale: np.ndarray, zero_point: Any, sharing: Sharing, book: np.ndarray | None = None) -> QParams:
         """The grid with these scales, zero points and, if it was fitted, codebooks."""
         scale_codes = None
-        if self.scale_dtype in ("uint8", "fp8_e4m3"):
+        if self.scale_dtype in TWO_LEVELS:
             scale_codes = two_level(scale, sharing, self.scale_dtype)
             scale = scale_codes.dequantize()
         return QParams(
