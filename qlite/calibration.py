@@ -247,7 +247,7 @@ class Calibrator:
             else:
                 codes = QParams.from_range(-1.0, 1.0, bits, **options)
                 low, high = _core.histogram_range(
-                    self._state, self._counts, method, codes.qmin, codes.qmax, bool(symmetric), percentile
+                    self._state, self._counts, method, percentile, codes.qmin, codes.qmax, bool(symmetric)
                 )
             return QParams.from_range(low.reshape(shape), high.reshape(shape), bits, axis=axis, **options)
 
