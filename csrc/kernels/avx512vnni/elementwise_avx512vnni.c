@@ -355,7 +355,6 @@ static inline void dequantize_shared(const uint8_t *codes, size_t n, bool is_sig
 {
     size_t i = 0;
     for (; i + BLOCK <= n; i += BLOCK) {
-        prefetch(codes + i, BLOCK);
 #pragma GCC unroll 4
         for (int u = 0; u < 4; u++)
             dequantize_lanes(codes + i + u * LANES, ALL, is_signed, scale, zero_point, x + i + u * LANES);
