@@ -38,9 +38,21 @@ typedef struct kernel_field {
 #define FIELD(name) {#name, offsetof(ql_kernels, name)}
 
 static const kernel_field fields[] = {
-    FIELD(quantize_f32_x8),     FIELD(dequantize_x8_f32), FIELD(fake_quantize_f32),       FIELD(minmax_f32),
-    FIELD(requantize_s32_x8), FIELD(requantize_fixed_s32_x8), FIELD(scale_s32_f32),
-    FIELD(add_outer_s32),       FIELD(gemm_u8s8s32),      FIELD(gemm_f32s8f32),
+    FIELD(quantize_f32_x8),
+    FIELD(dequantize_x8_f32),
+    FIELD(fake_quantize_f32),
+    FIELD(minmax_f32),
+    FIELD(quantize_codebook_f32_u8),
+    FIELD(dequantize_codebook_u8_f32),
+    FIELD(pack_bits_x8),
+    FIELD(unpack_bits_x8),
+    FIELD(histogram_slots_f32),
+    FIELD(requantize_s32_x8),
+    FIELD(requantize_fixed_s32_x8),
+    FIELD(scale_s32_f32),
+    FIELD(add_outer_s32),
+    FIELD(gemm_u8s8s32),
+    FIELD(gemm_f32s8f32),
 };
 
 enum { KERNEL_COUNT = sizeof fields / sizeof *fields };

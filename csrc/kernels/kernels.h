@@ -28,6 +28,43 @@ typedef void ql_fake_quantize_kernel(const float *x, size_t n, const float *scal
  * sign of a zero result is not defined. */
 typedef bool ql_minmax_kernel(const float *x, size_t n, size_t group, float *min, float *max);
 
+/* How codes follow from ranks: the same; folded as the bits of floats are, code = leaf >= fold ? leaf - fold :
+ * mirror - leaf; or any other way. */
+typedef enum ql_code_order { QL_CODES_IN_ORDER, QL_CODES_FOLDED, QL_CODES_ANY } ql_code_order;
+
+/* A codebook as a search tree over t = x / scale. Node 1 is the root, the children of node i are 2i and 2i + 1, and t
+ * goes to the second if t >= threshold[i]; NaN, which fills the tree up, is greater than everything. `levels` steps
+ * lead to the leaf 2^levels + rank, and code[rank] is the code, whatever the order. */
+typedef struct ql_codebook_tree {
+    int levels; /* 4..8 */
+    ql_code_order order;
+    int32_t fold, mirror;   /* of QL_CODES_FOLDED */
+    const float *threshold; /* [2^levels], [0] unused, aligned to 64 bytes */
+    const int32_t *code;    /* [2^levels], aligned to 64 bytes */
+} ql_codebook_tree;
+
+/* codes[i] = the tree's code for x[i] / scale[i / group]; NaN counts as 0. group is 0 only if n is. */
+typedef void ql_quantize_codebook_kernel(const float *x, size_t n, const float *scale, size_t group,
+                                         const ql_codebook_tree *tree, uint8_t *codes);
+
+/* x[i] = scale[i / group] * values[codes[i]]; values: 2^levels of them, levels in 4..8, aligned to 64 bytes;
+ * all codes are below 2^levels. group as above. */
+typedef void ql_dequantize_codebook_kernel(const uint8_t *codes, size_t n, const float *scale, size_t group,
+                                           const float *values, int levels, float *x);
+
+/* The low `bits` (1..7) of n codes, one after the other, low bits first, into ceil(n * bits / 8) bytes; the last is
+ * filled up with zeros. Returns all codes or-ed together, negative ones (is_signed) as ~code. */
+typedef uint8_t ql_pack_bits_kernel(const uint8_t *codes, size_t n, bool is_signed, int bits, uint8_t *packed);
+
+/* The reverse, of n codes that begin with the first byte. */
+typedef void ql_unpack_bits_kernel(const uint8_t *packed, size_t n, bool is_signed, int bits, uint8_t *codes);
+
+/* slots[i] = the bin floor(x[i] * inverse_width) - origin, if that is in [0, bins); bins if x[i] is 0; bins + 1 if x[i]
+ * misses the bins or is NaN. The floor is that of the exact product, so a negative one that underflows is in bin -1.
+ * inverse_width[i / group] is a power of two, origin[i / group] in [-2^24, 2^24]; group as above. */
+typedef void ql_histogram_slots_kernel(const float *x, size_t n, const float *inverse_width, const int32_t *origin,
+                                       size_t group, uint32_t bins, uint32_t *slots);
+
 /* Rule A (ql_requantize_s32_x8 in qlite.h) on a tile of rows x cols: multiplier[cols]. */
 typedef void ql_requantize_kernel(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
                                   const float *multiplier, int32_t zero_point, int32_t qmin, int32_t qmax,
@@ -85,6 +122,11 @@ typedef struct ql_kernels {
     ql_dequantize_kernel *dequantize_x8_f32;
     ql_fake_quantize_kernel *fake_quantize_f32;
     ql_minmax_kernel *minmax_f32;
+    ql_quantize_codebook_kernel *quantize_codebook_f32_u8;
+    ql_dequantize_codebook_kernel *dequantize_codebook_u8_f32;
+    ql_pack_bits_kernel *pack_bits_x8;
+    ql_unpack_bits_kernel *unpack_bits_x8;
+    ql_histogram_slots_kernel *histogram_slots_f32;
     ql_requantize_kernel *requantize_s32_x8;
     ql_requantize_fixed_kernel *requantize_fixed_s32_x8;
     ql_scale_kernel *scale_s32_f32;
@@ -97,17 +139,22 @@ typedef struct ql_kernels {
 const ql_kernels *ql_kernels_active(void);
 
 /* What a folder of kernels may define; each folder's header declares its own. */
-#define QL_DECLARE_KERNELS(isa)                                   \
-    extern const ql_kernels ql_kernels_##isa;                     \
-    ql_quantize_kernel ql_quantize_f32_x8__##isa;                 \
-    ql_dequantize_kernel ql_dequantize_x8_f32__##isa;             \
-    ql_fake_quantize_kernel ql_fake_quantize_f32__##isa;          \
-    ql_minmax_kernel ql_minmax_f32__##isa;                        \
-    ql_requantize_kernel ql_requantize_s32_x8__##isa;             \
-    ql_requantize_fixed_kernel ql_requantize_fixed_s32_x8__##isa; \
-    ql_scale_kernel ql_scale_s32_f32__##isa;                      \
-    ql_add_outer_kernel ql_add_outer_s32__##isa;                  \
-    extern const ql_gemm_kernels ql_gemm_u8s8s32__##isa;          \
+#define QL_DECLARE_KERNELS(isa)                                         \
+    extern const ql_kernels ql_kernels_##isa;                           \
+    ql_quantize_kernel ql_quantize_f32_x8__##isa;                       \
+    ql_dequantize_kernel ql_dequantize_x8_f32__##isa;                   \
+    ql_fake_quantize_kernel ql_fake_quantize_f32__##isa;                \
+    ql_minmax_kernel ql_minmax_f32__##isa;                              \
+    ql_quantize_codebook_kernel ql_quantize_codebook_f32_u8__##isa;     \
+    ql_dequantize_codebook_kernel ql_dequantize_codebook_u8_f32__##isa; \
+    ql_pack_bits_kernel ql_pack_bits_x8__##isa;                         \
+    ql_unpack_bits_kernel ql_unpack_bits_x8__##isa;                     \
+    ql_histogram_slots_kernel ql_histogram_slots_f32__##isa;            \
+    ql_requantize_kernel ql_requantize_s32_x8__##isa;                   \
+    ql_requantize_fixed_kernel ql_requantize_fixed_s32_x8__##isa;       \
+    ql_scale_kernel ql_scale_s32_f32__##isa;                            \
+    ql_add_outer_kernel ql_add_outer_s32__##isa;                        \
+    extern const ql_gemm_kernels ql_gemm_u8s8s32__##isa;                \
     extern const ql_gemm_f32_kernels ql_gemm_f32s8f32__##isa
 
 #endif
