@@ -61,23 +61,49 @@ void ql_layout_push(ql_layout *layout, size_t length, size_t group);
 size_t ql_layout_size(const ql_layout *layout);       /* elements */
 size_t ql_layout_parameters(const ql_layout *layout); /* of data that is not empty */
 
+/* How t = x / scale, rounded once to float32, becomes an integer.
+ *   even: the nearest, of two the even one
+ *   away: the nearest, of two the one farther from zero
+ *   stochastic: floor(t) + (u < t - floor(t)), so that it is t on average; the difference is rounded to float32. u is
+ *           (h >> 8) / 2^24, where h comes from the seed and from the number i of the element in the data, by unsigned
+ *           arithmetic, 32 bits where not said otherwise:
+ *               key = seed + 0x9e3779b97f4a7c15, key = (key ^ key >> 30) * 0xbf58476d1ce4e5b9,
+ *               key = (key ^ key >> 27) * 0x94d049bb133111eb, key = key ^ key >> 31          (64 bits)
+ *               h = low(i) ^ low(key), h = (h ^ h >> 17) * 0xed5ad4bb,
+ *               h = (h ^ h >> 11) + high(key) + high(i) * 0x9e3779b9, h = h * 0xac4c1b51,
+ *               h = (h ^ h >> 15) * 0x31848bab, h = h ^ h >> 14
+ *           (splitmix64 and Wellons' triple32). The bits do not depend on the instruction set, nor on the order of
+ *           the work. */
+typedef enum ql_rounding { QL_ROUND_EVEN, QL_ROUND_AWAY, QL_ROUND_STOCHASTIC } ql_rounding;
+
 typedef struct ql_affine {
     ql_layout layout;
     const float *scale;        /* one per parameter, each finite, normal and > 0 */
     const int32_t *zero_point; /* the same number, each in [qmin, qmax] */
-    int32_t qmin, qmax;        /* in [-128, 127] or in [0, 255] */
+    int32_t qmin, qmax;        /* in [-32768, 32767] or in [0, 65535] */
+    ql_rounding rounding;
+    uint64_t seed; /* of stochastic rounding */
 } ql_affine;
 
-/* code = clamp(rint(x / scale), qmin - z, qmax - z) + z, the division rounded once to float32.
- * refuse_nonfinite: QL_ENONFINITE when x holds NaN or +-inf, before anything is written;
- * otherwise NaN becomes z and +-inf the ends of the range. codes may not overlap x. */
-ql_status ql_quantize_f32_x8(const float *x, const ql_affine *p, bool refuse_nonfinite, uint8_t *codes);
+/* Bytes of a code: 1 if qmin..qmax lie in [-128, 127] or [0, 255], 2 in [-32768, 32767] or [0, 65535], else 0: no
+ * range of codes. They are signed if qmin < 0. */
+size_t ql_code_size(int32_t qmin, int32_t qmax);
 
-/* x = float32(code - z) * scale. */
-ql_status ql_dequantize_x8_f32(const uint8_t *codes, const ql_affine *p, float *x);
+/* What NaN and infinities are: z and the ends of the range; or QL_ENONFINITE, with the result untouched, or perhaps
+ * written to (which is faster). */
+typedef enum ql_nonfinite { QL_NONFINITE_SATURATE, QL_NONFINITE_REFUSE, QL_NONFINITE_REFUSE_LATE } ql_nonfinite;
+
+/* code = clamp(round(x / scale), qmin - z, qmax - z) + z. codes: ql_code_size bytes each, and may not overlap x. */
+ql_status ql_quantize_f32(const float *x, const ql_affine *p, ql_nonfinite nonfinite, void *codes);
+
+/* x = float32(code - z) * scale, for codes of ql_code_size bytes. */
+ql_status ql_dequantize_f32(const void *codes, const ql_affine *p, float *x);
 
 /* y = dequantize(quantize(x)), the same bits, without the codes in between. y may be x. */
-ql_status ql_fake_quantize_f32(const float *x, const ql_affine *p, bool refuse_nonfinite, float *y);
+ql_status ql_fake_quantize_f32(const float *x, const ql_affine *p, ql_nonfinite nonfinite, float *y);
+
+/* inside = qmin <= rint(x / scale) + z <= qmax: where quantizing rounds and does not clip. NaN: false. */
+ql_status ql_in_range_f32(const float *x, const ql_affine *p, bool *inside);
 
 /* Least and greatest of the values that share a parameter, of data that is not empty; NaN is passed over, zeros come
  * out as +0, and nothing but NaN gives +inf, -inf. *has_nan says whether there was one. */

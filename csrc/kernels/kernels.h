@@ -1,6 +1,6 @@
 /* The table of kernels: one field per kernel, its contract above its type, one table per instruction set.
  *
- * Every kernel gives the same bits as kernels/scalar, for every input. Kernels trust their arguments, never read or
+ * Every kernel gives the same bits as the scalar one, for every input. Kernels trust their arguments, never read or
  * write past the lengths they are given, and never allocate. A length of 0 is allowed everywhere. A NULL field is
  * inherited from the parent; scalar is complete.
  */
@@ -11,18 +11,35 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* codes[i] = clamp(rint(x[i] / scale), qmin - z, qmax - z) + z as one byte; NaN gives z.
- * scale and z are scale[i / group], zero_point[i / group]; group is 0 only if n is. */
-typedef void ql_quantize_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
+#include "qlite.h"
+
+/* codes[i] = clamp(rint(x[i] / scale), qmin - z, qmax - z) + z as one byte; NaN gives z. Returns whether x holds NaN or
+ * an infinity. scale and z are scale[i / group], zero_point[i / group]; group is 0 only if n is. */
+typedef bool ql_quantize_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
                                 int32_t qmin, int32_t qmax, uint8_t *codes);
 
 /* x[i] = float(codes[i] - z) * scale; codes are int8 if is_signed. group as above. */
 typedef void ql_dequantize_kernel(const uint8_t *codes, size_t n, bool is_signed, const float *scale,
                                   const int32_t *zero_point, size_t group, float *x);
 
-/* y[i] = float(int(clamp(rint(x[i] / scale), qmin - z, qmax - z))) * scale: never -0. y may be x. group as above. */
-typedef void ql_fake_quantize_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point,
+/* y[i] = float(int(clamp(rint(x[i] / scale), qmin - z, qmax - z))) * scale: never -0. y may be x. Returns whether x
+ * held NaN or an infinity. group as above. */
+typedef bool ql_fake_quantize_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point,
                                      size_t group, int32_t qmin, int32_t qmax, float *y);
+
+/* As ql_quantize_kernel, by any rounding, to codes of up to 16 bits, as int32. For QL_ROUND_STOCHASTIC x[i] is element
+ * first + i of the data, key is the seed's (ql_rounding in qlite.h), and n below 2^32. */
+typedef bool ql_quantize_s32_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point,
+                                    size_t group, int32_t qmin, int32_t qmax, ql_rounding rounding, uint64_t key,
+                                    uint64_t first, int32_t *codes);
+
+/* x[i] = float(codes[i] - z) * scale, of codes of up to 16 bits. group as above. */
+typedef void ql_dequantize_s32_kernel(const int32_t *codes, size_t n, const float *scale, const int32_t *zero_point,
+                                      size_t group, float *x);
+
+/* inside[i] = qmin <= rint(x[i] / scale) + z <= qmax; NaN: false. group as above. */
+typedef void ql_in_range_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
+                                int32_t qmin, int32_t qmax, bool *inside);
 
 /* min[i / group] = least of itself and x[i], max the greatest; NaN is passed over. Returns whether there was one. The
  * sign of a zero result is not defined. */
@@ -84,6 +101,9 @@ typedef struct ql_kernels {
     ql_quantize_kernel *quantize_f32_x8;
     ql_dequantize_kernel *dequantize_x8_f32;
     ql_fake_quantize_kernel *fake_quantize_f32;
+    ql_quantize_s32_kernel *quantize_f32_s32;
+    ql_dequantize_s32_kernel *dequantize_s32_f32;
+    ql_in_range_kernel *in_range_f32;
     ql_minmax_kernel *minmax_f32;
     ql_requantize_kernel *requantize_s32_x8;
     ql_requantize_fixed_kernel *requantize_fixed_s32_x8;
@@ -102,6 +122,9 @@ const ql_kernels *ql_kernels_active(void);
     ql_quantize_kernel ql_quantize_f32_x8__##isa;                 \
     ql_dequantize_kernel ql_dequantize_x8_f32__##isa;             \
     ql_fake_quantize_kernel ql_fake_quantize_f32__##isa;          \
+    ql_quantize_s32_kernel ql_quantize_f32_s32__##isa;            \
+    ql_dequantize_s32_kernel ql_dequantize_s32_f32__##isa;        \
+    ql_in_range_kernel ql_in_range_f32__##isa;                    \
     ql_minmax_kernel ql_minmax_f32__##isa;                        \
     ql_requantize_kernel ql_requantize_s32_x8__##isa;             \
     ql_requantize_fixed_kernel ql_requantize_fixed_s32_x8__##isa; \

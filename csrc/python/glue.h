@@ -22,6 +22,9 @@ static inline bool ql_py_is_signed(PyArrayObject *codes)
     return PyArray_TYPE(codes) == NPY_INT8;
 }
 
+/* Codes of 8 or 16 bits, signed or not, and the range of their type. */
+PyArrayObject *ql_py_codes(PyObject *object, const char *name, int32_t *qmin, int32_t *qmax);
+
 /* A float32 vector of length n, or NULL without an exception for None (then *absent is set). */
 PyArrayObject *ql_py_optional_f32(PyObject *object, npy_intp n, const char *name, bool *absent);
 
