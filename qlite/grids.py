@@ -118,7 +118,8 @@ def choose_qparams(
         book = _fitted(w, weights, form, sharing)
         return form.at(np.ones(book.shape[:-1], np.float32), 0, sharing, book)
     if form.is_sign:
-        return form.at(_usable(_mean_magnitude(w, sharing)), 0, sharing)
+        mean = _mean_magnitude(w, sharing)
+        return form.spanning(-mean, mean, sharing)
     if method == "minmax":
         if form.block_exponent is None:
             return form.spanning(low, high, sharing)
@@ -192,13 +193,7 @@ def _mean_magnitude(w: np.ndarray, sharing: Sharing) -> np.ndarray:
     means = np.empty(int(np.prod(shape)))
     for rows, numbers in _members(w, sharing):
         means[numbers] = np.abs(rows).mean(axis=1, dtype=np.float64)
-    return means.reshape(shape)
-
-
-def _usable(scale: np.ndarray) -> np.ndarray:
-    """Scales for what has none: 1 for zeros alone, and never subnormal."""
-    smallest = np.finfo(np.float32).smallest_normal
-    return np.where(scale == 0, 1, np.maximum(scale, smallest)).astype(np.float32)
+    return means.reshape(shape).astype(np.float32)
 
 
 def _block_scale(greatest: np.ndarray, block_exponent: int) -> np.ndarray:

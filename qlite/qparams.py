@@ -467,6 +467,9 @@ class Form:
 
     def spanning(self, low: np.ndarray, high: np.ndarray, sharing: Sharing) -> QParams:
         """The grid from low to high."""
+        if self.is_sign:  # which has no code for zero: what comes closest to it
+            smallest = np.finfo(np.float32).smallest_normal
+            low, high = np.minimum(low, -smallest), np.maximum(high, smallest)
         p = self.at(*_core.range_qparams(low, high, *self.core_options), sharing)
         if p.scale_codes is None or self.symmetric or self.codebook is not None:
             return p
