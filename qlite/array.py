@@ -123,7 +123,7 @@ class QArray:
         group_size: int | None = None,
         group_axis: int | None = None,
         grid: Any = "uniform",
-        scale_dtype: str = "float32",
+        scale_dtype: str | None = None,
     ) -> "QArray":
         """Take over a copy of integers that were quantized elsewhere.
 
@@ -140,8 +140,8 @@ class QArray:
             How many neighbours along which axis share a scale: see `choose_qparams`.
         grid : str or array_like
             A grid with a codebook of its own, or a codebook: ``real = scale * codebook[code]``.
-        scale_dtype : {"float32", "float16", "e8m0"}
-            What the scales are stored as.
+        scale_dtype : {"float32", "float16", "e8m0"}, optional
+            What the scales are stored as; e8m0 for the block formats, else float32.
 
         Raises
         ------
@@ -166,11 +166,15 @@ class QArray:
         signed = bool(codes.dtype.kind == "i")
         if isinstance(grid, str) and grid == "uniform" and bits is None:
             bits = 8 * codes.dtype.itemsize
-        form = Form.of(bits, grid, False, signed, False, None)
+        if scale_dtype is not None:
+            _check.choice("scale_dtype", scale_dtype, ("float32", "float16", "e8m0"))
+        form = Form.of(bits, grid, False, signed, False, scale_dtype)
         if form.is_fitted:
             raise ValueError(f"grid: expected the codebook that was fitted, got {grid!r}")
-        sharing = Sharing.of(codes.ndim, axis, group_size, group_axis)
+        sharing = Sharing.of(codes.ndim, axis, form.grouped(group_size), group_axis)
         scale, zero_point = _check.scales("scale", scale), np.asarray(zero_point)
+        if scale.size == 1:
+            scale = scale.reshape((1,) * codes.ndim)
         if axis is not None:
             shape = along(sharing.axis, codes.ndim)
             scale, zero_point = (p.reshape(shape) if p.ndim == 1 else p for p in (scale, zero_point))
@@ -181,11 +185,11 @@ class QArray:
             form.signed,
             False,
             sharing.axis if scale.ndim == codes.ndim else None,
-            group_size,
+            sharing.group_size,
             sharing.group_axis,
             form.codebook,
             form.grid,
-            _check.choice("scale_dtype", scale_dtype, ("float32", "float16", "e8m0")),
+            form.scale_dtype,
         )
         if codes.dtype != p.dtype:
             raise TypeError(f"codes: expected {p.dtype} for {p.bits} bits, got {codes.dtype}")

@@ -7,7 +7,7 @@ import numpy as np
 
 from qlite import _check, _core
 from qlite.calibration import METHODS, NONFINITE, PERCENTILE, Calibrator, check_method
-from qlite.qparams import BLOCK_SIZE, Form, QParams, Sharing
+from qlite.qparams import Form, QParams, Sharing
 
 
 def choose_qparams(
@@ -102,11 +102,7 @@ def choose_qparams(
     percentile = check_method(method, METHODS, form, percentile)
     _check.choice("nonfinite", nonfinite, NONFINITE)
     w = _check.real_array("w", w)
-    if form.block_exponent is not None:
-        if group_size not in (None, BLOCK_SIZE):
-            raise ValueError(f"group_size: expected {BLOCK_SIZE} for grid {form.grid!r}, got {group_size}")
-        group_size = BLOCK_SIZE
-    sharing = Sharing.of(w.ndim, axis, group_size, group_axis)
+    sharing = Sharing.of(w.ndim, axis, form.grouped(group_size), group_axis)
     if w.size == 0:
         raise ValueError(f"w: expected data to choose from, got an empty array of shape {w.shape}")
     if weights is not None:

@@ -54,6 +54,7 @@ BLOCK_SIZE = 32
 
 #: What a scale is stored as, and in how many bits. The last two are codes under one float32 scale per index of `axis`.
 SCALE_BITS = {"float32": 32, "float16": 16, "e8m0": 8, "uint8": 8, "fp8_e4m3": 8}
+TWO_LEVELS = ("uint8", "fp8_e4m3")
 
 
 def along(axis: int | None, ndim: int) -> tuple[int, ...]:
@@ -67,6 +68,11 @@ def code_range(symmetric: Any, signed: Any, narrow: Any) -> tuple[bool, bool, bo
     signed = symmetric if signed is None else _check.flag("signed", signed)
     narrow = symmetric and signed if narrow is None else _check.flag("narrow", narrow)
     return symmetric, signed, narrow
+
+
+def _check_narrow(bits: int, narrow: bool) -> None:
+    if narrow and bits == 1:
+        raise ValueError("narrow: expected False for 1 bit, of which one code would be left, got True")
 
 
 @dataclass(frozen=True)
@@ -150,8 +156,9 @@ class QParams:
     TypeError
         `scale` is not of a floating dtype, `zero_point`, `bits` or `axis` not integer, a flag not a bool.
     ValueError
-        A scale is not finite, normal and positive, or a zero point is no code; `scale` is longer than 1 along another
-        axis than `axis`; a codebook has another number of entries than there are codes, or another shape.
+        A scale is not finite, normal and positive, or not what `scale_dtype` holds; a zero point is no code; `scale` is
+        longer than 1 along another axis than `axis`; a codebook has another number of entries than there are codes, or
+        another shape.
 
     Examples
     --------
@@ -180,6 +187,7 @@ class QParams:
         object.__setattr__(self, "bits", _check.bits(self.bits))
         object.__setattr__(self, "signed", _check.flag("signed", self.signed))
         object.__setattr__(self, "narrow", _check.flag("narrow", self.narrow))
+        _check_narrow(self.bits, self.narrow)
         _check.choice("grid", self.grid, tuple(GRIDS))
         _check.choice("scale_dtype", self.scale_dtype, tuple(SCALE_BITS))
         scale = _check.real_array("scale", self.scale).copy()
@@ -188,6 +196,7 @@ class QParams:
             bad = scale[~((scale >= smallest) & (scale < np.inf))].flat[0]
             raise ValueError(f"scale: expected finite, normal and positive values, got {bad}")
         self._keep("scale", scale)
+        self._check_scale_dtype(scale)
         sharing = Sharing.of(scale.ndim, self.axis, self.group_size, self.group_axis)
         object.__setattr__(self, "axis", self._checked_axis(sharing))
         object.__setattr__(self, "group_axis", sharing.group_axis)
@@ -198,6 +207,27 @@ class QParams:
     def _keep(self, name: str, value: np.ndarray) -> None:
         value.flags.writeable = False
         object.__setattr__(self, name, value)
+
+    def _check_scale_dtype(self, scale: np.ndarray) -> None:
+        """Refuse scales that are not what they are stored as."""
+        codes = self.scale_codes
+        if (codes is not None) != (self.scale_dtype in TWO_LEVELS):
+            raise ValueError(
+                f"scale_codes: expected {'some' if codes is None else 'None'} for scale_dtype {self.scale_dtype!r}, "
+                f"got {codes!r}"
+            )
+        held = scale
+        if codes is not None:
+            held = codes.dequantize()
+        elif self.scale_dtype == "float16":
+            with np.errstate(over="ignore"):
+                held = scale.astype(np.float16).astype(np.float32)
+        elif self.scale_dtype == "e8m0":
+            _, exponent = np.frexp(scale)
+            held = np.ldexp(np.float32(1), exponent - 1)
+        if not np.array_equal(held, scale):
+            what = f"{scale[held != scale].flat[0]}" if held.shape == scale.shape else f"shape {scale.shape}"
+            raise ValueError(f"scale: expected what {self.scale_dtype} holds, got {what}")
 
     def _checked_zero_point(self, zero_point: np.ndarray) -> np.ndarray:
         if zero_point.dtype.kind not in "iu":
@@ -419,6 +449,7 @@ class Form:
             symmetric, signed, narrow = True, True, True
         if book is not None or kind.is_fitted:
             signed = narrow = False
+        _check_narrow(bits, narrow)
         default = "float32" if kind.block_exponent is None else "e8m0"
         scale_dtype = default if scale_dtype is None else _check.choice("scale_dtype", scale_dtype, tuple(SCALE_BITS))
         if kind.block_exponent is not None and scale_dtype != "e8m0":
@@ -438,6 +469,14 @@ class Form:
     def block_exponent(self) -> int | None:
         """Of a block format, else None."""
         return GRIDS[self.grid].block_exponent
+
+    def grouped(self, group_size: Any) -> Any:
+        """The size of the groups: that of a block format, else what was asked for."""
+        if self.block_exponent is None:
+            return group_size
+        if group_size not in (None, BLOCK_SIZE):
+            raise ValueError(f"group_size: expected {BLOCK_SIZE} for grid {self.grid!r}, got {group_size!r}")
+        return BLOCK_SIZE
 
     @property
     def is_sign(self) -> bool:
@@ -479,7 +518,7 @@ class Form:
     def at(self, scale: np.ndarray, zero_point: Any, sharing: Sharing, book: np.ndarray | None = None) -> QParams:
         """The grid with these scales, zero points and, if it was fitted, codebooks."""
         scale_codes = None
-        if self.scale_dtype in ("uint8", "fp8_e4m3"):
+        if self.scale_dtype in TWO_LEVELS:
             scale_codes = two_level(scale, sharing, self.scale_dtype)
             scale = scale_codes.dequantize()
         return QParams(

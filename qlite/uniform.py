@@ -142,7 +142,7 @@ def _given_qparams(
     form = Form.of(bits, **options, scale_dtype=None)
     if form.is_fitted:
         raise ValueError(f"scale: expected None for grid {form.grid!r}, which is fitted to the data")
-    sharing = Sharing.of(ndim, **sharing_options)
+    sharing = Sharing.of(ndim, **{**sharing_options, "group_size": form.grouped(sharing_options["group_size"])})
     scale = _check.scales("scale", scale)
     if scale.ndim != ndim:
         if scale.size != 1 and (sharing.axis is None or scale.ndim != 1):
