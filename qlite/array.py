@@ -52,6 +52,11 @@ class QArray:
         if codes.dtype != qparams.dtype:
             raise TypeError(f"codes: expected {qparams.dtype}, got {codes.dtype}")
         p = qparams._of_rank(codes.ndim)
+        if codes.size and not p.qmin <= codes.min() <= codes.max() <= p.qmax:
+            raise ValueError(f"codes: expected {p.qmin} to {p.qmax}, got {codes.min()} to {codes.max()}")
+        self._store(codes, p)
+
+    def _store(self, codes: np.ndarray, p: QParams) -> None:
         if p.bits in WHOLE_WIDTHS:
             self._set(codes, codes.shape, p)
         else:
@@ -71,6 +76,13 @@ class QArray:
         self.shape = shape
         self.qparams = qparams
         self._packed: dict[str, tuple[_core.Packed, np.ndarray]] = {}
+
+    @classmethod
+    def _of_codes(cls, codes: np.ndarray, qparams: QParams) -> "QArray":
+        """An array of codes that are known to be right."""
+        q = object.__new__(cls)
+        q._store(codes, qparams._of_rank(codes.ndim))
+        return q
 
     @classmethod
     def _of(cls, stored: np.ndarray, shape: tuple[int, ...], qparams: QParams) -> "QArray":
@@ -193,8 +205,6 @@ class QArray:
         )
         if codes.dtype != p.dtype:
             raise TypeError(f"codes: expected {p.dtype} for {p.bits} bits, got {codes.dtype}")
-        if p.codebook is not None and codes.size and codes.max() > p.qmax:
-            raise ValueError(f"codes: expected 0 to {p.qmax}, got {codes.max()}")
         return cls(codes, p)
 
     @property
@@ -364,7 +374,7 @@ class QArray:
         rows = _index_of_axis(index, self.axis, self.ndim)
         if rows is not None and self.axis is not None:
             return self._rows(rows, self.axis)
-        return QArray(np.asarray(self.codes[index]), self._reindexed(index))
+        return QArray._of_codes(np.asarray(self.codes[index]), self._reindexed(index))
 
     def _rows(self, rows: Any, axis: int) -> "QArray":
         """What stands at some indices of the axis that is kept, without unpacking the rest."""

@@ -549,4 +549,4 @@ def two_level(scale: np.ndarray, sharing: Sharing, dtype: str) -> "QArray":
         codes = _core.quantize(scale, p.scale, p.zero_point, 0, 255, True, None)
     else:
         codes = _core.quantize_codebook(scale, p.scale, form.codebook, True, None)
-    return QArray(np.maximum(codes, 1), p)
+    return QArray._of_codes(np.maximum(codes, 1), p)

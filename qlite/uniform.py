@@ -123,8 +123,8 @@ def quantize(
         codes = _encoded("w", w, p, rounding, seed, refuse, out)
         if out is None:
             codes.flags.writeable = False
-        return QArray(codes, p)
-    q = QArray(_encoded("w", w, p, rounding, seed, refuse, None), p)
+        return QArray._of_codes(codes, p)
+    q = QArray._of_codes(_encoded("w", w, p, rounding, seed, refuse, None), p)
     return q if out is None else q._into(out)
 
 
@@ -257,7 +257,7 @@ def fake_quantize(
         options = (*p.sharing.groups, rounding, seed)
         y = _core.fake_quantize(x, p.scale, p.zero_point, p.qmin, p.qmax, refuse, out, *options)
     else:
-        q = QArray(_encoded("x", x, p, rounding, seed, refuse, None), p)
+        q = QArray._of_codes(_encoded("x", x, p, rounding, seed, refuse, None), p)
         if _check.flag("return_mask", return_mask):
             low, high = map(q._spread, q.qparams.range)
             mask = (low <= x) & (x <= high)
