@@ -116,6 +116,15 @@ class Sharing:
 
         return tuple(count(i, length) for i, length in enumerate(data))
 
+    def axis_of(self, shape: tuple[int, ...]) -> int | None:
+        """The axis that has its own scales, once these, of this shape, are shared in no other way."""
+        own = [i for i, n in enumerate(shape) if n != 1 and i != self.group_axis]
+        if self.axis is None:
+            return own[0] if len(own) == 1 else None
+        if own not in ([], [self.axis]):
+            raise ValueError(f"axis: expected {own[0]}, along which scale has its shape {shape}, got {self.axis}")
+        return self.axis
+
     @property
     def groups(self) -> tuple[int, int]:
         """Size and axis of the groups as the core takes them: size 0 for none."""
@@ -198,7 +207,7 @@ class QParams:
         self._keep("scale", scale)
         self._check_scale_dtype(scale)
         sharing = Sharing.of(scale.ndim, self.axis, self.group_size, self.group_axis)
-        object.__setattr__(self, "axis", self._checked_axis(sharing))
+        object.__setattr__(self, "axis", sharing.axis_of(scale.shape))
         object.__setattr__(self, "group_axis", sharing.group_axis)
         if self.codebook is not None:
             self._keep("codebook", self._checked_codebook(np.array(self.codebook, np.float32)))
@@ -256,15 +265,26 @@ class QParams:
             raise ValueError("codebook: expected at least two finite entries")
         return book
 
-    def _checked_axis(self, sharing: Sharing) -> int | None:
-        """The axis, once it is the only one beside that of the groups along which the scales differ."""
-        shape = self.scale.shape
-        own = [i for i, n in enumerate(shape) if n != 1 and i != sharing.group_axis]
-        if sharing.axis is None:
-            return own[0] if len(own) == 1 else None
-        if own not in ([], [sharing.axis]):
-            raise ValueError(f"axis: expected {own}, along which scale has its shape {shape}, got {self.axis}")
-        return sharing.axis
+    @classmethod
+    def _trusted(cls, scale: np.ndarray, zero_point: np.ndarray, form: "Form", sharing: Sharing) -> "QParams":
+        """A grid of parameters that the core has just made: the checks would take longer than a small array."""
+        scale.flags.writeable = zero_point.flags.writeable = False
+        p = object.__new__(cls)
+        p.__dict__.update(
+            scale=scale,
+            zero_point=zero_point,
+            bits=form.bits,
+            signed=form.signed,
+            narrow=form.narrow,
+            axis=sharing.axis_of(scale.shape),
+            group_size=sharing.group_size,
+            group_axis=sharing.group_axis,
+            codebook=form.codebook,
+            grid=form.grid,
+            scale_dtype=form.scale_dtype,
+            scale_codes=None,
+        )
+        return p
 
     @classmethod
     def from_range(
@@ -509,8 +529,11 @@ class Form:
         if self.is_sign:  # which has no code for zero: what comes closest to it
             smallest = np.finfo(np.float32).smallest_normal
             low, high = np.minimum(low, -smallest), np.maximum(high, smallest)
-        p = self.at(*_core.range_qparams(low, high, *self.core_options), sharing)
-        if p.scale_codes is None or self.symmetric or self.codebook is not None:
+        scale, zero_point = _core.range_qparams(low, high, *self.core_options)
+        if self.scale_dtype not in TWO_LEVELS:
+            return QParams._trusted(scale, zero_point, self, sharing)
+        p = self.at(scale, zero_point, sharing)
+        if self.symmetric or self.codebook is not None:
             return p
         zero_point = np.rint(self.qmin - np.minimum(low, 0) / p.scale).clip(self.qmin, self.qmax)  # the scale moved
         return replace(p, zero_point=zero_point.astype(np.int32))

@@ -92,27 +92,20 @@ static int32_t any_sum(void)
     return bits() % 8 == 0 ? awkward[bits() % 7] : (int32_t)bits() >> shift;
 }
 
-static void code_range(int32_t *qmin, int32_t *qmax)
-{
-    static const int32_t ranges[][2] = {{-128, 127}, {0, 255}, {-127, 127}, {0, 15}, {-8, 7}, {-1, 1}, {7, 7}};
-    size_t i = bits() % (sizeof ranges / sizeof *ranges);
-    *qmin = ranges[i][0];
-    *qmax = ranges[i][1];
-}
-
 /* ---- one case of each kernel -------------------------------------------------------------------- */
 
 typedef struct results {
     void *data;
     size_t bytes;
+    bool answer; /* what the kernel returned */
 } results;
 
 /* Which NaN it is, is not defined. */
-static results floats(float *values, size_t n)
+static results floats(float *values, size_t n, bool answer)
 {
     for (size_t i = 0; i < n; i++)
         values[i] = values[i] == values[i] ? values[i] : NAN;
-    return (results){values, n * sizeof *values};
+    return (results){values, n * sizeof *values, answer};
 }
 
 typedef struct parameters {
@@ -121,16 +114,19 @@ typedef struct parameters {
     int32_t qmin, qmax;
 } parameters;
 
-/* In slots 0 and 1. */
-static parameters any_parameters(size_t count)
+/* In slots 0 and 1, for codes of `width` bits. */
+static parameters any_parameters(size_t count, int width)
 {
-    parameters p = {.scale = array(0, count * sizeof(float)), .zero_point = array(1, count * sizeof(int32_t))};
-    code_range(&p.qmin, &p.qmax);
+    static const int32_t ranges[][2] = {{-128, 127}, {0, 255}, {-127, 127},     {0, 15},    {-8, 7},
+                                        {-1, 1},     {7, 7},   {-32768, 32767}, {0, 65535}, {-2048, 2047}};
+    const int32_t *range = ranges[bits() % (width > 8 ? 10 : 7)];
+    float *scale = array(0, count * sizeof *scale);
+    int32_t *zero_point = array(1, count * sizeof *zero_point);
     for (size_t i = 0; i < count; i++) {
-        p.scale[i] = any_scale();
-        p.zero_point[i] = between(p.qmin, p.qmax);
+        scale[i] = any_scale();
+        zero_point[i] = between(range[0], range[1]);
     }
-    return p;
+    return (parameters){scale, zero_point, range[0], range[1]};
 }
 
 static size_t parameter_count(size_t n, size_t group)
@@ -164,28 +160,62 @@ static int32_t *any_sums(int slot, size_t n)
 
 static results quantize(const ql_kernels *kernels, size_t n, size_t group)
 {
-    parameters p = any_parameters(parameter_count(n, group));
+    parameters p = any_parameters(parameter_count(n, group), 8);
     float *x = any_values(2, n, p.scale, group);
     uint8_t *codes = array(RESULT, n);
-    kernels->quantize_f32_x8(x, n, p.scale, p.zero_point, group, p.qmin, p.qmax, codes);
-    return (results){codes, n};
+    bool nonfinite = kernels->quantize_f32_x8(x, n, p.scale, p.zero_point, group, p.qmin, p.qmax, codes);
+    return (results){codes, n, nonfinite};
 }
 
 static results dequantize(const ql_kernels *kernels, size_t n, size_t group)
 {
-    parameters p = any_parameters(parameter_count(n, group));
+    parameters p = any_parameters(parameter_count(n, group), 8);
     uint8_t *codes = any_codes(2, n);
     float *x = array(RESULT, n * sizeof *x);
     kernels->dequantize_x8_f32(codes, n, p.qmin < 0, p.scale, p.zero_point, group, x);
-    return floats(x, n);
+    return floats(x, n, false);
 }
 
 static results fake_quantize(const ql_kernels *kernels, size_t n, size_t group)
 {
-    parameters p = any_parameters(parameter_count(n, group));
+    parameters p = any_parameters(parameter_count(n, group), 8);
     float *y = any_values(RESULT, n, p.scale, group);
-    kernels->fake_quantize_f32(y, n, p.scale, p.zero_point, group, p.qmin, p.qmax, y);
-    return floats(y, n);
+    bool nonfinite = kernels->fake_quantize_f32(y, n, p.scale, p.zero_point, group, p.qmin, p.qmax, y);
+    return floats(y, n, nonfinite);
+}
+
+static results quantize_any(const ql_kernels *kernels, size_t n, size_t group)
+{
+    static const ql_rounding roundings[] = {QL_ROUND_EVEN, QL_ROUND_AWAY, QL_ROUND_STOCHASTIC};
+    parameters p = any_parameters(parameter_count(n, group), 16);
+    float *x = any_values(2, n, p.scale, group);
+    int32_t *codes = array(RESULT, n * sizeof *codes);
+    ql_rounding rounding = roundings[bits() % 3];
+    uint64_t key = bits() * UINT64_C(0x100000001);
+    uint64_t first = UINT64_C(0x200000000) - bits() % 128;
+    bool nonfinite =
+        kernels->quantize_f32_s32(x, n, p.scale, p.zero_point, group, p.qmin, p.qmax, rounding, key, first, codes);
+    return (results){codes, n * sizeof *codes, nonfinite};
+}
+
+static results dequantize_any(const ql_kernels *kernels, size_t n, size_t group)
+{
+    parameters p = any_parameters(parameter_count(n, group), 16);
+    int32_t *codes = array(2, n * sizeof *codes);
+    float *x = array(RESULT, n * sizeof *x);
+    for (size_t i = 0; i < n; i++)
+        codes[i] = between(p.qmin, p.qmax);
+    kernels->dequantize_s32_f32(codes, n, p.scale, p.zero_point, group, x);
+    return floats(x, n, false);
+}
+
+static results in_range(const ql_kernels *kernels, size_t n, size_t group)
+{
+    parameters p = any_parameters(parameter_count(n, group), 16);
+    float *x = any_values(2, n, p.scale, group);
+    bool *inside = array(RESULT, n);
+    kernels->in_range_f32(x, n, p.scale, p.zero_point, group, p.qmin, p.qmax, inside);
+    return (results){inside, n, false};
 }
 
 static results minmax(const ql_kernels *kernels, size_t n, size_t group)
@@ -193,7 +223,7 @@ static results minmax(const ql_kernels *kernels, size_t n, size_t group)
     static const float scale[] = {1.0f};
     const size_t count = parameter_count(n, group);
     float *x = any_values(2, n, scale, n + 1);
-    float *ends = array(RESULT, (2 * count + 1) * sizeof *ends), *min = ends, *max = min + count;
+    float *ends = array(RESULT, 2 * count * sizeof *ends), *min = ends, *max = min + count;
     for (size_t i = 0; i < n && bits() % 2; i++)
         x[i] = fabsf(x[i]) < FLT_MAX ? x[i] : 1.0f;
     for (size_t i = 0; i < count; i++) {
@@ -203,8 +233,7 @@ static results minmax(const ql_kernels *kernels, size_t n, size_t group)
     bool has_nan = kernels->minmax_f32(x, n, group, min, max);
     for (size_t i = 0; i < 2 * count; i++)
         ends[i] += 0.0f; /* the sign of a zero is not defined */
-    ends[2 * count] = has_nan;
-    return floats(ends, 2 * count + 1);
+    return floats(ends, 2 * count, has_nan);
 }
 
 /* A tile of a few rows; in rows that are further apart than wide the neighbours must stay as they are. */
@@ -226,7 +255,7 @@ static results requantize(const ql_kernels *kernels, size_t n, size_t group)
     tile in = any_tile(n), out = in;
     out.stride += 3;
     out.size = (out.rows - 1) * out.stride + n;
-    parameters p = any_parameters(1);
+    parameters p = any_parameters(1, 8);
     int32_t *acc = any_sums(2, in.size);
     float *multiplier = array(3, n * sizeof *multiplier);
     for (size_t j = 0; j < n; j++)
@@ -234,7 +263,7 @@ static results requantize(const ql_kernels *kernels, size_t n, size_t group)
     uint8_t *codes = any_codes(RESULT, out.size);
     kernels->requantize_s32_x8(acc, in.stride, in.rows, n, multiplier, *p.zero_point, p.qmin, p.qmax, codes,
                                out.stride);
-    return (results){codes, out.size};
+    return (results){codes, out.size, false};
 }
 
 static results requantize_fixed(const ql_kernels *kernels, size_t n, size_t group)
@@ -243,7 +272,7 @@ static results requantize_fixed(const ql_kernels *kernels, size_t n, size_t grou
     tile in = any_tile(n), out = in;
     out.stride += 3;
     out.size = (out.rows - 1) * out.stride + n;
-    parameters p = any_parameters(1);
+    parameters p = any_parameters(1, 8);
     int32_t *acc = any_sums(2, in.size);
     int32_t *mantissa = array(3, n * sizeof *mantissa), *exponent = array(4, n * sizeof *exponent);
     for (size_t j = 0; j < n; j++) {
@@ -254,7 +283,7 @@ static results requantize_fixed(const ql_kernels *kernels, size_t n, size_t grou
     uint8_t *codes = any_codes(RESULT, out.size);
     kernels->requantize_fixed_s32_x8(acc, in.stride, in.rows, n, mantissa, exponent, *p.zero_point, p.qmin, p.qmax,
                                      codes, out.stride);
-    return (results){codes, out.size};
+    return (results){codes, out.size, false};
 }
 
 static results scale(const ql_kernels *kernels, size_t n, size_t group)
@@ -267,7 +296,7 @@ static results scale(const ql_kernels *kernels, size_t n, size_t group)
     float *offset = any_values(5, n, &unit, n + 1), *y = any_values(RESULT, t.size, &unit, t.size + 1);
     float low = bits() % 2 ? 0.0f : -INFINITY;
     kernels->scale_s32_f32(acc, t.stride, t.rows, n, row_scale, col_scale, offset, low, y, t.stride);
-    return floats(y, t.size);
+    return floats(y, t.size, false);
 }
 
 static results add_outer(const ql_kernels *kernels, size_t n, size_t group)
@@ -276,7 +305,7 @@ static results add_outer(const ql_kernels *kernels, size_t n, size_t group)
     tile t = any_tile(n);
     int32_t *row = any_sums(2, t.rows), *col = any_sums(3, n), *acc = any_sums(RESULT, t.size);
     kernels->add_outer_s32(acc, t.stride, t.rows, n, row, col);
-    return (results){acc, t.size * sizeof *acc};
+    return (results){acc, t.size * sizeof *acc, false};
 }
 
 /* The products' kernels read what ql_pack laid out for them: they are called through the core. */
@@ -302,7 +331,7 @@ static results gemm(const ql_kernels *kernels, size_t k, size_t n)
     if (ql_gemm(&a, m, b, c) != QL_OK)
         exit(2);
     ql_packed_free(b);
-    return (results){c, m * n * sizeof *c};
+    return (results){c, m * n * sizeof *c, false};
 }
 
 static results gemm_f32(const ql_kernels *kernels, size_t k, size_t n)
@@ -319,7 +348,7 @@ static results gemm_f32(const ql_kernels *kernels, size_t k, size_t n)
     if (ql_gemm_f32(x, m, b, col_scale, offset, bits() % 2, y) != QL_OK)
         exit(2);
     ql_packed_free(b);
-    return floats(y, m * n);
+    return floats(y, m * n, false);
 }
 
 typedef struct subject {
@@ -328,9 +357,18 @@ typedef struct subject {
 } subject;
 
 static const subject subjects[] = {
-    {"quantize_f32_x8", quantize}, {"dequantize_x8_f32", dequantize}, {"fake_quantize_f32", fake_quantize},
-    {"minmax_f32", minmax},        {"requantize_s32_x8", requantize}, {"requantize_fixed_s32_x8", requantize_fixed},
-    {"scale_s32_f32", scale},      {"add_outer_s32", add_outer},      {"gemm_u8s8s32", gemm},
+    {"quantize_f32_x8", quantize},
+    {"dequantize_x8_f32", dequantize},
+    {"fake_quantize_f32", fake_quantize},
+    {"quantize_f32_s32", quantize_any},
+    {"dequantize_s32_f32", dequantize_any},
+    {"in_range_f32", in_range},
+    {"minmax_f32", minmax},
+    {"requantize_s32_x8", requantize},
+    {"requantize_fixed_s32_x8", requantize_fixed},
+    {"scale_s32_f32", scale},
+    {"add_outer_s32", add_outer},
+    {"gemm_u8s8s32", gemm},
     {"gemm_f32s8f32", gemm_f32},
 };
 
@@ -358,21 +396,20 @@ static results run(const subject *s, const char *isa, size_t n, size_t group, ui
 static void compare(const subject *s, size_t n, size_t group, uint64_t seed, uint64_t *digest)
 {
     static unsigned char expected[SLOT_BYTES];
-    results r = run(s, "scalar", n, group, seed);
-    memcpy(expected, r.data, r.bytes);
-    for (size_t i = 0; i < r.bytes; i++)
+    const results scalar = run(s, "scalar", n, group, seed);
+    memcpy(expected, scalar.data, scalar.bytes);
+    *digest = (*digest ^ scalar.answer) * UINT64_C(0x100000001B3);
+    for (size_t i = 0; i < scalar.bytes; i++)
         *digest = (*digest ^ expected[i]) * UINT64_C(0x100000001B3);
     for (size_t i = 1; ql_isa_name(i); i++) {
         if (!ql_isa_can_run(i))
             continue;
-        r = run(s, ql_isa_name(i), n, group, seed);
-        for (size_t byte = 0; byte < r.bytes; byte++) {
-            if (((unsigned char *)r.data)[byte] == expected[byte])
-                continue;
-            fprintf(stderr, "%s of %s differs from scalar: n %zu, group %zu, seed %" PRIu64 ", byte %zu of %zu\n",
-                    s->kernel, ql_isa_name(i), n, group, seed, byte, r.bytes);
-            exit(1);
-        }
+        results other = run(s, ql_isa_name(i), n, group, seed);
+        if (other.answer == scalar.answer && memcmp(other.data, expected, scalar.bytes) == 0)
+            continue;
+        fprintf(stderr, "%s of %s differs from scalar: n %zu, group %zu, seed %" PRIu64 "\n", s->kernel, ql_isa_name(i),
+                n, group, seed);
+        exit(1);
     }
 }
 

@@ -4,6 +4,7 @@
  * The clamps come before the rounding here: the ends are integers, so the order is the same, and vcvtn rounds half to
  * even and converts in one instruction. NaN passes vmax and vmin, and vcvtn makes it 0: the zero point's code. */
 #include <arm_neon.h>
+#include <float.h>
 #include <string.h>
 
 #include "kernels/neon/neon.h"
@@ -16,7 +17,7 @@ typedef struct grid {
     int32x4_t zero_point[VECTORS];
 } grid;
 
-/* step: 1 where every value has its own, 0 where all share one. Always a constant, after inlining. */
+/* step is 1 where every value has its own, and 0 where all share one. */
 static inline grid grid_at(const float *scale, const int32_t *zero_point, size_t step)
 {
     grid g;
@@ -45,6 +46,12 @@ typedef struct ends {
     int32x4_t qmin, qmax;
 } ends;
 
+/* All ones where this value and those before are finite. */
+static inline uint32x4_t finite(float32x4_t x, uint32x4_t before)
+{
+    return vandq_u32(before, vcaleq_f32(x, vdupq_n_f32(FLT_MAX)));
+}
+
 /* Vector v of a block, without the zero point. */
 static inline int32x4_t quantized(float32x4_t x, const grid *g, int v, ends e)
 {
@@ -53,81 +60,91 @@ static inline int32x4_t quantized(float32x4_t x, const grid *g, int v, ends e)
     return vcvtnq_s32_f32(vminq_f32(vmaxq_f32(vdivq_f32(x, g->scale[v]), low), high));
 }
 
-static inline void quantize_block(const float *x, const grid *g, ends e, uint8_t *codes)
+static inline uint32x4_t quantize_block(const float *x, const grid *g, ends e, uint32x4_t all_finite, uint8_t *codes)
 {
     int32x4_t r[VECTORS];
-    for (int v = 0; v < VECTORS; v++)
-        r[v] = vaddq_s32(quantized(vld1q_f32(x + v * LANES), g, v, e), g->zero_point[v]);
+    for (int v = 0; v < VECTORS; v++) {
+        float32x4_t values = vld1q_f32(x + v * LANES);
+        all_finite = finite(values, all_finite);
+        r[v] = vaddq_s32(quantized(values, g, v, e), g->zero_point[v]);
+    }
     int16x8_t low = vuzp1q_s16(vreinterpretq_s16_s32(r[0]), vreinterpretq_s16_s32(r[1]));
     int16x8_t high = vuzp1q_s16(vreinterpretq_s16_s32(r[2]), vreinterpretq_s16_s32(r[3]));
     vst1q_u8(codes, vuzp1q_u8(vreinterpretq_u8_s16(low), vreinterpretq_u8_s16(high)));
+    return all_finite;
 }
 
-static inline void quantize_run(const float *x, size_t n, const float *restrict scale,
+static inline bool quantize_run(const float *x, size_t n, const float *restrict scale,
                                 const int32_t *restrict zero_point, size_t step, ends e, uint8_t *codes)
 {
+    uint32x4_t all_finite = vdupq_n_u32(UINT32_MAX);
     size_t i = 0;
     for (; i + BLOCK <= n; i += BLOCK) {
         grid g = grid_at(scale + i * step, zero_point + i * step, step);
-        quantize_block(x + i, &g, e, codes + i);
+        all_finite = quantize_block(x + i, &g, e, all_finite, codes + i);
     }
     if (i < n) {
         float values[BLOCK] = {0};
         uint8_t block[BLOCK];
         grid g = tail_grid(scale + i * step, zero_point + i * step, step, n - i);
         memcpy(values, x + i, (n - i) * sizeof *x);
-        quantize_block(values, &g, e, block);
+        all_finite = quantize_block(values, &g, e, all_finite, block);
         memcpy(codes + i, block, n - i);
     }
+    return vminvq_u32(all_finite) == 0;
 }
 
-void ql_quantize_f32_x8__neon(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
+bool ql_quantize_f32_x8__neon(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
                               int32_t qmin, int32_t qmax, uint8_t *codes)
 {
     const ends e = {vdupq_n_s32(qmin), vdupq_n_s32(qmax)};
-    if (group == 1) {
-        quantize_run(x, n, scale, zero_point, 1, e, codes);
-        return;
-    }
+    if (group == 1)
+        return quantize_run(x, n, scale, zero_point, 1, e, codes);
+    bool nonfinite = false;
     for (size_t i = 0; i < n; i += group)
-        quantize_run(x + i, n - i < group ? n - i : group, scale++, zero_point++, 0, e, codes + i);
+        nonfinite |= quantize_run(x + i, n - i < group ? n - i : group, scale++, zero_point++, 0, e, codes + i);
+    return nonfinite;
 }
 
-static inline void fake_quantize_block(const float *x, const grid *g, ends e, float *y)
+static inline uint32x4_t fake_quantize_block(const float *x, const grid *g, ends e, uint32x4_t all_finite, float *y)
 {
     for (int v = 0; v < VECTORS; v++) {
-        float32x4_t r = vcvtq_f32_s32(quantized(vld1q_f32(x + v * LANES), g, v, e));
-        vst1q_f32(y + v * LANES, vmulq_f32(r, g->scale[v]));
+        float32x4_t values = vld1q_f32(x + v * LANES);
+        all_finite = finite(values, all_finite);
+        vst1q_f32(y + v * LANES, vmulq_f32(vcvtq_f32_s32(quantized(values, g, v, e)), g->scale[v]));
     }
+    return all_finite;
 }
 
-static inline void fake_quantize_run(const float *x, size_t n, const float *restrict scale,
+static inline bool fake_quantize_run(const float *x, size_t n, const float *restrict scale,
                                      const int32_t *restrict zero_point, size_t step, ends e, float *y)
 {
+    uint32x4_t all_finite = vdupq_n_u32(UINT32_MAX);
     size_t i = 0;
     for (; i + BLOCK <= n; i += BLOCK) {
         grid g = grid_at(scale + i * step, zero_point + i * step, step);
-        fake_quantize_block(x + i, &g, e, y + i);
+        all_finite = fake_quantize_block(x + i, &g, e, all_finite, y + i);
     }
     if (i < n) {
         float values[BLOCK] = {0};
         grid g = tail_grid(scale + i * step, zero_point + i * step, step, n - i);
         memcpy(values, x + i, (n - i) * sizeof *x);
-        fake_quantize_block(values, &g, e, values);
+        all_finite = fake_quantize_block(values, &g, e, all_finite, values);
         memcpy(y + i, values, (n - i) * sizeof *y);
     }
+    return vminvq_u32(all_finite) == 0;
 }
 
-void ql_fake_quantize_f32__neon(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
+bool ql_fake_quantize_f32__neon(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
                                 int32_t qmin, int32_t qmax, float *y)
 {
     const ends e = {vdupq_n_s32(qmin), vdupq_n_s32(qmax)};
-    if (group == 1) {
-        fake_quantize_run(x, n, scale, zero_point, 1, e, y);
-        return;
-    }
+    if (group == 1)
+        return fake_quantize_run(x, n, scale, zero_point, 1, e, y);
+    bool nonfinite = false;
     for (size_t i = 0; i < n; i += group)
-        fake_quantize_run(x + i, n - i < group ? n - i : group, scale++, zero_point++, 0, e, y + i);
+        nonfinite |= fake_quantize_run(x + i, n - i < group ? n - i : group, scale++, zero_point++, 0, e, y + i);
+    return nonfinite;
 }
 
 static inline void dequantize_block(const uint8_t *codes, bool is_signed, const grid *g, float *x)

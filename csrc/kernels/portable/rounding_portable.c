@@ -6,7 +6,7 @@
 #include <float.h>
 #include <math.h>
 
-#include "kernels/scalar/scalar.h"
+#include "kernels/portable/portable.h"
 
 /* Half to even: beyond 2^23 floats are integers, and the sum is rounded to one. */
 static inline int32_t nearest(float t)
@@ -90,9 +90,9 @@ static inline bool quantize_groups(const float *x, size_t n, const float *scale,
 }
 
 /* Each call with a constant is a copy of the loop with this rounding alone in it. */
-bool ql_quantize_f32_s32__scalar(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
-                                 int32_t qmin, int32_t qmax, ql_rounding rounding, uint64_t key, uint64_t first,
-                                 int32_t *codes)
+bool QL_KERNEL(ql_quantize_f32_s32)(const float *x, size_t n, const float *scale, const int32_t *zero_point,
+                                    size_t group, int32_t qmin, int32_t qmax, ql_rounding rounding, uint64_t key,
+                                    uint64_t first, int32_t *codes)
 {
     rule r = {.qmin = qmin, .qmax = qmax, .key = key};
     switch (rounding) {
@@ -117,8 +117,8 @@ static inline void dequantize(const int32_t *restrict codes, size_t n, const flo
         x[i] = (float)(codes[i] - (is_own ? zero_point[i] : shared_zero_point)) * (is_own ? scale[i] : shared_scale);
 }
 
-void ql_dequantize_s32_f32__scalar(const int32_t *codes, size_t n, const float *scale, const int32_t *zero_point,
-                                   size_t group, float *x)
+void QL_KERNEL(ql_dequantize_s32_f32)(const int32_t *codes, size_t n, const float *scale, const int32_t *zero_point,
+                                      size_t group, float *x)
 {
     if (n > 0 && group == 1) {
         dequantize(codes, n, scale, zero_point, true, x);
@@ -146,8 +146,8 @@ static inline void in_range(const float *restrict x, size_t n, const float *rest
     }
 }
 
-void ql_in_range_f32__scalar(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
-                             int32_t qmin, int32_t qmax, bool *inside)
+void QL_KERNEL(ql_in_range_f32)(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
+                                int32_t qmin, int32_t qmax, bool *inside)
 {
     if (n > 0 && group == 1) {
         in_range(x, n, scale, zero_point, true, qmin, qmax, inside);
