@@ -230,7 +230,7 @@ class Calibrator:
             _core.histogram_update(batch, -1 if axis is None else axis, half.state, half.counts, name)
             if self._ndim is None:
                 self._halves = [half, Histogram(channels, self._bins)]
-                self._ndim = batch.ndim
+            self._ndim = max(self._ndim or 0, batch.ndim)
             self._average = average
             self._batches += 1
         return self
@@ -241,7 +241,8 @@ class Calibrator:
         low, high, _ = _core.minmax(batch, Sharing(batch.ndim, axis).shape(batch.shape))
         seen = np.stack([low.ravel(), high.ravel()]).astype(np.float64)
         before = seen if self._average is None else self._average
-        return before + self._momentum * (seen - before)
+        with np.errstate(invalid="ignore"):  # infinities are refused where they are counted
+            return before + self._momentum * (seen - before)
 
     def merge(self, other: "Calibrator") -> "Calibrator":
         """Take in everything that another calibrator has seen; returns the calibrator itself.
@@ -275,12 +276,13 @@ class Calibrator:
             if other._ndim is None:
                 return self
             halves = [half.copy() for half in other._halves]  # it may be this one
-            if self._ndim is None:
-                self._ndim = other._ndim
-            elif len(self._halves[0].state) != len(halves[0].state):
-                raise ValueError(f"other: expected {len(self._halves[0].state)} channels, got {len(halves[0].state)}")
-            else:
+            if self._ndim is not None:
+                if len(self._halves[0].state) != len(halves[0].state):
+                    raise ValueError(
+                        f"other: expected {len(self._halves[0].state)} channels, got {len(halves[0].state)}"
+                    )
                 halves = [half.merge(ours) for half, ours in zip(halves, self._halves, strict=True)]
+            self._ndim = max(self._ndim or 0, other._ndim)
             self._halves = halves
             self._batches += other._batches
         return self
