@@ -171,6 +171,59 @@ ql_status ql_histogram_range(const ql_histogram *h, const int64_t *counts, size_
                              ql_range_method method, int32_t qmin, int32_t qmax, bool symmetric, double percentile,
                              float *low, float *high);
 
+/* ---- error -------------------------------------------------------------------------------------- */
+
+/* Codes, and the grid that they are on: value = float32(code - z) * scale, or scale * codebook[code]. */
+typedef struct ql_coded {
+    ql_layout layout;
+    const void *codes;
+    size_t code_size; /* 1 or 2 bytes */
+    bool is_signed;
+    const float *scale; /* one per parameter, each finite, normal and > 0 */
+    const int32_t
+        *zero_point; /* the same number, each in [qmin, qmax]; not looked at with a codebook, like these two: */
+    int32_t qmin, qmax;
+    const float *codebook; /* NULL, or [entries] in the order of the unsigned 8-bit codes, for all or per parameter */
+    size_t entries;        /* 1 to 256, finite or NaN: not all NaN, and no code is one of these */
+    bool shares_codebook;
+} ql_coded;
+
+/* Data as [outer][channels][inner]. */
+typedef struct ql_axis {
+    size_t outer, channels, inner;
+} ql_axis;
+
+/* What a channel lost: v its values, e = w - v in float64, t = w / scale rounded once to float32.
+ *
+ * A value is clipped if rint(t) + z lies outside [qmin, qmax]; with a codebook if t lies beyond the least or greatest
+ * entry by more than half its distance from its neighbour.
+ *
+ * Order of the sums: the `inner` values of a channel that are neighbours go in turn to eight partial sums, starting
+ * with the first one for every index of outer; these are then added as ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)).
+ *
+ * divergence: of the distribution of the codes from that of the data, sum p log(p / max(q, 1e-9)) in nats, over the
+ * sub-bins: eighths of the cells, which are what is rounded to a code, in units of each value's own scale.
+ *   p: the share of the values in the sub-bin; the clipped ones are in the outermost.
+ *   q: the share of the code among the unclipped values, spread evenly over those of its sub-bins that hold values.
+ *   uniform: sub-bin min(int((t - rint(t)) * 8 + 4), 7) of code rint(t) + z, all in float32
+ *   codebook: cells meet in the middle between entries, and the two at the ends are as wide outwards as inwards, edges
+ *     rounded to float32; t is in the cell of its own code if that holds it, ends included, and else of the nearest;
+ *     sub-bin min(int((t - low) * float32(8 / (high - low))), 7).
+ * It is never negative, and 0 where nothing is clipped, every code is the nearest, and those sub-bins of a code that
+ * hold values hold equally many. */
+typedef struct ql_error {
+    double signal;             /* sum of w^2 */
+    double clipping, rounding; /* sum of e^2 of clipped values, of the others */
+    double product, power;     /* sum of w * v, of v^2 */
+    double greatest;           /* |e| */
+    double clipped;            /* how many values are */
+    double divergence;
+} ql_error;
+
+/* errors is [channels]; the data is not empty. QL_ENONFINITE: NaN or inf in w. QL_EINVAL: a parameter is not as above,
+ * or a code has no entry. */
+ql_status ql_error_sums(const float *w, const ql_coded *q, const ql_axis *axis, ql_error *errors);
+
 /* ---- integer matrix product --------------------------------------------------------------------- */
 
 /* Weights in the layout that the active instruction set multiplies from. It remembers that instruction set and is

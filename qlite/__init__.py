@@ -19,10 +19,11 @@ from qlite.calibration import Calibrator
 from qlite.config import show_config
 from qlite.error import QuantizationError, quantization_error
 from qlite.grids import choose_qparams
+from qlite.io.load import load
 from qlite.io.sklearn import from_sklearn
 from qlite.linalg import PackedWeight, linear, matmul_integer, pack
 from qlite.nn.layers import Dense
-from qlite.nn.qmodel import QModel, load, quantize_model
+from qlite.nn.qmodel import QModel, quantize_model
 from qlite.nn.sequential import Sequential, from_weights
 from qlite.qparams import QParams
 from qlite.report import Report, compare

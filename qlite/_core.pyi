@@ -11,11 +11,13 @@ F32 = NDArray[np.float32]
 S32 = NDArray[np.int32]
 S64 = NDArray[np.int64]
 X8 = NDArray[np.int8] | NDArray[np.uint8]
+X16 = NDArray[np.int16] | NDArray[np.uint16]
 
 HISTOGRAM_DTYPE: np.dtype[np.void]  # fields min max exponent origin count zeros
 
 # scale, zero_point, multiplier: one element, or rank of the data and along each axis 1, the data's length, or along
 # group_axis the number of groups of group_size
+# codes: 8 bits if qmin..qmax fit, else 16, signed if qmin < 0; rounding: "even" "away" "stochastic", which has a seed
 def quantize(
     x: ArrayLike,
     scale: F32,
@@ -23,13 +25,15 @@ def quantize(
     qmin: int,
     qmax: int,
     refuse_nonfinite: bool,
-    out: X8 | None,
+    out: X8 | X16 | None,
     name: str = "x",
     group_size: int = 0,
     group_axis: int = 0,
-) -> X8: ...
+    rounding: str = "even",
+    seed: int = 0,
+) -> X8 | X16: ...
 def dequantize(
-    codes: X8, scale: F32, zero_point: S32, out: F32 | None, group_size: int = 0, group_axis: int = 0
+    codes: X8 | X16, scale: F32, zero_point: S32, out: F32 | None, group_size: int = 0, group_axis: int = 0
 ) -> F32: ...
 def fake_quantize(
     x: ArrayLike,
@@ -41,16 +45,21 @@ def fake_quantize(
     out: F32 | None,
     group_size: int = 0,
     group_axis: int = 0,
+    rounding: str = "even",
+    seed: int = 0,
 ) -> F32: ...
+
+# qmin <= rint(x / scale) + zero_point <= qmax
+def in_range(
+    x: ArrayLike, scale: F32, zero_point: S32, qmin: int, qmax: int, group_size: int = 0, group_axis: int = 0
+) -> NDArray[np.bool_]: ...
 def requantize(
     acc: S32, multiplier: NDArray[np.float64], zero_point: int, qmin: int, qmax: int, fixed: bool, out: X8 | None
 ) -> X8: ...
 def quantize_multiplier(value: float) -> tuple[int, int]: ...
 
 # shape: of the parameters, as above; the last is whether there was a NaN
-def minmax(
-    x: ArrayLike, shape: tuple[int, ...], group_size: int = 0, group_axis: int = 0
-) -> tuple[F32, F32, bool]: ...
+def minmax(x: ArrayLike, shape: tuple[int, ...], group_size: int = 0, group_axis: int = 0) -> tuple[F32, F32, bool]: ...
 
 # one grid per (low, high): scale and zero_point in the shape of low
 def range_qparams(low: F32, high: F32, qmin: int, qmax: int, symmetric: bool) -> tuple[F32, S32]: ...

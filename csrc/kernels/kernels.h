@@ -45,6 +45,22 @@ typedef void ql_in_range_kernel(const float *x, size_t n, const float *scale, co
  * sign of a zero result is not defined. */
 typedef bool ql_minmax_kernel(const float *x, size_t n, size_t group, float *min, float *max);
 
+/* Where a value lies on a grid: QL_CODE_PLACES places per code, from that of qmin on, of which the first QL_SUB_BINS
+ * are eighths of its cell. A fault: it is clipped (then QL_MOVED may be set too), or has not the nearest code. */
+enum { QL_SUB_BINS = 8, QL_CODE_PLACES = QL_SUB_BINS + 1, QL_CLIPPED = 1, QL_MOVED = 2 };
+
+/* place[i] and fault[i] of w[i], by the rules of ql_error in qlite.h, and value[i] = (code[i] - z[i]) * scale[i].
+ * Returns whether there was a fault. code and zero_point are integers of 16 bits. No two arrays overlap. */
+typedef bool ql_place_kernel(const float *w, const float *code, size_t n, const float *scale, const float *zero_point,
+                             int32_t qmin, int32_t qmax, float *value, int32_t *place, int32_t *fault);
+
+enum { QL_LANES = 8 };
+
+/* The first six fields f of ql_error, with e = w - value: the contribution of element i is added to
+ * sums[f * stride + i], with fold to sums[f * stride + i % QL_LANES]; of `greatest` the greater is kept. */
+typedef void ql_add_errors_kernel(const float *w, const float *value, const int32_t *fault, size_t n, bool fold,
+                                  double *sums, size_t stride);
+
 /* Rule A (ql_requantize_s32_x8 in qlite.h) on a tile of rows x cols: multiplier[cols]. */
 typedef void ql_requantize_kernel(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
                                   const float *multiplier, int32_t zero_point, int32_t qmin, int32_t qmax,
@@ -105,6 +121,8 @@ typedef struct ql_kernels {
     ql_dequantize_s32_kernel *dequantize_s32_f32;
     ql_in_range_kernel *in_range_f32;
     ql_minmax_kernel *minmax_f32;
+    ql_place_kernel *place_f32;
+    ql_add_errors_kernel *add_errors_f64;
     ql_requantize_kernel *requantize_s32_x8;
     ql_requantize_fixed_kernel *requantize_fixed_s32_x8;
     ql_scale_kernel *scale_s32_f32;
@@ -126,6 +144,8 @@ const ql_kernels *ql_kernels_active(void);
     ql_dequantize_s32_kernel ql_dequantize_s32_f32__##isa;        \
     ql_in_range_kernel ql_in_range_f32__##isa;                    \
     ql_minmax_kernel ql_minmax_f32__##isa;                        \
+    ql_place_kernel ql_place_f32__##isa;                          \
+    ql_add_errors_kernel ql_add_errors_f64__##isa;                \
     ql_requantize_kernel ql_requantize_s32_x8__##isa;             \
     ql_requantize_fixed_kernel ql_requantize_fixed_s32_x8__##isa; \
     ql_scale_kernel ql_scale_s32_f32__##isa;                      \

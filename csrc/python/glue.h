@@ -61,7 +61,7 @@ typedef struct ql_module_state {
     PyTypeObject *packed_type;
 } ql_module_state;
 
-extern PyMethodDef ql_py_elementwise_methods[], ql_py_histogram_methods[], ql_py_gemm_methods[];
+extern PyMethodDef ql_py_elementwise_methods[], ql_py_histogram_methods[], ql_py_error_methods[], ql_py_gemm_methods[];
 extern PyType_Spec ql_py_packed_spec, ql_py_plan_spec;
 
 #endif

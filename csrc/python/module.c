@@ -122,7 +122,7 @@ static int module_exec(PyObject *module)
         return -1;
     if (PyModule_AddFunctions(module, ql_py_elementwise_methods) < 0 ||
         PyModule_AddFunctions(module, ql_py_histogram_methods) < 0 ||
-        PyModule_AddFunctions(module, ql_py_gemm_methods) < 0)
+        PyModule_AddFunctions(module, ql_py_error_methods) < 0 || PyModule_AddFunctions(module, ql_py_gemm_methods) < 0)
         return -1;
     PyObject *dtype = histogram_dtype();
     int failed = PyModule_AddObjectRef(module, "HISTOGRAM_DTYPE", dtype) < 0;
