@@ -109,6 +109,39 @@ ql_status ql_in_range_f32(const float *x, const ql_affine *p, bool *inside);
  * out as +0, and nothing but NaN gives +inf, -inf. *has_nan says whether there was one. */
 void ql_minmax_f32(const float *x, const ql_layout *layout, float *min, float *max, bool *has_nan);
 
+/* real = scale * values[code]: a grid of any values, in any order. */
+typedef struct ql_codebook {
+    ql_layout layout;
+    const float *scale;  /* one per parameter, each finite, normal and > 0 */
+    const float *values; /* [entries], or [parameters][entries] */
+    size_t entries;      /* 1..256 */
+    bool is_own;         /* each parameter has its own values */
+} ql_codebook;
+
+/* code = that of the value nearest to t = x / scale (rounded once to float32), exactly; of two equally near the even
+ * code, and of two even or two odd ones that of the lesser value. Of equal values the first is given; values that are
+ * not finite are never given. refuse_nonfinite: QL_ENONFINITE when x holds NaN or +-inf, before anything is written;
+ * otherwise NaN becomes what 0 becomes, and +-inf the least and the greatest value. QL_EINVAL: no finite value. */
+ql_status ql_quantize_codebook_f32_u8(const float *x, const ql_codebook *p, bool refuse_nonfinite, uint8_t *codes);
+
+/* x = scale * values[code]. QL_EINVAL: a code beyond the entries. */
+ql_status ql_dequantize_codebook_u8_f32(const uint8_t *codes, const ql_codebook *p, float *x);
+
+/* Codes of few bits, packed: each row of n codes, low bits first, the first code in the lowest bits of the first byte,
+ * the last byte filled up with zeros. */
+size_t ql_bits_row_bytes(size_t n, int bits); /* ceil(n * bits / 8) */
+
+/* codes: [rows][n] of code_size (1 or 2) bytes each; packed: [rows][ql_bits_row_bytes(n, bits)]. bits is in 1..16, and
+ * at most 8 for codes of one byte. QL_EINVAL: a code that does not fit so many bits; packed has been written to then.
+ */
+ql_status ql_pack_bits(const void *codes, size_t code_size, bool is_signed, size_t rows, size_t n, int bits,
+                       uint8_t *packed);
+
+/* Codes first..first + count - 1 of each row, of one byte each for up to 8 bits, of two for more. QL_EINVAL: rows are
+ * shorter than that. */
+ql_status ql_unpack_bits(const uint8_t *packed, size_t rows, size_t row_bytes, int bits, bool is_signed, size_t first,
+                         size_t count, void *codes);
+
 /* int32 sums to codes, by one of two rules:
  *   rule A: code = rint(clamp(float32(acc) * float32(multiplier), qmin - z, qmax - z)) + z
  *   rule B (fixed): code = clamp(rdbpot(srdhm(acc << max(e, 0), q), max(-e, 0)) + z, qmin, qmax), where q, e are
@@ -130,9 +163,28 @@ ql_status ql_quantize_multiplier(double value, int32_t *mantissa, int32_t *expon
 void ql_range_qparams(float low, float high, int32_t qmin, int32_t qmax, bool symmetric, float *scale,
                       int32_t *zero_point);
 
-/* The same for n ranges. QL_EINVAL: a range that is not finite or ends before it begins, or qmin >= qmax. */
-ql_status ql_ranges_qparams(const float *low, const float *high, size_t n, int32_t qmin, int32_t qmax, bool symmetric,
-                            float *scale, int32_t *zero_point);
+/* What a scale is stored as. Scales of the two shorter types are rounded up, so that nothing that was inside gets
+ * clipped; all stay within the type's normal numbers (e8m0: 2^-126 to 2^127). */
+typedef enum ql_scale_type { QL_SCALE_F32, QL_SCALE_F16, QL_SCALE_E8M0 } ql_scale_type;
+
+/* What is wanted of a grid: codes qmin..qmax, within [-32768, 65535], or a codebook of 1 to 256 entries in any order
+ * (real = scale * codebook[code]; NaN for codes that are never given; not infinite, not all zero), for which qmin, qmax
+ * and symmetric mean nothing. */
+typedef struct ql_grid {
+    int32_t qmin, qmax;
+    bool symmetric;
+    ql_scale_type scale_type;
+    const float *codebook; /* NULL: uniform */
+    size_t entries;
+} ql_grid;
+
+/* The same for n ranges and any grid. A codebook's scale is max(low / least entry, high / greatest entry) over the
+ * entries of the right sign, or 1 where there is nothing to reach, and its zero point is 0. With a shorter scale type a
+ * constant comes back exactly if its magnitude, or what the formula gives, can be a scale.
+ * QL_EINVAL: a grid that is not as above, a range that is not finite or ends before it begins, or one whose scale is
+ * too great for its type. */
+ql_status ql_ranges_qparams(const float *low, const float *high, size_t n, const ql_grid *grid, float *scale,
+                            int32_t *zero_point);
 
 /* ---- calibration -------------------------------------------------------------------------------- */
 
@@ -152,8 +204,8 @@ typedef struct ql_histogram {
  * and for a state that no values could have led to. A failure changes nothing, but for what is said. */
 ql_status ql_histogram_clear(ql_histogram *h, int64_t *counts, size_t channels, size_t bins);
 
-/* The layout has `channels` parameters. QL_ENONFINITE: NaN or inf in x. QL_EINVAL, with part of x counted, if x is
- * written to meanwhile. */
+/* The layout has `channels` parameters. QL_ENONFINITE: NaN or inf in x. QL_EINVAL, perhaps with part of x counted, if x
+ * is written to meanwhile. */
 ql_status ql_histogram_update(const float *x, const ql_layout *layout, ql_histogram *h, int64_t *counts, size_t bins);
 
 /* h += other, exactly and in any order. */
@@ -162,14 +214,34 @@ ql_status ql_histogram_merge(ql_histogram *h, int64_t *counts, const ql_histogra
 
 typedef enum ql_range_method { QL_RANGE_PERCENTILE, QL_RANGE_MSE, QL_RANGE_ENTROPY } ql_range_method;
 
-/* The clipping range [low, high] of each channel for codes qmin..qmax.
+/* The clipping range [low, high] of each channel for a grid.
  *   percentile: cuts (100 - percentile) / 100 of the values off each end that is not at zero, unless nothing is left
- *   mse: the range whose grid has the least expected squared error (values stand at the middle of their bin)
- *   entropy: the range whose quantized histogram has the least Kullback-Leibler divergence from the data's
+ *   mse: the ends of the grid that has the least expected squared error, values lying evenly inside their bin; for
+ *     uniform grids they can lie up to a step beyond the values, and ql_ranges_qparams makes that grid of them again
+ *   entropy: the range whose quantized histogram has the least Kullback-Leibler divergence from the data's; uniform
+ *     grids only
  * symmetric: low = -high. A constant channel: low = high. QL_EINVAL for an empty state. */
 ql_status ql_histogram_range(const ql_histogram *h, const int64_t *counts, size_t channels, size_t bins,
-                             ql_range_method method, int32_t qmin, int32_t qmax, bool symmetric, double percentile,
-                             float *low, float *high);
+                             ql_range_method method, double percentile, const ql_grid *grid, float *low, float *high);
+
+/* The same for rows of n values each, every row ascending; percentile and mse only. QL_ENONFINITE: NaN or inf in x.
+ * QL_EINVAL: n == 0, or a row that does not ascend. */
+ql_status ql_sorted_range(const float *x, size_t rows, size_t n, ql_range_method method, double percentile,
+                          const ql_grid *grid, float *low, float *high);
+
+typedef enum ql_codebook_kind { QL_CODEBOOK_KMEANS, QL_CODEBOOK_QUANTILE } ql_codebook_kind;
+
+/* A codebook of `entries` values (1 to 256), strictly ascending, for each channel or row.
+ *   kmeans: least sum of squared distances. Exact for up to 100000 distinct samples; above, and for histograms, the
+ *     optimum for values gathered in at most 8192 bins (histograms: all bins), improved by Lloyd's iteration on the
+ * data quantile: entry i is the least value at or below which (i + 0.5) / entries of the mass lies Where there are
+ * fewer distinct values than entries, these come first, and the next greater floats after them. */
+ql_status ql_histogram_codebook(const ql_histogram *h, const int64_t *counts, size_t channels, size_t bins,
+                                ql_codebook_kind kind, size_t entries, float *codebook);
+
+/* weights are [rows][n], >= 0 and not all 0, or NULL. QL_ENONFINITE: NaN or inf in x or the weights. */
+ql_status ql_sorted_codebook(const float *x, const double *weights, size_t rows, size_t n, ql_codebook_kind kind,
+                             size_t entries, float *codebook);
 
 /* ---- error -------------------------------------------------------------------------------------- */
 

@@ -50,6 +50,9 @@ STREAMS = {
     "zeros_then_values": [np.zeros(9), np.array([-0.0]), np.array([2.0])],
     "extremes": [np.array([3.4028235e38, -3.4028235e38]), np.array([1e-45])],
     "powers_of_two": [2.0 ** np.arange(-126, 128), -(2.0 ** np.arange(-126, 128))],
+    "below_zero_by_nothing": [np.array([-1e-45, 1e30, 1e-45]), np.array([-1e-45, -3e38, 3e38, -1e-38, 0, -0.0])],
+    "on_the_edges": [np.arange(-64, 65) / 8, np.nextafter(np.arange(-64, 65) / 8, 9, dtype=np.float32)],
+    "long_enough_for_tables": [np.maximum(np.random.default_rng(4).normal(size=40000), 0), np.full(9000, -2.5)],
     "empty_batches": [np.zeros(0), np.array([1.0, 2.0]), np.zeros(0)],
 }
 
@@ -89,6 +92,59 @@ def test_merging_nothing(isa):
     matches(*nothing, [])
 
 
+BLOCK = 2**17  # values whose range the core takes at once
+
+
+def blocks(rng, order):
+    values = rng.normal(3, 2, 3 * BLOCK + 1001).astype(np.float32)
+    values[::5] = 0
+    if order == "ascending":
+        return np.sort(values)
+    if order == "descending":
+        return np.sort(values)[::-1].copy()
+    if order == "growing":
+        return values * np.exp2(np.arange(values.size) // 1000 % 64).astype(np.float32)
+    return values
+
+
+@pytest.mark.parametrize("order", ["random", "ascending", "descending", "growing"])
+@pytest.mark.parametrize("bins", [128, 8192])
+def test_more_than_a_block(isa, rng, order, bins):
+    values = blocks(rng, order)
+    for n in (BLOCK - 1, BLOCK, BLOCK + 1, values.size):
+        matches(*observed(values[:n], bins=bins), values[:n])
+    matches(
+        *observed(values[:777], values, [1e20], values, bins=bins),
+        np.concatenate([values[:777], values, [1e20], values]),
+    )
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", [0, BLOCK - 1, BLOCK, 2 * BLOCK + 77, -1])
+def test_nonfinite_in_any_block_leaves_the_state(isa, rng, bad, where):
+    values = blocks(rng, "random")
+    values[where] = bad
+    state, counts = observed([1.0, 2.0])
+    before = state.tobytes(), counts.tobytes()
+    with pytest.raises(ValueError, match=r"^x: "):
+        _core.histogram_update(values, -1, state, counts)
+    assert (state.tobytes(), counts.tobytes()) == before
+
+
+@pytest.mark.parametrize("shape, axis", [
+    ((700, 3), 1), ((90, 255), 1), ((70, 256), 1), ((70, 257), 1), ((40, 1000), 1), ((3, 40000), 1), ((33000, 1), 1),
+    ((3, 5000), 0), ((2, 3, 2500), 1), ((6, 4, 49), 1), ((2, 2, 1, 17), 2),
+])  # fmt: skip
+def test_many_rows_columns_and_values(isa, rng, shape, axis):
+    x = np.maximum(rng.normal(size=shape) * 10.0 ** rng.integers(-3, 4, shape), -2).astype(np.float32)
+    x[x < -1.5] = 0
+    bins = 128 if x.shape[axis] > 300 else 1024
+    state, counts = observed(x, axis=axis, channels=shape[axis], bins=bins)
+    for c in range(0, shape[axis], max(1, shape[axis] // 300)):
+        matches(state, counts, np.take(x, c, axis), c)
+    assert (state["count"] == x.size // shape[axis]).all() and (counts.sum(1) + state["zeros"] == state["count"]).all()
+
+
 @pytest.mark.parametrize("shape", [(5, 7), (33, 1), (1, 40), (3, 4, 5), (2, 17, 3)])
 def test_channels_along_every_axis(isa, rng, shape):
     x = (rng.normal(size=shape) * 10.0 ** rng.integers(-3, 4, shape)).astype(np.float32)
@@ -123,11 +179,11 @@ def test_bad_arguments():
         lambda: _core.histogram_update(x, 2, state, counts),
         lambda: _core.histogram_update(x, 1, state, counts),
         lambda: _core.histogram_merge(state, counts, *observed([1.0], bins=1024)),
-        lambda: _core.histogram_range(state, counts, "magic", -128, 127, True, 99.0),
-        lambda: _core.histogram_range(state, counts, "percentile", -128, 127, True, 50.0),
-        lambda: _core.histogram_range(state, counts, "percentile", -128, 127, True, 100.5),
-        lambda: _core.histogram_range(state, counts, "percentile", -128, 127, True, np.nan),
-        lambda: _core.histogram_range(*observed(), "mse", -128, 127, True, 99.0),
+        lambda: _core.histogram_range(state, counts, "magic", 99.0, -128, 127, True),
+        lambda: _core.histogram_range(state, counts, "percentile", 50.0, -128, 127, True),
+        lambda: _core.histogram_range(state, counts, "percentile", 100.5, -128, 127, True),
+        lambda: _core.histogram_range(state, counts, "percentile", np.nan, -128, 127, True),
+        lambda: _core.histogram_range(*observed(), "mse", 99.0, -128, 127, True),
     ]
     for case in cases:
         with pytest.raises((TypeError, ValueError)):
@@ -136,7 +192,7 @@ def test_bad_arguments():
 
 def ranges(values, method, qmin=-128, qmax=127, symmetric=True, percentile=99.9):
     state, counts = observed(values, bins=2048)
-    low, high = _core.histogram_range(state, counts, method, qmin, qmax, symmetric, percentile)
+    low, high = _core.histogram_range(state, counts, method, percentile, qmin, qmax, symmetric)
     reference_state, reference_counts = reference.histogram(np.asarray(values, np.float32), 2048)
     return float(low[0]), float(high[0]), reference_state, reference_counts
 
@@ -221,7 +277,7 @@ def test_ranges_are_the_same_on_every_isa(rng):
         for name in _core.info()["isas_runnable"]:
             _core.isa_select(name)
             for method in ("mse", "entropy", "percentile"):
-                low, high = _core.histogram_range(state, counts, method, 0, 255, False, 99.9)
+                low, high = _core.histogram_range(state, counts, method, 99.9, 0, 255, False)
                 answers.add((method, low.tobytes(), high.tobytes()))
     finally:
         _core.isa_select(before)

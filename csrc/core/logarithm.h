@@ -1,26 +1,26 @@
-/* The natural logarithm, the same bits on every machine: that of libm differs between them. */
+/* log() without the C library's: its last bits differ from one library to the next. */
 #ifndef QL_LOGARITHM_H
 #define QL_LOGARITHM_H
 
-#include <math.h>
+#include <stdint.h>
+#include <string.h>
 
-/* Of a positive, finite x = m * 2^e with m in [sqrt(1/2), sqrt(2)): log m = 2 artanh(s), s = (m - 1) / (m + 1), by its
- * series, s^2 < 0.03. Within two units of the last place; log 1 is 0. */
+/* The natural logarithm of a finite normal x > 0, to within 2 units in the last place: with x = 2^e m, m in
+ * [0.71, 1.42), and z = (m - 1) / (m + 1), log x = e log 2 + 2 (z + z^3 / 3 + z^5 / 5 + ...), |z| < 0.172. */
 static inline double ql_log(double x)
 {
-    const double ln2 = 0x1.62e42fefa39efp-1, sqrt_half = 0x1.6a09e667f3bcdp-1;
-    enum { TERMS = 11 };
-    int e;
-    double m = frexp(x, &e);
-    if (m < sqrt_half) {
-        m *= 2;
-        e--;
-    }
-    const double s = (m - 1) / (m + 1), square = s * s;
-    double sum = 1.0 / (2 * TERMS - 1);
-    for (int k = TERMS - 1; k > 0; k--)
-        sum = sum * square + 1.0 / (2 * k - 1);
-    return e * ln2 + 2 * s * sum;
+    const uint64_t half_root = UINT64_C(0x3FE6A09E667F3BCD); /* sqrt(1/2) */
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    const int64_t exponent = (int64_t)(bits - half_root) >> 52;
+    bits -= (uint64_t)exponent << 52;
+    double m;
+    memcpy(&m, &bits, sizeof m);
+    const double z = (m - 1) / (m + 1), z2 = z * z, z4 = z2 * z2;
+    const double even = 1.0 / 3 + z4 * (1.0 / 7 + z4 * (1.0 / 11 + z4 * (1.0 / 15 + z4 * (1.0 / 19))));
+    const double odd = 1.0 / 5 + z4 * (1.0 / 9 + z4 * (1.0 / 13 + z4 * (1.0 / 17 + z4 * (1.0 / 21))));
+    const double log2 = 0.6931471805599453;
+    return (double)exponent * log2 + 2 * (z + z * z2 * (even + z2 * odd));
 }
 
 #endif

@@ -54,6 +54,10 @@ int ql_py_layout(PyArrayObject *data, int ndim, const npy_intp *shape, const cha
 /* A parameter for each index of one axis; axis -1: one for everything. */
 int ql_py_axis_layout(PyArrayObject *data, int axis, ql_layout *layout);
 
+/* A calibrator's state, and its counts of shape (channels, bins). Both are borrowed. */
+PyArrayObject *ql_py_state(PyObject *object, const char *name);
+PyArrayObject *ql_py_counts(PyObject *object, PyArrayObject *state, const char *name);
+
 /* NULL, with the exception that a status means; name is the argument it speaks of. */
 PyObject *ql_py_raise(ql_status status, const char *name);
 
@@ -61,7 +65,8 @@ typedef struct ql_module_state {
     PyTypeObject *packed_type;
 } ql_module_state;
 
-extern PyMethodDef ql_py_elementwise_methods[], ql_py_histogram_methods[], ql_py_error_methods[], ql_py_gemm_methods[];
+extern PyMethodDef ql_py_elementwise_methods[], ql_py_histogram_methods[], ql_py_search_methods[];
+extern PyMethodDef ql_py_codebook_methods[], ql_py_bits_methods[], ql_py_error_methods[], ql_py_gemm_methods[];
 extern PyType_Spec ql_py_packed_spec, ql_py_plan_spec;
 
 #endif

@@ -1,4 +1,4 @@
-/* quantize, dequantize, fake_quantize, in_range, requantize, minmax, range_qparams, quantize_multiplier. */
+/* quantize, dequantize, fake_quantize, in_range, requantize, minmax, quantize_multiplier. */
 #include "python/glue.h"
 
 /* scale and zero_point as they lie over data. */
@@ -267,37 +267,6 @@ done:
     return result;
 }
 
-static PyObject *range_qparams(PyObject *module, PyObject *args)
-{
-    (void)module;
-    PyObject *low_object, *high_object, *result = NULL;
-    int qmin, qmax, symmetric;
-    if (!PyArg_ParseTuple(args, "OOiip", &low_object, &high_object, &qmin, &qmax, &symmetric))
-        return NULL;
-    PyArrayObject *scale = NULL, *zero_point = NULL, *high = NULL, *low = ql_py_exact(low_object, NPY_FLOAT32, "low");
-    if (!low || !(high = ql_py_exact(high_object, NPY_FLOAT32, "high")))
-        goto done;
-    if (PyArray_SIZE(low) != PyArray_SIZE(high)) {
-        PyErr_Format(PyExc_ValueError, "high: expected as many elements as low (%zd), got %zd", PyArray_SIZE(low),
-                     PyArray_SIZE(high));
-        goto done;
-    }
-    scale = (PyArrayObject *)PyArray_SimpleNew(PyArray_NDIM(low), PyArray_DIMS(low), NPY_FLOAT32);
-    zero_point = (PyArrayObject *)PyArray_SimpleNew(PyArray_NDIM(low), PyArray_DIMS(low), NPY_INT32);
-    if (!scale || !zero_point)
-        goto done;
-    ql_status status = ql_ranges_qparams(PyArray_DATA(low), PyArray_DATA(high), (size_t)PyArray_SIZE(low), qmin, qmax,
-                                         symmetric, PyArray_DATA(scale), PyArray_DATA(zero_point));
-    result =
-        status == QL_OK ? PyTuple_Pack(2, (PyObject *)scale, (PyObject *)zero_point) : ql_py_raise(status, "low, high");
-done:
-    Py_XDECREF(zero_point);
-    Py_XDECREF(scale);
-    Py_XDECREF(high);
-    Py_XDECREF(low);
-    return result;
-}
-
 PyMethodDef ql_py_elementwise_methods[] = {
     {"quantize", quantize, METH_VARARGS, NULL},
     {"dequantize", dequantize, METH_VARARGS, NULL},
@@ -306,6 +275,5 @@ PyMethodDef ql_py_elementwise_methods[] = {
     {"requantize", requantize, METH_VARARGS, NULL},
     {"quantize_multiplier", quantize_multiplier, METH_O, NULL},
     {"minmax", minmax, METH_VARARGS, NULL},
-    {"range_qparams", range_qparams, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
