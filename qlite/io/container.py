@@ -38,6 +38,13 @@ def read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
     return description, tensors
 
 
+def read_description(path: Path) -> str:
+    """The description alone, of which nothing is known but that it stands there: the digest needs the whole file."""
+    with open(path, "rb") as file:
+        head = file.read(8)
+        return _metadata(head + file.read(min(int.from_bytes(head, "little"), MAX_HEADER)))[0]
+
+
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     keys = [key for key, _ in pairs]
     if len(set(keys)) != len(keys):
