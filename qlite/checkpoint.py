@@ -101,9 +101,10 @@ class CheckpointSummary:
             ("folder", self.path),
             ("scheme", self.scheme),
             ("tensors", f"{len(self.sqnr_db)} quantized, {self.copied} copied"),
-            ("there already", f"{self.skipped} of {self.tensors}"),
             ("bytes", f"{self.bytes_before:,} -> {self.bytes_after:,} ({self.ratio:.2f}x smaller)"),
         ]
+        if self.skipped:
+            rows.append(("there already", f"{self.skipped} of {self.tensors}"))
         lossiest = sorted(self.sqnr_db, key=lambda name: self.sqnr_db[name])[:LISTED]
         rows += [
             ("" if i else "least SQNR", f"{self.sqnr_db[name]:6.2f} dB  {name}") for i, name in enumerate(lossiest)
@@ -262,7 +263,7 @@ def _make(job: _Job) -> dict[str, Any]:
     if job.quantizing is None:
         array_file.save_arrays(job.path, {array_file.ALONE: tensor}, about=about)
         return about
-    values = widened(tensor, job.tensor.dtype).astype(np.float32, copy=False)
+    values = _check.real_array("tensor", widened(tensor, job.tensor.dtype))
     del tensor
     q = quantize(values, **job.quantizing)
     if job.quantizing["nonfinite"] == "saturate":
@@ -349,6 +350,8 @@ def quantize_checkpoint(
     (2, 1, {'w': inf})
     """
     src, dst = Path(src), Path(dst)
+    if client is not None:
+        distributed.checked(client)
     parsed = _weight_scheme(scheme)
     patterns = _patterns(skip)
     quantizing = {

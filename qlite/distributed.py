@@ -74,7 +74,7 @@ def calibrate(data: Any, axis: int | None = None, bins: int | None = None, clien
         total = _merged([update(axis, bins, [batch]) for batch in data])
     else:
         raise TypeError(f"data: expected a dask array, a bag, or delayed batches, got {type(data).__name__}")
-    return total.compute() if client is None else _checked(client).compute(total).result()
+    return total.compute() if client is None else checked(client).compute(total).result()
 
 
 def quantize(x: Any, qparams: QParams, *, nonfinite: str = "raise") -> Any:
@@ -143,7 +143,7 @@ def quantize(x: Any, qparams: QParams, *, nonfinite: str = "raise") -> Any:
 
 def run(client: Any, function: Callable[[Any], Any], items: Sequence[Any]) -> Generator[Any, None, None]:
     """The results of a function for each item, a task each, in the order in which they come."""
-    futures = _checked(client).map(function, items, pure=False)
+    futures = checked(client).map(function, items, pure=False)
     try:
         for future in _imported("distributed").as_completed(futures):
             yield future.result()
@@ -160,7 +160,8 @@ def _imported(name: str) -> Any:
         raise ImportError(f"many machines need dask ({error}): pip install 'qlite-quant[dask]'") from None
 
 
-def _checked(client: Any) -> Any:
+def checked(client: Any) -> Any:
+    """Return `client` if tasks can be given to it."""
     if not isinstance(client, _imported("distributed").Client) or client.asynchronous:
         raise TypeError(f"client: expected a distributed.Client that is not asynchronous, got {type(client).__name__}")
     return client
