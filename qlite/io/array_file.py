@@ -39,8 +39,8 @@ def save_array(path: Any, q: QArray) -> None:
     save_arrays(path, {ALONE: q}, alone=True)
 
 
-def save_arrays(path: Any, arrays: dict[str, Any], alone: bool = False) -> None:
-    """Write arrays by name, quantized or plain."""
+def save_arrays(path: Any, arrays: dict[str, Any], alone: bool = False, about: dict[str, Any] | None = None) -> None:
+    """Write arrays by name, quantized or plain, and a note of where they come from."""
     described: dict[str, Any] = {}
     tensors: dict[str, np.ndarray] = {}
     for name, array in arrays.items():
@@ -49,6 +49,8 @@ def save_arrays(path: Any, arrays: dict[str, Any], alone: bool = False) -> None:
         else:
             _put(tensors, name, np.asarray(array))
     content = {"version": FORMAT_VERSION, "alone": alone, "arrays": described}
+    if about is not None:
+        content["about"] = about
     container.write(path, json.dumps(content, separators=(",", ":"), allow_nan=False), tensors)
 
 
@@ -56,7 +58,8 @@ def build(content: dict[str, Any], tensors: dict[str, np.ndarray]) -> Any:
     """The array of a description, or a dict of several and of the plain ones beside them."""
     if content.get("version") != FORMAT_VERSION:
         raise ValueError(f"expected format version {FORMAT_VERSION}, got {content.get('version')!r}")
-    if set(content) != {"version", "alone", "arrays"} or not isinstance(content["arrays"], dict):
+    names = {"version", "alone", "arrays"}
+    if not names <= set(content) <= {*names, "about"} or not isinstance(content["arrays"], dict):
         raise ValueError(f"the description has the wrong names: {sorted(content)}")
     arrays = {name: _build(name, described, tensors) for name, described in content["arrays"].items()}
     if content["alone"] is True and set(arrays) == {ALONE} and not tensors:
