@@ -429,8 +429,8 @@ def _refuse_failures(src: Path, dst: Path, broken: dict[str, str], outcomes: lis
     lines = [f"shard {shard}: {error}" for shard, error in broken.items()]
     lines += [f"tensor {o.tensor.name!r} in {Path(o.tensor.shard).name}: {o.error}" for o in bad]
     raise ValueError(
-        f"src: expected shards and tensors that are whole and finite, got {len(lines)} that are not in {src}; "
-        f"the other {len(outcomes) - len(bad)} tensors are done in {dst}, and another run will not do them again:\n  "
+        f"src: {len(broken)} shards and {len(bad)} tensors of {src} cannot be quantized; the other "
+        f"{len(outcomes) - len(bad)} tensors are done in {dst}, and another run will not do them again:\n  "
         + "\n  ".join(lines)
     )
 

@@ -71,7 +71,7 @@ def parse(text: str | bytes, what: str) -> dict[str, Any]:
 
 
 def _ordered(header: bytes) -> bytes:
-    """The start of a file, with the metadata in one order, which the package leaves to chance: same content, same bytes."""
+    """The start of a file, with the metadata in one order, which the package leaves to chance."""
     content = json.loads(header)
     content["__metadata__"] = dict(sorted(content["__metadata__"].items()))
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
@@ -113,7 +113,7 @@ def _tensors(data: bytes) -> dict[str, np.ndarray]:
         raise ValueError(f"the tensors cannot be read ({error})") from None
 
 
-def replace_file(path: Path, *parts: Buffer) -> None:
+def replace_file(path: Path, *parts: bytes | memoryview) -> None:
     """Make a file of these parts, or put it in the place of the one that is there: all of it or nothing."""
     if path.exists() and not path.is_file():  # a rename would put a file where a folder, device or pipe is
         raise OSError(f"path: expected a file, or a new name, got what is no regular file: {path}")
