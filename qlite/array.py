@@ -11,10 +11,9 @@ from qlite.qparams import GRIDS, Form, QParams, Sharing, along
 
 
 class QArray:
-    """Integer codes and the grid that they stand on: ``real = scale * (code - zero_point)``, or, on a grid with a
-    codebook, ``real = scale * codebook[code]``.
+    """Integer codes and the grid that they stand on.
 
-    Made by `quantize`, or by `QArray.from_codes` from integers that came from elsewhere (the constructor itself takes
+    ``real = scale * (code - zero_point)``, or, on a grid with a codebook, ``real = scale * codebook[code]``. Made by `quantize`, or by `QArray.from_codes` from integers that came from elsewhere (the constructor itself takes
     8- and 16-bit codes over without a copy). ``np.asarray(q)`` dequantizes; ``x @ q`` multiplies floats by weights of
     up to 8 bits without dequantizing them first. An array is not changed once made. Indexing works as with any array;
     ``==`` says whether two have the same codes on the same grid.
