@@ -31,7 +31,6 @@ from qlite.qparams import QParams
 from qlite.report import Report, compare
 from qlite.uniform import dequantize, fake_quantize, quantize, requantize
 
-
 #: Looked up when asked for: what these need takes longer to import than everything above.
 _LATE = {"Checkpoint": "checkpoint", "quantize_checkpoint": "checkpoint", "distributed": "distributed"}
 
