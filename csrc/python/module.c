@@ -123,8 +123,7 @@ static int module_exec(PyObject *module)
     if (PyModule_AddFunctions(module, ql_py_elementwise_methods) < 0 ||
         PyModule_AddFunctions(module, ql_py_histogram_methods) < 0 ||
         PyModule_AddFunctions(module, ql_py_codebook_methods) < 0 ||
-        PyModule_AddFunctions(module, ql_py_bits_methods) < 0 ||
-        PyModule_AddFunctions(module, ql_py_gemm_methods) < 0)
+        PyModule_AddFunctions(module, ql_py_bits_methods) < 0 || PyModule_AddFunctions(module, ql_py_gemm_methods) < 0)
         return -1;
     PyObject *dtype = histogram_dtype();
     int failed = PyModule_AddObjectRef(module, "HISTOGRAM_DTYPE", dtype) < 0;
