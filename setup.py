@@ -9,6 +9,7 @@ Compilers: GCC and clang on POSIX systems. (Windows lacks aligned_alloc; cl.exe 
 """
 
 import os
+from contextlib import suppress
 from glob import glob
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,18 +20,18 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 from setuptools.modified import newer_group
 
-# folder of csrc/kernels -> the macro that its machine defines, and its flags
+# folder of csrc/kernels -> the macro that its machine defines, and its flags (none: part of the machine's baseline)
 ISAS = {
-    "avx2": ("__x86_64__", ["-mavx2", "-mfma"]),
-    "avx512vnni": (
-        "__x86_64__",
-        ["-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni"],
-    ),
+    "avx2": ("__x86_64__", "-mavx2 -mfma"),
+    "avx512vnni": ("__x86_64__", "-mavx2 -mfma -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni"),
+    "neon": ("__aarch64__", ""),
 }
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes", "-Wvla"]
 
 # -ffp-contract=off: a fused multiply-add where the source has none would change the bits from machine to machine.
-COMPILE = ["-std=c11", "-O3", "-g0", "-ffp-contract=off", "-fvisibility=hidden", *WARNINGS]
+# -fno-math-errno: nobody reads errno, and without its side effect sqrtf and lrintf are vectorized. Not
+# -fno-trapping-math: it promises to keep values, but makes GCC 12 drop the integer in (float)(int)x, and -0 comes out.
+COMPILE = ["-std=c11", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", *WARNINGS]
 LINK = []
 if os.environ.get("QLITE_STRICT") == "1":
     COMPILE += ["-Werror"]
@@ -52,40 +53,48 @@ class BuildCore(build_ext):
             flags.write_text(repr((COMPILE, LINK, ISAS)))
         ext.depends.append(str(flags))
         if self.force or newer_group(ext.sources + ext.depends, self.get_ext_fullpath(ext.name)):
-            isas = [isa for isa in ISAS if self.takes_flags(*ISAS[isa])]
+            isas = [isa for isa in ISAS if self.can_build(*ISAS[isa])]
             ext.define_macros += [(f"QL_HAVE_{isa.upper()}", None) for isa in isas]
             for isa in isas:
                 ext.extra_objects += self.compiler.compile(
-                    sorted(glob(f"csrc/kernels/{isa}/*.c")),
-                    output_dir=self.build_temp,
-                    macros=ext.define_macros,
+                    kernel_sources(isa),
+                    output_dir=str(Path(self.build_temp, isa)),
+                    macros=[*ext.define_macros, ("QL_ISA", isa)],
                     include_dirs=ext.include_dirs,
-                    extra_postargs=ext.extra_compile_args + ISAS[isa][1],
+                    extra_postargs=ext.extra_compile_args + ISAS[isa][1].split(),
                 )
         super().build_extension(ext)
 
-    def takes_flags(self, machine, flags):
-        """Whether the compiler knows the flags. A kernel is no probe: one that fails has to fail the build."""
+    def can_build(self, machine, flags):
+        """Whether this is the machine and the compiler knows the flags. A kernel is no probe: one that fails has to
+        fail the build."""
         with TemporaryDirectory() as folder:
-            probe = Path(folder, "probe.c")
-            probe.write_text(f"#ifndef {machine}\n#error another machine\n#endif\n")
-            try:
-                self.compiler.compile([str(probe)], output_dir=folder, extra_postargs=flags)
-            except CompileError:
-                self.warn(f"built without the kernels that need {' '.join(flags)}")
-                return False
-            return True
+            probe, expanded = Path(folder, "probe.c"), Path(folder, "expanded")
+            probe.write_text(f"#ifdef {machine}\nint right_machine;\n#endif\n")
+            self.compiler.preprocess(str(probe), str(expanded))
+            if "right_machine" in expanded.read_text():
+                with suppress(CompileError):
+                    self.compiler.compile([str(probe)], output_dir=folder, extra_postargs=flags.split())
+                    return True
+                self.warn(f"built without the kernels that need {flags}")
+            return False
 
     def get_source_files(self):
         """What the sdist holds: setuptools by itself would take tests/test_*.py without the files that they import."""
         return [*super().get_source_files(), *glob("tests/**/*.py", recursive=True), *glob("notebooks/*.ipynb")]
 
 
-plain = [path for folder in ("core", "dispatch", "kernels/scalar", "python") for path in glob(f"csrc/{folder}/*.c")]
+def kernel_sources(isa):
+    """The folder's own, and the portable ones whose operation it lacks. Those of a baseline are scalar's already."""
+    own = sorted(glob(f"csrc/kernels/{isa}/*.c"))
+    portable = sorted(glob("csrc/kernels/portable/*.c")) if ISAS[isa][1] else []
+    return own + [path for path in portable if path.replace("portable", isa) not in own]
+
+
 special = [path for isa in ISAS for path in glob(f"csrc/kernels/{isa}/*.c")]
 core = Extension(
     "qlite._core",
-    sources=sorted(plain),
+    sources=sorted({*glob("csrc/**/*.c", recursive=True)} - {*special}),
     depends=sorted(special + glob("csrc/**/*.h", recursive=True)),
     include_dirs=["csrc", np.get_include()],
     extra_compile_args=COMPILE,

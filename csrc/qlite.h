@@ -61,23 +61,49 @@ void ql_layout_push(ql_layout *layout, size_t length, size_t group);
 size_t ql_layout_size(const ql_layout *layout);       /* elements */
 size_t ql_layout_parameters(const ql_layout *layout); /* of data that is not empty */
 
+/* How t = x / scale, rounded once to float32, becomes an integer.
+ *   even: the nearest, of two the even one
+ *   away: the nearest, of two the one farther from zero
+ *   stochastic: floor(t) + (u < t - floor(t)), so that it is t on average; the difference is rounded to float32. u is
+ *           (h >> 8) / 2^24, where h comes from the seed and from the number i of the element in the data, by unsigned
+ *           arithmetic, 32 bits where not said otherwise:
+ *               key = seed + 0x9e3779b97f4a7c15, key = (key ^ key >> 30) * 0xbf58476d1ce4e5b9,
+ *               key = (key ^ key >> 27) * 0x94d049bb133111eb, key = key ^ key >> 31          (64 bits)
+ *               h = low(i) ^ low(key), h = (h ^ h >> 17) * 0xed5ad4bb,
+ *               h = (h ^ h >> 11) + high(key) + high(i) * 0x9e3779b9, h = h * 0xac4c1b51,
+ *               h = (h ^ h >> 15) * 0x31848bab, h = h ^ h >> 14
+ *           (splitmix64 and Wellons' triple32). The bits do not depend on the instruction set, nor on the order of
+ *           the work. */
+typedef enum ql_rounding { QL_ROUND_EVEN, QL_ROUND_AWAY, QL_ROUND_STOCHASTIC } ql_rounding;
+
 typedef struct ql_affine {
     ql_layout layout;
     const float *scale;        /* one per parameter, each finite, normal and > 0 */
     const int32_t *zero_point; /* the same number, each in [qmin, qmax] */
-    int32_t qmin, qmax;        /* in [-128, 127] or in [0, 255] */
+    int32_t qmin, qmax;        /* in [-32768, 32767] or in [0, 65535] */
+    ql_rounding rounding;
+    uint64_t seed; /* of stochastic rounding */
 } ql_affine;
 
-/* code = clamp(rint(x / scale), qmin - z, qmax - z) + z, the division rounded once to float32.
- * refuse_nonfinite: QL_ENONFINITE when x holds NaN or +-inf, before anything is written;
- * otherwise NaN becomes z and +-inf the ends of the range. codes may not overlap x. */
-ql_status ql_quantize_f32_x8(const float *x, const ql_affine *p, bool refuse_nonfinite, uint8_t *codes);
+/* Bytes of a code: 1 if qmin..qmax lie in [-128, 127] or [0, 255], 2 in [-32768, 32767] or [0, 65535], else 0: no
+ * range of codes. They are signed if qmin < 0. */
+size_t ql_code_size(int32_t qmin, int32_t qmax);
 
-/* x = float32(code - z) * scale. */
-ql_status ql_dequantize_x8_f32(const uint8_t *codes, const ql_affine *p, float *x);
+/* What NaN and infinities are: z and the ends of the range; or QL_ENONFINITE, with the result untouched, or perhaps
+ * written to (which is faster). */
+typedef enum ql_nonfinite { QL_NONFINITE_SATURATE, QL_NONFINITE_REFUSE, QL_NONFINITE_REFUSE_LATE } ql_nonfinite;
+
+/* code = clamp(round(x / scale), qmin - z, qmax - z) + z. codes: ql_code_size bytes each, and may not overlap x. */
+ql_status ql_quantize_f32(const float *x, const ql_affine *p, ql_nonfinite nonfinite, void *codes);
+
+/* x = float32(code - z) * scale, for codes of ql_code_size bytes. */
+ql_status ql_dequantize_f32(const void *codes, const ql_affine *p, float *x);
 
 /* y = dequantize(quantize(x)), the same bits, without the codes in between. y may be x. */
-ql_status ql_fake_quantize_f32(const float *x, const ql_affine *p, bool refuse_nonfinite, float *y);
+ql_status ql_fake_quantize_f32(const float *x, const ql_affine *p, ql_nonfinite nonfinite, float *y);
+
+/* inside = qmin <= rint(x / scale) + z <= qmax: where quantizing rounds and does not clip. NaN: false. */
+ql_status ql_in_range_f32(const float *x, const ql_affine *p, bool *inside);
 
 /* Least and greatest of the values that share a parameter, of data that is not empty; NaN is passed over, zeros come
  * out as +0, and nothing but NaN gives +inf, -inf. *has_nan says whether there was one. */
@@ -137,9 +163,28 @@ ql_status ql_quantize_multiplier(double value, int32_t *mantissa, int32_t *expon
 void ql_range_qparams(float low, float high, int32_t qmin, int32_t qmax, bool symmetric, float *scale,
                       int32_t *zero_point);
 
-/* The same for n ranges. QL_EINVAL: a range that is not finite or ends before it begins, or qmin >= qmax. */
-ql_status ql_ranges_qparams(const float *low, const float *high, size_t n, int32_t qmin, int32_t qmax, bool symmetric,
-                            float *scale, int32_t *zero_point);
+/* What a scale is stored as. Scales of the two shorter types are rounded up, so that nothing that was inside gets
+ * clipped; all stay within the type's normal numbers (e8m0: 2^-126 to 2^127). */
+typedef enum ql_scale_type { QL_SCALE_F32, QL_SCALE_F16, QL_SCALE_E8M0 } ql_scale_type;
+
+/* What is wanted of a grid: codes qmin..qmax, within [-32768, 65535], or a codebook of 1 to 256 entries in any order
+ * (real = scale * codebook[code]; NaN for codes that are never given; not infinite, not all zero), for which qmin, qmax
+ * and symmetric mean nothing. */
+typedef struct ql_grid {
+    int32_t qmin, qmax;
+    bool symmetric;
+    ql_scale_type scale_type;
+    const float *codebook; /* NULL: uniform */
+    size_t entries;
+} ql_grid;
+
+/* The same for n ranges and any grid. A codebook's scale is max(low / least entry, high / greatest entry) over the
+ * entries of the right sign, or 1 where there is nothing to reach, and its zero point is 0. With a shorter scale type a
+ * constant comes back exactly if its magnitude, or what the formula gives, can be a scale.
+ * QL_EINVAL: a grid that is not as above, a range that is not finite or ends before it begins, or one whose scale is
+ * too great for its type. */
+ql_status ql_ranges_qparams(const float *low, const float *high, size_t n, const ql_grid *grid, float *scale,
+                            int32_t *zero_point);
 
 /* ---- calibration -------------------------------------------------------------------------------- */
 
@@ -169,14 +214,87 @@ ql_status ql_histogram_merge(ql_histogram *h, int64_t *counts, const ql_histogra
 
 typedef enum ql_range_method { QL_RANGE_PERCENTILE, QL_RANGE_MSE, QL_RANGE_ENTROPY } ql_range_method;
 
-/* The clipping range [low, high] of each channel for codes qmin..qmax.
+/* The clipping range [low, high] of each channel for a grid.
  *   percentile: cuts (100 - percentile) / 100 of the values off each end that is not at zero, unless nothing is left
- *   mse: the range whose grid has the least expected squared error (values stand at the middle of their bin)
- *   entropy: the range whose quantized histogram has the least Kullback-Leibler divergence from the data's
+ *   mse: the ends of the grid that has the least expected squared error, values lying evenly inside their bin; for
+ *     uniform grids they can lie up to a step beyond the values, and ql_ranges_qparams makes that grid of them again
+ *   entropy: the range whose quantized histogram has the least Kullback-Leibler divergence from the data's; uniform
+ *     grids only
  * symmetric: low = -high. A constant channel: low = high. QL_EINVAL for an empty state. */
 ql_status ql_histogram_range(const ql_histogram *h, const int64_t *counts, size_t channels, size_t bins,
-                             ql_range_method method, int32_t qmin, int32_t qmax, bool symmetric, double percentile,
-                             float *low, float *high);
+                             ql_range_method method, double percentile, const ql_grid *grid, float *low, float *high);
+
+/* The same for rows of n values each, every row ascending; percentile and mse only. QL_ENONFINITE: NaN or inf in x.
+ * QL_EINVAL: n == 0, or a row that does not ascend. */
+ql_status ql_sorted_range(const float *x, size_t rows, size_t n, ql_range_method method, double percentile,
+                          const ql_grid *grid, float *low, float *high);
+
+typedef enum ql_codebook_kind { QL_CODEBOOK_KMEANS, QL_CODEBOOK_QUANTILE } ql_codebook_kind;
+
+/* A codebook of `entries` values (1 to 256), strictly ascending, for each channel or row.
+ *   kmeans: least sum of squared distances. Exact for up to 100000 distinct samples; above, and for histograms, the
+ *     optimum for values gathered in at most 8192 bins (histograms: all bins), improved by Lloyd's iteration on the
+ * data quantile: entry i is the least value at or below which (i + 0.5) / entries of the mass lies Where there are
+ * fewer distinct values than entries, these come first, and the next greater floats after them. */
+ql_status ql_histogram_codebook(const ql_histogram *h, const int64_t *counts, size_t channels, size_t bins,
+                                ql_codebook_kind kind, size_t entries, float *codebook);
+
+/* weights are [rows][n], >= 0 and not all 0, or NULL. QL_ENONFINITE: NaN or inf in x or the weights. */
+ql_status ql_sorted_codebook(const float *x, const double *weights, size_t rows, size_t n, ql_codebook_kind kind,
+                             size_t entries, float *codebook);
+
+/* ---- error -------------------------------------------------------------------------------------- */
+
+/* Codes, and the grid that they are on: value = float32(code - z) * scale, or scale * codebook[code]. */
+typedef struct ql_coded {
+    ql_layout layout;
+    const void *codes;
+    size_t code_size; /* 1 or 2 bytes */
+    bool is_signed;
+    const float *scale; /* one per parameter, each finite, normal and > 0 */
+    const int32_t
+        *zero_point; /* the same number, each in [qmin, qmax]; not looked at with a codebook, like these two: */
+    int32_t qmin, qmax;
+    const float *codebook; /* NULL, or [entries] in the order of the unsigned 8-bit codes, for all or per parameter */
+    size_t entries;        /* 1 to 256, finite or NaN: not all NaN, and no code is one of these */
+    bool shares_codebook;
+} ql_coded;
+
+/* Data as [outer][channels][inner]. */
+typedef struct ql_axis {
+    size_t outer, channels, inner;
+} ql_axis;
+
+/* What a channel lost: v its values, e = w - v in float64, t = w / scale rounded once to float32.
+ *
+ * A value is clipped if rint(t) + z lies outside [qmin, qmax]; with a codebook if t lies beyond the least or greatest
+ * entry by more than half its distance from its neighbour.
+ *
+ * Order of the sums: the `inner` values of a channel that are neighbours go in turn to eight partial sums, starting
+ * with the first one for every index of outer; these are then added as ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)).
+ *
+ * divergence: of the distribution of the codes from that of the data, sum p log(p / max(q, 1e-9)) in nats, over the
+ * sub-bins: eighths of the cells, which are what is rounded to a code, in units of each value's own scale.
+ *   p: the share of the values in the sub-bin; the clipped ones are in the outermost.
+ *   q: the share of the code among the unclipped values, spread evenly over those of its sub-bins that hold values.
+ *   uniform: sub-bin min(int((t - rint(t)) * 8 + 4), 7) of code rint(t) + z, all in float32
+ *   codebook: cells meet in the middle between entries, and the two at the ends are as wide outwards as inwards, edges
+ *     rounded to float32; t is in the cell of its own code if that holds it, ends included, and else of the nearest;
+ *     sub-bin min(int((t - low) * float32(8 / (high - low))), 7).
+ * It is never negative, and 0 where nothing is clipped, every code is the nearest, and those sub-bins of a code that
+ * hold values hold equally many. */
+typedef struct ql_error {
+    double signal;             /* sum of w^2 */
+    double clipping, rounding; /* sum of e^2 of clipped values, of the others */
+    double product, power;     /* sum of w * v, of v^2 */
+    double greatest;           /* |e| */
+    double clipped;            /* how many values are */
+    double divergence;
+} ql_error;
+
+/* errors is [channels]; the data is not empty. QL_ENONFINITE: NaN or inf in w. QL_EINVAL: a parameter is not as above,
+ * or a code has no entry. */
+ql_status ql_error_sums(const float *w, const ql_coded *q, const ql_axis *axis, ql_error *errors);
 
 /* ---- integer matrix product --------------------------------------------------------------------- */
 

@@ -14,15 +14,18 @@ except ModuleNotFoundError as error:
         "called `qlite` on the package index also installs a module of this name. This one is `qlite-quant`."
     ) from None
 
+from qlite import distributed
 from qlite.array import QArray
 from qlite.calibration import Calibrator
+from qlite.checkpoint import Checkpoint, quantize_checkpoint
 from qlite.config import show_config
 from qlite.error import QuantizationError, quantization_error
 from qlite.grids import choose_qparams
+from qlite.io.load import load
 from qlite.io.sklearn import from_sklearn
 from qlite.linalg import PackedWeight, linear, matmul_integer, pack
 from qlite.nn.layers import Dense
-from qlite.nn.qmodel import QModel, load, quantize_model
+from qlite.nn.qmodel import QModel, quantize_model
 from qlite.nn.sequential import Sequential, from_weights
 from qlite.qparams import QParams
 from qlite.report import Report, compare
@@ -39,6 +42,7 @@ def __getattr__(name: str) -> str:
 
 __all__ = [
     "Calibrator",
+    "Checkpoint",
     "Dense",
     "PackedWeight",
     "QArray",
@@ -50,6 +54,7 @@ __all__ = [
     "choose_qparams",
     "compare",
     "dequantize",
+    "distributed",
     "fake_quantize",
     "from_sklearn",
     "from_weights",
@@ -59,6 +64,7 @@ __all__ = [
     "pack",
     "quantization_error",
     "quantize",
+    "quantize_checkpoint",
     "quantize_model",
     "requantize",
     "show_config",

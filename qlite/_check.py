@@ -82,28 +82,36 @@ def finite(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def axis(value: Any, ndim: int) -> int | None:
+def axis(value: Any, ndim: int, name: str = "axis") -> int | None:
     """Return an axis counted from the front, or None."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"axis: expected an integer or None, got {value!r}")
+        raise TypeError(f"{name}: expected an integer or None, got {value!r}")
     if not -ndim <= value < ndim:
-        raise ValueError(f"axis: expected -{ndim} to {ndim - 1} for {ndim} dimensions, got {value}")
+        raise ValueError(f"{name}: expected -{ndim} to {ndim - 1} for {ndim} dimensions, got {value}")
     return int(value) % ndim
 
 
-def eight_bits(bits: Any) -> int:
-    """Return `bits`, which is 8: the storage and the kernels for other widths are still to come."""
-    if integer("bits", bits) != 8:
-        raise ValueError(f"bits: expected 8, the only width so far, got {bits}")
-    return 8
+def bits(value: Any, widths: Sequence[int] = range(1, 17), why: str = "") -> int:
+    """Return the width of a code if there are codes of that width."""
+    if integer("bits", value) not in widths:
+        expected = f"{widths[0]} to {widths[-1]}" if len(widths) > 4 else " or ".join(map(str, widths))
+        raise ValueError(f"bits: expected {expected}{why}, got {value}")
+    return int(value)
 
 
-def no_groups(group_size: Any) -> None:
-    """Refuse a group size: scales per group come with the narrower widths that need them."""
-    if group_size is not None:
-        raise ValueError(f"group_size: expected None (groups are not supported so far), got {group_size!r}")
+def out(value: Any, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """Return `value` if it is a writable array of this dtype and shape."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"out: expected an ndarray, got {type(value).__name__}")
+    if value.dtype != dtype:
+        raise TypeError(f"out: expected {dtype}, got {value.dtype}")
+    if value.shape != shape:
+        raise ValueError(f"out: expected shape {shape}, got {value.shape}")
+    if not value.flags.writeable:
+        raise ValueError("out: expected a writable array, got a read-only one")
+    return value
 
 
 def left_alone(options: Mapping[str, Any], defaults: Mapping[str, Any], why: str) -> None:

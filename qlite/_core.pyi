@@ -18,6 +18,7 @@ HISTOGRAM_DTYPE: np.dtype[np.void]  # fields min max exponent origin count zeros
 
 # scale, zero_point, multiplier: one element, or rank of the data and along each axis 1, the data's length, or along
 # group_axis the number of groups of group_size
+# codes: 8 bits if qmin..qmax fit, else 16, signed if qmin < 0; rounding: "even" "away" "stochastic", which has a seed
 def quantize(
     x: ArrayLike,
     scale: F32,
@@ -25,13 +26,15 @@ def quantize(
     qmin: int,
     qmax: int,
     refuse_nonfinite: bool,
-    out: X8 | None,
+    out: X8 | X16 | None,
     name: str = "x",
     group_size: int = 0,
     group_axis: int = 0,
-) -> X8: ...
+    rounding: str = "even",
+    seed: int = 0,
+) -> X8 | X16: ...
 def dequantize(
-    codes: X8, scale: F32, zero_point: S32, out: F32 | None, group_size: int = 0, group_axis: int = 0
+    codes: X8 | X16, scale: F32, zero_point: S32, out: F32 | None, group_size: int = 0, group_axis: int = 0
 ) -> F32: ...
 def fake_quantize(
     x: ArrayLike,
@@ -43,7 +46,14 @@ def fake_quantize(
     out: F32 | None,
     group_size: int = 0,
     group_axis: int = 0,
+    rounding: str = "even",
+    seed: int = 0,
 ) -> F32: ...
+
+# qmin <= rint(x / scale) + zero_point <= qmax
+def in_range(
+    x: ArrayLike, scale: F32, zero_point: S32, qmin: int, qmax: int, group_size: int = 0, group_axis: int = 0
+) -> NDArray[np.bool_]: ...
 
 # codebook: [entries] values in the order of their codes, or one such row per parameter (then scale has that shape too)
 def quantize_codebook(
@@ -71,20 +81,51 @@ def requantize(
 def quantize_multiplier(value: float) -> tuple[int, int]: ...
 
 # shape: of the parameters, as above; the last is whether there was a NaN
-def minmax(
-    x: ArrayLike, shape: tuple[int, ...], group_size: int = 0, group_axis: int = 0
-) -> tuple[F32, F32, bool]: ...
-
-# one grid per (low, high): scale and zero_point in the shape of low
-def range_qparams(low: F32, high: F32, qmin: int, qmax: int, symmetric: bool) -> tuple[F32, S32]: ...
+def minmax(x: ArrayLike, shape: tuple[int, ...], group_size: int = 0, group_axis: int = 0) -> tuple[F32, F32, bool]: ...
 def histogram_clear(state: NDArray[np.void], counts: S64) -> None: ...
-def histogram_update(x: ArrayLike, axis: int, state: NDArray[np.void], counts: S64) -> None: ...
+def histogram_update(x: ArrayLike, axis: int, state: NDArray[np.void], counts: S64, name: str = "x") -> None: ...
 def histogram_merge(state: NDArray[np.void], counts: S64, other_state: NDArray[np.void], other_counts: S64) -> None: ...
 
-# method: "percentile" "mse" "entropy"; returns low[channels], high[channels]
+# scale_type: "float32" "float16" "e8m0"; codebook: [entries] in any order, or None for a uniform grid
+# one grid per (low, high): scale and zero_point in the shape of low
+def range_qparams(
+    low: F32,
+    high: F32,
+    qmin: int,
+    qmax: int,
+    symmetric: bool,
+    scale_type: str = "float32",
+    codebook: F32 | None = None,
+) -> tuple[F32, S32]: ...
+
+# method: "percentile" "mse" "entropy" (of histograms and uniform grids); returns low[channels], high[channels]
 def histogram_range(
-    state: NDArray[np.void], counts: S64, method: str, qmin: int, qmax: int, symmetric: bool, percentile: float
+    state: NDArray[np.void],
+    counts: S64,
+    method: str,
+    percentile: float,
+    qmin: int,
+    qmax: int,
+    symmetric: bool,
+    scale_type: str = "float32",
+    codebook: F32 | None = None,
 ) -> tuple[F32, F32]: ...
+
+# x: [rows, n], every row ascending; returns low[rows], high[rows]
+def sorted_range(
+    x: F32,
+    method: str,
+    percentile: float,
+    qmin: int,
+    qmax: int,
+    symmetric: bool,
+    scale_type: str = "float32",
+    codebook: F32 | None = None,
+) -> tuple[F32, F32]: ...
+
+# kind: "kmeans" "quantile"; returns [channels, entries] or [rows, entries], strictly ascending
+def histogram_codebook(state: NDArray[np.void], counts: S64, kind: str, entries: int) -> F32: ...
+def sorted_codebook(x: F32, weights: NDArray[np.float64] | None, kind: str, entries: int) -> F32: ...
 
 class Packed:
     """Weights packed for the active instruction set. purpose: "integer" or "float"."""

@@ -1,31 +1,39 @@
 """Quantized arrays."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from qlite import _check, _core
-from qlite.qparams import QParams, along
+from qlite.qparams import GRIDS, Form, QParams, Sharing, along
 
 
 class QArray:
-    """Integer codes and the grid that they stand on: ``real = scale * (code - zero_point)``.
+    """Integer codes and the grid that they stand on: ``real = scale * (code - zero_point)``, or, on a grid with a
+    codebook, ``real = scale * codebook[code]``.
 
     Made by `quantize`, or by `QArray.from_codes` from integers that came from elsewhere (the constructor itself takes
-    codes over without a copy). ``np.asarray(q)`` dequantizes.
-    ``x @ q`` multiplies floats by the 8-bit weights without dequantizing them first. An array is not changed once made.
-    Indexing works as with any array, as long as the scales of what is left lie on one axis.
+    8- and 16-bit codes over without a copy). ``np.asarray(q)`` dequantizes; ``x @ q`` multiplies floats by weights of
+    up to 8 bits without dequantizing them first. An array is not changed once made. Indexing works as with any array;
+    ``==`` says whether two have the same codes on the same grid.
+
+    Codes of other widths than 8 and 16 are stored packed: the axis that is kept first, a row for each of its indices
+    (one row for everything without such an axis), each row padded to a byte, low bits first. So `nbytes` is true, and
+    taking indices of the kept axis takes rows.
 
     Attributes
     ----------
-    codes : ndarray of int8 or uint8, read-only
+    stored : ndarray, read-only
+        What is kept of the codes: packed bytes of shape (rows, bytes), or the codes themselves for 8 and 16 bits.
+    shape : tuple
     qparams : QParams
 
     Raises
     ------
     TypeError, ValueError
-        The codes are not of the grid's dtype, or the scales do not fit their shape.
+        The codes are not of the grid's dtype or width, or the scales do not fit their shape.
 
     Examples
     --------
@@ -43,36 +51,115 @@ class QArray:
         codes = np.asarray(codes)
         if codes.dtype != qparams.dtype:
             raise TypeError(f"codes: expected {qparams.dtype}, got {codes.dtype}")
-        if qparams.scale.size != 1:
-            fits = codes.ndim == qparams.scale.ndim
-            if not (fits and all(s in (1, n) for s, n in zip(qparams.scale.shape, codes.shape, strict=True))):
-                raise ValueError(f"scale: expected a shape that fits codes' {codes.shape}, got {qparams.scale.shape}")
-        self._is_fixed = not codes.flags.writeable  # else somebody may write to the codes, and nothing is kept of them
-        self.codes = codes.view()
-        self.codes.flags.writeable = False
-        self.qparams = qparams._of_rank(codes.ndim)
+        p = qparams._of_rank(codes.ndim)
+        if codes.size and not p.qmin <= codes.min() <= codes.max() <= p.qmax:
+            raise ValueError(f"codes: expected {p.qmin} to {p.qmax}, got {codes.min()} to {codes.max()}")
+        self._store(codes, p)
+
+    def _store(self, codes: np.ndarray, p: QParams) -> None:
+        if p.bits in WHOLE_WIDTHS:
+            self._set(codes, codes.shape, p)
+        else:
+            stored = _core.pack_bits(np.ascontiguousarray(_kept_first(codes, p.axis)), p.bits)
+            self._set(_read_only(stored), codes.shape, p)
+
+    def _set(self, stored: np.ndarray, shape: tuple[int, ...], qparams: QParams) -> None:
+        expected = qparams.sharing.shape(shape) if len(shape) == qparams.scale.ndim else ()
+        fits = len(shape) == qparams.scale.ndim and all(
+            s in (1, n, e) for s, n, e in zip(qparams.scale.shape, shape, expected, strict=True)
+        )
+        if not fits and (qparams.scale.size != 1 or qparams.group_size is not None):
+            raise ValueError(f"scale: expected a shape that fits codes' {shape}, got {qparams.scale.shape}")
+        self._is_fixed = not stored.flags.writeable  # else somebody may write to the codes, and nothing is kept of them
+        self.stored = stored.view()
+        self.stored.flags.writeable = False
+        self.shape = shape
+        self.qparams = qparams
         self._packed: dict[str, tuple[_core.Packed, np.ndarray]] = {}
 
     @classmethod
+    def _of_codes(cls, codes: np.ndarray, qparams: QParams) -> "QArray":
+        """An array of codes that are known to be right."""
+        q = object.__new__(cls)
+        q._store(codes, qparams._of_rank(codes.ndim))
+        return q
+
+    @classmethod
+    def _of(cls, stored: np.ndarray, shape: tuple[int, ...], qparams: QParams) -> "QArray":
+        """An array of stored codes that nobody else has and that are known to be right."""
+        q = object.__new__(cls)
+        q._set(_read_only(stored), shape, qparams)
+        return q
+
+    @classmethod
+    def from_stored(cls, stored: Any, shape: Any, qparams: QParams) -> "QArray":
+        """Take over stored codes, as `stored` gives them, that came from elsewhere, such as a file.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The dtype, the number of rows or bytes, or a code does not go with the shape and the grid.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql
+        >>> q = ql.quantize(np.array([7.0, -7.0, 1.0]), 4)
+        >>> ql.QArray.from_stored(q.stored, q.shape, q.qparams) == q
+        True
+        """
+        if not isinstance(qparams, QParams):
+            raise TypeError(f"qparams: expected QParams, got {type(qparams).__name__}")
+        shape, stored = tuple(_check.integer("shape", n) for n in shape), np.asarray(stored)
+        p = qparams._of_rank(len(shape))
+        whole = p.bits in WHOLE_WIDTHS
+        dtype, expected = (p.dtype, shape) if whole else (np.dtype(np.uint8), _stored_shape(shape, p.axis, p.bits))
+        if stored.dtype != dtype:
+            raise TypeError(f"stored: expected {dtype}, got {stored.dtype}")
+        if stored.shape != expected:
+            raise ValueError(f"stored: expected shape {expected} for {p.bits}-bit codes of {shape}, got {stored.shape}")
+        q = cls._of(stored.copy(), shape, p)
+        codes = q.codes
+        if codes.size and not p.qmin <= codes.min() <= codes.max() <= p.qmax:
+            raise ValueError(f"stored: expected codes from {p.qmin} to {p.qmax}, got {codes.min()} to {codes.max()}")
+        return q
+
+    @classmethod
     def from_codes(
-        cls, codes: Any, scale: Any, zero_point: Any = 0, *, bits: int = 8, axis: int | None = None
+        cls,
+        codes: Any,
+        scale: Any,
+        zero_point: Any = 0,
+        *,
+        bits: int | None = None,
+        axis: int | None = None,
+        group_size: int | None = None,
+        group_axis: int | None = None,
+        grid: Any = "uniform",
+        scale_dtype: str | None = None,
     ) -> "QArray":
         """Take over a copy of integers that were quantized elsewhere.
 
         Parameters
         ----------
-        codes : array_like of int8 or uint8
+        codes : array_like of int8, uint8, int16 or uint16
         scale, zero_point : array_like
             One, or one for each index along `axis`, or the rank of `codes`.
-        bits : int
-            Width of a code; 8 so far.
+        bits : int, optional
+            Width of a code; by default that of the dtype, or the codebook's.
         axis : int, optional
             The axis that has its own scales.
+        group_size, group_axis : int, optional
+            How many neighbours along which axis share a scale: see `choose_qparams`.
+        grid : str or array_like
+            A grid with a codebook of its own, or a codebook: ``real = scale * codebook[code]``.
+        scale_dtype : {"float32", "float16", "e8m0"}, optional
+            What the scales are stored as; e8m0 for the block formats, else float32.
 
         Raises
         ------
         TypeError, ValueError
-            Codes of another dtype; a scale that is not finite, normal and positive; shapes that do not fit.
+            Codes of another dtype or out of the range of their width; a scale that is not finite, normal and positive;
+            shapes that do not fit.
 
         Examples
         --------
@@ -80,16 +167,54 @@ class QArray:
         >>> q = ql.QArray.from_codes(np.array([[10, -20]], np.int8), [0.5, 0.25], axis=1)
         >>> np.asarray(q)
         array([[ 5., -5.]], dtype=float32)
+        >>> fp4 = ql.QArray.from_codes(np.arange(8, dtype=np.uint8), 1.0, grid="fp4")
+        >>> np.asarray(fp4)
+        array([0. , 0.5, 1. , 1.5, 2. , 3. , 4. , 6. ], dtype=float32)
         """
         codes = np.array(codes)
         codes.flags.writeable = False
-        if codes.dtype not in (np.int8, np.uint8):
-            raise TypeError(f"codes: expected int8 or uint8, got {codes.dtype}")
-        axis = _check.axis(axis, codes.ndim)
+        if codes.dtype not in (np.int8, np.uint8, np.int16, np.uint16):
+            raise TypeError(f"codes: expected int8, uint8, int16 or uint16, got {codes.dtype}")
+        signed = bool(codes.dtype.kind == "i")
+        if isinstance(grid, str) and grid == "uniform" and bits is None:
+            bits = 8 * codes.dtype.itemsize
+        if scale_dtype is not None:
+            _check.choice("scale_dtype", scale_dtype, ("float32", "float16", "e8m0"))
+        form = Form.of(bits, grid, False, signed, False, scale_dtype)
+        if form.is_fitted:
+            raise ValueError(f"grid: expected the codebook that was fitted, got {grid!r}")
+        sharing = Sharing.of(codes.ndim, axis, form.grouped(group_size), group_axis)
         scale, zero_point = _check.scales("scale", scale), np.asarray(zero_point)
+        if scale.size == 1:
+            scale = scale.reshape((1,) * codes.ndim)
         if axis is not None:
-            scale, zero_point = (p.reshape(along(axis, codes.ndim)) if p.ndim == 1 else p for p in (scale, zero_point))
-        return cls(codes, QParams(scale, zero_point, bits, codes.dtype == np.int8, False, axis))
+            shape = along(sharing.axis, codes.ndim)
+            scale, zero_point = (p.reshape(shape) if p.ndim == 1 else p for p in (scale, zero_point))
+        p = QParams(
+            scale,
+            zero_point,
+            form.bits,
+            form.signed,
+            False,
+            sharing.axis if scale.ndim == codes.ndim else None,
+            sharing.group_size,
+            sharing.group_axis,
+            form.codebook,
+            form.grid,
+            form.scale_dtype,
+        )
+        if codes.dtype != p.dtype:
+            raise TypeError(f"codes: expected {p.dtype} for {p.bits} bits, got {codes.dtype}")
+        return cls(codes, p)
+
+    @property
+    def codes(self) -> np.ndarray:
+        """The codes, read-only: int8 or uint8, for more than 8 bits int16 or uint16; unpacked anew at each access."""
+        p = self.qparams
+        if p.bits in WHOLE_WIDTHS:
+            return self.stored
+        rows = _core.unpack_bits(self.stored, p.bits, p.signed, 0, self.size // max(len(self.stored), 1))
+        return _read_only(_kept_back(rows, self.shape, p.axis))
 
     @property
     def scale(self) -> np.ndarray:
@@ -100,6 +225,11 @@ class QArray:
     def zero_point(self) -> np.ndarray:
         """The codes of 0.0, in the shape of `scale`."""
         return self.qparams.zero_point
+
+    @property
+    def codebook(self) -> np.ndarray | None:
+        """What the codes stand for, in units of the scale; None on a uniform grid."""
+        return self.qparams.codebook
 
     @property
     def bits(self) -> int:
@@ -117,33 +247,27 @@ class QArray:
         return self.qparams.group_size
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the codes."""
-        return self.codes.shape
-
-    @property
     def ndim(self) -> int:
         """Number of dimensions."""
-        return self.codes.ndim
+        return len(self.shape)
 
     @property
     def size(self) -> int:
         """Number of codes."""
-        return self.codes.size
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of codes, scales, and zero points where there are any that are not 0."""
-        zero_points = self.zero_point.size if self.zero_point.any() else 0
-        return self.codes.nbytes + self.scale.nbytes + zero_points
+        """Bytes of codes, scales, zero points that are not 0, and codebooks that no format fixes."""
+        return self.stored.nbytes + self.qparams.nbytes
 
     @property
     def bits_per_value(self) -> float:
-        """Bits per value, scales and zero points included."""
+        """Bits per value, scales, zero points and codebooks included."""
         return 8 * self.nbytes / self.size if self.size else 0.0
 
     def dequantize(self, out: np.ndarray | None = None) -> np.ndarray:
-        """Return the float32 values ``float32(code - zero_point) * scale``.
+        """Return the float32 values ``float32(code - zero_point) * scale``, or ``codebook[code] * scale``.
 
         Parameters
         ----------
@@ -161,11 +285,57 @@ class QArray:
         >>> ql.quantize(np.array([0.5, -1.27])).dequantize()
         array([ 0.5 , -1.27], dtype=float32)
         """
-        return _core.dequantize(self.codes, self.scale, self.zero_point, out)
+        p = self.qparams
+        if p.codebook is not None:
+            return _core.dequantize_codebook(self.codes, p.scale, p.codebook, out, *p.sharing.groups)
+        return _core.dequantize(self.codes, p.scale, p.zero_point, out, *p.sharing.groups)
+
+    def copy(self) -> "QArray":
+        """Return an array with memory of its own."""
+        return QArray._of(self.stored.copy(), self.shape, self.qparams)
+
+    def _into(self, out: np.ndarray) -> "QArray":
+        """The same array in the memory of `out`."""
+        _check.out(out, self.stored.dtype, self.stored.shape)[...] = self.stored
+        shown = object.__new__(QArray)
+        shown._set(out, self.shape, self.qparams)
+        return shown
+
+    def save(self, path: Any) -> None:
+        """Write the array to a file, for `qlite.load`: safetensors, all of it or nothing.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written; one that was there before is whole.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql, os, tempfile
+        >>> q, path = ql.quantize(np.ones((4, 8)), 4), os.path.join(tempfile.mkdtemp(), "ones.qlite")
+        >>> q.save(path)
+        >>> ql.load(path) == q
+        True
+        """
+        from qlite.io.array_file import save_array
+
+        save_array(path, self)
+
+    def _spread(self, parameters: np.ndarray) -> np.ndarray:
+        """Parameters of this array, repeated where groups share them, so that they broadcast over it."""
+        size, axis = self.qparams.sharing.groups
+        if size == 0 or parameters.shape[axis] == self.shape[axis]:
+            return parameters
+        return parameters.repeat(size, axis)[(slice(None),) * axis + (slice(self.shape[axis]),)]
 
     def _columns(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Scale and zero point of each column of a matrix (in, out), as kernels take them; `name` is for the error."""
-        if self.ndim != 2 or (self.axis == 0 and self.scale.size != 1):
+        p = self.qparams
+        if p.codebook is not None or p.group_size is not None or p.bits > 8:
+            raise ValueError(
+                f"{name}: expected up to 8 bits on a uniform grid without groups for a product, got {self!r}"
+            )
+        if self.ndim != 2 or (self.scale.size != 1 and self.scale.shape[0] != 1):
             raise ValueError(f"{name}: expected 2 dimensions with scales along axis 1 or one scale, got {self!r}")
         scale, zero_point = (np.broadcast_to(p.ravel(), self.shape[1]) for p in (self.scale, self.zero_point))
         return np.ascontiguousarray(scale), np.ascontiguousarray(zero_point)
@@ -201,17 +371,47 @@ class QArray:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> "QArray":
-        codes, p = np.asarray(self.codes[index]), self.qparams
-        if p.scale.size == 1:
-            return QArray(codes, p)
-        if codes.size == 0:  # no value is left to say whose scale stays: the first one, or 1 if there never was one
-            channels = np.zeros((1,) * codes.ndim, np.intp)
-        else:
-            numbers = np.arange(p.scale.size).reshape(p.scale.shape)
-            channels = _without_repeats(np.asarray(np.broadcast_to(numbers, self.shape)[index]))
-        scale = np.append(p.scale, np.float32(1))[channels]
-        zero_point = np.append(p.zero_point, np.int32(p.qmin))[channels]
-        return QArray(codes, QParams(scale, zero_point, p.bits, p.signed, p.narrow))
+        rows = _index_of_axis(index, self.axis, self.ndim)
+        if rows is not None and self.axis is not None:
+            return self._rows(rows, self.axis)
+        return QArray._of_codes(np.asarray(self.codes[index]), self._reindexed(index))
+
+    def _rows(self, rows: Any, axis: int) -> "QArray":
+        """What stands at some indices of the axis that is kept, without unpacking the rest."""
+        p = self.qparams
+        pick = (slice(None),) * axis + (rows,)
+
+        def picked(parameters: Any) -> Any:
+            is_own = parameters is not None and parameters.ndim >= self.ndim and parameters.shape[axis] != 1
+            return parameters[pick] if is_own else parameters
+
+        arrays = {name: picked(getattr(p, name)) for name in ("scale", "zero_point", "codebook", "scale_codes")}
+        stored = self.stored[pick if p.bits in WHOLE_WIDTHS else rows]
+        count = len(np.empty(self.shape[axis], np.bool_)[rows])
+        shape = (*self.shape[:axis], count, *self.shape[axis + 1 :])
+        taken = QArray._of(stored, shape, replace(p, **arrays))
+        taken._is_fixed = self._is_fixed
+        return taken
+
+    def _reindexed(self, index: Any) -> QParams:
+        """The grid of what an index leaves."""
+        p = self.qparams
+        if p.scale.size == 1 and p.group_size is None:
+            return p if p.codebook is None or p.codebook.ndim == 1 else replace(p, codebook=p.codebook.reshape(-1))
+        numbers = self._spread(np.arange(p.scale.size).reshape(p.scale.shape))
+        taken = np.asarray(np.broadcast_to(numbers, self.shape)[index])
+        if taken.size == 0:  # no value is left to say whose scale stays: the first one, or 1 if there never was one
+            taken = np.zeros((1,) * taken.ndim, np.intp)
+        kept, group_size, group_axis = _without_repeats(taken, p.group_size)
+        scale = np.append(p.scale, np.float32(1))[kept]
+        zero_point = np.append(p.zero_point, np.int32(p.qmin if p.codebook is None else 0))[kept]
+        book = p.codebook
+        if book is not None and book.ndim > 1:
+            book = book.reshape(-1, book.shape[-1])[kept]
+        scale_dtype = p.scale_dtype if p.scale_codes is None else "float32"
+        return QParams(
+            *(scale, zero_point, p.bits, p.signed, p.narrow, None, group_size, group_axis, book, p.grid, scale_dtype)
+        )
 
     def _pack(self, name: str, purpose: str) -> tuple[_core.Packed, np.ndarray]:
         """Weights (in, out) in the layout of this machine's kernels, and the scale of each column; made once."""
@@ -240,38 +440,100 @@ class QArray:
     __array_priority__ = 100  # x @ q comes here before NumPy makes an array of q
     __array_ufunc__ = None
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, QArray):
+            return NotImplemented
+        return (
+            self.shape == other.shape
+            and self.qparams == other.qparams
+            and (self.stored is other.stored or np.array_equal(self.stored, other.stored))
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __reduce__(self) -> Any:
-        return QArray, (self.codes, self.qparams)
+        return QArray._of, (self.stored, self.shape, self.qparams)
+
+    def _kind(self) -> str:
+        p = self.qparams
+        if p.grid == "uniform":
+            return f"{'int' if p.signed else 'uint'}{p.bits}"
+        return f"{p.bits}-bit {p.grid}" if len(GRIDS[p.grid].widths) > 1 else p.grid
 
     def __repr__(self) -> str:
-        p = self.qparams
-        kind = f"{'int' if p.signed else 'uint'}{p.bits}"
-        scales = "1 scale" if p.scale.size == 1 else f"{p.scale.size} scales along axis {p.axis}"
+        scales = self.qparams._scales()
         return (
-            f"QArray(shape={self.shape}, {kind}, {scales}, {self.nbytes} bytes, {self.bits_per_value:.2f} bits/value)"
+            f"QArray(shape={self.shape}, {self._kind()}, {scales}, {self.nbytes} bytes, "
+            f"{self.bits_per_value:.2f} bits/value)"
         )
 
     def _repr_html_(self) -> str:
         p = self.qparams
+        ends = f", {p.scale.min():.4g} to {p.scale.max():.4g}" if p.scale.size else ""
         rows = {
             "shape": " x ".join(map(str, self.shape)),
-            "codes": f"{p.dtype}, {p.qmin} to {p.qmax}",
-            "scales": f"{p.scale.size}, {p.scale.min():.4g} to {p.scale.max():.4g}" if p.scale.size else "0",
+            "codes": f"{self._kind()}, {p.qmin} to {p.qmax}",
+            "scales": f"{p._scales()}{ends}, {p.scale_dtype}",
             "size": f"{self.nbytes:,} bytes, {self.bits_per_value:.2f} bits per value",
         }
         cells = "".join(f"<tr><th style='text-align:left'>{k}</th><td>{v}</td></tr>" for k, v in rows.items())
         return f"<table><caption>QArray</caption>{cells}</table>"
 
 
-def _without_repeats(channels: np.ndarray) -> np.ndarray:
-    """Channel numbers, of length 1 along every axis where they repeat; on at most one axis they may differ."""
-    kept = None
-    for axis in range(channels.ndim):
-        head = channels.take([0], axis)
-        if channels.strides[axis] == 0 or (channels == head).all():
-            channels = head
-        elif kept is None:
-            kept = axis
-        else:
-            raise IndexError("index: expected one that leaves the scales on one axis")
-    return channels
+#: Widths that are stored as they are.
+WHOLE_WIDTHS = (8, 16)
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array = array.view()
+    array.flags.writeable = False
+    return array
+
+
+def _kept_first(codes: np.ndarray, axis: int | None) -> np.ndarray:
+    """Codes as rows: one for each index of the axis that is kept, or one for everything."""
+    if axis is None:
+        return codes.reshape(1, -1)
+    return np.moveaxis(codes, axis, 0).reshape(codes.shape[axis], codes.size // max(codes.shape[axis], 1))
+
+
+def _kept_back(rows: np.ndarray, shape: tuple[int, ...], axis: int | None) -> np.ndarray:
+    """The codes that `_kept_first` made rows of."""
+    if axis is None:
+        return rows.reshape(shape)
+    moved = (shape[axis], *shape[:axis], *shape[axis + 1 :])
+    return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), 0, axis))
+
+
+def _stored_shape(shape: tuple[int, ...], axis: int | None, bits: int) -> tuple[int, int]:
+    rows = 1 if axis is None else shape[axis]
+    return rows, (math.prod(shape) // max(rows, 1) * bits + 7) // 8
+
+
+def _index_of_axis(index: Any, axis: int | None, ndim: int) -> Any:
+    """What an index takes of one axis, if it takes everything of all others and leaves the rank as it is; else None."""
+    parts = index if isinstance(index, tuple) else (index,)
+    if axis is None or len(parts) > ndim or len(parts) <= axis or any(part is Ellipsis for part in parts):
+        return None
+    own, others = parts[axis], parts[:axis] + parts[axis + 1 :]
+    if not all(isinstance(part, slice) and part == slice(None) for part in others):
+        return None
+    if isinstance(own, slice):
+        return own
+    own = np.asarray(own) if isinstance(own, (list, np.ndarray)) else None
+    return own if own is not None and own.ndim == 1 and own.dtype.kind in "biu" else None
+
+
+def _without_repeats(numbers: np.ndarray, group_size: int | None) -> tuple[np.ndarray, int | None, int | None]:
+    """Numbers of parameters, of length 1 along every axis where they repeat; and the groups that are left, if any."""
+    kept: tuple[int | None, int | None] = (None, None)
+    for axis in range(numbers.ndim):
+        head = numbers.take([0], axis)
+        if numbers.strides[axis] == 0 or (numbers == head).all():
+            numbers = head
+        elif group_size is not None and kept[0] is None:
+            firsts = numbers[(slice(None),) * axis + (slice(None, None, group_size),)]
+            repeated = firsts.repeat(group_size, axis)[(slice(None),) * axis + (slice(numbers.shape[axis]),)]
+            if np.array_equal(repeated, numbers):
+                numbers, kept = firsts, (group_size, axis)
+    return numbers, *kept

@@ -1,5 +1,8 @@
 """Ranges of values, from a stream of batches."""
 
+import copy
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from threading import Lock
 from typing import Any
@@ -7,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, _core
-from qlite.qparams import GRIDS, QParams, along, code_range
+from qlite.progress import progress
+from qlite.qparams import Form, QParams, Sharing, along
 
 #: Enough to find a clipping range within 0.01 dB of the sample's optimum, with an outlier 30 times as far out as the
 #: rest; channels, of which there are many, get a quarter.
@@ -19,37 +23,101 @@ NONFINITE = ("raise", "saturate")
 PERCENTILE = 99.99
 
 METHODS = ("minmax", "percentile", "mse", "entropy")
+#: Values of an array that `Calibrator.from_data` takes in at once: bounds the memory, not the result.
+BATCH_VALUES = 1 << 20
+JSON_FORMAT = "qlite calibrator 1"
 
 
-def finite_range(name: str, x: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the greatest value, of everything or along an axis, of data that holds finite values only."""
-    shape = tuple(n if i == axis else 1 for i, n in enumerate(x.shape))
-    low, high, has_nan = _core.minmax(x, shape)
-    if has_nan or not (np.isfinite(low).all() and np.isfinite(high).all()):
-        raise ValueError(f"{name}: expected finite values, got NaN or infinity")
-    return low.ravel(), high.ravel()
-
-
-def check_options(method: Any, methods: tuple[str, ...], bits: Any, percentile: Any, **flags: Any) -> float:
+def check_method(method: Any, methods: tuple[str, ...], form: Form, percentile: Any) -> float:
     """Check what any choice of a grid takes, before the data is looked at; returns the percentile as a float."""
     _check.choice("method", method, methods)
-    _check.eight_bits(bits)
-    _check.choice("grid", flags.pop("grid"), tuple(GRIDS))
-    code_range(**flags)
     percentile = _check.number("percentile", percentile)
     if not 50 < percentile <= 100:
         raise ValueError(f"percentile: expected over 50 and at most 100, got {percentile}")
     if method != "percentile" and percentile != PERCENTILE:
         raise ValueError(f"percentile: expected the default unless method='percentile', got {percentile}")
+    if method == "entropy" and form.codebook is not None:
+        raise ValueError(f"method: expected another one than 'entropy', which is for uniform grids, got {form.grid!r}")
     return percentile
+
+
+class Histogram:
+    """The state of a calibrator: per channel the exact range and the counts of a histogram."""
+
+    FIELDS = ("exponent", "origin", "count", "zeros")
+
+    def __init__(self, channels: int, bins: int) -> None:
+        self.state = np.zeros(channels, _core.HISTOGRAM_DTYPE)
+        self.counts = np.zeros((channels, bins), np.int64)
+        _core.histogram_clear(self.state, self.counts)
+
+    def copy(self) -> "Histogram":
+        """Another one with the same values."""
+        other = object.__new__(Histogram)
+        other.state, other.counts = self.state.copy(), self.counts.copy()
+        return other
+
+    @classmethod
+    def side_by_side(cls, parts: Sequence["Histogram"]) -> "Histogram":
+        """One for the channels of all parts."""
+        both = object.__new__(cls)
+        both.state = np.concatenate([part.state for part in parts])
+        both.counts = np.concatenate([part.counts for part in parts])
+        return both
+
+    def merge(self, other: "Histogram") -> "Histogram":
+        """Take in what another one has counted; returns itself."""
+        _core.histogram_merge(self.state, self.counts, other.state, other.counts)
+        return self
+
+    def qparams(self, method: str, percentile: float, form: Form, sharing: Sharing) -> QParams:
+        """Choose a grid for what has been counted."""
+        shape = along(sharing.axis, sharing.ndim)
+        if form.is_fitted:
+            books = _core.histogram_codebook(self.state, self.counts, form.grid, form.entries)
+            books = books.reshape(*shape, form.entries)
+            return form.at(np.ones(books.shape[:-1], np.float32), 0, sharing, books)
+        if method == "minmax" and not form.is_sign:
+            low, high = self.state["min"], self.state["max"]
+        else:
+            method = "mse" if form.is_sign else method
+            low, high = _core.histogram_range(self.state, self.counts, method, percentile, *form.core_options)
+        return form.spanning(low.reshape(shape), high.reshape(shape), sharing)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """What `from_json` takes: a dict per channel, without the bins that are empty."""
+        channels = []
+        for state, counts in zip(self.state, self.counts, strict=True):
+            used = np.flatnonzero(counts)
+            ends = {name: state[name].item() for name in ("min", "max") if state["count"]}
+            fields = {name: state[name].item() for name in self.FIELDS}
+            channels.append({**fields, **ends, "bins": used.tolist(), "counts": counts[used].tolist()})
+        return channels
+
+    @classmethod
+    def from_json(cls, channels: list[dict[str, Any]], bins: int) -> "Histogram":
+        """The state that was written; ValueError for one that no values could have led to."""
+        half = cls(len(channels), bins)
+        for state, counts, channel in zip(half.state, half.counts, channels, strict=True):
+            for name in cls.FIELDS:
+                state[name] = _check.integer(name, channel[name])
+            if channel["count"]:
+                state["min"], state["max"] = channel["min"], channel["max"]
+            used = np.array(channel["bins"], np.int64)
+            if len(used) != len(channel["counts"]) or np.any(used < 0):
+                raise ValueError("a count belongs to a bin")
+            counts[used] = channel["counts"]
+        cls(len(channels), bins).merge(half)  # looks the state over
+        return half
 
 
 class Calibrator:
     """Watches batches of values and answers with grids. Several threads may share one.
 
     The state has a fixed size whatever the number of batches: the exact minimum and maximum, and a histogram whose bins
-    have a power of two as their width. It depends on the values only, not on their order, and two calibrators merge
-    exactly: merged parts equal one pass over everything. Exact zeros are counted apart.
+    have a power of two as their width, once for the batches of odd and once for those of even number. Their sum depends
+    on the values only, not on their order, and two calibrators merge exactly: merged parts equal one pass over
+    everything. Exact zeros are counted apart.
 
     Parameters
     ----------
@@ -93,12 +161,44 @@ class Calibrator:
         self._lock = Lock()
         self._ndim: int | None = None
         self._average: np.ndarray | None = None
-        self._allocate(1)
+        self._batches = 0
+        self._halves = [Histogram(1, bins), Histogram(1, bins)]
 
-    def _allocate(self, channels: int) -> None:
-        self._state = np.zeros(channels, _core.HISTOGRAM_DTYPE)
-        self._counts = np.zeros((channels, self._bins), np.int64)
-        _core.histogram_clear(self._state, self._counts)
+    @classmethod
+    def from_data(
+        cls, data: Any, axis: int | None = None, bins: int | None = None, momentum: float | None = None
+    ) -> "Calibrator":
+        """Take in data of any form, with a progress bar if it takes long and tqdm is installed.
+
+        Parameters
+        ----------
+        data : array_like, iterable of array_like, or callable
+            An array (a memory map is read piece by piece), batches from a list, a generator or any other iterable, or a
+            function without parameters that returns one of these, as TensorFlow Lite's representative dataset.
+        axis, bins, momentum
+            As in the class.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `update`.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql
+        >>> ql.Calibrator.from_data(np.full(100, x) for x in (1.0, 2.0))
+        Calibrator(200 values in [1, 2], 8192 bins)
+        """
+        calibrator = cls(axis, bins, momentum)
+        if callable(data) and not hasattr(data, "__array__"):
+            data = data()
+        if isinstance(data, np.ndarray):
+            data = list(_pieces(data, _check.axis(axis, data.ndim)))
+        elif hasattr(data, "__array__") or not isinstance(data, Iterable):
+            data = [data]
+        for batch in progress(data, "calibrating", "batch"):
+            calibrator.update(batch)
+        return calibrator
 
     def update(self, batch: Any) -> "Calibrator":
         """Take in a batch; returns the calibrator itself.
@@ -129,19 +229,29 @@ class Calibrator:
         if batch.size == 0:
             return self
         channels = 1 if axis is None else batch.shape[axis]
-        low, high = finite_range(name, batch, axis)
         with self._lock:
+            half = self._halves[self._batches % 2]
+            if channels != len(half.state):
+                if self._ndim is not None:
+                    raise ValueError(f"{name}: expected {len(half.state)} channels along axis {axis}, got {channels}")
+                half = Histogram(channels, self._bins)
+            average = self._moved_average(batch, axis)
+            _core.histogram_update(batch, -1 if axis is None else axis, half.state, half.counts, name)
             if self._ndim is None:
-                self._allocate(channels)
-            elif channels != len(self._state):
-                raise ValueError(f"{name}: expected {len(self._state)} channels along axis {axis}, got {channels}")
-            _core.histogram_update(batch, -1 if axis is None else axis, self._state, self._counts)
-            self._ndim = batch.ndim
-            if self._momentum is not None:
-                seen = np.stack([low, high]).astype(np.float64)
-                before = seen if self._average is None else self._average
-                self._average = before + self._momentum * (seen - before)
+                self._halves = [half, Histogram(channels, self._bins)]
+            self._ndim = max(self._ndim or 0, batch.ndim)
+            self._average = average
+            self._batches += 1
         return self
+
+    def _moved_average(self, batch: np.ndarray, axis: int | None) -> np.ndarray | None:
+        if self._momentum is None:
+            return None
+        low, high, _ = _core.minmax(batch, Sharing(batch.ndim, axis).shape(batch.shape))
+        seen = np.stack([low.ravel(), high.ravel()]).astype(np.float64)
+        before = seen if self._average is None else self._average
+        with np.errstate(invalid="ignore"):  # infinities are refused where they are counted
+            return before + self._momentum * (seen - before)
 
     def merge(self, other: "Calibrator") -> "Calibrator":
         """Take in everything that another calibrator has seen; returns the calibrator itself.
@@ -174,38 +284,119 @@ class Calibrator:
                 held.enter_context(calibrator._lock)
             if other._ndim is None:
                 return self
-            if self._ndim is None:
-                self._allocate(len(other._state))
-                self._ndim = other._ndim
-            elif len(self._state) != len(other._state):
-                raise ValueError(f"other: expected {len(self._state)} channels, got {len(other._state)}")
-            state, counts = other._state.copy(), other._counts.copy()  # it may be this one
-            _core.histogram_merge(self._state, self._counts, state, counts)
+            halves = [half.copy() for half in other._halves]  # it may be this one
+            if self._ndim is not None:
+                if len(self._halves[0].state) != len(halves[0].state):
+                    raise ValueError(
+                        f"other: expected {len(self._halves[0].state)} channels, got {len(halves[0].state)}"
+                    )
+                halves = [half.merge(ours) for half, ours in zip(halves, self._halves, strict=True)]
+            self._ndim = max(self._ndim or 0, other._ndim)
+            self._halves = halves
+            self._batches += other._batches
         return self
+
+    def _followed_by(self, later: "Calibrator") -> "Calibrator":
+        """Another calibrator, as if the batches of `later` had come after those of this one.
+
+        As `merge`, but which half has taken in which batch comes out as in one pass, too.
+        """
+        both, later = copy.copy(self), copy.copy(later)
+        if self._batches % 2:
+            later._halves.reverse()
+        return both.merge(later)
+
+    @classmethod
+    def _side_by_side(cls, parts: Sequence["Calibrator"]) -> "Calibrator":
+        """Another calibrator for the channels of all parts, which have seen as many batches of the same rank each."""
+        both = copy.copy(parts[0])
+        both._halves = [Histogram.side_by_side(halves) for halves in zip(*(p._halves for p in parts), strict=True)]
+        return both
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
-            copies = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in self.__dict__.items()}
-        return {k: v for k, v in copies.items() if k != "_lock"}
+            state = {**self.__dict__, "_halves": [half.copy() for half in self._halves]}
+        return {k: v for k, v in state.items() if k != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=Lock())
 
+    def to_json(self) -> str:
+        """Return the whole state as JSON, for `from_json`; empty bins are left out.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql
+        >>> ql.Calibrator.from_json(ql.Calibrator().update(np.ones(3)).to_json())
+        Calibrator(3 values in [1, 1], 8192 bins)
+        """
+        state = self.__getstate__()
+        average = state["_average"]
+        content = {
+            "format": JSON_FORMAT,
+            **{name: state[f"_{name}"] for name in ("axis", "bins", "momentum", "ndim", "batches")},
+            "average": None if average is None else average.tolist(),
+            "halves": [half.to_json() for half in state["_halves"]],
+        }
+        return json.dumps(content, separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Calibrator":
+        """Return the calibrator that `to_json` wrote.
+
+        Raises
+        ------
+        TypeError
+            `text` is no string.
+        ValueError
+            It is not what `to_json` writes, or no values could have led to such a state.
+
+        Examples
+        --------
+        >>> import qlite as ql
+        >>> ql.Calibrator.from_json(ql.Calibrator(axis=1).to_json())
+        Calibrator(nothing seen, 2048 bins)
+        """
+        if not isinstance(text, (str, bytes)):
+            raise TypeError(f"text: expected a string, got {type(text).__name__}")
+        try:
+            content = json.loads(text)
+            if content["format"] != JSON_FORMAT:
+                raise ValueError(f"it says {content['format']!r}")
+            calibrator = cls(content["axis"], content["bins"], content["momentum"])
+            first, second = (Histogram.from_json(channels, calibrator._bins) for channels in content["halves"])
+            if len(first.state) != len(second.state):
+                raise ValueError("the halves have different numbers of channels")
+            calibrator._halves = [first, second]
+            calibrator._batches = _check.integer("batches", content["batches"])
+            if content["ndim"] is not None:
+                calibrator._ndim = _check.integer("ndim", content["ndim"])
+                _check.axis(calibrator._axis, calibrator._ndim)
+            if content["average"] is not None:
+                average = np.array(content["average"], np.float64).reshape(2, len(first.state))
+                calibrator._average = _check.finite("average", average)
+            if (calibrator._ndim is None) != (calibrator.count == 0):
+                raise ValueError("a rank belongs to values that were counted")
+        except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError, MemoryError) as error:
+            raise ValueError(f"text: expected what Calibrator.to_json() writes, got something else: {error}") from None
+        return calibrator
+
     @property
     def count(self) -> int:
         """How many values have been seen."""
-        return int(self._state["count"].sum())
+        return sum(int(half.state["count"].sum()) for half in self._halves)
 
     def qparams(
         self,
         method: str = "minmax",
-        bits: int = 8,
+        bits: int | None = None,
         *,
-        grid: str = "uniform",
+        grid: Any = "uniform",
         symmetric: bool = False,
         signed: bool | None = None,
         narrow: bool | None = None,
         percentile: float = PERCENTILE,
+        scale_dtype: str | None = None,
     ) -> QParams:
         """Choose a grid for what has been seen.
 
@@ -213,8 +404,9 @@ class Calibrator:
         ----------
         method : {"minmax", "percentile", "mse", "entropy", "ema"}
             As for `choose_qparams`; ``"ema"`` takes the moving average of the batches' ranges.
-        bits, grid, symmetric, signed, narrow, percentile
-            See `choose_qparams`; asymmetric by default, as activations mostly are.
+        bits, grid, symmetric, signed, narrow, percentile, scale_dtype
+            See `choose_qparams`; asymmetric by default, as activations mostly are. "kmeans" and "quantile" fit their
+            codebook to the histogram. The block formats are for arrays: nothing is remembered of single groups.
 
         Raises
         ------
@@ -230,30 +422,91 @@ class Calibrator:
         >>> c.qparams(symmetric=True)
         QParams(int8 [-127, 127], scale=0.01, zero_point=0)
         """
-        options: dict[str, Any] = {"grid": grid, "symmetric": symmetric, "signed": signed, "narrow": narrow}
-        percentile = check_options(method, (*METHODS, "ema"), bits, percentile, **options)
+        form = _without_groups(Form.of(bits, grid, symmetric, signed, narrow, scale_dtype))
+        percentile = check_method(method, (*METHODS, "ema"), form, percentile)
         with self._lock:
-            if self._ndim is None:
-                raise ValueError("method: expected data to choose from, but update() has seen none")
-            axis = _check.axis(self._axis, self._ndim)
-            shape = along(axis, self._ndim)
-            if method == "ema":
-                if self._average is None:
-                    raise ValueError("method: 'ema' needs Calibrator(momentum=...)")
-                low, high = self._average
-                high = np.maximum(low, high)  # for constant batches rounding may put one before the other
-            elif method == "minmax":
-                low, high = self._state["min"], self._state["max"]
-            else:
-                codes = QParams.from_range(-1.0, 1.0, bits, **options)
-                low, high = _core.histogram_range(
-                    self._state, self._counts, method, codes.qmin, codes.qmax, bool(symmetric), percentile
-                )
-            return QParams.from_range(low.reshape(shape), high.reshape(shape), bits, axis=axis, **options)
+            sharing = self._sharing()
+            if method != "ema":
+                return self._total().qparams(method, percentile, form, sharing)
+            if self._average is None:
+                raise ValueError("method: 'ema' needs Calibrator(momentum=...)")
+            low, high = self._average.astype(np.float32)
+            shape = along(sharing.axis, sharing.ndim)
+            # for constant batches rounding may put one end before the other
+            return form.spanning(low.reshape(shape), np.maximum(low, high).reshape(shape), sharing)
+
+    def stability(
+        self,
+        method: str = "minmax",
+        bits: int | None = None,
+        *,
+        symmetric: bool = False,
+        percentile: float = PERCENTILE,
+    ) -> float:
+        """Return how far the answer moves between halves of the data: 0.01 means by 1 % of the range.
+
+        The batches of odd and those of even number give a uniform grid each. The figure is the greatest distance of the
+        ends of their ranges, over all channels, relative to the width of the range that all data gives. A large one
+        asks for more data, or for a method that depends less on single values.
+
+        Parameters
+        ----------
+        method, bits, symmetric, percentile
+            As for `qparams`; not "ema".
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `qparams`; fewer than two batches have been seen.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql
+        >>> c = ql.Calibrator().update(np.array([0.0, 1.0])).update(np.array([0.0, 1.1]))
+        >>> round(c.stability(), 3)
+        0.091
+        """
+        form = Form.of(bits, "uniform", symmetric, None, None, None)
+        percentile = check_method(method, METHODS, form, percentile)
+        with self._lock:
+            sharing = self._sharing()
+            if not all(half.state["count"].all() for half in self._halves):
+                raise ValueError("method: expected two batches or more to compare, but update() has seen one")
+            parts = (*self._halves, self._total())
+            (low_a, high_a), (low_b, high_b), (low, high) = (
+                part.qparams(method, percentile, form, sharing).range for part in parts
+            )
+        return float(np.max(np.maximum(np.abs(low_a - low_b), np.abs(high_a - high_b)) / (high - low)))
+
+    def _sharing(self) -> Sharing:
+        if self._ndim is None:
+            raise ValueError("method: expected data to choose from, but update() has seen none")
+        return Sharing.of(self._ndim, self._axis)
+
+    def _total(self) -> Histogram:
+        return self._halves[0].copy().merge(self._halves[1])
 
     def __repr__(self) -> str:
         if self._ndim is None:
             return f"Calibrator(nothing seen, {self._bins} bins)"
-        channels = f" in {len(self._state)} channels" if len(self._state) > 1 else ""
-        low, high = self._state["min"].min(), self._state["max"].max()
+        states = np.stack([half.state for half in self._halves])
+        channels = f" in {states.shape[1]} channels" if states.shape[1] > 1 else ""
+        low, high = states["min"].min(), states["max"].max()
         return f"Calibrator({self.count} values{channels} in [{low:.6g}, {high:.6g}], {self._bins} bins)"
+
+
+def _without_groups(form: Form) -> Form:
+    if form.block_exponent is not None:
+        raise ValueError(f"grid: expected one without groups, got {form.grid!r}")
+    return form
+
+
+def _pieces(data: np.ndarray, axis: int | None) -> Iterator[np.ndarray]:
+    """An array cut along its longest axis that is not kept."""
+    cut = max((i for i in range(data.ndim) if i != axis), key=lambda i: data.shape[i], default=None)
+    if cut is None or data.size <= BATCH_VALUES:
+        yield data
+        return
+    step = max(1, BATCH_VALUES * data.shape[cut] // data.size)
+    for first in range(0, data.shape[cut], step):
+        yield data[(slice(None),) * cut + (slice(first, first + step),)]

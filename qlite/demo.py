@@ -5,7 +5,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +17,7 @@ import numpy as np
 import qlite as ql
 from qlite import metrics
 from qlite.nn.model import Model
+from qlite.progress import progress
 from qlite.timing import in_turn, one_thread
 
 #: What the float network becomes: scheme, target, what it means.
@@ -179,21 +180,12 @@ def _train(data: Data, seed: int) -> tuple[ql.Sequential, str]:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "Training interrupted")  # scikit-learn catches Ctrl-C, warns and goes on
         try:
-            for _ in _progress(range(epochs)):
+            for _ in progress(range(epochs), "training", "epoch"):
                 classifier.partial_fit(data.x, data.y, classes=classes)
         except UserWarning:
             raise KeyboardInterrupt from None
     seconds = time.perf_counter() - start
     return ql.from_sklearn(classifier), f"{epochs} epochs, seed {seed}, {seconds:.1f} s"
-
-
-def _progress(epochs: Iterable[int]) -> Iterable[int]:
-    """Iterate under a progress bar, which shows on a terminal, after a second, and goes in the end."""
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        return epochs
-    return tqdm(epochs, desc="training", unit="epoch", delay=1, leave=False, disable=None)
 
 
 def _plain(model: ql.Sequential) -> Callable[[np.ndarray], np.ndarray]:

@@ -149,19 +149,22 @@ def _draw_codes(axes: "Axes", q: QArray) -> None:
     counts = np.bincount(q.codes.ravel().astype(np.intp) - p.qmin, minlength=p.qmax - p.qmin + 1)
     _draw_shares(axes, counts, np.arange(p.qmin, p.qmax + 2) - 0.5)
     full = range(p.qmin - p.narrow, p.qmax + 1)
-    axes.set_xlim(full[0] - 2, full[-1] + 2)
-    axes.set_xticks([*full[:: len(full) // 4], full[-1]])
+    margin = 0.5 + len(full) / 128
+    axes.set_xlim(full[0] - margin, full[-1] + margin)
+    axes.set_xticks([*full[:: max(1, len(full) // 4)], full[-1]])
     step, zero = f"{p.scale.min():.3g}", ""
     if p.scale.size > 1:
         step = f"{step} to {p.scale.max():.3g} ({p.scale.size} scales)"
     elif p.zero_point.any():
         zero = f", {p.zero_point.item()} is zero"
-    axes.set_xlabel(f"code ({'int' if p.signed else 'uint'}{p.bits}); one step is {step}{zero}")
+    unit = "one step" if p.codebook is None else "the scale"
+    axes.set_xlabel(f"code ({q._kind()}); {unit} is {step}{zero}")
     axes.set_title(f"Codes: {np.count_nonzero(counts)} of {len(counts)} in use")
 
 
 def _draw_errors(axes: "Axes", q: QArray, w: np.ndarray, error: QuantizationError) -> None:
-    steps = (np.float64(w) - q.dequantize()) / q.scale
+    gap = 1.0 if q.codebook is None else np.nanmax(np.diff(np.sort(q.codebook)))
+    steps = (np.float64(w) - q.dequantize()) / (q._spread(q.scale) * gap)
     bins = ERROR_BINS[int(error.clipped_share > 0)]
     end = bins / 2 * BIN_WIDTH
     counts, edges = np.histogram(steps.clip(-end, end), np.linspace(-end, end, bins + 1))
@@ -173,7 +176,8 @@ def _draw_errors(axes: "Axes", q: QArray, w: np.ndarray, error: QuantizationErro
     )
     if error.clipped_share:
         axes.set_xticks([-end, -1, -0.5, 0, 0.5, 1, end], ["beyond", "-1", "-0.5", "0", "0.5", "1", "beyond"])
-    axes.set_xlabel("original - quantized, in steps")
+    unit = "steps" if q.codebook is None else "the widest steps"
+    axes.set_xlabel(f"original - quantized, in {unit}")
     clipped = f"{error.clipped_share:.2%} clipped" if error.clipped_share else "none clipped"
     axes.set_title("Errors: none" if error.mse == 0 else f"Errors: SQNR {error.sqnr_db:.1f} dB, {clipped}")
 

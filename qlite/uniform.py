@@ -1,56 +1,72 @@
-"""Quantizing arrays on uniform grids."""
+"""Quantizing arrays, and what goes with it."""
 
 from typing import Any
 
 import numpy as np
 
 from qlite import _check, _core
-from qlite.array import QArray
+from qlite.array import WHOLE_WIDTHS, QArray
 from qlite.calibration import NONFINITE, PERCENTILE
 from qlite.grids import choose_qparams
-from qlite.qparams import QParams, along, code_range
+from qlite.qparams import Form, QParams, Sharing, along
 
 #: How `quantize` chooses a grid unless it is told.
-CHOICE = {"grid": "uniform", "method": "minmax", "group_size": None, "percentile": PERCENTILE}
-FORM = {"axis": None, "symmetric": True, "signed": None, "narrow": None}
+CHOICE = {"method": "minmax", "percentile": PERCENTILE, "weights": None, "scale_dtype": None}
+FORM = {"grid": "uniform", "symmetric": True, "signed": None, "narrow": None}
+SHARING = {"axis": None, "group_size": None, "group_axis": None}
+ROUNDINGS = ("even", "away", "stochastic")
 
 
 def quantize(
     w: Any,
-    bits: int | QParams = 8,
+    bits: int | QParams | None = None,
     *,
-    grid: str = "uniform",
+    grid: Any = "uniform",
     method: str = "minmax",
     axis: int | None = None,
     group_size: int | None = None,
+    group_axis: int | None = None,
     symmetric: bool = True,
     signed: bool | None = None,
     narrow: bool | None = None,
     percentile: float = PERCENTILE,
+    weights: Any = None,
     scale: Any = None,
     zero_point: Any = None,
+    scale_dtype: str | None = None,
+    rounding: str = "even",
+    seed: int = 0,
     nonfinite: str = "raise",
     out: np.ndarray | None = None,
 ) -> QArray:
     """Quantize an array: ``code = clip(rint(w / scale) + zero_point, qmin, qmax)``.
 
-    The division is rounded once to float32, ties go to the even code, as in ONNX QuantizeLinear.
+    The division is rounded once to float32, ties go to the even code, as in ONNX QuantizeLinear. On a grid with a
+    codebook the code is that of the entry nearest to ``w / scale``, of two that are equally near the even one, which is
+    how small floats round.
 
     Parameters
     ----------
     w : array_like of a real floating dtype
         The values; anything but float32 is rounded to float32 first.
-    bits : int or QParams
-        Width of a code (8 so far), or the whole grid, from `choose_qparams` or a `Calibrator`; then no option of a
-        grid may be given besides.
-    grid, method, axis, group_size, symmetric, signed, narrow, percentile
+    bits : int or QParams, optional
+        Width of a code, or the whole grid, from `choose_qparams` or a `Calibrator`; then no option of a grid may be
+        given besides.
+    grid, method, axis, group_size, group_axis, symmetric, signed, narrow, percentile, weights, scale_dtype
         How the grid is chosen: see `choose_qparams`.
     scale, zero_point : array_like, optional
-        The grid's parameters, if they are known: one, or one for each index along `axis`. Nothing is chosen then.
+        The grid's parameters, if they are known: one, or one for each index along `axis`, or the rank of `w`. Nothing
+        is chosen then.
+    rounding : {"even", "away", "stochastic"}
+        Ties to the even code, ties away from zero, or up with the probability of what is cut off, ``floor(t) + (u < t -
+        floor(t))`` for ``t = w / scale`` and a uniform u that a hash makes of the seed and the value's place: the same
+        codes in every run, on every CPU. The last two are for uniform grids.
+    seed : int
+        Of the stochastic rounding, 0 to 2**64 - 1.
     nonfinite : {"raise", "saturate"}
         What NaN and infinities are: an error, or the zero point and the ends of the range.
-    out : ndarray of int8 or uint8, optional
-        Where to put the codes; the result shows this memory.
+    out : ndarray, optional
+        Where to put the codes, in the form of `QArray.stored`; the result shows this memory.
 
     Returns
     -------
@@ -74,45 +90,90 @@ def quantize(
            [ 127,   64]], dtype=int8)
     >>> q
     QArray(shape=(2, 2), int8, 2 scales along axis 1, 12 bytes, 24.00 bits/value)
+    >>> ql.quantize(np.ones((8, 64)), grid="mxfp4")
+    QArray(shape=(8, 64), mxfp4, 16 scales for groups of 32 along axis 1, 272 bytes, 4.25 bits/value)
     """
     _check.choice("nonfinite", nonfinite, NONFINITE)
-    choice: dict[str, Any] = {"grid": grid, "method": method, "group_size": group_size, "percentile": percentile}
-    form: dict[str, Any] = {"axis": axis, "symmetric": symmetric, "signed": signed, "narrow": narrow}
+    _check.choice("rounding", rounding, ROUNDINGS)
+    seed = _checked_seed(seed, rounding)
+    choice: dict[str, Any] = {
+        "method": method,
+        "percentile": percentile,
+        "weights": weights,
+        "scale_dtype": scale_dtype,
+    }
+    form: dict[str, Any] = {"grid": grid, "symmetric": symmetric, "signed": signed, "narrow": narrow}
+    sharing: dict[str, Any] = {"axis": axis, "group_size": group_size, "group_axis": group_axis}
     w = _check.real_array("w", w)
     if isinstance(bits, QParams):
         known = {"scale": None, "zero_point": None}
-        given = {**choice, **form, "scale": scale, "zero_point": zero_point}
-        _check.left_alone(given, {**CHOICE, **FORM, **known}, "beside a whole grid")
+        given = {**choice, **form, **sharing, "scale": scale, "zero_point": zero_point}
+        _check.left_alone(given, {**CHOICE, **FORM, **SHARING, **known}, "beside a whole grid")
         p = bits._of_rank(w.ndim)
     elif scale is not None:
         _check.left_alone(choice, CHOICE, "beside scale")
-        p = _given_qparams(w.ndim, bits, scale, zero_point, **form)
+        p = _given_qparams(w.ndim, bits, scale, zero_point, form, sharing)
     elif zero_point is not None:
         raise ValueError("zero_point: expected only together with scale")
     else:
-        p = choose_qparams(w, bits, nonfinite=nonfinite, **choice, **form)
+        p = choose_qparams(w, bits, nonfinite=nonfinite, **choice, **form, **sharing)
     is_unseen = isinstance(bits, QParams) or scale is not None  # choosing has found w finite
     refuse = nonfinite == "raise" and is_unseen
-    codes = _core.quantize(w, p.scale, p.zero_point, p.qmin, p.qmax, refuse, out, "w")
-    if out is None:
-        codes.flags.writeable = False
-    return QArray(codes, p)
+    if p.bits in WHOLE_WIDTHS:
+        codes = _encoded("w", w, p, rounding, seed, refuse, out)
+        if out is None:
+            codes.flags.writeable = False
+        return QArray._of_codes(codes, p)
+    q = QArray._of_codes(_encoded("w", w, p, rounding, seed, refuse, None), p)
+    return q if out is None else q._into(out)
+
+
+def _checked_seed(seed: Any, rounding: str) -> int:
+    if not 0 <= _check.integer("seed", seed) < 1 << 64:
+        raise ValueError(f"seed: expected 0 to {(1 << 64) - 1}, got {seed}")
+    if seed and rounding != "stochastic":
+        raise ValueError(f"seed: expected 0 unless rounding='stochastic', got {seed}")
+    return int(seed)
 
 
 def _given_qparams(
-    ndim: int, bits: int, scale: Any, zero_point: Any, axis: int | None, symmetric: Any, signed: Any, narrow: Any
+    ndim: int, bits: int | None, scale: Any, zero_point: Any, options: dict[str, Any], sharing_options: dict[str, Any]
 ) -> QParams:
-    symmetric, signed, narrow = code_range(symmetric, signed, narrow)
-    axis = _check.axis(axis, ndim)
+    form = Form.of(bits, **options, scale_dtype=None)
+    if form.is_fitted:
+        raise ValueError(f"scale: expected None for grid {form.grid!r}, which is fitted to the data")
+    sharing = Sharing.of(ndim, **{**sharing_options, "group_size": form.grouped(sharing_options["group_size"])})
     scale = _check.scales("scale", scale)
     if scale.ndim != ndim:
-        if scale.size != 1 and (axis is None or scale.ndim != 1):
+        if scale.size != 1 and (sharing.axis is None or scale.ndim != 1):
             raise ValueError(f"scale: expected one element, or an axis and a vector, got shape {scale.shape}")
-        scale = scale.reshape(along(axis, ndim))
-    zero_point = np.asarray(128 * (symmetric and not signed) if zero_point is None else zero_point)
-    if zero_point.ndim == 1 and axis is not None:
-        zero_point = zero_point.reshape(along(axis, ndim))
-    return QParams(scale, zero_point, bits, signed, narrow, axis)
+        scale = scale.reshape(along(sharing.axis, ndim))
+    if zero_point is None:
+        zero_point = (form.qmin + form.qmax + 1) // 2 if form.symmetric and form.codebook is None else 0
+    zero_point = np.asarray(zero_point)
+    if zero_point.ndim == 1 and sharing.axis is not None:
+        zero_point = zero_point.reshape(along(sharing.axis, ndim))
+    return form.at(scale, zero_point, sharing)
+
+
+def _encoded(
+    name: str, x: np.ndarray, p: QParams, rounding: str, seed: int, refuse: bool, out: np.ndarray | None
+) -> np.ndarray:
+    """The codes of float32 data on a grid."""
+    if p.codebook is None:
+        options = (*p.sharing.groups, rounding, seed)
+        return _core.quantize(x, p.scale, p.zero_point, p.qmin, p.qmax, refuse, out, name, *options)
+    if rounding != "even":
+        raise ValueError(f"rounding: expected 'even' for grid {p.grid!r}, got {rounding!r}")
+    if p.codebook.ndim == 1 or p.axis is None or p.group_size is not None:
+        return _core.quantize_codebook(x, p.scale, p.codebook, refuse, out, name, *p.sharing.groups)
+    # With the axis first, values that share a codebook stand side by side.
+    x, scale, book = (np.ascontiguousarray(np.moveaxis(a, p.axis, 0)) for a in (x, p.scale, p.codebook))
+    codes = np.moveaxis(_core.quantize_codebook(x, scale, book, refuse, None, name), 0, p.axis)
+    if out is None:
+        return np.ascontiguousarray(codes)
+    _check.out(out, codes.dtype, codes.shape)[...] = codes
+    return out
 
 
 def dequantize(q: QArray, out: np.ndarray | None = None) -> np.ndarray:
@@ -142,17 +203,33 @@ def dequantize(q: QArray, out: np.ndarray | None = None) -> np.ndarray:
     return q.dequantize(out)
 
 
-def fake_quantize(x: Any, qparams: QParams, *, nonfinite: str = "raise", out: np.ndarray | None = None) -> np.ndarray:
+def fake_quantize(
+    x: Any,
+    qparams: QParams,
+    *,
+    rounding: str = "even",
+    seed: int = 0,
+    nonfinite: str = "raise",
+    return_mask: bool = False,
+    out: np.ndarray | None = None,
+) -> Any:
     """Return the values that quantizing and dequantizing gives, without the codes in between: the same bits.
 
     Parameters
     ----------
     x : array_like of a real floating dtype
     qparams : QParams
-    nonfinite : {"raise", "saturate"}
+    rounding, seed, nonfinite
         As in `quantize`.
+    return_mask : bool
+        Also return where the straight-through gradient passes: True where ``qmin <= rint(x / scale) + zero_point <=
+        qmax``, with a codebook where ``x / scale`` lies between its ends.
     out : ndarray of float32, optional
-        Where to put them; may be `x`.
+        Where to put the values; may be `x`.
+
+    Returns
+    -------
+    ndarray of float32, or that and an ndarray of bool
 
     Raises
     ------
@@ -162,15 +239,30 @@ def fake_quantize(x: Any, qparams: QParams, *, nonfinite: str = "raise", out: np
     Examples
     --------
     >>> import numpy as np, qlite as ql
-    >>> x = np.array([0.26, -0.24, 9.0])
-    >>> ql.fake_quantize(x, ql.QParams(np.float32([0.5]), np.int32([0])))
-    array([0.5, 0. , 9. ], dtype=float32)
+    >>> x = np.array([0.26, -0.24, 9.0, 900.0])
+    >>> ql.fake_quantize(x, ql.QParams(np.float32([0.5]), np.int32([0])), return_mask=True)
+    (array([ 0.5,  0. ,  9. , 63.5], dtype=float32), array([ True,  True,  True, False]))
     """
     if not isinstance(qparams, QParams):
         raise TypeError(f"qparams: expected QParams, got {type(qparams).__name__}")
     _check.choice("nonfinite", nonfinite, NONFINITE)
+    _check.choice("rounding", rounding, ROUNDINGS)
+    seed = _checked_seed(seed, rounding)
     p, x = qparams, _check.real_array("x", x)
-    return _core.fake_quantize(x, p.scale, p.zero_point, p.qmin, p.qmax, nonfinite == "raise", out)
+    refuse = nonfinite == "raise"
+    mask = None
+    if p.codebook is None:
+        if _check.flag("return_mask", return_mask):
+            mask = _core.in_range(x, p.scale, p.zero_point, p.qmin, p.qmax, *p.sharing.groups)
+        options = (*p.sharing.groups, rounding, seed)
+        y = _core.fake_quantize(x, p.scale, p.zero_point, p.qmin, p.qmax, refuse, out, *options)
+    else:
+        q = QArray._of_codes(_encoded("x", x, p, rounding, seed, refuse, None), p)
+        if _check.flag("return_mask", return_mask):
+            low, high = map(q._spread, q.qparams.range)
+            mask = (low <= x) & (x <= high)
+        y = q.dequantize(out)
+    return y if mask is None else (y, mask)
 
 
 def requantize(
@@ -222,7 +314,7 @@ def requantize(
     >>> ql.requantize(acc, 0.5, requant="fixed")
     array([  1,   1,   2, 127], dtype=int8)
     """
-    _check.eight_bits(bits)
+    _check.bits(bits, (8,))
     _check.flag("signed", signed)
     _check.choice("requant", requant, ("float", "fixed"))
     acc = np.asarray(acc)

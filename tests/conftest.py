@@ -12,6 +12,7 @@ from qlite import _core
 ISA_CPU_FLAGS = {
     "avx2": {"avx2", "fma"},
     "avx512vnni": {"avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"},
+    "neon": {"asimd"},
 }
 
 

@@ -66,15 +66,39 @@ def test_elementwise(isa, rng, guard):
             same_bytes(back, reference.dequantize(signed, s, p8))
             fake = _core.fake_quantize(x, s, p, 0, 255, True, guard(np.zeros(n, np.float32)))
             same_bytes(fake, reference.fake_quantize(x, s, p, 0, 255))
+            for qmax, how in ((255, ("away", 0)), (255, ("stochastic", 3)), (65535, ("even", 0))):
+                out = guard(np.zeros(n, reference.code_dtype(0, qmax)))
+                _core.quantize(x, s, p, 0, qmax, True, out, "x", 0, 0, *how)
+                same_bytes(out, reference.quantize(x, s, p, 0, qmax, *how))
+                back = _core.dequantize(out, s, p, guard(np.zeros(n, np.float32)))
+                same_bytes(back, reference.dequantize(out, s, p))
+            same_bytes(_core.in_range(x, s, p, 0, 255), reference.in_range(x, s, p, 0, 255))
+
+
+@pytest.mark.parametrize("size", [2, 7, 16, 31, 32, 64, 100])
+def test_elementwise_groups(isa, rng, guard, size):
+    for n in LENGTHS:
+        count = -(-n // size)
+        x, named = guard(rng.normal(0, 60, (1, n)).astype(np.float32)), {"group_size": size, "group_axis": 1}
+        scale = guard(rng.uniform(0.3, 2, (1, count)).astype(np.float32))
+        z = guard(zero_points(rng, (1, count), np.uint8))
+        codes = _core.quantize(x, scale, z, 0, 255, True, guard(np.zeros((1, n), np.uint8)), "x", size, 1)
+        same_bytes(codes, reference.quantize(x, scale, z, 0, 255, **named))
+        back = _core.dequantize(codes, scale, z, guard(np.zeros((1, n), np.float32)), size, 1)
+        same_bytes(back, reference.dequantize(codes, scale, z, **named))
+        fake = _core.fake_quantize(x, scale, z, 0, 255, True, guard(np.zeros((1, n), np.float32)), size, 1)
+        same_bytes(fake, back)
+        low, high, _ = _core.minmax(x, (1, count), size, 1)
+        same_bytes(np.stack([low, high]), np.stack(reference.minmax_per_parameter(x, (1, count), **named)))
 
 
 def test_minmax_and_histogram(isa, rng, guard):
     for n in LENGTHS:
         x = guard(rng.normal(size=n).astype(np.float32))
-        same_bytes(_core.minmax(x, -1)[0], np.array([x.min()]))
+        same_bytes(_core.minmax(x, (1,))[0], x.min(keepdims=True))
         columns = guard(rng.normal(size=(3, n)).astype(np.float32))
-        same_bytes(_core.minmax(columns, 1)[1], columns.max(0))
-        same_bytes(_core.minmax(columns, 0)[1], columns.max(1))
+        same_bytes(_core.minmax(columns, (1, n))[1], columns.max(0, keepdims=True))
+        same_bytes(_core.minmax(columns, (3, 1))[1], columns.max(1, keepdims=True))
         for data, axis, channels in ((x, -1, 1), (columns, 1, n), (columns, 0, 3)):
             state = guard(np.zeros(channels, _core.HISTOGRAM_DTYPE))
             counts = guard(np.zeros((channels, 128), np.int64))

@@ -179,11 +179,11 @@ def test_bad_arguments():
         lambda: _core.histogram_update(x, 2, state, counts),
         lambda: _core.histogram_update(x, 1, state, counts),
         lambda: _core.histogram_merge(state, counts, *observed([1.0], bins=1024)),
-        lambda: _core.histogram_range(state, counts, "magic", -128, 127, True, 99.0),
-        lambda: _core.histogram_range(state, counts, "percentile", -128, 127, True, 50.0),
-        lambda: _core.histogram_range(state, counts, "percentile", -128, 127, True, 100.5),
-        lambda: _core.histogram_range(state, counts, "percentile", -128, 127, True, np.nan),
-        lambda: _core.histogram_range(*observed(), "mse", -128, 127, True, 99.0),
+        lambda: _core.histogram_range(state, counts, "magic", 99.0, -128, 127, True),
+        lambda: _core.histogram_range(state, counts, "percentile", 50.0, -128, 127, True),
+        lambda: _core.histogram_range(state, counts, "percentile", 100.5, -128, 127, True),
+        lambda: _core.histogram_range(state, counts, "percentile", np.nan, -128, 127, True),
+        lambda: _core.histogram_range(*observed(), "mse", 99.0, -128, 127, True),
     ]
     for case in cases:
         with pytest.raises((TypeError, ValueError)):
@@ -192,7 +192,7 @@ def test_bad_arguments():
 
 def ranges(values, method, qmin=-128, qmax=127, symmetric=True, percentile=99.9):
     state, counts = observed(values, bins=2048)
-    low, high = _core.histogram_range(state, counts, method, qmin, qmax, symmetric, percentile)
+    low, high = _core.histogram_range(state, counts, method, percentile, qmin, qmax, symmetric)
     reference_state, reference_counts = reference.histogram(np.asarray(values, np.float32), 2048)
     return float(low[0]), float(high[0]), reference_state, reference_counts
 
@@ -277,7 +277,7 @@ def test_ranges_are_the_same_on_every_isa(rng):
         for name in _core.info()["isas_runnable"]:
             _core.isa_select(name)
             for method in ("mse", "entropy", "percentile"):
-                low, high = _core.histogram_range(state, counts, method, 0, 255, False, 99.9)
+                low, high = _core.histogram_range(state, counts, method, 99.9, 0, 255, False)
                 answers.add((method, low.tobytes(), high.tobytes()))
     finally:
         _core.isa_select(before)

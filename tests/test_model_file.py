@@ -22,7 +22,7 @@ from safetensors.numpy import load as read_tensors
 from safetensors.numpy import save as write_tensors
 
 import qlite as ql
-from qlite.io import model_file
+from qlite.io import container, model_file
 
 CHANGES = 2000
 # Loading may need twice the file and this much.
@@ -67,7 +67,7 @@ def parts(content):
 def joined(description, tensors):
     """A file with this content whose digest is right: what somebody would write who means it."""
     text = description if isinstance(description, str) else json.dumps(description)
-    return write_tensors(tensors, {"qlite": text, "digest": model_file._digest(text, tensors)})
+    return write_tensors(tensors, {"qlite": text, "digest": container._digest(text, tensors)})
 
 
 # ---- there and back ---------------------------------------------------------------------------------
@@ -358,7 +358,7 @@ def test_other_files(path, tmp_path):
         write_tensors({"steps.0.weight": np.ones((2, 3), np.int8)}),
         write_tensors({"a": np.ones(3)}, {"format": "pt"}),
         write_tensors({}, {"qlite": "{}", "digest": "0"}),
-        write_tensors({}, {"qlite": "[]", "digest": model_file._digest("[]", {})}),
+        write_tensors({}, {"qlite": "[]", "digest": container._digest("[]", {})}),
         joined("", {}),
         joined("{}", {}),
         joined('{"version":1}', {}),

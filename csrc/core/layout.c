@@ -65,3 +65,20 @@ ql_run ql_run_at(const ql_layout *layout, size_t i)
     }
     return run;
 }
+
+ql_run ql_run_piece(const ql_run *run, size_t first, size_t limit)
+{
+    size_t left = run->length - first, in_group = run->group - first % run->group;
+    size_t length = run->group <= limit ? limit - limit % run->group : in_group < limit ? in_group : limit;
+    ql_run piece = {run->offset + first, left < length ? left : length, run->parameter + first / run->group,
+                    run->group};
+    return piece;
+}
+
+size_t ql_runs_alike(const ql_layout *layout)
+{
+    if (layout->ndim < 2)
+        return 1;
+    const size_t outer = layout->ndim - 2;
+    return layout->group[outer] == layout->length[outer] ? layout->length[outer] : 1;
+}

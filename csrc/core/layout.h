@@ -15,6 +15,13 @@ typedef struct ql_run {
 size_t ql_run_count(const ql_layout *layout);
 ql_run ql_run_at(const ql_layout *layout, size_t i);
 
+/* At most `limit` elements of a run, from element `first` on, where another piece ended: whole groups, or a part of
+ * one. */
+ql_run ql_run_piece(const ql_run *run, size_t first, size_t limit);
+
+/* How many runs, counted from one that is a multiple of it, have the same parameters. */
+size_t ql_runs_alike(const ql_layout *layout);
+
 /* Whether [qmin, qmax] are codes of 8 bits, signed or unsigned. */
 static inline bool ql_code_range_is_valid(int32_t qmin, int32_t qmax)
 {

@@ -17,6 +17,12 @@ uint32_t ql_cpu_features(void)
 #undef TEST
     return features;
 }
+#elif defined(__aarch64__)
+/* Part of the calling convention: what was compiled for it can run only where it is. */
+uint32_t ql_cpu_features(void)
+{
+    return QL_CPU_NEON;
+}
 #else
 uint32_t ql_cpu_features(void)
 {

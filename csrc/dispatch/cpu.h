@@ -4,7 +4,10 @@
 
 #include <stdint.h>
 
-/* Features that kernels need, with the compiler's names for them. */
+/* Features of this kind of CPU that kernels need, with the compiler's names for them. */
+#ifdef __aarch64__
+#define QL_CPU_FEATURES(EACH) EACH(NEON, "neon")
+#else
 #define QL_CPU_FEATURES(EACH)  \
     EACH(AVX2, "avx2")         \
     EACH(FMA, "fma")           \
@@ -13,6 +16,7 @@
     EACH(AVX512VL, "avx512vl") \
     EACH(AVX512DQ, "avx512dq") \
     EACH(AVX512VNNI, "avx512vnni")
+#endif
 
 #define QL_CPU_NUMBER(feature, name) QL_CPU_NUMBER_##feature,
 enum { QL_CPU_FEATURES(QL_CPU_NUMBER) };

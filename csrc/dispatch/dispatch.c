@@ -10,6 +10,9 @@
 #ifdef QL_HAVE_AVX512VNNI
 #include "kernels/avx512vnni/avx512vnni.h"
 #endif
+#ifdef QL_HAVE_NEON
+#include "kernels/neon/neon.h"
+#endif
 
 typedef struct isa_row {
     const ql_kernels *kernels;
@@ -26,6 +29,9 @@ static const isa_row isas[] = {
     {&ql_kernels_avx512vnni, QL_CPU_AVX2 | QL_CPU_FMA | QL_CPU_AVX512F | QL_CPU_AVX512BW | QL_CPU_AVX512VL |
                                  QL_CPU_AVX512DQ | QL_CPU_AVX512VNNI},
 #endif
+#ifdef QL_HAVE_NEON
+    {&ql_kernels_neon, QL_CPU_NEON},
+#endif
 };
 
 enum { ISA_COUNT = sizeof isas / sizeof *isas };
@@ -35,25 +41,9 @@ typedef struct kernel_field {
     size_t offset;
 } kernel_field;
 
-#define FIELD(name) {#name, offsetof(ql_kernels, name)}
+#define FIELD(type, name, isa) {#name, offsetof(ql_kernels, name)},
 
-static const kernel_field fields[] = {
-    FIELD(quantize_f32_x8),
-    FIELD(dequantize_x8_f32),
-    FIELD(fake_quantize_f32),
-    FIELD(minmax_f32),
-    FIELD(quantize_codebook_f32_u8),
-    FIELD(dequantize_codebook_u8_f32),
-    FIELD(pack_bits_x8),
-    FIELD(unpack_bits_x8),
-    FIELD(histogram_slots_f32),
-    FIELD(requantize_s32_x8),
-    FIELD(requantize_fixed_s32_x8),
-    FIELD(scale_s32_f32),
-    FIELD(add_outer_s32),
-    FIELD(gemm_u8s8s32),
-    FIELD(gemm_f32s8f32),
-};
+static const kernel_field fields[] = {QL_KERNELS(FIELD, FIELD, )};
 
 enum { KERNEL_COUNT = sizeof fields / sizeof *fields };
 

@@ -1,6 +1,6 @@
 /* The table of kernels: one field per kernel, its contract above its type, one table per instruction set.
  *
- * Every kernel gives the same bits as kernels/scalar, for every input. Kernels trust their arguments, never read or
+ * Every kernel gives the same bits as the scalar one, for every input. Kernels trust their arguments, never read or
  * write past the lengths they are given, and never allocate. A length of 0 is allowed everywhere. A NULL field is
  * inherited from the parent; scalar is complete.
  */
@@ -11,22 +11,55 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* codes[i] = clamp(rint(x[i] / scale), qmin - z, qmax - z) + z as one byte; NaN gives z.
- * scale and z are scale[i / group], zero_point[i / group]; group is 0 only if n is. */
-typedef void ql_quantize_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
+#include "qlite.h"
+
+/* codes[i] = clamp(rint(x[i] / scale), qmin - z, qmax - z) + z as one byte; NaN gives z. Returns whether x holds NaN or
+ * an infinity. scale and z are scale[i / group], zero_point[i / group]; group is 0 only if n is. */
+typedef bool ql_quantize_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
                                 int32_t qmin, int32_t qmax, uint8_t *codes);
 
 /* x[i] = float(codes[i] - z) * scale; codes are int8 if is_signed. group as above. */
 typedef void ql_dequantize_kernel(const uint8_t *codes, size_t n, bool is_signed, const float *scale,
                                   const int32_t *zero_point, size_t group, float *x);
 
-/* y[i] = float(int(clamp(rint(x[i] / scale), qmin - z, qmax - z))) * scale: never -0. y may be x. group as above. */
-typedef void ql_fake_quantize_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point,
+/* y[i] = float(int(clamp(rint(x[i] / scale), qmin - z, qmax - z))) * scale: never -0. y may be x. Returns whether x
+ * held NaN or an infinity. group as above. */
+typedef bool ql_fake_quantize_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point,
                                      size_t group, int32_t qmin, int32_t qmax, float *y);
+
+/* As ql_quantize_kernel, by any rounding, to codes of up to 16 bits, as int32. For QL_ROUND_STOCHASTIC x[i] is element
+ * first + i of the data, key is the seed's (ql_rounding in qlite.h), and n below 2^32. */
+typedef bool ql_quantize_s32_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point,
+                                    size_t group, int32_t qmin, int32_t qmax, ql_rounding rounding, uint64_t key,
+                                    uint64_t first, int32_t *codes);
+
+/* x[i] = float(codes[i] - z) * scale, of codes of up to 16 bits. group as above. */
+typedef void ql_dequantize_s32_kernel(const int32_t *codes, size_t n, const float *scale, const int32_t *zero_point,
+                                      size_t group, float *x);
+
+/* inside[i] = qmin <= rint(x[i] / scale) + z <= qmax; NaN: false. group as above. */
+typedef void ql_in_range_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
+                                int32_t qmin, int32_t qmax, bool *inside);
 
 /* min[i / group] = least of itself and x[i], max the greatest; NaN is passed over. Returns whether there was one. The
  * sign of a zero result is not defined. */
 typedef bool ql_minmax_kernel(const float *x, size_t n, size_t group, float *min, float *max);
+
+/* Where a value lies on a grid: QL_CODE_PLACES places per code, from that of qmin on, of which the first QL_SUB_BINS
+ * are eighths of its cell. A fault: it is clipped (then QL_MOVED may be set too), or has not the nearest code. */
+enum { QL_SUB_BINS = 8, QL_CODE_PLACES = QL_SUB_BINS + 1, QL_CLIPPED = 1, QL_MOVED = 2 };
+
+/* place[i] and fault[i] of w[i], by the rules of ql_error in qlite.h, and value[i] = (code[i] - z[i]) * scale[i].
+ * Returns whether there was a fault. code and zero_point are integers of 16 bits. No two arrays overlap. */
+typedef bool ql_place_kernel(const float *w, const float *code, size_t n, const float *scale, const float *zero_point,
+                             int32_t qmin, int32_t qmax, float *value, int32_t *place, int32_t *fault);
+
+enum { QL_LANES = 8 };
+
+/* The first six fields f of ql_error, with e = w - value: the contribution of element i is added to
+ * sums[f * stride + i], with fold to sums[f * stride + i % QL_LANES]; of `greatest` the greater is kept. */
+typedef void ql_add_errors_kernel(const float *w, const float *value, const int32_t *fault, size_t n, bool fold,
+                                  double *sums, size_t stride);
 
 /* How codes follow from ranks: the same; folded as the bits of floats are, code = leaf >= fold ? leaf - fold :
  * mirror - leaf; or any other way. */
@@ -115,46 +148,46 @@ typedef struct ql_gemm_f32_kernels {
 /* No tile is larger than this: callers hold one on the stack. */
 enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
 
+/* Every kernel: FUNCTION(contract, name, isa), and BUNDLE(type, name, isa) for those that come with their sizes. */
+#define QL_KERNELS(FUNCTION, BUNDLE, isa)                                    \
+    FUNCTION(ql_quantize_kernel, quantize_f32_x8, isa)                       \
+    FUNCTION(ql_dequantize_kernel, dequantize_x8_f32, isa)                   \
+    FUNCTION(ql_fake_quantize_kernel, fake_quantize_f32, isa)                \
+    FUNCTION(ql_quantize_s32_kernel, quantize_f32_s32, isa)                  \
+    FUNCTION(ql_dequantize_s32_kernel, dequantize_s32_f32, isa)              \
+    FUNCTION(ql_in_range_kernel, in_range_f32, isa)                          \
+    FUNCTION(ql_minmax_kernel, minmax_f32, isa)                              \
+    FUNCTION(ql_place_kernel, place_f32, isa)                                \
+    FUNCTION(ql_add_errors_kernel, add_errors_f64, isa)                      \
+    FUNCTION(ql_quantize_codebook_kernel, quantize_codebook_f32_u8, isa)     \
+    FUNCTION(ql_dequantize_codebook_kernel, dequantize_codebook_u8_f32, isa) \
+    FUNCTION(ql_pack_bits_kernel, pack_bits_x8, isa)                         \
+    FUNCTION(ql_unpack_bits_kernel, unpack_bits_x8, isa)                     \
+    FUNCTION(ql_histogram_slots_kernel, histogram_slots_f32, isa)            \
+    FUNCTION(ql_requantize_kernel, requantize_s32_x8, isa)                   \
+    FUNCTION(ql_requantize_fixed_kernel, requantize_fixed_s32_x8, isa)       \
+    FUNCTION(ql_scale_kernel, scale_s32_f32, isa)                            \
+    FUNCTION(ql_add_outer_kernel, add_outer_s32, isa)                        \
+    BUNDLE(ql_gemm_kernels, gemm_u8s8s32, isa)                               \
+    BUNDLE(ql_gemm_f32_kernels, gemm_f32s8f32, isa)
+
+#define QL_FUNCTION_FIELD(type, name, isa) type *name;
+#define QL_BUNDLE_FIELD(type, name, isa) const type *name;
+
 typedef struct ql_kernels {
     const char *isa;
     const struct ql_kernels *parent;
-    ql_quantize_kernel *quantize_f32_x8;
-    ql_dequantize_kernel *dequantize_x8_f32;
-    ql_fake_quantize_kernel *fake_quantize_f32;
-    ql_minmax_kernel *minmax_f32;
-    ql_quantize_codebook_kernel *quantize_codebook_f32_u8;
-    ql_dequantize_codebook_kernel *dequantize_codebook_u8_f32;
-    ql_pack_bits_kernel *pack_bits_x8;
-    ql_unpack_bits_kernel *unpack_bits_x8;
-    ql_histogram_slots_kernel *histogram_slots_f32;
-    ql_requantize_kernel *requantize_s32_x8;
-    ql_requantize_fixed_kernel *requantize_fixed_s32_x8;
-    ql_scale_kernel *scale_s32_f32;
-    ql_add_outer_kernel *add_outer_s32;
-    const ql_gemm_kernels *gemm_u8s8s32;
-    const ql_gemm_f32_kernels *gemm_f32s8f32;
+    QL_KERNELS(QL_FUNCTION_FIELD, QL_BUNDLE_FIELD, )
 } ql_kernels;
 
 /* The table that serves calls now: complete, nothing NULL. */
 const ql_kernels *ql_kernels_active(void);
 
 /* What a folder of kernels may define; each folder's header declares its own. */
-#define QL_DECLARE_KERNELS(isa)                                         \
-    extern const ql_kernels ql_kernels_##isa;                           \
-    ql_quantize_kernel ql_quantize_f32_x8__##isa;                       \
-    ql_dequantize_kernel ql_dequantize_x8_f32__##isa;                   \
-    ql_fake_quantize_kernel ql_fake_quantize_f32__##isa;                \
-    ql_minmax_kernel ql_minmax_f32__##isa;                              \
-    ql_quantize_codebook_kernel ql_quantize_codebook_f32_u8__##isa;     \
-    ql_dequantize_codebook_kernel ql_dequantize_codebook_u8_f32__##isa; \
-    ql_pack_bits_kernel ql_pack_bits_x8__##isa;                         \
-    ql_unpack_bits_kernel ql_unpack_bits_x8__##isa;                     \
-    ql_histogram_slots_kernel ql_histogram_slots_f32__##isa;            \
-    ql_requantize_kernel ql_requantize_s32_x8__##isa;                   \
-    ql_requantize_fixed_kernel ql_requantize_fixed_s32_x8__##isa;       \
-    ql_scale_kernel ql_scale_s32_f32__##isa;                            \
-    ql_add_outer_kernel ql_add_outer_s32__##isa;                        \
-    extern const ql_gemm_kernels ql_gemm_u8s8s32__##isa;                \
-    extern const ql_gemm_f32_kernels ql_gemm_f32s8f32__##isa
+#define QL_DECLARE_FUNCTION(type, name, isa) type ql_##name##__##isa;
+#define QL_DECLARE_BUNDLE(type, name, isa) extern const type ql_##name##__##isa;
+#define QL_DECLARE_KERNELS(isa)                             \
+    QL_KERNELS(QL_DECLARE_FUNCTION, QL_DECLARE_BUNDLE, isa) \
+    extern const ql_kernels ql_kernels_##isa
 
 #endif

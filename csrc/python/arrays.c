@@ -86,6 +86,31 @@ PyArrayObject *ql_py_x8(PyObject *object, const char *name)
     return result;
 }
 
+PyArrayObject *ql_py_codes(PyObject *object, const char *name, int32_t *qmin, int32_t *qmax)
+{
+    PyArrayObject *array = as_array(object, name);
+    if (!array)
+        return NULL;
+    PyArrayObject *result = NULL;
+    switch (PyArray_TYPE(array)) {
+    case NPY_INT8:
+    case NPY_INT16:
+    case NPY_UINT8:
+    case NPY_UINT16: {
+        const bool is_signed = PyTypeNum_ISSIGNED(PyArray_TYPE(array));
+        const int32_t count = 1 << (8 * PyArray_ITEMSIZE(array));
+        *qmin = is_signed ? -count / 2 : 0;
+        *qmax = *qmin + count - 1;
+        result = (PyArrayObject *)PyArray_FromArray(array, NULL, NPY_ARRAY_CARRAY_RO);
+        break;
+    }
+    default:
+        raise_dtype(name, "int8, uint8, int16 or uint16", array);
+    }
+    Py_DECREF(array);
+    return result;
+}
+
 PyArrayObject *ql_py_optional_f32(PyObject *object, npy_intp n, const char *name, bool *absent)
 {
     *absent = object == Py_None;

@@ -22,6 +22,9 @@ static inline bool ql_py_is_signed(PyArrayObject *codes)
     return PyArray_TYPE(codes) == NPY_INT8;
 }
 
+/* Codes of 8 or 16 bits, signed or not, and the range of their type. */
+PyArrayObject *ql_py_codes(PyObject *object, const char *name, int32_t *qmin, int32_t *qmax);
+
 /* A float32 vector of length n, or NULL without an exception for None (then *absent is set). */
 PyArrayObject *ql_py_optional_f32(PyObject *object, npy_intp n, const char *name, bool *absent);
 
@@ -51,6 +54,10 @@ int ql_py_layout(PyArrayObject *data, int ndim, const npy_intp *shape, const cha
 /* A parameter for each index of one axis; axis -1: one for everything. */
 int ql_py_axis_layout(PyArrayObject *data, int axis, ql_layout *layout);
 
+/* A calibrator's state, and its counts of shape (channels, bins). Both are borrowed. */
+PyArrayObject *ql_py_state(PyObject *object, const char *name);
+PyArrayObject *ql_py_counts(PyObject *object, PyArrayObject *state, const char *name);
+
 /* NULL, with the exception that a status means; name is the argument it speaks of. */
 PyObject *ql_py_raise(ql_status status, const char *name);
 
@@ -58,8 +65,8 @@ typedef struct ql_module_state {
     PyTypeObject *packed_type;
 } ql_module_state;
 
-extern PyMethodDef ql_py_elementwise_methods[], ql_py_histogram_methods[], ql_py_gemm_methods[];
-extern PyMethodDef ql_py_codebook_methods[], ql_py_bits_methods[];
+extern PyMethodDef ql_py_elementwise_methods[], ql_py_histogram_methods[], ql_py_search_methods[];
+extern PyMethodDef ql_py_codebook_methods[], ql_py_bits_methods[], ql_py_error_methods[], ql_py_gemm_methods[];
 extern PyType_Spec ql_py_packed_spec, ql_py_plan_spec;
 
 #endif

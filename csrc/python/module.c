@@ -120,11 +120,14 @@ static int module_exec(PyObject *module)
     const char *ceiling = getenv("QLITE_ISA");
     if (select_isa(ceiling && *ceiling ? ceiling : NULL) < 0)
         return -1;
-    if (PyModule_AddFunctions(module, ql_py_elementwise_methods) < 0 ||
-        PyModule_AddFunctions(module, ql_py_histogram_methods) < 0 ||
-        PyModule_AddFunctions(module, ql_py_codebook_methods) < 0 ||
-        PyModule_AddFunctions(module, ql_py_bits_methods) < 0 || PyModule_AddFunctions(module, ql_py_gemm_methods) < 0)
-        return -1;
+    PyMethodDef *const methods[] = {
+        ql_py_elementwise_methods, ql_py_histogram_methods, ql_py_search_methods, ql_py_codebook_methods,
+        ql_py_bits_methods,        ql_py_error_methods,     ql_py_gemm_methods,
+    };
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+        if (PyModule_AddFunctions(module, methods[i]) < 0)
+            return -1;
+    }
     PyObject *dtype = histogram_dtype();
     int failed = PyModule_AddObjectRef(module, "HISTOGRAM_DTYPE", dtype) < 0;
     Py_XDECREF(dtype);

@@ -1,4 +1,4 @@
-/* quantize, dequantize, fake_quantize, requantize, minmax, range_qparams, quantize_multiplier. */
+/* quantize, dequantize, fake_quantize, in_range, requantize, minmax, quantize_multiplier. */
 #include "python/glue.h"
 
 /* scale and zero_point as they lie over data. */
@@ -33,101 +33,160 @@ static int take_grid(PyArrayObject *data, PyObject *scale, PyObject *zero_point,
     return 0;
 }
 
+static int take_rounding(const char *name, unsigned long long seed, ql_affine *affine)
+{
+    static const char *const names[] = {
+        [QL_ROUND_EVEN] = "even", [QL_ROUND_AWAY] = "away", [QL_ROUND_STOCHASTIC] = "stochastic"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            affine->rounding = (ql_rounding)i;
+            affine->seed = seed;
+            return 0;
+        }
+    }
+    PyErr_Format(PyExc_ValueError, "rounding: expected 'even', 'away' or 'stochastic', got '%s'", name);
+    return -1;
+}
+
+static int code_type(const ql_affine *affine)
+{
+    if (ql_code_size(affine->qmin, affine->qmax) == 2)
+        return affine->qmin < 0 ? NPY_INT16 : NPY_UINT16;
+    return affine->qmin < 0 ? NPY_INT8 : NPY_UINT8;
+}
+
+/* An array that nobody has seen yet may be written to before an error. */
+static ql_nonfinite policy(int refuse_nonfinite, PyObject *out)
+{
+    if (!refuse_nonfinite)
+        return QL_NONFINITE_SATURATE;
+    return out == Py_None ? QL_NONFINITE_REFUSE_LATE : QL_NONFINITE_REFUSE;
+}
+
+/* What a call returns: result, or NULL with the exception that status means; name is the data's. */
+static PyObject *finish(PyObject *out, PyArrayObject *result, ql_status status, const char *name)
+{
+    if (status == QL_OK)
+        return ql_py_finish(out, result);
+    PyArray_DiscardWritebackIfCopy(result);
+    Py_DECREF(result);
+    return ql_py_raise(status, status == QL_EINVAL ? "scale, zero_point" : name);
+}
+
 static PyObject *quantize(PyObject *module, PyObject *args)
 {
     (void)module;
-    PyObject *x_object, *scale, *zero_point, *out;
+    PyObject *x_object, *scale, *zero_point, *out, *result = NULL;
     ql_py_groups groups = {0, 0};
     ql_affine affine;
     int refuse_nonfinite;
-    const char *name = "x";
-    if (!PyArg_ParseTuple(args, "OOOiipO|sii", &x_object, &scale, &zero_point, &affine.qmin, &affine.qmax,
-                          &refuse_nonfinite, &out, &name, &groups.size, &groups.axis))
+    unsigned long long seed = 0;
+    const char *name = "x", *rounding = "even";
+    if (!PyArg_ParseTuple(args, "OOOiipO|siisK", &x_object, &scale, &zero_point, &affine.qmin, &affine.qmax,
+                          &refuse_nonfinite, &out, &name, &groups.size, &groups.axis, &rounding, &seed))
         return NULL;
+    affine.seed = seed;
     grid_arrays grid = {NULL, NULL};
-    PyArrayObject *codes = NULL, *x = ql_py_f32(x_object, name);
-    if (!x || take_grid(x, scale, zero_point, groups, &affine, &grid) < 0)
+    PyArrayObject *codes, *x = ql_py_f32(x_object, name);
+    if (!x || take_rounding(rounding, seed, &affine) < 0 || take_grid(x, scale, zero_point, groups, &affine, &grid) < 0)
         goto done;
-    codes = ql_py_result(out, affine.qmin < 0 ? NPY_INT8 : NPY_UINT8, PyArray_NDIM(x), PyArray_DIMS(x), &x, false);
+    codes = ql_py_result(out, code_type(&affine), PyArray_NDIM(x), PyArray_DIMS(x), &x, false);
     if (!codes)
         goto done;
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status = ql_quantize_f32_x8(PyArray_DATA(x), &affine, refuse_nonfinite, PyArray_DATA(codes));
+        status = ql_quantize_f32(PyArray_DATA(x), &affine, policy(refuse_nonfinite, out), PyArray_DATA(codes));
     Py_END_ALLOW_THREADS
-    if (status != QL_OK) {
-        PyArray_DiscardWritebackIfCopy(codes);
-        Py_CLEAR(codes);
-        ql_py_raise(status, status == QL_EINVAL ? "scale, zero_point" : name);
-    }
+    result = finish(out, codes, status, name);
 done:
     release(&grid);
     Py_XDECREF(x);
-    return codes ? ql_py_finish(out, codes) : NULL;
+    return result;
 }
 
 static PyObject *dequantize(PyObject *module, PyObject *args)
 {
     (void)module;
-    PyObject *codes_object, *scale, *zero_point, *out;
+    PyObject *codes_object, *scale, *zero_point, *out, *result = NULL;
     ql_py_groups groups = {0, 0};
     if (!PyArg_ParseTuple(args, "OOOO|ii", &codes_object, &scale, &zero_point, &out, &groups.size, &groups.axis))
         return NULL;
     ql_affine affine;
     grid_arrays grid = {NULL, NULL};
-    PyArrayObject *x = NULL, *codes = ql_py_x8(codes_object, "codes");
-    if (!codes || take_grid(codes, scale, zero_point, groups, &affine, &grid) < 0)
+    PyArrayObject *x, *codes = ql_py_codes(codes_object, "codes", &affine.qmin, &affine.qmax);
+    if (!codes || take_rounding("even", 0, &affine) < 0 ||
+        take_grid(codes, scale, zero_point, groups, &affine, &grid) < 0)
         goto done;
-    affine.qmin = ql_py_is_signed(codes) ? -128 : 0;
-    affine.qmax = ql_py_is_signed(codes) ? 127 : 255;
     x = ql_py_result(out, NPY_FLOAT32, PyArray_NDIM(codes), PyArray_DIMS(codes), &codes, false);
     if (!x)
         goto done;
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status = ql_dequantize_x8_f32(PyArray_DATA(codes), &affine, PyArray_DATA(x));
+        status = ql_dequantize_f32(PyArray_DATA(codes), &affine, PyArray_DATA(x));
     Py_END_ALLOW_THREADS
-    if (status != QL_OK) {
-        PyArray_DiscardWritebackIfCopy(x);
-        Py_CLEAR(x);
-        ql_py_raise(status, "scale, zero_point");
-    }
+    result = finish(out, x, status, "codes");
 done:
     release(&grid);
     Py_XDECREF(codes);
-    return x ? ql_py_finish(out, x) : NULL;
+    return result;
 }
 
 static PyObject *fake_quantize(PyObject *module, PyObject *args)
 {
     (void)module;
-    PyObject *x_object, *scale, *zero_point, *out;
+    PyObject *x_object, *scale, *zero_point, *out, *result = NULL;
     ql_py_groups groups = {0, 0};
     ql_affine affine;
     int refuse_nonfinite;
-    if (!PyArg_ParseTuple(args, "OOOiipO|ii", &x_object, &scale, &zero_point, &affine.qmin, &affine.qmax,
-                          &refuse_nonfinite, &out, &groups.size, &groups.axis))
+    unsigned long long seed = 0;
+    const char *rounding = "even";
+    if (!PyArg_ParseTuple(args, "OOOiipO|iisK", &x_object, &scale, &zero_point, &affine.qmin, &affine.qmax,
+                          &refuse_nonfinite, &out, &groups.size, &groups.axis, &rounding, &seed))
         return NULL;
+    affine.seed = seed;
     grid_arrays grid = {NULL, NULL};
-    PyArrayObject *y = NULL, *x = ql_py_f32(x_object, "x");
-    if (!x || take_grid(x, scale, zero_point, groups, &affine, &grid) < 0)
+    PyArrayObject *y, *x = ql_py_f32(x_object, "x");
+    if (!x || take_rounding(rounding, seed, &affine) < 0 || take_grid(x, scale, zero_point, groups, &affine, &grid) < 0)
         goto done;
     y = ql_py_result(out, NPY_FLOAT32, PyArray_NDIM(x), PyArray_DIMS(x), &x, true);
     if (!y)
         goto done;
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status = ql_fake_quantize_f32(PyArray_DATA(x), &affine, refuse_nonfinite, PyArray_DATA(y));
+        status = ql_fake_quantize_f32(PyArray_DATA(x), &affine, policy(refuse_nonfinite, out), PyArray_DATA(y));
     Py_END_ALLOW_THREADS
-    if (status != QL_OK) {
-        PyArray_DiscardWritebackIfCopy(y);
-        Py_CLEAR(y);
-        ql_py_raise(status, status == QL_EINVAL ? "scale, zero_point" : "x");
-    }
+    result = finish(out, y, status, "x");
 done:
     release(&grid);
     Py_XDECREF(x);
-    return y ? ql_py_finish(out, y) : NULL;
+    return result;
+}
+
+static PyObject *in_range(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *x_object, *scale, *zero_point, *result = NULL;
+    ql_py_groups groups = {0, 0};
+    ql_affine affine;
+    if (!PyArg_ParseTuple(args, "OOOii|ii", &x_object, &scale, &zero_point, &affine.qmin, &affine.qmax, &groups.size,
+                          &groups.axis))
+        return NULL;
+    grid_arrays grid = {NULL, NULL};
+    PyArrayObject *inside, *x = ql_py_f32(x_object, "x");
+    if (!x || take_rounding("even", 0, &affine) < 0 || take_grid(x, scale, zero_point, groups, &affine, &grid) < 0)
+        goto done;
+    inside = (PyArrayObject *)PyArray_SimpleNew(PyArray_NDIM(x), PyArray_DIMS(x), NPY_BOOL);
+    if (!inside)
+        goto done;
+    ql_status status;
+    Py_BEGIN_ALLOW_THREADS
+        status = ql_in_range_f32(PyArray_DATA(x), &affine, PyArray_DATA(inside));
+    Py_END_ALLOW_THREADS
+    result = finish(Py_None, inside, status, "x");
+done:
+    release(&grid);
+    Py_XDECREF(x);
+    return result;
 }
 
 static PyObject *requantize(PyObject *module, PyObject *args)
@@ -208,44 +267,13 @@ done:
     return result;
 }
 
-static PyObject *range_qparams(PyObject *module, PyObject *args)
-{
-    (void)module;
-    PyObject *low_object, *high_object, *result = NULL;
-    int qmin, qmax, symmetric;
-    if (!PyArg_ParseTuple(args, "OOiip", &low_object, &high_object, &qmin, &qmax, &symmetric))
-        return NULL;
-    PyArrayObject *scale = NULL, *zero_point = NULL, *high = NULL, *low = ql_py_exact(low_object, NPY_FLOAT32, "low");
-    if (!low || !(high = ql_py_exact(high_object, NPY_FLOAT32, "high")))
-        goto done;
-    if (PyArray_SIZE(low) != PyArray_SIZE(high)) {
-        PyErr_Format(PyExc_ValueError, "high: expected as many elements as low (%zd), got %zd", PyArray_SIZE(low),
-                     PyArray_SIZE(high));
-        goto done;
-    }
-    scale = (PyArrayObject *)PyArray_SimpleNew(PyArray_NDIM(low), PyArray_DIMS(low), NPY_FLOAT32);
-    zero_point = (PyArrayObject *)PyArray_SimpleNew(PyArray_NDIM(low), PyArray_DIMS(low), NPY_INT32);
-    if (!scale || !zero_point)
-        goto done;
-    ql_status status = ql_ranges_qparams(PyArray_DATA(low), PyArray_DATA(high), (size_t)PyArray_SIZE(low), qmin, qmax,
-                                         symmetric, PyArray_DATA(scale), PyArray_DATA(zero_point));
-    result =
-        status == QL_OK ? PyTuple_Pack(2, (PyObject *)scale, (PyObject *)zero_point) : ql_py_raise(status, "low, high");
-done:
-    Py_XDECREF(zero_point);
-    Py_XDECREF(scale);
-    Py_XDECREF(high);
-    Py_XDECREF(low);
-    return result;
-}
-
 PyMethodDef ql_py_elementwise_methods[] = {
     {"quantize", quantize, METH_VARARGS, NULL},
     {"dequantize", dequantize, METH_VARARGS, NULL},
     {"fake_quantize", fake_quantize, METH_VARARGS, NULL},
+    {"in_range", in_range, METH_VARARGS, NULL},
     {"requantize", requantize, METH_VARARGS, NULL},
     {"quantize_multiplier", quantize_multiplier, METH_O, NULL},
     {"minmax", minmax, METH_VARARGS, NULL},
-    {"range_qparams", range_qparams, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -1,9 +1,7 @@
 /* The calibrator's state: a structured array with one ql_histogram per channel, and its counts. */
-#include <string.h>
-
 #include "python/glue.h"
 
-static PyArrayObject *state_array(PyObject *object, const char *name)
+PyArrayObject *ql_py_state(PyObject *object, const char *name)
 {
     if (!PyArray_Check(object) || PyArray_ITEMSIZE((PyArrayObject *)object) != (npy_intp)sizeof(ql_histogram) ||
         PyArray_TYPE((PyArrayObject *)object) != NPY_VOID || !PyArray_ISCARRAY((PyArrayObject *)object)) {
@@ -13,8 +11,7 @@ static PyArrayObject *state_array(PyObject *object, const char *name)
     return (PyArrayObject *)object;
 }
 
-/* counts of shape (channels, bins), for the channels of state. Borrowed. */
-static PyArrayObject *counts_array(PyObject *object, PyArrayObject *state, const char *name)
+PyArrayObject *ql_py_counts(PyObject *object, PyArrayObject *state, const char *name)
 {
     PyArrayObject *counts = (PyArrayObject *)object;
     if (!PyArray_Check(object) || PyArray_TYPE(counts) != NPY_INT64 || !PyArray_ISCARRAY(counts) ||
@@ -32,8 +29,8 @@ static PyObject *histogram_clear(PyObject *module, PyObject *args)
     PyObject *state_object, *counts_object;
     if (!PyArg_ParseTuple(args, "OO", &state_object, &counts_object))
         return NULL;
-    PyArrayObject *state = state_array(state_object, "state");
-    PyArrayObject *counts = state ? counts_array(counts_object, state, "counts") : NULL;
+    PyArrayObject *state = ql_py_state(state_object, "state");
+    PyArrayObject *counts = state ? ql_py_counts(counts_object, state, "counts") : NULL;
     if (!counts)
         return NULL;
     ql_status status = ql_histogram_clear(PyArray_DATA(state), PyArray_DATA(counts), (size_t)PyArray_SIZE(state),
@@ -48,11 +45,12 @@ static PyObject *histogram_update(PyObject *module, PyObject *args)
     (void)module;
     PyObject *x_object, *state_object, *counts_object;
     int axis;
-    if (!PyArg_ParseTuple(args, "OiOO", &x_object, &axis, &state_object, &counts_object))
+    const char *name = "x";
+    if (!PyArg_ParseTuple(args, "OiOO|s", &x_object, &axis, &state_object, &counts_object, &name))
         return NULL;
-    PyArrayObject *state = state_array(state_object, "state");
-    PyArrayObject *counts = state ? counts_array(counts_object, state, "counts") : NULL;
-    PyArrayObject *x = counts ? ql_py_f32(x_object, "x") : NULL;
+    PyArrayObject *state = ql_py_state(state_object, "state");
+    PyArrayObject *counts = state ? ql_py_counts(counts_object, state, "counts") : NULL;
+    PyArrayObject *x = counts ? ql_py_f32(x_object, name) : NULL;
     ql_layout layout;
     if (!x)
         return NULL;
@@ -62,8 +60,8 @@ static PyObject *histogram_update(PyObject *module, PyObject *args)
     }
     npy_intp channels = axis < 0 ? 1 : PyArray_DIM(x, axis);
     if (channels != PyArray_SIZE(state)) {
-        PyErr_Format(PyExc_ValueError, "x: expected %zd channels along axis %d, got %zd", PyArray_SIZE(state), axis,
-                     channels);
+        PyErr_Format(PyExc_ValueError, "%s: expected %zd channels along axis %d, got %zd", name, PyArray_SIZE(state),
+                     axis, channels);
         Py_DECREF(x);
         return NULL;
     }
@@ -74,7 +72,7 @@ static PyObject *histogram_update(PyObject *module, PyObject *args)
     Py_END_ALLOW_THREADS
     Py_DECREF(x);
     if (status != QL_OK)
-        return ql_py_raise(status, "x");
+        return ql_py_raise(status, name);
     Py_RETURN_NONE;
 }
 
@@ -84,9 +82,9 @@ static PyObject *histogram_merge(PyObject *module, PyObject *args)
     PyObject *objects[4];
     if (!PyArg_ParseTuple(args, "OOOO", &objects[0], &objects[1], &objects[2], &objects[3]))
         return NULL;
-    PyArrayObject *state = state_array(objects[0], "state"), *other = state ? state_array(objects[2], "other") : NULL;
-    PyArrayObject *counts = other ? counts_array(objects[1], state, "counts") : NULL;
-    PyArrayObject *other_counts = counts ? counts_array(objects[3], other, "other counts") : NULL;
+    PyArrayObject *state = ql_py_state(objects[0], "state"), *other = state ? ql_py_state(objects[2], "other") : NULL;
+    PyArrayObject *counts = other ? ql_py_counts(objects[1], state, "counts") : NULL;
+    PyArrayObject *other_counts = counts ? ql_py_counts(objects[3], other, "other counts") : NULL;
     if (!other_counts)
         return NULL;
     size_t bins = (size_t)PyArray_DIM(counts, 1);
@@ -101,56 +99,9 @@ static PyObject *histogram_merge(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-static int take_method(const char *name, ql_range_method *method)
-{
-    static const char *const names[] = {"percentile", "mse", "entropy"};
-    for (int i = 0; i < 3; i++) {
-        if (strcmp(names[i], name) == 0) {
-            *method = (ql_range_method)i;
-            return 0;
-        }
-    }
-    PyErr_Format(PyExc_ValueError, "method: expected percentile, mse or entropy, got %s", name);
-    return -1;
-}
-
-static PyObject *histogram_range(PyObject *module, PyObject *args)
-{
-    (void)module;
-    PyObject *state_object, *counts_object;
-    const char *name;
-    int qmin, qmax, symmetric;
-    double percentile;
-    ql_range_method method;
-    if (!PyArg_ParseTuple(args, "OOsiipd", &state_object, &counts_object, &name, &qmin, &qmax, &symmetric, &percentile))
-        return NULL;
-    PyArrayObject *state = state_array(state_object, "state");
-    PyArrayObject *counts = state ? counts_array(counts_object, state, "counts") : NULL;
-    if (!counts || take_method(name, &method) < 0)
-        return NULL;
-    npy_intp channels = PyArray_SIZE(state);
-    PyArrayObject *low = (PyArrayObject *)PyArray_SimpleNew(1, &channels, NPY_FLOAT32);
-    PyArrayObject *high = low ? (PyArrayObject *)PyArray_SimpleNew(1, &channels, NPY_FLOAT32) : NULL;
-    PyObject *result = NULL;
-    if (!high)
-        goto done;
-    ql_status status;
-    Py_BEGIN_ALLOW_THREADS
-        status = ql_histogram_range(PyArray_DATA(state), PyArray_DATA(counts), (size_t)channels,
-                                    (size_t)PyArray_DIM(counts, 1), method, qmin, qmax, symmetric, percentile,
-                                    PyArray_DATA(low), PyArray_DATA(high));
-    Py_END_ALLOW_THREADS
-    result = status == QL_OK ? PyTuple_Pack(2, (PyObject *)low, (PyObject *)high) : ql_py_raise(status, "percentile");
-done:
-    Py_XDECREF(high);
-    Py_XDECREF(low);
-    return result;
-}
-
 PyMethodDef ql_py_histogram_methods[] = {
     {"histogram_clear", histogram_clear, METH_VARARGS, NULL},
     {"histogram_update", histogram_update, METH_VARARGS, NULL},
     {"histogram_merge", histogram_merge, METH_VARARGS, NULL},
-    {"histogram_range", histogram_range, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -210,39 +210,7 @@ def quantize_model(
     """
     if not isinstance(model, Sequential):
         raise TypeError(f"model: expected a Sequential (see from_sklearn, from_weights), got {type(model).__name__}")
-    parsed = Scheme.parse(scheme, activations)
+    parsed = Scheme.of_model(scheme, activations)
     resolved = resolve_target(target, output, requant, parsed)
     program = build_program(model, parsed, data, resolved, method, weight_method)
     return QModel(program, scheme=parsed.name, target=target, output=model.output, classes=model.classes)
-
-
-def load(path: Any) -> QModel:
-    """Load a model that `QModel.save` wrote. It computes the same bits.
-
-    The file is a safetensors file: loading runs no code, checks everything before it builds anything, and needs about
-    twice the file's size.
-
-    Parameters
-    ----------
-    path : path-like
-
-    Raises
-    ------
-    OSError
-        The file cannot be read.
-    ValueError
-        It is no such file, is damaged, or was written by a version that this one does not know.
-
-    Examples
-    --------
-    >>> import numpy as np, qlite as ql, tempfile, os
-    >>> m = ql.quantize_model(ql.from_weights([(np.eye(3), None)]), "w8")
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     m.save(os.path.join(folder, "m.qlite"))
-    ...     same = ql.load(os.path.join(folder, "m.qlite"))
-    >>> same(np.array([[1.0, 2.0, 3.0]]))
-    array([[1., 2., 3.]], dtype=float32)
-    """
-    from qlite.io import model_file
-
-    return model_file.load(path)

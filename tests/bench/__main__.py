@@ -1,4 +1,4 @@
-"""python -m tests.bench BENCH [--quick] [--json FILE]
+"""python -m tests.bench BENCH [--quick] [--only TEXT] [--json FILE]
 
 A bench is a module of this package with a `BENCH` in it; the first line of its documentation is its help. A new one is
 that file and its name here.
@@ -11,11 +11,9 @@ from pathlib import Path
 
 import qlite
 
-from . import harness, report
+from . import harness
 
-NAMES = ("gemm",)
-SECONDS_PER_ROW = 2.0
-SECONDS_PER_ROW_QUICK = 0.2
+NAMES = ("gemm", "arrays", "calibration")
 
 
 def main():
@@ -24,14 +22,15 @@ def main():
     for name in NAMES:
         module = importlib.import_module(f"{__package__}.{name}")
         command = commands.add_parser(name, help=module.__doc__.splitlines()[0], description=module.__doc__)
-        command.add_argument("--quick", action="store_true", help="a tenth of the time, for a first impression")
+        command.add_argument("--quick", action="store_true", help="less time, for a first impression")
+        command.add_argument("--only", default="", metavar="TEXT", help="only what has this in its label")
         command.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to FILE")
         command.set_defaults(bench=module.BENCH)
     options = parser.parse_args()
 
     harness.pin_to_one_core()
     qlite.show_config()
-    figures = report.run(options.bench, SECONDS_PER_ROW_QUICK if options.quick else SECONDS_PER_ROW)
+    figures = options.bench.run(options.quick, options.only)
     if options.json:
         figures = {"bench": options.name, "config": qlite.show_config("dict"), **figures}
         options.json.write_text(json.dumps(figures, indent=1) + "\n")

@@ -13,6 +13,7 @@ import numpy as np
 import qlite as ql
 
 from .harness import Contender, Work, fastest
+from .onnx_node import one_node
 from .report import Bench
 
 SHAPES = [
@@ -71,25 +72,7 @@ def numpy_float32(case):
 
 
 def onnxruntime(case):
-    import onnxruntime as ort
-    from onnx import TensorProto, helper, numpy_helper
-
-    graph = helper.make_graph(
-        [helper.make_node("MatMulInteger", ["a", "b"], ["c"])],
-        "product",
-        [helper.make_tensor_value_info("a", TensorProto.UINT8, case.a.shape)],
-        [helper.make_tensor_value_info("c", TensorProto.INT32, case.shape)],
-        [numpy_helper.from_array(case.b, "b")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 10)], ir_version=8)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    binding = session.io_binding()
-    out = ort.OrtValue.ortvalue_from_numpy(np.empty(case.shape, np.int32))
-    binding.bind_cpu_input("a", case.a)
-    binding.bind_ortvalue_output("c", out)
-    return Work(partial(session.run_with_iobinding, binding), out.numpy)
+    return one_node("MatMulInteger", case.a, [case.b], case.shape, "INT32", opset=10)
 
 
 def torch(case):

@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from itertools import repeat
 from statistics import median
@@ -27,10 +28,13 @@ MOST_TURNS = 2000
 
 @dataclass(frozen=True)
 class Work:
-    """`call()` computes once; `result()` is what it computed last, in the form that all contenders agree on."""
+    """`call()` computes once; `result()` is what it computed last, in the form that all contenders agree on.
+
+    Without `result` there is nothing to compare: what is computed is random, or nobody can read the type.
+    """
 
     call: Callable[[], Any]
-    result: Callable[[], np.ndarray]
+    result: Callable[[], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,27 @@ def fastest(calls, seconds=0.05):
     """The fastest of `calls`, a dict: for a contender that has several ways and does not say which is best."""
     times = time_in_turn(calls, seconds)
     return calls[min(times, key=lambda name: times[name].median)]
+
+
+def memory_speed(values):
+    """{"read": ..., "copy": ...}: calls that go once over this many float32 values, each the fastest way we know.
+
+    They are what the memory of this machine allows, and take turns with the contenders like anybody else. Reading ends
+    in memchr (a byte that is not there), in a dot product, or in a comparison; copying is memcpy, called in two ways.
+    """
+    source, target = np.ones(values, np.float32), np.empty(values, np.float32)
+    haystack, bits = bytearray(source.tobytes()), source.view(np.uint32)
+    reads = {
+        "find": partial(haystack.find, 255),
+        "dot": partial(np.dot, source, source),
+        "max": partial(np.max, source),
+        "or": partial(np.bitwise_or.reduce, bits),
+    }
+    copies = {
+        "copyto": partial(np.copyto, target, source),
+        "slice": partial(memoryview(target).__setitem__, slice(None), memoryview(source)),
+    }
+    return {"read": fastest(reads), "copy": fastest(copies)}
 
 
 def pin_to_one_core():

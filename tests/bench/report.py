@@ -1,4 +1,8 @@
-"""Runs a bench and prints its table, line by line as the figures come."""
+"""Runs a bench and prints its figures as they come.
+
+A bench is anything with a `run(quick, only)` that prints, and returns figures fit for JSON. `Bench` is the usual one:
+the same contenders in every row of a table. In `tasks.py` every task has its own.
+"""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -9,6 +13,12 @@ import numpy as np
 from . import harness
 
 CELL = 9
+SECONDS_PER_ROW = 2.0
+SECONDS_PER_ROW_QUICK = 0.2
+
+
+def seconds_per_row(quick):
+    return SECONDS_PER_ROW_QUICK if quick else SECONDS_PER_ROW
 
 
 @dataclass(frozen=True)
@@ -20,24 +30,28 @@ class Bench:
     ours: harness.Contender
     peers: tuple[harness.Contender, ...]
 
+    def run(self, quick, only):
+        """Measure and print every case whose label holds `only`; return the figures."""
+        missing = {peer.name: peer.missing() for peer in self.peers}
+        contenders = [self.ours, *(peer for peer in self.peers if not missing[peer.name])]
+        print(f"\n{self.title}\nOne thread; microseconds per call; ratio = the best peer's median / qlite's.\n")
+        print(_header(contenders))
+        rows = []
+        for label, case in (case for case in self.cases if only in case[0]):
+            row = measure(contenders, case, seconds_per_row(quick))
+            ratio, best = best_of([peer.name for peer in self.peers], self.ours.name, row["times_us"])
+            rows.append({"case": label, **row, "best_peer": best, "ratio": ratio})
+            print(_line(rows[-1], contenders), flush=True)
+        versions = {contender.name: contender.version() for contender in contenders}
+        print("\n" + "\n".join(_notes(contenders, versions, missing, rows)))
+        return {"title": self.title, "versions": versions, "missing": missing, "rows": rows}
 
-def run(bench, seconds_per_row):
-    """Measure and print everything; return the figures, fit for JSON."""
-    missing = {peer.name: peer.missing() for peer in bench.peers}
-    contenders = [bench.ours, *(peer for peer in bench.peers if not missing[peer.name])]
-    print(f"\n{bench.title}\nOne thread; microseconds per call; ratio = the best peer's median / qlite's.\n")
-    print(_header(contenders))
-    rows = []
-    for label, case in bench.cases:
-        rows.append({"case": label, **_measure(contenders, case, seconds_per_row)})
-        print(_line(rows[-1], contenders), flush=True)
-    versions = {contender.name: contender.version() for contender in contenders}
-    print("\n" + "\n".join(_notes(contenders, versions, missing, rows)))
-    return {"title": bench.title, "versions": versions, "missing": missing, "rows": rows}
 
+def measure(contenders, case, seconds, yardsticks=None):
+    """Times of all, and how far each peer's result is from that of the first, or why a peer does not take the case.
 
-def _measure(contenders, case, seconds):
-    """One row: times and how far each peer's result is from ours, or why a peer does not take the case."""
+    `yardsticks` are calls by name that are timed beside them and computed by nobody.
+    """
     works, refused, differs = {}, {}, {}
     ours, *peers = [contender.name for contender in contenders]
     for contender in contenders:
@@ -50,20 +64,29 @@ def _measure(contenders, case, seconds):
             works.pop(contender.name, None)
             refused[contender.name] = (str(error) or repr(error)).splitlines()[0]
     harness.check_threads()
-    times = harness.time_in_turn({name: work.call for name, work in works.items()}, seconds)
-    expected = works[ours].result()
+    times = harness.time_in_turn({**{name: work.call for name, work in works.items()}, **(yardsticks or {})}, seconds)
     for name in peers:
-        if name in works and not np.array_equal(works[name].result(), expected):
-            difference = np.abs(works[name].result().astype(np.float64) - expected)
-            differs[name] = float(difference.max())
-    best = min((name for name in peers if name in works), key=lambda name: times[name].median, default=None)
+        if name in works and works[name].result and works[ours].result:
+            expected, got = works[ours].result(), works[name].result()
+            if not np.array_equal(got, expected):
+                differs[name] = float(np.abs(got.astype(np.float64) - expected).max())
     return {
         "times_us": {name: asdict(value) for name, value in times.items()},
         "differs_by": differs,
         "refused": refused,
-        "best_peer": best,
-        "ratio": times[best].median / times[ours].median if best else None,
     }
+
+
+def best_of(names, ours, times):
+    """How many times as long as ours the fastest of `names` takes, and which one that is; None where there is none."""
+    best = min((name for name in names if name in times), key=lambda name: times[name]["median"], default=None)
+    return (times[best]["median"] / times[ours]["median"], best) if best else (None, None)
+
+
+def figure(microseconds):
+    """At least three digits, none that only measure noise."""
+    digits = 2 if microseconds < 10 else 1 if microseconds < 100 else 0
+    return f"{microseconds:,.{digits}f}"
 
 
 def _header(contenders):
@@ -79,17 +102,11 @@ def _line(row, contenders):
         times = row["times_us"].get(contender.name)
         mark = "~" if contender.name in row["differs_by"] else ""
         if times:
-            cells += f"   {mark + _figure(times['median']):>{CELL}}{_figure(times['min']):>{CELL}}"
+            cells += f"   {mark + figure(times['median']):>{CELL}}{figure(times['min']):>{CELL}}"
         else:
             cells += f"   {'-':>{CELL}}{'-':>{CELL}}"
     ratio = f"{row['ratio']:8.2f}  {row['best_peer']}" if row["best_peer"] else ""
     return f"{row['case']:16}{cells}{ratio}"
-
-
-def _figure(microseconds):
-    """At least three digits, none that only measure noise."""
-    digits = 2 if microseconds < 10 else 1 if microseconds < 100 else 0
-    return f"{microseconds:,.{digits}f}"
 
 
 def _notes(contenders, versions, missing, rows):

@@ -1,10 +1,10 @@
 /* The integer product, one row at a time, eight columns side by side. */
-#include "kernels/scalar/scalar.h"
+#include "kernels/portable/portable.h"
 
 enum { NR = 8 };
 
-static void ql_gemm_u8s8s32_1x8c1__scalar(size_t k, const void *a, size_t a_stride, const int8_t *b,
-                                          const int32_t *init, int32_t *c, size_t c_stride)
+static void QL_KERNEL(ql_gemm_u8s8s32_1x8c1)(size_t k, const void *a, size_t a_stride, const int8_t *b,
+                                             const int32_t *init, int32_t *c, size_t c_stride)
 {
     (void)a_stride, (void)c_stride;
     const uint8_t *row = a;
@@ -19,6 +19,6 @@ static void ql_gemm_u8s8s32_1x8c1__scalar(size_t k, const void *a, size_t a_stri
         c[j] = (int32_t)sum[j];
 }
 
-static ql_gemm_ukernel *const ukernels[] = {NULL, ql_gemm_u8s8s32_1x8c1__scalar};
+static ql_gemm_ukernel *const ukernels[] = {NULL, QL_KERNEL(ql_gemm_u8s8s32_1x8c1)};
 
-const ql_gemm_kernels ql_gemm_u8s8s32__scalar = {.mr = 1, .nr = NR, .kr = 1, .a_size = 1, .ukernel = ukernels};
+const ql_gemm_kernels QL_KERNEL(ql_gemm_u8s8s32) = {.mr = 1, .nr = NR, .kr = 1, .a_size = 1, .ukernel = ukernels};

@@ -1,16 +1,16 @@
 /* What becomes of int32 sums: the two requantization rules, float results, and the zero points' outer products. */
 #include <math.h>
 
-#include "kernels/scalar/scalar.h"
+#include "kernels/portable/portable.h"
 
 static int32_t clamped(int64_t value, int32_t qmin, int32_t qmax)
 {
     return (int32_t)(value < qmin ? qmin : value > qmax ? qmax : value);
 }
 
-void ql_requantize_s32_x8__scalar(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
-                                  const float *multiplier, int32_t zero_point, int32_t qmin, int32_t qmax,
-                                  uint8_t *codes, size_t codes_stride)
+void QL_KERNEL(ql_requantize_s32_x8)(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
+                                     const float *multiplier, int32_t zero_point, int32_t qmin, int32_t qmax,
+                                     uint8_t *codes, size_t codes_stride)
 {
     float low = (float)(qmin - zero_point), high = (float)(qmax - zero_point);
     for (size_t i = 0; i < rows; i++) {
@@ -33,9 +33,9 @@ static int32_t requantized_fixed(int32_t acc, int32_t mantissa, int32_t exponent
     return (int32_t)(((int64_t)high >> right) + (remainder > threshold));
 }
 
-void ql_requantize_fixed_s32_x8__scalar(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
-                                        const int32_t *mantissa, const int32_t *exponent, int32_t zero_point,
-                                        int32_t qmin, int32_t qmax, uint8_t *codes, size_t codes_stride)
+void QL_KERNEL(ql_requantize_fixed_s32_x8)(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
+                                           const int32_t *mantissa, const int32_t *exponent, int32_t zero_point,
+                                           int32_t qmin, int32_t qmax, uint8_t *codes, size_t codes_stride)
 {
     for (size_t i = 0; i < rows; i++) {
         for (size_t j = 0; j < cols; j++) {
@@ -45,8 +45,9 @@ void ql_requantize_fixed_s32_x8__scalar(const int32_t *acc, size_t acc_stride, s
     }
 }
 
-void ql_scale_s32_f32__scalar(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols, const float *row_scale,
-                              const float *scale, const float *offset, float low, float *y, size_t y_stride)
+void QL_KERNEL(ql_scale_s32_f32)(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
+                                 const float *row_scale, const float *scale, const float *offset, float low, float *y,
+                                 size_t y_stride)
 {
     for (size_t i = 0; i < rows; i++) {
         for (size_t j = 0; j < cols; j++) {
@@ -58,8 +59,8 @@ void ql_scale_s32_f32__scalar(const int32_t *acc, size_t acc_stride, size_t rows
     }
 }
 
-void ql_add_outer_s32__scalar(int32_t *acc, size_t acc_stride, size_t rows, size_t cols, const int32_t *row,
-                              const int32_t *col)
+void QL_KERNEL(ql_add_outer_s32)(int32_t *acc, size_t acc_stride, size_t rows, size_t cols, const int32_t *row,
+                                 const int32_t *col)
 {
     for (size_t i = 0; i < rows; i++) {
         for (size_t j = 0; j < cols; j++) {

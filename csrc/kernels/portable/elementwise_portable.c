@@ -5,7 +5,7 @@
  * decided before them. */
 #include <math.h>
 
-#include "kernels/scalar/scalar.h"
+#include "kernels/portable/portable.h"
 
 static int32_t quantized(float x, float scale, int32_t zero_point, int32_t qmin, int32_t qmax)
 {
@@ -18,17 +18,20 @@ static int32_t quantized(float x, float scale, int32_t zero_point, int32_t qmin,
     return (int32_t)r;
 }
 
-void ql_quantize_f32_x8__scalar(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
-                                int32_t qmin, int32_t qmax, uint8_t *codes)
+bool QL_KERNEL(ql_quantize_f32_x8)(const float *x, size_t n, const float *scale, const int32_t *zero_point,
+                                   size_t group, int32_t qmin, int32_t qmax, uint8_t *codes)
 {
+    bool nonfinite = false;
     for (size_t i = 0; i < n; i++) {
         int32_t z = zero_point[i / group];
         codes[i] = (uint8_t)(quantized(x[i], scale[i / group], z, qmin, qmax) + z);
+        nonfinite |= !isfinite(x[i]);
     }
+    return nonfinite;
 }
 
-void ql_dequantize_x8_f32__scalar(const uint8_t *codes, size_t n, bool is_signed, const float *scale,
-                                  const int32_t *zero_point, size_t group, float *x)
+void QL_KERNEL(ql_dequantize_x8_f32)(const uint8_t *codes, size_t n, bool is_signed, const float *scale,
+                                     const int32_t *zero_point, size_t group, float *x)
 {
     for (size_t i = 0; i < n; i++) {
         int32_t code = is_signed ? (int8_t)codes[i] : codes[i];
@@ -36,14 +39,18 @@ void ql_dequantize_x8_f32__scalar(const uint8_t *codes, size_t n, bool is_signed
     }
 }
 
-void ql_fake_quantize_f32__scalar(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
-                                  int32_t qmin, int32_t qmax, float *y)
+bool QL_KERNEL(ql_fake_quantize_f32)(const float *x, size_t n, const float *scale, const int32_t *zero_point,
+                                     size_t group, int32_t qmin, int32_t qmax, float *y)
 {
-    for (size_t i = 0; i < n; i++)
+    bool nonfinite = false;
+    for (size_t i = 0; i < n; i++) {
+        nonfinite |= !isfinite(x[i]);
         y[i] = (float)quantized(x[i], scale[i / group], zero_point[i / group], qmin, qmax) * scale[i / group];
+    }
+    return nonfinite;
 }
 
-bool ql_minmax_f32__scalar(const float *x, size_t n, size_t group, float *min, float *max)
+bool QL_KERNEL(ql_minmax_f32)(const float *x, size_t n, size_t group, float *min, float *max)
 {
     bool has_nan = false;
     for (size_t i = 0; i < n; i++) {

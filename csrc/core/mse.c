@@ -1,0 +1,379 @@
+/* Least squared error: one scorer, one search.
+ *
+ * The scorer. With levels v_k and thresholds t_k half way between, the error is sum_k (M2_k - 2 v_k M1_k + v_k^2 M0_k)
+ * over the cells. Summed by parts this is a constant of the outermost levels minus 2 sum_k (v_{k+1} - v_k) (t_k m0(t_k)
+ * - m1(t_k)): two moments per threshold, and every term is as small as the mass between threshold and median allows.
+ * Where steps are finer than the bins, or than a few thousand levels, the error inside is step^2 / 12 instead.
+ * Few samples are simply rounded one by one: 32 of them cost less than 15 thresholds.
+ *
+ * The search. For every zero point a ladder of scales downwards, until what is clipped alone is worse than the best;
+ * golden sections around the best local minima; then, for few levels, steps to the best scale for the codes as they are
+ * (Lloyd's step for a grid of one parameter), which end exactly in a minimum where the error is jagged.
+ * Why not all (scale, zero point) exactly: 256 zero points times 60 scales times 255 levels are 25 ms. Above 32 levels
+ * the ladders use the step^2 / 12 form, which is within 0.01 dB there and costs O(1), and the exact form decides. */
+#include "core/mse.h"
+
+#include <float.h>
+#include <math.h>
+
+enum {
+    CHUNK = 64,           /* thresholds asked for at a time */
+    EXACT_LEVELS = 4096,  /* above, step^2 / 12 */
+    FEW_LEVELS = 32,      /* every zero point exactly */
+    DIRECT_SAMPLES = 512, /* at most, to be rounded one by one */
+    ZERO_POINTS = 256,    /* ladders at most; more zero points are found by halving the stride */
+    MAX_OCTAVES = 24,     /* of the ladder; one of them above min-max: coarse grids can gain by reaching further */
+    MAX_STEPS = 16 * MAX_OCTAVES,
+    SECTIONS = 18,
+    MINIMA = 6,  /* that are refined */
+    POLISH = 12, /* Lloyd steps at most */
+};
+
+typedef struct search {
+    const ql_distribution *d;
+    const ql_grid *grid;
+    ql_levels levels; /* for the zero point at hand */
+    double best;      /* least error so far */
+    float scale;
+    int32_t zero_point;
+} search;
+
+static double level(const ql_levels *l, size_t k)
+{
+    return l->entries ? l->entries[k] : l->first + (double)k;
+}
+
+/* ---- scores ----------------------------------------------------------------------------------------- */
+
+/* M2 - 2 v M1 + v^2 M0 of everything between two thresholds. */
+static double spread(const ql_moments *from, const ql_moments *to, double v)
+{
+    return (to->m2 - from->m2) - 2 * v * (to->m1 - from->m1) + v * v * (to->m0 - from->m0);
+}
+
+static double by_parts(const ql_distribution *d, const ql_levels *l, double step)
+{
+    const double first = level(l, 0) * step - d->centre, last = level(l, l->count - 1) * step - d->centre;
+    double sum = (d->above.m2 - 2 * last * d->above.m1 + last * last * d->above.m0) -
+                 (d->below.m2 - 2 * first * d->below.m1 + first * first * d->below.m0);
+    double left = first, gain = 0, threshold[CHUNK], gap[CHUNK];
+    ql_moments at[CHUNK];
+    for (size_t k = 1; k < l->count; k += CHUNK) {
+        const size_t n = l->count - k < CHUNK ? l->count - k : CHUNK;
+        for (size_t i = 0; i < n; i++) {
+            const double right = level(l, k + i) * step - d->centre;
+            threshold[i] = 0.5 * (left + right);
+            gap[i] = right - left;
+            left = right;
+        }
+        ql_distribution_at(d, threshold, n, at);
+        for (size_t i = 0; i < n; i++)
+            gain += gap[i] * (threshold[i] * at[i].m0 - at[i].m1);
+    }
+    sum -= 2 * gain;
+    return sum > 0 ? sum : 0;
+}
+
+/* Even steps, too fine to be looked at one by one. */
+static double fine_steps(const ql_distribution *d, const ql_levels *l, double step)
+{
+    const double first = level(l, 0) * step - d->centre, last = level(l, l->count - 1) * step - d->centre;
+    ql_moments at[2];
+    ql_distribution_at(d, (double[]){first - 0.5 * step, last + 0.5 * step}, 2, at);
+    const double inside = (at[1].m0 - at[0].m0) * step * step * (1.0 / 12);
+    const double clipped = spread(&d->below, &at[0], first) + spread(&at[1], &d->above, last);
+    return clipped > 0 ? inside + clipped : inside;
+}
+
+/* What lies beyond the outermost levels costs at least this, whatever stands between. */
+static double clipped_error(const ql_distribution *d, const ql_levels *l, double step)
+{
+    const double first = level(l, 0) * step - d->centre, last = level(l, l->count - 1) * step - d->centre;
+    ql_moments at[2];
+    ql_distribution_at(d, (double[]){first, last}, 2, at);
+    return spread(&d->below, &at[0], first) + spread(&at[1], &d->above, last);
+}
+
+/* Half to even for |v| < 2^51; unlike rint() it is no call and vectorizes. */
+static double round_even(double v)
+{
+    const double magic = 0x1.8p52;
+    return (v + magic) - magic;
+}
+
+/* Sums over samples: i mod 8 apart, then one after the other. */
+static double one_by_one(const ql_distribution *d, const ql_levels *l, double step)
+{
+    enum { LANES = 8 };
+    const double low = l->first, high = low + (double)(l->count - 1), inverse = 1 / step;
+    double lane[LANES] = {0}, sum = 0;
+    for (size_t i = 0; i + LANES <= d->n; i += LANES) {
+        for (size_t j = 0; j < LANES; j++) {
+            const double x = d->x[i + j], scaled = x * inverse;
+            const double above = scaled > low ? scaled : low, inside = above < high ? above : high;
+            const double error = x - round_even(inside) * step;
+            lane[j] += error * error;
+        }
+    }
+    for (size_t i = d->n / LANES * LANES; i < d->n; i++) {
+        const double scaled = d->x[i] * inverse, above = scaled > low ? scaled : low;
+        const double error = d->x[i] - round_even(above < high ? above : high) * step;
+        sum += error * error;
+    }
+    for (size_t j = 0; j < LANES; j++)
+        sum += lane[j];
+    return sum;
+}
+
+static bool is_direct(const ql_distribution *d, const ql_levels *l)
+{
+    return !l->entries && !d->counts && !d->weights && d->n <= DIRECT_SAMPLES;
+}
+
+double ql_squared_error(const ql_distribution *d, const ql_levels *levels, double scale)
+{
+    const double step = scale / d->unit;
+    if (is_direct(d, levels))
+        return one_by_one(d, levels, step);
+    const bool finer_than_bins = d->counts && step < 1;
+    if (!levels->entries && (levels->count > EXACT_LEVELS || finer_than_bins))
+        return fine_steps(d, levels, step);
+    return by_parts(d, levels, step);
+}
+
+/* The best scale while every value keeps its level: sum of level x / sum of level^2; 0 if all levels in use are 0. */
+static double fitted_scale(const ql_distribution *d, const ql_levels *l, double scale)
+{
+    const double step = scale / d->unit;
+    double product = 0, square = 0, threshold[CHUNK];
+    ql_moments from = d->below, at[CHUNK];
+    for (size_t k = 0; k < l->count; k += CHUNK) {
+        const size_t n = l->count - k < CHUNK ? l->count - k : CHUNK;
+        for (size_t i = 0; i < n; i++) {
+            const bool is_last = k + i + 1 == l->count;
+            threshold[i] = is_last ? INFINITY : 0.5 * (level(l, k + i) + level(l, k + i + 1)) * step - d->centre;
+        }
+        ql_distribution_at(d, threshold, n, at);
+        for (size_t i = 0; i < n; i++) {
+            const double v = level(l, k + i), mass = at[i].m0 - from.m0;
+            product += v * (at[i].m1 - from.m1 + d->centre * mass);
+            square += v * v * mass;
+            from = at[i];
+        }
+    }
+    return square > 0 ? product / square * d->unit : 0;
+}
+
+/* ---- the search --------------------------------------------------------------------------------------- */
+
+typedef double (*scorer)(const ql_distribution *d, const ql_levels *levels, double scale);
+
+static double fine_score(const ql_distribution *d, const ql_levels *levels, double scale)
+{
+    return fine_steps(d, levels, scale / d->unit);
+}
+
+static void set_zero_point(search *s, int32_t zero_point)
+{
+    if (!s->levels.entries)
+        s->levels.first = (double)s->grid->qmin - zero_point;
+}
+
+/* A local minimum that the ladders found. */
+typedef struct minimum {
+    double error;
+    double scale;
+    int32_t zero_point;
+} minimum;
+
+typedef struct minima {
+    size_t count;
+    minimum best[MINIMA]; /* ascending */
+} minima;
+
+static void keep(minima *m, minimum found)
+{
+    size_t at = m->count < MINIMA ? m->count++ : MINIMA;
+    if (at == MINIMA && m->best[--at].error <= found.error)
+        return;
+    for (; at > 0 && m->best[at - 1].error > found.error; at--)
+        m->best[at] = m->best[at - 1];
+    m->best[at] = found;
+}
+
+/* 2^(-i / 16) */
+static const double sixteenths[16] = {
+    1.0,
+    0.9576032806985737,
+    0.9170040432046712,
+    0.8781260801866497,
+    0.8408964152537145,
+    0.805245165974627,
+    0.7711054127039704,
+    0.7384130729697497,
+    0.7071067811865476,
+    0.6771277734684463,
+    0.6484197773255048,
+    0.620928906036742,
+    0.5946035575013605,
+    0.5693943173783458,
+    0.5452538663326288,
+    0.5221368912137069,
+};
+
+/* The ladder's local minima at this zero point, from `top` downwards; stride 1 or 2 of its sixteen steps an octave. */
+static void climb_down(const search *s, scorer score, double top, int32_t zero_point, int stride, minima *m)
+{
+    double error[MAX_STEPS], scale[MAX_STEPS];
+    int count = 0;
+    float before = 0;
+    for (int i = 0; i < MAX_STEPS; i += stride) {
+        const float rounded = ql_nearest_scale(ldexp(sixteenths[i % 16], -(i / 16)) * top, s->grid->scale_type);
+        if (rounded == before)
+            continue;
+        before = rounded;
+        scale[count] = rounded;
+        error[count] = score(s->d, &s->levels, rounded);
+        count++;
+        const double least = m->count ? m->best[0].error : INFINITY;
+        const double bound = least < error[count - 1] ? least : error[count - 1];
+        if (bound < INFINITY && clipped_error(s->d, &s->levels, rounded / s->d->unit) > 1.01 * bound)
+            break;
+    }
+    for (int i = 0; i < count; i++) {
+        if ((i == 0 || error[i] < error[i - 1]) && (i == count - 1 || error[i] <= error[i + 1]))
+            keep(m, (minimum){error[i], scale[i], zero_point});
+    }
+}
+
+static void consider(search *s, scorer score, double scale, int32_t zero_point)
+{
+    const float rounded = ql_nearest_scale(scale, s->grid->scale_type);
+    const double error = score(s->d, &s->levels, rounded);
+    if (error < s->best) {
+        s->best = error;
+        s->scale = rounded;
+        s->zero_point = zero_point;
+    }
+}
+
+/* Golden sections of [left, right]. */
+static void narrow_down(search *s, scorer score, double left, double right, int32_t zero_point)
+{
+    const double golden = 0.6180339887498949;
+    double a = right - golden * (right - left), b = left + golden * (right - left);
+    double error_a = score(s->d, &s->levels, a), error_b = score(s->d, &s->levels, b);
+    for (int i = 0; i < SECTIONS; i++) {
+        if (error_a < error_b) {
+            right = b;
+            b = a;
+            error_b = error_a;
+            a = right - golden * (right - left);
+            error_a = score(s->d, &s->levels, a);
+        } else {
+            left = a;
+            a = b;
+            error_a = error_b;
+            b = left + golden * (right - left);
+            error_b = score(s->d, &s->levels, b);
+        }
+    }
+    consider(s, score, error_a < error_b ? a : b, zero_point);
+}
+
+static void refine(search *s, scorer score, minimum from, double ratio)
+{
+    set_zero_point(s, from.zero_point);
+    consider(s, score, from.scale, from.zero_point);
+    if (s->grid->scale_type == QL_SCALE_E8M0)
+        return;
+    narrow_down(s, score, from.scale * ratio, from.scale / ratio, from.zero_point);
+}
+
+static void polish(search *s)
+{
+    set_zero_point(s, s->zero_point);
+    if (s->levels.count > QL_MAX_ENTRIES || s->grid->scale_type != QL_SCALE_F32)
+        return;
+    for (int i = 0; i < POLISH; i++) {
+        const float before = s->scale;
+        consider(s, ql_squared_error, fitted_scale(s->d, &s->levels, s->scale), s->zero_point);
+        if (s->scale == before)
+            break;
+    }
+}
+
+/* Far from too many zero points: the coarse best one's neighbours at half the stride, and so on down to 1. */
+static void halve_stride(search *s, minima *m, int32_t stride, int32_t from, int32_t to, double ratio)
+{
+    s->best = INFINITY;
+    refine(s, fine_score, m->best[0], ratio);
+    for (stride /= 2; stride > 0; stride /= 2) {
+        const int32_t middle = s->zero_point;
+        for (int side = -1; side <= 1; side += 2) {
+            const int32_t z = middle + side * stride;
+            if (z >= from && z <= to)
+                refine(s, fine_score, (minimum){.scale = s->scale, .zero_point = z}, ratio);
+        }
+    }
+    m->count = 0;
+    keep(m, (minimum){s->best, s->scale, s->zero_point});
+}
+
+static void search_zero_points(search *s, double top, int32_t natural, int32_t from, int32_t to)
+{
+    const bool is_coarse = s->levels.count > FEW_LEVELS && from < to && !is_direct(s->d, &s->levels);
+    const scorer score = is_coarse ? fine_score : ql_squared_error;
+    const int step = s->levels.count > FEW_LEVELS ? 2 : 1;
+    const double ratio = sixteenths[step];
+    const int32_t stride = (to - from) / ZERO_POINTS + 1;
+    minima coarse = {0}, exact = {0};
+    for (int32_t away = 0; natural - away >= from || natural + away <= to; away += stride) {
+        for (int side = -1; side <= (away ? 1 : -1); side += 2) {
+            const int32_t z = natural + side * away;
+            if (z < from || z > to)
+                continue;
+            set_zero_point(s, z);
+            climb_down(s, score, top, z, step, &coarse);
+        }
+    }
+    if (stride > 1)
+        halve_stride(s, &coarse, stride, from, to, ratio);
+    if (is_coarse) { /* min-max may be exactly right for values that stand on a grid themselves */
+        set_zero_point(s, natural);
+        climb_down(s, ql_squared_error, top, natural, step, &exact);
+    }
+    s->best = INFINITY;
+    for (size_t i = 0; i < coarse.count; i++)
+        refine(s, ql_squared_error, coarse.best[i], ratio);
+    for (size_t i = 0; i < exact.count; i++)
+        refine(s, ql_squared_error, exact.best[i], ratio);
+    polish(s);
+}
+
+void ql_mse_range(const ql_distribution *d, const ql_grid *grid, const ql_levels *codebook, float *low, float *high)
+{
+    search s = {.d = d, .grid = grid, .best = INFINITY};
+    const double least = ql_distribution_x(d, d->least), greatest = ql_distribution_x(d, d->greatest);
+    int32_t natural;
+    /* The scale itself is searched for in the grid's type; the widest one only says where to begin. */
+    const ql_grid plain = {.qmin = grid->qmin,
+                           .qmax = grid->qmax,
+                           .symmetric = grid->symmetric,
+                           .codebook = grid->codebook,
+                           .entries = grid->entries};
+    (void)ql_range_scale((float)least, (float)greatest, &plain, &s.scale, &natural);
+    s.zero_point = natural;
+    if (codebook)
+        s.levels = *codebook;
+    else
+        s.levels.count = (size_t)(grid->qmax - grid->qmin) + 1;
+    int32_t from = natural, to = natural;
+    if (!grid->symmetric && !codebook && least < 0 && greatest > 0) {
+        from = grid->qmin;
+        to = grid->qmax;
+    }
+    const double top = s.scale < FLT_MAX / 2 ? 2.0 * s.scale : s.scale;
+    search_zero_points(&s, top, natural, from, to);
+    ql_scale_range(s.scale, s.zero_point, grid, low, high);
+}

@@ -1,0 +1,15 @@
+#include "kernels/neon/neon.h"
+#include "kernels/scalar/scalar.h"
+
+/* The scalar kernels are compiled for NEON too, which is part of the machine's baseline: here stand those that are
+ * better by hand. */
+const ql_kernels ql_kernels_neon = {
+    .isa = "neon",
+    .parent = &ql_kernels_scalar,
+    .quantize_f32_x8 = ql_quantize_f32_x8__neon,
+    .dequantize_x8_f32 = ql_dequantize_x8_f32__neon,
+    .fake_quantize_f32 = ql_fake_quantize_f32__neon,
+    .minmax_f32 = ql_minmax_f32__neon,
+    .requantize_s32_x8 = ql_requantize_s32_x8__neon,
+    .requantize_fixed_s32_x8 = ql_requantize_fixed_s32_x8__neon,
+};

@@ -1,0 +1,57 @@
+"""Opening any of qlite's files."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from qlite.io import container
+
+
+def load(path: Any) -> Any:
+    """Load what `QModel.save`, `QArray.save` or `quantize_checkpoint` wrote: a model computes the same bits, an array
+    equals the one saved.
+
+    The file is a safetensors file: loading runs no code, checks everything before it builds anything, and needs about
+    twice the file's size. Of a folder, only the list of tensors is read; each is read when it is asked for.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    QModel, QArray, a dict of arrays by name, or, for a folder, a `Checkpoint`
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    ValueError
+        It is no such file, is damaged, or was written by a version that this one does not know.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql, tempfile, os
+    >>> m = ql.quantize_model(ql.from_weights([(np.eye(3), None)]), "w8")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     m.save(os.path.join(folder, "m.qlite"))
+    ...     same = ql.load(os.path.join(folder, "m.qlite"))
+    >>> same(np.array([[1.0, 2.0, 3.0]]))
+    array([[1., 2., 3.]], dtype=float32)
+    """
+    if os.path.isdir(path):
+        from qlite.checkpoint import Checkpoint
+
+        return Checkpoint(path)
+    try:
+        description, tensors = container.read(Path(path))
+        content = container.parse(description, "the description")
+        if "arrays" in content:
+            from qlite.io import array_file
+
+            return array_file.build(content, tensors)
+        from qlite.io import model_file
+
+        return model_file.build(content, tensors)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{os.fspath(path)}: not a usable qlite file: {error}") from None

@@ -1,0 +1,484 @@
+/* Runs every kernel of every instruction set that this CPU has, without Python: over awkward lengths, groups and values
+ * each must give the same bits as the scalar one. Prints a digest of each kernel's results, which two machines can be
+ * compared by (.ci/arm does). Every array ends where a page ends that may not be touched. */
+#define _DEFAULT_SOURCE /* mmap */
+#include <float.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "kernels/kernels.h"
+#include "qlite.h"
+
+enum { SLOTS = 8, SLOT_BYTES = 1 << 20, GUARD_BYTES = 1 << 16, RESULT = SLOTS - 1 };
+
+static char *slots[SLOTS];
+
+static void map_slots(void)
+{
+    for (int i = 0; i < SLOTS; i++) {
+        slots[i] = mmap(NULL, SLOT_BYTES + GUARD_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (slots[i] == MAP_FAILED || mprotect(slots[i] + SLOT_BYTES, GUARD_BYTES, PROT_NONE) != 0) {
+            perror("mmap");
+            exit(2);
+        }
+    }
+}
+
+static void *array(int slot, size_t bytes)
+{
+    return slots[slot] + SLOT_BYTES - bytes;
+}
+
+/* ---- values: the same on every machine ---------------------------------------------------------- */
+
+static uint64_t state;
+
+static uint32_t bits(void) /* splitmix64 */
+{
+    uint64_t z = state += UINT64_C(0x9E3779B97F4A7C15);
+    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
+    return (uint32_t)(z >> 32);
+}
+
+static int32_t between(int32_t low, int32_t high)
+{
+    return low + (int32_t)(bits() % (uint32_t)(high - low + 1));
+}
+
+static float float_of(uint32_t pattern)
+{
+    float value;
+    memcpy(&value, &pattern, sizeof value);
+    return value;
+}
+
+/* In [2^(low - 127), 2^(high - 126)). */
+static float between_powers(int32_t low, int32_t high)
+{
+    uint32_t exponent = (uint32_t)between(low, high);
+    return float_of(exponent << 23 | bits() >> 9);
+}
+
+static float any_scale(void)
+{
+    static const float awkward[] = {FLT_MIN, FLT_MAX, 0x1p-126f * 3, 0x1p127f, 1.0f, 0.1f, 1.0f / 3};
+    return bits() % 8 == 0 ? awkward[bits() % 7] : between_powers(100, 140);
+}
+
+/* Ties, ordinary values and any bits at all: NaN quiet and signaling, infinities, denormals, both zeros. */
+static float any_value(float scale)
+{
+    static const uint32_t awkward[] = {0x00000000, 0x80000000, 0x7F800000, 0xFF800000, 0x7FC00000, 0xFFC00001,
+                                       0x7F800001, 0xFFBFFFFF, 0x00000001, 0x807FFFFF, 0x7F7FFFFF, 0xFF7FFFFF};
+    switch (bits() % 4) {
+    case 0:
+        return bits() % 2 ? float_of(bits()) : float_of(awkward[bits() % 12]);
+    case 1:
+        return ((float)between(-400, 400) + 0.5f) * scale;
+    default:
+        return (float)between(-0x1000000, 0x1000000) * 0x1p-15f * scale;
+    }
+}
+
+static int32_t any_sum(void)
+{
+    static const int32_t awkward[] = {INT32_MIN, INT32_MIN + 1, INT32_MAX, INT32_MAX - 1, 0, 1, -1};
+    uint32_t shift = bits() % 32;
+    return bits() % 8 == 0 ? awkward[bits() % 7] : (int32_t)bits() >> shift;
+}
+
+/* ---- one case of each kernel -------------------------------------------------------------------- */
+
+typedef struct results {
+    void *data;
+    size_t bytes;
+    bool answer; /* what the kernel returned */
+} results;
+
+/* Which NaN it is, is not defined. */
+static results floats(float *values, size_t n, bool answer)
+{
+    for (size_t i = 0; i < n; i++)
+        values[i] = values[i] == values[i] ? values[i] : NAN;
+    return (results){values, n * sizeof *values, answer};
+}
+
+typedef struct parameters {
+    float *scale;
+    int32_t *zero_point;
+    int32_t qmin, qmax;
+} parameters;
+
+/* In slots 0 and 1, for codes of `width` bits. */
+static parameters any_parameters(size_t count, int width)
+{
+    static const int32_t ranges[][2] = {{-128, 127}, {0, 255}, {-127, 127},     {0, 15},    {-8, 7},
+                                        {-1, 1},     {7, 7},   {-32768, 32767}, {0, 65535}, {-2048, 2047}};
+    const int32_t *range = ranges[bits() % (width > 8 ? 10 : 7)];
+    float *scale = array(0, count * sizeof *scale);
+    int32_t *zero_point = array(1, count * sizeof *zero_point);
+    for (size_t i = 0; i < count; i++) {
+        scale[i] = any_scale();
+        zero_point[i] = between(range[0], range[1]);
+    }
+    return (parameters){scale, zero_point, range[0], range[1]};
+}
+
+static size_t parameter_count(size_t n, size_t group)
+{
+    return (n + group - 1) / group;
+}
+
+static float *any_values(int slot, size_t n, const float *scale, size_t group)
+{
+    float *x = array(slot, n * sizeof *x);
+    for (size_t i = 0; i < n; i++)
+        x[i] = any_value(scale[i / group]);
+    return x;
+}
+
+static uint8_t *any_codes(int slot, size_t n)
+{
+    uint8_t *codes = array(slot, n);
+    for (size_t i = 0; i < n; i++)
+        codes[i] = (uint8_t)bits();
+    return codes;
+}
+
+static int32_t *any_sums(int slot, size_t n)
+{
+    int32_t *sums = array(slot, n * sizeof *sums);
+    for (size_t i = 0; i < n; i++)
+        sums[i] = any_sum();
+    return sums;
+}
+
+static results quantize(const ql_kernels *kernels, size_t n, size_t group)
+{
+    parameters p = any_parameters(parameter_count(n, group), 8);
+    float *x = any_values(2, n, p.scale, group);
+    uint8_t *codes = array(RESULT, n);
+    bool nonfinite = kernels->quantize_f32_x8(x, n, p.scale, p.zero_point, group, p.qmin, p.qmax, codes);
+    return (results){codes, n, nonfinite};
+}
+
+static results dequantize(const ql_kernels *kernels, size_t n, size_t group)
+{
+    parameters p = any_parameters(parameter_count(n, group), 8);
+    uint8_t *codes = any_codes(2, n);
+    float *x = array(RESULT, n * sizeof *x);
+    kernels->dequantize_x8_f32(codes, n, p.qmin < 0, p.scale, p.zero_point, group, x);
+    return floats(x, n, false);
+}
+
+static results fake_quantize(const ql_kernels *kernels, size_t n, size_t group)
+{
+    parameters p = any_parameters(parameter_count(n, group), 8);
+    float *y = any_values(RESULT, n, p.scale, group);
+    bool nonfinite = kernels->fake_quantize_f32(y, n, p.scale, p.zero_point, group, p.qmin, p.qmax, y);
+    return floats(y, n, nonfinite);
+}
+
+static results quantize_any(const ql_kernels *kernels, size_t n, size_t group)
+{
+    static const ql_rounding roundings[] = {QL_ROUND_EVEN, QL_ROUND_AWAY, QL_ROUND_STOCHASTIC};
+    parameters p = any_parameters(parameter_count(n, group), 16);
+    float *x = any_values(2, n, p.scale, group);
+    int32_t *codes = array(RESULT, n * sizeof *codes);
+    ql_rounding rounding = roundings[bits() % 3];
+    uint64_t key = bits() * UINT64_C(0x100000001);
+    uint64_t first = UINT64_C(0x200000000) - bits() % 128;
+    bool nonfinite =
+        kernels->quantize_f32_s32(x, n, p.scale, p.zero_point, group, p.qmin, p.qmax, rounding, key, first, codes);
+    return (results){codes, n * sizeof *codes, nonfinite};
+}
+
+static results dequantize_any(const ql_kernels *kernels, size_t n, size_t group)
+{
+    parameters p = any_parameters(parameter_count(n, group), 16);
+    int32_t *codes = array(2, n * sizeof *codes);
+    float *x = array(RESULT, n * sizeof *x);
+    for (size_t i = 0; i < n; i++)
+        codes[i] = between(p.qmin, p.qmax);
+    kernels->dequantize_s32_f32(codes, n, p.scale, p.zero_point, group, x);
+    return floats(x, n, false);
+}
+
+static results in_range(const ql_kernels *kernels, size_t n, size_t group)
+{
+    parameters p = any_parameters(parameter_count(n, group), 16);
+    float *x = any_values(2, n, p.scale, group);
+    bool *inside = array(RESULT, n);
+    kernels->in_range_f32(x, n, p.scale, p.zero_point, group, p.qmin, p.qmax, inside);
+    return (results){inside, n, false};
+}
+
+static results minmax(const ql_kernels *kernels, size_t n, size_t group)
+{
+    static const float scale[] = {1.0f};
+    const size_t count = parameter_count(n, group);
+    float *x = any_values(2, n, scale, n + 1);
+    float *ends = array(RESULT, 2 * count * sizeof *ends), *min = ends, *max = min + count;
+    for (size_t i = 0; i < n && bits() % 2; i++)
+        x[i] = fabsf(x[i]) < FLT_MAX ? x[i] : 1.0f;
+    for (size_t i = 0; i < count; i++) {
+        min[i] = INFINITY;
+        max[i] = -INFINITY;
+    }
+    bool has_nan = kernels->minmax_f32(x, n, group, min, max);
+    for (size_t i = 0; i < 2 * count; i++)
+        ends[i] += 0.0f; /* the sign of a zero is not defined */
+    return floats(ends, 2 * count, has_nan);
+}
+
+/* A tile of a few rows; in rows that are further apart than wide the neighbours must stay as they are. */
+typedef struct tile {
+    size_t rows, stride, size;
+} tile;
+
+static tile any_tile(size_t cols)
+{
+    tile t = {.rows = (size_t)between(1, 5)};
+    t.stride = cols + bits() % 3;
+    t.size = (t.rows - 1) * t.stride + cols;
+    return t;
+}
+
+/* Integers as floats: codes and zero points. */
+static float *any_integers(int slot, size_t n, int32_t low, int32_t high)
+{
+    float *x = array(slot, n * sizeof *x);
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)between(low, high);
+    return x;
+}
+
+static results place(const ql_kernels *kernels, size_t n, size_t group)
+{
+    (void)group;
+    parameters p = any_parameters(n, 16);
+    float *w = any_values(2, n, p.scale, 1), *code = any_integers(3, n, p.qmin, p.qmax);
+    float *zero_point = any_integers(4, n, p.qmin, p.qmax);
+    int32_t *out = array(RESULT, 3 * n * sizeof *out), *place = out + n, *fault = place + n;
+    float *value = array(5, n * sizeof *value);
+    bool any = kernels->place_f32(w, code, n, p.scale, zero_point, p.qmin, p.qmax, value, place, fault);
+    memcpy(out, floats(value, n, any).data, n * sizeof *value);
+    return (results){out, 3 * n * sizeof *out, any};
+}
+
+static results add_errors(const ql_kernels *kernels, size_t n, size_t group)
+{
+    enum { FIELDS = 6 };
+    const float unit = 1.0f;
+    const bool fold = group % 2;
+    const size_t stride = fold ? QL_LANES : n;
+    float *w = any_values(2, n, &unit, n + 1), *value = any_values(3, n, &unit, n + 1);
+    int32_t *fault = array(4, n * sizeof *fault);
+    double *sums = array(RESULT, FIELDS * stride * sizeof *sums);
+    for (size_t i = 0; i < n; i++) {
+        w[i] = isfinite(w[i]) ? w[i] : 3.0f;
+        value[i] = isfinite(value[i]) ? value[i] : 4.0f;
+        fault[i] = between(0, QL_CLIPPED | QL_MOVED);
+    }
+    for (size_t i = 0; i < FIELDS * stride; i++)
+        sums[i] = between(0, 1000);
+    kernels->add_errors_f64(w, value, fault, n, fold, sums, stride);
+    return (results){sums, FIELDS * stride * sizeof *sums, false};
+}
+
+static results requantize(const ql_kernels *kernels, size_t n, size_t group)
+{
+    (void)group;
+    tile in = any_tile(n), out = in;
+    out.stride += 3;
+    out.size = (out.rows - 1) * out.stride + n;
+    parameters p = any_parameters(1, 8);
+    int32_t *acc = any_sums(2, in.size);
+    float *multiplier = array(3, n * sizeof *multiplier);
+    for (size_t j = 0; j < n; j++)
+        multiplier[j] = between_powers(70, 156);
+    uint8_t *codes = any_codes(RESULT, out.size);
+    kernels->requantize_s32_x8(acc, in.stride, in.rows, n, multiplier, *p.zero_point, p.qmin, p.qmax, codes,
+                               out.stride);
+    return (results){codes, out.size, false};
+}
+
+static results requantize_fixed(const ql_kernels *kernels, size_t n, size_t group)
+{
+    (void)group;
+    tile in = any_tile(n), out = in;
+    out.stride += 3;
+    out.size = (out.rows - 1) * out.stride + n;
+    parameters p = any_parameters(1, 8);
+    int32_t *acc = any_sums(2, in.size);
+    int32_t *mantissa = array(3, n * sizeof *mantissa), *exponent = array(4, n * sizeof *exponent);
+    for (size_t j = 0; j < n; j++) {
+        double value = (double)bits() + 1;
+        if (ql_quantize_multiplier(ldexp(value, between(-68, -3)), mantissa + j, exponent + j) != QL_OK)
+            exit(2);
+    }
+    uint8_t *codes = any_codes(RESULT, out.size);
+    kernels->requantize_fixed_s32_x8(acc, in.stride, in.rows, n, mantissa, exponent, *p.zero_point, p.qmin, p.qmax,
+                                     codes, out.stride);
+    return (results){codes, out.size, false};
+}
+
+static results scale(const ql_kernels *kernels, size_t n, size_t group)
+{
+    (void)group;
+    tile t = any_tile(n);
+    const float unit = 1.0f;
+    int32_t *acc = any_sums(2, t.size);
+    float *row_scale = any_values(3, t.rows, &unit, t.rows), *col_scale = any_values(4, n, &unit, n + 1);
+    float *offset = any_values(5, n, &unit, n + 1), *y = any_values(RESULT, t.size, &unit, t.size + 1);
+    float low = bits() % 2 ? 0.0f : -INFINITY;
+    kernels->scale_s32_f32(acc, t.stride, t.rows, n, row_scale, col_scale, offset, low, y, t.stride);
+    return floats(y, t.size, false);
+}
+
+static results add_outer(const ql_kernels *kernels, size_t n, size_t group)
+{
+    (void)group;
+    tile t = any_tile(n);
+    int32_t *row = any_sums(2, t.rows), *col = any_sums(3, n), *acc = any_sums(RESULT, t.size);
+    kernels->add_outer_s32(acc, t.stride, t.rows, n, row, col);
+    return (results){acc, t.size * sizeof *acc, false};
+}
+
+/* The products' kernels read what ql_pack laid out for them: they are called through the core. */
+static ql_packed *any_packed(ql_pack_for purpose, size_t k, size_t n)
+{
+    int32_t *zero_point = array(0, n * sizeof *zero_point);
+    for (size_t j = 0; j < n; j++)
+        zero_point[j] = between(-128, 127);
+    uint8_t *codes = any_codes(1, k * n);
+    ql_packed *packed;
+    if (ql_pack(purpose, codes, true, k, n, bits() % 2 ? zero_point : NULL, &packed) != QL_OK)
+        exit(2);
+    return packed;
+}
+
+static results gemm(const ql_kernels *kernels, size_t k, size_t n)
+{
+    (void)kernels;
+    const size_t m = (size_t)between(1, 9);
+    ql_packed *b = any_packed(QL_PACK_INTEGER, k, n);
+    int32_t zero_point = between(0, 255), *c = array(RESULT, m * n * sizeof *c);
+    ql_codes a = {any_codes(2, m * k), k, false, &zero_point, false};
+    if (ql_gemm(&a, m, b, c) != QL_OK)
+        exit(2);
+    ql_packed_free(b);
+    return (results){c, m * n * sizeof *c, false};
+}
+
+static results gemm_f32(const ql_kernels *kernels, size_t k, size_t n)
+{
+    (void)kernels;
+    const size_t m = (size_t)between(1, 9);
+    const float unit = 1.0f;
+    ql_packed *b = any_packed(QL_PACK_FLOAT, k, n);
+    float *x = array(2, m * k * sizeof *x), *y = array(RESULT, m * n * sizeof *y);
+    float *col_scale = any_values(3, n, &unit, n + 1), *offset = any_values(4, n, &unit, n + 1);
+    const bool finite = bits() % 4;
+    for (size_t i = 0; i < m * k; i++)
+        x[i] = finite ? (float)between(-0x1000000, 0x1000000) * 0x1p-20f : any_value(unit);
+    if (ql_gemm_f32(x, m, b, col_scale, offset, bits() % 2, y) != QL_OK)
+        exit(2);
+    ql_packed_free(b);
+    return floats(y, m * n, false);
+}
+
+typedef struct subject {
+    const char *kernel;
+    results (*run)(const ql_kernels *kernels, size_t n, size_t group);
+} subject;
+
+static const subject subjects[] = {
+    {"quantize_f32_x8", quantize},
+    {"dequantize_x8_f32", dequantize},
+    {"fake_quantize_f32", fake_quantize},
+    {"quantize_f32_s32", quantize_any},
+    {"dequantize_s32_f32", dequantize_any},
+    {"in_range_f32", in_range},
+    {"place_f32", place},
+    {"add_errors_f64", add_errors},
+    {"minmax_f32", minmax},
+    {"requantize_s32_x8", requantize},
+    {"requantize_fixed_s32_x8", requantize_fixed},
+    {"scale_s32_f32", scale},
+    {"add_outer_s32", add_outer},
+    {"gemm_u8s8s32", gemm},
+    {"gemm_f32s8f32", gemm_f32},
+};
+
+/* ---- the run ------------------------------------------------------------------------------------ */
+
+static const subject *subject_of(const char *kernel)
+{
+    for (size_t i = 0; i < sizeof subjects / sizeof *subjects; i++) {
+        if (strcmp(subjects[i].kernel, kernel) == 0)
+            return subjects + i;
+    }
+    fprintf(stderr, "%s: no case here\n", kernel);
+    exit(1);
+}
+
+static results run(const subject *s, const char *isa, size_t n, size_t group, uint64_t seed)
+{
+    if (ql_isa_select(isa) != QL_OK)
+        exit(2);
+    state = seed * 1000003 + n * 1009 + group;
+    return s->run(ql_kernels_active(), n, group);
+}
+
+/* Every instruction set's results against the scalar ones, which enter the digest (FNV-1a). */
+static void compare(const subject *s, size_t n, size_t group, uint64_t seed, uint64_t *digest)
+{
+    static unsigned char expected[SLOT_BYTES];
+    const results scalar = run(s, "scalar", n, group, seed);
+    memcpy(expected, scalar.data, scalar.bytes);
+    *digest = (*digest ^ scalar.answer) * UINT64_C(0x100000001B3);
+    for (size_t i = 0; i < scalar.bytes; i++)
+        *digest = (*digest ^ expected[i]) * UINT64_C(0x100000001B3);
+    for (size_t i = 1; ql_isa_name(i); i++) {
+        if (!ql_isa_can_run(i))
+            continue;
+        results other = run(s, ql_isa_name(i), n, group, seed);
+        if (other.answer == scalar.answer && memcmp(other.data, expected, scalar.bytes) == 0)
+            continue;
+        fprintf(stderr, "%s of %s differs from scalar: n %zu, group %zu, seed %" PRIu64 "\n", s->kernel, ql_isa_name(i),
+                n, group, seed);
+        exit(1);
+    }
+}
+
+int main(void)
+{
+    static const size_t lengths[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16,  17,  18,  19, 23,
+                                     24, 25, 31, 32, 33, 47, 48, 49, 63, 64, 65, 79, 80, 81, 96, 127, 128, 129, 257};
+    static const size_t groups[] = {1, 2, 3, 4, 5, 8, 15, 16, 17, 32, 33, 64, 257};
+    enum { SEEDS = 3 };
+
+    map_slots();
+    fprintf(stderr, "instruction sets:");
+    for (size_t i = 0; ql_isa_name(i); i++)
+        fprintf(stderr, "%s%s", ql_isa_can_run(i) ? " " : " not ", ql_isa_name(i));
+    fprintf(stderr, "\n");
+    for (size_t i = 0; ql_kernel_name(i); i++) {
+        const subject *s = subject_of(ql_kernel_name(i));
+        uint64_t digest = UINT64_C(0xCBF29CE484222325);
+        for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
+            for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
+                for (uint64_t seed = 0; seed < SEEDS; seed++)
+                    compare(s, lengths[l], groups[g], seed, &digest);
+            }
+        }
+        printf("%-28s %016" PRIx64 "\n", s->kernel, digest);
+    }
+    return 0;
+}
