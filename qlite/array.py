@@ -52,6 +52,11 @@ class QArray:
         if codes.dtype != qparams.dtype:
             raise TypeError(f"codes: expected {qparams.dtype}, got {codes.dtype}")
         p = qparams._of_rank(codes.ndim)
+        if codes.size and not p.qmin <= codes.min() <= codes.max() <= p.qmax:
+            raise ValueError(f"codes: expected {p.qmin} to {p.qmax}, got {codes.min()} to {codes.max()}")
+        self._store(codes, p)
+
+    def _store(self, codes: np.ndarray, p: QParams) -> None:
         if p.bits in WHOLE_WIDTHS:
             self._set(codes, codes.shape, p)
         else:
@@ -71,6 +76,13 @@ class QArray:
         self.shape = shape
         self.qparams = qparams
         self._packed: dict[str, tuple[_core.Packed, np.ndarray]] = {}
+
+    @classmethod
+    def _of_codes(cls, codes: np.ndarray, qparams: QParams) -> "QArray":
+        """An array of codes that are known to be right."""
+        q = object.__new__(cls)
+        q._store(codes, qparams._of_rank(codes.ndim))
+        return q
 
     @classmethod
     def _of(cls, stored: np.ndarray, shape: tuple[int, ...], qparams: QParams) -> "QArray":
@@ -123,7 +135,7 @@ class QArray:
         group_size: int | None = None,
         group_axis: int | None = None,
         grid: Any = "uniform",
-        scale_dtype: str = "float32",
+        scale_dtype: str | None = None,
     ) -> "QArray":
         """Take over a copy of integers that were quantized elsewhere.
 
@@ -140,8 +152,8 @@ class QArray:
             How many neighbours along which axis share a scale: see `choose_qparams`.
         grid : str or array_like
             A grid with a codebook of its own, or a codebook: ``real = scale * codebook[code]``.
-        scale_dtype : {"float32", "float16", "e8m0"}
-            What the scales are stored as.
+        scale_dtype : {"float32", "float16", "e8m0"}, optional
+            What the scales are stored as; e8m0 for the block formats, else float32.
 
         Raises
         ------
@@ -166,11 +178,15 @@ class QArray:
         signed = bool(codes.dtype.kind == "i")
         if isinstance(grid, str) and grid == "uniform" and bits is None:
             bits = 8 * codes.dtype.itemsize
-        form = Form.of(bits, grid, False, signed, False, None)
+        if scale_dtype is not None:
+            _check.choice("scale_dtype", scale_dtype, ("float32", "float16", "e8m0"))
+        form = Form.of(bits, grid, False, signed, False, scale_dtype)
         if form.is_fitted:
             raise ValueError(f"grid: expected the codebook that was fitted, got {grid!r}")
-        sharing = Sharing.of(codes.ndim, axis, group_size, group_axis)
+        sharing = Sharing.of(codes.ndim, axis, form.grouped(group_size), group_axis)
         scale, zero_point = _check.scales("scale", scale), np.asarray(zero_point)
+        if scale.size == 1:
+            scale = scale.reshape((1,) * codes.ndim)
         if axis is not None:
             shape = along(sharing.axis, codes.ndim)
             scale, zero_point = (p.reshape(shape) if p.ndim == 1 else p for p in (scale, zero_point))
@@ -181,16 +197,14 @@ class QArray:
             form.signed,
             False,
             sharing.axis if scale.ndim == codes.ndim else None,
-            group_size,
+            sharing.group_size,
             sharing.group_axis,
             form.codebook,
             form.grid,
-            _check.choice("scale_dtype", scale_dtype, ("float32", "float16", "e8m0")),
+            form.scale_dtype,
         )
         if codes.dtype != p.dtype:
             raise TypeError(f"codes: expected {p.dtype} for {p.bits} bits, got {codes.dtype}")
-        if p.codebook is not None and codes.size and codes.max() > p.qmax:
-            raise ValueError(f"codes: expected 0 to {p.qmax}, got {codes.max()}")
         return cls(codes, p)
 
     @property
@@ -360,7 +374,7 @@ class QArray:
         rows = _index_of_axis(index, self.axis, self.ndim)
         if rows is not None and self.axis is not None:
             return self._rows(rows, self.axis)
-        return QArray(np.asarray(self.codes[index]), self._reindexed(index))
+        return QArray._of_codes(np.asarray(self.codes[index]), self._reindexed(index))
 
     def _rows(self, rows: Any, axis: int) -> "QArray":
         """What stands at some indices of the axis that is kept, without unpacking the rest."""

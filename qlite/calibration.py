@@ -1,7 +1,8 @@
 """Ranges of values, from a stream of batches."""
 
+import copy
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from threading import Lock
 from typing import Any
@@ -55,6 +56,14 @@ class Histogram:
         other = object.__new__(Histogram)
         other.state, other.counts = self.state.copy(), self.counts.copy()
         return other
+
+    @classmethod
+    def side_by_side(cls, parts: Sequence["Histogram"]) -> "Histogram":
+        """One for the channels of all parts."""
+        both = object.__new__(cls)
+        both.state = np.concatenate([part.state for part in parts])
+        both.counts = np.concatenate([part.counts for part in parts])
+        return both
 
     def merge(self, other: "Histogram") -> "Histogram":
         """Take in what another one has counted; returns itself."""
@@ -230,7 +239,7 @@ class Calibrator:
             _core.histogram_update(batch, -1 if axis is None else axis, half.state, half.counts, name)
             if self._ndim is None:
                 self._halves = [half, Histogram(channels, self._bins)]
-                self._ndim = batch.ndim
+            self._ndim = max(self._ndim or 0, batch.ndim)
             self._average = average
             self._batches += 1
         return self
@@ -241,7 +250,8 @@ class Calibrator:
         low, high, _ = _core.minmax(batch, Sharing(batch.ndim, axis).shape(batch.shape))
         seen = np.stack([low.ravel(), high.ravel()]).astype(np.float64)
         before = seen if self._average is None else self._average
-        return before + self._momentum * (seen - before)
+        with np.errstate(invalid="ignore"):  # infinities are refused where they are counted
+            return before + self._momentum * (seen - before)
 
     def merge(self, other: "Calibrator") -> "Calibrator":
         """Take in everything that another calibrator has seen; returns the calibrator itself.
@@ -275,15 +285,33 @@ class Calibrator:
             if other._ndim is None:
                 return self
             halves = [half.copy() for half in other._halves]  # it may be this one
-            if self._ndim is None:
-                self._ndim = other._ndim
-            elif len(self._halves[0].state) != len(halves[0].state):
-                raise ValueError(f"other: expected {len(self._halves[0].state)} channels, got {len(halves[0].state)}")
-            else:
+            if self._ndim is not None:
+                if len(self._halves[0].state) != len(halves[0].state):
+                    raise ValueError(
+                        f"other: expected {len(self._halves[0].state)} channels, got {len(halves[0].state)}"
+                    )
                 halves = [half.merge(ours) for half, ours in zip(halves, self._halves, strict=True)]
+            self._ndim = max(self._ndim or 0, other._ndim)
             self._halves = halves
             self._batches += other._batches
         return self
+
+    def _followed_by(self, later: "Calibrator") -> "Calibrator":
+        """Another calibrator, as if the batches of `later` had come after those of this one.
+
+        As `merge`, but which half has taken in which batch comes out as in one pass, too.
+        """
+        both, later = copy.copy(self), copy.copy(later)
+        if self._batches % 2:
+            later._halves.reverse()
+        return both.merge(later)
+
+    @classmethod
+    def _side_by_side(cls, parts: Sequence["Calibrator"]) -> "Calibrator":
+        """Another calibrator for the channels of all parts, which have seen as many batches of the same rank each."""
+        both = copy.copy(parts[0])
+        both._halves = [Histogram.side_by_side(halves) for halves in zip(*(p._halves for p in parts), strict=True)]
+        return both
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:

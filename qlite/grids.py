@@ -7,7 +7,7 @@ import numpy as np
 
 from qlite import _check, _core
 from qlite.calibration import METHODS, NONFINITE, PERCENTILE, Calibrator, check_method
-from qlite.qparams import BLOCK_SIZE, Form, QParams, Sharing
+from qlite.qparams import Form, QParams, Sharing
 
 
 def choose_qparams(
@@ -102,11 +102,7 @@ def choose_qparams(
     percentile = check_method(method, METHODS, form, percentile)
     _check.choice("nonfinite", nonfinite, NONFINITE)
     w = _check.real_array("w", w)
-    if form.block_exponent is not None:
-        if group_size not in (None, BLOCK_SIZE):
-            raise ValueError(f"group_size: expected {BLOCK_SIZE} for grid {form.grid!r}, got {group_size}")
-        group_size = BLOCK_SIZE
-    sharing = Sharing.of(w.ndim, axis, group_size, group_axis)
+    sharing = Sharing.of(w.ndim, axis, form.grouped(group_size), group_axis)
     if w.size == 0:
         raise ValueError(f"w: expected data to choose from, got an empty array of shape {w.shape}")
     if weights is not None:
@@ -118,7 +114,8 @@ def choose_qparams(
         book = _fitted(w, weights, form, sharing)
         return form.at(np.ones(book.shape[:-1], np.float32), 0, sharing, book)
     if form.is_sign:
-        return form.at(_usable(_mean_magnitude(w, sharing)), 0, sharing)
+        mean = _mean_magnitude(w, sharing)
+        return form.spanning(-mean, mean, sharing)
     if method == "minmax":
         if form.block_exponent is None:
             return form.spanning(low, high, sharing)
@@ -192,13 +189,7 @@ def _mean_magnitude(w: np.ndarray, sharing: Sharing) -> np.ndarray:
     means = np.empty(int(np.prod(shape)))
     for rows, numbers in _members(w, sharing):
         means[numbers] = np.abs(rows).mean(axis=1, dtype=np.float64)
-    return means.reshape(shape)
-
-
-def _usable(scale: np.ndarray) -> np.ndarray:
-    """Scales for what has none: 1 for zeros alone, and never subnormal."""
-    smallest = np.finfo(np.float32).smallest_normal
-    return np.where(scale == 0, 1, np.maximum(scale, smallest)).astype(np.float32)
+    return means.reshape(shape).astype(np.float32)
 
 
 def _block_scale(greatest: np.ndarray, block_exponent: int) -> np.ndarray:

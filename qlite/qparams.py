@@ -70,6 +70,11 @@ def code_range(symmetric: Any, signed: Any, narrow: Any) -> tuple[bool, bool, bo
     return symmetric, signed, narrow
 
 
+def _check_narrow(bits: int, narrow: bool) -> None:
+    if narrow and bits == 1:
+        raise ValueError("narrow: expected False for 1 bit, of which one code would be left, got True")
+
+
 @dataclass(frozen=True)
 class Sharing:
     """Which values share their parameters: how a shape is divided among scales.
@@ -160,8 +165,9 @@ class QParams:
     TypeError
         `scale` is not of a floating dtype, `zero_point`, `bits` or `axis` not integer, a flag not a bool.
     ValueError
-        A scale is not finite, normal and positive, or a zero point is no code; `scale` is longer than 1 along another
-        axis than `axis`; a codebook has another number of entries than there are codes, or another shape.
+        A scale is not finite, normal and positive, or not what `scale_dtype` holds; a zero point is no code; `scale` is
+        longer than 1 along another axis than `axis`; a codebook has another number of entries than there are codes, or
+        another shape.
 
     Examples
     --------
@@ -190,6 +196,7 @@ class QParams:
         object.__setattr__(self, "bits", _check.bits(self.bits))
         object.__setattr__(self, "signed", _check.flag("signed", self.signed))
         object.__setattr__(self, "narrow", _check.flag("narrow", self.narrow))
+        _check_narrow(self.bits, self.narrow)
         _check.choice("grid", self.grid, tuple(GRIDS))
         _check.choice("scale_dtype", self.scale_dtype, tuple(SCALE_BITS))
         scale = _check.real_array("scale", self.scale).copy()
@@ -198,6 +205,7 @@ class QParams:
             bad = scale[~((scale >= smallest) & (scale < np.inf))].flat[0]
             raise ValueError(f"scale: expected finite, normal and positive values, got {bad}")
         self._keep("scale", scale)
+        self._check_scale_dtype(scale)
         sharing = Sharing.of(scale.ndim, self.axis, self.group_size, self.group_axis)
         object.__setattr__(self, "axis", sharing.axis_of(scale.shape))
         object.__setattr__(self, "group_axis", sharing.group_axis)
@@ -208,6 +216,27 @@ class QParams:
     def _keep(self, name: str, value: np.ndarray) -> None:
         value.flags.writeable = False
         object.__setattr__(self, name, value)
+
+    def _check_scale_dtype(self, scale: np.ndarray) -> None:
+        """Refuse scales that are not what they are stored as."""
+        codes = self.scale_codes
+        if (codes is not None) != (self.scale_dtype in TWO_LEVELS):
+            raise ValueError(
+                f"scale_codes: expected {'some' if codes is None else 'None'} for scale_dtype {self.scale_dtype!r}, "
+                f"got {codes!r}"
+            )
+        held = scale
+        if codes is not None:
+            held = codes.dequantize()
+        elif self.scale_dtype == "float16":
+            with np.errstate(over="ignore"):
+                held = scale.astype(np.float16).astype(np.float32)
+        elif self.scale_dtype == "e8m0":
+            _, exponent = np.frexp(scale)
+            held = np.ldexp(np.float32(1), exponent - 1)
+        if not np.array_equal(held, scale):
+            what = f"{scale[held != scale].flat[0]}" if held.shape == scale.shape else f"shape {scale.shape}"
+            raise ValueError(f"scale: expected what {self.scale_dtype} holds, got {what}")
 
     def _checked_zero_point(self, zero_point: np.ndarray) -> np.ndarray:
         if zero_point.dtype.kind not in "iu":
@@ -399,7 +428,7 @@ class QParams:
         """How many scales there are and what they are for."""
         if self.scale.size == 1:
             return "1 scale"
-        text = f"{self.scale.size} scales"
+        text = f"{self.scale.size} {'scales' if self.codebook is None or self.codebook.ndim == 1 else 'codebooks'}"
         if self.group_size is not None:
             return f"{text} for groups of {self.group_size} along axis {self.group_axis}"
         return text if self.axis is None else f"{text} along axis {self.axis}"
@@ -440,6 +469,7 @@ class Form:
             symmetric, signed, narrow = True, True, True
         if book is not None or kind.is_fitted:
             signed = narrow = False
+        _check_narrow(bits, narrow)
         default = "float32" if kind.block_exponent is None else "e8m0"
         scale_dtype = default if scale_dtype is None else _check.choice("scale_dtype", scale_dtype, tuple(SCALE_BITS))
         if kind.block_exponent is not None and scale_dtype != "e8m0":
@@ -459,6 +489,14 @@ class Form:
     def block_exponent(self) -> int | None:
         """Of a block format, else None."""
         return GRIDS[self.grid].block_exponent
+
+    def grouped(self, group_size: Any) -> Any:
+        """The size of the groups: that of a block format, else what was asked for."""
+        if self.block_exponent is None:
+            return group_size
+        if group_size not in (None, BLOCK_SIZE):
+            raise ValueError(f"group_size: expected {BLOCK_SIZE} for grid {self.grid!r}, got {group_size!r}")
+        return BLOCK_SIZE
 
     @property
     def is_sign(self) -> bool:
@@ -488,6 +526,9 @@ class Form:
 
     def spanning(self, low: np.ndarray, high: np.ndarray, sharing: Sharing) -> QParams:
         """The grid from low to high."""
+        if self.is_sign:  # which has no code for zero: what comes closest to it
+            smallest = np.finfo(np.float32).smallest_normal
+            low, high = np.minimum(low, -smallest), np.maximum(high, smallest)
         scale, zero_point = _core.range_qparams(low, high, *self.core_options)
         if self.scale_dtype not in TWO_LEVELS:
             return QParams._trusted(scale, zero_point, self, sharing)
@@ -531,4 +572,4 @@ def two_level(scale: np.ndarray, sharing: Sharing, dtype: str) -> "QArray":
         codes = _core.quantize(scale, p.scale, p.zero_point, 0, 255, True, None)
     else:
         codes = _core.quantize_codebook(scale, p.scale, form.codebook, True, None)
-    return QArray(np.maximum(codes, 1), p)
+    return QArray._of_codes(np.maximum(codes, 1), p)

@@ -123,8 +123,8 @@ def quantize(
         codes = _encoded("w", w, p, rounding, seed, refuse, out)
         if out is None:
             codes.flags.writeable = False
-        return QArray(codes, p)
-    q = QArray(_encoded("w", w, p, rounding, seed, refuse, None), p)
+        return QArray._of_codes(codes, p)
+    q = QArray._of_codes(_encoded("w", w, p, rounding, seed, refuse, None), p)
     return q if out is None else q._into(out)
 
 
@@ -142,7 +142,7 @@ def _given_qparams(
     form = Form.of(bits, **options, scale_dtype=None)
     if form.is_fitted:
         raise ValueError(f"scale: expected None for grid {form.grid!r}, which is fitted to the data")
-    sharing = Sharing.of(ndim, **sharing_options)
+    sharing = Sharing.of(ndim, **{**sharing_options, "group_size": form.grouped(sharing_options["group_size"])})
     scale = _check.scales("scale", scale)
     if scale.ndim != ndim:
         if scale.size != 1 and (sharing.axis is None or scale.ndim != 1):
@@ -257,7 +257,7 @@ def fake_quantize(
         options = (*p.sharing.groups, rounding, seed)
         y = _core.fake_quantize(x, p.scale, p.zero_point, p.qmin, p.qmax, refuse, out, *options)
     else:
-        q = QArray(_encoded("x", x, p, rounding, seed, refuse, None), p)
+        q = QArray._of_codes(_encoded("x", x, p, rounding, seed, refuse, None), p)
         if _check.flag("return_mask", return_mask):
             low, high = map(q._spread, q.qparams.range)
             mask = (low <= x) & (x <= high)

@@ -32,6 +32,14 @@ def zero_points(rng, count, dtype):
     return rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max + 1, count, dtype=np.int32)
 
 
+def unpacked(packed, bits, count, signed=False):
+    """The codes of rows of bytes, low bits first, one bit at a time."""
+    bit = np.unpackbits(packed, axis=-1, bitorder="little", count=count * bits).reshape(*packed.shape[:-1], count, bits)
+    weight = 1 << np.arange(bits)
+    weight[-1] *= -1 if signed else 1
+    return (bit * weight).sum(axis=-1).astype(f"{'i' if signed else 'u'}{1 if bits <= 8 else 2}")
+
+
 # ---- layouts ----------------------------------------------------------------------------------------
 
 

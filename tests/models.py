@@ -115,3 +115,25 @@ def onnxruntime(op, inputs, dtype, **attributes):
     options.intra_op_num_threads = 1
     session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return session.run(None, arrays)[0]
+
+
+def onnx_nodes(nodes, first, parameters):
+    """What onnxruntime's CPU kernels make of a chain of (operator, attributes): each takes the result of the one before
+    it, or `first`, and then `parameters`. Both are lists of TensorProtos, for NumPy does not have all types."""
+    onnx, runtime = extra("onnx"), extra("onnxruntime")
+    helper = onnx.helper
+    for i, tensor in enumerate([*first, *parameters]):
+        tensor.name = f"x{i}"
+    given, steps = [tensor.name for tensor in parameters], []
+    last = first[0].name
+    for i, (op, attributes) in enumerate(nodes):
+        steps.append(helper.make_node(op, [last, *given], [f"y{i}"], **attributes))
+        last = f"y{i}"
+    result = helper.make_tensor_value_info(last, onnx.TensorProto.FLOAT, None)
+    graph = helper.make_graph(steps, "chain", [], [result], [*first, *parameters])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run(None, {})[0]

@@ -239,9 +239,12 @@ def test_floating_dtypes(rng, dtype):
 
 def test_batches_of_other_ranks(rng):
     x = rng.normal(size=(6, 4)).astype(np.float32)
-    assert answers(calibrated(x.ravel(), x[0, 0], x[None], x)) == answers(calibrated(x, x[:1, :1], x, x))
-    last = calibrated(x, x[None], axis=-1).qparams()
-    assert last.scale.shape == (1, 1, 4) and last.axis == 2  # of the last batch's rank
+    assert answers(calibrated(x.ravel(), x[0, 0], x[None], x)) == answers(calibrated(x, x[None, :1, :1], x, x))
+    for batches in ((x, x[None]), (x[None], x)):  # the highest rank, whatever the order
+        parts = [calibrated(batch, axis=-1) for batch in batches]
+        for calibrator in (calibrated(*batches, axis=-1), parts[0].merge(parts[1])):
+            qp = calibrator.qparams()
+            assert qp.scale.shape == (1, 1, 4) and qp.axis == 2
 
 
 def test_empty_batches_change_nothing(rng):

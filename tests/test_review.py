@@ -132,7 +132,7 @@ def test_parameters_and_codes_do_not_change():
 def test_the_axis_is_that_of_the_scales():
     assert ql.QParams(np.ones((1, 3), np.float32), 0).axis == 1
     assert ql.QParams(np.ones((1, 1), np.float32), 0).axis is None
-    for axis, shape in ((0, (1, 3)), (None, (2, 3)), (2, (1, 3))):
+    for axis, shape in ((0, (1, 3)), (0, (2, 3)), (2, (1, 3))):
         with pytest.raises(ValueError, match=r"^(axis|scale): "):
             ql.QParams(np.ones(shape, np.float32), 0, axis=axis)
     with pytest.raises(TypeError, match=r"^axis: "):

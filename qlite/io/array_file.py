@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from qlite import _check, _core
-from qlite.array import WHOLE_WIDTHS, QArray
+from qlite import _check
+from qlite.array import QArray
 from qlite.io import container
 from qlite.qparams import GRIDS, Form, QParams
 
@@ -39,8 +39,8 @@ def save_array(path: Any, q: QArray) -> None:
     save_arrays(path, {ALONE: q}, alone=True)
 
 
-def save_arrays(path: Any, arrays: dict[str, Any], alone: bool = False) -> None:
-    """Write arrays by name, quantized or plain."""
+def save_arrays(path: Any, arrays: dict[str, Any], alone: bool = False, about: dict[str, Any] | None = None) -> None:
+    """Write arrays by name, quantized or plain, and a note of where they come from."""
     described: dict[str, Any] = {}
     tensors: dict[str, np.ndarray] = {}
     for name, array in arrays.items():
@@ -49,6 +49,8 @@ def save_arrays(path: Any, arrays: dict[str, Any], alone: bool = False) -> None:
         else:
             _put(tensors, name, np.asarray(array))
     content = {"version": FORMAT_VERSION, "alone": alone, "arrays": described}
+    if about is not None:
+        content["about"] = about
     container.write(path, json.dumps(content, separators=(",", ":"), allow_nan=False), tensors)
 
 
@@ -56,7 +58,8 @@ def build(content: dict[str, Any], tensors: dict[str, np.ndarray]) -> Any:
     """The array of a description, or a dict of several and of the plain ones beside them."""
     if content.get("version") != FORMAT_VERSION:
         raise ValueError(f"expected format version {FORMAT_VERSION}, got {content.get('version')!r}")
-    if set(content) != {"version", "alone", "arrays"} or not isinstance(content["arrays"], dict):
+    names = {"version", "alone", "arrays"}
+    if not names <= set(content) <= {*names, "about"} or not isinstance(content["arrays"], dict):
         raise ValueError(f"the description has the wrong names: {sorted(content)}")
     arrays = {name: _build(name, described, tensors) for name, described in content["arrays"].items()}
     if content["alone"] is True and set(arrays) == {ALONE} and not tensors:
@@ -87,15 +90,16 @@ def _describe(name: str, q: QArray, tensors: dict[str, np.ndarray]) -> dict[str,
     else:
         _put(tensors, f"{name}.scale", _stored_scale(p))
     if p.zero_point.any():
-        zero_points = p.zero_point.astype(p.dtype).reshape(1, -1)
-        _put(tensors, f"{name}.zero_point", _core.pack_bits(zero_points, p.bits) if _is_packed(p) else zero_points)
+        codes = QArray(p.zero_point.astype(p.dtype).ravel(), _codes_alone(p.bits, p.signed))
+        _put(tensors, f"{name}.zero_point", codes.stored)
     if p.codebook is not None and (p.codebook.ndim > 1 or p.grid == "codebook"):
         _put(tensors, f"{name}.codebook", p.codebook)
     return described
 
 
-def _is_packed(p: QParams) -> bool:
-    return p.bits not in WHOLE_WIDTHS
+def _codes_alone(bits: int, signed: bool) -> QParams:
+    """A grid for zero points, which are stored as codes are."""
+    return QParams(np.ones(1, np.float32), 0, bits, signed)
 
 
 def _stored_scale(p: QParams) -> np.ndarray:
@@ -148,9 +152,8 @@ def _build(name: str, described: Any, tensors: dict[str, np.ndarray]) -> QArray:
         scale = _read_scale(take("scale"), described["scale_dtype"], scale_shape)
     zero_point: Any = 0
     if f"{name}.zero_point" in tensors:
-        packed = take("zero_point")
-        whole = bits in WHOLE_WIDTHS
-        zero_point = (packed if whole else _core.unpack_bits(packed, bits, signed, 0, scale.size)).reshape(scale.shape)
+        codes = QArray.from_stored(take("zero_point"), (scale.size,), _codes_alone(bits, signed))
+        zero_point = codes.codes.reshape(scale.shape)
     return QArray.from_stored(
         take("codes"),
         shape,
