@@ -11,6 +11,7 @@ F32 = NDArray[np.float32]
 S32 = NDArray[np.int32]
 S64 = NDArray[np.int64]
 X8 = NDArray[np.int8] | NDArray[np.uint8]
+X16 = NDArray[np.int16] | NDArray[np.uint16]
 
 HISTOGRAM_DTYPE: np.dtype[np.void]  # fields min max exponent origin count zeros
 
@@ -60,6 +61,22 @@ def histogram_merge(state: NDArray[np.void], counts: S64, other_state: NDArray[n
 def histogram_range(
     state: NDArray[np.void], counts: S64, method: str, qmin: int, qmax: int, symmetric: bool, percentile: float
 ) -> tuple[F32, F32]: ...
+
+# codebook: [entries], or the shape of scale and entries; codes are then uint8. axis -1: over everything. Returns
+# [channels, 8]: sum w**2, sums of the clipped and of the other squared errors, sum w * v, sum v**2, greatest |w - v|,
+# how many are clipped, divergence
+def error_sums(
+    w: ArrayLike,
+    codes: X8 | X16,
+    scale: F32,
+    zero_point: S32,
+    codebook: F32 | None,
+    qmin: int,
+    qmax: int,
+    axis: int,
+    group_size: int = 0,
+    group_axis: int = 0,
+) -> NDArray[np.float64]: ...
 
 class Packed:
     """Weights packed for the active instruction set. purpose: "integer" or "float"."""
