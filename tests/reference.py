@@ -253,10 +253,9 @@ def eight_sums(x):
 def place(w, codes, scale, zero_point, qmin, qmax):
     """Where values lie on a uniform grid: whether they are clipped, the cell, counted from that of qmin, and the
     eighth of it; and the cell of the code that they have."""
-    with np.errstate(all="ignore"):
-        t = np.asarray(w, F32) / scale
-        nearest = np.rint(t)
-        bins = (t - nearest) * F32(8) + F32(4)
+    t = np.asarray(w, F32) / scale
+    nearest = np.rint(t)
+    bins = (t - nearest) * F32(8) + F32(4)
     codes_of_t = nearest.astype(np.float64) + zero_point
     below, above = codes_of_t < qmin, codes_of_t > qmax
     bins = np.where(below, 0, np.where(above, 7, np.minimum(np.nan_to_num(bins).astype(int), 7)))
@@ -278,8 +277,7 @@ def place_on_codebook(t, code, book):
     if not edges[cell] <= t <= edges[cell + 1]:
         cell = min(max(int(np.searchsorted(edges, t, side="right")) - 1, 0), len(values) - 1)
     per_unit = F32(8 / (np.float64(edges[cell + 1]) - np.float64(edges[cell])))
-    with np.errstate(over="ignore"):
-        return is_clipped, cell, int(min(max((t - edges[cell]) * per_unit, 0), 7)), given
+    return is_clipped, cell, int(min(max((t - edges[cell]) * per_unit, 0), 7)), given
 
 
 def code_divergence(is_clipped, cell, bins, given):
@@ -302,6 +300,7 @@ def code_divergence(is_clipped, cell, bins, given):
     return max(divergence, 0.0) / total
 
 
+@np.errstate(all="ignore")
 def error_sums(w, codes, scale, zero_point, codebook, qmin, qmax, axis=-1, group_size=0, group_axis=0):
     """[channels, 8]: sum w**2, the squared errors of clipped values and of the others, sum w * v, sum v**2, greatest
     error, how many are clipped, divergence; for each index of an axis, -1 for everything."""
@@ -313,13 +312,11 @@ def error_sums(w, codes, scale, zero_point, codebook, qmin, qmax, axis=-1, group
     else:
         number = np.zeros(scale.shape, int) if codebook.ndim == 1 else np.arange(scale.size).reshape(scale.shape)
         books = codebook.reshape(-1, codebook.shape[-1])[spread(number, w.shape, group_size, group_axis)]
-        with np.errstate(all="ignore"):
-            v, t = s * np.take_along_axis(books, codes[..., None].astype(int), -1)[..., 0], w / s
+        v, t = s * np.take_along_axis(books, codes[..., None].astype(int), -1)[..., 0], w / s
         rows = zip(t.ravel(), codes.ravel().tolist(), books.reshape(w.size, -1), strict=True)
         places = [np.array(a).reshape(w.shape) for a in zip(*(place_on_codebook(*row) for row in rows), strict=True)]
     exact, v = w.astype(np.float64), v.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        fields = [exact * exact, exact * v, v * v, exact - v, *places]
+    fields = [exact * exact, exact * v, v * v, exact - v, *places]
     shape = (1, 1, w.size) if axis < 0 else (math.prod(w.shape[:axis]), w.shape[axis], math.prod(w.shape[axis + 1 :]))
     result = np.zeros((shape[1], 8))
     for c in range(shape[1]):
