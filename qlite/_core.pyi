@@ -127,6 +127,22 @@ def sorted_range(
 def histogram_codebook(state: NDArray[np.void], counts: S64, kind: str, entries: int) -> F32: ...
 def sorted_codebook(x: F32, weights: NDArray[np.float64] | None, kind: str, entries: int) -> F32: ...
 
+# codebook: [entries], or the shape of scale and entries; codes are then uint8. axis -1: over everything. Returns
+# [channels, 8]: sum w**2, sums of the clipped and of the other squared errors, sum w * v, sum v**2, greatest |w - v|,
+# how many are clipped, divergence
+def error_sums(
+    w: ArrayLike,
+    codes: X8 | X16,
+    scale: F32,
+    zero_point: S32,
+    codebook: F32 | None,
+    qmin: int,
+    qmax: int,
+    axis: int,
+    group_size: int = 0,
+    group_axis: int = 0,
+) -> NDArray[np.float64]: ...
+
 class Packed:
     """Weights packed for the active instruction set. purpose: "integer" or "float"."""
     def __init__(self, codes: X8, zero_point: S32 | None, purpose: str) -> None: ...
