@@ -3,7 +3,7 @@
 Float arrays and models become integers, the integers run, and a report says what it cost.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 try:
     import qlite._core  # noqa: F401  (first, so that its absence is explained)
@@ -31,6 +31,10 @@ from qlite.qparams import QParams
 from qlite.report import Report, compare
 from qlite.uniform import dequantize, fake_quantize, quantize, requantize
 
+if TYPE_CHECKING:
+    from qlite import distributed
+    from qlite.checkpoint import Checkpoint, quantize_checkpoint
+
 #: Looked up when asked for: what these need takes longer to import than everything above.
 _LATE = {"Checkpoint": "checkpoint", "quantize_checkpoint": "checkpoint", "distributed": "distributed"}
 
@@ -44,6 +48,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'qlite' has no attribute {name!r}")
     module = import_module(f"qlite.{_LATE[name]}")
     return getattr(module, name, module)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 __all__ = [

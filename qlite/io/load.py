@@ -8,7 +8,7 @@ from typing import Any
 def load(path: Any) -> Any:
     """Load what `QModel.save`, `QArray.save` or `quantize_checkpoint` wrote, exactly as it was.
 
-    The file is a safetensors file: loading runs no code, checks everything before it builds anything, and needs about
+    A file is a safetensors file: loading runs no code, checks everything before it builds anything, and needs about
     twice the file's size. Of a folder, only the list of tensors is read; each is read when it is asked for.
 
     Parameters
