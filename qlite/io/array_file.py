@@ -1,7 +1,8 @@
 """Files of arrays: quantized ones, described, and plain ones, as they are.
 
 The tensors of a quantized array are ``<name>.codes`` as they are stored, ``<name>.scale`` (float32, float16, or e8m0 as
-the exponents' bytes; two levels are an array of their own, ``<name>.scale.codes`` and so on), ``<name>.zero_point`` if
+the exponents' bytes; two levels are an array of their own, ``<name>.scale.codes`` and so on; none where the codebook is
+fitted to the data), ``<name>.zero_point`` if
 there are any that are not 0, packed like codes, and ``<name>.codebook`` unless the grid's name says it.
 """
 
@@ -84,12 +85,12 @@ def _describe(name: str, q: QArray, tensors: dict[str, np.ndarray]) -> dict[str,
     _put(tensors, f"{name}.codes", q.stored)
     if p.scale_codes is not None:
         described["scale"] = _describe(f"{name}.scale", p.scale_codes, tensors)
-    else:
+    elif not p.is_unscaled:
         _put(tensors, f"{name}.scale", _stored_scale(p))
     if p.zero_point.any():
         zero_points = p.zero_point.astype(p.dtype).reshape(1, -1)
         _put(tensors, f"{name}.zero_point", _core.pack_bits(zero_points, p.bits) if _is_packed(p) else zero_points)
-    if p.codebook is not None and (p.codebook.ndim > 1 or p.grid == "codebook"):
+    if p.codebook is not None and not p.has_known_codebook:
         _put(tensors, f"{name}.codebook", p.codebook)
     return described
 
@@ -144,6 +145,8 @@ def _build(name: str, described: Any, tensors: dict[str, np.ndarray]) -> QArray:
         scale = scale_codes.dequantize()
         if scale.shape != scale_shape:
             raise ValueError(f"{name}: scale: expected shape {scale_shape}, got {scale.shape}")
+    elif GRIDS[grid].is_fitted and f"{name}.scale" not in tensors:
+        scale = np.ones(scale_shape, np.float32)
     else:
         scale = _read_scale(take("scale"), described["scale_dtype"], scale_shape)
     zero_point: Any = 0
