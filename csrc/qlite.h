@@ -109,6 +109,39 @@ ql_status ql_in_range_f32(const float *x, const ql_affine *p, bool *inside);
  * out as +0, and nothing but NaN gives +inf, -inf. *has_nan says whether there was one. */
 void ql_minmax_f32(const float *x, const ql_layout *layout, float *min, float *max, bool *has_nan);
 
+/* real = scale * values[code]: a grid of any values, in any order. */
+typedef struct ql_codebook {
+    ql_layout layout;
+    const float *scale;  /* one per parameter, each finite, normal and > 0 */
+    const float *values; /* [entries], or [parameters][entries] */
+    size_t entries;      /* 1..256 */
+    bool is_own;         /* each parameter has its own values */
+} ql_codebook;
+
+/* code = that of the value nearest to t = x / scale (rounded once to float32), exactly; of two equally near the even
+ * code, and of two even or two odd ones that of the lesser value. Of equal values the first is given; values that are
+ * not finite are never given. refuse_nonfinite: QL_ENONFINITE when x holds NaN or +-inf, before anything is written;
+ * otherwise NaN becomes what 0 becomes, and +-inf the least and the greatest value. QL_EINVAL: no finite value. */
+ql_status ql_quantize_codebook_f32_u8(const float *x, const ql_codebook *p, bool refuse_nonfinite, uint8_t *codes);
+
+/* x = scale * values[code]. QL_EINVAL: a code beyond the entries. */
+ql_status ql_dequantize_codebook_u8_f32(const uint8_t *codes, const ql_codebook *p, float *x);
+
+/* Codes of few bits, packed: each row of n codes, low bits first, the first code in the lowest bits of the first byte,
+ * the last byte filled up with zeros. */
+size_t ql_bits_row_bytes(size_t n, int bits); /* ceil(n * bits / 8) */
+
+/* codes: [rows][n] of code_size (1 or 2) bytes each; packed: [rows][ql_bits_row_bytes(n, bits)]. bits is in 1..16, and
+ * at most 8 for codes of one byte. QL_EINVAL: a code that does not fit so many bits; packed has been written to then.
+ */
+ql_status ql_pack_bits(const void *codes, size_t code_size, bool is_signed, size_t rows, size_t n, int bits,
+                       uint8_t *packed);
+
+/* Codes first..first + count - 1 of each row, of one byte each for up to 8 bits, of two for more. QL_EINVAL: rows are
+ * shorter than that. */
+ql_status ql_unpack_bits(const uint8_t *packed, size_t rows, size_t row_bytes, int bits, bool is_signed, size_t first,
+                         size_t count, void *codes);
+
 /* int32 sums to codes, by one of two rules:
  *   rule A: code = rint(clamp(float32(acc) * float32(multiplier), qmin - z, qmax - z)) + z
  *   rule B (fixed): code = clamp(rdbpot(srdhm(acc << max(e, 0), q), max(-e, 0)) + z, qmin, qmax), where q, e are
@@ -171,8 +204,8 @@ typedef struct ql_histogram {
  * and for a state that no values could have led to. A failure changes nothing, but for what is said. */
 ql_status ql_histogram_clear(ql_histogram *h, int64_t *counts, size_t channels, size_t bins);
 
-/* The layout has `channels` parameters. QL_ENONFINITE: NaN or inf in x. QL_EINVAL, with part of x counted, if x is
- * written to meanwhile. */
+/* The layout has `channels` parameters. QL_ENONFINITE: NaN or inf in x. QL_EINVAL, perhaps with part of x counted, if x
+ * is written to meanwhile. */
 ql_status ql_histogram_update(const float *x, const ql_layout *layout, ql_histogram *h, int64_t *counts, size_t bins);
 
 /* h += other, exactly and in any order. */

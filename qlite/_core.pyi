@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 F32 = NDArray[np.float32]
 S32 = NDArray[np.int32]
 S64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
 X8 = NDArray[np.int8] | NDArray[np.uint8]
 X16 = NDArray[np.int16] | NDArray[np.uint16]
 
@@ -53,6 +54,27 @@ def fake_quantize(
 def in_range(
     x: ArrayLike, scale: F32, zero_point: S32, qmin: int, qmax: int, group_size: int = 0, group_axis: int = 0
 ) -> NDArray[np.bool_]: ...
+
+# codebook: [entries] values in the order of their codes, or one such row per parameter (then scale has that shape too)
+def quantize_codebook(
+    x: ArrayLike,
+    scale: F32,
+    codebook: F32,
+    refuse_nonfinite: bool,
+    out: U8 | None,
+    name: str = "x",
+    group_size: int = 0,
+    group_axis: int = 0,
+) -> U8: ...
+def dequantize_codebook(
+    codes: U8, scale: F32, codebook: F32, out: F32 | None, group_size: int = 0, group_axis: int = 0
+) -> F32: ...
+
+# the last axis packed, low bits first, each row filled up to a byte
+def pack_bits(codes: X8 | X16, bits: int) -> U8: ...
+
+# codes first .. first + count - 1 of each row
+def unpack_bits(packed: U8, bits: int, is_signed: bool, first: int, count: int) -> X8 | X16: ...
 def requantize(
     acc: S32, multiplier: NDArray[np.float64], zero_point: int, qmin: int, qmax: int, fixed: bool, out: X8 | None
 ) -> X8: ...
@@ -60,9 +82,8 @@ def quantize_multiplier(value: float) -> tuple[int, int]: ...
 
 # shape: of the parameters, as above; the last is whether there was a NaN
 def minmax(x: ArrayLike, shape: tuple[int, ...], group_size: int = 0, group_axis: int = 0) -> tuple[F32, F32, bool]: ...
-
 def histogram_clear(state: NDArray[np.void], counts: S64) -> None: ...
-def histogram_update(x: ArrayLike, axis: int, state: NDArray[np.void], counts: S64) -> None: ...
+def histogram_update(x: ArrayLike, axis: int, state: NDArray[np.void], counts: S64, name: str = "x") -> None: ...
 def histogram_merge(state: NDArray[np.void], counts: S64, other_state: NDArray[np.void], other_counts: S64) -> None: ...
 
 # scale_type: "float32" "float16" "e8m0"; codebook: [entries] in any order, or None for a uniform grid

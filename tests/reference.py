@@ -8,6 +8,7 @@ broadcast against the data as NumPy arrays do.
 """
 
 import math
+from fractions import Fraction
 
 import numpy as np
 
@@ -126,6 +127,67 @@ def minmax_per_parameter(x, shape, **groups):
     np.fmin.at(low, number.ravel(), x.ravel())
     np.fmax.at(high, number.ravel(), x.ravel())
     return (low + F32(0)).reshape(shape), (high + F32(0)).reshape(shape)
+
+
+# ---- codebooks ------------------------------------------------------------------------------------
+
+
+def nearest_code(t, codebook):
+    """The code of the codebook's value nearest to each t, as real numbers: of two equally near the even code, and of
+    two even or two odd codes that of the lesser value. NaN is taken for 0, infinities go to the ends. Values that are
+    not finite have no code; of equal ones the first has."""
+    finite = np.flatnonzero(np.isfinite(codebook))
+    values, first = np.unique(codebook[finite].astype(np.float64), return_index=True)
+    codes = finite[first]
+    t = np.where(np.isnan(t), F32(0), t).astype(np.float64)
+    upper = np.searchsorted(values, t).clip(min(1, len(values) - 1), len(values) - 1)
+    lower = np.maximum(upper - 1, 0)
+    low, high = values[lower], values[upper]
+    side = 2 * t - (low + high)  # within 1e-15 of |low| + |high|; infinite if t is
+    for i in np.argwhere(np.abs(side) <= 1e-12 * (np.abs(low) + np.abs(high))):
+        i = tuple(i)
+        exact = 2 * Fraction(t[i]) - Fraction(low[i]) - Fraction(high[i])
+        side[i] = (exact > 0) - (exact < 0)
+    odd_to_even = (codes[lower] % 2 == 1) & (codes[upper] % 2 == 0)
+    wins = (side > 0) | ((side == 0) & odd_to_even)
+    return np.where(wins, codes[upper], codes[lower]).astype(np.uint8)
+
+
+def quantize_codebook(x, scale, codebook):
+    """nearest_code(x / scale). codebook: (entries,) for all, or one for each element: x.shape + (entries,)."""
+    with np.errstate(all="ignore"):
+        t = np.asarray(x, F32) / np.asarray(scale, F32)
+    if codebook.ndim == 1:
+        return nearest_code(t, codebook)
+    codes = [nearest_code(t[i], codebook[i]) for i in np.ndindex(t.shape)]
+    return np.array(codes, np.uint8).reshape(t.shape)
+
+
+def dequantize_codebook(codes, scale, codebook):
+    """x = scale * codebook[code], with codebooks as above."""
+    own = np.broadcast_to(codebook, (*codes.shape, codebook.shape[-1]))
+    values = np.take_along_axis(own, codes[..., None].astype(np.intp), -1)[..., 0]
+    with np.errstate(all="ignore"):
+        return np.asarray(scale, F32) * values
+
+
+# ---- packed codes ---------------------------------------------------------------------------------
+
+
+def pack_bits(codes, bits):
+    """The low bits of the codes one after the other along the last axis, low bits first, filled up to a byte."""
+    each = codes[..., None].astype(np.int32) >> np.arange(bits) & 1
+    rows = each.reshape(*codes.shape[:-1], codes.shape[-1] * bits).astype(np.uint8)
+    return np.packbits(rows, axis=-1, bitorder="little")
+
+
+def unpack_bits(packed, bits, is_signed, first, count):
+    """Codes first .. first + count - 1 of each row."""
+    each = np.unpackbits(packed, axis=-1, bitorder="little")[..., first * bits : (first + count) * bits]
+    codes = each.reshape(*packed.shape[:-1], count, bits).astype(np.int32) @ (1 << np.arange(bits, dtype=np.int32))
+    if is_signed:
+        codes = np.where(codes >= 1 << (bits - 1), codes - (1 << bits), codes)
+    return codes.astype(f"{'i' if is_signed else 'u'}{1 if bits <= 8 else 2}")
 
 
 # ---- grids and histograms ---------------------------------------------------------------------------

@@ -107,6 +107,41 @@ def test_minmax_and_histogram(isa, rng, guard):
             assert state["count"].sum() == data.size
 
 
+def test_long_histograms(isa, rng, guard):
+    for n in (511, 512, 513, 1025, 2**17 + 1):
+        state, counts = guard(np.zeros(1, _core.HISTOGRAM_DTYPE)), guard(np.zeros((1, 128), np.int64))
+        _core.histogram_clear(state, counts)
+        _core.histogram_update(guard(rng.normal(size=n).astype(np.float32)), -1, state, counts)
+        assert state["count"] == n
+
+
+@pytest.mark.parametrize("entries", [3, 16, 17, 33, 65, 129, 256])
+def test_codebooks(isa, rng, guard, entries):
+    values = guard(rng.normal(size=entries).astype(np.float32))
+    for n in LENGTHS:
+        x, out, back = (guard(np.zeros(n, dtype)) for dtype in (np.float32, np.uint8, np.float32))
+        x[:] = rng.normal(size=n)
+        for scale, group in ((rng.uniform(0.3, 2, n), 0), ([0.7], 0), ([1], 0), (rng.uniform(0.3, 2, -(-n // 9)), 9)):
+            s = guard(np.asarray(scale, np.float32))
+            _core.quantize_codebook(x, s, values, True, out, "x", group)
+            spread = np.repeat(s, group)[:n] if group and len(s) > 1 else s
+            same_bytes(out, reference.quantize_codebook(x, spread, values))
+            _core.dequantize_codebook(out, s, values, back, group)
+            same_bytes(back, reference.dequantize_codebook(out, spread, values))
+
+
+@pytest.mark.parametrize("bits", range(1, 17))
+def test_packed_codes(isa, rng, guard, bits):
+    for n in LENGTHS:
+        for dtype in (np.uint8, np.uint16) if bits <= 8 else (np.uint16,):
+            row = guard(rng.integers(0, 1 << bits, n).astype(dtype))
+            packed = guard(_core.pack_bits(row, bits))
+            same_bytes(packed, reference.pack_bits(row, bits))
+            for first in {0, min(3, n), n // 2}:
+                expected = row[first:].astype(np.uint8 if bits <= 8 else np.uint16)
+                same_bytes(_core.unpack_bits(packed, bits, False, first, n - first), expected)
+
+
 @pytest.mark.parametrize("fixed", [False, True], ids=["float", "fixed"])
 def test_requantize(isa, rng, guard, fixed):
     for n in LENGTHS:

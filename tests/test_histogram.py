@@ -50,6 +50,9 @@ STREAMS = {
     "zeros_then_values": [np.zeros(9), np.array([-0.0]), np.array([2.0])],
     "extremes": [np.array([3.4028235e38, -3.4028235e38]), np.array([1e-45])],
     "powers_of_two": [2.0 ** np.arange(-126, 128), -(2.0 ** np.arange(-126, 128))],
+    "below_zero_by_nothing": [np.array([-1e-45, 1e30, 1e-45]), np.array([-1e-45, -3e38, 3e38, -1e-38, 0, -0.0])],
+    "on_the_edges": [np.arange(-64, 65) / 8, np.nextafter(np.arange(-64, 65) / 8, 9, dtype=np.float32)],
+    "long_enough_for_tables": [np.maximum(np.random.default_rng(4).normal(size=40000), 0), np.full(9000, -2.5)],
     "empty_batches": [np.zeros(0), np.array([1.0, 2.0]), np.zeros(0)],
 }
 
@@ -87,6 +90,59 @@ def test_merging_nothing(isa):
     nothing = observed()
     _core.histogram_merge(*nothing, *observed())
     matches(*nothing, [])
+
+
+BLOCK = 2**17  # values whose range the core takes at once
+
+
+def blocks(rng, order):
+    values = rng.normal(3, 2, 3 * BLOCK + 1001).astype(np.float32)
+    values[::5] = 0
+    if order == "ascending":
+        return np.sort(values)
+    if order == "descending":
+        return np.sort(values)[::-1].copy()
+    if order == "growing":
+        return values * np.exp2(np.arange(values.size) // 1000 % 64).astype(np.float32)
+    return values
+
+
+@pytest.mark.parametrize("order", ["random", "ascending", "descending", "growing"])
+@pytest.mark.parametrize("bins", [128, 8192])
+def test_more_than_a_block(isa, rng, order, bins):
+    values = blocks(rng, order)
+    for n in (BLOCK - 1, BLOCK, BLOCK + 1, values.size):
+        matches(*observed(values[:n], bins=bins), values[:n])
+    matches(
+        *observed(values[:777], values, [1e20], values, bins=bins),
+        np.concatenate([values[:777], values, [1e20], values]),
+    )
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", [0, BLOCK - 1, BLOCK, 2 * BLOCK + 77, -1])
+def test_nonfinite_in_any_block_leaves_the_state(isa, rng, bad, where):
+    values = blocks(rng, "random")
+    values[where] = bad
+    state, counts = observed([1.0, 2.0])
+    before = state.tobytes(), counts.tobytes()
+    with pytest.raises(ValueError, match=r"^x: "):
+        _core.histogram_update(values, -1, state, counts)
+    assert (state.tobytes(), counts.tobytes()) == before
+
+
+@pytest.mark.parametrize("shape, axis", [
+    ((700, 3), 1), ((90, 255), 1), ((70, 256), 1), ((70, 257), 1), ((40, 1000), 1), ((3, 40000), 1), ((33000, 1), 1),
+    ((3, 5000), 0), ((2, 3, 2500), 1), ((6, 4, 49), 1), ((2, 2, 1, 17), 2),
+])  # fmt: skip
+def test_many_rows_columns_and_values(isa, rng, shape, axis):
+    x = np.maximum(rng.normal(size=shape) * 10.0 ** rng.integers(-3, 4, shape), -2).astype(np.float32)
+    x[x < -1.5] = 0
+    bins = 128 if x.shape[axis] > 300 else 1024
+    state, counts = observed(x, axis=axis, channels=shape[axis], bins=bins)
+    for c in range(0, shape[axis], max(1, shape[axis] // 300)):
+        matches(state, counts, np.take(x, c, axis), c)
+    assert (state["count"] == x.size // shape[axis]).all() and (counts.sum(1) + state["zeros"] == state["count"]).all()
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (33, 1), (1, 40), (3, 4, 5), (2, 17, 3)])

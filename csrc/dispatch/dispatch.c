@@ -41,14 +41,9 @@ typedef struct kernel_field {
     size_t offset;
 } kernel_field;
 
-#define FIELD(name) {#name, offsetof(ql_kernels, name)}
+#define FIELD(type, name, isa) {#name, offsetof(ql_kernels, name)},
 
-static const kernel_field fields[] = {
-    FIELD(quantize_f32_x8), FIELD(dequantize_x8_f32), FIELD(fake_quantize_f32),       FIELD(minmax_f32),
-    FIELD(place_f32),       FIELD(add_errors_f64),    FIELD(quantize_f32_s32),        FIELD(dequantize_s32_f32),
-    FIELD(in_range_f32),    FIELD(requantize_s32_x8), FIELD(requantize_fixed_s32_x8), FIELD(scale_s32_f32),
-    FIELD(add_outer_s32),   FIELD(gemm_u8s8s32),      FIELD(gemm_f32s8f32),
-};
+static const kernel_field fields[] = {QL_KERNELS(FIELD, FIELD, )};
 
 enum { KERNEL_COUNT = sizeof fields / sizeof *fields };
 

@@ -61,6 +61,43 @@ enum { QL_LANES = 8 };
 typedef void ql_add_errors_kernel(const float *w, const float *value, const int32_t *fault, size_t n, bool fold,
                                   double *sums, size_t stride);
 
+/* How codes follow from ranks: the same; folded as the bits of floats are, code = leaf >= fold ? leaf - fold :
+ * mirror - leaf; or any other way. */
+typedef enum ql_code_order { QL_CODES_IN_ORDER, QL_CODES_FOLDED, QL_CODES_ANY } ql_code_order;
+
+/* A codebook as a search tree over t = x / scale. Node 1 is the root, the children of node i are 2i and 2i + 1, and t
+ * goes to the second if t >= threshold[i]; NaN, which fills the tree up, is greater than everything. `levels` steps
+ * lead to the leaf 2^levels + rank, and code[rank] is the code, whatever the order. */
+typedef struct ql_codebook_tree {
+    int levels; /* 4..8 */
+    ql_code_order order;
+    int32_t fold, mirror;   /* of QL_CODES_FOLDED */
+    const float *threshold; /* [2^levels], [0] unused, aligned to 64 bytes */
+    const int32_t *code;    /* [2^levels], aligned to 64 bytes */
+} ql_codebook_tree;
+
+/* codes[i] = the tree's code for x[i] / scale[i / group]; NaN counts as 0. group is 0 only if n is. */
+typedef void ql_quantize_codebook_kernel(const float *x, size_t n, const float *scale, size_t group,
+                                         const ql_codebook_tree *tree, uint8_t *codes);
+
+/* x[i] = scale[i / group] * values[codes[i]]; values: 2^levels of them, levels in 4..8, aligned to 64 bytes;
+ * all codes are below 2^levels. group as above. */
+typedef void ql_dequantize_codebook_kernel(const uint8_t *codes, size_t n, const float *scale, size_t group,
+                                           const float *values, int levels, float *x);
+
+/* The low `bits` (1..7) of n codes, one after the other, low bits first, into ceil(n * bits / 8) bytes; the last is
+ * filled up with zeros. Returns all codes or-ed together, negative ones (is_signed) as ~code. */
+typedef uint8_t ql_pack_bits_kernel(const uint8_t *codes, size_t n, bool is_signed, int bits, uint8_t *packed);
+
+/* The reverse, of n codes that begin with the first byte. */
+typedef void ql_unpack_bits_kernel(const uint8_t *packed, size_t n, bool is_signed, int bits, uint8_t *codes);
+
+/* slots[i] = the bin floor(x[i] * inverse_width) - origin, if that is in [0, bins); bins if x[i] is 0; bins + 1 if x[i]
+ * misses the bins or is NaN. The floor is that of the exact product, so a negative one that underflows is in bin -1.
+ * inverse_width[i / group] is a power of two, origin[i / group] in [-2^24, 2^24]; group as above. */
+typedef void ql_histogram_slots_kernel(const float *x, size_t n, const float *inverse_width, const int32_t *origin,
+                                       size_t group, uint32_t bins, uint32_t *slots);
+
 /* Rule A (ql_requantize_s32_x8 in qlite.h) on a tile of rows x cols: multiplier[cols]. */
 typedef void ql_requantize_kernel(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
                                   const float *multiplier, int32_t zero_point, int32_t qmin, int32_t qmax,
@@ -111,46 +148,46 @@ typedef struct ql_gemm_f32_kernels {
 /* No tile is larger than this: callers hold one on the stack. */
 enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
 
+/* Every kernel: FUNCTION(contract, name, isa), and BUNDLE(type, name, isa) for those that come with their sizes. */
+#define QL_KERNELS(FUNCTION, BUNDLE, isa)                                    \
+    FUNCTION(ql_quantize_kernel, quantize_f32_x8, isa)                       \
+    FUNCTION(ql_dequantize_kernel, dequantize_x8_f32, isa)                   \
+    FUNCTION(ql_fake_quantize_kernel, fake_quantize_f32, isa)                \
+    FUNCTION(ql_quantize_s32_kernel, quantize_f32_s32, isa)                  \
+    FUNCTION(ql_dequantize_s32_kernel, dequantize_s32_f32, isa)              \
+    FUNCTION(ql_in_range_kernel, in_range_f32, isa)                          \
+    FUNCTION(ql_minmax_kernel, minmax_f32, isa)                              \
+    FUNCTION(ql_place_kernel, place_f32, isa)                                \
+    FUNCTION(ql_add_errors_kernel, add_errors_f64, isa)                      \
+    FUNCTION(ql_quantize_codebook_kernel, quantize_codebook_f32_u8, isa)     \
+    FUNCTION(ql_dequantize_codebook_kernel, dequantize_codebook_u8_f32, isa) \
+    FUNCTION(ql_pack_bits_kernel, pack_bits_x8, isa)                         \
+    FUNCTION(ql_unpack_bits_kernel, unpack_bits_x8, isa)                     \
+    FUNCTION(ql_histogram_slots_kernel, histogram_slots_f32, isa)            \
+    FUNCTION(ql_requantize_kernel, requantize_s32_x8, isa)                   \
+    FUNCTION(ql_requantize_fixed_kernel, requantize_fixed_s32_x8, isa)       \
+    FUNCTION(ql_scale_kernel, scale_s32_f32, isa)                            \
+    FUNCTION(ql_add_outer_kernel, add_outer_s32, isa)                        \
+    BUNDLE(ql_gemm_kernels, gemm_u8s8s32, isa)                               \
+    BUNDLE(ql_gemm_f32_kernels, gemm_f32s8f32, isa)
+
+#define QL_FUNCTION_FIELD(type, name, isa) type *name;
+#define QL_BUNDLE_FIELD(type, name, isa) const type *name;
+
 typedef struct ql_kernels {
     const char *isa;
     const struct ql_kernels *parent;
-    ql_quantize_kernel *quantize_f32_x8;
-    ql_dequantize_kernel *dequantize_x8_f32;
-    ql_fake_quantize_kernel *fake_quantize_f32;
-    ql_quantize_s32_kernel *quantize_f32_s32;
-    ql_dequantize_s32_kernel *dequantize_s32_f32;
-    ql_in_range_kernel *in_range_f32;
-    ql_minmax_kernel *minmax_f32;
-    ql_place_kernel *place_f32;
-    ql_add_errors_kernel *add_errors_f64;
-    ql_requantize_kernel *requantize_s32_x8;
-    ql_requantize_fixed_kernel *requantize_fixed_s32_x8;
-    ql_scale_kernel *scale_s32_f32;
-    ql_add_outer_kernel *add_outer_s32;
-    const ql_gemm_kernels *gemm_u8s8s32;
-    const ql_gemm_f32_kernels *gemm_f32s8f32;
+    QL_KERNELS(QL_FUNCTION_FIELD, QL_BUNDLE_FIELD, )
 } ql_kernels;
 
 /* The table that serves calls now: complete, nothing NULL. */
 const ql_kernels *ql_kernels_active(void);
 
 /* What a folder of kernels may define; each folder's header declares its own. */
-#define QL_DECLARE_KERNELS(isa)                                   \
-    extern const ql_kernels ql_kernels_##isa;                     \
-    ql_quantize_kernel ql_quantize_f32_x8__##isa;                 \
-    ql_dequantize_kernel ql_dequantize_x8_f32__##isa;             \
-    ql_fake_quantize_kernel ql_fake_quantize_f32__##isa;          \
-    ql_quantize_s32_kernel ql_quantize_f32_s32__##isa;            \
-    ql_dequantize_s32_kernel ql_dequantize_s32_f32__##isa;        \
-    ql_in_range_kernel ql_in_range_f32__##isa;                    \
-    ql_minmax_kernel ql_minmax_f32__##isa;                        \
-    ql_place_kernel ql_place_f32__##isa;                          \
-    ql_add_errors_kernel ql_add_errors_f64__##isa;                \
-    ql_requantize_kernel ql_requantize_s32_x8__##isa;             \
-    ql_requantize_fixed_kernel ql_requantize_fixed_s32_x8__##isa; \
-    ql_scale_kernel ql_scale_s32_f32__##isa;                      \
-    ql_add_outer_kernel ql_add_outer_s32__##isa;                  \
-    extern const ql_gemm_kernels ql_gemm_u8s8s32__##isa;          \
-    extern const ql_gemm_f32_kernels ql_gemm_f32s8f32__##isa
+#define QL_DECLARE_FUNCTION(type, name, isa) type ql_##name##__##isa;
+#define QL_DECLARE_BUNDLE(type, name, isa) extern const type ql_##name##__##isa;
+#define QL_DECLARE_KERNELS(isa)                             \
+    QL_KERNELS(QL_DECLARE_FUNCTION, QL_DECLARE_BUNDLE, isa) \
+    extern const ql_kernels ql_kernels_##isa
 
 #endif

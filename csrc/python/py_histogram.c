@@ -45,11 +45,12 @@ static PyObject *histogram_update(PyObject *module, PyObject *args)
     (void)module;
     PyObject *x_object, *state_object, *counts_object;
     int axis;
-    if (!PyArg_ParseTuple(args, "OiOO", &x_object, &axis, &state_object, &counts_object))
+    const char *name = "x";
+    if (!PyArg_ParseTuple(args, "OiOO|s", &x_object, &axis, &state_object, &counts_object, &name))
         return NULL;
     PyArrayObject *state = ql_py_state(state_object, "state");
     PyArrayObject *counts = state ? ql_py_counts(counts_object, state, "counts") : NULL;
-    PyArrayObject *x = counts ? ql_py_f32(x_object, "x") : NULL;
+    PyArrayObject *x = counts ? ql_py_f32(x_object, name) : NULL;
     ql_layout layout;
     if (!x)
         return NULL;
@@ -59,8 +60,8 @@ static PyObject *histogram_update(PyObject *module, PyObject *args)
     }
     npy_intp channels = axis < 0 ? 1 : PyArray_DIM(x, axis);
     if (channels != PyArray_SIZE(state)) {
-        PyErr_Format(PyExc_ValueError, "x: expected %zd channels along axis %d, got %zd", PyArray_SIZE(state), axis,
-                     channels);
+        PyErr_Format(PyExc_ValueError, "%s: expected %zd channels along axis %d, got %zd", name, PyArray_SIZE(state),
+                     axis, channels);
         Py_DECREF(x);
         return NULL;
     }
@@ -71,7 +72,7 @@ static PyObject *histogram_update(PyObject *module, PyObject *args)
     Py_END_ALLOW_THREADS
     Py_DECREF(x);
     if (status != QL_OK)
-        return ql_py_raise(status, "x");
+        return ql_py_raise(status, name);
     Py_RETURN_NONE;
 }
 

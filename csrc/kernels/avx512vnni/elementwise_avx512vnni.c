@@ -355,7 +355,6 @@ static inline void dequantize_shared(const uint8_t *codes, size_t n, bool is_sig
 {
     size_t i = 0;
     for (; i + BLOCK <= n; i += BLOCK) {
-        prefetch(codes + i, BLOCK);
 #pragma GCC unroll 4
         for (int u = 0; u < 4; u++)
             dequantize_lanes(codes + i + u * LANES, ALL, is_signed, scale, zero_point, x + i + u * LANES);
@@ -418,6 +417,15 @@ static inline void fold(__m512 least, __m512 greatest, float *min, float *max)
     *max = -_mm256_cvtss_f32(_mm512_extractf32x8_ps(v, 1));
 }
 
+/* Without their sign, as integers, NaN are the greatest floats: they are found beside the comparisons of floats, which
+ * have the use of half of the ports only. */
+static inline __m512i without_sign(__m512 x)
+{
+    return _mm512_add_epi32(_mm512_castps_si512(x), _mm512_castps_si512(x));
+}
+
+enum { INFINITE = -0x01000000 }; /* the bits of an infinity without its sign */
+
 static inline bool minmax_shared(const float *x, size_t n, float *min, float *max)
 {
     __m512 least = _mm512_set1_ps(*min), greatest = _mm512_set1_ps(*max);
@@ -425,16 +433,19 @@ static inline bool minmax_shared(const float *x, size_t n, float *min, float *ma
     size_t i = 0;
     if (n >= BLOCK) {
         block low = {{least, least, least, least}}, high = {{greatest, greatest, greatest, greatest}};
+        __m512i size[4] = {_mm512_setzero_si512()};
         for (; i + BLOCK <= n; i += BLOCK) {
             block b = load_block(x + i);
             prefetch(x + i, sizeof b);
 #pragma GCC unroll 4
             for (int u = 0; u < 4; u++) {
-                nan |= _mm512_cmp_ps_mask(b.v[u], b.v[u], _CMP_UNORD_Q);
+                size[u] = _mm512_max_epu32(size[u], without_sign(b.v[u]));
                 low.v[u] = _mm512_min_ps(b.v[u], low.v[u]);
                 high.v[u] = _mm512_max_ps(b.v[u], high.v[u]);
             }
         }
+        size[0] = _mm512_max_epu32(_mm512_max_epu32(size[0], size[1]), _mm512_max_epu32(size[2], size[3]));
+        nan |= _mm512_cmpgt_epu32_mask(size[0], _mm512_set1_epi32(INFINITE));
         least = _mm512_min_ps(_mm512_min_ps(low.v[0], low.v[1]), _mm512_min_ps(low.v[2], low.v[3]));
         greatest = _mm512_max_ps(_mm512_max_ps(high.v[0], high.v[1]), _mm512_max_ps(high.v[2], high.v[3]));
     }

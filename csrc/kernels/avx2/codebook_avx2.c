@@ -1,0 +1,229 @@
+/* Codebooks, eight values at a time. A level of the tree that has 8 nodes or fewer fits a register, where a permutation
+ * looks a node up; of 16 and 32 they take two or four, and choices by the node's higher bits. Higher levels are
+ * gathered: a gather costs as much as ten permutations. */
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/avx2/avx2.h"
+
+enum { LANES = 8 };
+
+static inline __m256i lane_mask(size_t n)
+{
+    static const int32_t ones[2 * LANES] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    return _mm256_loadu_si256((const __m256i *)(ones + LANES - n));
+}
+
+static inline __m256i load(const void *table, int part)
+{
+    return _mm256_load_si256((const __m256i *)table + part);
+}
+
+/* if_set where the bit of the index is set. */
+static inline __m256i chosen(__m256i index, int bit, __m256i if_clear, __m256i if_set)
+{
+    __m256 sign = _mm256_castsi256_ps(_mm256_slli_epi32(index, 31 - bit));
+    return _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(if_clear), _mm256_castsi256_ps(if_set), sign));
+}
+
+/* table[index % 8 + 8 * part]. */
+static inline __m256i looked_up_8(const void *table, int part, __m256i index)
+{
+    return _mm256_permutevar8x32_epi32(load(table, part), index);
+}
+
+static inline __m256i looked_up_16(const void *table, int part, __m256i index)
+{
+    return chosen(index, 3, looked_up_8(table, 2 * part, index), looked_up_8(table, 2 * part + 1, index));
+}
+
+/* table[index % 2^levels], of 32-bit entries. */
+static inline __m256i looked_up(const void *table, int levels, __m256i index)
+{
+    if (levels <= 3)
+        return looked_up_8(table, 0, index);
+    if (levels == 4)
+        return looked_up_16(table, 0, index);
+    if (levels == 5)
+        return chosen(index, 4, looked_up_16(table, 0, index), looked_up_16(table, 1, index));
+    index = _mm256_and_si256(index, _mm256_set1_epi32((1 << levels) - 1));
+    return _mm256_i32gather_epi32(table, index, 4);
+}
+
+/* The first three levels lie in one register, where a node's own number finds it. A comparison that holds is -1. */
+static inline __m256i leaf(__m256 t, const ql_codebook_tree *tree, int levels)
+{
+    __m256i node = _mm256_set1_epi32(1);
+    t = _mm256_and_ps(t, _mm256_cmp_ps(t, t, _CMP_ORD_Q));
+#pragma GCC unroll 8
+    for (int level = 0; level < levels; level++) {
+        const float *nodes = tree->threshold + (level < 3 ? 0 : 1 << level);
+        __m256 threshold = _mm256_castsi256_ps(looked_up(nodes, level, node));
+        __m256i second = _mm256_castps_si256(_mm256_cmp_ps(t, threshold, _CMP_GE_OQ));
+        node = _mm256_sub_epi32(_mm256_add_epi32(node, node), second);
+    }
+    return node;
+}
+
+static inline uint64_t low_bytes(__m256i v)
+{
+    const __m256i from = _mm256_set1_epi32(0x0c080400);
+    __m256i bytes = _mm256_shuffle_epi8(v, from);
+    uint64_t low = (uint32_t)_mm256_extract_epi32(bytes, 0), high = (uint32_t)_mm256_extract_epi32(bytes, 4);
+    return low | high << 32;
+}
+
+static inline void store_nearest(__m256 t, const ql_codebook_tree *tree, int levels, ql_code_order order, size_t n,
+                                 uint8_t *codes)
+{
+    __m256i node = leaf(t, tree, levels);
+    if (order == QL_CODES_ANY) {
+        node = looked_up(tree->code, levels, node);
+    } else if (order == QL_CODES_FOLDED) {
+        const __m256i fold = _mm256_set1_epi32(tree->fold), mirror = _mm256_set1_epi32(tree->mirror);
+        __m256i mirrored = _mm256_cmpgt_epi32(fold, node);
+        node = _mm256_blendv_epi8(_mm256_sub_epi32(node, fold), _mm256_sub_epi32(mirror, node), mirrored);
+    } else {
+        node = _mm256_and_si256(node, _mm256_set1_epi32((1 << levels) - 1));
+    }
+    uint64_t bytes = low_bytes(node);
+    memcpy(codes, &bytes, n);
+}
+
+static inline void quantize_shared(const float *x, size_t n, float scale, const ql_codebook_tree *tree, int levels,
+                                   ql_code_order order, uint8_t *codes)
+{
+    const __m256 s = _mm256_set1_ps(scale);
+    size_t i = 0;
+    if (scale == 1) {
+        for (; i + LANES <= n; i += LANES)
+            store_nearest(_mm256_loadu_ps(x + i), tree, levels, order, LANES, codes + i);
+    } else {
+        for (; i + LANES <= n; i += LANES)
+            store_nearest(_mm256_div_ps(_mm256_loadu_ps(x + i), s), tree, levels, order, LANES, codes + i);
+    }
+    if (i < n) {
+        __m256 t = _mm256_div_ps(_mm256_maskload_ps(x + i, lane_mask(n - i)), s);
+        store_nearest(t, tree, levels, order, n - i, codes + i);
+    }
+}
+
+/* Lanes past the end divide by 1. */
+static inline void quantize_own(const float *x, size_t n, const float *scale, const ql_codebook_tree *tree, int levels,
+                                ql_code_order order, uint8_t *codes)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        const size_t lanes = n - i < LANES ? n - i : LANES;
+        __m256i mask = lane_mask(lanes);
+        __m256 s = _mm256_maskload_ps(scale + i, mask);
+        s = _mm256_blendv_ps(_mm256_set1_ps(1.0f), s, _mm256_castsi256_ps(mask));
+        __m256 t = _mm256_div_ps(_mm256_maskload_ps(x + i, mask), s);
+        store_nearest(t, tree, levels, order, lanes, codes + i);
+    }
+}
+
+static inline __attribute__((always_inline)) void quantize_levels(const float *x, size_t n, const float *scale,
+                                                                  size_t group, const ql_codebook_tree *tree,
+                                                                  int levels, ql_code_order order, uint8_t *codes)
+{
+    if (group == 1) {
+        quantize_own(x, n, scale, tree, levels, order, codes);
+        return;
+    }
+    for (size_t i = 0; i < n; i += group, scale++)
+        quantize_shared(x + i, n - i < group ? n - i : group, *scale, tree, levels, order, codes + i);
+}
+
+/* levels and order as constants, so that lookups are known and tables stay in registers. */
+static inline __attribute__((always_inline)) void quantize_order(const float *x, size_t n, const float *scale,
+                                                                 size_t group, const ql_codebook_tree *tree,
+                                                                 ql_code_order order, uint8_t *codes)
+{
+    switch (tree->levels) {
+    case 4:
+        quantize_levels(x, n, scale, group, tree, 4, order, codes);
+        break;
+    case 5:
+        quantize_levels(x, n, scale, group, tree, 5, order, codes);
+        break;
+    case 6:
+        quantize_levels(x, n, scale, group, tree, 6, order, codes);
+        break;
+    case 7:
+        quantize_levels(x, n, scale, group, tree, 7, order, codes);
+        break;
+    default:
+        quantize_levels(x, n, scale, group, tree, 8, order, codes);
+    }
+}
+
+void ql_quantize_codebook_f32_u8__avx2(const float *x, size_t n, const float *scale, size_t group,
+                                       const ql_codebook_tree *tree, uint8_t *codes)
+{
+    if (tree->order == QL_CODES_IN_ORDER)
+        quantize_order(x, n, scale, group, tree, QL_CODES_IN_ORDER, codes);
+    else if (tree->order == QL_CODES_FOLDED)
+        quantize_order(x, n, scale, group, tree, QL_CODES_FOLDED, codes);
+    else
+        quantize_order(x, n, scale, group, tree, QL_CODES_ANY, codes);
+}
+
+static inline __m256 dequantized(uint64_t bytes, __m256 scale, const float *values, int levels)
+{
+    __m256i code = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)bytes));
+    return _mm256_mul_ps(scale, _mm256_castsi256_ps(looked_up(values, levels, code)));
+}
+
+static inline void dequantize_shared(const uint8_t *codes, size_t n, float scale, const float *values, int levels,
+                                     float *x)
+{
+    const __m256 s = _mm256_set1_ps(scale);
+    size_t i = 0;
+    uint64_t bytes;
+    for (; i + LANES <= n; i += LANES) {
+        memcpy(&bytes, codes + i, sizeof bytes);
+        _mm256_storeu_ps(x + i, dequantized(bytes, s, values, levels));
+    }
+    if (i < n) {
+        bytes = 0;
+        memcpy(&bytes, codes + i, n - i);
+        _mm256_maskstore_ps(x + i, lane_mask(n - i), dequantized(bytes, s, values, levels));
+    }
+}
+
+static inline void dequantize_own(const uint8_t *codes, size_t n, const float *scale, const float *values, int levels,
+                                  float *x)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        const size_t lanes = n - i < LANES ? n - i : LANES;
+        __m256i mask = lane_mask(lanes);
+        uint64_t bytes = 0;
+        memcpy(&bytes, codes + i, lanes);
+        __m256 s = _mm256_maskload_ps(scale + i, mask);
+        _mm256_maskstore_ps(x + i, mask, dequantized(bytes, s, values, levels));
+    }
+}
+
+static inline __attribute__((always_inline)) void dequantize_levels(const uint8_t *codes, size_t n, const float *scale,
+                                                                    size_t group, const float *values, int levels,
+                                                                    float *x)
+{
+    if (group == 1) {
+        dequantize_own(codes, n, scale, values, levels, x);
+        return;
+    }
+    for (size_t i = 0; i < n; i += group, scale++)
+        dequantize_shared(codes + i, n - i < group ? n - i : group, *scale, values, levels, x + i);
+}
+
+/* All levels above 5 are gathered alike. */
+void ql_dequantize_codebook_u8_f32__avx2(const uint8_t *codes, size_t n, const float *scale, size_t group,
+                                         const float *values, int levels, float *x)
+{
+    if (levels == 4)
+        dequantize_levels(codes, n, scale, group, values, 4, x);
+    else if (levels == 5)
+        dequantize_levels(codes, n, scale, group, values, 5, x);
+    else
+        dequantize_levels(codes, n, scale, group, values, 8, x);
+}

@@ -1,0 +1,231 @@
+/* Codebooks, sixteen values at a time. A level of the tree that has 16 nodes or fewer fits a register, one of 32 two:
+ * a permutation looks a node up in one instruction, of which higher levels take two, four, ... and choose between the
+ * results by the node's higher bits. All 255 nodes together are sixteen registers' worth and sixteen lookups.
+ *
+ * Why not gathers: sixteen loads cost more than the seven permutations and six choices of the last level.
+ * Why not buckets of equal width: codebooks of floats are dense around zero, and sparse far out. */
+#include <immintrin.h>
+
+#include "kernels/avx512vnni/avx512vnni.h"
+
+enum { LANES = 16 };
+
+static inline __mmask16 lane_mask(size_t left)
+{
+    return left >= LANES ? (__mmask16)0xFFFF : (__mmask16)((1u << left) - 1);
+}
+
+static inline __m512i load(const void *table, int part)
+{
+    return _mm512_load_si512((const char *)table + 64 * part);
+}
+
+/* table[index % 32 + 32 * part]. */
+static inline __m512i looked_up_32(const void *table, int part, __m512i index)
+{
+    return _mm512_permutex2var_epi32(load(table, 2 * part), index, load(table, 2 * part + 1));
+}
+
+static inline __m512i chosen(__m512i index, int bit, __m512i if_clear, __m512i if_set)
+{
+    return _mm512_mask_mov_epi32(if_clear, _mm512_test_epi32_mask(index, _mm512_set1_epi32(1 << bit)), if_set);
+}
+
+static inline __m512i looked_up_64(const void *table, int part, __m512i index)
+{
+    return chosen(index, 5, looked_up_32(table, 2 * part, index), looked_up_32(table, 2 * part + 1, index));
+}
+
+static inline __m512i looked_up_128(const void *table, int part, __m512i index)
+{
+    return chosen(index, 6, looked_up_64(table, 2 * part, index), looked_up_64(table, 2 * part + 1, index));
+}
+
+/* table[index % 2^levels], of 32-bit entries. */
+static inline __m512i looked_up(const void *table, int levels, __m512i index)
+{
+    if (levels <= 4)
+        return _mm512_permutexvar_epi32(index, load(table, 0));
+    if (levels == 5)
+        return looked_up_32(table, 0, index);
+    if (levels == 6)
+        return looked_up_64(table, 0, index);
+    if (levels == 7)
+        return looked_up_128(table, 0, index);
+    return chosen(index, 7, looked_up_128(table, 0, index), looked_up_128(table, 1, index));
+}
+
+/* The first four levels lie in one register, where a node's own number finds it. */
+static inline __m512i leaf(__m512 t, const ql_codebook_tree *tree, int levels)
+{
+    const __m512i one = _mm512_set1_epi32(1);
+    __m512i node = one;
+    t = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(t, t, _CMP_ORD_Q), t);
+#pragma GCC unroll 8
+    for (int level = 0; level < levels; level++) {
+        const float *nodes = tree->threshold + (level < 4 ? 0 : 1 << level);
+        __m512 threshold = _mm512_castsi512_ps(looked_up(nodes, level, node));
+        __mmask16 second = _mm512_cmp_ps_mask(t, threshold, _CMP_GE_OQ);
+        node = _mm512_add_epi32(node, node);
+        node = _mm512_mask_or_epi32(node, second, node, one);
+    }
+    return node;
+}
+
+static inline __m128i nearest(__m512 t, const ql_codebook_tree *tree, int levels, ql_code_order order)
+{
+    __m512i node = leaf(t, tree, levels);
+    if (order == QL_CODES_ANY) {
+        node = looked_up(tree->code, levels, node);
+    } else if (order == QL_CODES_FOLDED) {
+        const __m512i fold = _mm512_set1_epi32(tree->fold), mirror = _mm512_set1_epi32(tree->mirror);
+        __mmask16 mirrored = _mm512_cmplt_epi32_mask(node, fold);
+        node = _mm512_mask_sub_epi32(_mm512_sub_epi32(node, fold), mirrored, mirror, node);
+    } else {
+        node = _mm512_and_si512(node, _mm512_set1_epi32((1 << levels) - 1));
+    }
+    return _mm512_cvtepi32_epi8(node);
+}
+
+static inline void quantize_shared(const float *x, size_t n, float scale, const ql_codebook_tree *tree, int levels,
+                                   ql_code_order order, uint8_t *codes)
+{
+    const __m512 s = _mm512_set1_ps(scale);
+    size_t i = 0;
+    if (scale == 1) {
+        for (; i + LANES <= n; i += LANES)
+            _mm_storeu_si128((__m128i *)(codes + i), nearest(_mm512_loadu_ps(x + i), tree, levels, order));
+    } else {
+        for (; i + LANES <= n; i += LANES) {
+            __m512 t = _mm512_div_ps(_mm512_loadu_ps(x + i), s);
+            _mm_storeu_si128((__m128i *)(codes + i), nearest(t, tree, levels, order));
+        }
+    }
+    if (i < n) {
+        __mmask16 mask = lane_mask(n - i);
+        __m512 t = _mm512_div_ps(_mm512_maskz_loadu_ps(mask, x + i), s);
+        _mm_mask_storeu_epi8(codes + i, mask, nearest(t, tree, levels, order));
+    }
+}
+
+/* Lanes past the end divide by 1. */
+static inline void quantize_own(const float *x, size_t n, const float *scale, const ql_codebook_tree *tree, int levels,
+                                ql_code_order order, uint8_t *codes)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        __mmask16 mask = lane_mask(n - i);
+        __m512 s = _mm512_mask_loadu_ps(_mm512_set1_ps(1.0f), mask, scale + i);
+        __m512 t = _mm512_div_ps(_mm512_maskz_loadu_ps(mask, x + i), s);
+        _mm_mask_storeu_epi8(codes + i, mask, nearest(t, tree, levels, order));
+    }
+}
+
+static inline __attribute__((always_inline)) void quantize_levels(const float *x, size_t n, const float *scale,
+                                                                  size_t group, const ql_codebook_tree *tree,
+                                                                  int levels, ql_code_order order, uint8_t *codes)
+{
+    if (group == 1) {
+        quantize_own(x, n, scale, tree, levels, order, codes);
+        return;
+    }
+    for (size_t i = 0; i < n; i += group, scale++)
+        quantize_shared(x + i, n - i < group ? n - i : group, *scale, tree, levels, order, codes + i);
+}
+
+/* levels and order as constants, so that lookups are known and tables stay in registers. */
+static inline __attribute__((always_inline)) void quantize_order(const float *x, size_t n, const float *scale,
+                                                                 size_t group, const ql_codebook_tree *tree,
+                                                                 ql_code_order order, uint8_t *codes)
+{
+    switch (tree->levels) {
+    case 4:
+        quantize_levels(x, n, scale, group, tree, 4, order, codes);
+        break;
+    case 5:
+        quantize_levels(x, n, scale, group, tree, 5, order, codes);
+        break;
+    case 6:
+        quantize_levels(x, n, scale, group, tree, 6, order, codes);
+        break;
+    case 7:
+        quantize_levels(x, n, scale, group, tree, 7, order, codes);
+        break;
+    default:
+        quantize_levels(x, n, scale, group, tree, 8, order, codes);
+    }
+}
+
+void ql_quantize_codebook_f32_u8__avx512vnni(const float *x, size_t n, const float *scale, size_t group,
+                                             const ql_codebook_tree *tree, uint8_t *codes)
+{
+    if (tree->order == QL_CODES_IN_ORDER)
+        quantize_order(x, n, scale, group, tree, QL_CODES_IN_ORDER, codes);
+    else if (tree->order == QL_CODES_FOLDED)
+        quantize_order(x, n, scale, group, tree, QL_CODES_FOLDED, codes);
+    else
+        quantize_order(x, n, scale, group, tree, QL_CODES_ANY, codes);
+}
+
+static inline __m512 dequantized(__m128i bytes, __m512 scale, const float *values, int levels)
+{
+    return _mm512_mul_ps(scale, _mm512_castsi512_ps(looked_up(values, levels, _mm512_cvtepu8_epi32(bytes))));
+}
+
+static inline void dequantize_shared(const uint8_t *codes, size_t n, __m512 scale, const float *values, int levels,
+                                     float *x)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(codes + i));
+        _mm512_storeu_ps(x + i, dequantized(bytes, scale, values, levels));
+    }
+    if (i < n) {
+        __mmask16 mask = lane_mask(n - i);
+        __m128i bytes = _mm_maskz_loadu_epi8(mask, codes + i);
+        _mm512_mask_storeu_ps(x + i, mask, dequantized(bytes, scale, values, levels));
+    }
+}
+
+static inline void dequantize_own(const uint8_t *codes, size_t n, const float *scale, const float *values, int levels,
+                                  float *x)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        __mmask16 mask = lane_mask(n - i);
+        __m128i bytes = _mm_maskz_loadu_epi8(mask, codes + i);
+        __m512 s = _mm512_maskz_loadu_ps(mask, scale + i);
+        _mm512_mask_storeu_ps(x + i, mask, dequantized(bytes, s, values, levels));
+    }
+}
+
+static inline __attribute__((always_inline)) void dequantize_levels(const uint8_t *codes, size_t n, const float *scale,
+                                                                    size_t group, const float *values, int levels,
+                                                                    float *x)
+{
+    if (group == 1) {
+        dequantize_own(codes, n, scale, values, levels, x);
+        return;
+    }
+    for (size_t i = 0; i < n; i += group, scale++)
+        dequantize_shared(codes + i, n - i < group ? n - i : group, _mm512_set1_ps(*scale), values, levels, x + i);
+}
+
+void ql_dequantize_codebook_u8_f32__avx512vnni(const uint8_t *codes, size_t n, const float *scale, size_t group,
+                                               const float *values, int levels, float *x)
+{
+    switch (levels) {
+    case 4:
+        dequantize_levels(codes, n, scale, group, values, 4, x);
+        break;
+    case 5:
+        dequantize_levels(codes, n, scale, group, values, 5, x);
+        break;
+    case 6:
+        dequantize_levels(codes, n, scale, group, values, 6, x);
+        break;
+    case 7:
+        dequantize_levels(codes, n, scale, group, values, 7, x);
+        break;
+    default:
+        dequantize_levels(codes, n, scale, group, values, 8, x);
+    }
+}

@@ -1,0 +1,123 @@
+/* quantize_codebook, dequantize_codebook. */
+#include "python/glue.h"
+
+/* A codebook and its scales as they lie over data. */
+typedef struct codebook_arrays {
+    PyArrayObject *scale, *values;
+} codebook_arrays;
+
+static void release(codebook_arrays *a)
+{
+    Py_CLEAR(a->scale);
+    Py_CLEAR(a->values);
+}
+
+static int raise_shapes(PyArrayObject *scale, PyArrayObject *values)
+{
+    PyObject *parameters = PyArray_IntTupleFromIntp(PyArray_NDIM(scale), PyArray_DIMS(scale));
+    PyObject *got = PyArray_IntTupleFromIntp(PyArray_NDIM(values), PyArray_DIMS(values));
+    if (parameters && got)
+        PyErr_Format(PyExc_ValueError, "codebook: expected shape (entries,), or that of scale %S and entries, got %S",
+                     parameters, got);
+    Py_XDECREF(parameters);
+    Py_XDECREF(got);
+    return -1;
+}
+
+/* Whether values has the shape of scale and one axis more. */
+static bool is_own(PyArrayObject *scale, PyArrayObject *values)
+{
+    const int ndim = PyArray_NDIM(scale);
+    return PyArray_NDIM(values) == ndim + 1 && PyArray_CompareLists(PyArray_DIMS(scale), PyArray_DIMS(values), ndim);
+}
+
+static int take_codebook(PyArrayObject *data, PyObject *scale, PyObject *values, ql_py_groups groups,
+                         ql_codebook *codebook, codebook_arrays *a)
+{
+    a->scale = ql_py_exact(scale, NPY_FLOAT32, "scale");
+    a->values = a->scale ? ql_py_exact(values, NPY_FLOAT32, "codebook") : NULL;
+    if (!a->values ||
+        ql_py_layout(data, PyArray_NDIM(a->scale), PyArray_DIMS(a->scale), "scale", groups, &codebook->layout) < 0)
+        return -1;
+    if (PyArray_NDIM(a->values) != 1 && !is_own(a->scale, a->values))
+        return raise_shapes(a->scale, a->values);
+    const npy_intp entries = PyArray_DIM(a->values, PyArray_NDIM(a->values) - 1);
+    if (entries < 1 || entries > 256) {
+        PyErr_Format(PyExc_ValueError, "codebook: expected 1 to 256 entries, got %zd", entries);
+        return -1;
+    }
+    codebook->scale = PyArray_DATA(a->scale);
+    codebook->values = PyArray_DATA(a->values);
+    codebook->entries = (size_t)entries;
+    codebook->is_own = PyArray_NDIM(a->values) > 1;
+    return 0;
+}
+
+static PyObject *quantize_codebook(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *x_object, *scale, *values, *out;
+    ql_py_groups groups = {0, 0};
+    int refuse_nonfinite;
+    const char *name = "x";
+    if (!PyArg_ParseTuple(args, "OOOpO|sii", &x_object, &scale, &values, &refuse_nonfinite, &out, &name, &groups.size,
+                          &groups.axis))
+        return NULL;
+    ql_codebook codebook;
+    codebook_arrays arrays = {NULL, NULL};
+    PyArrayObject *codes = NULL, *x = ql_py_f32(x_object, name);
+    if (!x || take_codebook(x, scale, values, groups, &codebook, &arrays) < 0)
+        goto done;
+    codes = ql_py_result(out, NPY_UINT8, PyArray_NDIM(x), PyArray_DIMS(x), &x, false);
+    if (!codes)
+        goto done;
+    ql_status status;
+    Py_BEGIN_ALLOW_THREADS
+        status = ql_quantize_codebook_f32_u8(PyArray_DATA(x), &codebook, refuse_nonfinite, PyArray_DATA(codes));
+    Py_END_ALLOW_THREADS
+    if (status != QL_OK) {
+        PyArray_DiscardWritebackIfCopy(codes);
+        Py_CLEAR(codes);
+        ql_py_raise(status, status == QL_EINVAL ? "scale, codebook" : name);
+    }
+done:
+    release(&arrays);
+    Py_XDECREF(x);
+    return codes ? ql_py_finish(out, codes) : NULL;
+}
+
+static PyObject *dequantize_codebook(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *codes_object, *scale, *values, *out;
+    ql_py_groups groups = {0, 0};
+    if (!PyArg_ParseTuple(args, "OOOO|ii", &codes_object, &scale, &values, &out, &groups.size, &groups.axis))
+        return NULL;
+    ql_codebook codebook;
+    codebook_arrays arrays = {NULL, NULL};
+    PyArrayObject *x = NULL, *codes = ql_py_exact(codes_object, NPY_UINT8, "codes");
+    if (!codes || take_codebook(codes, scale, values, groups, &codebook, &arrays) < 0)
+        goto done;
+    x = ql_py_result(out, NPY_FLOAT32, PyArray_NDIM(codes), PyArray_DIMS(codes), &codes, false);
+    if (!x)
+        goto done;
+    ql_status status;
+    Py_BEGIN_ALLOW_THREADS
+        status = ql_dequantize_codebook_u8_f32(PyArray_DATA(codes), &codebook, PyArray_DATA(x));
+    Py_END_ALLOW_THREADS
+    if (status != QL_OK) {
+        PyArray_DiscardWritebackIfCopy(x);
+        Py_CLEAR(x);
+        ql_py_raise(status, "codes, scale");
+    }
+done:
+    release(&arrays);
+    Py_XDECREF(codes);
+    return x ? ql_py_finish(out, x) : NULL;
+}
+
+PyMethodDef ql_py_codebook_methods[] = {
+    {"quantize_codebook", quantize_codebook, METH_VARARGS, NULL},
+    {"dequantize_codebook", dequantize_codebook, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
