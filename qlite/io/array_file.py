@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from qlite import _check, _core
-from qlite.array import WHOLE_WIDTHS, QArray
+from qlite import _check
+from qlite.array import QArray
 from qlite.io import container
 from qlite.qparams import GRIDS, Form, QParams
 
@@ -88,15 +88,16 @@ def _describe(name: str, q: QArray, tensors: dict[str, np.ndarray]) -> dict[str,
     elif not p.is_unscaled:
         _put(tensors, f"{name}.scale", _stored_scale(p))
     if p.zero_point.any():
-        zero_points = p.zero_point.astype(p.dtype).reshape(1, -1)
-        _put(tensors, f"{name}.zero_point", _core.pack_bits(zero_points, p.bits) if _is_packed(p) else zero_points)
+        zero_points = QArray(p.zero_point.astype(p.dtype).reshape(-1), _whole_numbers(p.bits, p.signed))
+        _put(tensors, f"{name}.zero_point", zero_points.stored)
     if p.codebook is not None and not p.has_known_codebook:
         _put(tensors, f"{name}.codebook", p.codebook)
     return described
 
 
-def _is_packed(p: QParams) -> bool:
-    return p.bits not in WHOLE_WIDTHS
+def _whole_numbers(bits: int, signed: bool) -> QParams:
+    """The grid on which codes stand for themselves."""
+    return QParams(np.ones(1, np.float32), np.zeros(1, np.int32), bits, signed)
 
 
 def _stored_scale(p: QParams) -> np.ndarray:
@@ -151,9 +152,8 @@ def _build(name: str, described: Any, tensors: dict[str, np.ndarray]) -> QArray:
         scale = _read_scale(take("scale"), described["scale_dtype"], scale_shape)
     zero_point: Any = 0
     if f"{name}.zero_point" in tensors:
-        packed = take("zero_point")
-        whole = bits in WHOLE_WIDTHS
-        zero_point = (packed if whole else _core.unpack_bits(packed, bits, signed, 0, scale.size)).reshape(scale.shape)
+        zero_points = QArray.from_stored(take("zero_point"), (scale.size,), _whole_numbers(bits, signed))
+        zero_point = zero_points.codes.reshape(scale.shape)
     return QArray.from_stored(
         take("codes"),
         shape,
