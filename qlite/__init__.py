@@ -14,8 +14,10 @@ except ModuleNotFoundError as error:
         "called `qlite` on the package index also installs a module of this name. This one is `qlite-quant`."
     ) from None
 
+from qlite import distributed
 from qlite.array import QArray
 from qlite.calibration import Calibrator
+from qlite.checkpoint import Checkpoint, quantize_checkpoint
 from qlite.config import show_config
 from qlite.error import QuantizationError, quantization_error
 from qlite.grids import choose_qparams
@@ -40,6 +42,7 @@ def __getattr__(name: str) -> str:
 
 __all__ = [
     "Calibrator",
+    "Checkpoint",
     "Dense",
     "PackedWeight",
     "QArray",
@@ -51,6 +54,7 @@ __all__ = [
     "choose_qparams",
     "compare",
     "dequantize",
+    "distributed",
     "fake_quantize",
     "from_sklearn",
     "from_weights",
@@ -60,6 +64,7 @@ __all__ = [
     "pack",
     "quantization_error",
     "quantize",
+    "quantize_checkpoint",
     "quantize_model",
     "requantize",
     "show_config",

@@ -1,7 +1,8 @@
 """Ranges of values, from a stream of batches."""
 
+import copy
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from threading import Lock
 from typing import Any
@@ -55,6 +56,14 @@ class Histogram:
         other = object.__new__(Histogram)
         other.state, other.counts = self.state.copy(), self.counts.copy()
         return other
+
+    @classmethod
+    def side_by_side(cls, parts: Sequence["Histogram"]) -> "Histogram":
+        """One for the channels of all parts."""
+        both = object.__new__(cls)
+        both.state = np.concatenate([part.state for part in parts])
+        both.counts = np.concatenate([part.counts for part in parts])
+        return both
 
     def merge(self, other: "Histogram") -> "Histogram":
         """Take in what another one has counted; returns itself."""
@@ -286,6 +295,23 @@ class Calibrator:
             self._halves = halves
             self._batches += other._batches
         return self
+
+    def _followed_by(self, later: "Calibrator") -> "Calibrator":
+        """Another calibrator, as if the batches of `later` had come after those of this one.
+
+        As `merge`, but which half has taken in which batch comes out as in one pass, too.
+        """
+        both, later = copy.copy(self), copy.copy(later)
+        if self._batches % 2:
+            later._halves.reverse()
+        return both.merge(later)
+
+    @classmethod
+    def _side_by_side(cls, parts: Sequence["Calibrator"]) -> "Calibrator":
+        """Another calibrator for the channels of all parts, which have seen as many batches of the same rank each."""
+        both = copy.copy(parts[0])
+        both._halves = [Histogram.side_by_side(halves) for halves in zip(*(p._halves for p in parts), strict=True)]
+        return both
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:

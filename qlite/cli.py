@@ -1,9 +1,10 @@
-"""The command line: `qlite demo` and `qlite info`."""
+"""The command line: `qlite demo`, `qlite quantize` and `qlite info`."""
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", metavar="DIR", help="keep the model files, the printed text and pictures in this folder")
     demo.set_defaults(run=_demo)
 
+    _add_quantize(commands)
+
     info = commands.add_parser(
         "info",
         help="show versions, CPU features, and which instruction set serves each kernel",
@@ -55,6 +58,48 @@ def _parser() -> argparse.ArgumentParser:
     )
     info.set_defaults(run=_info)
     return parser
+
+
+def _add_quantize(commands: Any) -> None:
+    quantize = commands.add_parser(
+        "quantize",
+        help="quantize a folder of safetensors shards, tensor by tensor",
+        description="Quantize the weights of a checkpoint, a folder of safetensors shards or one such file, into a new "
+        "folder that qlite.load() opens. Needs memory for its largest tensor alone. After an interruption the same "
+        "command does what is missing. Exit status 2 if a shard or a tensor is bad; all others are done then.",
+    )
+    quantize.add_argument("src", metavar="SRC", help="folder of *.safetensors, or one such file")
+    quantize.add_argument("dst", metavar="DST", help="folder for the result: a new one, or that of an unfinished run")
+    quantize.add_argument(
+        "--scheme", metavar="NAME", default="w8", help="w<bits>[g<group>], such as w4g32 (default: %(default)s)"
+    )
+    quantize.add_argument(
+        "--method",
+        metavar="NAME",
+        default="minmax",
+        help="how ranges are chosen: minmax, percentile, mse or entropy (default: %(default)s)",
+    )
+    quantize.add_argument(
+        "--grid", metavar="NAME", default="uniform", help="uniform, nf4, fp4, mxfp4, kmeans, ... (default: %(default)s)"
+    )
+    quantize.add_argument(
+        "--axis",
+        metavar="N",
+        type=int,
+        default=0,
+        help="the axis that keeps a scale per index (default: %(default)s, the outputs in files of PyTorch)",
+    )
+    quantize.add_argument(
+        "--skip",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="copy tensors of such a name, for example 'lm_head.*'; may be repeated",
+    )
+    quantize.add_argument(
+        "--saturate", action="store_true", help="clip infinities and zero NaN instead of refusing their tensors"
+    )
+    quantize.set_defaults(run=_quantize)
 
 
 class _Version(argparse.Action):
@@ -75,6 +120,23 @@ def _demo(options: argparse.Namespace) -> int:
     from qlite.demo import run_demo
 
     return 0 if run_demo(options.data, seed=options.seed, out=options.out) else 1
+
+
+def _quantize(options: argparse.Namespace) -> int:
+    from qlite.checkpoint import quantize_checkpoint
+
+    summary = quantize_checkpoint(
+        options.src,
+        options.dst,
+        options.scheme,
+        method=options.method,
+        grid=options.grid,
+        axis=options.axis,
+        nonfinite="saturate" if options.saturate else "raise",
+        skip=options.skip,
+    )
+    print(summary)
+    return 0
 
 
 def _info(_: argparse.Namespace) -> int:

@@ -4,10 +4,13 @@ from collections.abc import Iterable
 from typing import Any
 
 
-def progress(items: Iterable[Any], what: str, unit: str) -> Iterable[Any]:
-    """Return `items` under a bar that shows on a terminal, after a second, and goes in the end."""
+def progress(items: Iterable[Any], what: str, unit: str, total: int | None = None) -> Iterable[Any]:
+    """Return `items` under a bar that shows on a terminal, after a second, and goes in the end.
+
+    `total` says how many there are, where their length does not.
+    """
     try:
         from tqdm.auto import tqdm
     except ImportError:
         return items
-    return tqdm(items, desc=what, unit=unit, delay=1, leave=False, disable=None)
+    return tqdm(items, desc=what, total=total, unit=unit, delay=1, leave=False, disable=None)

@@ -449,7 +449,7 @@ class QParams:
         """How many scales there are and what they are for."""
         if self.scale.size == 1:
             return "1 scale"
-        text = f"{self.scale.size} scales"
+        text = f"{self.scale.size} {'scales' if self.codebook is None or self.codebook.ndim == 1 else 'codebooks'}"
         if self.group_size is not None:
             return f"{text} for groups of {self.group_size} along axis {self.group_axis}"
         return text if self.axis is None else f"{text} along axis {self.axis}"

@@ -2,8 +2,8 @@
 
 The tensors of a quantized array are ``<name>.codes`` as they are stored, ``<name>.scale`` (float32, float16, or e8m0 as
 the exponents' bytes; two levels are an array of their own, ``<name>.scale.codes`` and so on; none where the codebook is
-fitted to the data), ``<name>.zero_point`` if
-there are any that are not 0, packed like codes, and ``<name>.codebook`` unless the grid's name says it.
+fitted to the data), ``<name>.zero_point`` if there are any that are not 0, packed like codes, and ``<name>.codebook``
+unless the grid's name says it.
 """
 
 import json
@@ -40,8 +40,8 @@ def save_array(path: Any, q: QArray) -> None:
     save_arrays(path, {ALONE: q}, alone=True)
 
 
-def save_arrays(path: Any, arrays: dict[str, Any], alone: bool = False) -> None:
-    """Write arrays by name, quantized or plain."""
+def save_arrays(path: Any, arrays: dict[str, Any], alone: bool = False, about: dict[str, Any] | None = None) -> None:
+    """Write arrays by name, quantized or plain, and a note of where they come from."""
     described: dict[str, Any] = {}
     tensors: dict[str, np.ndarray] = {}
     for name, array in arrays.items():
@@ -50,6 +50,8 @@ def save_arrays(path: Any, arrays: dict[str, Any], alone: bool = False) -> None:
         else:
             _put(tensors, name, np.asarray(array))
     content = {"version": FORMAT_VERSION, "alone": alone, "arrays": described}
+    if about is not None:
+        content["about"] = about
     container.write(path, json.dumps(content, separators=(",", ":"), allow_nan=False), tensors)
 
 
@@ -57,7 +59,8 @@ def build(content: dict[str, Any], tensors: dict[str, np.ndarray]) -> Any:
     """The array of a description, or a dict of several and of the plain ones beside them."""
     if content.get("version") != FORMAT_VERSION:
         raise ValueError(f"expected format version {FORMAT_VERSION}, got {content.get('version')!r}")
-    if set(content) != {"version", "alone", "arrays"} or not isinstance(content["arrays"], dict):
+    names = {"version", "alone", "arrays"}
+    if not names <= set(content) <= {*names, "about"} or not isinstance(content["arrays"], dict):
         raise ValueError(f"the description has the wrong names: {sorted(content)}")
     arrays = {name: _build(name, described, tensors) for name, described in content["arrays"].items()}
     if content["alone"] is True and set(arrays) == {ALONE} and not tensors:
@@ -88,16 +91,16 @@ def _describe(name: str, q: QArray, tensors: dict[str, np.ndarray]) -> dict[str,
     elif not p.is_unscaled:
         _put(tensors, f"{name}.scale", _stored_scale(p))
     if p.zero_point.any():
-        zero_points = QArray(p.zero_point.astype(p.dtype).reshape(-1), _whole_numbers(p.bits, p.signed))
-        _put(tensors, f"{name}.zero_point", zero_points.stored)
+        codes = QArray(p.zero_point.astype(p.dtype).ravel(), _codes_alone(p.bits, p.signed))
+        _put(tensors, f"{name}.zero_point", codes.stored)
     if p.codebook is not None and not p.has_known_codebook:
         _put(tensors, f"{name}.codebook", p.codebook)
     return described
 
 
-def _whole_numbers(bits: int, signed: bool) -> QParams:
-    """The grid on which codes stand for themselves."""
-    return QParams(np.ones(1, np.float32), np.zeros(1, np.int32), bits, signed)
+def _codes_alone(bits: int, signed: bool) -> QParams:
+    """A grid for zero points, which are stored as codes are."""
+    return QParams(np.ones(1, np.float32), 0, bits, signed)
 
 
 def _stored_scale(p: QParams) -> np.ndarray:
@@ -152,8 +155,8 @@ def _build(name: str, described: Any, tensors: dict[str, np.ndarray]) -> QArray:
         scale = _read_scale(take("scale"), described["scale_dtype"], scale_shape)
     zero_point: Any = 0
     if f"{name}.zero_point" in tensors:
-        zero_points = QArray.from_stored(take("zero_point"), (scale.size,), _whole_numbers(bits, signed))
-        zero_point = zero_points.codes.reshape(scale.shape)
+        codes = QArray.from_stored(take("zero_point"), (scale.size,), _codes_alone(bits, signed))
+        zero_point = codes.codes.reshape(scale.shape)
     return QArray.from_stored(
         take("codes"),
         shape,

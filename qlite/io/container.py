@@ -25,7 +25,9 @@ def write(path: Any, description: str, tensors: dict[str, np.ndarray]) -> None:
     from safetensors.numpy import save as to_bytes
 
     metadata = {"qlite": description, "digest": _digest(description, tensors)}
-    replace_file(Path(os.path.realpath(path)), to_bytes(tensors, metadata))
+    content = memoryview(to_bytes(tensors, metadata))
+    length = int.from_bytes(content[:8], "little")
+    replace_file(Path(os.path.realpath(path)), _ordered(bytes(content[8 : 8 + length])), content[8 + length :])
 
 
 def read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
@@ -36,6 +38,13 @@ def read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
     if _digest(description, tensors) != digest:
         raise ValueError("the digest does not match: the file was changed or damaged")
     return description, tensors
+
+
+def read_description(path: Path) -> str:
+    """The description alone, of which nothing is known but that it stands there: the digest needs the whole file."""
+    with open(path, "rb") as file:
+        head = file.read(8)
+        return _metadata(head + file.read(min(int.from_bytes(head, "little"), MAX_HEADER)))[0]
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -59,6 +68,15 @@ def parse(text: str | bytes, what: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{what} is not a JSON object")
     return content
+
+
+def _ordered(header: bytes) -> bytes:
+    """The start of a file, with the metadata in one order, which the package leaves to chance."""
+    content = json.loads(header)
+    content["__metadata__"] = dict(sorted(content["__metadata__"].items()))
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 def _digest(description: str, tensors: dict[str, np.ndarray]) -> str:
@@ -95,7 +113,8 @@ def _tensors(data: bytes) -> dict[str, np.ndarray]:
         raise ValueError(f"the tensors cannot be read ({error})") from None
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, *parts: bytes | memoryview) -> None:
+    """Make a file of these parts, or put it in the place of the one that is there: all of it or nothing."""
     if path.exists() and not path.is_file():  # a rename would put a file where a folder, device or pipe is
         raise OSError(f"path: expected a file, or a new name, got what is no regular file: {path}")
     if not path.parent.is_dir():
@@ -103,7 +122,7 @@ def replace_file(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
-            file.write(content)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         with suppress(FileNotFoundError):

@@ -8,10 +8,11 @@ from qlite.io import container
 
 
 def load(path: Any) -> Any:
-    """Load what `QModel.save` or `QArray.save` wrote: a model computes the same bits, an array equals the one saved.
+    """Load what `QModel.save`, `QArray.save` or `quantize_checkpoint` wrote: a model computes the same bits, an array
+    equals the one saved.
 
     The file is a safetensors file: loading runs no code, checks everything before it builds anything, and needs about
-    twice the file's size.
+    twice the file's size. Of a folder, only the list of tensors is read; each is read when it is asked for.
 
     Parameters
     ----------
@@ -19,7 +20,7 @@ def load(path: Any) -> Any:
 
     Returns
     -------
-    QModel, QArray, or a dict of arrays by name
+    QModel, QArray, a dict of arrays by name, or, for a folder, a `Checkpoint`
 
     Raises
     ------
@@ -38,6 +39,10 @@ def load(path: Any) -> Any:
     >>> same(np.array([[1.0, 2.0, 3.0]]))
     array([[1., 2., 3.]], dtype=float32)
     """
+    if os.path.isdir(path):
+        from qlite.checkpoint import Checkpoint
+
+        return Checkpoint(path)
     try:
         description, tensors = container.read(Path(path))
         content = container.parse(description, "the description")

@@ -210,7 +210,7 @@ def quantize_model(
     """
     if not isinstance(model, Sequential):
         raise TypeError(f"model: expected a Sequential (see from_sklearn, from_weights), got {type(model).__name__}")
-    parsed = Scheme.parse(scheme, activations)
+    parsed = Scheme.of_model(scheme, activations)
     resolved = resolve_target(target, output, requant, parsed)
     program = build_program(model, parsed, data, resolved, method, weight_method)
     return QModel(program, scheme=parsed.name, target=target, output=model.output, classes=model.classes)

@@ -9,6 +9,9 @@ from qlite import _check
 #: The names that a quantized model goes by.
 SCHEMES = ("w8a8", "w8", "dynamic")
 
+_NUMBER = "([1-9][0-9]{0,8})"
+_PATTERN = re.compile(f"w{_NUMBER}(?:g{_NUMBER})?(?:a{_NUMBER})?")
+
 
 @dataclass(frozen=True)
 class Scheme:
@@ -24,7 +27,8 @@ class Scheme:
         """The scheme as it is written."""
         if self.dynamic:
             return "dynamic"
-        return f"w{self.weight_bits}" + (f"a{self.activation_bits}" if self.activation_bits else "")
+        parts = (("w", self.weight_bits), ("g", self.group_size), ("a", self.activation_bits))
+        return "".join(f"{letter}{number}" for letter, number in parts if number is not None)
 
     @property
     def is_static(self) -> bool:
@@ -32,23 +36,46 @@ class Scheme:
         return self.activation_bits is not None and not self.dynamic
 
     @classmethod
-    def parse(cls, scheme: Any, activations: str) -> "Scheme":
-        """Read ``"w8a8"``, ``"w8"`` or ``"dynamic"``, which is short for w8a8 with ``activations="dynamic"``."""
+    def parse(cls, scheme: Any, activations: str = "static") -> "Scheme":
+        """Read ``w<bits>[g<group>][a<bits>]``, or ``"dynamic"``, short for w8a8 with ``activations="dynamic"``."""
         _check.choice("activations", activations, ("static", "dynamic"))
         if not isinstance(scheme, str):
             raise TypeError(
                 f"scheme: expected a string such as 'w8a8', got {type(scheme).__name__} (samples are given as data=...)"
             )
-        match = re.fullmatch(r"w(\d+)(?:g(\d+))?(?:a(\d+))?", "w8a8" if scheme == "dynamic" else scheme)
+        match = _PATTERN.fullmatch("w8a8" if scheme == "dynamic" else scheme)
         if match is None:
-            raise ValueError(f"scheme: expected 'w8a8', 'w8' or 'dynamic', got {scheme!r}")
+            raise ValueError(
+                f"scheme: expected w<bits>[g<group>][a<bits>], such as 'w8a8', or 'dynamic', got {scheme!r}"
+            )
         weight_bits, group_size, activation_bits = (int(n) if n else None for n in match.groups())
-        if weight_bits != 8 or group_size is not None or activation_bits not in (None, 8):
-            raise ValueError(f"scheme: expected 'w8a8', 'w8' or 'dynamic', the ones there are so far, got {scheme!r}")
+        if weight_bits is None or max(weight_bits, activation_bits or 1) > 16:
+            raise ValueError(f"scheme: expected widths of 1 to 16 bits, got {scheme!r}")
         is_dynamic = scheme == "dynamic" or activations == "dynamic"
         if is_dynamic and activation_bits is None:
             raise ValueError(f"activations: expected 'static' for the weight-only scheme {scheme!r}, got 'dynamic'")
+        if is_dynamic and (weight_bits, group_size, activation_bits) != (8, None, 8):
+            raise ValueError(
+                f"activations: expected 'static' unless the scheme is 'w8a8', got 'dynamic' for {scheme!r}"
+            )
         return cls(weight_bits, group_size, activation_bits, is_dynamic)
+
+    @classmethod
+    def of_model(cls, scheme: Any, activations: str) -> "Scheme":
+        """As `parse`, for the schemes that models run by."""
+        parsed = cls.parse(scheme, activations)
+        if parsed.name not in SCHEMES:
+            raise ValueError(f"scheme: expected 'w8a8', 'w8' or 'dynamic', the ones there are so far, got {scheme!r}")
+        return parsed
+
+    def weight_options(self, axis: int | None) -> dict[str, Any]:
+        """Return the options of `quantize` for weights whose outputs lie along `axis`; groups cut the last other axis.
+
+        Symmetric without the lowest code from 8 bits on, as runtimes expect; asymmetric on all codes below, where one
+        code more or less counts. One bit is the sign.
+        """
+        symmetric = self.weight_bits >= 8 or self.weight_bits == 1
+        return {"bits": self.weight_bits, "symmetric": symmetric, "axis": axis, "group_size": self.group_size}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,227 @@
+"""Calibrating and quantizing on many machines: `dask` arrays, bags and clusters.
+
+What is too large for one machine is cut into blocks. A block's calibrator is a task, and so is every merge of two
+neighbours; the state that comes out is that of one machine that takes the blocks in one after the other, bit for bit.
+Tasks change nothing that they are given, so one whose worker is lost can run again elsewhere. Needs the extra `dask`,
+imported when something is called.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from qlite import _check
+from qlite.calibration import NONFINITE, Calibrator
+from qlite.qparams import QParams
+from qlite.uniform import quantize as quantize_array
+
+#: How many calibrators a task merges: bounds what a worker holds.
+FAN_IN = 8
+
+
+def calibrate(data: Any, axis: int | None = None, bins: int | None = None, client: Any = None) -> Calibrator:
+    """Take in data that is spread over many machines: a calibrator per block, then a tree of merges.
+
+    Parameters
+    ----------
+    data : dask.array.Array, dask.bag.Bag, or iterable of dask.delayed.Delayed
+        An array of a real floating dtype, whose blocks are batches; or a bag of batches; or delayed batches.
+    axis, bins : int, optional
+        As for `Calibrator`. Blocks that are cut along `axis` are calibrated apart and put side by side.
+    client : distributed.Client, optional
+        Where to run; dask's default otherwise.
+
+    Returns
+    -------
+    Calibrator
+        The same, bit for bit, as one that is updated with the batches in order. Those of an array are its blocks in C
+        order, put together along `axis`.
+
+    Raises
+    ------
+    TypeError
+        `data` is none of these, or a batch is not of a real floating dtype.
+    ValueError
+        A batch holds NaN or infinity, or batches differ along `axis`.
+    ImportError
+        dask is not installed.
+
+    Examples
+    --------
+    >>> import dask.array as da, qlite as ql  # doctest: +SKIP
+    >>> ql.distributed.calibrate(da.ones((1000, 1000), chunks=250))  # doctest: +SKIP
+    Calibrator(1000000 values in [1, 1], 8192 bins)
+    """
+    dask, da = _imported("dask"), _imported("dask.array")
+    Calibrator(axis, bins)  # its own checks, before anything is sent
+    update = dask.delayed(_updated, pure=True)
+    if isinstance(data, da.Array):
+        if data.dtype.kind != "f":
+            raise TypeError(f"data: expected a real floating dtype, got {data.dtype}")
+        kept = _check.axis(axis, data.ndim)
+        blocks = data.to_delayed()
+        columns = (
+            blocks.reshape(1, -1) if kept is None else np.moveaxis(blocks, kept, 0).reshape(blocks.shape[kept], -1)
+        )
+        total = dask.delayed(_side_by_side, pure=True)(
+            [_merged([update(axis, bins, [block]) for block in column]) for column in columns]
+        )
+    elif callable(getattr(data, "to_delayed", None)):
+        total = _merged([update(axis, bins, partition) for partition in data.to_delayed()])
+    elif isinstance(data, Iterable) and not isinstance(data, (np.ndarray, str, bytes)):
+        total = _merged([update(axis, bins, [batch]) for batch in data])
+    else:
+        raise TypeError(f"data: expected a dask array, a bag, or delayed batches, got {type(data).__name__}")
+    return total.compute() if client is None else checked(client).compute(total).result()
+
+
+def quantize(x: Any, qparams: QParams, *, nonfinite: str = "raise") -> Any:
+    """Quantize a dask array on a grid that is known, for example from `calibrate`: every block by itself.
+
+    Parameters
+    ----------
+    x : dask.array.Array of a real floating dtype
+    qparams : QParams
+        Blocks get their own part of the scales. Where groups are cut, blocks are made to end where groups do.
+    nonfinite : {"raise", "saturate"}
+        As for `qlite.quantize`.
+
+    Returns
+    -------
+    dask.array.Array
+        The codes, not packed: of ``qparams.dtype``, computed when they are asked for. Store them blockwise, or, once
+        they fit into memory, make ``ql.QArray(codes.compute(), qparams)``, which equals ``ql.quantize(x, qparams)``.
+
+    Raises
+    ------
+    TypeError
+        `x` is no dask array of a real floating dtype, `qparams` no QParams.
+    ValueError
+        The shapes do not fit; when it is computed: `x` holds NaN or infinity.
+    ImportError
+        dask is not installed.
+
+    Examples
+    --------
+    >>> import dask.array as da, qlite as ql  # doctest: +SKIP
+    >>> w = da.random.normal(size=(100_000, 4096), chunks=(10_000, 4096))  # doctest: +SKIP
+    >>> qparams = ql.distributed.calibrate(w, axis=0).qparams(symmetric=True)  # doctest: +SKIP
+    >>> ql.distributed.quantize(w, qparams).to_zarr("codes.zarr")  # doctest: +SKIP
+    """
+    da = _imported("dask.array")
+    _check.choice("nonfinite", nonfinite, NONFINITE)
+    if not isinstance(x, da.Array):
+        raise TypeError(f"x: expected a dask array, got {type(x).__name__}")
+    if x.dtype.kind != "f":
+        raise TypeError(f"x: expected a real floating dtype, got {x.dtype}")
+    if not isinstance(qparams, QParams):
+        raise TypeError(f"qparams: expected QParams, got {type(qparams).__name__}")
+    p = qparams._of_rank(x.ndim)
+    expected = p.sharing.shape(x.shape) if p.scale.ndim == x.ndim else ()
+    lengths = list(zip(p.scale.shape, x.shape, expected, strict=False))
+    if len(lengths) != x.ndim or any(s not in (1, n, groups) for s, n, groups in lengths):
+        raise ValueError(f"qparams: expected scales that fit shape {x.shape}, got {p.scale.shape}")
+    if p.group_size is not None:
+        x = x.rechunk({p.group_axis: _whole_groups(x.chunks[p.group_axis], p.group_size)})
+    chunks = [_chunks_of(s, n, sizes, p.group_size or 1) for (s, n, _), sizes in zip(lengths, x.chunks, strict=True)]
+    index = tuple(range(x.ndim))
+    arguments = [x, index]
+    for parameters in (p.scale, p.zero_point):
+        arguments += [da.from_array(parameters, tuple(chunks)), index]
+    one, zero = np.ones((1,) * x.ndim, np.float32), np.zeros((), np.int32)
+    has_own_books = p.codebook is not None and p.codebook.ndim > 1
+    book = None if has_own_books else p.codebook
+    form = replace(p, scale=one, zero_point=zero, codebook=book, scale_dtype="float32", scale_codes=None)
+    if p.codebook is not None and has_own_books:
+        books = da.from_array(p.codebook, (*chunks, (p.codebook.shape[-1],)))
+        arguments += [books, (*index, x.ndim)]
+    options = {"form": form, "nonfinite": nonfinite, "concatenate": True, "align_arrays": False}
+    return da.blockwise(_codes, index, *arguments, **options, dtype=p.dtype, meta=np.empty((0,) * x.ndim, p.dtype))
+
+
+def run(client: Any, function: Callable[[Any], Any], items: Sequence[Any]) -> Generator[Any, None, None]:
+    """The results of a function for each item, a task each, in the order in which they come."""
+    futures = checked(client).map(function, items, pure=False)
+    try:
+        for future in _imported("distributed").as_completed(futures):
+            yield future.result()
+    finally:
+        client.cancel(futures)
+
+
+def _imported(name: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(f"many machines need dask ({error}): pip install 'qlite-quant[dask]'") from None
+
+
+def checked(client: Any) -> Any:
+    """Return `client` if tasks can be given to it."""
+    if not isinstance(client, _imported("distributed").Client) or client.asynchronous:
+        raise TypeError(f"client: expected a distributed.Client that is not asynchronous, got {type(client).__name__}")
+    return client
+
+
+def _updated(axis: int | None, bins: int | None, batches: Iterable[Any]) -> Calibrator:
+    calibrator = Calibrator(axis, bins)
+    for batch in batches:
+        calibrator.update(batch)
+    return calibrator
+
+
+def _in_order(calibrators: Sequence[Calibrator]) -> Calibrator:
+    first, *others = calibrators
+    for later in others:
+        first = first._followed_by(later)
+    return first
+
+
+def _merged(calibrators: list[Any]) -> Any:
+    """One delayed calibrator of many, merged in order."""
+    if not calibrators:
+        raise ValueError("data: expected at least one batch, got none")
+    delayed = _imported("dask").delayed
+    while len(calibrators) > 1:
+        steps = range(0, len(calibrators), FAN_IN)
+        calibrators = [delayed(_in_order, pure=True)(calibrators[i : i + FAN_IN]) for i in steps]
+    return calibrators[0]
+
+
+def _side_by_side(parts: list[Calibrator]) -> Calibrator:
+    """The calibrator of an axis from those of its blocks, of which the ones without values say nothing."""
+    seen = [part for part in parts if part.count]
+    return Calibrator._side_by_side(seen) if len(seen) > 1 else (seen or parts)[0]
+
+
+def _whole_groups(chunks: tuple[int, ...], group_size: int) -> tuple[int, ...]:
+    """Chunks of about the same lengths that end where groups do."""
+    ends = np.cumsum(chunks)
+    length = int(ends[-1])
+    ends = np.unique(np.minimum(-(-ends // group_size) * group_size, length))
+    return tuple(int(n) for n in np.diff(ends, prepend=0))
+
+
+def _chunks_of(parameters: int, length: int, chunks: tuple[int, ...], group_size: int) -> tuple[int, ...]:
+    """How the parameters of an axis are divided among the blocks of the data."""
+    if parameters in (1, length):
+        return chunks if parameters == length else (1,)
+    return tuple(-(-n // group_size) for n in chunks)
+
+
+def _codes(
+    x: np.ndarray,
+    scale: np.ndarray,
+    zero_point: np.ndarray,
+    codebook: np.ndarray | None = None,
+    *,
+    form: QParams,
+    nonfinite: str,
+) -> np.ndarray:
+    book = form.codebook if codebook is None else codebook
+    own = replace(form, scale=scale, zero_point=zero_point, codebook=book)
+    return quantize_array(x, own, nonfinite=nonfinite).codes

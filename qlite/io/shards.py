@@ -1,0 +1,136 @@
+"""Safetensors shards as other tools write them, read tensor by tensor.
+
+The package looks each header over: that it is whole and covers the file without gaps. The bytes of a tensor are then
+read from their place, so no shard is ever read or mapped as a whole, and what NumPy has no dtype for comes out too.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from qlite.io import container
+
+#: What holds the bits of each of the format's dtypes. NumPy has neither bfloat16 nor floats of 8 bits: integers do.
+HOLDERS = {
+    "BOOL": "?",
+    **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)},
+    **{f"F{8 * size}": f"<f{size}" for size in (2, 4, 8)},
+    "C64": "<c8",
+    "BF16": "<u2",
+    **{f"F8_{kind}": "u1" for kind in ("E4M3", "E5M2", "E8M0", "E4M3FNUZ", "E5M2FNUZ")},
+}
+#: The dtypes of weights that nothing has quantized yet.
+FLOATS = ("F64", "F32", "F16", "BF16")
+
+
+@dataclass(frozen=True)
+class ShardTensor:
+    """Where a tensor stands: `offset` is the place in the file of its first byte."""
+
+    shard: str
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    nbytes: int
+    shard_size: int
+    shard_time: int  # of the last change, in nanoseconds
+
+    @property
+    def origin(self) -> list[str | int]:
+        """What identifies the tensor's bytes: another shard, or one that was changed, gives another list."""
+        return [Path(self.shard).name, self.shard_size, self.shard_time, self.dtype, self.offset, *self.shape]
+
+    def read(self) -> np.ndarray:
+        """The tensor, in the dtype that holds its bits."""
+        if self.dtype not in HOLDERS:
+            raise ValueError(f"expected one of the dtypes {', '.join(HOLDERS)}, got {self.dtype}")
+        tensor = np.empty(self.shape, HOLDERS[self.dtype])
+        with open(self.shard, "rb", buffering=0) as file:
+            file.seek(self.offset)
+            left = tensor.reshape(-1).view(np.uint8).data
+            while left:
+                count = file.readinto(left)
+                if not count:
+                    raise ValueError("the shard has become shorter")
+                left = left[count:]
+        return tensor
+
+
+def widened(tensor: np.ndarray, dtype: str) -> np.ndarray:
+    """The values of a tensor whose bits `read` gave: bfloat16 becomes float32, of which it is the upper half."""
+    if dtype != "BF16":
+        return tensor
+    bits = tensor.astype(np.uint32)
+    bits <<= 16
+    return bits.view(np.float32)
+
+
+def find_tensors(src: Path) -> tuple[list[ShardTensor], dict[str, str]]:
+    """All tensors of a shard or of a folder of them, and what is wrong with each shard that is broken."""
+    if not src.exists():
+        raise FileNotFoundError(f"src: expected a folder of safetensors files, or one of them, got nothing at {src}")
+    folder, shards, index = (src, *_listed(src)) if src.is_dir() else (src.parent, [src.name], None)
+    if not shards:
+        raise ValueError(f"src: expected *.safetensors in {src}, got none")
+    found: dict[str, ShardTensor] = {}
+    broken: dict[str, str] = {}
+    for shard in shards:
+        try:
+            tensors = _tensors(folder / shard)
+        except (ValueError, OSError) as error:
+            broken[shard] = str(error)
+            continue
+        if index is not None:
+            tensors = [t for t in tensors if index.get(t.name) == shard]
+            missing = {name for name, place in index.items() if place == shard} - {t.name for t in tensors}
+            if missing:
+                broken[shard] = f"{len(missing)} tensors that the index names are not in it, such as {min(missing)!r}"
+        for tensor in tensors:
+            if tensor.name in found:
+                other = Path(found[tensor.name].shard).name
+                raise ValueError(f"src: expected each tensor once, got {tensor.name!r} in both {other} and {shard}")
+            found[tensor.name] = tensor
+    return list(found.values()), broken
+
+
+def _listed(folder: Path) -> tuple[list[str], Mapping[str, str] | None]:
+    """The names of a folder's shards, and the index of which tensor is where, if there is one."""
+    indexes = sorted(folder.glob("*.safetensors.index.json"))
+    if not indexes:
+        return sorted(path.name for path in folder.glob("*.safetensors") if path.is_file()), None
+    if len(indexes) > 1:
+        raise ValueError(f"src: expected one index in {folder}, got {', '.join(path.name for path in indexes)}")
+    index = container.parse(indexes[0].read_bytes(), f"src: {indexes[0]}").get("weight_map")
+    if not isinstance(index, dict) or not all(_is_plain(shard) for shard in index.values()):
+        raise ValueError(f"src: expected a weight_map from tensors to files of the folder in {indexes[0]}")
+    return sorted(set(index.values())), index
+
+
+def _is_plain(name: object) -> bool:
+    return isinstance(name, str) and name not in ("", ".", "..") and not {"/", "\\", "\0"} & set(name)
+
+
+def _tensors(shard: Path) -> list[ShardTensor]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(shard, "numpy"):
+            pass
+    except SafetensorError as error:
+        raise ValueError(str(error)) from None
+    with open(shard, "rb") as file:
+        status = os.fstat(file.fileno())
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    tensors = []
+    for name, entry in header.items():
+        first, end = entry["data_offsets"]
+        place = (8 + length + first, end - first, status.st_size, status.st_mtime_ns)
+        tensors.append(ShardTensor(str(shard), name, entry["dtype"], tuple(entry["shape"]), *place))
+    return sorted(tensors, key=lambda tensor: tensor.offset)
