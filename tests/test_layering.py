@@ -17,7 +17,6 @@ CSRC, PACKAGE = ROOT / "csrc", ROOT / "qlite"
 TOP_LEVEL = {"pyproject.toml", "setup.py", "csrc", "qlite", "tests", "notebooks", "README.md", "LICENSE"}
 MAY_IMPORT_CORE = {"qparams.py", "grids.py", "calibration.py", "array.py", "uniform.py", "error.py", "linalg.py"}
 MAY_IMPORT_CORE |= {"config.py", "nn/program.py"}
-MAY_IMPORT_CORE |= {"grids.py", "error.py"}  # the array level too
 MAY_IMPORT_CORE |= {"__init__.py"}  # to explain a missing core
 OPTIONAL_PACKAGES = ["sklearn", "matplotlib", "tqdm", "onnx", "onnxruntime", "h5py", "flatbuffers", "dask", "pandas"]
 # What the linker and the runtime add to every shared object.
