@@ -103,7 +103,7 @@ class QArray:
         """
         if not isinstance(qparams, QParams):
             raise TypeError(f"qparams: expected QParams, got {type(qparams).__name__}")
-        shape, stored = tuple(_check.integer("shape", n) for n in shape), np.asarray(stored)
+        shape, stored = _check.shape("shape", shape), np.asarray(stored)
         p = qparams._of_rank(len(shape))
         whole = p.bits in WHOLE_WIDTHS
         dtype, expected = (p.dtype, shape) if whole else (np.dtype(np.uint8), _stored_shape(shape, p.axis, p.bits))
@@ -366,6 +366,8 @@ class QArray:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> "QArray":
+        if index is Ellipsis:
+            return self
         rows = _index_of_axis(index, self.axis, self.ndim)
         if rows is not None and self.axis is not None:
             return self._rows(rows, self.axis)

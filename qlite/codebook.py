@@ -108,8 +108,8 @@ def sign(bits: int) -> np.ndarray:
 
 
 def checked(name: str, value: Any) -> np.ndarray:
-    """Return a codebook of the user's as float32: 2 to 256 finite, ascending values along the last axis."""
-    book = _check.scales(name, value)
+    """Return a copy of a codebook of the user's, float32: 2 to 256 finite, ascending values along the last axis."""
+    book = _check.scales(name, value).copy()
     if book.ndim == 0 or not 2 <= book.shape[-1] <= 256:
         raise ValueError(f"{name}: expected 2 to 256 values along the last axis, got shape {book.shape}")
     _check.finite(name, book)

@@ -210,6 +210,9 @@ class QParams:
         sharing = Sharing.of(scale.ndim, self.axis, self.group_size, self.group_axis)
         object.__setattr__(self, "axis", sharing.axis_of(scale.shape))
         object.__setattr__(self, "group_axis", sharing.group_axis)
+        has_codebook = self.grid not in ("uniform", "mxint8")
+        if (self.codebook is not None) != has_codebook:
+            raise ValueError(f"codebook: expected {'one' if has_codebook else 'None'} for grid {self.grid!r}")
         if self.codebook is not None:
             self._keep("codebook", self._checked_codebook(np.array(self.codebook, np.float32)))
         self._keep("zero_point", self._checked_zero_point(np.asarray(self.zero_point)))
@@ -264,6 +267,9 @@ class QParams:
             )
         if not np.all(np.isfinite(book).sum(axis=-1) >= 2):
             raise ValueError("codebook: expected at least two finite entries")
+        values = GRIDS[self.grid].values
+        if values is not None and not np.array_equal(book, values(self.bits), equal_nan=True):
+            raise ValueError(f"codebook: expected that of grid {self.grid!r}, got another one")
         return book
 
     @classmethod
@@ -391,23 +397,38 @@ class QParams:
     @property
     def nbytes(self) -> int:
         """Bytes of what the codes need besides: scales, zero points that are not 0, codebooks of no fixed format."""
-        has_own_books = self.codebook is not None and self.codebook.ndim > 1
         bits = 0
         if self.scale_codes is not None:
             bits += 8 * self.scale_codes.nbytes
-        elif not (has_own_books and np.all(self.scale == 1)):
+        elif not self.is_unscaled:
             bits += self.scale.size * SCALE_BITS[self.scale_dtype]
         if self.zero_point.any():
             bits += self.zero_point.size * self.bits
-        if self.codebook is not None and (has_own_books or self.grid == "codebook"):
+        if self.codebook is not None and not self.has_known_codebook:
             bits += 8 * self.codebook.nbytes
         return -(-bits // 8)
+
+    @property
+    def is_unscaled(self) -> bool:
+        """Whether codebooks that were fitted to the data hold the values themselves."""
+        return GRIDS[self.grid].is_fitted and bool(np.all(self.scale == 1))
+
+    @property
+    def has_known_codebook(self) -> bool:
+        """Whether the name of the grid and the width say what the codebook is."""
+        return GRIDS[self.grid].values is not None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, QParams):
             return NotImplemented
-        pairs = [(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
-        return all(np.array_equal(a, b, equal_nan=True) if isinstance(a, np.ndarray) else a == b for a, b in pairs)
+        for name in (f.name for f in fields(self)):
+            ours, theirs = getattr(self, name), getattr(other, name)
+            if isinstance(ours, np.ndarray) and isinstance(theirs, np.ndarray):
+                if not np.array_equal(ours, theirs, equal_nan=True):
+                    return False
+            elif isinstance(ours, np.ndarray) or isinstance(theirs, np.ndarray) or ours != theirs:
+                return False
+        return True
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -472,6 +493,8 @@ class Form:
         kind = GRIDS[name]
         if kind.values is not None:
             book = kind.values(bits)
+        if book is not None:
+            book.flags.writeable = False
         symmetric, signed, narrow = code_range(symmetric, signed, narrow)
         if kind.block_exponent is not None and book is None:
             symmetric, signed, narrow = True, True, True
