@@ -193,24 +193,72 @@ def unpack_bits(packed, bits, is_signed, first, count):
 # ---- grids and histograms ---------------------------------------------------------------------------
 
 
-def range_qparams(low, high, qmin, qmax, symmetric):
+# What a scale may be: bits of float32's mantissa that the type does without, its least and its greatest normal number.
+SCALE_TYPES = {
+    "float32": (0, TINY, HUGE),
+    "float16": (13, F32(2.0**-14), F32(65504)),
+    "e8m0": (23, TINY, F32(2.0**127)),
+}
+
+
+def scale_at_least(scale, scale_type):
+    """The least representable scale that is not below this one; infinity if there is none."""
+    dropped, least, greatest = SCALE_TYPES[scale_type]
+    bits = np.maximum(np.asarray(scale, F32), least).view(np.uint32).astype(np.uint64)
+    rounded = ((bits + (1 << dropped) - 1) >> dropped << dropped).astype(np.uint32).view(F32)
+    return np.where(rounded <= greatest, rounded, F32(np.inf))
+
+
+def scale_below(scale, scale_type):
+    dropped = SCALE_TYPES[scale_type][0]
+    bits = np.nextafter(np.asarray(scale, F32), F32(0)).view(np.uint32)
+    return (bits >> dropped << dropped).view(F32)
+
+
+def finite_scale(end, codes, scale, scale_type):
+    """The greatest scale up to this one at which the code of `end`, and with it `end`, comes back finite."""
+    with np.errstate(over="ignore"):
+        while np.any(too_great := np.isinf(np.minimum(np.rint(end / scale), F32(codes)) * scale)):
+            scale = np.where(too_great, scale_below(scale, scale_type), scale)
+    return scale
+
+
+def range_qparams(low, high, qmin, qmax, symmetric, scale_type="float32", codebook=None):
     """Scale and zero point of the grid whose codes reach from low to high, widened to hold 0. symmetric: the middle
-    code is zero. A range of one value c has scale |c| (1 for 0), so that c comes back exactly. No scale is subnormal,
-    and a range wider than float32 is divided before it is subtracted."""
+    code is zero. A range of one value c has scale |c| (1 for 0), so that c comes back exactly, if the type has that
+    number. No scale is subnormal, none brings a range back as infinity, and a range wider than float32 is divided
+    before it is subtracted. A codebook: max(low / least entry, high / greatest entry) of those that have low's or
+    high's sign, 1 if nothing is to be reached; zero point 0. The scale is rounded up to its type."""
     constant, size = np.asarray(low == high), np.abs(np.asarray(low, F32))
     low, high = np.minimum(F32(0), np.asarray(low, F32)), np.maximum(F32(0), np.asarray(high, F32))
+    if codebook is not None:
+        least, greatest = np.fmin.reduce(codebook, initial=F32(0)), np.fmax.reduce(codebook, initial=F32(0))
+        below = low / least if least < 0 else np.zeros_like(low)
+        above = high / greatest if greatest > 0 else np.zeros_like(low)
+        wanted = np.maximum(below, above)
+        scale = np.where(wanted > 0, scale_at_least(wanted, scale_type), F32(1))
+        with np.errstate(over="ignore"):
+            while np.any(too_great := np.isinf(scale * np.maximum(-least, greatest))):
+                scale = np.where(too_great, scale_below(scale, scale_type), scale)
+        return scale.astype(F32), np.zeros_like(scale, np.int32)
     middle, levels = (qmin + qmax + 1) // 2, F32(qmax - qmin)
     with np.errstate(over="ignore", under="ignore"):
         if symmetric:
-            scale = np.maximum(-low / F32(middle - qmin), high / F32(qmax - middle))
+            below, above = (-low / F32(middle - qmin) if middle > qmin else 0 * low), F32(max(qmax - middle, 0))
+            scale = scale_at_least(np.maximum(below, high / above if above > 0 else 0 * high), scale_type)
             zero_point = np.full_like(scale, middle, np.int32)
         else:
             span = high - low
             scale = np.where(np.isinf(span), high / levels - low / levels, span / levels)
-            scale = np.maximum(scale, TINY).astype(F32)
+            scale = scale_at_least(scale, scale_type)
             zero_point = np.clip(np.rint(F32(qmin) - low / scale), qmin, qmax).astype(np.int32)
-    scale = np.where(constant, np.where(size > 0, size, F32(1)), scale)
-    return np.maximum(scale, TINY).astype(F32), zero_point
+    own = scale_at_least(np.where(size > 0, size, F32(1)), scale_type)
+    if scale_type != "float32":
+        constant = constant & ((own == size) | (size == 0))
+    scale = np.where(constant, own, scale).astype(F32)
+    for end, codes in ((-low, zero_point - qmin), (high, qmax - zero_point)):
+        scale = finite_scale(end, codes, scale, scale_type)
+    return scale.astype(F32), zero_point
 
 
 HISTOGRAM_MIN_EXPONENT = -126  # bins are not narrower than the smallest normal float32
@@ -244,10 +292,10 @@ def bin_edges(state, bins):
 
 
 def count_beyond(state, counts, low, high):
-    """How many values lie outside [low, high], as if each bin's were spread evenly over it. high = inf, low = -inf:
-    that end is open."""
-    edges = bin_edges(state, len(counts))
-    width = edges[1] - edges[0]
+    """How many values lie outside [low, high], as if each bin's were spread evenly over it; min and max cut the first
+    and the last bin. high = inf, low = -inf: that end is open."""
+    edges = np.clip(bin_edges(state, len(counts)), state["min"], state["max"])
+    width = np.maximum(np.diff(edges), 1e-300)
     above = counts @ np.clip((edges[1:] - high) / width, 0, 1)
     below = counts @ np.clip((low - edges[:-1]) / width, 0, 1)
     return above + below + state["zeros"] * (not low <= 0 <= high)
@@ -260,10 +308,27 @@ def grid_steps(state, counts, scale, zero_point, qmin, qmax):
     return real, np.rint(np.clip(real, qmin - int(zero_point), qmax - int(zero_point)))
 
 
+def expected_error(state, counts, levels):
+    """What the mse method minimizes: the squared error when every value takes the nearest of the levels, a bin's values
+    lying evenly in it. min and max cut the first and the last bin; exact zeros are where they are."""
+    levels = np.unique(np.asarray(levels, np.float64))
+    thresholds = (levels[1:] + levels[:-1]) / 2
+    edges = np.clip(bin_edges(state, len(counts)), state["min"], state["max"])
+    cuts = np.unique(np.concatenate([edges, np.clip(thresholds, state["min"], state["max"])]))
+    left, right = cuts[:-1], cuts[1:]
+    owner = np.searchsorted(edges, left, side="right") - 1
+    level = levels[np.searchsorted(thresholds, (left + right) / 2)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        density = counts[owner] / (edges[1:] - edges[:-1])[owner]
+    even = density @ (((right - level) ** 3 - (left - level) ** 3) / 3)
+    points = np.flatnonzero((edges[1:] == edges[:-1]) & (counts > 0))  # max may stand on the last bin's left edge
+    nearest = [np.abs(levels - x).min() ** 2 for x in (*edges[points], 0.0)]
+    return float(even + np.dot(nearest, [*counts[points], state["zeros"]]))
+
+
 def squared_error(state, counts, scale, zero_point, qmin, qmax):
-    """What the mse method minimizes: the squared error of all values, were they at the middle of their bins."""
-    real, nearest = grid_steps(state, counts, scale, zero_point, qmin, qmax)
-    return float(counts @ (((real - nearest) * float(scale)) ** 2))
+    """The expected error of a uniform grid."""
+    return expected_error(state, counts, float(scale) * (np.arange(qmin, qmax + 1) - int(zero_point)))
 
 
 def divergence(state, counts, scale, zero_point, qmin, qmax):
@@ -389,6 +454,61 @@ def error_sums(w, codes, scale, zero_point, codebook, qmin, qmax, axis=-1, group
         kl = code_divergence(is_clipped.ravel(), *(a.ravel() for a in rest))
         result[c, 5:] = np.abs(e).max(), is_clipped.sum(), kl
     return result
+
+
+# ---- codebooks ------------------------------------------------------------------------------------------
+
+
+def codebook_error(x, codebook, weights=None):
+    """The summed squared distance of x from the nearest entries, in float64."""
+    x, entries = np.ravel(x).astype(np.float64), np.asarray(codebook, np.float64)
+    thresholds = (entries[1:] + entries[:-1]) / 2
+    distance = x - entries[np.searchsorted(thresholds, x)]
+    return float(np.dot(distance**2, np.ones(x.size) if weights is None else np.ravel(weights)))
+
+
+def filled_up(values, entries):
+    """The distinct float32 values, ascending, and the next greater floats up to as many as asked for."""
+    values = list(np.unique(np.asarray(values, F32) + F32(0)))
+    while len(values) < entries:
+        values.append(np.nextafter(values[-1], F32(np.inf)))
+    return np.array(values, F32)
+
+
+def kmeans(x, entries, weights=None):
+    """The codebook of the least codebook_error: cells of sorted values, all cuts tried."""
+    x = np.asarray(x, np.float64)
+    weights = np.ones(x.size) if weights is None else np.asarray(weights, np.float64)
+    values = np.unique(x[weights > 0])
+    mass = np.array([weights[x == value].sum() for value in values])
+    n, cells = len(values), min(entries, len(values))
+
+    def mean(i, j):
+        return values[i] + np.dot(mass[i:j], values[i:j] - values[i]) / mass[i:j].sum()
+
+    def cost(i, j):
+        return np.dot(mass[i:j], (values[i:j] - mean(i, j)) ** 2)
+
+    best = [[(cost(0, j), 0) if j else (math.inf, 0) for j in range(n + 1)]]
+    for _ in range(1, cells):
+        best.append(
+            [min([(best[-1][i][0] + cost(i, j), i) for i in range(j)] or [(math.inf, 0)]) for j in range(n + 1)]
+        )
+    means, end = [], n
+    for layer in reversed(best):
+        start = layer[end][1]
+        means.append(mean(start, end))
+        end = start
+    return filled_up(means, entries)
+
+
+def quantiles(x, entries, weights=None):
+    """Entry i: the least value at or below which (i + 0.5) / entries of the mass lies."""
+    order = np.argsort(x)
+    weights = np.ones(np.size(x)) if weights is None else np.asarray(weights, np.float64)
+    mass = np.cumsum(weights[order])
+    wanted = (np.arange(entries) + 0.5) / entries * mass[-1]
+    return filled_up(np.asarray(x, F32)[order][np.searchsorted(mass, wanted)], entries)
 
 
 # ---- requantization: int32 sums to 8-bit codes ------------------------------------------------------
