@@ -5,7 +5,7 @@
  * Masks, not branches: signs and zeros of data cannot be predicted. */
 #include <string.h>
 
-#include "kernels/scalar/scalar.h"
+#include "kernels/portable/portable.h"
 
 static inline uint32_t chosen(bool condition, uint32_t if_true, uint32_t if_false)
 {
@@ -28,8 +28,8 @@ static inline uint32_t slot(float x, float inverse_width, int32_t origin, uint32
     return chosen(x == 0, bins, chosen(inside < bins, inside, bins + 1));
 }
 
-void ql_histogram_slots_f32__scalar(const float *x, size_t n, const float *inverse_width, const int32_t *origin,
-                                    size_t group, uint32_t bins, uint32_t *slots)
+void QL_KERNEL(ql_histogram_slots_f32)(const float *x, size_t n, const float *inverse_width, const int32_t *origin,
+                                       size_t group, uint32_t bins, uint32_t *slots)
 {
     for (size_t i = 0; i < n; i += group, inverse_width++, origin++) {
         const float inverse = *inverse_width;
