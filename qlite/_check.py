@@ -29,6 +29,16 @@ def integer(name: str, value: Any) -> int:
     return int(value)
 
 
+def shape(name: str, value: Any) -> tuple[int, ...]:
+    """Return a sequence of lengths as a tuple."""
+    if not isinstance(value, Sequence):
+        raise TypeError(f"{name}: expected a sequence of integers, got {value!r}")
+    lengths = tuple(integer(name, n) for n in value)
+    if any(n < 0 for n in lengths):
+        raise ValueError(f"{name}: expected lengths of at least 0, got {lengths}")
+    return lengths
+
+
 def as_array(name: str, value: Any) -> np.ndarray:
     """Return `value` as an array that is not one of Python objects."""
     try:

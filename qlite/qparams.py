@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -209,6 +210,9 @@ class QParams:
         sharing = Sharing.of(scale.ndim, self.axis, self.group_size, self.group_axis)
         object.__setattr__(self, "axis", sharing.axis_of(scale.shape))
         object.__setattr__(self, "group_axis", sharing.group_axis)
+        has_codebook = self.grid not in ("uniform", "mxint8")
+        if (self.codebook is not None) != has_codebook:
+            raise ValueError(f"codebook: expected {'one' if has_codebook else 'None'} for grid {self.grid!r}")
         if self.codebook is not None:
             self._keep("codebook", self._checked_codebook(np.array(self.codebook, np.float32)))
         self._keep("zero_point", self._checked_zero_point(np.asarray(self.zero_point)))
@@ -263,6 +267,9 @@ class QParams:
             )
         if not np.all(np.isfinite(book).sum(axis=-1) >= 2):
             raise ValueError("codebook: expected at least two finite entries")
+        values = GRIDS[self.grid].values
+        if values is not None and not np.array_equal(book, values(self.bits), equal_nan=True):
+            raise ValueError(f"codebook: expected that of grid {self.grid!r}, got another one")
         return book
 
     @classmethod
@@ -356,7 +363,7 @@ class QParams:
         scale, zero_point = self.scale.reshape(shape), self.zero_point.reshape(shape)
         return replace(self, scale=scale, zero_point=zero_point, axis=None, codebook=book)
 
-    @property
+    @cached_property
     def sharing(self) -> Sharing:
         """Which values share their parameters."""
         return Sharing(self.scale.ndim, self.axis, self.group_size, self.group_axis)
@@ -390,23 +397,38 @@ class QParams:
     @property
     def nbytes(self) -> int:
         """Bytes of what the codes need besides: scales, zero points that are not 0, codebooks of no fixed format."""
-        has_own_books = self.codebook is not None and self.codebook.ndim > 1
         bits = 0
         if self.scale_codes is not None:
             bits += 8 * self.scale_codes.nbytes
-        elif not (has_own_books and np.all(self.scale == 1)):
+        elif not self.is_unscaled:
             bits += self.scale.size * SCALE_BITS[self.scale_dtype]
         if self.zero_point.any():
             bits += self.zero_point.size * self.bits
-        if self.codebook is not None and (has_own_books or self.grid == "codebook"):
+        if self.codebook is not None and not self.has_known_codebook:
             bits += 8 * self.codebook.nbytes
         return -(-bits // 8)
+
+    @property
+    def is_unscaled(self) -> bool:
+        """Whether codebooks that were fitted to the data hold the values themselves."""
+        return GRIDS[self.grid].is_fitted and bool(np.all(self.scale == 1))
+
+    @property
+    def has_known_codebook(self) -> bool:
+        """Whether the name of the grid and the width say what the codebook is."""
+        return GRIDS[self.grid].values is not None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, QParams):
             return NotImplemented
-        pairs = [(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
-        return all(np.array_equal(a, b, equal_nan=True) if isinstance(a, np.ndarray) else a == b for a, b in pairs)
+        for name in (f.name for f in fields(self)):
+            ours, theirs = getattr(self, name), getattr(other, name)
+            if isinstance(ours, np.ndarray) and isinstance(theirs, np.ndarray):
+                if not np.array_equal(ours, theirs, equal_nan=True):
+                    return False
+            elif isinstance(ours, np.ndarray) or isinstance(theirs, np.ndarray) or ours != theirs:
+                return False
+        return True
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -449,6 +471,13 @@ class Form:
     @classmethod
     def of(cls, bits: Any, grid: Any, symmetric: Any, signed: Any, narrow: Any, scale_dtype: Any) -> "Form":
         """Check the options that name a grid, and settle those that were left open."""
+        try:
+            return _form(bits, grid, symmetric, signed, narrow, scale_dtype)
+        except TypeError:  # also for what has no hash, such as a codebook
+            return cls._settled(bits, grid, symmetric, signed, narrow, scale_dtype)
+
+    @classmethod
+    def _settled(cls, bits: Any, grid: Any, symmetric: Any, signed: Any, narrow: Any, scale_dtype: Any) -> "Form":
         book = None
         if isinstance(grid, str):
             name = _check.choice("grid", grid, tuple(name for name in GRIDS if name != "codebook"))
@@ -464,6 +493,8 @@ class Form:
         kind = GRIDS[name]
         if kind.values is not None:
             book = kind.values(bits)
+        if book is not None:
+            book.flags.writeable = False
         symmetric, signed, narrow = code_range(symmetric, signed, narrow)
         if kind.block_exponent is not None and book is None:
             symmetric, signed, narrow = True, True, True
@@ -478,6 +509,8 @@ class Form:
             raise ValueError(
                 f"scale_dtype: expected 'float32' for grid {name!r}, which has no scale, got {scale_dtype!r}"
             )
+        if book is not None:
+            book.flags.writeable = False
         return cls(name, bits, symmetric, signed, narrow, scale_dtype, book)
 
     @property
@@ -558,6 +591,9 @@ class Form:
             self.scale_dtype,
             scale_codes,
         )
+
+
+_form = lru_cache(maxsize=256, typed=True)(Form._settled)
 
 
 def two_level(scale: np.ndarray, sharing: Sharing, dtype: str) -> "QArray":

@@ -1,8 +1,9 @@
 """Files of arrays: quantized ones, described, and plain ones, as they are.
 
 The tensors of a quantized array are ``<name>.codes`` as they are stored, ``<name>.scale`` (float32, float16, or e8m0 as
-the exponents' bytes; two levels are an array of their own, ``<name>.scale.codes`` and so on), ``<name>.zero_point`` if
-there are any that are not 0, packed like codes, and ``<name>.codebook`` unless the grid's name says it.
+the exponents' bytes; two levels are an array of their own, ``<name>.scale.codes`` and so on; none where the codebook is
+fitted to the data), ``<name>.zero_point`` if there are any that are not 0, packed like codes, and ``<name>.codebook``
+unless the grid's name says it.
 """
 
 import json
@@ -87,19 +88,19 @@ def _describe(name: str, q: QArray, tensors: dict[str, np.ndarray]) -> dict[str,
     _put(tensors, f"{name}.codes", q.stored)
     if p.scale_codes is not None:
         described["scale"] = _describe(f"{name}.scale", p.scale_codes, tensors)
-    else:
+    elif not p.is_unscaled:
         _put(tensors, f"{name}.scale", _stored_scale(p))
     if p.zero_point.any():
         codes = QArray(p.zero_point.astype(p.dtype).ravel(), _codes_alone(p.bits, p.signed))
         _put(tensors, f"{name}.zero_point", codes.stored)
-    if p.codebook is not None and (p.codebook.ndim > 1 or p.grid == "codebook"):
+    if p.codebook is not None and not p.has_known_codebook:
         _put(tensors, f"{name}.codebook", p.codebook)
     return described
 
 
 def _codes_alone(bits: int, signed: bool) -> QParams:
     """A grid for zero points, which are stored as codes are."""
-    return QParams(np.ones(1, np.float32), 0, bits, signed)
+    return QParams(np.ones(1, np.float32), np.zeros(1, np.int32), bits, signed)
 
 
 def _stored_scale(p: QParams) -> np.ndarray:
@@ -148,6 +149,8 @@ def _build(name: str, described: Any, tensors: dict[str, np.ndarray]) -> QArray:
         scale = scale_codes.dequantize()
         if scale.shape != scale_shape:
             raise ValueError(f"{name}: scale: expected shape {scale_shape}, got {scale.shape}")
+    elif GRIDS[grid].is_fitted and f"{name}.scale" not in tensors:
+        scale = np.ones(scale_shape, np.float32)
     else:
         scale = _read_scale(take("scale"), described["scale_dtype"], scale_shape)
     zero_point: Any = 0
