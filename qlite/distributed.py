@@ -56,7 +56,7 @@ def calibrate(data: Any, axis: int | None = None, bins: int | None = None, clien
     """
     dask, da = _imported("dask"), _imported("dask.array")
     Calibrator(axis, bins)  # its own checks, before anything is sent
-    update = dask.delayed(_updated, pure=True)
+    update = dask.delayed(_of_batches, pure=True)
     if isinstance(data, da.Array):
         if data.dtype.kind != "f":
             raise TypeError(f"data: expected a real floating dtype, got {data.dtype}")
@@ -66,12 +66,13 @@ def calibrate(data: Any, axis: int | None = None, bins: int | None = None, clien
             blocks.reshape(1, -1) if kept is None else np.moveaxis(blocks, kept, 0).reshape(blocks.shape[kept], -1)
         )
         total = dask.delayed(_side_by_side, pure=True)(
-            [_merged([update(axis, bins, [block]) for block in column]) for column in columns]
+            *(_merged([update(axis, bins, block) for block in column]) for column in columns)
         )
     elif callable(getattr(data, "to_delayed", None)):
-        total = _merged([update(axis, bins, partition) for partition in data.to_delayed()])
+        partition = dask.delayed(_of_partition, pure=True)
+        total = _merged([partition(axis, bins, batches) for batches in data.to_delayed()])
     elif isinstance(data, Iterable) and not isinstance(data, (np.ndarray, str, bytes)):
-        total = _merged([update(axis, bins, [batch]) for batch in data])
+        total = _merged([update(axis, bins, batch) for batch in data])
     else:
         raise TypeError(f"data: expected a dask array, a bag, or delayed batches, got {type(data).__name__}")
     return total.compute() if client is None else checked(client).compute(total).result()
@@ -167,15 +168,18 @@ def checked(client: Any) -> Any:
     return client
 
 
-def _updated(axis: int | None, bins: int | None, batches: Iterable[Any]) -> Calibrator:
+def _of_batches(axis: int | None, bins: int | None, *batches: Any) -> Calibrator:
     calibrator = Calibrator(axis, bins)
     for batch in batches:
         calibrator.update(batch)
     return calibrator
 
 
-def _in_order(calibrators: Sequence[Calibrator]) -> Calibrator:
-    first, *others = calibrators
+def _of_partition(axis: int | None, bins: int | None, batches: Iterable[Any]) -> Calibrator:
+    return _of_batches(axis, bins, *batches)
+
+
+def _in_order(first: Calibrator, *others: Calibrator) -> Calibrator:
     for later in others:
         first = first._followed_by(later)
     return first
@@ -188,11 +192,11 @@ def _merged(calibrators: list[Any]) -> Any:
     delayed = _imported("dask").delayed
     while len(calibrators) > 1:
         steps = range(0, len(calibrators), FAN_IN)
-        calibrators = [delayed(_in_order, pure=True)(calibrators[i : i + FAN_IN]) for i in steps]
+        calibrators = [delayed(_in_order, pure=True)(*calibrators[i : i + FAN_IN]) for i in steps]
     return calibrators[0]
 
 
-def _side_by_side(parts: list[Calibrator]) -> Calibrator:
+def _side_by_side(*parts: Calibrator) -> Calibrator:
     """The calibrator of an axis from those of its blocks, of which the ones without values say nothing."""
     seen = [part for part in parts if part.count]
     return Calibrator._side_by_side(seen) if len(seen) > 1 else (seen or parts)[0]
