@@ -7,7 +7,6 @@ imported when something is called.
 """
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,8 @@ from qlite.uniform import quantize as quantize_array
 
 #: How many calibrators a task merges: bounds what a worker holds.
 FAN_IN = 8
+#: What the parameters of each block have in common.
+FORM = ("bits", "signed", "narrow", "axis", "group_size", "group_axis", "grid")
 
 
 def calibrate(data: Any, axis: int | None = None, bins: int | None = None, client: Any = None) -> Calibrator:
@@ -131,14 +132,13 @@ def quantize(x: Any, qparams: QParams, *, nonfinite: str = "raise") -> Any:
     arguments = [x, index]
     for parameters in (p.scale, p.zero_point):
         arguments += [da.from_array(parameters, tuple(chunks)), index]
-    one, zero = np.ones((1,) * x.ndim, np.float32), np.zeros((), np.int32)
-    has_own_books = p.codebook is not None and p.codebook.ndim > 1
-    book = None if has_own_books else p.codebook
-    form = replace(p, scale=one, zero_point=zero, codebook=book, scale_dtype="float32", scale_codes=None)
-    if p.codebook is not None and has_own_books:
+    fields = {name: getattr(p, name) for name in FORM}
+    if p.codebook is not None and p.codebook.ndim > 1:
         books = da.from_array(p.codebook, (*chunks, (p.codebook.shape[-1],)))
         arguments += [books, (*index, x.ndim)]
-    options = {"form": form, "nonfinite": nonfinite, "concatenate": True, "align_arrays": False}
+    else:
+        fields["codebook"] = p.codebook
+    options = {"fields": fields, "nonfinite": nonfinite, "concatenate": True, "align_arrays": False}
     return da.blockwise(_codes, index, *arguments, **options, dtype=p.dtype, meta=np.empty((0,) * x.ndim, p.dtype))
 
 
@@ -221,11 +221,10 @@ def _codes(
     x: np.ndarray,
     scale: np.ndarray,
     zero_point: np.ndarray,
-    codebook: np.ndarray | None = None,
-    *,
-    form: QParams,
+    *codebook: np.ndarray,
+    fields: dict[str, Any],
     nonfinite: str,
 ) -> np.ndarray:
-    book = form.codebook if codebook is None else codebook
-    own = replace(form, scale=scale, zero_point=zero_point, codebook=book)
-    return quantize_array(x, own, nonfinite=nonfinite).codes
+    """The codes of a block; `codebook` is there if each scale has its own."""
+    own = {**fields, "codebook": codebook[0]} if codebook else fields
+    return quantize_array(x, QParams(scale, zero_point, **own), nonfinite=nonfinite).codes
