@@ -134,9 +134,9 @@ class Checkpoint(Mapping[str, Any]):
     Raises
     ------
     OSError
-        A file cannot be read.
+        A file cannot be read, or the folder is not complete.
     ValueError
-        The folder is not complete, or a file in it is damaged.
+        A file in it is damaged.
 
     Examples
     --------
@@ -153,7 +153,9 @@ class Checkpoint(Mapping[str, Any]):
     def __init__(self, path: Any) -> None:
         self.path = Path(path)
         if not (self.path / INDEX).exists():
-            raise ValueError(f"{self.path}: not a usable checkpoint: no {INDEX}, which is written when all is done")
+            raise FileNotFoundError(
+                f"{self.path}: expected a checkpoint with {INDEX}, which is written when all is done"
+            )
         try:
             index = container.parse((self.path / INDEX).read_bytes(), INDEX)
             if index.get("version") != INDEX_VERSION:

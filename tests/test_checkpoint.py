@@ -167,7 +167,7 @@ def test_an_interrupted_run_goes_on(tmp_path, src, monkeypatch, done):
     whole = contents(tmp_path / "whole")
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "dst").iterdir()}
     assert len(before) == done and all(whole[name] == (tmp_path / "dst" / name).read_bytes() for name in before)
-    with pytest.raises(ValueError, match=r"dst: not a usable checkpoint: no qlite\.index\.json"):
+    with pytest.raises(FileNotFoundError, match=r"dst: expected a checkpoint with qlite\.index\.json"):
         ql.load(tmp_path / "dst")
     (tmp_path / "dst" / ".0123456789abcdef.tmp").write_bytes(b"of a process that was killed")
     assert ql.quantize_checkpoint(src, tmp_path / "dst").skipped == done

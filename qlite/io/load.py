@@ -22,7 +22,7 @@ def load(path: Any) -> Any:
     Raises
     ------
     OSError
-        The file cannot be read.
+        The file cannot be read, or the folder is not a complete checkpoint.
     ValueError
         It is no such file, is damaged, or was written by a version that this one does not know.
 
