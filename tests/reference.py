@@ -356,15 +356,17 @@ def divergence(state, counts, scale, zero_point, qmin, qmax):
 
 
 def log(x):
-    """The natural logarithm of a positive number: x = m * 2**e with m in [sqrt(1/2), sqrt(2)), and
-    log m = 2 artanh((m - 1) / (m + 1)) by eleven terms of its series."""
+    """The natural logarithm of a positive number: with x = 2**e m, m in [sqrt(1/2), sqrt(2)), and
+    z = (m - 1) / (m + 1), e log 2 + 2 (z + z**3 / 3 + z**5 / 5 + ...), every other term of the series by itself."""
     m, e = math.frexp(x)
     if m < float.fromhex("0x1.6a09e667f3bcdp-1"):
         m, e = 2 * m, e - 1
-    s, total = (m - 1) / (m + 1), 1 / 21
-    for k in range(10, 0, -1):
-        total = total * (s * s) + 1 / (2 * k - 1)
-    return e * float.fromhex("0x1.62e42fefa39efp-1") + 2 * s * total
+    z = (m - 1) / (m + 1)
+    z2 = z * z
+    z4, even, odd = z2 * z2, 0.0, 0.0
+    for k in (19, 15, 11, 7, 3):
+        even, odd = 1 / k + z4 * even, 1 / (k + 2) + z4 * odd
+    return e * 0.6931471805599453 + 2 * (z + z * z2 * (even + z2 * odd))
 
 
 def eight_sums(x):
