@@ -62,7 +62,11 @@ def minmax(x, axis=None):
 
 
 # What a scale may be: bits of float32's mantissa that the type does without, its least and its greatest normal number.
-SCALE_TYPES = {"float32": (0, TINY, HUGE), "float16": (13, F32(2.0**-14), F32(65504)), "e8m0": (23, TINY, F32(2.0**127))}
+SCALE_TYPES = {
+    "float32": (0, TINY, HUGE),
+    "float16": (13, F32(2.0**-14), F32(65504)),
+    "e8m0": (23, TINY, F32(2.0**127)),
+}
 
 
 def scale_at_least(scale, scale_type):
@@ -253,7 +257,9 @@ def kmeans(x, entries, weights=None):
 
     best = [[(cost(0, j), 0) if j else (math.inf, 0) for j in range(n + 1)]]
     for _ in range(1, cells):
-        best.append([min([(best[-1][i][0] + cost(i, j), i) for i in range(j)] or [(math.inf, 0)]) for j in range(n + 1)])
+        best.append(
+            [min([(best[-1][i][0] + cost(i, j), i) for i in range(j)] or [(math.inf, 0)]) for j in range(n + 1)]
+        )
     means, end = [], n
     for layer in reversed(best):
         start = layer[end][1]

@@ -240,15 +240,15 @@ void ql_scale_range(float scale, int32_t zero_point, const ql_grid *grid, float 
     float least, greatest;
     if (grid->codebook) {
         extremes(grid, &least, &greatest);
-        *low = -end_of(scale, -least);
+        *low = 0 - end_of(scale, -least);
         *high = end_of(scale, greatest);
     } else if (grid->symmetric) {
         const int32_t middle = middle_code(grid->qmin, grid->qmax);
         const int32_t below = middle - grid->qmin, above = grid->qmax - middle;
         *high = end_of(scale, (float)(above == 0 || (below > 0 && below < above) ? below : above));
-        *low = -*high;
+        *low = 0 - *high;
     } else {
-        *low = -end_of(scale, (float)(zero_point - grid->qmin));
+        *low = 0 - end_of(scale, (float)(zero_point - grid->qmin));
         *high = end_of(scale, (float)(grid->qmax - zero_point));
         const float levels = (float)(grid->qmax - grid->qmin);
         while ((*high - *low) / levels > scale && *high - *low <= FLT_MAX) {
