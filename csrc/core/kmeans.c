@@ -3,12 +3,15 @@
  * Cells are runs of sorted points, and the cost of a run, sum w (u - mean)^2, comes from prefix sums. The least cost of
  * k cells is convex in k (the cost has the Monge property), so a price per cell finds it: for a price the cheapest
  * partition of any number of cells is one pass with a queue of candidates (Hirschberg and Larmore 1987; each point's
- * best last cut moves only forwards), and the price is adjusted until k cells come out. About six passes of O(n log n)
- * and O(n) memory, whatever k is. Where a price has partitions of fewer and of more cells, but the passes show none of
- * k, the two are spliced: between some cut of one and the next, the other has a whole cell, and by the Monge property
- * crossing over there costs nothing (Aggarwal, Schieber and Tokuyama 1994). Why not the table of k layers by divide and
- * conquer: 13 ms for 8192 points and 16 cells, 217 ms for 256, and 100 MB to remember the cuts of 1e5 points. This
- * takes 3 ms and 5 ms, and 4 MB.
+ * best last cut moves only forwards), and the price is adjusted until k cells come out: a few passes of O(n log n), and
+ * O(n) memory, whatever k is.
+ *
+ * Where a price has partitions of fewer and of more cells, but the passes show none of k, the two are spliced: between
+ * some cut of one and the next, the other has a whole cell, and by the Monge property crossing over there costs nothing
+ * (Aggarwal, Schieber and Tokuyama 1994).
+ *
+ * Why not the table of k layers by divide and conquer: for 8192 points 2.2 ms for 16 cells and 32 ms for 256, against
+ * 0.2 ms and 2.5 ms of this, and 100 MB to remember the cuts of 1e5 points in 256 cells.
  *
  * Then, where the points were bins, Lloyd's iteration on the distribution itself. */
 #include "core/kmeans.h"
