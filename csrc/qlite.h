@@ -106,8 +106,8 @@ ql_status ql_fake_quantize_f32(const float *x, const ql_affine *p, ql_nonfinite 
 ql_status ql_in_range_f32(const float *x, const ql_affine *p, bool *inside);
 
 /* Least and greatest of the values that share a parameter, of data that is not empty; NaN is passed over, zeros come
- * out as +0, and nothing but NaN gives +inf, -inf. *has_nan says whether there was one. */
-void ql_minmax_f32(const float *x, const ql_layout *layout, float *min, float *max, bool *has_nan);
+ * out as +0, and nothing but NaN gives +inf, -inf. Returns whether all values were finite. */
+bool ql_minmax_f32(const float *x, const ql_layout *layout, float *min, float *max);
 
 /* real = scale * values[code]: a grid of any values, in any order. */
 typedef struct ql_codebook {

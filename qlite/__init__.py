@@ -3,6 +3,8 @@
 Float arrays and models become integers, the integers run, and a report says what it cost.
 """
 
+from typing import TYPE_CHECKING, Any
+
 try:
     import qlite._core  # noqa: F401  (first, so that its absence is explained)
 except ModuleNotFoundError as error:
@@ -14,10 +16,8 @@ except ModuleNotFoundError as error:
         "called `qlite` on the package index also installs a module of this name. This one is `qlite-quant`."
     ) from None
 
-from qlite import distributed
 from qlite.array import QArray
 from qlite.calibration import Calibrator
-from qlite.checkpoint import Checkpoint, quantize_checkpoint
 from qlite.config import show_config
 from qlite.error import QuantizationError, quantization_error
 from qlite.grids import choose_qparams
@@ -31,13 +31,27 @@ from qlite.qparams import QParams
 from qlite.report import Report, compare
 from qlite.uniform import dequantize, fake_quantize, quantize, requantize
 
+if TYPE_CHECKING:
+    from qlite import distributed
+    from qlite.checkpoint import Checkpoint, quantize_checkpoint
 
-def __getattr__(name: str) -> str:
-    if name == "__version__":  # looked up when asked for: that takes longer than importing everything above
-        from qlite.config import version
+#: Looked up when asked for: what these need takes longer to import than everything above.
+_LATE = {"Checkpoint": "checkpoint", "quantize_checkpoint": "checkpoint", "distributed": "distributed"}
 
-        return version()
-    raise AttributeError(f"module 'qlite' has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name == "__version__":
+        return import_module("qlite.config").version()
+    if name not in _LATE:
+        raise AttributeError(f"module 'qlite' has no attribute {name!r}")
+    module = import_module(f"qlite.{_LATE[name]}")
+    return getattr(module, name, module)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 __all__ = [

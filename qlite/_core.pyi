@@ -80,7 +80,7 @@ def requantize(
 ) -> X8: ...
 def quantize_multiplier(value: float) -> tuple[int, int]: ...
 
-# shape: of the parameters, as above; the last is whether there was a NaN
+# shape: of the parameters, as above; the last is whether all values were finite
 def minmax(x: ArrayLike, shape: tuple[int, ...], group_size: int = 0, group_axis: int = 0) -> tuple[F32, F32, bool]: ...
 def histogram_clear(state: NDArray[np.void], counts: S64) -> None: ...
 def histogram_update(x: ArrayLike, axis: int, state: NDArray[np.void], counts: S64, name: str = "x") -> None: ...
@@ -126,6 +126,22 @@ def sorted_range(
 # kind: "kmeans" "quantile"; returns [channels, entries] or [rows, entries], strictly ascending
 def histogram_codebook(state: NDArray[np.void], counts: S64, kind: str, entries: int) -> F32: ...
 def sorted_codebook(x: F32, weights: NDArray[np.float64] | None, kind: str, entries: int) -> F32: ...
+
+# codebook: [entries], or the shape of scale and entries; codes are then uint8. axis -1: over everything. Returns
+# [channels, 8]: sum w**2, sums of the clipped and of the other squared errors, sum w * v, sum v**2, greatest |w - v|,
+# how many are clipped, divergence
+def error_sums(
+    w: ArrayLike,
+    codes: X8 | X16,
+    scale: F32,
+    zero_point: S32,
+    codebook: F32 | None,
+    qmin: int,
+    qmax: int,
+    axis: int,
+    group_size: int = 0,
+    group_axis: int = 0,
+) -> NDArray[np.float64]: ...
 
 class Packed:
     """Weights packed for the active instruction set. purpose: "integer" or "float"."""

@@ -11,13 +11,13 @@ from qlite.qparams import GRIDS, Form, QParams, Sharing, along
 
 
 class QArray:
-    """Integer codes and the grid that they stand on: ``real = scale * (code - zero_point)``, or, on a grid with a
-    codebook, ``real = scale * codebook[code]``.
+    """Integer codes and the grid that they stand on.
 
-    Made by `quantize`, or by `QArray.from_codes` from integers that came from elsewhere (the constructor itself takes
-    8- and 16-bit codes over without a copy). ``np.asarray(q)`` dequantizes; ``x @ q`` multiplies floats by weights of
-    up to 8 bits without dequantizing them first. An array is not changed once made. Indexing works as with any array;
-    ``==`` says whether two have the same codes on the same grid.
+    ``real = scale * (code - zero_point)``, or, on a grid with a codebook, ``real = scale * codebook[code]``. Made by
+    `quantize`, or by `QArray.from_codes` from integers that came from elsewhere (the constructor itself takes 8- and
+    16-bit codes over without a copy). ``np.asarray(q)`` dequantizes; ``x @ q`` multiplies floats by weights of up to 8
+    bits without dequantizing them first. An array is not changed once made. Indexing works as with any array; ``==``
+    says whether two have the same codes on the same grid.
 
     Codes of other widths than 8 and 16 are stored packed: the axis that is kept first, a row for each of its indices
     (one row for everything without such an axis), each row padded to a byte, low bits first. So `nbytes` is true, and
@@ -54,6 +54,7 @@ class QArray:
         p = qparams._of_rank(codes.ndim)
         if codes.size and not p.qmin <= codes.min() <= codes.max() <= p.qmax:
             raise ValueError(f"codes: expected {p.qmin} to {p.qmax}, got {codes.min()} to {codes.max()}")
+        _check_fit(codes.shape, p)
         self._store(codes, p)
 
     def _store(self, codes: np.ndarray, p: QParams) -> None:
@@ -64,15 +65,8 @@ class QArray:
             self._set(_read_only(stored), codes.shape, p)
 
     def _set(self, stored: np.ndarray, shape: tuple[int, ...], qparams: QParams) -> None:
-        expected = qparams.sharing.shape(shape) if len(shape) == qparams.scale.ndim else ()
-        fits = len(shape) == qparams.scale.ndim and all(
-            s in (1, n, e) for s, n, e in zip(qparams.scale.shape, shape, expected, strict=True)
-        )
-        if not fits and (qparams.scale.size != 1 or qparams.group_size is not None):
-            raise ValueError(f"scale: expected a shape that fits codes' {shape}, got {qparams.scale.shape}")
         self._is_fixed = not stored.flags.writeable  # else somebody may write to the codes, and nothing is kept of them
-        self.stored = stored.view()
-        self.stored.flags.writeable = False
+        self.stored = _read_only(stored)
         self.shape = shape
         self.qparams = qparams
         self._packed: dict[str, tuple[_core.Packed, np.ndarray]] = {}
@@ -117,6 +111,7 @@ class QArray:
             raise TypeError(f"stored: expected {dtype}, got {stored.dtype}")
         if stored.shape != expected:
             raise ValueError(f"stored: expected shape {expected} for {p.bits}-bit codes of {shape}, got {stored.shape}")
+        _check_fit(shape, p)
         q = cls._of(stored.copy(), shape, p)
         codes = q.codes
         if codes.size and not p.qmin <= codes.min() <= codes.max() <= p.qmax:
@@ -484,6 +479,18 @@ class QArray:
 
 #: Widths that are stored as they are.
 WHOLE_WIDTHS = (8, 16)
+
+
+def _check_fit(shape: tuple[int, ...], p: QParams) -> None:
+    """Refuse scales that do not lie over codes of this shape."""
+    scales = p.scale.shape
+    if p.scale.size == 1 and p.group_size is None:
+        return
+    fits = len(shape) == len(scales)
+    if not fits or any(
+        s not in lengths for s, *lengths in zip(scales, shape, p.sharing.shape(shape), strict=True) if s != 1
+    ):
+        raise ValueError(f"scale: expected a shape that fits codes' {shape}, got {scales}")
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

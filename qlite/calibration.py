@@ -1,7 +1,6 @@
 """Ranges of values, from a stream of batches."""
 
 import copy
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from threading import Lock
@@ -335,6 +334,8 @@ class Calibrator:
         >>> ql.Calibrator.from_json(ql.Calibrator().update(np.ones(3)).to_json())
         Calibrator(3 values in [1, 1], 8192 bins)
         """
+        import json
+
         state = self.__getstate__()
         average = state["_average"]
         content = {
@@ -362,6 +363,8 @@ class Calibrator:
         >>> ql.Calibrator.from_json(ql.Calibrator(axis=1).to_json())
         Calibrator(nothing seen, 2048 bins)
         """
+        import json
+
         if not isinstance(text, (str, bytes)):
             raise TypeError(f"text: expected a string, got {type(text).__name__}")
         try:

@@ -30,6 +30,8 @@ INDEX = "qlite.index.json"
 INDEX_VERSION = 1
 #: Letters of a tensor's name in that of its file; file systems take 255.
 MAX_NAME = 160
+#: What the note in a file says besides where it comes from.
+FINDINGS = ("quantized", "sqnr_db")
 #: Tensors that a summary's table names.
 LISTED = 5
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
@@ -134,9 +136,9 @@ class Checkpoint(Mapping[str, Any]):
     Raises
     ------
     OSError
-        A file cannot be read.
+        A file cannot be read, or the folder is not complete.
     ValueError
-        The folder is not complete, or a file in it is damaged.
+        A file in it is damaged.
 
     Examples
     --------
@@ -153,7 +155,9 @@ class Checkpoint(Mapping[str, Any]):
     def __init__(self, path: Any) -> None:
         self.path = Path(path)
         if not (self.path / INDEX).exists():
-            raise ValueError(f"{self.path}: not a usable checkpoint: no {INDEX}, which is written when all is done")
+            raise FileNotFoundError(
+                f"{self.path}: expected a checkpoint with {INDEX}, which is written when all is done"
+            )
         try:
             index = container.parse((self.path / INDEX).read_bytes(), INDEX)
             if index.get("version") != INDEX_VERSION:
@@ -227,7 +231,7 @@ class _Outcome:
 def _carry_out(job: _Job) -> _Outcome:
     """Make the file of a tensor, unless it is there; always the same bytes, wherever and how often it is called."""
     about = _about(job.path)
-    was_there = about is not None and {name: about.get(name) for name in job.note} == job.note
+    was_there = about is not None and about == {**job.note, **{name: about.get(name) for name in FINDINGS}}
     if not was_there:
         try:
             about = _make(job)
@@ -333,8 +337,8 @@ def quantize_checkpoint(
     ------
     TypeError
         An option is of another type.
-    FileNotFoundError
-        There is no `src`.
+    OSError
+        There is no `src`, or a file cannot be written.
     ValueError
         An option is not one of those that there are; `dst` holds a run with other options. Or, once everything else is
         done: shards are broken, or tensors hold NaN or infinity; the message names them all. There is no index then.
@@ -349,7 +353,7 @@ def quantize_checkpoint(
     >>> done.tensors, done.copied, done.sqnr_db
     (2, 1, {'w': inf})
     """
-    src, dst = Path(src), Path(dst)
+    src, dst = Path(src).absolute(), Path(dst).absolute()  # workers may stand in another folder
     if client is not None:
         distributed.checked(client)
     parsed = _weight_scheme(scheme)
@@ -429,9 +433,8 @@ def _refuse_failures(src: Path, dst: Path, broken: dict[str, str], outcomes: lis
     lines = [f"shard {shard}: {error}" for shard, error in broken.items()]
     lines += [f"tensor {o.tensor.name!r} in {Path(o.tensor.shard).name}: {o.error}" for o in bad]
     raise ValueError(
-        f"src: {len(broken)} shards and {len(bad)} tensors of {src} cannot be quantized; the other "
-        f"{len(outcomes) - len(bad)} tensors are done in {dst}, and another run will not do them again:\n  "
-        + "\n  ".join(lines)
+        f"src: not everything in {src} can be quantized; {len(outcomes) - len(bad)} tensors are done in {dst}, and "
+        "another run will not do them again; these are not:\n  " + "\n  ".join(lines)
     )
 
 

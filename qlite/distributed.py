@@ -7,7 +7,6 @@ imported when something is called.
 """
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,8 @@ from qlite.uniform import quantize as quantize_array
 
 #: How many calibrators a task merges: bounds what a worker holds.
 FAN_IN = 8
+#: What the parameters of each block have in common.
+FORM = ("bits", "signed", "narrow", "axis", "group_size", "group_axis", "grid")
 
 
 def calibrate(data: Any, axis: int | None = None, bins: int | None = None, client: Any = None) -> Calibrator:
@@ -56,7 +57,7 @@ def calibrate(data: Any, axis: int | None = None, bins: int | None = None, clien
     """
     dask, da = _imported("dask"), _imported("dask.array")
     Calibrator(axis, bins)  # its own checks, before anything is sent
-    update = dask.delayed(_updated, pure=True)
+    update = dask.delayed(_of_batches, pure=True)
     if isinstance(data, da.Array):
         if data.dtype.kind != "f":
             raise TypeError(f"data: expected a real floating dtype, got {data.dtype}")
@@ -66,12 +67,13 @@ def calibrate(data: Any, axis: int | None = None, bins: int | None = None, clien
             blocks.reshape(1, -1) if kept is None else np.moveaxis(blocks, kept, 0).reshape(blocks.shape[kept], -1)
         )
         total = dask.delayed(_side_by_side, pure=True)(
-            [_merged([update(axis, bins, [block]) for block in column]) for column in columns]
+            *(_merged([update(axis, bins, block) for block in column]) for column in columns)
         )
     elif callable(getattr(data, "to_delayed", None)):
-        total = _merged([update(axis, bins, partition) for partition in data.to_delayed()])
+        partition = dask.delayed(_of_partition, pure=True)
+        total = _merged([partition(axis, bins, batches) for batches in data.to_delayed()])
     elif isinstance(data, Iterable) and not isinstance(data, (np.ndarray, str, bytes)):
-        total = _merged([update(axis, bins, [batch]) for batch in data])
+        total = _merged([update(axis, bins, batch) for batch in data])
     else:
         raise TypeError(f"data: expected a dask array, a bag, or delayed batches, got {type(data).__name__}")
     return total.compute() if client is None else checked(client).compute(total).result()
@@ -130,14 +132,13 @@ def quantize(x: Any, qparams: QParams, *, nonfinite: str = "raise") -> Any:
     arguments = [x, index]
     for parameters in (p.scale, p.zero_point):
         arguments += [da.from_array(parameters, tuple(chunks)), index]
-    one, zero = np.ones((1,) * x.ndim, np.float32), np.zeros((), np.int32)
-    has_own_books = p.codebook is not None and p.codebook.ndim > 1
-    book = None if has_own_books else p.codebook
-    form = replace(p, scale=one, zero_point=zero, codebook=book, scale_dtype="float32", scale_codes=None)
-    if p.codebook is not None and has_own_books:
+    fields = {name: getattr(p, name) for name in FORM}
+    if p.codebook is not None and p.codebook.ndim > 1:
         books = da.from_array(p.codebook, (*chunks, (p.codebook.shape[-1],)))
         arguments += [books, (*index, x.ndim)]
-    options = {"form": form, "nonfinite": nonfinite, "concatenate": True, "align_arrays": False}
+    else:
+        fields["codebook"] = p.codebook
+    options = {"fields": fields, "nonfinite": nonfinite, "concatenate": True, "align_arrays": False}
     return da.blockwise(_codes, index, *arguments, **options, dtype=p.dtype, meta=np.empty((0,) * x.ndim, p.dtype))
 
 
@@ -167,15 +168,18 @@ def checked(client: Any) -> Any:
     return client
 
 
-def _updated(axis: int | None, bins: int | None, batches: Iterable[Any]) -> Calibrator:
+def _of_batches(axis: int | None, bins: int | None, *batches: Any) -> Calibrator:
     calibrator = Calibrator(axis, bins)
     for batch in batches:
         calibrator.update(batch)
     return calibrator
 
 
-def _in_order(calibrators: Sequence[Calibrator]) -> Calibrator:
-    first, *others = calibrators
+def _of_partition(axis: int | None, bins: int | None, batches: Iterable[Any]) -> Calibrator:
+    return _of_batches(axis, bins, *batches)
+
+
+def _in_order(first: Calibrator, *others: Calibrator) -> Calibrator:
     for later in others:
         first = first._followed_by(later)
     return first
@@ -188,11 +192,11 @@ def _merged(calibrators: list[Any]) -> Any:
     delayed = _imported("dask").delayed
     while len(calibrators) > 1:
         steps = range(0, len(calibrators), FAN_IN)
-        calibrators = [delayed(_in_order, pure=True)(calibrators[i : i + FAN_IN]) for i in steps]
+        calibrators = [delayed(_in_order, pure=True)(*calibrators[i : i + FAN_IN]) for i in steps]
     return calibrators[0]
 
 
-def _side_by_side(parts: list[Calibrator]) -> Calibrator:
+def _side_by_side(*parts: Calibrator) -> Calibrator:
     """The calibrator of an axis from those of its blocks, of which the ones without values say nothing."""
     seen = [part for part in parts if part.count]
     return Calibrator._side_by_side(seen) if len(seen) > 1 else (seen or parts)[0]
@@ -217,11 +221,10 @@ def _codes(
     x: np.ndarray,
     scale: np.ndarray,
     zero_point: np.ndarray,
-    codebook: np.ndarray | None = None,
-    *,
-    form: QParams,
+    *codebook: np.ndarray,
+    fields: dict[str, Any],
     nonfinite: str,
 ) -> np.ndarray:
-    book = form.codebook if codebook is None else codebook
-    own = replace(form, scale=scale, zero_point=zero_point, codebook=book)
-    return quantize_array(x, own, nonfinite=nonfinite).codes
+    """The codes of a block; `codebook` is there if each scale has its own."""
+    own = {**fields, "codebook": codebook[0]} if codebook else fields
+    return quantize_array(x, QParams(scale, zero_point, **own), nonfinite=nonfinite).codes

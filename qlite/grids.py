@@ -143,8 +143,8 @@ def _checked_weights(weights: Any, shape: tuple[int, ...], form: Form) -> np.nda
 
 
 def _finite_range(w: np.ndarray, sharing: Sharing) -> tuple[np.ndarray, np.ndarray]:
-    low, high, has_nan = _core.minmax(w, sharing.shape(w.shape), *sharing.groups)
-    if has_nan or not (np.isfinite(low).all() and np.isfinite(high).all()):
+    low, high, all_finite = _core.minmax(w, sharing.shape(w.shape), *sharing.groups)
+    if not all_finite:
         raise ValueError("w: expected finite values, got NaN or infinity")
     return low, high
 

@@ -26,21 +26,29 @@ def mse(y: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.mean(np.square(np.asarray(y, np.float64) - predicted)))
 
 
+def decibels(signal: Any, noise: Any) -> Any:
+    """``10 log10(signal / noise)`` of two powers, inf without noise."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(noise > 0, 10 * np.log10(signal / noise), np.inf)[()]
+
+
 def sqnr_db(exact: np.ndarray, approximate: np.ndarray, axis: tuple[int, ...] | None = None) -> Any:
     """Signal to quantization noise: ``10 log10(sum exact**2 / sum (exact - approximate)**2)``, inf without noise.
 
     With `axis` the sums run over these axes.
     """
     exact = np.asarray(exact, np.float64)
-    signal, noise = np.square(exact).sum(axis), np.square(exact - approximate).sum(axis)
+    return decibels(np.square(exact).sum(axis), np.square(exact - approximate).sum(axis))
+
+
+def cosine_of(product: Any, a_power: Any, b_power: Any) -> Any:
+    """Cosine of the angle between two vectors by the sums of ``a * b``, ``a**2`` and ``b**2``."""
+    lengths, both_zero = np.sqrt(a_power) * np.sqrt(b_power), (a_power == 0) & (b_power == 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(noise > 0, 10 * np.log10(signal / noise), np.inf)[()]
+        return np.where(lengths > 0, product / lengths, np.where(both_zero, 1.0, 0.0))[()]
 
 
 def cosine(a: np.ndarray, b: np.ndarray, axis: tuple[int, ...] | None = None) -> Any:
     """Cosine of the angle between two vectors: 1 if both are zero, 0 if one is. `axis` as for `sqnr_db`."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    lengths = [np.sqrt(np.square(v).sum(axis)) for v in (a, b)]
-    product, both_zero = lengths[0] * lengths[1], (lengths[0] == 0) & (lengths[1] == 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(product > 0, (a * b).sum(axis) / product, np.where(both_zero, 1.0, 0.0))[()]
+    return cosine_of((a * b).sum(axis), np.square(a).sum(axis), np.square(b).sum(axis))

@@ -1,5 +1,6 @@
 """Progress bars, where tqdm is installed."""
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,7 +11,8 @@ def progress(items: Iterable[Any], what: str, unit: str, total: int | None = Non
     `total` says how many there are, where their length does not.
     """
     try:
-        from tqdm.auto import tqdm
+        with warnings.catch_warnings(action="ignore"):  # that a notebook lacks the widgets of a fancier bar
+            from tqdm.auto import tqdm
     except ImportError:
         return items
     return tqdm(items, desc=what, total=total, unit=unit, delay=1, leave=False, disable=None)

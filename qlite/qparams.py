@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -362,7 +363,7 @@ class QParams:
         scale, zero_point = self.scale.reshape(shape), self.zero_point.reshape(shape)
         return replace(self, scale=scale, zero_point=zero_point, axis=None, codebook=book)
 
-    @property
+    @cached_property
     def sharing(self) -> Sharing:
         """Which values share their parameters."""
         return Sharing(self.scale.ndim, self.axis, self.group_size, self.group_axis)
@@ -470,6 +471,13 @@ class Form:
     @classmethod
     def of(cls, bits: Any, grid: Any, symmetric: Any, signed: Any, narrow: Any, scale_dtype: Any) -> "Form":
         """Check the options that name a grid, and settle those that were left open."""
+        try:
+            return _form(bits, grid, symmetric, signed, narrow, scale_dtype)
+        except TypeError:  # also for what has no hash, such as a codebook
+            return cls._settled(bits, grid, symmetric, signed, narrow, scale_dtype)
+
+    @classmethod
+    def _settled(cls, bits: Any, grid: Any, symmetric: Any, signed: Any, narrow: Any, scale_dtype: Any) -> "Form":
         book = None
         if isinstance(grid, str):
             name = _check.choice("grid", grid, tuple(name for name in GRIDS if name != "codebook"))
@@ -501,6 +509,8 @@ class Form:
             raise ValueError(
                 f"scale_dtype: expected 'float32' for grid {name!r}, which has no scale, got {scale_dtype!r}"
             )
+        if book is not None:
+            book.flags.writeable = False
         return cls(name, bits, symmetric, signed, narrow, scale_dtype, book)
 
     @property
@@ -581,6 +591,9 @@ class Form:
             self.scale_dtype,
             scale_codes,
         )
+
+
+_form = lru_cache(maxsize=256, typed=True)(Form._settled)
 
 
 def two_level(scale: np.ndarray, sharing: Sharing, dtype: str) -> "QArray":

@@ -7,7 +7,7 @@ import numpy as np
 
 from qlite import metrics
 from qlite.array import QArray
-from qlite.error import quantization_error, split_error
+from qlite.error import quantization_error
 from qlite.nn.layers import Dense
 from qlite.nn.program import Buffer, Gemm, GemmF32
 from qlite.nn.qmodel import QModel
@@ -188,8 +188,11 @@ def _input_errors(buffer: Buffer, h: np.ndarray) -> tuple[np.ndarray, np.ndarray
     else:
         scale, zero_point = buffer.grid
         p = QParams(np.array([scale], np.float32), np.array([zero_point]), signed=buffer.dtype == "int8")
-    rounding, clipping, _ = split_error(np.float64(fake_quantize(h, p)) - h, h, p)
-    return rounding, clipping
+    error = np.float64(fake_quantize(h, p)) - h
+    with np.errstate(over="ignore"):
+        codes = np.rint(h / p.scale) + p.zero_point
+    is_clipped = (codes < p.qmin) | (codes > p.qmax)
+    return np.where(is_clipped, 0, error), np.where(is_clipped, error, 0)
 
 
 def _compare_layer(

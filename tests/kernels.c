@@ -13,7 +13,7 @@
 #include "kernels/kernels.h"
 #include "qlite.h"
 
-enum { SLOTS = 8, SLOT_BYTES = 1 << 20, GUARD_BYTES = 1 << 16, RESULT = SLOTS - 1 };
+enum { SLOTS = 10, SLOT_BYTES = 1 << 20, GUARD_BYTES = 1 << 16, RESULT = SLOTS - 1 };
 
 static char *slots[SLOTS];
 
@@ -97,11 +97,11 @@ static int32_t any_sum(void)
 typedef struct results {
     void *data;
     size_t bytes;
-    bool answer; /* what the kernel returned */
+    uint8_t answer; /* what the kernel returned */
 } results;
 
 /* Which NaN it is, is not defined. */
-static results floats(float *values, size_t n, bool answer)
+static results floats(float *values, size_t n, uint8_t answer)
 {
     for (size_t i = 0; i < n; i++)
         values[i] = values[i] == values[i] ? values[i] : NAN;
@@ -247,6 +247,87 @@ static tile any_tile(size_t cols)
     t.stride = cols + bits() % 3;
     t.size = (t.rows - 1) * t.stride + cols;
     return t;
+}
+
+/* A codebook's tables, which have to lie on 64 bytes, as the ends of pages do. Thresholds are a value of codebook,
+ * often met exactly; in breadth-first order: node i of level l stands at rank (2 * (i - 2^l) + 1) * 2^(levels - l - 1).
+ */
+static ql_codebook_tree any_tree(void)
+{
+    const int levels = between(4, 8);
+    const size_t leaves = (size_t)1 << levels, used = (size_t)between(1, (int32_t)leaves);
+    float *threshold = array(3, leaves * sizeof *threshold);
+    int32_t *code = array(4, leaves * sizeof *code);
+    threshold[0] = NAN;
+    for (int l = 0; l < levels; l++) {
+        for (size_t i = 0; i < (size_t)1 << l; i++) {
+            size_t rank = (2 * i + 1) << (levels - l - 1);
+            threshold[((size_t)1 << l) + i] = rank < used ? (float)((int)rank - (int)used / 2) + 0.5f : NAN;
+        }
+    }
+    for (size_t i = 0; i < leaves; i++)
+        code[i] = (int32_t)(i * 5 % leaves);
+    return (ql_codebook_tree){levels, QL_CODES_ANY, 0, 0, threshold, code};
+}
+
+static results quantize_codebook(const ql_kernels *kernels, size_t n, size_t group)
+{
+    parameters p = any_parameters(parameter_count(n, group), 8);
+    float *x = any_values(2, n, p.scale, group);
+    ql_codebook_tree tree = any_tree();
+    uint8_t *codes = array(RESULT, n);
+    kernels->quantize_codebook_f32_u8(x, n, p.scale, group, &tree, codes);
+    return (results){codes, n, false};
+}
+
+static results dequantize_codebook(const ql_kernels *kernels, size_t n, size_t group)
+{
+    const int levels = between(4, 8);
+    const float unit = 1.0f;
+    parameters p = any_parameters(parameter_count(n, group), 8);
+    uint8_t *codes = any_codes(2, n);
+    float *values = any_values(3, (size_t)1 << levels, &unit, SIZE_MAX), *x = array(RESULT, n * sizeof *x);
+    for (size_t i = 0; i < n; i++)
+        codes[i] %= 1u << levels;
+    kernels->dequantize_codebook_u8_f32(codes, n, p.scale, group, values, levels, x);
+    return floats(x, n, false);
+}
+
+static results pack_bits(const ql_kernels *kernels, size_t n, size_t group)
+{
+    const int width = (int)(group % 7) + 1;
+    const bool is_signed = bits() % 2;
+    uint8_t *codes = any_codes(2, n), *packed = array(RESULT, (n * (size_t)width + 7) / 8);
+    for (size_t i = 0; i < n && bits() % 8; i++) /* up to a code that may be too great */
+        codes[i] =
+            (uint8_t)(is_signed ? between(-(1 << (width - 1)), (1 << (width - 1)) - 1) : codes[i] % (1 << width));
+    uint8_t seen = kernels->pack_bits_x8(codes, n, is_signed, width, packed);
+    return (results){packed, (n * (size_t)width + 7) / 8, seen};
+}
+
+static results unpack_bits(const ql_kernels *kernels, size_t n, size_t group)
+{
+    const int width = (int)(group % 7) + 1;
+    uint8_t *packed = any_codes(2, (n * (size_t)width + 7) / 8), *codes = array(RESULT, n);
+    kernels->unpack_bits_x8(packed, n, bits() % 2, width, codes);
+    return (results){codes, n, false};
+}
+
+static results histogram_slots(const ql_kernels *kernels, size_t n, size_t group)
+{
+    const size_t count = parameter_count(n, group);
+    float *inverse_width = array(0, count * sizeof *inverse_width), *scale = array(1, count * sizeof *scale);
+    int32_t *origin = array(2, count * sizeof *origin);
+    uint32_t bins = 128u << bits() % 10, *slots = array(RESULT, n * sizeof *slots);
+    for (size_t i = 0; i < count; i++) {
+        int32_t exponent = between(-120, 120);
+        inverse_width[i] = ldexpf(1.0f, exponent);
+        scale[i] = ldexpf(1.0f, -exponent);
+        origin[i] = bits() % 8 ? between(-(int32_t)bins, 0) : between(-(1 << 24), 1 << 24);
+    }
+    float *x = any_values(3, n, scale, group);
+    kernels->histogram_slots_f32(x, n, inverse_width, origin, group, bins, slots);
+    return (results){slots, n * sizeof *slots, false};
 }
 
 /* Integers as floats: codes and zero points. */
@@ -407,6 +488,11 @@ static const subject subjects[] = {
     {"in_range_f32", in_range},
     {"place_f32", place},
     {"add_errors_f64", add_errors},
+    {"quantize_codebook_f32_u8", quantize_codebook},
+    {"dequantize_codebook_u8_f32", dequantize_codebook},
+    {"pack_bits_x8", pack_bits},
+    {"unpack_bits_x8", unpack_bits},
+    {"histogram_slots_f32", histogram_slots},
     {"minmax_f32", minmax},
     {"requantize_s32_x8", requantize},
     {"requantize_fixed_s32_x8", requantize_fixed},

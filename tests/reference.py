@@ -193,24 +193,72 @@ def unpack_bits(packed, bits, is_signed, first, count):
 # ---- grids and histograms ---------------------------------------------------------------------------
 
 
-def range_qparams(low, high, qmin, qmax, symmetric):
+# What a scale may be: bits of float32's mantissa that the type does without, its least and its greatest normal number.
+SCALE_TYPES = {
+    "float32": (0, TINY, HUGE),
+    "float16": (13, F32(2.0**-14), F32(65504)),
+    "e8m0": (23, TINY, F32(2.0**127)),
+}
+
+
+def scale_at_least(scale, scale_type):
+    """The least representable scale that is not below this one; infinity if there is none."""
+    dropped, least, greatest = SCALE_TYPES[scale_type]
+    bits = np.maximum(np.asarray(scale, F32), least).view(np.uint32).astype(np.uint64)
+    rounded = ((bits + (1 << dropped) - 1) >> dropped << dropped).astype(np.uint32).view(F32)
+    return np.where(rounded <= greatest, rounded, F32(np.inf))
+
+
+def scale_below(scale, scale_type):
+    dropped = SCALE_TYPES[scale_type][0]
+    bits = np.nextafter(np.asarray(scale, F32), F32(0)).view(np.uint32)
+    return (bits >> dropped << dropped).view(F32)
+
+
+def finite_scale(end, codes, scale, scale_type):
+    """The greatest scale up to this one at which the code of `end`, and with it `end`, comes back finite."""
+    with np.errstate(over="ignore"):
+        while np.any(too_great := np.isinf(np.minimum(np.rint(end / scale), F32(codes)) * scale)):
+            scale = np.where(too_great, scale_below(scale, scale_type), scale)
+    return scale
+
+
+def range_qparams(low, high, qmin, qmax, symmetric, scale_type="float32", codebook=None):
     """Scale and zero point of the grid whose codes reach from low to high, widened to hold 0. symmetric: the middle
-    code is zero. A range of one value c has scale |c| (1 for 0), so that c comes back exactly. No scale is subnormal,
-    and a range wider than float32 is divided before it is subtracted."""
+    code is zero. A range of one value c has scale |c| (1 for 0), so that c comes back exactly, if the type has that
+    number. No scale is subnormal, none brings a range back as infinity, and a range wider than float32 is divided
+    before it is subtracted. A codebook: max(low / least entry, high / greatest entry) of those that have low's or
+    high's sign, 1 if nothing is to be reached; zero point 0. The scale is rounded up to its type."""
     constant, size = np.asarray(low == high), np.abs(np.asarray(low, F32))
     low, high = np.minimum(F32(0), np.asarray(low, F32)), np.maximum(F32(0), np.asarray(high, F32))
+    if codebook is not None:
+        least, greatest = np.fmin.reduce(codebook, initial=F32(0)), np.fmax.reduce(codebook, initial=F32(0))
+        below = low / least if least < 0 else np.zeros_like(low)
+        above = high / greatest if greatest > 0 else np.zeros_like(low)
+        wanted = np.maximum(below, above)
+        scale = np.where(wanted > 0, scale_at_least(wanted, scale_type), F32(1))
+        with np.errstate(over="ignore"):
+            while np.any(too_great := np.isinf(scale * np.maximum(-least, greatest))):
+                scale = np.where(too_great, scale_below(scale, scale_type), scale)
+        return scale.astype(F32), np.zeros_like(scale, np.int32)
     middle, levels = (qmin + qmax + 1) // 2, F32(qmax - qmin)
     with np.errstate(over="ignore", under="ignore"):
         if symmetric:
-            scale = np.maximum(-low / F32(middle - qmin), high / F32(qmax - middle))
+            below, above = (-low / F32(middle - qmin) if middle > qmin else 0 * low), F32(max(qmax - middle, 0))
+            scale = scale_at_least(np.maximum(below, high / above if above > 0 else 0 * high), scale_type)
             zero_point = np.full_like(scale, middle, np.int32)
         else:
             span = high - low
             scale = np.where(np.isinf(span), high / levels - low / levels, span / levels)
-            scale = np.maximum(scale, TINY).astype(F32)
+            scale = scale_at_least(scale, scale_type)
             zero_point = np.clip(np.rint(F32(qmin) - low / scale), qmin, qmax).astype(np.int32)
-    scale = np.where(constant, np.where(size > 0, size, F32(1)), scale)
-    return np.maximum(scale, TINY).astype(F32), zero_point
+    own = scale_at_least(np.where(size > 0, size, F32(1)), scale_type)
+    if scale_type != "float32":
+        constant = constant & ((own == size) | (size == 0))
+    scale = np.where(constant, own, scale).astype(F32)
+    for end, codes in ((-low, zero_point - qmin), (high, qmax - zero_point)):
+        scale = finite_scale(end, codes, scale, scale_type)
+    return scale.astype(F32), zero_point
 
 
 HISTOGRAM_MIN_EXPONENT = -126  # bins are not narrower than the smallest normal float32
@@ -244,10 +292,10 @@ def bin_edges(state, bins):
 
 
 def count_beyond(state, counts, low, high):
-    """How many values lie outside [low, high], as if each bin's were spread evenly over it. high = inf, low = -inf:
-    that end is open."""
-    edges = bin_edges(state, len(counts))
-    width = edges[1] - edges[0]
+    """How many values lie outside [low, high], as if each bin's were spread evenly over it; min and max cut the first
+    and the last bin. high = inf, low = -inf: that end is open."""
+    edges = np.clip(bin_edges(state, len(counts)), state["min"], state["max"])
+    width = np.maximum(np.diff(edges), 1e-300)
     above = counts @ np.clip((edges[1:] - high) / width, 0, 1)
     below = counts @ np.clip((low - edges[:-1]) / width, 0, 1)
     return above + below + state["zeros"] * (not low <= 0 <= high)
@@ -260,10 +308,27 @@ def grid_steps(state, counts, scale, zero_point, qmin, qmax):
     return real, np.rint(np.clip(real, qmin - int(zero_point), qmax - int(zero_point)))
 
 
+def expected_error(state, counts, levels):
+    """What the mse method minimizes: the squared error when every value takes the nearest of the levels, a bin's values
+    lying evenly in it. min and max cut the first and the last bin; exact zeros are where they are."""
+    levels = np.unique(np.asarray(levels, np.float64))
+    thresholds = (levels[1:] + levels[:-1]) / 2
+    edges = np.clip(bin_edges(state, len(counts)), state["min"], state["max"])
+    cuts = np.unique(np.concatenate([edges, np.clip(thresholds, state["min"], state["max"])]))
+    left, right = cuts[:-1], cuts[1:]
+    owner = np.searchsorted(edges, left, side="right") - 1
+    level = levels[np.searchsorted(thresholds, (left + right) / 2)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        density = counts[owner] / (edges[1:] - edges[:-1])[owner]
+    even = density @ (((right - level) ** 3 - (left - level) ** 3) / 3)
+    points = np.flatnonzero((edges[1:] == edges[:-1]) & (counts > 0))  # max may stand on the last bin's left edge
+    nearest = [np.abs(levels - x).min() ** 2 for x in (*edges[points], 0.0)]
+    return float(even + np.dot(nearest, [*counts[points], state["zeros"]]))
+
+
 def squared_error(state, counts, scale, zero_point, qmin, qmax):
-    """What the mse method minimizes: the squared error of all values, were they at the middle of their bins."""
-    real, nearest = grid_steps(state, counts, scale, zero_point, qmin, qmax)
-    return float(counts @ (((real - nearest) * float(scale)) ** 2))
+    """The expected error of a uniform grid."""
+    return expected_error(state, counts, float(scale) * (np.arange(qmin, qmax + 1) - int(zero_point)))
 
 
 def divergence(state, counts, scale, zero_point, qmin, qmax):
@@ -285,6 +350,167 @@ def divergence(state, counts, scale, zero_point, qmin, qmax):
         q[members] = inside[members].sum() / max(members.size, 1)
     p, q = p / counts.sum(), np.maximum(q / inside.sum(), 1e-9)
     return float(np.sum(p[p > 0] * np.log(p[p > 0] / q[p > 0])))
+
+
+# ---- error ------------------------------------------------------------------------------------------
+
+
+def log(x):
+    """The natural logarithm of a positive number: with x = 2**e m, m in [sqrt(1/2), sqrt(2)), and
+    z = (m - 1) / (m + 1), e log 2 + 2 (z + z**3 / 3 + z**5 / 5 + ...), every other term of the series by itself."""
+    m, e = math.frexp(x)
+    if m < float.fromhex("0x1.6a09e667f3bcdp-1"):
+        m, e = 2 * m, e - 1
+    z = (m - 1) / (m + 1)
+    z2 = z * z
+    z4, even, odd = z2 * z2, 0.0, 0.0
+    for k in (19, 15, 11, 7, 3):
+        even, odd = 1 / k + z4 * even, 1 / (k + 2) + z4 * odd
+    return e * 0.6931471805599453 + 2 * (z + z * z2 * (even + z2 * odd))
+
+
+def eight_sums(x):
+    """Sum of [outer, inner]: along inner in turn to eight partial sums, which are added in pairs."""
+    partial = np.zeros(8)
+    for row in x:
+        for i in range(0, len(row), 8):
+            partial[: len(row) - i] += row[i : i + 8]
+    pairs = partial[:4] + partial[4:]
+    return (pairs[0] + pairs[2]) + (pairs[1] + pairs[3])
+
+
+def place(w, codes, scale, zero_point, qmin, qmax):
+    """Where values lie on a uniform grid: whether they are clipped, the cell, counted from that of qmin, and the
+    eighth of it; and the cell of the code that they have."""
+    t = np.asarray(w, F32) / scale
+    nearest = np.rint(t)
+    bins = (t - nearest) * F32(8) + F32(4)
+    codes_of_t = nearest.astype(np.float64) + zero_point
+    below, above = codes_of_t < qmin, codes_of_t > qmax
+    bins = np.where(below, 0, np.where(above, 7, np.minimum(np.nan_to_num(bins).astype(int), 7)))
+    return below | above, np.clip(codes_of_t, qmin, qmax).astype(int) - qmin, bins, codes.astype(int) - qmin
+
+
+def place_on_codebook(t, code, book):
+    """The same of one value t = w / scale with this code. Cells meet in the middle between entries, and those at the
+    ends are as wide outwards as inwards."""
+    values = np.unique(book[~np.isnan(book)]).astype(np.float64)
+    if len(values) == 1:
+        edges = np.array([-HUGE, HUGE])
+    else:
+        ends = values[0] - (values[1] - values[0]) / 2, values[-1] + (values[-1] - values[-2]) / 2
+        edges = np.array([ends[0], *(values[:-1] + values[1:]) / 2, ends[1]])
+        edges = np.clip(edges, -HUGE, HUGE).astype(F32)
+    given = cell = int(np.searchsorted(values, book[code]))
+    is_clipped = bool(t < edges[0] or t > edges[-1])
+    if not edges[cell] <= t <= edges[cell + 1]:
+        cell = min(max(int(np.searchsorted(edges, t, side="right")) - 1, 0), len(values) - 1)
+    per_unit = F32(8 / (np.float64(edges[cell + 1]) - np.float64(edges[cell])))
+    return is_clipped, cell, int(min(max((t - edges[cell]) * per_unit, 0), 7)), given
+
+
+def code_divergence(is_clipped, cell, bins, given):
+    """Kullback-Leibler divergence of the codes' distribution from the data's: sum p log(p / max(q, 1e-9)) over the
+    eighths of the cells. p: shares of all values. q: each code's share of the values that are not clipped, spread
+    evenly over those of its eighths that hold values."""
+    total, unclipped, divergence = len(cell), int(np.sum(~is_clipped)), 0.0
+    log_share = log(unclipped / total) if unclipped else 0.0
+    given = given[~is_clipped]
+    for code in np.unique(cell):
+        n, count = np.bincount(bins[cell == code]), int(np.sum(given == code))
+        n, even, sum_of_code = n[n > 0], count, 0.0
+        if count == 0 or count < 1e-9 * len(n) * unclipped:
+            even, offset = -1, -log(1e-9 * total)
+        else:
+            offset = (log(len(n)) - log(count)) + log_share
+        for values in n.tolist():
+            sum_of_code += values * (log_share if values * len(n) == even else log(values) + offset)
+        divergence += sum_of_code
+    return max(divergence, 0.0) / total
+
+
+@np.errstate(all="ignore")
+def error_sums(w, codes, scale, zero_point, codebook, qmin, qmax, axis=-1, group_size=0, group_axis=0):
+    """[channels, 8]: sum w**2, the squared errors of clipped values and of the others, sum w * v, sum v**2, greatest
+    error, how many are clipped, divergence; for each index of an axis, -1 for everything."""
+    w = np.asarray(w, F32)
+    s = spread(scale, w.shape, group_size, group_axis)
+    if codebook is None:
+        z = spread(zero_point, w.shape, group_size, group_axis)
+        v, places = dequantize(codes, s, z), place(w, codes, s, z, qmin, qmax)
+    else:
+        number = np.zeros(scale.shape, int) if codebook.ndim == 1 else np.arange(scale.size).reshape(scale.shape)
+        books = codebook.reshape(-1, codebook.shape[-1])[spread(number, w.shape, group_size, group_axis)]
+        v, t = s * np.take_along_axis(books, codes[..., None].astype(int), -1)[..., 0], w / s
+        rows = zip(t.ravel(), codes.ravel().tolist(), books.reshape(w.size, -1), strict=True)
+        places = [np.array(a).reshape(w.shape) for a in zip(*(place_on_codebook(*row) for row in rows), strict=True)]
+    exact, v = w.astype(np.float64), v.astype(np.float64)
+    fields = [exact * exact, exact * v, v * v, exact - v, *places]
+    shape = (1, 1, w.size) if axis < 0 else (math.prod(w.shape[:axis]), w.shape[axis], math.prod(w.shape[axis + 1 :]))
+    result = np.zeros((shape[1], 8))
+    for c in range(shape[1]):
+        signal, product, power, e, is_clipped, *rest = (field.reshape(shape)[:, c] for field in fields)
+        squared = e * e
+        sums = (signal, np.where(is_clipped, squared, 0), np.where(is_clipped, 0, squared), product, power)
+        result[c, :5] = [eight_sums(x) for x in sums]
+        kl = code_divergence(is_clipped.ravel(), *(a.ravel() for a in rest))
+        result[c, 5:] = np.abs(e).max(), is_clipped.sum(), kl
+    return result
+
+
+# ---- codebooks ------------------------------------------------------------------------------------------
+
+
+def codebook_error(x, codebook, weights=None):
+    """The summed squared distance of x from the nearest entries, in float64."""
+    x, entries = np.ravel(x).astype(np.float64), np.asarray(codebook, np.float64)
+    thresholds = (entries[1:] + entries[:-1]) / 2
+    distance = x - entries[np.searchsorted(thresholds, x)]
+    return float(np.dot(distance**2, np.ones(x.size) if weights is None else np.ravel(weights)))
+
+
+def filled_up(values, entries):
+    """The distinct float32 values, ascending, and the next greater floats up to as many as asked for."""
+    values = list(np.unique(np.asarray(values, F32) + F32(0)))
+    while len(values) < entries:
+        values.append(np.nextafter(values[-1], F32(np.inf)))
+    return np.array(values, F32)
+
+
+def kmeans(x, entries, weights=None):
+    """The codebook of the least codebook_error: cells of sorted values, all cuts tried."""
+    x = np.asarray(x, np.float64)
+    weights = np.ones(x.size) if weights is None else np.asarray(weights, np.float64)
+    values = np.unique(x[weights > 0])
+    mass = np.array([weights[x == value].sum() for value in values])
+    n, cells = len(values), min(entries, len(values))
+
+    def mean(i, j):
+        return values[i] + np.dot(mass[i:j], values[i:j] - values[i]) / mass[i:j].sum()
+
+    def cost(i, j):
+        return np.dot(mass[i:j], (values[i:j] - mean(i, j)) ** 2)
+
+    best = [[(cost(0, j), 0) if j else (math.inf, 0) for j in range(n + 1)]]
+    for _ in range(1, cells):
+        best.append(
+            [min([(best[-1][i][0] + cost(i, j), i) for i in range(j)] or [(math.inf, 0)]) for j in range(n + 1)]
+        )
+    means, end = [], n
+    for layer in reversed(best):
+        start = layer[end][1]
+        means.append(mean(start, end))
+        end = start
+    return filled_up(means, entries)
+
+
+def quantiles(x, entries, weights=None):
+    """Entry i: the least value at or below which (i + 0.5) / entries of the mass lies."""
+    order = np.argsort(x)
+    weights = np.ones(np.size(x)) if weights is None else np.asarray(weights, np.float64)
+    mass = np.cumsum(weights[order])
+    wanted = (np.arange(entries) + 0.5) / entries * mass[-1]
+    return filled_up(np.asarray(x, F32)[order][np.searchsorted(mass, wanted)], entries)
 
 
 # ---- requantization: int32 sums to 8-bit codes ------------------------------------------------------

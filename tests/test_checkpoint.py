@@ -12,7 +12,7 @@ from shards import Bits, contents, shard_bytes, two_shards, write_checkpoint
 import qlite as ql
 from qlite import checkpoint
 from qlite.checkpoint import INDEX, file_name
-from qlite.io import container
+from qlite.io import array_file, container
 
 SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")
 BROKEN = {
@@ -24,7 +24,7 @@ BROKEN = {
     "empty": lambda content: b"",
 }
 # Of 200 MB in 100 tensors of 2 MB: a few of their size, and what the process needs to write files at all.
-TENSOR_BYTES, MEMORY_ALLOWANCE = 2 << 20, 16 << 20
+TENSOR_BYTES, MEMORY_ALLOWANCE = 2 << 20, 8 << 20
 
 
 @pytest.fixture
@@ -84,9 +84,10 @@ def test_options_are_those_of_quantize(tmp_path, rng, options, expected):
     assert ql.load(tmp_path / "dst")["w"] == ql.quantize(w, **{"axis": 0, **expected})
 
 
-def test_one_file_and_folders_that_are_made(tmp_path, rng, src):
+def test_one_file_and_folders_that_are_made(tmp_path, src, monkeypatch):
     shard = sorted(src.iterdir())[0]
-    ql.quantize_checkpoint(os.fspath(shard), os.fspath(tmp_path / "new" / "dst"))
+    monkeypatch.chdir(tmp_path)
+    assert ql.quantize_checkpoint(f"src/{shard.name}", "new/dst").path == str(tmp_path / "new" / "dst")
     assert set(ql.load(tmp_path / "new" / "dst")) == {"embed.weight", "layers.0.weight", "layers.0.bias"}
 
 
@@ -167,7 +168,7 @@ def test_an_interrupted_run_goes_on(tmp_path, src, monkeypatch, done):
     whole = contents(tmp_path / "whole")
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "dst").iterdir()}
     assert len(before) == done and all(whole[name] == (tmp_path / "dst" / name).read_bytes() for name in before)
-    with pytest.raises(ValueError, match=r"dst: not a usable checkpoint: no qlite\.index\.json"):
+    with pytest.raises(FileNotFoundError, match=r"dst: expected a checkpoint with qlite\.index\.json"):
         ql.load(tmp_path / "dst")
     (tmp_path / "dst" / ".0123456789abcdef.tmp").write_bytes(b"of a process that was killed")
     assert ql.quantize_checkpoint(src, tmp_path / "dst").skipped == done
@@ -196,6 +197,17 @@ def test_a_damaged_file_is_found_and_made_anew(tmp_path, src, place):
         ql.load(tmp_path / "dst")["layers.0.weight"]
     assert ql.quantize_checkpoint(src, tmp_path / "dst").skipped == 6
     assert contents(tmp_path / "dst") == before
+
+
+def test_a_file_that_says_less_than_it_should_is_made_anew(tmp_path, src):
+    ql.quantize_checkpoint(src, tmp_path / "dst")
+    before = contents(tmp_path / "dst")
+    path = tmp_path / "dst" / "head.weight.qlite"
+    about = json.loads(container.read_description(path))["about"]
+    for note in ({**about, "more": 1}, {k: v for k, v in about.items() if k != "origin"}, "nothing", None):
+        array_file.save_arrays(path, {"array": np.zeros(3)}, about=note)
+        assert ql.quantize_checkpoint(src, tmp_path / "dst").skipped == 6
+        assert contents(tmp_path / "dst") == before
 
 
 def test_tensors_of_a_shard_that_has_changed_are_made_anew(tmp_path, src, rng):

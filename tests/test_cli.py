@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from shards import two_shards, write_checkpoint
 
 import qlite as ql
 from qlite import demo
@@ -144,10 +145,65 @@ def test_demo_names_the_extra_that_it_lacks(module, options, tmp_path, capsys, m
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture
+def checkpoint(tmp_path, rng):
+    return write_checkpoint(tmp_path / "src", two_shards(rng))
+
+
+def test_quantize_prints_what_it_did(tmp_path, checkpoint, capsys):
+    command = ["quantize", str(checkpoint), str(tmp_path / "dst"), "--scheme", "w4g8", "--skip", "head*"]
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    loaded = ql.load(tmp_path / "dst")
+    assert loaded["embed.weight"].bits == 4 and loaded["embed.weight"].group_size == 8
+    lines = dict(line.split(maxsplit=1) for line in text.splitlines() if not line.startswith(" "))
+    assert lines["folder"] == str(tmp_path / "dst") and lines["scheme"] == "w4g8"
+    assert lines["tensors"] == "3 quantized, 4 copied"
+    after = sum(path.stat().st_size for path in (tmp_path / "dst").glob("*.qlite"))
+    assert f"-> {after:,} (" in lines["bytes"]
+    assert "there already" not in text and "embed.weight" in text and "head.weight" not in text
+    assert main(command) == 0
+    assert "there already  7 of 7\n" in capsys.readouterr().out
+
+
+def test_quantize_options_reach_it(tmp_path, checkpoint, capsys):
+    command = ["quantize", str(checkpoint), str(tmp_path / "dst"), "--scheme", "w4", "--grid", "nf4", "--method", "mse"]
+    assert main([*command, "--axis", "1", "--saturate", "--skip", "head*", "--skip", "embed*"]) == 0
+    loaded = ql.load(tmp_path / "dst")
+    w = np.asarray(two_shards_of(checkpoint)["layers.1.weight"], np.float32)
+    assert loaded["layers.1.weight"] == ql.quantize(w, grid="nf4", method="mse", axis=1)
+    assert loaded.options["nonfinite"] == "saturate" and loaded.options["skip"] == ["head*", "embed*"]
+
+
+def two_shards_of(folder):
+    from safetensors.numpy import load_file
+
+    return load_file(folder / "model-00002-of-00002.safetensors")
+
+
+def test_quantize_that_cannot(tmp_path, checkpoint, capsys):
+    src, dst = str(checkpoint), str(tmp_path / "dst")
+    assert "src: expected a folder" in refused(["quantize", str(tmp_path / "nothing"), dst], capsys)
+    assert "scheme: " in refused(["quantize", src, dst, "--scheme", "int8"], capsys)
+    assert "bits: expected 4" in refused(["quantize", src, dst, "--grid", "nf4"], capsys)
+    assert not os.path.exists(dst)
+    broken = checkpoint / "model-00001-of-00002.safetensors"
+    broken.write_bytes(broken.read_bytes()[:-1])
+    assert main(["quantize", src, dst]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("qlite: src: not everything in ")
+    assert "\n  shard model-00001-of-00002.safetensors: " in captured.err
+    assert len(os.listdir(dst)) == 4
+    assert "other options" not in captured.err and "w16" in refused(["quantize", src, dst, "--scheme", "w16"], capsys)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         [],
+        ["quantize"],
+        ["quantize", "src"],
+        ["quantize", "src", "dst", "--axis", "x"],
         ["nothing"],
         ["demo", "extra"],
         ["demo", "--seed", "-1"],

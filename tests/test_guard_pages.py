@@ -142,6 +142,22 @@ def test_packed_codes(isa, rng, guard, bits):
                 same_bytes(_core.unpack_bits(packed, bits, False, first, n - first), expected)
 
 
+def test_error_sums(isa, rng, guard):
+    for n in LENGTHS:
+        w = guard(rng.normal(0, 60, (3, n)).astype(np.float32))
+        for dtype in (np.int8, np.uint16):
+            scale, z = guard(rng.uniform(0.3, 2, (1, n)).astype(np.float32)), guard(np.ones((1, n), np.int32))
+            given, limits = guard(codes(rng, (3, n), dtype)), np.iinfo(dtype)
+            for axis in (-1, 0, 1):
+                sums = _core.error_sums(w, given, scale, z, None, limits.min, limits.max, axis)
+                copies = (a.copy() for a in (w, given, scale, z))
+                same_bytes(sums, _core.error_sums(*copies, None, limits.min, limits.max, axis))
+        books = guard(np.sort(rng.normal(size=(1, n, 3)).astype(np.float32)))
+        given = guard(rng.integers(0, 3, (3, n), dtype=np.uint8))
+        sums = _core.error_sums(w, given, scale, z, books, 0, 2, -1)
+        same_bytes(sums, _core.error_sums(*(a.copy() for a in (w, given, scale, z, books)), 0, 2, -1))
+
+
 @pytest.mark.parametrize("fixed", [False, True], ids=["float", "fixed"])
 def test_requantize(isa, rng, guard, fixed):
     for n in LENGTHS:

@@ -27,7 +27,7 @@ HEAVY += [
     "html",
     "qlite.io.idx",
 ]
-HEAVY += ["qlite.io.model_file", "qlite.plot", "qlite.demo", "qlite.cli"]
+HEAVY += ["dask", "distributed", "qlite.checkpoint", "qlite.io.model_file", "qlite.plot", "qlite.demo", "qlite.cli"]
 
 PROGRAM = """
 import sys, time

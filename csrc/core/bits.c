@@ -123,17 +123,18 @@ static uint16_t pack_row_x16(const uint16_t *codes, size_t n, bool is_signed, in
 {
     uint8_t narrow[PIECE];
     uint16_t seen = 0;
-    for (size_t i = 0; i < n; i++)
-        seen |= is_signed && codes[i] >> 15 ? (uint16_t)~codes[i] : codes[i];
-    if (bits > 8) {
-        pack_wide(codes, n, bits, packed);
-        return seen;
-    }
     for (size_t i = 0; i < n; i += PIECE) {
         const size_t length = n - i < PIECE ? n - i : PIECE;
-        for (size_t k = 0; k < length; k++)
-            narrow[k] = (uint8_t)codes[i + k];
-        pack_narrow(narrow, length, bits, packed + i / CODES * (size_t)bits);
+        uint8_t *to = packed + i / CODES * (size_t)bits;
+        for (size_t k = 0; k < length; k++) {
+            const uint16_t code = codes[i + k];
+            seen |= is_signed && code >> 15 ? (uint16_t)~code : code;
+            narrow[k] = (uint8_t)code;
+        }
+        if (bits > 8)
+            pack_wide(codes + i, length, bits, to);
+        else
+            pack_narrow(narrow, length, bits, to);
     }
     return seen;
 }

@@ -157,10 +157,8 @@ static bool all_finite(const float *x, size_t n)
 {
     ql_layout layout = {.ndim = 0};
     float min, max;
-    bool has_nan;
     ql_layout_push(&layout, n, n);
-    ql_minmax_f32(x, &layout, &min, &max, &has_nan);
-    return !has_nan && min >= -FLT_MAX && max <= FLT_MAX;
+    return ql_minmax_f32(x, &layout, &min, &max);
 }
 
 /* Where parameters have codebooks of their own, a kernel takes what shares one parameter. */

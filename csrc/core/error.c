@@ -88,18 +88,19 @@ static size_t sort_codes(const float *book, size_t entries, uint8_t *order)
     return count;
 }
 
-/* Cells meet in the middle between their entries; the two at the ends reach as far out as in. */
+/* Cells meet in the middle between their entries; the two at the ends reach as far out as in. A single one has no end.
+ */
 static void set_edges(cell *cells, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
-        const double value = (double)cells[i].value;
-        double below = i > 0 ? (value - (double)cells[i - 1].value) / 2 : INFINITY;
-        double above = i + 1 < count ? ((double)cells[i + 1].value - value) / 2 : below;
-        below = i > 0 ? below : above;
-        cells[i].low = as_float(value - below);
-        cells[i].high = as_float(value + above);
+    const double least = (double)cells[0].value, greatest = (double)cells[count - 1].value;
+    const double first = count > 1 ? ((double)cells[1].value - least) / 2 : INFINITY;
+    const double last = count > 1 ? (greatest - (double)cells[count - 2].value) / 2 : INFINITY;
+    cells[0].low = as_float(least - first);
+    cells[count - 1].high = as_float(greatest + last);
+    for (size_t i = 1; i < count; i++)
+        cells[i - 1].high = cells[i].low = as_float(((double)cells[i - 1].value + (double)cells[i].value) / 2);
+    for (size_t i = 0; i < count; i++)
         cells[i].sub_bins_per_unit = (float)(QL_SUB_BINS / ((double)cells[i].high - (double)cells[i].low));
-    }
 }
 
 static ql_status prepare_book(const float *book, size_t entries, cell *cells, int16_t *rank, size_t *size)
@@ -117,9 +118,11 @@ static ql_status prepare_book(const float *book, size_t entries, cell *cells, in
             cells[count++].value = value;
         rank[order[i]] = (int16_t)(count - 1);
     }
-    set_edges(cells, count);
     *size = count;
-    return count > 0 ? QL_OK : QL_EINVAL;
+    if (count == 0)
+        return QL_EINVAL;
+    set_edges(cells, count);
+    return QL_OK;
 }
 
 static ql_status prepare_books(const ql_coded *q, codebooks *books)

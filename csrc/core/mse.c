@@ -4,7 +4,8 @@
  * over the cells. Summed by parts this is a constant of the outermost levels minus 2 sum_k (v_{k+1} - v_k) (t_k m0(t_k)
  * - m1(t_k)): two moments per threshold, and every term is as small as the mass between threshold and median allows.
  * Where steps are finer than the bins, or than a few thousand levels, the error inside is step^2 / 12 instead.
- * Few samples are simply rounded one by one: 32 of them cost less than 15 thresholds.
+ * Few samples are simply rounded one by one, and scored at the best scale for what they round to: 32 of them cost less
+ * than 15 thresholds.
  *
  * The search. For every zero point a ladder of scales downwards, until what is clipped alone is worse than the best;
  * golden sections around the best local minima; then, for few levels, steps to the best scale for the codes as they are
@@ -17,16 +18,17 @@
 #include <math.h>
 
 enum {
-    CHUNK = 64,           /* thresholds asked for at a time */
-    EXACT_LEVELS = 4096,  /* above, step^2 / 12 */
-    FEW_LEVELS = 32,      /* every zero point exactly */
-    DIRECT_SAMPLES = 512, /* at most, to be rounded one by one */
-    ZERO_POINTS = 256,    /* ladders at most; more zero points are found by halving the stride */
-    MAX_OCTAVES = 24,     /* of the ladder; one of them above min-max: coarse grids can gain by reaching further */
+    CHUNK = 64,          /* thresholds asked for at a time */
+    EXACT_LEVELS = 4096, /* above, step^2 / 12 */
+    FEW_LEVELS = 32,     /* every zero point exactly */
+    FEW_SAMPLES = 512,   /* at most, to be rounded one by one */
+    ZERO_POINTS = 256,   /* ladders at most; more zero points are found by halving the stride */
+    MAX_OCTAVES = 24,    /* of the ladder */
     MAX_STEPS = 16 * MAX_OCTAVES,
     SECTIONS = 18,
-    MINIMA = 6,  /* that are refined */
-    POLISH = 12, /* Lloyd steps at most */
+    NEIGHBOURS = 2, /* zero points on either side, for few samples and many levels */
+    MINIMA = 6,     /* that are refined */
+    POLISH = 12,    /* Lloyd steps at most */
 };
 
 typedef struct search {
@@ -86,55 +88,18 @@ static double fine_steps(const ql_distribution *d, const ql_levels *l, double st
 }
 
 /* What lies beyond the outermost levels costs at least this, whatever stands between. */
-static double clipped_error(const ql_distribution *d, const ql_levels *l, double step)
+static double clipped_error(const ql_distribution *d, const ql_levels *l, double scale)
 {
+    const double step = scale / d->unit;
     const double first = level(l, 0) * step - d->centre, last = level(l, l->count - 1) * step - d->centre;
     ql_moments at[2];
     ql_distribution_at(d, (double[]){first, last}, 2, at);
     return spread(&d->below, &at[0], first) + spread(&at[1], &d->above, last);
 }
 
-/* Half to even for |v| < 2^51; unlike rint() it is no call and vectorizes. */
-static double round_even(double v)
-{
-    const double magic = 0x1.8p52;
-    return (v + magic) - magic;
-}
-
-/* Sums over samples: i mod 8 apart, then one after the other. */
-static double one_by_one(const ql_distribution *d, const ql_levels *l, double step)
-{
-    enum { LANES = 8 };
-    const double low = l->first, high = low + (double)(l->count - 1), inverse = 1 / step;
-    double lane[LANES] = {0}, sum = 0;
-    for (size_t i = 0; i + LANES <= d->n; i += LANES) {
-        for (size_t j = 0; j < LANES; j++) {
-            const double x = d->x[i + j], scaled = x * inverse;
-            const double above = scaled > low ? scaled : low, inside = above < high ? above : high;
-            const double error = x - round_even(inside) * step;
-            lane[j] += error * error;
-        }
-    }
-    for (size_t i = d->n / LANES * LANES; i < d->n; i++) {
-        const double scaled = d->x[i] * inverse, above = scaled > low ? scaled : low;
-        const double error = d->x[i] - round_even(above < high ? above : high) * step;
-        sum += error * error;
-    }
-    for (size_t j = 0; j < LANES; j++)
-        sum += lane[j];
-    return sum;
-}
-
-static bool is_direct(const ql_distribution *d, const ql_levels *l)
-{
-    return !l->entries && !d->counts && !d->weights && d->n <= DIRECT_SAMPLES;
-}
-
 double ql_squared_error(const ql_distribution *d, const ql_levels *levels, double scale)
 {
     const double step = scale / d->unit;
-    if (is_direct(d, levels))
-        return one_by_one(d, levels, step);
     const bool finer_than_bins = d->counts && step < 1;
     if (!levels->entries && (levels->count > EXACT_LEVELS || finer_than_bins))
         return fine_steps(d, levels, step);
@@ -162,6 +127,111 @@ static double fitted_scale(const ql_distribution *d, const ql_levels *l, double 
         }
     }
     return square > 0 ? product / square * d->unit : 0;
+}
+
+/* ---- few samples, one by one --------------------------------------------------------------------------- */
+
+/* With x rounded to level l at this scale: sum of l x and of l^2. The error is then sum x^2 - 2 s product + s^2 square
+ * at any scale s that rounds alike, least at s = product / square. */
+typedef struct fit {
+    double product, square;
+} fit;
+
+/* Half to even for |v| < 2^51; unlike rint() it is no call and vectorizes. */
+static double round_even(double v)
+{
+    const double magic = 0x1.8p52;
+    return (v + magic) - magic;
+}
+
+static double nearest_step(double scaled, double low, double high)
+{
+    const double above = scaled > low ? scaled : low;
+    return round_even(above < high ? above : high);
+}
+
+/* Sums of the samples i mod 8 apart, then one after the other. */
+static fit fit_steps(const float *x, size_t n, const ql_levels *l, double scale)
+{
+    enum { LANES = 8 };
+    const double low = l->first, high = low + (double)(l->count - 1), inverse = 1 / scale;
+    double product[LANES] = {0}, square[LANES] = {0};
+    fit sum = {0};
+    for (; n >= LANES; n -= LANES, x += LANES) {
+        for (size_t j = 0; j < LANES; j++) {
+            const double step = nearest_step(x[j] * inverse, low, high);
+            product[j] += step * x[j];
+            square[j] += step * step;
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        const double step = nearest_step(x[i] * inverse, low, high);
+        sum.product += step * x[i];
+        sum.square += step * step;
+    }
+    for (size_t j = 0; j < LANES; j++) {
+        sum.product += product[j];
+        sum.square += square[j];
+    }
+    return sum;
+}
+
+static fit fit_entries(const float *x, size_t n, const ql_levels *l, double scale)
+{
+    fit sum = {0};
+    size_t i = 0;
+    for (size_t k = 0; k < l->count; k++) {
+        const bool is_last = k + 1 == l->count;
+        const double end = is_last ? INFINITY : 0.5 * (l->entries[k] + l->entries[k + 1]) * scale;
+        double values = 0;
+        const size_t from = i;
+        for (; i < n && x[i] <= end; i++)
+            values += x[i];
+        sum.product += l->entries[k] * values;
+        sum.square += l->entries[k] * l->entries[k] * (double)(i - from);
+    }
+    return sum;
+}
+
+static fit fit_samples(const ql_distribution *d, const ql_levels *l, double scale)
+{
+    return (l->entries ? fit_entries : fit_steps)(d->x, d->n, l, scale);
+}
+
+static double sum_of_squares(const ql_distribution *d)
+{
+    const ql_moments m = ql_moments_minus(d->above, d->below);
+    return m.m2 + 2 * d->centre * m.m1 + d->centre * d->centre * m.m0;
+}
+
+/* The error at this scale. */
+static double few_score(const ql_distribution *d, const ql_levels *l, double scale)
+{
+    const fit f = fit_samples(d, l, scale);
+    return sum_of_squares(d) - 2 * scale * f.product + scale * scale * f.square;
+}
+
+/* The error at the best scale that rounds as this one does. */
+static double fitted_score(const ql_distribution *d, const ql_levels *l, double scale)
+{
+    const fit f = fit_samples(d, l, scale);
+    return sum_of_squares(d) - (f.square > 0 ? f.product * f.product / f.square : 0);
+}
+
+static double few_clipped(const ql_distribution *d, const ql_levels *l, double scale)
+{
+    const double first = level(l, 0) * scale, last = level(l, l->count - 1) * scale;
+    double sum = 0;
+    for (size_t i = 0; i < d->n && d->x[i] < first; i++)
+        sum += (d->x[i] - first) * (d->x[i] - first);
+    for (size_t i = d->n; i-- > 0 && d->x[i] > last;)
+        sum += (d->x[i] - last) * (d->x[i] - last);
+    return sum;
+}
+
+static bool is_few(const ql_distribution *d)
+{
+    return !d->counts && !d->weights && d->n <= FEW_SAMPLES;
 }
 
 /* ---- the search --------------------------------------------------------------------------------------- */
@@ -224,6 +294,7 @@ static const double sixteenths[16] = {
 /* The ladder's local minima at this zero point, from `top` downwards; stride 1 or 2 of its sixteen steps an octave. */
 static void climb_down(const search *s, scorer score, double top, int32_t zero_point, int stride, minima *m)
 {
+    const scorer clipped = is_few(s->d) ? few_clipped : clipped_error;
     double error[MAX_STEPS], scale[MAX_STEPS];
     int count = 0;
     float before = 0;
@@ -237,7 +308,7 @@ static void climb_down(const search *s, scorer score, double top, int32_t zero_p
         count++;
         const double least = m->count ? m->best[0].error : INFINITY;
         const double bound = least < error[count - 1] ? least : error[count - 1];
-        if (bound < INFINITY && clipped_error(s->d, &s->levels, rounded / s->d->unit) > 1.01 * bound)
+        if (clipped(s->d, &s->levels, rounded) > bound)
             break;
     }
     for (int i = 0; i < count; i++) {
@@ -290,6 +361,21 @@ static void refine(search *s, scorer score, minimum from, double ratio)
     narrow_down(s, score, from.scale * ratio, from.scale / ratio, from.zero_point);
 }
 
+/* Few samples: to a scale that is the best one for what it rounds to. */
+static void refine_few(search *s, minimum from)
+{
+    set_zero_point(s, from.zero_point);
+    double scale = from.scale;
+    for (int i = 0; i < POLISH && s->grid->scale_type != QL_SCALE_E8M0; i++) {
+        const fit f = fit_samples(s->d, &s->levels, scale);
+        const double fitted = f.square > 0 ? f.product / f.square : 0;
+        if (!(fitted > 0) || fitted == scale)
+            break;
+        scale = fitted;
+    }
+    consider(s, few_score, scale, from.zero_point);
+}
+
 static void polish(search *s)
 {
     set_zero_point(s, s->zero_point);
@@ -322,10 +408,17 @@ static void halve_stride(search *s, minima *m, int32_t stride, int32_t from, int
 
 static void search_zero_points(search *s, double top, int32_t natural, int32_t from, int32_t to)
 {
-    const bool is_coarse = s->levels.count > FEW_LEVELS && from < to && !is_direct(s->d, &s->levels);
-    const scorer score = is_coarse ? fine_score : ql_squared_error;
-    const int step = s->levels.count > FEW_LEVELS ? 2 : 1;
+    const bool has_few = is_few(s->d), is_coarse = s->levels.count > FEW_LEVELS && from < to && !has_few;
+    const scorer score = is_coarse                             ? fine_score
+                         : !has_few                            ? ql_squared_error
+                         : s->grid->scale_type == QL_SCALE_F32 ? fitted_score
+                                                               : few_score;
+    const int step = s->levels.count > FEW_LEVELS || (has_few && s->levels.count <= 4) ? 2 : 1;
     const double ratio = sixteenths[step];
+    if (has_few && s->levels.count > FEW_LEVELS) { /* neighbours differ by chance alone: a few throws are enough */
+        from = from < natural - NEIGHBOURS ? natural - NEIGHBOURS : from;
+        to = to > natural + NEIGHBOURS ? natural + NEIGHBOURS : to;
+    }
     const int32_t stride = (to - from) / ZERO_POINTS + 1;
     minima coarse = {0}, exact = {0};
     for (int32_t away = 0; natural - away >= from || natural + away <= to; away += stride) {
@@ -344,6 +437,11 @@ static void search_zero_points(search *s, double top, int32_t natural, int32_t f
         climb_down(s, ql_squared_error, top, natural, step, &exact);
     }
     s->best = INFINITY;
+    if (has_few) {
+        for (size_t i = 0; i < coarse.count; i++)
+            refine_few(s, coarse.best[i]);
+        return;
+    }
     for (size_t i = 0; i < coarse.count; i++)
         refine(s, ql_squared_error, coarse.best[i], ratio);
     for (size_t i = 0; i < exact.count; i++)
@@ -373,7 +471,9 @@ void ql_mse_range(const ql_distribution *d, const ql_grid *grid, const ql_levels
         from = grid->qmin;
         to = grid->qmax;
     }
-    const double top = s.scale < FLT_MAX / 2 ? 2.0 * s.scale : s.scale;
+    /* Coarse grids, and those of floating codes, can gain by reaching further than min-max. */
+    const double beyond = codebook || s.levels.count <= FEW_LEVELS ? 2 : 1 / sixteenths[4];
+    const double top = s.scale < FLT_MAX / 2 ? beyond * s.scale : s.scale;
     search_zero_points(&s, top, natural, from, to);
     ql_scale_range(s.scale, s.zero_point, grid, low, high);
 }

@@ -316,17 +316,6 @@ static bool count_runs(const counter *c, const float *x, const ql_layout *layout
     return all;
 }
 
-static ql_status take_ranges(const float *x, const ql_layout *layout, float *min, float *max)
-{
-    bool has_nan;
-    ql_minmax_f32(x, layout, min, max, &has_nan);
-    for (size_t c = 0; c < ql_layout_parameters(layout); c++) {
-        if (has_nan || !(min[c] >= -FLT_MAX && max[c] <= FLT_MAX))
-            return QL_ENONFINITE;
-    }
-    return QL_OK;
-}
-
 /* All ranges, then all counts. */
 static ql_status update_channels(const float *x, const ql_layout *layout, ql_histogram *h, int64_t *counts, size_t bins)
 {
@@ -352,7 +341,7 @@ static ql_status update_channels(const float *x, const ql_layout *layout, ql_his
     }
     if (failed)
         goto done;
-    status = take_ranges(x, layout, min, max);
+    status = ql_minmax_f32(x, layout, min, max) ? QL_OK : QL_ENONFINITE;
     if (status != QL_OK)
         goto done;
     for (size_t i = 0; i < channels; i++) {
@@ -390,7 +379,7 @@ static ql_status update_blocks(const float *x, size_t n, ql_histogram *h, int64_
         ql_layout layout = {.ndim = 0};
         float min, max;
         ql_layout_push(&layout, length, length);
-        status = take_ranges(x + i, &layout, &min, &max);
+        status = ql_minmax_f32(x + i, &layout, &min, &max) ? QL_OK : QL_ENONFINITE;
         if (status != QL_OK)
             goto done;
         ql_histogram next = widened(&wide, min, max, bins);

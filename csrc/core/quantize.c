@@ -302,7 +302,7 @@ static bool minmax_joined(const ql_kernels *kernels, const float *x, const ql_ru
 }
 
 /* Adding +0 turns -0 into +0: which of two zeros a kernel kept is not defined. */
-void ql_minmax_f32(const float *x, const ql_layout *layout, float *min, float *max, bool *has_nan)
+bool ql_minmax_f32(const float *x, const ql_layout *layout, float *min, float *max)
 {
     const ql_kernels *kernels = ql_kernels_active();
     const size_t parameters = ql_layout_parameters(layout);
@@ -321,9 +321,11 @@ void ql_minmax_f32(const float *x, const ql_layout *layout, float *min, float *m
             nan |= kernels->minmax_f32(x + run.offset, run.length, run.group, min + run.parameter, max + run.parameter);
         i += join ? alike : 1;
     }
+    bool finite = !nan;
     for (size_t i = 0; i < parameters; i++) {
+        finite &= min[i] >= -FLT_MAX && max[i] <= FLT_MAX;
         min[i] += 0.0f;
         max[i] += 0.0f;
     }
-    *has_nan = nan;
+    return finite;
 }

@@ -254,11 +254,11 @@ static PyObject *minmax(PyObject *module, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "x: expected data, got an empty array");
         goto done;
     }
-    bool has_nan;
+    bool all_finite;
     Py_BEGIN_ALLOW_THREADS
-        ql_minmax_f32(PyArray_DATA(x), &layout, PyArray_DATA(min), PyArray_DATA(max), &has_nan);
+        all_finite = ql_minmax_f32(PyArray_DATA(x), &layout, PyArray_DATA(min), PyArray_DATA(max));
     Py_END_ALLOW_THREADS
-    result = Py_BuildValue("OOO", (PyObject *)min, (PyObject *)max, has_nan ? Py_True : Py_False);
+    result = Py_BuildValue("OOO", (PyObject *)min, (PyObject *)max, all_finite ? Py_True : Py_False);
 done:
     PyDimMem_FREE(shape.ptr);
     Py_XDECREF(max);

@@ -3,22 +3,6 @@
 
 enum { FIELDS = sizeof(ql_error) / sizeof(double) };
 
-/* Codes of 8 or 16 bits, in the shape of the data. */
-static PyArrayObject *codes_of(PyObject *object, PyArrayObject *w)
-{
-    const int type = PyArray_Check(object) ? PyArray_TYPE((PyArrayObject *)object) : NPY_NOTYPE;
-    if (type != NPY_INT8 && type != NPY_UINT8 && type != NPY_INT16 && type != NPY_UINT16) {
-        PyErr_SetString(PyExc_TypeError, "codes: expected an array of int8, uint8, int16 or uint16");
-        return NULL;
-    }
-    PyArrayObject *codes = ql_py_exact(object, type, "codes");
-    if (codes && !PyArray_SAMESHAPE(codes, w)) {
-        PyErr_SetString(PyExc_ValueError, "codes: expected the shape of w");
-        Py_CLEAR(codes);
-    }
-    return codes;
-}
-
 /* [entries], or the shape of scale with entries behind it. */
 static PyArrayObject *codebook_over(PyObject *object, PyArrayObject *scale, ql_coded *coded)
 {
@@ -65,9 +49,15 @@ static PyObject *error_sums(PyObject *module, PyObject *args)
         return NULL;
     PyArrayObject *codes = NULL, *scale = NULL, *zero_point = NULL, *codebook = NULL, *result = NULL;
     PyArrayObject *w = ql_py_f32(w_object, "w");
-    if (!w || !(codes = codes_of(codes_object, w)) || !(scale = ql_py_exact(scale_object, NPY_FLOAT32, "scale")) ||
+    int32_t least, greatest;
+    if (!w || !(codes = ql_py_codes(codes_object, "codes", &least, &greatest)) ||
+        !(scale = ql_py_exact(scale_object, NPY_FLOAT32, "scale")) ||
         !(zero_point = ql_py_exact(zero_point_object, NPY_INT32, "zero_point")))
         goto done;
+    if (!PyArray_SAMESHAPE(codes, w)) {
+        PyErr_SetString(PyExc_ValueError, "codes: expected the shape of w");
+        goto done;
+    }
     if (PyArray_SIZE(zero_point) != PyArray_SIZE(scale)) {
         PyErr_Format(PyExc_ValueError, "zero_point: expected as many elements as scale (%zd), got %zd",
                      PyArray_SIZE(scale), PyArray_SIZE(zero_point));
@@ -79,7 +69,7 @@ static PyObject *error_sums(PyObject *module, PyObject *args)
         goto done;
     coded.codes = PyArray_DATA(codes);
     coded.code_size = (size_t)PyArray_ITEMSIZE(codes);
-    coded.is_signed = PyTypeNum_ISSIGNED(PyArray_TYPE(codes));
+    coded.is_signed = least < 0;
     coded.scale = PyArray_DATA(scale);
     coded.zero_point = PyArray_DATA(zero_point);
     npy_intp shape[] = {(npy_intp)along.channels, FIELDS};

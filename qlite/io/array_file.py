@@ -100,7 +100,7 @@ def _describe(name: str, q: QArray, tensors: dict[str, np.ndarray]) -> dict[str,
 
 def _codes_alone(bits: int, signed: bool) -> QParams:
     """A grid for zero points, which are stored as codes are."""
-    return QParams(np.ones(1, np.float32), 0, bits, signed)
+    return QParams(np.ones(1, np.float32), np.zeros(1, np.int32), bits, signed)
 
 
 def _stored_scale(p: QParams) -> np.ndarray:

@@ -4,14 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from qlite.io import container
-
 
 def load(path: Any) -> Any:
-    """Load what `QModel.save`, `QArray.save` or `quantize_checkpoint` wrote: a model computes the same bits, an array
-    equals the one saved.
+    """Load what `QModel.save`, `QArray.save` or `quantize_checkpoint` wrote, exactly as it was.
 
-    The file is a safetensors file: loading runs no code, checks everything before it builds anything, and needs about
+    A file is a safetensors file: loading runs no code, checks everything before it builds anything, and needs about
     twice the file's size. Of a folder, only the list of tensors is read; each is read when it is asked for.
 
     Parameters
@@ -25,7 +22,7 @@ def load(path: Any) -> Any:
     Raises
     ------
     OSError
-        The file cannot be read.
+        The file cannot be read, or the folder is not a complete checkpoint.
     ValueError
         It is no such file, is damaged, or was written by a version that this one does not know.
 
@@ -43,6 +40,8 @@ def load(path: Any) -> Any:
         from qlite.checkpoint import Checkpoint
 
         return Checkpoint(path)
+    from qlite.io import container
+
     try:
         description, tensors = container.read(Path(path))
         content = container.parse(description, "the description")

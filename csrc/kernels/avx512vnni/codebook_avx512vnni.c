@@ -8,7 +8,7 @@
 
 #include "kernels/avx512vnni/avx512vnni.h"
 
-enum { LANES = 16 };
+enum { LANES = 16, UNROLL = 4 };
 
 static inline __mmask16 lane_mask(size_t left)
 {
@@ -55,55 +55,80 @@ static inline __m512i looked_up(const void *table, int levels, __m512i index)
     return chosen(index, 7, looked_up_128(table, 0, index), looked_up_128(table, 1, index));
 }
 
-/* The first four levels lie in one register, where a node's own number finds it. */
-static inline __m512i leaf(__m512 t, const ql_codebook_tree *tree, int levels)
+/* One step down, to where t belongs. The first four levels lie in one register, where a node's own number finds it. */
+static inline __m512i child(__m512 t, const ql_codebook_tree *tree, int level, __m512i node)
 {
     const __m512i one = _mm512_set1_epi32(1);
-    __m512i node = one;
-    t = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(t, t, _CMP_ORD_Q), t);
-#pragma GCC unroll 8
-    for (int level = 0; level < levels; level++) {
-        const float *nodes = tree->threshold + (level < 4 ? 0 : 1 << level);
-        __m512 threshold = _mm512_castsi512_ps(looked_up(nodes, level, node));
-        __mmask16 second = _mm512_cmp_ps_mask(t, threshold, _CMP_GE_OQ);
-        node = _mm512_add_epi32(node, node);
-        node = _mm512_mask_or_epi32(node, second, node, one);
-    }
-    return node;
+    const float *nodes = tree->threshold + (level < 4 ? 0 : 1 << level);
+    __m512 threshold = _mm512_castsi512_ps(looked_up(nodes, level, node));
+    __mmask16 second = _mm512_cmp_ps_mask(t, threshold, _CMP_GE_OQ);
+    node = _mm512_add_epi32(node, node);
+    return _mm512_mask_or_epi32(node, second, node, one);
+}
+
+static inline __m128i code_of(__m512i leaf, const ql_codebook_tree *tree, int levels, ql_code_order order)
+{
+    if (order == QL_CODES_ANY)
+        return _mm512_cvtepi32_epi8(looked_up(tree->code, levels, leaf));
+    if (order == QL_CODES_IN_ORDER)
+        return _mm512_cvtepi32_epi8(_mm512_and_si512(leaf, _mm512_set1_epi32((1 << levels) - 1)));
+    const __m512i fold = _mm512_set1_epi32(tree->fold), mirror = _mm512_set1_epi32(tree->mirror);
+    __mmask16 mirrored = _mm512_cmplt_epi32_mask(leaf, fold);
+    return _mm512_cvtepi32_epi8(_mm512_mask_sub_epi32(_mm512_sub_epi32(leaf, fold), mirrored, mirror, leaf));
+}
+
+/* x / scale, 0 for NaN. */
+static inline __m512 quotient(__m512 x, __m512 scale, bool divides)
+{
+    __m512 t = divides ? _mm512_div_ps(x, scale) : x;
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(t, t, _CMP_ORD_Q), t);
 }
 
 static inline __m128i nearest(__m512 t, const ql_codebook_tree *tree, int levels, ql_code_order order)
 {
-    __m512i node = leaf(t, tree, levels);
-    if (order == QL_CODES_ANY) {
-        node = looked_up(tree->code, levels, node);
-    } else if (order == QL_CODES_FOLDED) {
-        const __m512i fold = _mm512_set1_epi32(tree->fold), mirror = _mm512_set1_epi32(tree->mirror);
-        __mmask16 mirrored = _mm512_cmplt_epi32_mask(node, fold);
-        node = _mm512_mask_sub_epi32(_mm512_sub_epi32(node, fold), mirrored, mirror, node);
-    } else {
-        node = _mm512_and_si512(node, _mm512_set1_epi32((1 << levels) - 1));
+    __m512i node = _mm512_set1_epi32(1);
+#pragma GCC unroll 8
+    for (int level = 0; level < levels; level++)
+        node = child(t, tree, level, node);
+    return code_of(node, tree, levels, order);
+}
+
+/* UNROLL vectors go down side by side: one by one, steps that wait for the one before fill the scheduler. */
+static inline size_t quantize_side_by_side(const float *x, size_t n, __m512 scale, bool divides,
+                                           const ql_codebook_tree *tree, int levels, ql_code_order order,
+                                           uint8_t *codes)
+{
+    size_t i = 0;
+    for (; i + UNROLL * LANES <= n; i += UNROLL * LANES) {
+        __m512 t[UNROLL];
+        __m512i node[UNROLL];
+#pragma GCC unroll 8
+        for (int u = 0; u < UNROLL; u++) {
+            t[u] = quotient(_mm512_loadu_ps(x + i + u * LANES), scale, divides);
+            node[u] = _mm512_set1_epi32(1);
+        }
+#pragma GCC unroll 8
+        for (int level = 0; level < levels; level++) {
+#pragma GCC unroll 8
+            for (int u = 0; u < UNROLL; u++)
+                node[u] = child(t[u], tree, level, node[u]);
+        }
+#pragma GCC unroll 8
+        for (int u = 0; u < UNROLL; u++)
+            _mm_storeu_si128((__m128i *)(codes + i + u * LANES), code_of(node[u], tree, levels, order));
     }
-    return _mm512_cvtepi32_epi8(node);
+    return i;
 }
 
 static inline void quantize_shared(const float *x, size_t n, float scale, const ql_codebook_tree *tree, int levels,
                                    ql_code_order order, uint8_t *codes)
 {
     const __m512 s = _mm512_set1_ps(scale);
-    size_t i = 0;
-    if (scale == 1) {
-        for (; i + LANES <= n; i += LANES)
-            _mm_storeu_si128((__m128i *)(codes + i), nearest(_mm512_loadu_ps(x + i), tree, levels, order));
-    } else {
-        for (; i + LANES <= n; i += LANES) {
-            __m512 t = _mm512_div_ps(_mm512_loadu_ps(x + i), s);
-            _mm_storeu_si128((__m128i *)(codes + i), nearest(t, tree, levels, order));
-        }
-    }
-    if (i < n) {
+    size_t i = scale == 1 ? quantize_side_by_side(x, n, s, false, tree, levels, order, codes)
+                          : quantize_side_by_side(x, n, s, true, tree, levels, order, codes);
+    for (; i < n; i += LANES) {
         __mmask16 mask = lane_mask(n - i);
-        __m512 t = _mm512_div_ps(_mm512_maskz_loadu_ps(mask, x + i), s);
+        __m512 t = quotient(_mm512_maskz_loadu_ps(mask, x + i), s, true);
         _mm_mask_storeu_epi8(codes + i, mask, nearest(t, tree, levels, order));
     }
 }
@@ -115,7 +140,7 @@ static inline void quantize_own(const float *x, size_t n, const float *scale, co
     for (size_t i = 0; i < n; i += LANES) {
         __mmask16 mask = lane_mask(n - i);
         __m512 s = _mm512_mask_loadu_ps(_mm512_set1_ps(1.0f), mask, scale + i);
-        __m512 t = _mm512_div_ps(_mm512_maskz_loadu_ps(mask, x + i), s);
+        __m512 t = quotient(_mm512_maskz_loadu_ps(mask, x + i), s, true);
         _mm_mask_storeu_epi8(codes + i, mask, nearest(t, tree, levels, order));
     }
 }

@@ -1,7 +1,7 @@
 /* Codebooks: down the tree, several values side by side, because each has to wait for its node at every level. */
 #include <math.h>
 
-#include "kernels/scalar/scalar.h"
+#include "kernels/portable/portable.h"
 
 enum { LANES = 8 };
 
@@ -21,8 +21,8 @@ static void nearest(const float *x, size_t n, float scale, const ql_codebook_tre
         codes[i] = (uint8_t)tree->code[node[i] - (1u << tree->levels)];
 }
 
-void ql_quantize_codebook_f32_u8__scalar(const float *x, size_t n, const float *scale, size_t group,
-                                         const ql_codebook_tree *tree, uint8_t *codes)
+void QL_KERNEL(ql_quantize_codebook_f32_u8)(const float *x, size_t n, const float *scale, size_t group,
+                                            const ql_codebook_tree *tree, uint8_t *codes)
 {
     for (size_t i = 0; i < n; i += group, scale++) {
         const size_t end = n - i < group ? n : i + group;
@@ -31,8 +31,8 @@ void ql_quantize_codebook_f32_u8__scalar(const float *x, size_t n, const float *
     }
 }
 
-void ql_dequantize_codebook_u8_f32__scalar(const uint8_t *codes, size_t n, const float *scale, size_t group,
-                                           const float *values, int levels, float *x)
+void QL_KERNEL(ql_dequantize_codebook_u8_f32)(const uint8_t *codes, size_t n, const float *scale, size_t group,
+                                              const float *values, int levels, float *x)
 {
     (void)levels;
     for (size_t i = 0; i < n; i += group, scale++) {

@@ -1,6 +1,6 @@
 /* Packing, eight codes of b bits <-> b bytes in one 64-bit word: neighbours move together by bytes, by pairs, by fours,
  * each step one mask, one shift. First code in the low bits, whatever the machine's byte order. */
-#include "kernels/scalar/scalar.h"
+#include "kernels/portable/portable.h"
 
 enum { CODES = 8 };
 
@@ -48,7 +48,7 @@ static uint64_t sign_extended(uint64_t word, int bits)
     return word | (word >> (bits - 1) & EACH_BYTE) * (0xFF & 0xFFu << bits);
 }
 
-uint8_t ql_pack_bits_x8__scalar(const uint8_t *codes, size_t n, bool is_signed, int bits, uint8_t *packed)
+uint8_t QL_KERNEL(ql_pack_bits_x8)(const uint8_t *codes, size_t n, bool is_signed, int bits, uint8_t *packed)
 {
     uint64_t seen = 0;
     for (size_t i = 0; i < n; i += CODES, packed += bits) {
@@ -62,7 +62,7 @@ uint8_t ql_pack_bits_x8__scalar(const uint8_t *codes, size_t n, bool is_signed, 
     return (uint8_t)(seen | seen >> 8);
 }
 
-void ql_unpack_bits_x8__scalar(const uint8_t *packed, size_t n, bool is_signed, int bits, uint8_t *codes)
+void QL_KERNEL(ql_unpack_bits_x8)(const uint8_t *packed, size_t n, bool is_signed, int bits, uint8_t *codes)
 {
     for (size_t i = 0; i < n; i += CODES, packed += bits) {
         const size_t some = n - i < CODES ? n - i : CODES;

@@ -1,0 +1,50 @@
+"""The names of schemes: what they say, and what is none."""
+
+import numpy as np
+import pytest
+
+import qlite as ql
+from qlite.nn.scheme import Scheme
+
+NAMES = ["w8", "w8a8", "dynamic", "w4", "w4g32", "w4g32a8", "w1", "w16a16", "w3g7a5"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_scheme_is_read_and_written(name):
+    assert Scheme.parse(name).name == name
+
+
+def test_what_schemes_say():
+    assert Scheme.parse("w4g32a8") == Scheme(4, 32, 8, dynamic=False)
+    assert Scheme.parse("w8a8", "dynamic") == Scheme.parse("dynamic") == Scheme(8, None, 8, dynamic=True)
+    assert Scheme.parse("w8").weight_options(0) == {"bits": 8, "symmetric": True, "axis": 0, "group_size": None}
+    assert Scheme.parse("w4g32").weight_options(1) == {"bits": 4, "symmetric": False, "axis": 1, "group_size": 32}
+    symmetric = [Scheme.parse(f"w{bits}").weight_options(0)["symmetric"] for bits in range(1, 17)]
+    assert symmetric == [True] + 6 * [False] + 9 * [True]
+
+
+@pytest.mark.parametrize(
+    "name", ["", "8", "a8", "w", "w8a", "w8g", "w08", "w8g0", "w8a8 ", "W8", "w8a8g32", "w²", "w-1"]
+)
+def test_what_is_no_scheme(name):
+    with pytest.raises(ValueError, match=r"^scheme: expected w<bits>\[g<group>\]\[a<bits>\]"):
+        Scheme.parse(name)
+
+
+@pytest.mark.parametrize("name", ["w17", "w8a17", "w999999999g1"])
+def test_widths_that_there_are_not(name):
+    with pytest.raises(ValueError, match=r"^scheme: expected widths of 1 to 16 bits"):
+        Scheme.parse(name)
+
+
+@pytest.mark.parametrize("name", ["w8", "w4g32", "w4a4", "w8g32a8"])
+def test_schemes_that_cannot_be_dynamic(name):
+    with pytest.raises(ValueError, match=r"^activations: expected 'static'"):
+        Scheme.parse(name, "dynamic")
+
+
+@pytest.mark.parametrize("name", ["w4", "w4g32", "w8g32", "w4a8", "w8a4", "w16"])
+def test_schemes_that_no_model_runs_by_yet(name):
+    network = ql.from_weights([(np.eye(3), None)])
+    with pytest.raises(ValueError, match=rf"^scheme: expected 'w8a8', 'w8' or 'dynamic', .*got '{name}'$"):
+        ql.quantize_model(network, name, np.eye(3))
