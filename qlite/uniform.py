@@ -114,7 +114,7 @@ def quantize(
         _check.left_alone(choice, CHOICE, "beside scale")
         p = _given_qparams(w.ndim, bits, scale, zero_point, form, sharing)
     elif zero_point is not None:
-        raise ValueError("zero_point: expected only together with scale")
+        raise ValueError(f"zero_point: expected None without scale, got {zero_point!r:.40}")
     else:
         p = choose_qparams(w, bits, nonfinite=nonfinite, **choice, **form, **sharing)
     is_unseen = isinstance(bits, QParams) or scale is not None  # choosing has found w finite
@@ -141,7 +141,7 @@ def _given_qparams(
 ) -> QParams:
     form = Form.of(bits, **options, scale_dtype=None)
     if form.is_fitted:
-        raise ValueError(f"scale: expected None for grid {form.grid!r}, which is fitted to the data")
+        raise ValueError(f"scale: expected None for grid {form.grid!r}, which is fitted to the data, got {scale!r:.40}")
     sharing = Sharing.of(ndim, **{**sharing_options, "group_size": form.grouped(sharing_options["group_size"])})
     scale = _check.scales("scale", scale)
     if scale.ndim != ndim:
