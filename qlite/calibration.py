@@ -78,12 +78,15 @@ class Histogram:
             books = _core.histogram_codebook(self.state, self.counts, form.grid, form.entries)
             books = books.reshape(*shape, form.entries)
             return form.at(np.ones(books.shape[:-1], np.float32), 0, sharing, books)
-        if method == "minmax" and not form.is_sign:
-            low, high = self.state["min"], self.state["max"]
-        else:
-            method = "mse" if form.is_sign else method
-            low, high = _core.histogram_range(self.state, self.counts, method, percentile, *form.core_options)
+        low, high = self.ranges(method, percentile, form)
         return form.spanning(low.reshape(shape), high.reshape(shape), sharing)
+
+    def ranges(self, method: str, percentile: float, form: Form) -> tuple[np.ndarray, np.ndarray]:
+        """The ends of each channel's range."""
+        if method == "minmax" and not form.is_sign:
+            return self.state["min"], self.state["max"]
+        method = "mse" if form.is_sign else method
+        return _core.histogram_range(self.state, self.counts, method, percentile, *form.core_options)
 
     def to_json(self) -> list[dict[str, Any]]:
         """What `from_json` takes: a dict per channel, without the bins that are empty."""

@@ -310,15 +310,18 @@ static void points_of_gathered(ql_kmeans *k, const ql_distribution *d)
 
 /* ---- codebooks ------------------------------------------------------------------------------------------ */
 
-/* Floats, each once, ascending; the next greater ones fill up, or the next smaller ones at the end of float32. */
-static void store(const double *values, size_t n, size_t entries, float *codebook)
+/* One more of the floats, if it is greater than those before. */
+static size_t append(float value, size_t count, float *codebook)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < n; i++) {
-        const float value = (float)values[i] + 0.0f;
-        if (count == 0 || value > codebook[count - 1])
-            codebook[count++] = value;
-    }
+    value += 0.0f;
+    if (count == 0 || value > codebook[count - 1])
+        codebook[count++] = value;
+    return count;
+}
+
+/* The next greater floats, or the next smaller ones at the end of float32. */
+static void fill_up(size_t count, size_t entries, float *codebook)
+{
     for (; count < entries; count++)
         codebook[count] = nextafterf(codebook[count - 1], INFINITY);
     float limit = FLT_MAX;
@@ -326,6 +329,23 @@ static void store(const double *values, size_t n, size_t entries, float *codeboo
         codebook[i] = limit;
         limit = nextafterf(limit, -INFINITY);
     }
+}
+
+static void store(const double *values, size_t n, size_t entries, float *codebook)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        count = append((float)values[i], count, codebook);
+    fill_up(count, entries, codebook);
+}
+
+/* All samples that weigh anything, of which there are no more than entries. */
+static void store_samples(const ql_distribution *d, size_t entries, float *codebook)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < d->n; i++)
+        count = !d->weights || d->weights[i] > 0 ? append(d->x[i], count, codebook) : count;
+    fill_up(count, entries, codebook);
 }
 
 /* The means of the cells of `found`. */
@@ -404,6 +424,10 @@ void ql_kmeans_of_bins(ql_kmeans *k, const ql_distribution *d, size_t entries, f
 void ql_kmeans_of_samples(ql_kmeans *k, const ql_distribution *d, size_t entries, float *codebook)
 {
     const bool is_exact = points_of_samples(k, d);
+    if (is_exact && k->n <= entries) {
+        store_samples(d, entries, codebook);
+        return;
+    }
     if (!is_exact)
         points_of_gathered(k, d);
     kmeans(k, d, entries, !is_exact, codebook);

@@ -25,7 +25,8 @@ enum {
     ZERO_POINTS = 256,   /* ladders at most; more zero points are found by halving the stride */
     MAX_OCTAVES = 24,    /* of the ladder */
     MAX_STEPS = 16 * MAX_OCTAVES,
-    SECTIONS = 18,
+    SECTIONS = 16,
+    SCAN = 24,      /* scales tried first, where many levels make many shallow minima */
     NEIGHBOURS = 2, /* zero points on either side, for few samples and many levels */
     MINIMA = 6,     /* that are refined */
     POLISH = 12,    /* Lloyd steps at most */
@@ -358,7 +359,21 @@ static void refine(search *s, scorer score, minimum from, double ratio)
     consider(s, score, from.scale, from.zero_point);
     if (s->grid->scale_type == QL_SCALE_E8M0)
         return;
-    narrow_down(s, score, from.scale * ratio, from.scale / ratio, from.zero_point);
+    double left = from.scale * ratio, right = from.scale / ratio;
+    if (s->levels.count > FEW_LEVELS && score == ql_squared_error) {
+        const double step = (right - left) / SCAN;
+        double best = from.scale, least = score(s->d, &s->levels, best);
+        for (int i = 1; i < SCAN; i++) {
+            const double error = score(s->d, &s->levels, left + i * step);
+            if (error < least) {
+                least = error;
+                best = left + i * step;
+            }
+        }
+        left = best - step;
+        right = best + step;
+    }
+    narrow_down(s, score, left, right, from.zero_point);
 }
 
 /* Few samples: to a scale that is the best one for what it rounds to. */

@@ -35,12 +35,15 @@ static float shortened(float scale, int dropped, uint32_t bias)
     return scale;
 }
 
-/* The least representable scale that is not below this one; infinity if there is none. */
+/* The least representable scale that is not below this one; if there is none, infinity, but for float32 its greatest.
+ */
 static float scale_at_least(float scale, ql_scale_type type)
 {
     const int dropped = dropped_bits(type);
     if (!(scale > least_scale(type)))
         return least_scale(type);
+    if (type == QL_SCALE_F32)
+        return fminf(scale, FLT_MAX);
     scale = shortened(scale, dropped, ((uint32_t)1 << dropped) - 1);
     return scale <= greatest_scale(type) ? scale : INFINITY;
 }
@@ -61,13 +64,21 @@ float ql_nearest_scale(double scale, ql_scale_type type)
     return rounded <= greatest_scale(type) ? rounded : greatest_scale(type);
 }
 
-/* 127 * (FLT_MAX / 127) rounds to infinity. reach is the end's distance from the zero point, in codes. */
-static float finite_scale(float end, int32_t reach, float scale, ql_scale_type type)
+/* The greatest scale up to this one that `reach` steps do not carry out of float32. */
+static float scale_for_reach(float scale, float reach, ql_scale_type type)
 {
-    const float code = fminf(rintf(end / scale), (float)reach);
-    while (code * scale > FLT_MAX)
+    if (reach * scale <= FLT_MAX)
+        return scale;
+    scale = shortened(FLT_MAX / reach, dropped_bits(type), 0);
+    while (reach * scale > FLT_MAX)
         scale = scale_below(scale, type);
     return scale;
+}
+
+/* 127 * (FLT_MAX / 127) rounds to infinity. codes: how many there are on the end's side of the zero point. */
+static float finite_scale(float end, int32_t codes, float scale, ql_scale_type type)
+{
+    return scale_for_reach(scale, fminf(rintf(end / scale), (float)codes), type);
 }
 
 static int32_t clamped_round(float value, int32_t qmin, int32_t qmax)
@@ -156,14 +167,6 @@ static void extremes(const ql_grid *grid, float *least, float *greatest)
     }
 }
 
-/* No entry times the scale may leave float32. */
-static float finite_codebook_scale(float scale, float reach, ql_scale_type type)
-{
-    while (scale * reach > FLT_MAX)
-        scale = scale_below(scale, type);
-    return scale;
-}
-
 static bool codebook_scale(float low, float high, const ql_grid *grid, float *scale)
 {
     float least, greatest;
@@ -173,7 +176,7 @@ static bool codebook_scale(float low, float high, const ql_grid *grid, float *sc
     *scale = wanted > 0 ? scale_at_least(wanted, grid->scale_type) : 1;
     if (!(*scale <= FLT_MAX))
         return false;
-    *scale = finite_codebook_scale(*scale, fmaxf(-least, greatest), grid->scale_type);
+    *scale = scale_for_reach(*scale, fmaxf(-least, greatest), grid->scale_type);
     return true;
 }
 
@@ -237,15 +240,15 @@ void ql_scale_range(float scale, int32_t zero_point, const ql_grid *grid, float 
     float least, greatest;
     if (grid->codebook) {
         extremes(grid, &least, &greatest);
-        *low = -end_of(scale, -least);
+        *low = 0 - end_of(scale, -least);
         *high = end_of(scale, greatest);
     } else if (grid->symmetric) {
         const int32_t middle = middle_code(grid->qmin, grid->qmax);
         const int32_t below = middle - grid->qmin, above = grid->qmax - middle;
         *high = end_of(scale, (float)(above == 0 || (below > 0 && below < above) ? below : above));
-        *low = -*high;
+        *low = 0 - *high;
     } else {
-        *low = -end_of(scale, (float)(zero_point - grid->qmin));
+        *low = 0 - end_of(scale, (float)(zero_point - grid->qmin));
         *high = end_of(scale, (float)(grid->qmax - zero_point));
         const float levels = (float)(grid->qmax - grid->qmin);
         while ((*high - *low) / levels > scale && *high - *low <= FLT_MAX) {
