@@ -134,7 +134,10 @@ def choose_qparams(
     if sharing.group_size is None:
         return form.spanning(*_searched(w, sharing, method, percentile, form), sharing)
     if method == "entropy":
-        raise ValueError("method: expected 'minmax', 'percentile' or 'mse' with groups, too small to have a histogram")
+        raise ValueError(
+            "method: expected 'minmax', 'percentile' or 'mse' with groups, which have too few values for a histogram, "
+            "got 'entropy'"
+        )
     for rows, numbers in _members(w, sharing):
         ends = _core.sorted_range(np.sort(rows, axis=1), method, percentile, *form.core_options)
         low.ravel()[numbers], high.ravel()[numbers] = ends
@@ -143,12 +146,12 @@ def choose_qparams(
 
 def _checked_weights(weights: Any, shape: tuple[int, ...], form: Form) -> np.ndarray:
     if form.grid != "kmeans":
-        raise ValueError(f"weights: expected None for grid {form.grid!r}: only 'kmeans' weighs the values")
+        raise ValueError(f"weights: expected None for grid {form.grid!r}, for only 'kmeans' weighs values, got some")
     weights = _check.finite("weights", _check.numbers("weights", weights).astype(np.float64))
     if weights.shape != shape:
         raise ValueError(f"weights: expected shape {shape} as w, got {weights.shape}")
     if np.any(weights < 0) or not weights.any():
-        raise ValueError("weights: expected values of at least 0, not all of them 0")
+        raise ValueError(f"weights: expected at least 0, and not 0 everywhere, got a least value of {weights.min()}")
     return weights
 
 

@@ -108,7 +108,9 @@ class Sharing:
             raise ValueError(f"group_size: expected at least 1, got {group_size}")
         left = [i for i in range(ndim) if i != axis]
         if not left:
-            raise ValueError(f"group_size: expected None, for no axis is left to cut with axis={axis} of {ndim}")
+            raise ValueError(
+                f"group_size: expected None with axis={axis} of {ndim}, which leaves none to cut, got {group_size}"
+            )
         cut = left[-1] if group_axis is None else _check.axis(group_axis, ndim, "group_axis")
         if cut == axis:
             raise ValueError(f"group_axis: expected another axis than the one that is kept, got {group_axis} for both")
@@ -224,7 +226,8 @@ class QParams:
         object.__setattr__(self, "group_axis", sharing.group_axis)
         has_codebook = self.grid not in ("uniform", "mxint8")
         if (self.codebook is not None) != has_codebook:
-            raise ValueError(f"codebook: expected {'one' if has_codebook else 'None'} for grid {self.grid!r}")
+            wanted, came = ("one", "None") if has_codebook else ("None", "one")
+            raise ValueError(f"codebook: expected {wanted} for grid {self.grid!r}, got {came}")
         if self.codebook is not None:
             self._keep("codebook", self._checked_codebook(np.array(self.codebook, np.float32)))
         self._keep("zero_point", self._checked_zero_point(np.asarray(self.zero_point)))
@@ -270,7 +273,10 @@ class QParams:
 
     def _checked_codebook(self, book: np.ndarray) -> np.ndarray:
         if self.signed or self.narrow:
-            raise ValueError("signed: expected unsigned codes of the full range with a codebook")
+            raise ValueError(
+                f"signed: expected unsigned codes of the full range with a codebook, got signed={self.signed} "
+                f"and narrow={self.narrow}"
+            )
         if book.ndim == 0 or not 2 <= book.shape[-1] <= 1 << min(self.bits, 8):
             raise ValueError(f"codebook: expected 2 to {1 << min(self.bits, 8)} entries, got shape {book.shape}")
         if book.ndim > 1 and book.shape[:-1] != self.scale.shape:
@@ -278,7 +284,7 @@ class QParams:
                 f"codebook: expected one for all, or scale's shape {self.scale.shape} and entries, got {book.shape}"
             )
         if not np.all(np.isfinite(book).sum(axis=-1) >= 2):
-            raise ValueError("codebook: expected at least two finite entries")
+            raise ValueError(f"codebook: expected at least two finite entries, got {book.ravel()[:4]}")
         values = GRIDS[self.grid].values
         if values is not None and not np.array_equal(book, values(self.bits), equal_nan=True):
             raise ValueError(f"codebook: expected that of grid {self.grid!r}, got another one")

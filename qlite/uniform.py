@@ -112,7 +112,7 @@ def quantize(
             _check.left_alone({name: options.pop(name) for name in CHOICE}, OPTIONS, "beside scale")
             p = _given_qparams(w.ndim, bits, **options)
         elif zero_point is not None:
-            raise ValueError("zero_point: expected only together with scale")
+            raise ValueError(f"zero_point: expected None without scale, got {zero_point!r:.40}")
         else:
             del options["scale"], options["zero_point"]
             p = choose_qparams(w, bits, nonfinite=nonfinite, **options)
@@ -152,7 +152,7 @@ def _given_qparams(
 ) -> QParams:
     form = Form.of(bits, grid, symmetric, signed, narrow, None)
     if form.is_fitted:
-        raise ValueError(f"scale: expected None for grid {form.grid!r}, which is fitted to the data")
+        raise ValueError(f"scale: expected None for grid {form.grid!r}, which is fitted to the data, got {scale!r:.40}")
     sharing = Sharing.of(ndim, axis, form.grouped(group_size), group_axis)
     scale = _check.scales("scale", scale)
     if scale.ndim != ndim:
