@@ -92,6 +92,13 @@ class Sharing:
     @classmethod
     def of(cls, ndim: int, axis: Any, group_size: Any = None, group_axis: Any = None) -> "Sharing":
         """Check the three options against a rank; groups cut the last axis that is not kept by default."""
+        try:
+            return _sharing(ndim, axis, group_size, group_axis)
+        except TypeError:  # also for what has no hash
+            return cls._settled(ndim, axis, group_size, group_axis)
+
+    @classmethod
+    def _settled(cls, ndim: int, axis: Any, group_size: Any, group_axis: Any) -> "Sharing":
         axis = _check.axis(axis, ndim)
         if group_size is None:
             if group_axis is not None:
@@ -111,6 +118,8 @@ class Sharing:
 
     def shape(self, data: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the parameters over data of this shape."""
+        if self.group_size is None and self.axis is None:
+            return (1,) * len(data)
 
         def count(i: int, length: int) -> int:
             if i == self.group_axis and self.group_size:
@@ -128,10 +137,13 @@ class Sharing:
             raise ValueError(f"axis: expected {own[0]}, along which scale has its shape {shape}, got {self.axis}")
         return self.axis
 
-    @property
+    @cached_property
     def groups(self) -> tuple[int, int]:
         """Size and axis of the groups as the core takes them: size 0 for none."""
         return self.group_size or 0, self.group_axis or 0
+
+
+_sharing = lru_cache(maxsize=256, typed=True)(Sharing._settled)
 
 
 @dataclass(frozen=True, eq=False)
@@ -374,19 +386,19 @@ class QParams:
         """Which values share their parameters."""
         return Sharing(self.scale.ndim, self.axis, self.group_size, self.group_axis)
 
-    @property
+    @cached_property
     def qmin(self) -> int:
         """The lowest code."""
         return (-(1 << self.bits - 1) if self.signed else 0) + self.narrow
 
-    @property
+    @cached_property
     def qmax(self) -> int:
         """The highest code."""
         if self.codebook is not None:
             return self.codebook.shape[-1] - 1
         return (1 << self.bits - self.signed) - 1
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype:
         """The dtype of unpacked codes: 8 bits, or 16 for more than 8."""
         if self.bits > 8:
