@@ -301,7 +301,10 @@ static void climb_down(const search *s, scorer score, double top, int32_t zero_p
     int count = 0;
     float before = 0;
     for (int i = 0; i < MAX_STEPS; i += stride) {
-        const float rounded = ql_nearest_scale(ldexp(sixteenths[i % 16], -(i / 16)) * top, s->grid->scale_type);
+        const double wanted = ldexp(sixteenths[i % 16], -(i / 16)) * top;
+        float rounded = ql_scale_at_least((float)wanted, s->grid->scale_type); /* from that of minmax on */
+        if (i > 0 || rounded > FLT_MAX)
+            rounded = ql_nearest_scale(wanted, s->grid->scale_type);
         if (rounded == before)
             continue;
         before = rounded;

@@ -37,7 +37,7 @@ static float shortened(float scale, int dropped, uint32_t bias)
 
 /* The least representable scale that is not below this one; if there is none, infinity, but for float32 its greatest.
  */
-static float scale_at_least(float scale, ql_scale_type type)
+float ql_scale_at_least(float scale, ql_scale_type type)
 {
     const int dropped = dropped_bits(type);
     if (!(scale > least_scale(type)))
@@ -111,18 +111,18 @@ static bool uniform_scale(float low, float high, int32_t qmin, int32_t qmax, boo
         const int32_t middle = middle_code(qmin, qmax);
         float below = scale_of_side(-low, middle - qmin), above = scale_of_side(high, qmax - middle);
         least = below > above ? below : above;
-        *scale = scale_at_least(least, type);
+        *scale = ql_scale_at_least(least, type);
         *zero_point = middle;
     } else {
         float range = high - low, levels = (float)(qmax - qmin);
         least = range <= FLT_MAX ? range / levels : high / levels - low / levels;
-        *scale = scale_at_least(least, type);
+        *scale = ql_scale_at_least(least, type);
         *zero_point = clamped_round((float)qmin - low / *scale, qmin, qmax);
     }
     if (is_constant && constant == 0)
         *scale = 1;
-    else if (is_constant && (type == QL_SCALE_F32 || scale_at_least(constant, type) == constant))
-        *scale = scale_at_least(constant, type);
+    else if (is_constant && (type == QL_SCALE_F32 || ql_scale_at_least(constant, type) == constant))
+        *scale = ql_scale_at_least(constant, type);
     if (!(*scale <= FLT_MAX))
         return false;
     *scale = finite_scale(-low, *zero_point - qmin, *scale, type);
@@ -173,7 +173,7 @@ static bool codebook_scale(float low, float high, const ql_grid *grid, float *sc
     extremes(grid, &least, &greatest);
     float below = low < 0 && least < 0 ? low / least : 0, above = high > 0 && greatest > 0 ? high / greatest : 0;
     float wanted = below > above ? below : above;
-    *scale = wanted > 0 ? scale_at_least(wanted, grid->scale_type) : 1;
+    *scale = wanted > 0 ? ql_scale_at_least(wanted, grid->scale_type) : 1;
     if (!(*scale <= FLT_MAX))
         return false;
     *scale = scale_for_reach(*scale, fmaxf(-least, greatest), grid->scale_type);
