@@ -89,8 +89,8 @@ typedef struct ql_affine {
  * range of codes. They are signed if qmin < 0. */
 size_t ql_code_size(int32_t qmin, int32_t qmax);
 
-/* What NaN and infinities are: z and the ends of the range; or QL_ENONFINITE, with the result untouched, or perhaps
- * written to (which is faster). */
+/* What NaN and infinities are: what 0 is, and the ends of the range; or QL_ENONFINITE, with the result untouched, or
+ * perhaps written to (which is faster). */
 typedef enum ql_nonfinite { QL_NONFINITE_SATURATE, QL_NONFINITE_REFUSE, QL_NONFINITE_REFUSE_LATE } ql_nonfinite;
 
 /* code = clamp(round(x / scale), qmin - z, qmax - z) + z. codes: ql_code_size bytes each, and may not overlap x. */
@@ -120,9 +120,8 @@ typedef struct ql_codebook {
 
 /* code = that of the value nearest to t = x / scale (rounded once to float32), exactly; of two equally near the even
  * code, and of two even or two odd ones that of the lesser value. Of equal values the first is given; values that are
- * not finite are never given. refuse_nonfinite: QL_ENONFINITE when x holds NaN or +-inf, before anything is written;
- * otherwise NaN becomes what 0 becomes, and +-inf the least and the greatest value. QL_EINVAL: no finite value. */
-ql_status ql_quantize_codebook_f32_u8(const float *x, const ql_codebook *p, bool refuse_nonfinite, uint8_t *codes);
+ * not finite are never given. NaN becomes what 0 becomes. QL_EINVAL: no finite value. */
+ql_status ql_quantize_codebook_f32_u8(const float *x, const ql_codebook *p, ql_nonfinite nonfinite, uint8_t *codes);
 
 /* x = scale * values[code]. QL_EINVAL: a code beyond the entries. */
 ql_status ql_dequantize_codebook_u8_f32(const uint8_t *codes, const ql_codebook *p, float *x);
@@ -201,7 +200,8 @@ typedef struct ql_histogram {
 } ql_histogram;
 
 /* In all of these h is [channels], counts [channels][bins], bins a power of two in [128, 65536]; QL_EINVAL otherwise,
- * and for a state that no values could have led to. A failure changes nothing, but for what is said. */
+ * and for a state that no values could have led to (ql_histogram_update takes the counts on trust). A failure changes
+ * nothing, but for what is said. */
 ql_status ql_histogram_clear(ql_histogram *h, int64_t *counts, size_t channels, size_t bins);
 
 /* The layout has `channels` parameters. QL_ENONFINITE: NaN or inf in x. QL_EINVAL, perhaps with part of x counted, if x
@@ -234,8 +234,9 @@ typedef enum ql_codebook_kind { QL_CODEBOOK_KMEANS, QL_CODEBOOK_QUANTILE } ql_co
 /* A codebook of `entries` values (1 to 256), strictly ascending, for each channel or row.
  *   kmeans: least sum of squared distances. Exact for up to 100000 distinct samples; above, and for histograms, the
  *     optimum for values gathered in at most 8192 bins (histograms: all bins), improved by Lloyd's iteration on the
- * data quantile: entry i is the least value at or below which (i + 0.5) / entries of the mass lies Where there are
- * fewer distinct values than entries, these come first, and the next greater floats after them. */
+ *     data
+ *   quantile: entry i is the least value at or below which (i + 0.5) / entries of the mass lies
+ * Where there are fewer distinct values than entries, these come first, and the next greater floats after them. */
 ql_status ql_histogram_codebook(const ql_histogram *h, const int64_t *counts, size_t channels, size_t bins,
                                 ql_codebook_kind kind, size_t entries, float *codebook);
 
@@ -251,13 +252,12 @@ typedef struct ql_coded {
     const void *codes;
     size_t code_size; /* 1 or 2 bytes */
     bool is_signed;
-    const float *scale; /* one per parameter, each finite, normal and > 0 */
-    const int32_t
-        *zero_point; /* the same number, each in [qmin, qmax]; not looked at with a codebook, like these two: */
+    const float *scale;        /* one per parameter, each finite, normal and > 0 */
+    const float *codebook;     /* NULL: uniform; [entries], or [parameters][entries], of unsigned 8-bit codes */
+    size_t entries;            /* 1 to 256, finite or NaN: not all NaN, and no code is one of these */
+    bool is_own;               /* each parameter has its own codebook */
+    const int32_t *zero_point; /* as many as scales, each in [qmin, qmax]; with a codebook not looked at, nor are: */
     int32_t qmin, qmax;
-    const float *codebook; /* NULL, or [entries] in the order of the unsigned 8-bit codes, for all or per parameter */
-    size_t entries;        /* 1 to 256, finite or NaN: not all NaN, and no code is one of these */
-    bool shares_codebook;
 } ql_coded;
 
 /* Data as [outer][channels][inner]. */

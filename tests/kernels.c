@@ -276,8 +276,8 @@ static results quantize_codebook(const ql_kernels *kernels, size_t n, size_t gro
     float *x = any_values(2, n, p.scale, group);
     ql_codebook_tree tree = any_tree();
     uint8_t *codes = array(RESULT, n);
-    kernels->quantize_codebook_f32_u8(x, n, p.scale, group, &tree, codes);
-    return (results){codes, n, false};
+    bool nonfinite = kernels->quantize_codebook_f32_u8(x, n, p.scale, group, &tree, codes);
+    return (results){codes, n, nonfinite};
 }
 
 static results dequantize_codebook(const ql_kernels *kernels, size_t n, size_t group)

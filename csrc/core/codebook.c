@@ -114,7 +114,7 @@ static void find_order(const int32_t *code, size_t distinct, ql_codebook_tree *t
     tree->mirror = leaves + code[0];
 }
 
-/* A tree per codebook, in one piece of memory: count trees, then their tables. */
+/* A tree per codebook, in one piece of memory: count trees, then their tables. It is the caller's even on failure. */
 static ql_status make_trees(const ql_codebook *p, size_t count, ql_codebook_tree **trees)
 {
     const int levels = levels_for(p->entries);
@@ -130,10 +130,8 @@ static ql_status make_trees(const ql_codebook *p, size_t count, ql_codebook_tree
         float *threshold = (float *)(memory + head) + i * 2 * leaves;
         int32_t *code = (int32_t *)(threshold + leaves);
         const size_t distinct = sorted_entries(p->values + i * p->entries, p->entries, entries);
-        if (distinct == 0) {
-            free(memory);
+        if (distinct == 0)
             return QL_EINVAL;
-        }
         fill_tree(entries, distinct, levels, threshold, code);
         (*trees)[i] = (ql_codebook_tree){.levels = levels, .threshold = threshold, .code = code};
         find_order(code, distinct, *trees + i);
@@ -146,16 +144,33 @@ static bool codebook_is_valid(const ql_codebook *p, size_t parameters)
     return p->entries >= 1 && p->entries <= MAX_ENTRIES && ql_scales_are_valid(p->scale, parameters);
 }
 
-/* Where parameters have codebooks of their own, a kernel takes what shares one parameter. */
-static ql_run piece_of(const ql_run *run, size_t first)
+/* What a kernel takes from element `first` of a run on: where parameters have codebooks of their own, what shares one.
+ */
+static ql_run piece_of(const ql_codebook *p, const ql_run *run, size_t first)
 {
-    const size_t left = run->length - first, group = left < run->group ? left : run->group;
-    return (ql_run){run->offset + first, group, run->parameter + first / run->group, group};
+    return ql_run_piece(run, first, p->is_own ? run->group : SIZE_MAX);
 }
 
-ql_status ql_quantize_codebook_f32_u8(const float *x, const ql_codebook *p, bool refuse_nonfinite, uint8_t *codes)
+/* Returns whether x holds NaN or an infinity. */
+static bool quantize(const float *x, const ql_codebook *p, const ql_codebook_tree *trees, uint8_t *codes)
 {
     const ql_kernels *kernels = ql_kernels_active();
+    bool nonfinite = false;
+    for (size_t i = 0; i < ql_run_count(&p->layout); i++) {
+        const ql_run run = ql_run_at(&p->layout, i);
+        for (size_t first = 0; first < run.length;) {
+            const ql_run piece = piece_of(p, &run, first);
+            nonfinite |= kernels->quantize_codebook_f32_u8(x + piece.offset, piece.length, p->scale + piece.parameter,
+                                                           piece.group, trees + (p->is_own ? piece.parameter : 0),
+                                                           codes + piece.offset);
+            first += piece.length;
+        }
+    }
+    return nonfinite;
+}
+
+ql_status ql_quantize_codebook_f32_u8(const float *x, const ql_codebook *p, ql_nonfinite nonfinite, uint8_t *codes)
+{
     const size_t n = ql_layout_size(&p->layout), parameters = n > 0 ? ql_layout_parameters(&p->layout) : 0;
     ql_codebook_tree *trees = NULL;
     if (!codebook_is_valid(p, parameters))
@@ -163,23 +178,12 @@ ql_status ql_quantize_codebook_f32_u8(const float *x, const ql_codebook *p, bool
     if (n == 0)
         return QL_OK;
     ql_status status = make_trees(p, p->is_own ? parameters : 1, &trees);
-    if (status != QL_OK)
-        return status;
-    if (refuse_nonfinite && !ql_all_finite(kernels, x, n)) {
-        free(trees);
-        return QL_ENONFINITE;
-    }
-    for (size_t i = 0; i < ql_run_count(&p->layout); i++) {
-        ql_run run = ql_run_at(&p->layout, i), piece = run;
-        for (size_t first = 0; first < run.length; first += piece.length) {
-            if (p->is_own)
-                piece = piece_of(&run, first);
-            kernels->quantize_codebook_f32_u8(x + piece.offset, piece.length, p->scale + piece.parameter, piece.group,
-                                              trees + (p->is_own ? piece.parameter : 0), codes + piece.offset);
-        }
-    }
+    if (status == QL_OK && nonfinite == QL_NONFINITE_REFUSE && !ql_all_finite(ql_kernels_active(), x, n))
+        status = QL_ENONFINITE;
+    if (status == QL_OK && quantize(x, p, trees, codes) && nonfinite == QL_NONFINITE_REFUSE_LATE)
+        status = QL_ENONFINITE;
     free(trees);
-    return QL_OK;
+    return status;
 }
 
 static bool codes_are_below(const uint8_t *codes, size_t n, size_t limit)
@@ -208,13 +212,13 @@ ql_status ql_dequantize_codebook_u8_f32(const uint8_t *codes, const ql_codebook 
             values[i * leaves + k] = k < p->entries ? p->values[i * p->entries + k] : 0;
     }
     for (size_t i = 0; i < ql_run_count(&p->layout); i++) {
-        ql_run run = ql_run_at(&p->layout, i), piece = run;
-        for (size_t first = 0; first < run.length; first += piece.length) {
-            if (p->is_own)
-                piece = piece_of(&run, first);
+        const ql_run run = ql_run_at(&p->layout, i);
+        for (size_t first = 0; first < run.length;) {
+            const ql_run piece = piece_of(p, &run, first);
             kernels->dequantize_codebook_u8_f32(codes + piece.offset, piece.length, p->scale + piece.parameter,
                                                 piece.group, values + (p->is_own ? piece.parameter * leaves : 0),
                                                 levels, x + piece.offset);
+            first += piece.length;
         }
     }
     free(values);

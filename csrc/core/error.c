@@ -126,7 +126,7 @@ static ql_status prepare_book(const float *book, size_t entries, cell *cells, in
 
 static ql_status prepare_books(const ql_coded *q, codebooks *books)
 {
-    const size_t count = q->shares_codebook ? 1 : ql_layout_parameters(&q->layout);
+    const size_t count = q->is_own ? ql_layout_parameters(&q->layout) : 1;
     books->entries = q->entries;
     books->cells = ql_alloc(count * q->entries, sizeof *books->cells);
     books->rank = ql_alloc(count * q->entries, sizeof *books->rank);
@@ -211,7 +211,7 @@ static void fill(const ql_coded *q, block *b, size_t i, size_t n, size_t paramet
     for (size_t k = 0; !q->codebook && k < n; k++)
         b->zero_point[i + k] = (float)q->zero_point[parameter + k * step];
     for (size_t k = 0; q->codebook && k < n; k++)
-        b->book[i + k] = q->shares_codebook ? 0 : parameter + k * step;
+        b->book[i + k] = q->is_own ? parameter + k * step : 0;
 }
 
 static void load_parameters(const ql_coded *q, size_t offset, size_t n, block *b)

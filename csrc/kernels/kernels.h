@@ -76,8 +76,9 @@ typedef struct ql_codebook_tree {
     const int32_t *code;    /* [2^levels], aligned to 64 bytes */
 } ql_codebook_tree;
 
-/* codes[i] = the tree's code for x[i] / scale[i / group]; NaN counts as 0. group is 0 only if n is. */
-typedef void ql_quantize_codebook_kernel(const float *x, size_t n, const float *scale, size_t group,
+/* codes[i] = the tree's code for x[i] / scale[i / group]; NaN counts as 0. Returns whether x holds NaN or an infinity.
+ * group is 0 only if n is. */
+typedef bool ql_quantize_codebook_kernel(const float *x, size_t n, const float *scale, size_t group,
                                          const ql_codebook_tree *tree, uint8_t *codes);
 
 /* x[i] = scale[i / group] * values[codes[i]]; values: 2^levels of them, levels in 4..8, aligned to 64 bytes;

@@ -37,6 +37,14 @@ PyArrayObject *ql_py_result(PyObject *out, int typenum, int ndim, const npy_intp
 /* Replaces *input by a copy if it shares memory with result. Returns 0, or -1 with an exception. */
 int ql_py_separate(PyArrayObject *result, PyArrayObject **input);
 
+/* What becomes of NaN and infinities: an array that nobody has seen yet may be written to before an error. */
+static inline ql_nonfinite ql_py_policy(int refuse_nonfinite, PyObject *out)
+{
+    if (!refuse_nonfinite)
+        return QL_NONFINITE_SATURATE;
+    return out == Py_None ? QL_NONFINITE_REFUSE_LATE : QL_NONFINITE_REFUSE;
+}
+
 /* The object to hand to the caller: the user's out, or the new array. Takes over the reference to result. */
 PyObject *ql_py_finish(PyObject *out, PyArrayObject *result);
 

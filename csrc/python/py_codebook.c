@@ -73,7 +73,8 @@ static PyObject *quantize_codebook(PyObject *module, PyObject *args)
         goto done;
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status = ql_quantize_codebook_f32_u8(PyArray_DATA(x), &codebook, refuse_nonfinite, PyArray_DATA(codes));
+        status = ql_quantize_codebook_f32_u8(PyArray_DATA(x), &codebook, ql_py_policy(refuse_nonfinite, out),
+                                             PyArray_DATA(codes));
     Py_END_ALLOW_THREADS
     if (status != QL_OK) {
         PyArray_DiscardWritebackIfCopy(codes);

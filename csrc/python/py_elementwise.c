@@ -55,14 +55,6 @@ static int code_type(const ql_affine *affine)
     return affine->qmin < 0 ? NPY_INT8 : NPY_UINT8;
 }
 
-/* An array that nobody has seen yet may be written to before an error. */
-static ql_nonfinite policy(int refuse_nonfinite, PyObject *out)
-{
-    if (!refuse_nonfinite)
-        return QL_NONFINITE_SATURATE;
-    return out == Py_None ? QL_NONFINITE_REFUSE_LATE : QL_NONFINITE_REFUSE;
-}
-
 /* What a call returns: result, or NULL with the exception that status means; name is the data's. */
 static PyObject *finish(PyObject *out, PyArrayObject *result, ql_status status, const char *name)
 {
@@ -95,7 +87,7 @@ static PyObject *quantize(PyObject *module, PyObject *args)
         goto done;
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status = ql_quantize_f32(PyArray_DATA(x), &affine, policy(refuse_nonfinite, out), PyArray_DATA(codes));
+        status = ql_quantize_f32(PyArray_DATA(x), &affine, ql_py_policy(refuse_nonfinite, out), PyArray_DATA(codes));
     Py_END_ALLOW_THREADS
     result = finish(out, codes, status, name);
 done:
@@ -153,7 +145,7 @@ static PyObject *fake_quantize(PyObject *module, PyObject *args)
         goto done;
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status = ql_fake_quantize_f32(PyArray_DATA(x), &affine, policy(refuse_nonfinite, out), PyArray_DATA(y));
+        status = ql_fake_quantize_f32(PyArray_DATA(x), &affine, ql_py_policy(refuse_nonfinite, out), PyArray_DATA(y));
     Py_END_ALLOW_THREADS
     result = finish(out, y, status, "x");
 done:

@@ -10,7 +10,7 @@ static PyArrayObject *codebook_over(PyObject *object, PyArrayObject *scale, ql_c
     if (!codebook)
         return NULL;
     const int ndim = PyArray_NDIM(codebook), scale_ndim = PyArray_NDIM(scale);
-    coded->shares_codebook = ndim == 1;
+    coded->is_own = ndim > 1;
     bool fits = ndim == 1 || ndim == scale_ndim + 1;
     for (int i = 0; fits && ndim > 1 && i < scale_ndim; i++)
         fits = PyArray_DIM(codebook, i) == PyArray_DIM(scale, i);

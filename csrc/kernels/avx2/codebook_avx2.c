@@ -98,19 +98,33 @@ static inline void store_nearest(__m256 t, const ql_codebook_tree *tree, int lev
     memcpy(codes, &bytes, n);
 }
 
+/* A product with zero is NaN for an infinity and for NaN alone, and so is a sum of such products. */
+static inline __m256 with_zero(__m256 x, __m256 products)
+{
+    return _mm256_fmadd_ps(x, _mm256_setzero_ps(), products);
+}
+
+static inline bool has_nonfinite(__m256 product)
+{
+    return _mm256_movemask_ps(_mm256_cmp_ps(product, product, _CMP_UNORD_Q)) != 0;
+}
+
 /* UNROLL vectors go down side by side: one by one, steps that wait for the one before fill the scheduler. */
 static inline size_t quantize_side_by_side(const float *x, size_t n, __m256 scale, bool divides,
                                            const ql_codebook_tree *tree, int levels, ql_code_order order,
-                                           uint8_t *codes)
+                                           uint8_t *codes, bool *nonfinite)
 {
     const __m256i in_place = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    __m256 products[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
     size_t i = 0;
     for (; i + UNROLL * LANES <= n; i += UNROLL * LANES) {
         __m256 t[UNROLL];
         __m256i node[UNROLL];
 #pragma GCC unroll 8
         for (int u = 0; u < UNROLL; u++) {
-            t[u] = quotient(_mm256_loadu_ps(x + i + u * LANES), scale, divides);
+            const __m256 values = _mm256_loadu_ps(x + i + u * LANES);
+            products[u % 2] = with_zero(values, products[u % 2]);
+            t[u] = quotient(values, scale, divides);
             node[u] = _mm256_set1_epi32(1);
         }
 #pragma GCC unroll 8
@@ -126,80 +140,83 @@ static inline size_t quantize_side_by_side(const float *x, size_t n, __m256 scal
             _mm256_packus_epi16(_mm256_packus_epi32(node[0], node[1]), _mm256_packus_epi32(node[2], node[3]));
         _mm256_storeu_si256((__m256i *)(codes + i), _mm256_permutevar8x32_epi32(bytes, in_place));
     }
+    *nonfinite = has_nonfinite(_mm256_add_ps(products[0], products[1]));
     return i;
 }
 
-static inline void quantize_shared(const float *x, size_t n, float scale, const ql_codebook_tree *tree, int levels,
+static inline bool quantize_shared(const float *x, size_t n, float scale, const ql_codebook_tree *tree, int levels,
                                    ql_code_order order, uint8_t *codes)
 {
     const __m256 s = _mm256_set1_ps(scale);
-    size_t i = scale == 1 ? quantize_side_by_side(x, n, s, false, tree, levels, order, codes)
-                          : quantize_side_by_side(x, n, s, true, tree, levels, order, codes);
+    __m256 product = _mm256_setzero_ps();
+    bool nonfinite;
+    size_t i = scale == 1 ? quantize_side_by_side(x, n, s, false, tree, levels, order, codes, &nonfinite)
+                          : quantize_side_by_side(x, n, s, true, tree, levels, order, codes, &nonfinite);
     for (; i < n; i += LANES) {
         const size_t lanes = n - i < LANES ? n - i : LANES;
-        __m256 t = quotient(_mm256_maskload_ps(x + i, lane_mask(lanes)), s, true);
+        __m256 values = _mm256_maskload_ps(x + i, lane_mask(lanes)), t = quotient(values, s, true);
+        product = with_zero(values, product);
         store_nearest(t, tree, levels, order, lanes, codes + i);
     }
+    return nonfinite || has_nonfinite(product);
 }
 
 /* Lanes past the end divide by 1. */
-static inline void quantize_own(const float *x, size_t n, const float *scale, const ql_codebook_tree *tree, int levels,
+static inline bool quantize_own(const float *x, size_t n, const float *scale, const ql_codebook_tree *tree, int levels,
                                 ql_code_order order, uint8_t *codes)
 {
+    __m256 product = _mm256_setzero_ps();
     for (size_t i = 0; i < n; i += LANES) {
         const size_t lanes = n - i < LANES ? n - i : LANES;
         __m256i mask = lane_mask(lanes);
         __m256 s = _mm256_maskload_ps(scale + i, mask);
         s = _mm256_blendv_ps(_mm256_set1_ps(1.0f), s, _mm256_castsi256_ps(mask));
-        __m256 t = quotient(_mm256_maskload_ps(x + i, mask), s, true);
+        __m256 values = _mm256_maskload_ps(x + i, mask), t = quotient(values, s, true);
+        product = with_zero(values, product);
         store_nearest(t, tree, levels, order, lanes, codes + i);
     }
+    return has_nonfinite(product);
 }
 
-static inline __attribute__((always_inline)) void quantize_levels(const float *x, size_t n, const float *scale,
+static inline __attribute__((always_inline)) bool quantize_levels(const float *x, size_t n, const float *scale,
                                                                   size_t group, const ql_codebook_tree *tree,
                                                                   int levels, ql_code_order order, uint8_t *codes)
 {
-    if (group == 1) {
-        quantize_own(x, n, scale, tree, levels, order, codes);
-        return;
-    }
+    if (group == 1)
+        return quantize_own(x, n, scale, tree, levels, order, codes);
+    bool nonfinite = false;
     for (size_t i = 0; i < n; i += group, scale++)
-        quantize_shared(x + i, n - i < group ? n - i : group, *scale, tree, levels, order, codes + i);
+        nonfinite |= quantize_shared(x + i, n - i < group ? n - i : group, *scale, tree, levels, order, codes + i);
+    return nonfinite;
 }
 
 /* levels and order as constants, so that lookups are known and tables stay in registers. */
-static inline __attribute__((always_inline)) void quantize_order(const float *x, size_t n, const float *scale,
+static inline __attribute__((always_inline)) bool quantize_order(const float *x, size_t n, const float *scale,
                                                                  size_t group, const ql_codebook_tree *tree,
                                                                  ql_code_order order, uint8_t *codes)
 {
     switch (tree->levels) {
     case 4:
-        quantize_levels(x, n, scale, group, tree, 4, order, codes);
-        break;
+        return quantize_levels(x, n, scale, group, tree, 4, order, codes);
     case 5:
-        quantize_levels(x, n, scale, group, tree, 5, order, codes);
-        break;
+        return quantize_levels(x, n, scale, group, tree, 5, order, codes);
     case 6:
-        quantize_levels(x, n, scale, group, tree, 6, order, codes);
-        break;
+        return quantize_levels(x, n, scale, group, tree, 6, order, codes);
     case 7:
-        quantize_levels(x, n, scale, group, tree, 7, order, codes);
-        break;
+        return quantize_levels(x, n, scale, group, tree, 7, order, codes);
     default:
-        quantize_levels(x, n, scale, group, tree, 8, order, codes);
+        return quantize_levels(x, n, scale, group, tree, 8, order, codes);
     }
 }
 
-void ql_quantize_codebook_f32_u8__avx2(const float *x, size_t n, const float *scale, size_t group,
+bool ql_quantize_codebook_f32_u8__avx2(const float *x, size_t n, const float *scale, size_t group,
                                        const ql_codebook_tree *tree, uint8_t *codes)
 {
     if (tree->order == QL_CODES_IN_ORDER)
-        quantize_order(x, n, scale, group, tree, QL_CODES_IN_ORDER, codes);
-    else if (tree->order == QL_CODES_FOLDED)
-        quantize_order(x, n, scale, group, tree, QL_CODES_FOLDED, codes);
-    else
-        quantize_order(x, n, scale, group, tree, QL_CODES_ANY, codes);
+        return quantize_order(x, n, scale, group, tree, QL_CODES_IN_ORDER, codes);
+    if (tree->order == QL_CODES_FOLDED)
+        return quantize_order(x, n, scale, group, tree, QL_CODES_FOLDED, codes);
+    return quantize_order(x, n, scale, group, tree, QL_CODES_ANY, codes);
 }
 
 static inline __m256 dequantized(uint64_t bytes, __m256 scale, const float *values, int levels)

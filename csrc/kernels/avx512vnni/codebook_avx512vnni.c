@@ -93,18 +93,32 @@ static inline __m128i nearest(__m512 t, const ql_codebook_tree *tree, int levels
     return code_of(node, tree, levels, order);
 }
 
+/* A product with zero is NaN for an infinity and for NaN alone, and so is a sum of such products. */
+static inline __m512 with_zero(__m512 x, __m512 products)
+{
+    return _mm512_fmadd_ps(x, _mm512_setzero_ps(), products);
+}
+
+static inline bool has_nonfinite(__m512 product)
+{
+    return _mm512_cmp_ps_mask(product, product, _CMP_UNORD_Q) != 0;
+}
+
 /* UNROLL vectors go down side by side: one by one, steps that wait for the one before fill the scheduler. */
 static inline size_t quantize_side_by_side(const float *x, size_t n, __m512 scale, bool divides,
                                            const ql_codebook_tree *tree, int levels, ql_code_order order,
-                                           uint8_t *codes)
+                                           uint8_t *codes, bool *nonfinite)
 {
+    __m512 products[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
     size_t i = 0;
     for (; i + UNROLL * LANES <= n; i += UNROLL * LANES) {
         __m512 t[UNROLL];
         __m512i node[UNROLL];
 #pragma GCC unroll 8
         for (int u = 0; u < UNROLL; u++) {
-            t[u] = quotient(_mm512_loadu_ps(x + i + u * LANES), scale, divides);
+            const __m512 values = _mm512_loadu_ps(x + i + u * LANES);
+            products[u % 2] = with_zero(values, products[u % 2]);
+            t[u] = quotient(values, scale, divides);
             node[u] = _mm512_set1_epi32(1);
         }
 #pragma GCC unroll 8
@@ -117,78 +131,92 @@ static inline size_t quantize_side_by_side(const float *x, size_t n, __m512 scal
         for (int u = 0; u < UNROLL; u++)
             _mm_storeu_si128((__m128i *)(codes + i + u * LANES), code_of(node[u], tree, levels, order));
     }
+    *nonfinite = has_nonfinite(_mm512_add_ps(products[0], products[1]));
     return i;
 }
 
-static inline void quantize_shared(const float *x, size_t n, float scale, const ql_codebook_tree *tree, int levels,
+/* The lanes of a mask: all in main loops, where the compiler drops the mask (masked stores to new memory cost the
+ * double of others), and fewer at the end. */
+static const __mmask16 ALL = 0xFFFF;
+
+static inline __m512 quantize_lanes(const float *x, __mmask16 mask, __m512 scale, const ql_codebook_tree *tree,
+                                    int levels, ql_code_order order, __m512 products, uint8_t *codes)
+{
+    const __m512 values = _mm512_maskz_loadu_ps(mask, x);
+    _mm_mask_storeu_epi8(codes, mask, nearest(quotient(values, scale, true), tree, levels, order));
+    return with_zero(values, products);
+}
+
+static inline bool quantize_shared(const float *x, size_t n, float scale, const ql_codebook_tree *tree, int levels,
                                    ql_code_order order, uint8_t *codes)
 {
     const __m512 s = _mm512_set1_ps(scale);
-    size_t i = scale == 1 ? quantize_side_by_side(x, n, s, false, tree, levels, order, codes)
-                          : quantize_side_by_side(x, n, s, true, tree, levels, order, codes);
-    for (; i < n; i += LANES) {
-        __mmask16 mask = lane_mask(n - i);
-        __m512 t = quotient(_mm512_maskz_loadu_ps(mask, x + i), s, true);
-        _mm_mask_storeu_epi8(codes + i, mask, nearest(t, tree, levels, order));
-    }
+    __m512 products = _mm512_setzero_ps();
+    bool nonfinite;
+    size_t i = scale == 1 ? quantize_side_by_side(x, n, s, false, tree, levels, order, codes, &nonfinite)
+                          : quantize_side_by_side(x, n, s, true, tree, levels, order, codes, &nonfinite);
+    for (; i + LANES <= n; i += LANES)
+        products = quantize_lanes(x + i, ALL, s, tree, levels, order, products, codes + i);
+    if (i < n)
+        products = quantize_lanes(x + i, lane_mask(n - i), s, tree, levels, order, products, codes + i);
+    return nonfinite || has_nonfinite(products);
 }
 
 /* Lanes past the end divide by 1. */
-static inline void quantize_own(const float *x, size_t n, const float *scale, const ql_codebook_tree *tree, int levels,
+static inline bool quantize_own(const float *x, size_t n, const float *scale, const ql_codebook_tree *tree, int levels,
                                 ql_code_order order, uint8_t *codes)
 {
-    for (size_t i = 0; i < n; i += LANES) {
-        __mmask16 mask = lane_mask(n - i);
-        __m512 s = _mm512_mask_loadu_ps(_mm512_set1_ps(1.0f), mask, scale + i);
-        __m512 t = quotient(_mm512_maskz_loadu_ps(mask, x + i), s, true);
-        _mm_mask_storeu_epi8(codes + i, mask, nearest(t, tree, levels, order));
+    __m512 products = _mm512_setzero_ps();
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        products = quantize_lanes(x + i, ALL, _mm512_loadu_ps(scale + i), tree, levels, order, products, codes + i);
+    if (i < n) {
+        const __mmask16 mask = lane_mask(n - i);
+        const __m512 s = _mm512_mask_loadu_ps(_mm512_set1_ps(1.0f), mask, scale + i);
+        products = quantize_lanes(x + i, mask, s, tree, levels, order, products, codes + i);
     }
+    return has_nonfinite(products);
 }
 
-static inline __attribute__((always_inline)) void quantize_levels(const float *x, size_t n, const float *scale,
+static inline __attribute__((always_inline)) bool quantize_levels(const float *x, size_t n, const float *scale,
                                                                   size_t group, const ql_codebook_tree *tree,
                                                                   int levels, ql_code_order order, uint8_t *codes)
 {
-    if (group == 1) {
-        quantize_own(x, n, scale, tree, levels, order, codes);
-        return;
-    }
+    if (group == 1)
+        return quantize_own(x, n, scale, tree, levels, order, codes);
+    bool nonfinite = false;
     for (size_t i = 0; i < n; i += group, scale++)
-        quantize_shared(x + i, n - i < group ? n - i : group, *scale, tree, levels, order, codes + i);
+        nonfinite |= quantize_shared(x + i, n - i < group ? n - i : group, *scale, tree, levels, order, codes + i);
+    return nonfinite;
 }
 
 /* levels and order as constants, so that lookups are known and tables stay in registers. */
-static inline __attribute__((always_inline)) void quantize_order(const float *x, size_t n, const float *scale,
+static inline __attribute__((always_inline)) bool quantize_order(const float *x, size_t n, const float *scale,
                                                                  size_t group, const ql_codebook_tree *tree,
                                                                  ql_code_order order, uint8_t *codes)
 {
     switch (tree->levels) {
     case 4:
-        quantize_levels(x, n, scale, group, tree, 4, order, codes);
-        break;
+        return quantize_levels(x, n, scale, group, tree, 4, order, codes);
     case 5:
-        quantize_levels(x, n, scale, group, tree, 5, order, codes);
-        break;
+        return quantize_levels(x, n, scale, group, tree, 5, order, codes);
     case 6:
-        quantize_levels(x, n, scale, group, tree, 6, order, codes);
-        break;
+        return quantize_levels(x, n, scale, group, tree, 6, order, codes);
     case 7:
-        quantize_levels(x, n, scale, group, tree, 7, order, codes);
-        break;
+        return quantize_levels(x, n, scale, group, tree, 7, order, codes);
     default:
-        quantize_levels(x, n, scale, group, tree, 8, order, codes);
+        return quantize_levels(x, n, scale, group, tree, 8, order, codes);
     }
 }
 
-void ql_quantize_codebook_f32_u8__avx512vnni(const float *x, size_t n, const float *scale, size_t group,
+bool ql_quantize_codebook_f32_u8__avx512vnni(const float *x, size_t n, const float *scale, size_t group,
                                              const ql_codebook_tree *tree, uint8_t *codes)
 {
     if (tree->order == QL_CODES_IN_ORDER)
-        quantize_order(x, n, scale, group, tree, QL_CODES_IN_ORDER, codes);
-    else if (tree->order == QL_CODES_FOLDED)
-        quantize_order(x, n, scale, group, tree, QL_CODES_FOLDED, codes);
-    else
-        quantize_order(x, n, scale, group, tree, QL_CODES_ANY, codes);
+        return quantize_order(x, n, scale, group, tree, QL_CODES_IN_ORDER, codes);
+    if (tree->order == QL_CODES_FOLDED)
+        return quantize_order(x, n, scale, group, tree, QL_CODES_FOLDED, codes);
+    return quantize_order(x, n, scale, group, tree, QL_CODES_ANY, codes);
 }
 
 static inline __m512 dequantized(__m128i bytes, __m512 scale, const float *values, int levels)
@@ -196,29 +224,31 @@ static inline __m512 dequantized(__m128i bytes, __m512 scale, const float *value
     return _mm512_mul_ps(scale, _mm512_castsi512_ps(looked_up(values, levels, _mm512_cvtepu8_epi32(bytes))));
 }
 
+static inline void dequantize_lanes(const uint8_t *codes, __mmask16 mask, __m512 scale, const float *values, int levels,
+                                    float *x)
+{
+    _mm512_mask_storeu_ps(x, mask, dequantized(_mm_maskz_loadu_epi8(mask, codes), scale, values, levels));
+}
+
 static inline void dequantize_shared(const uint8_t *codes, size_t n, __m512 scale, const float *values, int levels,
                                      float *x)
 {
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        __m128i bytes = _mm_loadu_si128((const __m128i *)(codes + i));
-        _mm512_storeu_ps(x + i, dequantized(bytes, scale, values, levels));
-    }
-    if (i < n) {
-        __mmask16 mask = lane_mask(n - i);
-        __m128i bytes = _mm_maskz_loadu_epi8(mask, codes + i);
-        _mm512_mask_storeu_ps(x + i, mask, dequantized(bytes, scale, values, levels));
-    }
+    for (; i + LANES <= n; i += LANES)
+        dequantize_lanes(codes + i, ALL, scale, values, levels, x + i);
+    if (i < n)
+        dequantize_lanes(codes + i, lane_mask(n - i), scale, values, levels, x + i);
 }
 
 static inline void dequantize_own(const uint8_t *codes, size_t n, const float *scale, const float *values, int levels,
                                   float *x)
 {
-    for (size_t i = 0; i < n; i += LANES) {
-        __mmask16 mask = lane_mask(n - i);
-        __m128i bytes = _mm_maskz_loadu_epi8(mask, codes + i);
-        __m512 s = _mm512_maskz_loadu_ps(mask, scale + i);
-        _mm512_mask_storeu_ps(x + i, mask, dequantized(bytes, s, values, levels));
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        dequantize_lanes(codes + i, ALL, _mm512_loadu_ps(scale + i), values, levels, x + i);
+    if (i < n) {
+        const __mmask16 mask = lane_mask(n - i);
+        dequantize_lanes(codes + i, mask, _mm512_maskz_loadu_ps(mask, scale + i), values, levels, x + i);
     }
 }
 

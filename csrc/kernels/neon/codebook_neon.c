@@ -5,6 +5,7 @@
  * it, is subtracted. One byte lookup turns sixteen ranks into codes.
  * The way back: four tables hold a byte each of the sixteen floats, and zips put the bytes together. */
 #include <arm_neon.h>
+#include <float.h>
 #include <string.h>
 
 #include "kernels/neon/neon.h"
@@ -35,12 +36,15 @@ static inline float32x4_t scale_at(const float *scale, size_t step, int v)
     return step ? vld1q_f32(scale + v * LANES) : vdupq_n_f32(*scale);
 }
 
-static inline void quantize_block(const float *x, const float *scale, size_t step, const thresholds *t, uint8_t *codes)
+/* Returns all ones where these values and those before are finite. */
+static inline uint32x4_t quantize_block(const float *x, const float *scale, size_t step, const thresholds *t,
+                                        uint32x4_t finite, uint8_t *codes)
 {
     float32x4_t value[VECTORS];
     uint32x4_t rank[VECTORS];
     for (int v = 0; v < VECTORS; v++) {
-        float32x4_t quotient = vdivq_f32(vld1q_f32(x + v * LANES), scale_at(scale, step, v));
+        float32x4_t values = vld1q_f32(x + v * LANES), quotient = vdivq_f32(values, scale_at(scale, step, v));
+        finite = vandq_u32(finite, vcaleq_f32(values, vdupq_n_f32(FLT_MAX)));
         uint32x4_t is_number = vceqq_f32(quotient, quotient);
         value[v] = vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(quotient), is_number));
         rank[v] = vdupq_n_u32(0);
@@ -53,6 +57,7 @@ static inline void quantize_block(const float *x, const float *scale, size_t ste
     uint16x8_t high = vuzp1q_u16(vreinterpretq_u16_u32(rank[2]), vreinterpretq_u16_u32(rank[3]));
     uint8x16_t ranks = vuzp1q_u8(vreinterpretq_u8_u16(low), vreinterpretq_u8_u16(high));
     vst1q_u8(codes, vqtbl1q_u8(t->code, ranks));
+    return finite;
 }
 
 /* The scales of a tail; values past the end have scale 1. */
@@ -62,36 +67,36 @@ static inline void copy_scales(const float *scale, size_t step, size_t n, float 
         scales[i] = i < n ? scale[i * step] : 1.0f;
 }
 
-static inline void quantize_run(const float *x, size_t n, const float *restrict scale, size_t step, const thresholds *t,
+static inline bool quantize_run(const float *x, size_t n, const float *restrict scale, size_t step, const thresholds *t,
                                 uint8_t *codes)
 {
+    uint32x4_t finite = vdupq_n_u32(UINT32_MAX);
     size_t i = 0;
     for (; i + BLOCK <= n; i += BLOCK)
-        quantize_block(x + i, scale + i * step, step, t, codes + i);
+        finite = quantize_block(x + i, scale + i * step, step, t, finite, codes + i);
     if (i < n) {
         float values[BLOCK] = {0}, scales[BLOCK];
         uint8_t block[BLOCK];
         memcpy(values, x + i, (n - i) * sizeof *x);
         copy_scales(scale + i * step, step, n - i, scales);
-        quantize_block(values, scales, 1, t, block);
+        finite = quantize_block(values, scales, 1, t, finite, block);
         memcpy(codes + i, block, n - i);
     }
+    return vminvq_u32(finite) == 0;
 }
 
-void ql_quantize_codebook_f32_u8__neon(const float *x, size_t n, const float *scale, size_t group,
+bool ql_quantize_codebook_f32_u8__neon(const float *x, size_t n, const float *scale, size_t group,
                                        const ql_codebook_tree *tree, uint8_t *codes)
 {
-    if (tree->levels > LEVELS) {
-        ql_quantize_codebook_f32_u8__scalar(x, n, scale, group, tree, codes);
-        return;
-    }
+    if (tree->levels > LEVELS)
+        return ql_quantize_codebook_f32_u8__scalar(x, n, scale, group, tree, codes);
     const thresholds t = thresholds_of(tree);
-    if (group == 1) {
-        quantize_run(x, n, scale, 1, &t, codes);
-        return;
-    }
+    if (group == 1)
+        return quantize_run(x, n, scale, 1, &t, codes);
+    bool nonfinite = false;
     for (size_t i = 0; i < n; i += group)
-        quantize_run(x + i, n - i < group ? n - i : group, scale++, 0, &t, codes + i);
+        nonfinite |= quantize_run(x + i, n - i < group ? n - i : group, scale++, 0, &t, codes + i);
+    return nonfinite;
 }
 
 /* Byte b of each of the sixteen values. */

@@ -5,12 +5,15 @@
 
 enum { LANES = 8 };
 
-static void nearest(const float *x, size_t n, float scale, const ql_codebook_tree *tree, uint8_t *codes)
+static bool nearest(const float *x, size_t n, float scale, const ql_codebook_tree *tree, uint8_t *codes)
 {
+    bool nonfinite = false;
     float t[LANES] = {0};
     uint32_t node[LANES];
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        nonfinite |= !isfinite(x[i]);
         t[i] = isnan(x[i]) ? 0 : x[i] / scale;
+    }
     for (size_t i = 0; i < LANES; i++)
         node[i] = 1;
     for (int level = 0; level < tree->levels; level++) {
@@ -19,16 +22,19 @@ static void nearest(const float *x, size_t n, float scale, const ql_codebook_tre
     }
     for (size_t i = 0; i < n; i++)
         codes[i] = (uint8_t)tree->code[node[i] - (1u << tree->levels)];
+    return nonfinite;
 }
 
-void QL_KERNEL(ql_quantize_codebook_f32_u8)(const float *x, size_t n, const float *scale, size_t group,
+bool QL_KERNEL(ql_quantize_codebook_f32_u8)(const float *x, size_t n, const float *scale, size_t group,
                                             const ql_codebook_tree *tree, uint8_t *codes)
 {
+    bool nonfinite = false;
     for (size_t i = 0; i < n; i += group, scale++) {
         const size_t end = n - i < group ? n : i + group;
         for (size_t j = i; j < end; j += LANES)
-            nearest(x + j, end - j < LANES ? end - j : LANES, *scale, tree, codes + j);
+            nonfinite |= nearest(x + j, end - j < LANES ? end - j : LANES, *scale, tree, codes + j);
     }
+    return nonfinite;
 }
 
 void QL_KERNEL(ql_dequantize_codebook_u8_f32)(const uint8_t *codes, size_t n, const float *scale, size_t group,
