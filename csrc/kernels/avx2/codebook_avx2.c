@@ -1,19 +1,12 @@
 /* Codebooks, eight values at a time. A level of the tree that has 8 nodes or fewer fits a register, where a permutation
  * looks a node up; of 16 and 32 they take two or four, and choices by the node's higher bits. Higher levels are
  * gathered: a gather costs as much as ten permutations. */
-#include <immintrin.h>
 #include <string.h>
 
-#include "kernels/avx2/avx2.h"
+#include "kernels/avx2/lanes_avx2.h"
 #include "kernels/scalar/scalar.h"
 
-enum { LANES = 8, UNROLL = 4 };
-
-static inline __m256i lane_mask(size_t n)
-{
-    static const int32_t ones[2 * LANES] = {-1, -1, -1, -1, -1, -1, -1, -1};
-    return _mm256_loadu_si256((const __m256i *)(ones + LANES - n));
-}
+enum { UNROLL = 4 };
 
 static inline __m256i load(const void *table, int part)
 {
@@ -77,14 +70,6 @@ static inline __m256 quotient(__m256 x, __m256 scale, bool divides)
 {
     __m256 t = divides ? _mm256_div_ps(x, scale) : x;
     return _mm256_and_ps(t, _mm256_cmp_ps(t, t, _CMP_ORD_Q));
-}
-
-static inline uint64_t low_bytes(__m256i v)
-{
-    const __m256i from = _mm256_set1_epi32(0x0c080400);
-    __m256i bytes = _mm256_shuffle_epi8(v, from);
-    uint64_t low = (uint32_t)_mm256_extract_epi32(bytes, 0), high = (uint32_t)_mm256_extract_epi32(bytes, 4);
-    return low | high << 32;
 }
 
 static inline void store_nearest(__m256 t, const ql_codebook_tree *tree, int levels, ql_code_order order, size_t n,

@@ -2,27 +2,11 @@
  *
  * x / scale is rounded once: with x * (1 / scale) ties fall differently. Where `quantize` has one scale for many
  * values, the quotient is made of multiplications (16 against 11 Ge/s in L2 and L3); elsewhere it is a division. */
-#include <float.h>
-#include <immintrin.h>
 #include <string.h>
 
-#include "kernels/avx2/avx2.h"
+#include "kernels/avx2/lanes_avx2.h"
 
-enum { LANES = 8, BLOCK = 4 * LANES };
-
-/* Reads ahead of what the processor sees coming by itself. */
-static inline void prefetch(const void *p, size_t bytes)
-{
-    enum { LINE = 64, AHEAD = 8192 };
-    for (size_t line = 0; line < bytes; line += LINE)
-        _mm_prefetch((const char *)((uintptr_t)p + AHEAD + line), _MM_HINT_T0);
-}
-
-static inline __m256i lane_mask(size_t n)
-{
-    static const int32_t ones[2 * LANES] = {-1, -1, -1, -1, -1, -1, -1, -1};
-    return _mm256_loadu_si256((const __m256i *)(ones + LANES - n));
-}
+enum { BLOCK = 4 * LANES };
 
 static inline __m256 ordered_lanes(__m256 x)
 {
@@ -99,14 +83,6 @@ static inline __m256i ordered_steps(__m256 x, const grid *g)
 static inline __m256i steps(__m256 x, const grid *g)
 {
     return ordered_steps(_mm256_and_ps(x, ordered_lanes(x)), g);
-}
-
-static inline uint64_t low_bytes(__m256i v)
-{
-    const __m256i gather = _mm256_set1_epi32(0x0c080400);
-    __m256i bytes = _mm256_shuffle_epi8(v, gather);
-    uint64_t low = (uint32_t)_mm256_extract_epi32(bytes, 0), high = (uint32_t)_mm256_extract_epi32(bytes, 4);
-    return low | high << 32;
 }
 
 static inline bool quantize_lanes(const float *x, size_t n, __m256i mask, const grid *g, uint8_t *codes)
@@ -280,7 +256,7 @@ static inline bool fake_quantize_shared(const float *x, size_t n, const grid *g,
         }
     }
     for (; i < n; i += LANES)
-        nonfinite |= fake_quantize_lanes(x + i, lane_mask(n - i < LANES ? n - i : LANES), g, y + i);
+        nonfinite |= fake_quantize_lanes(x + i, lane_mask(n - i), g, y + i);
     return nonfinite;
 }
 
@@ -290,7 +266,7 @@ bool ql_fake_quantize_f32__avx2(const float *x, size_t n, const float *scale, co
     bool nonfinite = false;
     if (group == 1) {
         for (size_t i = 0; i < n; i += LANES) {
-            __m256i mask = lane_mask(n - i < LANES ? n - i : LANES);
+            __m256i mask = lane_mask(n - i);
             grid g = own_grid(scale + i, zero_point + i, mask, qmin, qmax);
             nonfinite |= fake_quantize_lanes(x + i, mask, &g, y + i);
         }
@@ -343,86 +319,4 @@ void ql_dequantize_x8_f32__avx2(const uint8_t *codes, size_t n, bool is_signed, 
     for (size_t i = 0; i < n; i += group, scale++, zero_point++)
         dequantize_shared(codes + i, n - i < group ? n - i : group, is_signed, _mm256_set1_ps(*scale),
                           _mm256_set1_epi32(*zero_point), x + i);
-}
-
-/* min_ps and max_ps give their second operand when one is NaN: the running value stands there. */
-static inline __m256 nan_lanes(__m256 x)
-{
-    return _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
-}
-
-static bool minmax_own(const float *x, size_t n, float *min, float *max)
-{
-    __m256 nan = _mm256_setzero_ps();
-    for (size_t i = 0; i < n; i += LANES) {
-        __m256i mask = lane_mask(n - i < LANES ? n - i : LANES);
-        __m256 v = _mm256_maskload_ps(x + i, mask);
-        nan = _mm256_or_ps(nan, nan_lanes(v));
-        _mm256_maskstore_ps(min + i, mask, _mm256_min_ps(v, _mm256_maskload_ps(min + i, mask)));
-        _mm256_maskstore_ps(max + i, mask, _mm256_max_ps(v, _mm256_maskload_ps(max + i, mask)));
-    }
-    return _mm256_movemask_ps(nan) != 0;
-}
-
-/* Without their sign, as integers, NaN are the greatest floats: they are found beside the comparisons of floats, which
- * have the use of half of the ports only. */
-static inline __m256i without_sign(__m256 x)
-{
-    return _mm256_add_epi32(_mm256_castps_si256(x), _mm256_castps_si256(x));
-}
-
-static inline bool is_above_infinity(__m256i size)
-{
-    const __m256i infinite = _mm256_set1_epi32(-0x01000000);
-    __m256i is_below = _mm256_cmpeq_epi32(_mm256_max_epu32(size, infinite), infinite);
-    return _mm256_movemask_epi8(is_below) != -1;
-}
-
-static inline bool minmax_shared(const float *x, size_t n, float *min, float *max)
-{
-    enum { UNROLL = 4 };
-    __m256 least[UNROLL], greatest[UNROLL];
-    __m256i size[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()}; /* four would not stay in registers */
-    for (int u = 0; u < UNROLL; u++) {
-        least[u] = _mm256_set1_ps(*min);
-        greatest[u] = _mm256_set1_ps(*max);
-    }
-    size_t i = 0;
-    for (; i + UNROLL * LANES <= n; i += UNROLL * LANES) {
-        prefetch(x + i, UNROLL * LANES * sizeof *x);
-        for (int u = 0; u < UNROLL; u++) {
-            __m256 v = _mm256_loadu_ps(x + i + u * LANES);
-            size[u % 2] = _mm256_max_epu32(size[u % 2], without_sign(v));
-            least[u] = _mm256_min_ps(v, least[u]);
-            greatest[u] = _mm256_max_ps(v, greatest[u]);
-        }
-    }
-    for (; i < n; i += LANES) {
-        __m256i mask = lane_mask(n - i < LANES ? n - i : LANES);
-        __m256 v = _mm256_maskload_ps(x + i, mask);
-        size[0] = _mm256_max_epu32(size[0], without_sign(v));
-        v = _mm256_blendv_ps(least[0], v, _mm256_castsi256_ps(mask));
-        least[0] = _mm256_min_ps(v, least[0]);
-        v = _mm256_blendv_ps(greatest[0], v, _mm256_castsi256_ps(mask));
-        greatest[0] = _mm256_max_ps(v, greatest[0]);
-    }
-    float lows[LANES], highs[LANES];
-    _mm256_storeu_ps(lows, _mm256_min_ps(_mm256_min_ps(least[0], least[1]), _mm256_min_ps(least[2], least[3])));
-    _mm256_storeu_ps(highs,
-                     _mm256_max_ps(_mm256_max_ps(greatest[0], greatest[1]), _mm256_max_ps(greatest[2], greatest[3])));
-    for (int lane = 0; lane < LANES; lane++) {
-        *min = lows[lane] < *min ? lows[lane] : *min;
-        *max = highs[lane] > *max ? highs[lane] : *max;
-    }
-    return is_above_infinity(_mm256_max_epu32(size[0], size[1]));
-}
-
-bool ql_minmax_f32__avx2(const float *x, size_t n, size_t group, float *min, float *max)
-{
-    if (group == 1)
-        return minmax_own(x, n, min, max);
-    bool has_nan = false;
-    for (size_t i = 0; i < n; i += group)
-        has_nan |= minmax_shared(x + i, n - i < group ? n - i : group, min++, max++);
-    return has_nan;
 }

@@ -2,17 +2,8 @@
  * negative x that does so belongs to bin -1, where -FLT_MIN leads as well. Products that are too great for an int32
  * convert to INT32_MIN, which misses the bins whatever the origin. */
 #include <float.h>
-#include <immintrin.h>
 
-#include "kernels/avx2/avx2.h"
-
-enum { LANES = 8 };
-
-static inline __m256i lane_mask(size_t n)
-{
-    static const int32_t ones[2 * LANES] = {-1, -1, -1, -1, -1, -1, -1, -1};
-    return _mm256_loadu_si256((const __m256i *)(ones + LANES - n));
-}
+#include "kernels/avx2/lanes_avx2.h"
 
 static inline __m256i slots_of(__m256 x, __m256 inverse_width, __m256i origin, __m256i bins)
 {
@@ -45,7 +36,7 @@ void ql_histogram_slots_f32__avx2(const float *x, size_t n, const float *inverse
     const __m256i limit = _mm256_set1_epi32((int32_t)bins);
     if (group == 1) {
         for (size_t i = 0; i < n; i += LANES) {
-            __m256i mask = lane_mask(n - i < LANES ? n - i : LANES);
+            __m256i mask = lane_mask(n - i);
             __m256i slot = slots_of(_mm256_maskload_ps(x + i, mask), _mm256_maskload_ps(inverse_width + i, mask),
                                     _mm256_maskload_epi32(origin + i, mask), limit);
             _mm256_maskstore_epi32((int *)(slots + i), mask, slot);

@@ -1,23 +1,12 @@
 /* Tiles of int32 sums, eight columns at a time. A column's parameters are loaded once for all rows. */
-#include <immintrin.h>
 #include <string.h>
 
-#include "kernels/avx2/avx2.h"
-
-enum { LANES = 8 };
-
-static inline __m256i column_mask(size_t left)
-{
-    static const int32_t ones[2 * LANES] = {-1, -1, -1, -1, -1, -1, -1, -1};
-    return _mm256_loadu_si256((const __m256i *)(ones + LANES - (left < LANES ? left : LANES)));
-}
+#include "kernels/avx2/lanes_avx2.h"
 
 static inline void store_bytes(uint8_t *codes, __m256i v, size_t left)
 {
-    __m256i bytes = _mm256_shuffle_epi8(v, _mm256_set1_epi32(0x0c080400));
-    uint64_t low = (uint32_t)_mm256_extract_epi32(bytes, 0), high = (uint32_t)_mm256_extract_epi32(bytes, 4);
-    low |= high << 32;
-    memcpy(codes, &low, left < LANES ? left : LANES);
+    const uint64_t bytes = low_bytes(v);
+    memcpy(codes, &bytes, left < LANES ? left : LANES);
 }
 
 void ql_requantize_s32_x8__avx2(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
@@ -27,7 +16,7 @@ void ql_requantize_s32_x8__avx2(const int32_t *acc, size_t acc_stride, size_t ro
     const __m256 low = _mm256_set1_ps((float)(qmin - zero_point)), high = _mm256_set1_ps((float)(qmax - zero_point));
     const __m256i z = _mm256_set1_epi32(zero_point);
     for (size_t j = 0; j < cols; j += LANES) {
-        __m256i mask = column_mask(cols - j);
+        __m256i mask = lane_mask(cols - j);
         __m256 m = _mm256_maskload_ps(multiplier + j, mask);
         for (size_t i = 0; i < rows; i++) {
             __m256 r = _mm256_cvtepi32_ps(_mm256_maskload_epi32(acc + i * acc_stride + j, mask));
@@ -70,7 +59,7 @@ void ql_requantize_fixed_s32_x8__avx2(const int32_t *acc, size_t acc_stride, siz
 {
     const __m256i zero = _mm256_setzero_si256();
     for (size_t j = 0; j < cols; j += LANES) {
-        __m256i lanes = column_mask(cols - j);
+        __m256i lanes = lane_mask(cols - j);
         __m256i q = _mm256_maskload_epi32(mantissa + j, lanes), e = _mm256_maskload_epi32(exponent + j, lanes);
         __m256i left = _mm256_max_epi32(e, zero), right = _mm256_max_epi32(_mm256_sub_epi32(zero, e), zero);
         __m256i mask = _mm256_sub_epi32(_mm256_sllv_epi32(_mm256_set1_epi32(1), right), _mm256_set1_epi32(1));
@@ -87,7 +76,7 @@ void ql_scale_s32_f32__avx2(const int32_t *acc, size_t acc_stride, size_t rows, 
 {
     const __m256 floor = _mm256_set1_ps(low);
     for (size_t j = 0; j < cols; j += LANES) {
-        __m256i mask = column_mask(cols - j);
+        __m256i mask = lane_mask(cols - j);
         __m256 s = _mm256_maskload_ps(scale + j, mask), o = _mm256_maskload_ps(offset + j, mask);
         for (size_t i = 0; i < rows; i++) {
             __m256 v = _mm256_cvtepi32_ps(_mm256_maskload_epi32(acc + i * acc_stride + j, mask));
@@ -102,7 +91,7 @@ void ql_add_outer_s32__avx2(int32_t *acc, size_t acc_stride, size_t rows, size_t
                             const int32_t *col)
 {
     for (size_t j = 0; j < cols; j += LANES) {
-        __m256i mask = column_mask(cols - j);
+        __m256i mask = lane_mask(cols - j);
         __m256i c = _mm256_maskload_epi32(col + j, mask);
         for (size_t i = 0; i < rows; i++) {
             int32_t *p = acc + i * acc_stride + j;

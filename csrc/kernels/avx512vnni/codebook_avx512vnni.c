@@ -4,16 +4,9 @@
  *
  * Why not gathers: sixteen loads cost more than the seven permutations and six choices of the last level.
  * Why not buckets of equal width: codebooks of floats are dense around zero, and sparse far out. */
-#include <immintrin.h>
+#include "kernels/avx512vnni/lanes_avx512vnni.h"
 
-#include "kernels/avx512vnni/avx512vnni.h"
-
-enum { LANES = 16, UNROLL = 4 };
-
-static inline __mmask16 lane_mask(size_t left)
-{
-    return left >= LANES ? (__mmask16)0xFFFF : (__mmask16)((1u << left) - 1);
-}
+enum { UNROLL = 4 };
 
 static inline __m512i load(const void *table, int part)
 {
@@ -134,10 +127,6 @@ static inline size_t quantize_side_by_side(const float *x, size_t n, __m512 scal
     *nonfinite = has_nonfinite(_mm512_add_ps(products[0], products[1]));
     return i;
 }
-
-/* The lanes of a mask: all in main loops, where the compiler drops the mask (masked stores to new memory cost the
- * double of others), and fewer at the end. */
-static const __mmask16 ALL = 0xFFFF;
 
 static inline __m512 quantize_lanes(const float *x, __mmask16 mask, __m512 scale, const ql_codebook_tree *tree,
                                     int levels, ql_code_order order, __m512 products, uint8_t *codes)

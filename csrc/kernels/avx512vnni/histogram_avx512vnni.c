@@ -2,16 +2,8 @@
  * negative x that does so belongs to bin -1, where -FLT_MIN leads as well. Products that are too great for an int32
  * convert to INT32_MIN, which misses the bins whatever the origin. */
 #include <float.h>
-#include <immintrin.h>
 
-#include "kernels/avx512vnni/avx512vnni.h"
-
-enum { LANES = 16 };
-
-static inline __mmask16 lane_mask(size_t left)
-{
-    return left >= LANES ? (__mmask16)0xFFFF : (__mmask16)((1u << left) - 1);
-}
+#include "kernels/avx512vnni/lanes_avx512vnni.h"
 
 static inline __m512i slots_of(__m512 x, __m512 inverse_width, __m512i origin, __m512i bins)
 {

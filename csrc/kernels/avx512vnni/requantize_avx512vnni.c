@@ -1,14 +1,5 @@
 /* Tiles of int32 sums, sixteen columns at a time. A column's parameters are loaded once for all rows. */
-#include <immintrin.h>
-
-#include "kernels/avx512vnni/avx512vnni.h"
-
-enum { LANES = 16 };
-
-static inline __mmask16 column_mask(size_t left)
-{
-    return left >= LANES ? (__mmask16)0xFFFF : (__mmask16)((1u << left) - 1);
-}
+#include "kernels/avx512vnni/lanes_avx512vnni.h"
 
 void ql_requantize_s32_x8__avx512vnni(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
                                       const float *multiplier, int32_t zero_point, int32_t qmin, int32_t qmax,
@@ -17,7 +8,7 @@ void ql_requantize_s32_x8__avx512vnni(const int32_t *acc, size_t acc_stride, siz
     const __m512 low = _mm512_set1_ps((float)(qmin - zero_point)), high = _mm512_set1_ps((float)(qmax - zero_point));
     const __m512i z = _mm512_set1_epi32(zero_point);
     for (size_t j = 0; j < cols; j += LANES) {
-        __mmask16 mask = column_mask(cols - j);
+        __mmask16 mask = lane_mask(cols - j);
         __m512 m = _mm512_maskz_loadu_ps(mask, multiplier + j);
         for (size_t i = 0; i < rows; i++) {
             __m512 r = _mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(mask, acc + i * acc_stride + j));
@@ -55,7 +46,7 @@ void ql_requantize_fixed_s32_x8__avx512vnni(const int32_t *acc, size_t acc_strid
     const __m512i zero = _mm512_setzero_si512(), z = _mm512_set1_epi32(zero_point);
     const __m512i low = _mm512_set1_epi32(qmin - zero_point), high = _mm512_set1_epi32(qmax - zero_point);
     for (size_t j = 0; j < cols; j += LANES) {
-        __mmask16 lanes = column_mask(cols - j);
+        __mmask16 lanes = lane_mask(cols - j);
         __m512i q = _mm512_maskz_loadu_epi32(lanes, mantissa + j), e = _mm512_maskz_loadu_epi32(lanes, exponent + j);
         __m512i left = _mm512_max_epi32(e, zero), right = _mm512_max_epi32(_mm512_sub_epi32(zero, e), zero);
         __m512i mask = _mm512_sub_epi32(_mm512_sllv_epi32(_mm512_set1_epi32(1), right), _mm512_set1_epi32(1));
@@ -74,7 +65,7 @@ void ql_scale_s32_f32__avx512vnni(const int32_t *acc, size_t acc_stride, size_t 
 {
     const __m512 floor = _mm512_set1_ps(low);
     for (size_t j = 0; j < cols; j += LANES) {
-        __mmask16 mask = column_mask(cols - j);
+        __mmask16 mask = lane_mask(cols - j);
         __m512 s = _mm512_maskz_loadu_ps(mask, scale + j), o = _mm512_maskz_loadu_ps(mask, offset + j);
         for (size_t i = 0; i < rows; i++) {
             __m512 v = _mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(mask, acc + i * acc_stride + j));
@@ -88,7 +79,7 @@ void ql_add_outer_s32__avx512vnni(int32_t *acc, size_t acc_stride, size_t rows, 
                                   const int32_t *col)
 {
     for (size_t j = 0; j < cols; j += LANES) {
-        __mmask16 mask = column_mask(cols - j);
+        __mmask16 mask = lane_mask(cols - j);
         __m512i c = _mm512_maskz_loadu_epi32(mask, col + j);
         for (size_t i = 0; i < rows; i++) {
             int32_t *p = acc + i * acc_stride + j;

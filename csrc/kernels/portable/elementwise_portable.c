@@ -1,4 +1,4 @@
-/* Quantize, dequantize, fake-quantize, minimum and maximum: the specification, one value at a time.
+/* Quantize, dequantize, fake-quantize: the specification, one value at a time.
  *
  * Clamping comes before the conversion to an integer, in float, where the ends are exact: no value is out of an
  * integer's range when it is converted. The order of the two comparisons sends NaN to the lower end, so NaN is
@@ -48,16 +48,4 @@ bool QL_KERNEL(ql_fake_quantize_f32)(const float *x, size_t n, const float *scal
         y[i] = (float)quantized(x[i], scale[i / group], zero_point[i / group], qmin, qmax) * scale[i / group];
     }
     return nonfinite;
-}
-
-bool QL_KERNEL(ql_minmax_f32)(const float *x, size_t n, size_t group, float *min, float *max)
-{
-    bool has_nan = false;
-    for (size_t i = 0; i < n; i++) {
-        float *least = min + i / group, *greatest = max + i / group;
-        has_nan |= isnan(x[i]);
-        *least = x[i] < *least ? x[i] : *least;
-        *greatest = x[i] > *greatest ? x[i] : *greatest;
-    }
-    return has_nan;
 }
