@@ -45,7 +45,7 @@ bool ql_cpu_has_feature(size_t i);
 
 /* ---- elementwise -------------------------------------------------------------------------------- */
 
-enum { QL_MAX_DIMS = 64 };
+enum { QL_MAX_DIMS = 64, QL_MAX_ENTRIES = 256 /* of a codebook */ };
 
 /* How parameters (scales, zero points, ranges) lie over C-contiguous data. Along axis i, outermost first, group[i]
  * neighbours share a parameter: 1 has each its own, length[i] is one for all, and of groups in between the last may be

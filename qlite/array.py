@@ -167,6 +167,7 @@ class QArray:
         array([0. , 0.5, 1. , 1.5, 2. , 3. , 4. , 6. ], dtype=float32)
         """
         codes = np.array(codes)
+        codes = codes.astype(codes.dtype.newbyteorder("="), copy=False)
         codes.flags.writeable = False
         if codes.dtype not in (np.int8, np.uint8, np.int16, np.uint16):
             raise TypeError(f"codes: expected int8, uint8, int16 or uint16, got {codes.dtype}")

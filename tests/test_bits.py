@@ -76,6 +76,18 @@ def test_every_layout(isa, rng, layout):
         same_bytes(_core.unpack_bits(LAYOUTS[layout](packed), bits, dtype.kind == "i", 0, 11), codes)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16])
+def test_codes_of_every_layout(isa, rng, layout, dtype):
+    ends = np.iinfo(dtype)
+    codes = rng.integers(ends.min, ends.max, (6, 11), dtype, endpoint=True)
+    one, zero = np.ones(1, np.float32), np.zeros(1, np.int32)
+    values = codes.astype(np.float32)
+    same_bytes(_core.dequantize(LAYOUTS[layout](codes), one, zero, None), values)
+    (sums,) = _core.error_sums(values, LAYOUTS[layout](codes), one, zero, None, ends.min, ends.max, -1)
+    assert not sums[[1, 2, 5, 6]].any()  # clipping, rounding, greatest, clipped
+
+
 def test_bad_arguments():
     codes, packed = np.zeros((2, 8), np.uint8), np.zeros((2, 3), np.uint8)
     cases = [

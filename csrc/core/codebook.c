@@ -13,7 +13,7 @@
 #include "core/memory.h"
 #include "kernels/kernels.h"
 
-enum { MIN_LEVELS = 4, MAX_ENTRIES = 256 };
+enum { MIN_LEVELS = 4 };
 
 typedef struct entry {
     float value;
@@ -119,7 +119,7 @@ static ql_status make_trees(const ql_codebook *p, size_t count, ql_codebook_tree
 {
     const int levels = levels_for(p->entries);
     const size_t leaves = (size_t)1 << levels, head = ql_round_up(count * sizeof **trees, QL_ALIGNMENT);
-    entry entries[MAX_ENTRIES];
+    entry entries[QL_MAX_ENTRIES];
     if (count > SIZE_MAX / 2 / (leaves * 2 * sizeof(float) + sizeof **trees))
         return QL_ENOMEM;
     char *memory = ql_alloc(1, head + count * leaves * 2 * sizeof(float));
@@ -141,7 +141,7 @@ static ql_status make_trees(const ql_codebook *p, size_t count, ql_codebook_tree
 
 static bool codebook_is_valid(const ql_codebook *p, size_t parameters)
 {
-    return p->entries >= 1 && p->entries <= MAX_ENTRIES && ql_scales_are_valid(p->scale, parameters);
+    return p->entries >= 1 && p->entries <= QL_MAX_ENTRIES && ql_scales_are_valid(p->scale, parameters);
 }
 
 /* What a kernel takes from element `first` of a run on: where parameters have codebooks of their own, what shares one.

@@ -16,7 +16,7 @@
 #include "core/memory.h"
 #include "kernels/kernels.h"
 
-enum { BLOCK = 512, TILE_COUNTS = 1 << 16, MIN_STRIP = 8, MAX_TILE = 64, MAX_ENTRIES = 256, SMALL = 128, SUMS = 6 };
+enum { BLOCK = 512, TILE_COUNTS = 1 << 16, MIN_STRIP = 8, MAX_TILE = 64, SMALL = 128, SUMS = 6 };
 
 /* Of a code: how many values lie in each sub-bin of its cell, and in the last place how many more unclipped values have
  * the code than lie in the cell. */
@@ -104,7 +104,7 @@ static void set_edges(cell *cells, size_t count)
 
 static ql_status prepare_book(const float *book, size_t entries, cell *cells, int16_t *rank, size_t *size)
 {
-    uint8_t order[MAX_ENTRIES];
+    uint8_t order[QL_MAX_ENTRIES];
     size_t count = 0;
     for (size_t code = 0; code < entries; code++) {
         rank[code] = -1;
@@ -402,7 +402,7 @@ static bool is_valid(const ql_coded *q, const ql_axis *axis)
     if (size == 0 || size != axis->outer * axis->channels * axis->inner || q->code_size < 1 || q->code_size > 2)
         return false;
     const int32_t width = 1 << 8 * q->code_size, least = q->is_signed ? -width / 2 : 0;
-    if (q->codebook && (q->code_size != 1 || q->is_signed || q->entries < 1 || q->entries > MAX_ENTRIES))
+    if (q->codebook && (q->code_size != 1 || q->is_signed || q->entries < 1 || q->entries > QL_MAX_ENTRIES))
         return false;
     if (!q->codebook && (q->qmin > q->qmax || q->qmin < least || q->qmax >= least + width))
         return false;

@@ -4,8 +4,6 @@
 
 #include "qlite.h"
 
-enum { QL_MAX_ENTRIES = 256 };
-
 /* The values that codes stand for, in units of the scale: `first`, first + 1, ... or the entries of a codebook. */
 typedef struct ql_levels {
     size_t count;

@@ -101,7 +101,8 @@ PyArrayObject *ql_py_codes(PyObject *object, const char *name, int32_t *qmin, in
         const int32_t count = 1 << (8 * PyArray_ITEMSIZE(array));
         *qmin = is_signed ? -count / 2 : 0;
         *qmax = *qmin + count - 1;
-        result = (PyArrayObject *)PyArray_FromArray(array, NULL, NPY_ARRAY_CARRAY_RO);
+        result =
+            (PyArrayObject *)PyArray_FromArray(array, PyArray_DescrFromType(PyArray_TYPE(array)), NPY_ARRAY_CARRAY_RO);
         break;
     }
     default:

@@ -3,21 +3,6 @@
 
 #include "python/glue.h"
 
-static PyArrayObject *any_codes(PyObject *object)
-{
-    PyArrayObject *array = (PyArrayObject *)PyArray_FROM_O(object), *result = NULL;
-    if (!array)
-        return NULL;
-    const int type = PyArray_TYPE(array);
-    if (type == NPY_INT8 || type == NPY_UINT8 || type == NPY_INT16 || type == NPY_UINT16)
-        result = (PyArrayObject *)PyArray_FromArray(array, PyArray_DescrFromType(type), NPY_ARRAY_CARRAY_RO);
-    else
-        PyErr_Format(PyExc_TypeError, "codes: expected int8, uint8, int16 or uint16, got %S",
-                     (PyObject *)PyArray_DESCR(array));
-    Py_DECREF(array);
-    return result;
-}
-
 /* The shape of `array` with another last axis, which it must have. Returns the number of rows, or -1. */
 static npy_intp shape_of_rows(PyArrayObject *array, const char *name, npy_intp last, npy_intp *shape)
 {
@@ -36,13 +21,14 @@ static PyObject *pack_bits(PyObject *module, PyObject *args)
     (void)module;
     PyObject *object;
     int bits;
+    int32_t least, greatest;
     if (!PyArg_ParseTuple(args, "Oi", &object, &bits))
         return NULL;
-    PyArrayObject *packed = NULL, *codes = any_codes(object);
+    PyArrayObject *packed = NULL, *codes = ql_py_codes(object, "codes", &least, &greatest);
     if (!codes)
         return NULL;
     const int size = (int)PyArray_ITEMSIZE(codes);
-    const bool is_signed = PyArray_ISSIGNED(codes);
+    const bool is_signed = least < 0;
     npy_intp shape[QL_MAX_DIMS];
     if (bits < 1 || bits > 8 * size) {
         PyErr_Format(PyExc_ValueError, "bits: expected 1 to %d for codes of this dtype, got %d", 8 * size, bits);

@@ -42,8 +42,8 @@ static int take_codebook(PyArrayObject *data, PyObject *scale, PyObject *values,
     if (PyArray_NDIM(a->values) != 1 && !is_own(a->scale, a->values))
         return raise_shapes(a->scale, a->values);
     const npy_intp entries = PyArray_DIM(a->values, PyArray_NDIM(a->values) - 1);
-    if (entries < 1 || entries > 256) {
-        PyErr_Format(PyExc_ValueError, "codebook: expected 1 to 256 entries, got %zd", entries);
+    if (entries < 1 || entries > QL_MAX_ENTRIES) {
+        PyErr_Format(PyExc_ValueError, "codebook: expected 1 to %d entries, got %zd", QL_MAX_ENTRIES, entries);
         return -1;
     }
     codebook->scale = PyArray_DATA(a->scale);
