@@ -215,10 +215,12 @@ def _fitted(w: np.ndarray, weights: np.ndarray | None, form: Form, sharing: Shar
 
 def _mean_magnitude(w: np.ndarray, sharing: Sharing) -> np.ndarray:
     shape = sharing.shape(w.shape)
-    means = np.empty(int(np.prod(shape)))
-    for rows, numbers in _members(w, sharing):
-        means[numbers] = np.abs(rows).mean(axis=1, dtype=np.float64)
-    return means.reshape(shape).astype(np.float32)
+    _, _, magnitudes = _core.moments(w, shape, *sharing.groups)
+    counts = np.ones(())
+    for length, parameters in zip(w.shape, shape, strict=True):
+        size = length if parameters == 1 else 1 if parameters == length else sharing.group_size
+        counts = np.multiply.outer(counts, np.diff(np.minimum(np.arange(parameters + 1) * size, length)))
+    return (magnitudes / counts).astype(np.float32)
 
 
 def _block_scale(greatest: np.ndarray, block_exponent: int) -> np.ndarray:
