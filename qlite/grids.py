@@ -218,7 +218,7 @@ def _mean_magnitude(w: np.ndarray, sharing: Sharing) -> np.ndarray:
     _, _, magnitudes = _core.moments(w, shape, *sharing.groups)
     counts = np.ones(())
     for length, parameters in zip(w.shape, shape, strict=True):
-        size = length if parameters == 1 else 1 if parameters == length else sharing.group_size
+        size = length if parameters == 1 else 1 if parameters == length else sharing.groups[0]
         counts = np.multiply.outer(counts, np.diff(np.minimum(np.arange(parameters + 1) * size, length)))
     return (magnitudes / counts).astype(np.float32)
 
