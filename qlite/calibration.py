@@ -25,6 +25,7 @@ METHODS = ("minmax", "percentile", "mse", "entropy")
 #: Values of an array that `Calibrator.from_data` takes in at once: bounds the memory, not the result.
 BATCH_VALUES = 1 << 20
 JSON_FORMAT = "qlite calibrator 1"
+MAX_NDIM = 64  # NumPy's
 
 
 def check_method(method: Any, methods: tuple[str, ...], form: Form, percentile: Any) -> float:
@@ -35,6 +36,8 @@ def check_method(method: Any, methods: tuple[str, ...], form: Form, percentile: 
         raise ValueError(f"percentile: expected over 50 and at most 100, got {percentile}")
     if method != "percentile" and percentile != PERCENTILE:
         raise ValueError(f"percentile: expected the default unless method='percentile', got {percentile}")
+    if form.is_fitted and method not in ("minmax", "mse"):
+        raise ValueError(f"method: expected the default for grid {form.grid!r}, fitted to all values, got {method!r}")
     if method == "entropy" and form.codebook is not None:
         raise ValueError(f"method: expected another one than 'entropy', which is for uniform grids, got {form.grid!r}")
     return percentile
@@ -101,11 +104,12 @@ class Histogram:
             for name in cls.FIELDS:
                 state[name] = _check.integer(name, channel[name])
             if channel["count"]:
-                state["min"], state["max"] = channel["min"], channel["max"]
-            used = np.array(channel["bins"], np.int64)
-            if len(used) != len(channel["counts"]) or np.any(used < 0):
+                with np.errstate(over="ignore"):  # an infinity is refused below
+                    state["min"], state["max"] = channel["min"], channel["max"]
+            used, taken = (np.array([_check.integer(n, i) for i in channel[n]], np.int64) for n in ("bins", "counts"))
+            if len(used) != len(taken) or np.any(used < 0):
                 raise ValueError("a count belongs to a bin")
-            counts[used] = channel["counts"]
+            counts[used] = taken
         cls(len(channels), bins).merge(half)  # looks the state over
         return half
 
@@ -368,18 +372,21 @@ class Calibrator:
                 raise ValueError(f"it says {content['format']!r}")
             calibrator = cls(content["axis"], content["bins"], content["momentum"])
             first, second = (Histogram.from_json(channels, calibrator._bins) for channels in content["halves"])
-            if len(first.state) != len(second.state):
-                raise ValueError("the halves have different numbers of channels")
+            channels = len(first.state)
+            if len(second.state) != channels or (calibrator._axis is None and channels != 1):
+                raise ValueError("a half has another number of channels than expected")
             calibrator._halves = [first, second]
             calibrator._batches = _check.integer("batches", content["batches"])
             if content["ndim"] is not None:
                 calibrator._ndim = _check.integer("ndim", content["ndim"])
+                if not 0 <= calibrator._ndim <= MAX_NDIM:
+                    raise ValueError(f"a rank is from 0 to {MAX_NDIM}")
                 _check.axis(calibrator._axis, calibrator._ndim)
             if content["average"] is not None:
-                average = np.array(content["average"], np.float64).reshape(2, len(first.state))
+                average = np.array(content["average"], np.float64).reshape(2, channels)
                 calibrator._average = _check.finite("average", average)
-            if (calibrator._ndim is None) != (calibrator.count == 0):
-                raise ValueError("a rank belongs to values that were counted")
+            if {calibrator._ndim is None, calibrator._batches <= 0} != {calibrator.count == 0}:
+                raise ValueError("a rank and batches belong to values that were counted")
         except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError, MemoryError) as error:
             raise ValueError(f"text: expected what Calibrator.to_json() writes, got something else: {error}") from None
         return calibrator

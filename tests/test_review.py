@@ -1,5 +1,6 @@
 """Behaviour that a fresh-eyes review found missing."""
 
+import json
 import os
 import pickle
 import stat
@@ -112,6 +113,23 @@ def test_a_calibrator_merges_with_itself_and_travels():
     same_bytes(again.qparams().scale, ql.Calibrator().update(np.array([1.0, -2, 4])).qparams().scale)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"ndim": 10**30}, {"ndim": 65}, {"axis": None}, {"batches": 0}, {"batches": -1}, {"counts": 1.5}, {"min": 1e300}],
+    ids=str,
+)
+def test_states_that_no_values_lead_to(changes):
+    content = json.loads(ql.Calibrator(axis=0).update(W).to_json())
+    channel = content["halves"][0][0]
+    for name, value in changes.items():
+        if name == "counts":
+            channel[name] = [value] * len(channel[name])
+        else:
+            (channel if name in channel else content)[name] = value
+    with pytest.raises(ValueError, match=r"^text: "):
+        ql.Calibrator.from_json(json.dumps(content))
+
+
 def test_channels_get_fewer_bins():
     assert "8192 bins" in repr(ql.Calibrator()) and "2048 bins" in repr(ql.Calibrator(axis=1))
 
@@ -209,6 +227,10 @@ def test_beyond_float32():
         ("scale", {"scale": "a"}),
         ("symmetric", {"symmetric": "no"}),
         ("percentile", {"percentile": "99"}),
+        ("grid", {"bits": ql.choose_qparams(W), "grid": np.array([0.0, 1.0])}),
+        ("method", {"scale": 1.0, "method": np.zeros(2)}),
+        ("method", {"grid": "kmeans", "method": "percentile"}),
+        ("method", {"grid": "quantile", "method": "entropy"}),
     ],
 )
 def test_options_that_do_not_apply(name, options):
