@@ -37,6 +37,8 @@ def check_method(method: Any, methods: tuple[str, ...], form: Form, percentile: 
         raise ValueError(f"percentile: expected over 50 and at most 100, got {percentile}")
     if method != "percentile" and percentile != PERCENTILE:
         raise ValueError(f"percentile: expected the default unless method='percentile', got {percentile}")
+    if form.is_fitted and method not in ("minmax", "mse"):
+        raise ValueError(f"method: expected the default for grid {form.grid!r}, fitted to all values, got {method!r}")
     if method == "entropy" and form.codebook is not None and not form.is_sign:
         raise ValueError(f"method: expected another one than 'entropy', which is for uniform grids, got {form.grid!r}")
     return percentile
@@ -390,8 +392,8 @@ class Calibrator:
             if content["average"] is not None:
                 average = np.array(content["average"], np.float64).reshape(2, len(first.state))
                 calibrator._average = _check.finite("average", average)
-            if (calibrator._ndim is None) != (calibrator.count == 0):
-                raise ValueError("a rank belongs to values that were counted")
+            if {calibrator._ndim is None, calibrator._batches <= 0} != {calibrator.count == 0}:
+                raise ValueError("a rank and batches belong to values that were counted")
         except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError, MemoryError) as error:
             raise ValueError(f"text: expected what Calibrator.to_json() writes, got something else: {error}") from None
         return calibrator

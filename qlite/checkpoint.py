@@ -399,11 +399,10 @@ def _weight_scheme(scheme: Any) -> Scheme:
 
 
 def _patterns(skip: Any) -> tuple[str, ...]:
-    patterns = (skip,) if isinstance(skip, str) else tuple(skip)
-    for pattern in patterns:
-        if not isinstance(pattern, str):
-            raise TypeError(f"skip: expected patterns of names, got {pattern!r}")
-    return patterns
+    patterns = (skip,) if isinstance(skip, str) else skip
+    if not isinstance(patterns, Sequence) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise TypeError(f"skip: expected patterns of names, got {skip!r}")
+    return tuple(patterns)
 
 
 def _prepare(src: Path, dst: Path, options: dict[str, Any]) -> None:

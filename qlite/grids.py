@@ -84,7 +84,7 @@ def choose_qparams(
         of `axis`, or one for all (two levels, as in QLoRA and NVFP4). The scale is rounded up, for the last two to the
         nearest.
     nonfinite : {"raise", "saturate"}
-        Whether NaN and infinities are an error or are left out of the choice.
+        Whether NaN and infinities are an error, or count as zeros in the choice.
 
     Returns
     -------

@@ -52,6 +52,8 @@ GRIDS = {
     "codebook": Grid(range(1, 9)),
 }
 BLOCK_SIZE = 32
+#: What the core counts the values of a group with.
+MAX_GROUP = (1 << 31) - 1
 
 #: What a scale is stored as, and in how many bits. The last two are codes under one float32 scale per index of `axis`.
 SCALE_BITS = {"float32": 32, "float16": 16, "e8m0": 8, "uint8": 8, "fp8_e4m3": 8}
@@ -104,8 +106,8 @@ class Sharing:
             if group_axis is not None:
                 raise ValueError(f"group_axis: expected None without group_size, got {group_axis!r}")
             return cls(ndim, axis)
-        if _check.integer("group_size", group_size) < 1:
-            raise ValueError(f"group_size: expected at least 1, got {group_size}")
+        if not 1 <= _check.integer("group_size", group_size) <= MAX_GROUP:
+            raise ValueError(f"group_size: expected 1 to {MAX_GROUP}, got {group_size}")
         left = [i for i in range(ndim) if i != axis]
         if not left:
             raise ValueError(
@@ -134,7 +136,7 @@ class Sharing:
         if self.axis is None:
             return own[0] if len(own) == 1 else None
         if own not in ([], [self.axis]):
-            raise ValueError(f"axis: expected {own[0]}, along which scale has its shape {shape}, got {self.axis}")
+            raise ValueError(f"axis: expected scale to be longer than 1 along it alone, got {self.axis} and {shape}")
         return self.axis
 
     @cached_property
@@ -208,11 +210,12 @@ class QParams:
     scale_codes: "QArray | None" = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "bits", _check.bits(self.bits))
+        _check.choice("grid", self.grid, tuple(GRIDS))
+        why = "" if self.grid == "uniform" else f" for grid {self.grid!r}"
+        object.__setattr__(self, "bits", _check.bits(self.bits, sorted(GRIDS[self.grid].widths), why))
         object.__setattr__(self, "signed", _check.flag("signed", self.signed))
         object.__setattr__(self, "narrow", _check.flag("narrow", self.narrow))
         _check_narrow(self.bits, self.narrow)
-        _check.choice("grid", self.grid, tuple(GRIDS))
         _check.choice("scale_dtype", self.scale_dtype, tuple(SCALE_BITS))
         scale = _check.real_array("scale", self.scale).copy()
         smallest = np.finfo(np.float32).smallest_normal
@@ -229,7 +232,7 @@ class QParams:
             wanted, came = ("one", "None") if has_codebook else ("None", "one")
             raise ValueError(f"codebook: expected {wanted} for grid {self.grid!r}, got {came}")
         if self.codebook is not None:
-            self._keep("codebook", self._checked_codebook(np.array(self.codebook, np.float32)))
+            self._keep("codebook", self._checked_codebook(self.codebook))
         self._keep("zero_point", self._checked_zero_point(np.asarray(self.zero_point)))
 
     def _keep(self, name: str, value: np.ndarray) -> None:
@@ -271,12 +274,14 @@ class QParams:
                 f"zero_point: expected a shape that fits scale's {self.scale.shape}, got {zero_point.shape}"
             ) from None
 
-    def _checked_codebook(self, book: np.ndarray) -> np.ndarray:
+    def _checked_codebook(self, book: Any) -> np.ndarray:
         if self.signed or self.narrow:
             raise ValueError(
                 f"signed: expected unsigned codes of the full range with a codebook, got signed={self.signed} "
                 f"and narrow={self.narrow}"
             )
+        check = codebook.checked if self.grid == "codebook" else _check.scales
+        book = check("codebook", book).copy()
         if book.ndim == 0 or not 2 <= book.shape[-1] <= 1 << min(self.bits, 8):
             raise ValueError(f"codebook: expected 2 to {1 << min(self.bits, 8)} entries, got shape {book.shape}")
         if book.ndim > 1 and book.shape[:-1] != self.scale.shape:
@@ -378,8 +383,10 @@ class QParams:
         book = self.codebook
         if book is not None and book.ndim > 1:
             book = book.reshape(*shape, -1)
-        scale, zero_point = self.scale.reshape(shape), self.zero_point.reshape(shape)
-        return replace(self, scale=scale, zero_point=zero_point, axis=None, codebook=book)
+        scale, zero_point, codes = self.scale.reshape(shape), self.zero_point.reshape(shape), self.scale_codes
+        if codes is not None:
+            codes = type(codes)._of_codes(codes.codes.reshape(shape), codes.qparams)
+        return replace(self, scale=scale, zero_point=zero_point, axis=None, codebook=book, scale_codes=codes)
 
     @cached_property
     def sharing(self) -> Sharing:
@@ -511,8 +518,6 @@ class Form:
         kind = GRIDS[name]
         if kind.values is not None:
             book = kind.values(bits)
-        if book is not None:
-            book.flags.writeable = False
         symmetric, signed, narrow = code_range(symmetric, signed, narrow)
         if kind.block_exponent is not None and book is None:
             symmetric, signed, narrow = True, True, True
@@ -545,7 +550,7 @@ class Form:
         """The size of the groups: that of a block format, else what was asked for."""
         if self.block_exponent is None:
             return group_size
-        if group_size not in (None, BLOCK_SIZE):
+        if group_size is not None and _check.integer("group_size", group_size) != BLOCK_SIZE:
             raise ValueError(f"group_size: expected {BLOCK_SIZE} for grid {self.grid!r}, got {group_size!r}")
         return BLOCK_SIZE
 

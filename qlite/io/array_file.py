@@ -115,7 +115,8 @@ def _read_scale(stored: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.nd
     if expected is None or stored.dtype != expected or stored.shape != shape:
         raise ValueError(f"scale: expected {dtype} of shape {shape}, got {stored.dtype} of {stored.shape}")
     if dtype == "e8m0":
-        return np.ldexp(np.float32(1), stored.astype(np.int32) - E8M0_BIAS)
+        with np.errstate(over="ignore"):  # the code of NaN gives an infinity, which no scale is
+            return np.ldexp(np.float32(1), stored.astype(np.int32) - E8M0_BIAS)
     return stored.astype(np.float32)
 
 
