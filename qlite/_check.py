@@ -89,8 +89,9 @@ def scales(name: str, value: Any) -> np.ndarray:
 
 def finite(name: str, array: np.ndarray) -> np.ndarray:
     """Return `array` if it has neither NaN nor infinities."""
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name}: expected finite values, got NaN or infinity (as float32)")
+    is_finite = np.isfinite(array)
+    if not is_finite.all():
+        raise ValueError(f"{name}: expected finite values, got {array[~is_finite].flat[0]} (as float32)")
     return array
 
 

@@ -198,12 +198,17 @@ METHODS = ["minmax", "percentile", "mse"]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
+def methods(grid):
+    """Those that a grid takes: a fitted one is fitted to all values."""
+    return [method for method in METHODS if method != "percentile" or grid not in ("kmeans", "quantile")]
+
+
 @pytest.mark.parametrize("grid", GRID_NAMES)
 def test_nonfinite_values_are_refused(rng, grid, bad):
     w = rng.normal(size=(3, 64))
     w[1, 7] = bad
     for options in SHARINGS:
-        for method in METHODS:
+        for method in methods(grid):
             for function in (quantize, choose_qparams):
                 with pytest.raises(ValueError, match=r"^w: expected finite values, got NaN or infinity"):
                     function(w, grid=grid, method=method, **options)
@@ -220,7 +225,7 @@ def test_nonfinite_values_saturate(rng, grid, sharing):
     w = rng.normal(size=(3, 64)).astype(np.float32)
     w[0, 3], w[1, 8], w[2, 60] = np.nan, np.inf, -np.inf
     finite = np.where(np.isfinite(w), w, np.float32(0))
-    for method in METHODS:
+    for method in methods(grid):
         p = choose_qparams(w, grid=grid, method=method, nonfinite="saturate", **sharing)
         assert p == choose_qparams(finite, grid=grid, method=method, **sharing)
         q = quantize(w, grid=grid, method=method, nonfinite="saturate", **sharing)
