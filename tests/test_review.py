@@ -267,6 +267,11 @@ def test_grids_that_there_are_not(options):
         ql.QParams(1.0, 0, signed=options["grid"] == "mxint8", **options)
 
 
+def test_scale_codes_are_an_array():
+    with pytest.raises(TypeError, match=r"^scale_codes: "):
+        ql.QParams(1.0, 0, scale_dtype="uint8", scale_codes=5)
+
+
 def test_codebooks_as_wide_as_float32():
     book = np.array([-3e38, 0, 3e38], np.float32)
     same_bytes(np.asarray(ql.quantize(book, grid=book, scale=1.0)), book)
