@@ -67,7 +67,7 @@ class QArray:
 
     def _set(self, stored: np.ndarray, shape: tuple[int, ...], qparams: QParams) -> None:
         self._is_fixed = not stored.flags.writeable  # else somebody may write to the codes, and nothing is kept of them
-        self.stored = _read_only(stored)
+        self.stored = stored if self._is_fixed else _read_only(stored)
         self.shape = shape
         self.qparams = qparams
         self._packed: dict[str, tuple[_core.Packed, np.ndarray]] = {}

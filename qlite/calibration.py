@@ -25,7 +25,8 @@ METHODS = ("minmax", "percentile", "mse", "entropy")
 #: Values of an array that `Calibrator.from_data` takes in at once: bounds the memory, not the result.
 BATCH_VALUES = 1 << 20
 JSON_FORMAT = "qlite calibrator 1"
-MAX_NDIM = 64  # NumPy's
+#: Of a NumPy array.
+MOST_DIMENSIONS = 64
 
 
 def check_method(method: Any, methods: tuple[str, ...], form: Form, percentile: Any) -> float:
@@ -38,7 +39,7 @@ def check_method(method: Any, methods: tuple[str, ...], form: Form, percentile: 
         raise ValueError(f"percentile: expected the default unless method='percentile', got {percentile}")
     if form.is_fitted and method not in ("minmax", "mse"):
         raise ValueError(f"method: expected the default for grid {form.grid!r}, fitted to all values, got {method!r}")
-    if method == "entropy" and form.codebook is not None:
+    if method == "entropy" and form.codebook is not None and not form.is_sign:
         raise ValueError(f"method: expected another one than 'entropy', which is for uniform grids, got {form.grid!r}")
     return percentile
 
@@ -79,12 +80,15 @@ class Histogram:
             books = _core.histogram_codebook(self.state, self.counts, form.grid, form.entries)
             books = books.reshape(*shape, form.entries)
             return form.at(np.ones(books.shape[:-1], np.float32), 0, sharing, books)
-        if method == "minmax" and not form.is_sign:
-            low, high = self.state["min"], self.state["max"]
-        else:
-            method = "mse" if form.is_sign else method
-            low, high = _core.histogram_range(self.state, self.counts, method, percentile, *form.core_options)
+        low, high = self.ranges(method, percentile, form)
         return form.spanning(low.reshape(shape), high.reshape(shape), sharing)
+
+    def ranges(self, method: str, percentile: float, form: Form) -> tuple[np.ndarray, np.ndarray]:
+        """The ends of each channel's range."""
+        if method == "minmax" and not form.is_sign:
+            return self.state["min"], self.state["max"]
+        method = "mse" if form.is_sign else method
+        return _core.histogram_range(self.state, self.counts, method, percentile, *form.core_options)
 
     def to_json(self) -> list[dict[str, Any]]:
         """What `from_json` takes: a dict per channel, without the bins that are empty."""
@@ -104,12 +108,14 @@ class Histogram:
             for name in cls.FIELDS:
                 state[name] = _check.integer(name, channel[name])
             if channel["count"]:
-                with np.errstate(over="ignore"):  # an infinity is refused below
+                with np.errstate(over="ignore"):  # the infinities are found below
                     state["min"], state["max"] = channel["min"], channel["max"]
-            used, taken = (np.array([_check.integer(n, i) for i in channel[n]], np.int64) for n in ("bins", "counts"))
-            if len(used) != len(taken) or np.any(used < 0):
+            used, filled = (np.array(channel[name] or np.zeros(0, int)) for name in ("bins", "counts"))
+            if used.dtype.kind != "i" or filled.dtype.kind != "i" or used.shape != filled.shape or used.ndim != 1:
                 raise ValueError("a count belongs to a bin")
-            counts[used] = taken
+            if np.any(used < 0) or np.any(np.diff(used) <= 0):
+                raise ValueError("bins ascend")
+            counts[used] = filled
         cls(len(channels), bins).merge(half)  # looks the state over
         return half
 
@@ -377,18 +383,19 @@ class Calibrator:
                 raise ValueError(f"it says {content['format']!r}")
             calibrator = cls(content["axis"], content["bins"], content["momentum"])
             first, second = (Histogram.from_json(channels, calibrator._bins) for channels in content["halves"])
-            channels = len(first.state)
-            if len(second.state) != channels or (calibrator._axis is None and channels != 1):
-                raise ValueError("a half has another number of channels than expected")
+            if len(first.state) != len(second.state) or (calibrator._axis is None and len(first.state) != 1):
+                raise ValueError("the halves have different numbers of channels, or several without an axis")
             calibrator._halves = [first, second]
             calibrator._batches = _check.integer("batches", content["batches"])
+            if calibrator._batches < 0:
+                raise ValueError(f"it counts {calibrator._batches} batches")
             if content["ndim"] is not None:
                 calibrator._ndim = _check.integer("ndim", content["ndim"])
-                if not 0 <= calibrator._ndim <= MAX_NDIM:
-                    raise ValueError(f"a rank is from 0 to {MAX_NDIM}")
+                if not 0 <= calibrator._ndim <= MOST_DIMENSIONS:
+                    raise ValueError(f"data has no {calibrator._ndim} dimensions")
                 _check.axis(calibrator._axis, calibrator._ndim)
             if content["average"] is not None:
-                average = np.array(content["average"], np.float64).reshape(2, channels)
+                average = np.array(content["average"], np.float64).reshape(2, len(first.state))
                 calibrator._average = _check.finite("average", average)
             if {calibrator._ndim is None, calibrator._batches <= 0} != {calibrator.count == 0}:
                 raise ValueError("a rank and batches belong to values that were counted")

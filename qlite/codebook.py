@@ -1,7 +1,6 @@
 """Codebooks: the values that the codes of a non-uniform grid stand for, in code order, in units of the scale."""
 
 from itertools import product
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -50,6 +49,8 @@ def normal_float(bits: int) -> np.ndarray:
     array([-1.  , -0.54, -0.25,  0.  ,  0.18,  0.38,  0.62,  1.  ],
           dtype=float32)
     """
+    from statistics import NormalDist
+
     half, normal = 1 << bits - 1, NormalDist()
     last = 1 - (1 / (4 * half) + 1 / (4 * half - 2)) / 2
     above, below = (

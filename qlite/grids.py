@@ -6,8 +6,19 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, _core
-from qlite.calibration import METHODS, NONFINITE, PERCENTILE, Calibrator, check_method
-from qlite.qparams import Form, QParams, Sharing
+from qlite.calibration import (
+    CHANNEL_BINS,
+    METHODS,
+    NONFINITE,
+    PERCENTILE,
+    TENSOR_BINS,
+    Histogram,
+    check_method,
+)
+from qlite.qparams import Form, QParams, Sharing, along
+
+#: Channels whose histograms are held at the same time: 16 KiB each.
+CHANNELS_AT_ONCE = 256
 
 
 def choose_qparams(
@@ -121,10 +132,12 @@ def choose_qparams(
             return form.spanning(low, high, sharing)
         return form.at(_block_scale(np.maximum(-low, high), form.block_exponent), 0, sharing)
     if sharing.group_size is None:
-        options = {"grid": grid, "symmetric": symmetric, "signed": signed, "narrow": narrow, "scale_dtype": scale_dtype}
-        return Calibrator(axis)._take("w", w).qparams(method, form.bits, percentile=percentile, **options)
+        return form.spanning(*_searched(w, sharing, method, percentile, form), sharing)
     if method == "entropy":
-        raise ValueError("method: expected 'minmax', 'percentile' or 'mse' with groups, too small to have a histogram")
+        raise ValueError(
+            "method: expected 'minmax', 'percentile' or 'mse' with groups, which have too few values for a histogram, "
+            "got 'entropy'"
+        )
     for rows, numbers in _members(w, sharing):
         ends = _core.sorted_range(np.sort(rows, axis=1), method, percentile, *form.core_options)
         low.ravel()[numbers], high.ravel()[numbers] = ends
@@ -133,12 +146,12 @@ def choose_qparams(
 
 def _checked_weights(weights: Any, shape: tuple[int, ...], form: Form) -> np.ndarray:
     if form.grid != "kmeans":
-        raise ValueError(f"weights: expected None for grid {form.grid!r}: only 'kmeans' weighs the values")
+        raise ValueError(f"weights: expected None for grid {form.grid!r}, for only 'kmeans' weighs values, got some")
     weights = _check.finite("weights", _check.numbers("weights", weights).astype(np.float64))
     if weights.shape != shape:
         raise ValueError(f"weights: expected shape {shape} as w, got {weights.shape}")
     if np.any(weights < 0) or not weights.any():
-        raise ValueError("weights: expected values of at least 0, not all of them 0")
+        raise ValueError(f"weights: expected at least 0, and not 0 everywhere, got a least value of {weights.min()}")
     return weights
 
 
@@ -146,6 +159,22 @@ def _finite_range(w: np.ndarray, sharing: Sharing) -> tuple[np.ndarray, np.ndarr
     low, high, all_finite = _core.minmax(w, sharing.shape(w.shape), *sharing.groups)
     if not all_finite:
         raise ValueError("w: expected finite values, got NaN or infinity")
+    return low, high
+
+
+def _searched(
+    w: np.ndarray, sharing: Sharing, method: str, percentile: float, form: Form
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the ranges that a method finds in the histograms of all values or of each channel."""
+    axis = sharing.axis
+    ends = []
+    for first in range(0, 1 if axis is None else w.shape[axis], CHANNELS_AT_ONCE):
+        piece = w if axis is None else w[(slice(None),) * axis + (slice(first, first + CHANNELS_AT_ONCE),)]
+        channels, bins = (1, TENSOR_BINS) if axis is None else (piece.shape[axis], CHANNEL_BINS)
+        histogram = Histogram(channels, bins)
+        _core.histogram_update(piece, -1 if axis is None else axis, histogram.state, histogram.counts, "w")
+        ends.append(histogram.ranges(method, percentile, form))
+    low, high = (np.concatenate(part).reshape(along(axis, w.ndim)) for part in zip(*ends, strict=True))
     return low, high
 
 
@@ -186,10 +215,12 @@ def _fitted(w: np.ndarray, weights: np.ndarray | None, form: Form, sharing: Shar
 
 def _mean_magnitude(w: np.ndarray, sharing: Sharing) -> np.ndarray:
     shape = sharing.shape(w.shape)
-    means = np.empty(int(np.prod(shape)))
-    for rows, numbers in _members(w, sharing):
-        means[numbers] = np.abs(rows).mean(axis=1, dtype=np.float64)
-    return means.reshape(shape).astype(np.float32)
+    _, _, magnitudes = _core.moments(w, shape, *sharing.groups)
+    counts = np.ones(())
+    for length, parameters in zip(w.shape, shape, strict=True):
+        size = length if parameters == 1 else 1 if parameters == length else sharing.groups[0]
+        counts = np.multiply.outer(counts, np.diff(np.minimum(np.arange(parameters + 1) * size, length)))
+    return (magnitudes / counts).astype(np.float32)
 
 
 def _block_scale(greatest: np.ndarray, block_exponent: int) -> np.ndarray:

@@ -94,6 +94,13 @@ class Sharing:
     @classmethod
     def of(cls, ndim: int, axis: Any, group_size: Any = None, group_axis: Any = None) -> "Sharing":
         """Check the three options against a rank; groups cut the last axis that is not kept by default."""
+        try:
+            return _sharing(ndim, axis, group_size, group_axis)
+        except TypeError:  # also for what has no hash
+            return cls._settled(ndim, axis, group_size, group_axis)
+
+    @classmethod
+    def _settled(cls, ndim: int, axis: Any, group_size: Any, group_axis: Any) -> "Sharing":
         axis = _check.axis(axis, ndim)
         if group_size is None:
             if group_axis is not None:
@@ -103,7 +110,9 @@ class Sharing:
             raise ValueError(f"group_size: expected 1 to {MAX_GROUP}, got {group_size}")
         left = [i for i in range(ndim) if i != axis]
         if not left:
-            raise ValueError(f"group_size: expected None, for no axis is left to cut with axis={axis} of {ndim}")
+            raise ValueError(
+                f"group_size: expected None with axis={axis} of {ndim}, which leaves none to cut, got {group_size}"
+            )
         cut = left[-1] if group_axis is None else _check.axis(group_axis, ndim, "group_axis")
         if cut == axis:
             raise ValueError(f"group_axis: expected another axis than the one that is kept, got {group_axis} for both")
@@ -111,6 +120,8 @@ class Sharing:
 
     def shape(self, data: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the parameters over data of this shape."""
+        if self.group_size is None and self.axis is None:
+            return (1,) * len(data)
 
         def count(i: int, length: int) -> int:
             if i == self.group_axis and self.group_size:
@@ -128,10 +139,13 @@ class Sharing:
             raise ValueError(f"axis: expected scale to be longer than 1 along it alone, got {self.axis} and {shape}")
         return self.axis
 
-    @property
+    @cached_property
     def groups(self) -> tuple[int, int]:
         """Size and axis of the groups as the core takes them: size 0 for none."""
         return self.group_size or 0, self.group_axis or 0
+
+
+_sharing = lru_cache(maxsize=256, typed=True)(Sharing._settled)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +229,8 @@ class QParams:
         object.__setattr__(self, "group_axis", sharing.group_axis)
         has_codebook = self.grid not in ("uniform", "mxint8")
         if (self.codebook is not None) != has_codebook:
-            raise ValueError(f"codebook: expected {'one' if has_codebook else 'None'} for grid {self.grid!r}")
+            wanted, came = ("one", "None") if has_codebook else ("None", "one")
+            raise ValueError(f"codebook: expected {wanted} for grid {self.grid!r}, got {came}")
         if self.codebook is not None:
             self._keep("codebook", self._checked_codebook(self.codebook))
         self._keep("zero_point", self._checked_zero_point(np.asarray(self.zero_point)))
@@ -265,7 +280,10 @@ class QParams:
 
     def _checked_codebook(self, book: Any) -> np.ndarray:
         if self.signed or self.narrow:
-            raise ValueError("signed: expected unsigned codes of the full range with a codebook")
+            raise ValueError(
+                f"signed: expected unsigned codes of the full range with a codebook, got signed={self.signed} "
+                f"and narrow={self.narrow}"
+            )
         check = codebook.checked if self.grid == "codebook" else _check.scales
         book = check("codebook", book).copy()
         if book.ndim == 0 or not 2 <= book.shape[-1] <= 1 << min(self.bits, 8):
@@ -275,7 +293,7 @@ class QParams:
                 f"codebook: expected one for all, or scale's shape {self.scale.shape} and entries, got {book.shape}"
             )
         if not np.all(np.isfinite(book).sum(axis=-1) >= 2):
-            raise ValueError("codebook: expected at least two finite entries")
+            raise ValueError(f"codebook: expected at least two finite entries, got {book.ravel()[:4]}")
         values = GRIDS[self.grid].values
         if values is not None and not np.array_equal(book, values(self.bits), equal_nan=True):
             raise ValueError(f"codebook: expected that of grid {self.grid!r}, got another one")
@@ -379,19 +397,19 @@ class QParams:
         """Which values share their parameters."""
         return Sharing(self.scale.ndim, self.axis, self.group_size, self.group_axis)
 
-    @property
+    @cached_property
     def qmin(self) -> int:
         """The lowest code."""
         return (-(1 << self.bits - 1) if self.signed else 0) + self.narrow
 
-    @property
+    @cached_property
     def qmax(self) -> int:
         """The highest code."""
         if self.codebook is not None:
             return self.codebook.shape[-1] - 1
         return (1 << self.bits - self.signed) - 1
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype:
         """The dtype of unpacked codes: 8 bits, or 16 for more than 8."""
         if self.bits > 8:

@@ -1,5 +1,6 @@
 """Quantizing arrays, and what goes with it."""
 
+from operator import is_not
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,14 @@ from qlite.calibration import NONFINITE, PERCENTILE
 from qlite.grids import choose_qparams
 from qlite.qparams import Form, QParams, Sharing, along
 
-#: How `quantize` chooses a grid unless it is told.
-CHOICE = {"method": "minmax", "percentile": PERCENTILE, "weights": None, "scale_dtype": None}
-FORM = {"grid": "uniform", "symmetric": True, "signed": None, "narrow": None}
-SHARING = {"axis": None, "group_size": None, "group_axis": None}
+#: What `quantize` is told of the grid unless it is told something else.
+OPTIONS = {
+    **{"grid": "uniform", "method": "minmax", "axis": None, "group_size": None, "group_axis": None},
+    **{"symmetric": True, "signed": None, "narrow": None, "percentile": PERCENTILE, "weights": None},
+    **{"scale_dtype": None, "scale": None, "zero_point": None},
+}
+#: Those that say how to choose, which there is no need to with a known scale.
+CHOICE = ("method", "percentile", "weights", "scale_dtype")
 ROUNDINGS = ("even", "away", "stochastic")
 
 
@@ -93,56 +98,62 @@ def quantize(
     >>> ql.quantize(np.ones((8, 64)), grid="mxfp4")
     QArray(shape=(8, 64), mxfp4, 16 scales for groups of 32 along axis 1, 272 bytes, 4.25 bits/value)
     """
-    _check.choice("nonfinite", nonfinite, NONFINITE)
-    _check.choice("rounding", rounding, ROUNDINGS)
-    seed = _checked_seed(seed, rounding)
-    choice: dict[str, Any] = {
-        "method": method,
-        "percentile": percentile,
-        "weights": weights,
-        "scale_dtype": scale_dtype,
-    }
-    form: dict[str, Any] = {"grid": grid, "symmetric": symmetric, "signed": signed, "narrow": narrow}
-    sharing: dict[str, Any] = {"axis": axis, "group_size": group_size, "group_axis": group_axis}
+    refuse, seed = _checked_policy(rounding, seed, nonfinite)
+    told: tuple[Any, ...] = (grid, method, axis, group_size, group_axis, symmetric, signed, narrow, percentile, weights)
+    told += (scale_dtype, scale, zero_point)
     w = _check.real_array("w", w)
     if isinstance(bits, QParams):
-        known = {"scale": None, "zero_point": None}
-        given = {**choice, **form, **sharing, "scale": scale, "zero_point": zero_point}
-        _check.left_alone(given, {**CHOICE, **FORM, **SHARING, **known}, "beside a whole grid")
+        if any(map(is_not, told, OPTIONS.values())):
+            _check.left_alone(dict(zip(OPTIONS, told, strict=True)), OPTIONS, "beside a whole grid")
         p = bits._of_rank(w.ndim)
-    elif scale is not None:
-        _check.left_alone(choice, CHOICE, "beside scale")
-        p = _given_qparams(w.ndim, bits, scale, zero_point, form, sharing)
-    elif zero_point is not None:
-        raise ValueError("zero_point: expected only together with scale")
     else:
-        p = choose_qparams(w, bits, nonfinite=nonfinite, **choice, **form, **sharing)
-    is_unseen = isinstance(bits, QParams) or scale is not None  # choosing has found w finite
-    refuse = nonfinite == "raise" and is_unseen
-    if p.bits in WHOLE_WIDTHS:
-        codes = _encoded("w", w, p, rounding, seed, refuse, out)
-        if out is None:
-            codes.flags.writeable = False
-        return QArray._of_codes(codes, p)
-    q = QArray._of_codes(_encoded("w", w, p, rounding, seed, refuse, None), p)
-    return q if out is None else q._into(out)
+        options = dict(zip(OPTIONS, told, strict=True))
+        if scale is not None:
+            _check.left_alone({name: options.pop(name) for name in CHOICE}, OPTIONS, "beside scale")
+            p = _given_qparams(w.ndim, bits, **options)
+        elif zero_point is not None:
+            raise ValueError(f"zero_point: expected None without scale, got {zero_point!r:.40}")
+        else:
+            del options["scale"], options["zero_point"]
+            p = choose_qparams(w, bits, nonfinite=nonfinite, **options)
+            refuse = False  # choosing has found w finite, or was told not to care
+    if p.bits not in WHOLE_WIDTHS:
+        q = QArray._of_codes(_encoded("w", w, p, rounding, seed, refuse, None), p)
+        return q if out is None else q._into(out)
+    codes = _encoded("w", w, p, rounding, seed, refuse, out)
+    if out is None:
+        codes.flags.writeable = False
+    return QArray._of_codes(codes, p)
 
 
-def _checked_seed(seed: Any, rounding: str) -> int:
+def _checked_policy(rounding: Any, seed: Any, nonfinite: Any) -> tuple[bool, int]:
+    """Whether NaN and infinities are refused, and the seed."""
+    _check.choice("nonfinite", nonfinite, NONFINITE)
+    _check.choice("rounding", rounding, ROUNDINGS)
     if not 0 <= _check.integer("seed", seed) < 1 << 64:
         raise ValueError(f"seed: expected 0 to {(1 << 64) - 1}, got {seed}")
     if seed and rounding != "stochastic":
         raise ValueError(f"seed: expected 0 unless rounding='stochastic', got {seed}")
-    return int(seed)
+    return nonfinite == "raise", int(seed)
 
 
 def _given_qparams(
-    ndim: int, bits: int | None, scale: Any, zero_point: Any, options: dict[str, Any], sharing_options: dict[str, Any]
+    ndim: int,
+    bits: int | None,
+    grid: Any,
+    axis: Any,
+    group_size: Any,
+    group_axis: Any,
+    symmetric: Any,
+    signed: Any,
+    narrow: Any,
+    scale: Any,
+    zero_point: Any,
 ) -> QParams:
-    form = Form.of(bits, **options, scale_dtype=None)
+    form = Form.of(bits, grid, symmetric, signed, narrow, None)
     if form.is_fitted:
-        raise ValueError(f"scale: expected None for grid {form.grid!r}, which is fitted to the data")
-    sharing = Sharing.of(ndim, **{**sharing_options, "group_size": form.grouped(sharing_options["group_size"])})
+        raise ValueError(f"scale: expected None for grid {form.grid!r}, which is fitted to the data, got {scale!r:.40}")
+    sharing = Sharing.of(ndim, axis, form.grouped(group_size), group_axis)
     scale = _check.scales("scale", scale)
     if scale.ndim != ndim:
         if scale.size != 1 and (sharing.axis is None or scale.ndim != 1):
@@ -245,11 +256,8 @@ def fake_quantize(
     """
     if not isinstance(qparams, QParams):
         raise TypeError(f"qparams: expected QParams, got {type(qparams).__name__}")
-    _check.choice("nonfinite", nonfinite, NONFINITE)
-    _check.choice("rounding", rounding, ROUNDINGS)
-    seed = _checked_seed(seed, rounding)
+    refuse, seed = _checked_policy(rounding, seed, nonfinite)
     p, x = qparams, _check.real_array("x", x)
-    refuse = nonfinite == "raise"
     mask = None
     if p.codebook is None:
         if _check.flag("return_mask", return_mask):

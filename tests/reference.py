@@ -119,6 +119,16 @@ def minmax(x, axis=None):
     return low, high
 
 
+def moments(x, shape, **groups):
+    """Sums of x, x**2 and |x| over the values that share a parameter: neighbours by eight_sums, these in order."""
+    own = spread(np.arange(math.prod(shape)).reshape(shape), x.shape, **groups).ravel()
+    values, sums = np.asarray(x, np.float64).ravel(), np.zeros((3, math.prod(shape)))
+    for part in np.split(np.arange(values.size), np.flatnonzero(np.diff(own)) + 1):
+        v = values[part]
+        sums[:, own[part[0]]] += [eight_sums(terms[None]) for terms in (v, v * v, np.abs(v))]
+    return sums.reshape(3, *shape)
+
+
 def minmax_per_parameter(x, shape, **groups):
     """Least and greatest of the values that share a parameter, in arrays of the parameters' shape; as minmax."""
     x = np.asarray(x, F32)
@@ -202,25 +212,29 @@ SCALE_TYPES = {
 
 
 def scale_at_least(scale, scale_type):
-    """The least representable scale that is not below this one; infinity if there is none."""
+    """The least representable scale that is not below this one; if there is none, infinity, or float32's greatest."""
     dropped, least, greatest = SCALE_TYPES[scale_type]
     bits = np.maximum(np.asarray(scale, F32), least).view(np.uint32).astype(np.uint64)
     rounded = ((bits + (1 << dropped) - 1) >> dropped << dropped).astype(np.uint32).view(F32)
-    return np.where(rounded <= greatest, rounded, F32(np.inf))
+    return np.where(rounded <= greatest, rounded, HUGE if scale_type == "float32" else F32(np.inf))
 
 
-def scale_below(scale, scale_type):
+def scale_for_reach(scale, reach, scale_type):
+    """The greatest scale up to this one that `reach` steps do not carry out of float32."""
     dropped = SCALE_TYPES[scale_type][0]
-    bits = np.nextafter(np.asarray(scale, F32), F32(0)).view(np.uint32)
-    return (bits >> dropped << dropped).view(F32)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        limit = ((HUGE / np.asarray(reach, F32)).view(np.uint32) >> dropped << dropped).view(F32)
+        while np.any(too_great := np.isinf(limit * reach) & (reach > 0)):
+            below = np.nextafter(limit, F32(0)).view(np.uint32) >> dropped << dropped
+            limit = np.where(too_great, below.view(F32), limit)
+        return np.where(np.isinf(scale * reach), limit, scale)
 
 
 def finite_scale(end, codes, scale, scale_type):
-    """The greatest scale up to this one at which the code of `end`, and with it `end`, comes back finite."""
+    """The scale at which the code of `end`, and with it `end`, comes back finite."""
     with np.errstate(over="ignore"):
-        while np.any(too_great := np.isinf(np.minimum(np.rint(end / scale), F32(codes)) * scale)):
-            scale = np.where(too_great, scale_below(scale, scale_type), scale)
-    return scale
+        reach = np.minimum(np.rint(end / scale), np.asarray(codes, F32))
+    return scale_for_reach(scale, reach, scale_type)
 
 
 def range_qparams(low, high, qmin, qmax, symmetric, scale_type="float32", codebook=None):
@@ -237,9 +251,7 @@ def range_qparams(low, high, qmin, qmax, symmetric, scale_type="float32", codebo
         above = high / greatest if greatest > 0 else np.zeros_like(low)
         wanted = np.maximum(below, above)
         scale = np.where(wanted > 0, scale_at_least(wanted, scale_type), F32(1))
-        with np.errstate(over="ignore"):
-            while np.any(too_great := np.isinf(scale * np.maximum(-least, greatest))):
-                scale = np.where(too_great, scale_below(scale, scale_type), scale)
+        scale = scale_for_reach(scale, np.maximum(-least, greatest), scale_type)
         return scale.astype(F32), np.zeros_like(scale, np.int32)
     middle, levels = (qmin + qmax + 1) // 2, F32(qmax - qmin)
     with np.errstate(over="ignore", under="ignore"):

@@ -18,9 +18,6 @@ import qlite as ql
 dask, distributed = extra("dask"), extra("distributed")
 da, bag = extra("dask.array"), extra("dask.bag")
 
-if "libasan" in os.environ.get("LD_PRELOAD", ""):
-    pytest.skip("workers that start under a sanitizer take minutes", allow_module_level=True)
-
 
 @pytest.fixture(scope="module")
 def cluster():

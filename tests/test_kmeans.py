@@ -28,7 +28,7 @@ def sorted_codebook(x, kind, entries, weights=None):
 
 
 def is_strictly_ascending(codebook):
-    return np.isfinite(codebook).all() and (np.diff(codebook) > 0).all()
+    return np.isfinite(codebook).all() and (codebook[1:] > codebook[:-1]).all()
 
 
 DATA = {
@@ -45,7 +45,7 @@ DATA = {
 
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_kmeans_is_optimal(isa, rng, data, weighted):
+def test_kmeans_is_optimal(rng, data, weighted):
     for _ in range(15):
         n = int(rng.integers(2, 22))
         x = DATA[data](rng, n).astype(np.float32)
@@ -74,7 +74,7 @@ def test_large_exact_partitions_are_no_worse_than_their_neighbours(rng, shape):
 
 def test_never_worse_than_scikit_learn():
     cluster = pytest.importorskip("sklearn.cluster")
-    for seed in range(200):
+    for seed in range(30):
         rng = np.random.default_rng(seed)
         n, entries = int(rng.integers(20, 400)), int(rng.integers(2, 17))
         x = (rng.standard_t(3, n) + 5 * rng.integers(0, 3, n)).astype(np.float32)
@@ -102,7 +102,7 @@ def test_many_samples_and_their_histogram(name, entries):
     assert 10 * np.log10(reference.codebook_error(x, streamed) / best) <= STATE_LOSS_DB
 
 
-def test_rows_and_channels_each_by_themselves(isa, rng):
+def test_rows_and_channels_each_by_themselves(rng):
     x = np.sort(rng.normal(size=(5, 60)).astype(np.float32) * np.float32([[1], [1e-30], [1e30], [0], [3]]))
     for kind in ("kmeans", "quantile"):
         together = _core.sorted_codebook(x, None, kind, 7)

@@ -19,6 +19,9 @@ size_t ql_sorted_entries(const float *codebook, size_t entries, double *sorted);
 /* The representable scale nearest to this one, and the greatest that no value can make overflow. */
 float ql_nearest_scale(double scale, ql_scale_type type);
 
+/* The least representable scale that is not below this one; infinity if there is none. */
+float ql_scale_at_least(float scale, ql_scale_type type);
+
 /* low and high of which ql_range_scale makes this scale again (to within two float32 roundings, or exactly for the
  * shorter types). */
 void ql_scale_range(float scale, int32_t zero_point, const ql_grid *grid, float *low, float *high);

@@ -35,12 +35,15 @@ static float shortened(float scale, int dropped, uint32_t bias)
     return scale;
 }
 
-/* The least representable scale that is not below this one; infinity if there is none. */
-static float scale_at_least(float scale, ql_scale_type type)
+/* The least representable scale that is not below this one; if there is none, infinity, but for float32 its greatest.
+ */
+float ql_scale_at_least(float scale, ql_scale_type type)
 {
     const int dropped = dropped_bits(type);
     if (!(scale > least_scale(type)))
         return least_scale(type);
+    if (type == QL_SCALE_F32)
+        return fminf(scale, FLT_MAX);
     scale = shortened(scale, dropped, ((uint32_t)1 << dropped) - 1);
     return scale <= greatest_scale(type) ? scale : INFINITY;
 }
@@ -61,13 +64,21 @@ float ql_nearest_scale(double scale, ql_scale_type type)
     return rounded <= greatest_scale(type) ? rounded : greatest_scale(type);
 }
 
-/* 127 * (FLT_MAX / 127) rounds to infinity. reach is the end's distance from the zero point, in codes. */
-static float finite_scale(float end, int32_t reach, float scale, ql_scale_type type)
+/* The greatest scale up to this one that `reach` steps do not carry out of float32. */
+static float scale_for_reach(float scale, float reach, ql_scale_type type)
 {
-    const float code = fminf(rintf(end / scale), (float)reach);
-    while (code * scale > FLT_MAX)
+    if (reach * scale <= FLT_MAX)
+        return scale;
+    scale = shortened(FLT_MAX / reach, dropped_bits(type), 0);
+    while (reach * scale > FLT_MAX)
         scale = scale_below(scale, type);
     return scale;
+}
+
+/* 127 * (FLT_MAX / 127) rounds to infinity. codes: how many there are on the end's side of the zero point. */
+static float finite_scale(float end, int32_t codes, float scale, ql_scale_type type)
+{
+    return scale_for_reach(scale, fminf(rintf(end / scale), (float)codes), type);
 }
 
 static int32_t clamped_round(float value, int32_t qmin, int32_t qmax)
@@ -100,18 +111,18 @@ static bool uniform_scale(float low, float high, int32_t qmin, int32_t qmax, boo
         const int32_t middle = middle_code(qmin, qmax);
         float below = scale_of_side(-low, middle - qmin), above = scale_of_side(high, qmax - middle);
         least = below > above ? below : above;
-        *scale = scale_at_least(least, type);
+        *scale = ql_scale_at_least(least, type);
         *zero_point = middle;
     } else {
         float range = high - low, levels = (float)(qmax - qmin);
         least = range <= FLT_MAX ? range / levels : high / levels - low / levels;
-        *scale = scale_at_least(least, type);
+        *scale = ql_scale_at_least(least, type);
         *zero_point = clamped_round((float)qmin - low / *scale, qmin, qmax);
     }
     if (is_constant && constant == 0)
         *scale = 1;
-    else if (is_constant && (type == QL_SCALE_F32 || scale_at_least(constant, type) == constant))
-        *scale = scale_at_least(constant, type);
+    else if (is_constant && (type == QL_SCALE_F32 || ql_scale_at_least(constant, type) == constant))
+        *scale = ql_scale_at_least(constant, type);
     if (!(*scale <= FLT_MAX))
         return false;
     *scale = finite_scale(-low, *zero_point - qmin, *scale, type);
@@ -156,24 +167,16 @@ static void extremes(const ql_grid *grid, float *least, float *greatest)
     }
 }
 
-/* No entry times the scale may leave float32. */
-static float finite_codebook_scale(float scale, float reach, ql_scale_type type)
-{
-    while (scale * reach > FLT_MAX)
-        scale = scale_below(scale, type);
-    return scale;
-}
-
 static bool codebook_scale(float low, float high, const ql_grid *grid, float *scale)
 {
     float least, greatest;
     extremes(grid, &least, &greatest);
     float below = low < 0 && least < 0 ? low / least : 0, above = high > 0 && greatest > 0 ? high / greatest : 0;
     float wanted = below > above ? below : above;
-    *scale = wanted > 0 ? scale_at_least(wanted, grid->scale_type) : 1;
+    *scale = wanted > 0 ? ql_scale_at_least(wanted, grid->scale_type) : 1;
     if (!(*scale <= FLT_MAX))
         return false;
-    *scale = finite_codebook_scale(*scale, fmaxf(-least, greatest), grid->scale_type);
+    *scale = scale_for_reach(*scale, fmaxf(-least, greatest), grid->scale_type);
     return true;
 }
 
@@ -237,15 +240,15 @@ void ql_scale_range(float scale, int32_t zero_point, const ql_grid *grid, float 
     float least, greatest;
     if (grid->codebook) {
         extremes(grid, &least, &greatest);
-        *low = -end_of(scale, -least);
+        *low = 0 - end_of(scale, -least);
         *high = end_of(scale, greatest);
     } else if (grid->symmetric) {
         const int32_t middle = middle_code(grid->qmin, grid->qmax);
         const int32_t below = middle - grid->qmin, above = grid->qmax - middle;
         *high = end_of(scale, (float)(above == 0 || (below > 0 && below < above) ? below : above));
-        *low = -*high;
+        *low = 0 - *high;
     } else {
-        *low = -end_of(scale, (float)(zero_point - grid->qmin));
+        *low = 0 - end_of(scale, (float)(zero_point - grid->qmin));
         *high = end_of(scale, (float)(grid->qmax - zero_point));
         const float levels = (float)(grid->qmax - grid->qmin);
         while ((*high - *low) / levels > scale && *high - *low <= FLT_MAX) {

@@ -68,7 +68,7 @@ static void percentile_range(const ql_distribution *d, double mass, double perce
             above = cut_above;
         }
     }
-    *low = (float)-below;
+    *low = (float)(0 - below);
     *high = (float)above;
 }
 

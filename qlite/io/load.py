@@ -1,7 +1,6 @@
 """Opening any of qlite's files."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 
@@ -40,6 +39,8 @@ def load(path: Any) -> Any:
         from qlite.checkpoint import Checkpoint
 
         return Checkpoint(path)
+    from pathlib import Path
+
     from qlite.io import container
 
     try:

@@ -42,7 +42,7 @@ def everywhere():
             f"quantize {place}",
             case,
             values,
-            ours("quantize(x, qparams, out=)", uniform.quantize),
+            ours("quantize(x, qparams), with out= where faster", uniform.quantize),
             (
                 torch("quantize_per_tensor; makes its output", uniform.torch_quantize),
                 onnxruntime("QuantizeLinear, bound output", uniform.onnx_quantize),
@@ -68,7 +68,7 @@ def everywhere():
             f"fake-quantize {place}",
             case,
             values,
-            ours("fake_quantize(x, qparams, out=)", uniform.fake_quantize),
+            ours("fake_quantize(x, qparams), with out= where faster", uniform.fake_quantize),
             (torch("fake_quantize_per_tensor_affine; makes its output", uniform.torch_fake_quantize),),
             (
                 torch_calls("quantize_per_tensor, dequantize; make their outputs", uniform.torch_there_and_back),
@@ -98,7 +98,7 @@ def per_channel():
             f"quantize 1000 x 1000 along axis {axis}",
             partial(Case.random, 1000, 1000, axis=axis),
             L3,
-            ours("quantize(x, qparams, out=)", uniform.quantize),
+            ours("quantize(x, qparams), with out= where faster", uniform.quantize),
             (
                 torch("quantize_per_channel; makes its output", partial(uniform.torch_quantize_channels, axis=axis)),
                 onnxruntime("QuantizeLinear, bound output", partial(uniform.onnx_quantize, axis=axis)),
