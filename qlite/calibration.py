@@ -244,13 +244,18 @@ class Calibrator:
                 if self._ndim is not None:
                     raise ValueError(f"{name}: expected {len(half.state)} channels along axis {axis}, got {channels}")
                 half = Histogram(channels, self._bins)
+            before = self._halves, self._ndim, self._average, self._batches
             average = self._moved_average(batch, axis)
-            _core.histogram_update(batch, -1 if axis is None else axis, half.state, half.counts, name)
             if self._ndim is None:
                 self._halves = [half, Histogram(channels, self._bins)]
             self._ndim = max(self._ndim or 0, batch.ndim)
             self._average = average
             self._batches += 1
+            try:  # last, for Ctrl-C is heard when the core is done: by then a batch has been taken in as a whole
+                _core.histogram_update(batch, -1 if axis is None else axis, half.state, half.counts, name)
+            except Exception:
+                self._halves, self._ndim, self._average, self._batches = before
+                raise
         return self
 
     def _moved_average(self, batch: np.ndarray, axis: int | None) -> np.ndarray | None:

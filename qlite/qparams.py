@@ -249,6 +249,10 @@ class QParams:
             )
         held = scale
         if codes is not None:
+            from qlite.array import QArray
+
+            if not isinstance(codes, QArray):
+                raise TypeError(f"scale_codes: expected a QArray, got {type(codes).__name__}")
             held = codes.dequantize()
         elif self.scale_dtype == "float16":
             with np.errstate(over="ignore"):

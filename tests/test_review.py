@@ -12,6 +12,7 @@ import reference
 from arrays import same_bytes
 
 import qlite as ql
+from qlite import _core
 from qlite.nn.program import Buffer, Dequantize, Normalize, Program, Quantize
 
 SCHEMES = ["w8a8", "dynamic", "w8"]
@@ -111,6 +112,24 @@ def test_a_calibrator_merges_with_itself_and_travels():
     again = pickle.loads(pickle.dumps(c)).update(np.array([4.0]))
     assert c.merge(c).count == 4 and again.count == 3
     same_bytes(again.qparams().scale, ql.Calibrator().update(np.array([1.0, -2, 4])).qparams().scale)
+
+
+def test_an_interrupted_batch_has_been_taken_in(monkeypatch):
+    update = _core.histogram_update
+
+    def interrupted(*arguments):
+        update(*arguments)
+        raise KeyboardInterrupt
+
+    c = ql.Calibrator(momentum=0.5)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(_core, "histogram_update", interrupted)
+        c.update(W)
+    assert c.to_json() == ql.Calibrator(momentum=0.5).update(W).to_json()
+    for bad in ([np.nan, 1.0], [1.0, np.inf]):
+        with pytest.raises(ValueError, match=r"^batch: "):
+            c.update(np.array(bad))
+    assert c.to_json() == ql.Calibrator(momentum=0.5).update(W).to_json()
 
 
 @pytest.mark.parametrize(
@@ -246,6 +265,11 @@ def test_grids_that_there_are_not(options):
     name = "codebook" if options["grid"] == "codebook" else "bits"
     with pytest.raises((TypeError, ValueError), match=rf"^{name}: "):
         ql.QParams(1.0, 0, signed=options["grid"] == "mxint8", **options)
+
+
+def test_scale_codes_are_an_array():
+    with pytest.raises(TypeError, match=r"^scale_codes: "):
+        ql.QParams(1.0, 0, scale_dtype="uint8", scale_codes=5)
 
 
 def test_codebooks_as_wide_as_float32():
