@@ -181,3 +181,16 @@ def test_bad_arguments():
     for state, kind, entries in ((empty, "kmeans", 2), (observed([1, 2]), "kmeans", 0), (observed([1, 2]), "x", 2)):
         with pytest.raises(ValueError):
             _core.histogram_codebook(*state, kind, entries)
+
+
+@pytest.mark.parametrize("kind", ["kmeans", "quantile"])
+def test_channels_do_not_see_each_other(kind):
+    """The first reaches from the first bin to just below zero, at the last bin's end."""
+    x = np.stack([-np.linspace(1e-30, 1, 5000), np.full(5000, 100)]).astype(np.float32)
+    x[1, 0] = 101
+    state, counts = np.zeros(2, _core.HISTOGRAM_DTYPE), np.zeros((2, 2048), np.int64)
+    _core.histogram_clear(state, counts)
+    _core.histogram_update(x, 0, state, counts)
+    together = _core.histogram_codebook(state, counts, kind, 4)
+    alone = [_core.histogram_codebook(*observed(row, 2048), kind, 4)[0] for row in x]
+    same_bytes(together, np.stack(alone))

@@ -6,10 +6,9 @@
  *
  * The thresholds become a search tree in breadth-first order, where each level is one table to look up in (Khuong and
  * Morin, "Array layouts for comparison-based searching", 2017). */
-#include <float.h>
 #include <math.h>
-#include <string.h>
 
+#include "core/finite.h"
 #include "core/layout.h"
 #include "core/memory.h"
 #include "kernels/kernels.h"
@@ -144,21 +143,7 @@ static ql_status make_trees(const ql_codebook *p, size_t count, ql_codebook_tree
 
 static bool codebook_is_valid(const ql_codebook *p, size_t parameters)
 {
-    if (p->entries < 1 || p->entries > MAX_ENTRIES)
-        return false;
-    for (size_t i = 0; i < parameters; i++) {
-        if (!(p->scale[i] >= FLT_MIN && p->scale[i] <= FLT_MAX))
-            return false;
-    }
-    return true;
-}
-
-static bool all_finite(const float *x, size_t n)
-{
-    ql_layout layout = {.ndim = 0};
-    float min, max;
-    ql_layout_push(&layout, n, n);
-    return ql_minmax_f32(x, &layout, &min, &max);
+    return p->entries >= 1 && p->entries <= MAX_ENTRIES && ql_scales_are_valid(p->scale, parameters);
 }
 
 /* Where parameters have codebooks of their own, a kernel takes what shares one parameter. */
@@ -180,7 +165,7 @@ ql_status ql_quantize_codebook_f32_u8(const float *x, const ql_codebook *p, bool
     ql_status status = make_trees(p, p->is_own ? parameters : 1, &trees);
     if (status != QL_OK)
         return status;
-    if (refuse_nonfinite && !all_finite(x, n)) {
+    if (refuse_nonfinite && !ql_all_finite(kernels, x, n)) {
         free(trees);
         return QL_ENONFINITE;
     }

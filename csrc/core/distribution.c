@@ -85,7 +85,7 @@ void ql_distribution_of_histogram(ql_distribution *d, const ql_histogram *h, con
     d->centre = (double)h->origin + (double)d->anchor;
     d->least = ql_distribution_u(d, h->min);
     d->greatest = ql_distribution_u(d, h->max);
-    d->last = (size_t)(floor(d->greatest) + (double)d->anchor);
+    d->last = (size_t)(floor((double)h->max / d->unit) - (double)h->origin);
     take_prefix(d, d->last + 1, bin_moments);
     d->zeros = with_zeros ? (double)h->zeros : 0;
     d->zero = -d->centre;

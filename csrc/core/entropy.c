@@ -115,7 +115,7 @@ static double ladder(int i)
                                       0.6484197773255048,
                                       0.5946035575013605,
                                       0.5452538663326288};
-    return i < 0 ? 1 / eighths[-i] : ldexp(eighths[i % 8], -(i / 8));
+    return ldexp(eighths[i % 8], -(i / 8));
 }
 
 static double best_fraction(const search *s, double low, double high, shrink which)

@@ -8,10 +8,9 @@
  * whose counts stay in the cache; where the channel changes with every element, the data is read in narrow strips.
  * Why not clear and read all counts: of 65536 codes a channel of a thousand values uses few. Codes in use are marked,
  * and only theirs are read and cleared. */
-#include <float.h>
-#include <math.h>
 #include <string.h>
 
+#include "core/finite.h"
 #include "core/layout.h"
 #include "core/logarithm.h"
 #include "core/memory.h"
@@ -207,10 +206,10 @@ static void load_codes(const ql_coded *q, size_t offset, size_t n, float *code)
 /* n elements from i on have parameters from `parameter` on: one for all, or each its own. */
 static void fill(const ql_coded *q, block *b, size_t i, size_t n, size_t parameter, size_t step)
 {
-    for (size_t k = 0; k < n; k++) {
+    for (size_t k = 0; k < n; k++)
         b->scale[i + k] = q->scale[parameter + k * step];
+    for (size_t k = 0; !q->codebook && k < n; k++)
         b->zero_point[i + k] = (float)q->zero_point[parameter + k * step];
-    }
     for (size_t k = 0; q->codebook && k < n; k++)
         b->book[i + k] = q->shares_codebook ? 0 : parameter + k * step;
 }
@@ -407,13 +406,12 @@ static bool is_valid(const ql_coded *q, const ql_axis *axis)
         return false;
     if (!q->codebook && (q->qmin > q->qmax || q->qmin < least || q->qmax >= least + width))
         return false;
-    for (size_t i = 0; i < ql_layout_parameters(&q->layout); i++) {
-        if (!(q->scale[i] >= FLT_MIN && q->scale[i] <= FLT_MAX))
-            return false;
-        if (!q->codebook && (q->zero_point[i] < q->qmin || q->zero_point[i] > q->qmax))
+    const size_t parameters = ql_layout_parameters(&q->layout);
+    for (size_t i = 0; !q->codebook && i < parameters; i++) {
+        if (q->zero_point[i] < q->qmin || q->zero_point[i] > q->qmax)
             return false;
     }
-    return true;
+    return ql_scales_are_valid(q->scale, parameters);
 }
 
 /* How many channels at a time. Strips of fewer than MIN_STRIP neighbours would be read too slowly. */

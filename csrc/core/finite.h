@@ -1,4 +1,4 @@
-/* Whether data may be computed with. */
+/* Whether data may be computed with, and scales divided by. */
 #ifndef QL_FINITE_H
 #define QL_FINITE_H
 
@@ -6,6 +6,16 @@
 #include <math.h>
 
 #include "kernels/kernels.h"
+
+/* Each finite, normal and > 0. No early way out, so that the loop becomes vectors: there may be a scale for every few
+ * values. */
+static inline bool ql_scales_are_valid(const float *scale, size_t n)
+{
+    int32_t valid = 1;
+    for (size_t i = 0; i < n; i++)
+        valid &= (scale[i] >= FLT_MIN) & (scale[i] <= FLT_MAX);
+    return valid;
+}
 
 static inline bool ql_all_finite(const ql_kernels *kernels, const float *x, size_t n)
 {

@@ -19,7 +19,7 @@ size_t ql_sorted_entries(const float *codebook, size_t entries, double *sorted);
 /* The representable scale nearest to this one, and the greatest that no value can make overflow. */
 float ql_nearest_scale(double scale, ql_scale_type type);
 
-/* The least representable scale that is not below this one; infinity if there is none. */
+/* The least representable scale that is not below this one; if there is none infinity, but for float32 its greatest. */
 float ql_scale_at_least(float scale, ql_scale_type type);
 
 /* low and high of which ql_range_scale makes this scale again (to within two float32 roundings, or exactly for the

@@ -22,10 +22,4 @@ ql_run ql_run_piece(const ql_run *run, size_t first, size_t limit);
 /* How many runs, counted from one that is a multiple of it, have the same parameters. */
 size_t ql_runs_alike(const ql_layout *layout);
 
-/* Whether [qmin, qmax] are codes of 8 bits, signed or unsigned. */
-static inline bool ql_code_range_is_valid(int32_t qmin, int32_t qmax)
-{
-    return qmin <= qmax && ((qmin >= -128 && qmax <= 127) || (qmin >= 0 && qmax <= 255));
-}
-
 #endif

@@ -50,7 +50,7 @@ static bool bins_are_valid(size_t bins)
 /* Whether bins and range belong together, without a look at the counts. */
 static bool range_is_valid(const ql_histogram *h, size_t bins)
 {
-    if (h->count < 0 || h->zeros < 0)
+    if (h->zeros < 0 || h->zeros > h->count)
         return false;
     if (h->count == 0)
         return h->min > h->max && h->origin == 0 && h->exponent == MIN_EXPONENT;
@@ -287,19 +287,10 @@ static bool count_rows(const counter *c, const float *x, size_t rows, size_t col
     return all;
 }
 
-/* How many runs one after the other have the same parameters. */
-static size_t runs_alike(const ql_layout *layout)
-{
-    size_t count = 1;
-    for (size_t axis = layout->ndim; axis-- > 1 && layout->group[axis - 1] >= layout->length[axis - 1];)
-        count *= layout->length[axis - 1];
-    return count;
-}
-
 static bool count_runs(const counter *c, const float *x, const ql_layout *layout, ql_histogram *h, int64_t *counts)
 {
     bool all = true;
-    const size_t alike = runs_alike(layout);
+    const size_t alike = ql_runs_alike(layout);
     for (size_t i = 0; i < ql_run_count(layout); i++) {
         ql_run run = ql_run_at(layout, i);
         if (run.group == 1) {

@@ -20,12 +20,13 @@ enum {
 
 size_t ql_code_size(int32_t qmin, int32_t qmax)
 {
-    if (ql_code_range_is_valid(qmin, qmax))
+    if (qmin > qmax)
+        return 0;
+    if ((qmin >= INT8_MIN && qmax <= INT8_MAX) || (qmin >= 0 && qmax <= UINT8_MAX))
         return 1;
-    return qmin <= qmax && ((qmin >= INT16_MIN && qmax <= INT16_MAX) || (qmin >= 0 && qmax <= UINT16_MAX)) ? 2 : 0;
+    return (qmin >= INT16_MIN && qmax <= INT16_MAX) || (qmin >= 0 && qmax <= UINT16_MAX) ? 2 : 0;
 }
 
-/* No early way out, so that the loop becomes vectors: there may be a parameter for every few values. */
 static bool affine_is_valid(const ql_affine *p)
 {
     if (ql_code_size(p->qmin, p->qmax) == 0)
@@ -34,11 +35,9 @@ static bool affine_is_valid(const ql_affine *p)
         return true;
     const size_t count = ql_layout_parameters(&p->layout);
     int32_t valid = 1;
-    for (size_t c = 0; c < count; c++) {
-        valid &= (p->scale[c] >= FLT_MIN) & (p->scale[c] <= FLT_MAX);
+    for (size_t c = 0; c < count; c++)
         valid &= (p->zero_point[c] >= p->qmin) & (p->zero_point[c] <= p->qmax);
-    }
-    return valid;
+    return valid && ql_scales_are_valid(p->scale, count);
 }
 
 /* splitmix64 (Steele, Lea and Flood 2014): seeds that differ in a bit have keys that differ in half of them. */

@@ -35,8 +35,6 @@ static float shortened(float scale, int dropped, uint32_t bias)
     return scale;
 }
 
-/* The least representable scale that is not below this one; if there is none, infinity, but for float32 its greatest.
- */
 float ql_scale_at_least(float scale, ql_scale_type type)
 {
     const int dropped = dropped_bits(type);

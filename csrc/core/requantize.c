@@ -91,7 +91,7 @@ ql_status ql_requantize_s32_x8(const int32_t *acc, const ql_layout *layout, cons
                                int32_t zero_point, int32_t qmin, int32_t qmax, uint8_t *codes)
 {
     const requantizer r = {ql_kernels_active(), fixed, zero_point, qmin, qmax};
-    if (!ql_code_range_is_valid(qmin, qmax) || zero_point < -128 || zero_point > 255)
+    if (ql_code_size(qmin, qmax) != 1 || zero_point < -128 || zero_point > 255)
         return QL_EINVAL;
     if (ql_layout_size(layout) == 0)
         return QL_OK;

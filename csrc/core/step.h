@@ -6,8 +6,7 @@
 #ifndef QL_STEP_H
 #define QL_STEP_H
 
-#include <float.h>
-
+#include "core/finite.h"
 #include "core/gemm.h"
 
 typedef struct ql_block {
@@ -78,14 +77,7 @@ static inline bool ql_is_vector(const ql_array *array, ql_type type, size_t n)
 /* A vector of n scales: normal and positive. */
 static inline bool ql_are_scales(const ql_array *array, size_t n)
 {
-    if (!array->data || !ql_is_vector(array, QL_F32, n))
-        return false;
-    const float *scales = array->data;
-    for (size_t i = 0; i < n; i++) {
-        if (!(scales[i] >= FLT_MIN))
-            return false;
-    }
-    return true;
+    return array->data && ql_is_vector(array, QL_F32, n) && ql_scales_are_valid(array->data, n);
 }
 
 /* 8-bit weights [in][out] with a scale and, perhaps, a zero point for each output. */
