@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, _core
-from qlite.qparams import GRIDS, Form, QParams, Sharing, along
+from qlite.form import Form
+from qlite.grids import GRIDS
+from qlite.qparams import QParams
+from qlite.sharing import Sharing, along
 
 
 class QArray:
@@ -172,11 +175,13 @@ class QArray:
         if codes.dtype not in (np.int8, np.uint8, np.int16, np.uint16):
             raise TypeError(f"codes: expected int8, uint8, int16 or uint16, got {codes.dtype}")
         signed = bool(codes.dtype.kind == "i")
-        if isinstance(grid, str) and grid == "uniform" and bits is None:
-            bits = 8 * codes.dtype.itemsize
         if scale_dtype is not None:
             _check.choice("scale_dtype", scale_dtype, ("float32", "float16", "e8m0"))
-        form = Form.of(bits, grid, False, signed, False, scale_dtype)
+        is_uniform = isinstance(grid, str) and grid == "uniform"
+        if is_uniform and bits is None:
+            bits = 8 * codes.dtype.itemsize
+        options = (signed, False) if is_uniform else (None, None)
+        form = Form.of(bits, grid, False, *options, scale_dtype)
         if form.is_fitted:
             raise ValueError(f"grid: expected the codebook that was fitted, got {grid!r}")
         sharing = Sharing.of(codes.ndim, axis, form.grouped(group_size), group_axis)

@@ -9,39 +9,21 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, _core
+from qlite.form import METHODS, PERCENTILE, Form, check_method
 from qlite.progress import progress
-from qlite.qparams import Form, QParams, Sharing, along
+from qlite.qparams import QParams
+from qlite.sharing import Sharing, along
 
 #: Enough to find a clipping range within 0.01 dB of the sample's optimum, with an outlier 30 times as far out as the
 #: rest; channels, of which there are many, get a quarter.
 TENSOR_BINS = 8192
 CHANNEL_BINS = 2048
 
-NONFINITE = ("raise", "saturate")
-#: What the method "percentile" keeps, if nothing else is said.
-PERCENTILE = 99.99
-
-METHODS = ("minmax", "percentile", "mse", "entropy")
 #: Values of an array that `Calibrator.from_data` takes in at once: bounds the memory, not the result.
 BATCH_VALUES = 1 << 20
 JSON_FORMAT = "qlite calibrator 1"
 #: Of a NumPy array.
 MOST_DIMENSIONS = 64
-
-
-def check_method(method: Any, methods: tuple[str, ...], form: Form, percentile: Any) -> float:
-    """Check what any choice of a grid takes, before the data is looked at; returns the percentile as a float."""
-    _check.choice("method", method, methods)
-    percentile = _check.number("percentile", percentile)
-    if not 50 < percentile <= 100:
-        raise ValueError(f"percentile: expected over 50 and at most 100, got {percentile}")
-    if method != "percentile" and percentile != PERCENTILE:
-        raise ValueError(f"percentile: expected the default unless method='percentile', got {percentile}")
-    if form.is_fitted and method not in ("minmax", "mse"):
-        raise ValueError(f"method: expected the default for grid {form.grid!r}, fitted to all values, got {method!r}")
-    if method == "entropy" and form.codebook is not None and not form.is_sign:
-        raise ValueError(f"method: expected another one than 'entropy', which is for uniform grids, got {form.grid!r}")
-    return percentile
 
 
 class Histogram:

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, distributed
-from qlite.calibration import PERCENTILE
+from qlite.elementwise import quantize
+from qlite.form import PERCENTILE
 from qlite.io import array_file, container
 from qlite.io.shards import FLOATS, ShardTensor, find_tensors, widened
 from qlite.nn.scheme import Scheme
 from qlite.progress import progress
-from qlite.uniform import quantize
 
 INDEX = "qlite.index.json"
 INDEX_VERSION = 1

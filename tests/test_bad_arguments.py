@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qlite import Calibrator, QArray, QParams, choose_qparams, fake_quantize, quantize  # noqa: F401 (the table's names)
-from qlite.qparams import GRIDS
+from qlite.grids import GRIDS
 
 W = np.linspace(-1, 1, 24).reshape(4, 6).astype(np.float32)
 SEEN = Calibrator().update(W)

@@ -13,8 +13,10 @@ import numpy as np
 
 from qlite import _check
 from qlite.array import QArray
+from qlite.form import Form
+from qlite.grids import GRIDS
 from qlite.io import container
-from qlite.qparams import GRIDS, Form, QParams
+from qlite.qparams import QParams
 
 FORMAT_VERSION = 1
 #: The name of the array in a file that holds one alone.
