@@ -109,6 +109,11 @@ ql_status ql_in_range_f32(const float *x, const ql_affine *p, bool *inside);
  * out as +0, and nothing but NaN gives +inf, -inf. Returns whether all values were finite. */
 bool ql_minmax_f32(const float *x, const ql_layout *layout, float *min, float *max);
 
+/* Sums of x, x^2 and |x| over the values that share a parameter, of data that is not empty. Along the innermost axis
+ * each group's values go in turn to eight partial sums, which are added in pairs, ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 +
+ * 7)); the sums of groups that share a parameter are added in order. */
+void ql_moments_f32(const float *x, const ql_layout *layout, double *sum, double *square, double *magnitude);
+
 /* real = scale * values[code]: a grid of any values, in any order. */
 typedef struct ql_codebook {
     ql_layout layout;

@@ -18,9 +18,10 @@ except ModuleNotFoundError as error:
 
 from qlite.array import QArray
 from qlite.calibration import Calibrator
+from qlite.choose import choose_qparams
 from qlite.config import show_config
+from qlite.elementwise import dequantize, fake_quantize, quantize, requantize
 from qlite.error import QuantizationError, quantization_error
-from qlite.grids import choose_qparams
 from qlite.io.load import load
 from qlite.io.sklearn import from_sklearn
 from qlite.linalg import PackedWeight, linear, matmul_integer, pack
@@ -29,7 +30,6 @@ from qlite.nn.qmodel import QModel, quantize_model
 from qlite.nn.sequential import Sequential, from_weights
 from qlite.qparams import QParams
 from qlite.report import Report, compare
-from qlite.uniform import dequantize, fake_quantize, quantize, requantize
 
 if TYPE_CHECKING:
     from qlite import distributed

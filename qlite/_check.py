@@ -47,6 +47,8 @@ def as_array(name: str, value: Any) -> np.ndarray:
         raise ValueError(f"{name}: expected an array, got {type(value).__name__} whose parts differ in shape") from None
     if array.dtype == object and not isinstance(value, np.ndarray):
         raise TypeError(f"{name}: expected an array of numbers, got {type(value).__name__}")
+    if isinstance(value, np.ndarray) and type(value) is not np.ndarray and np.ma.is_masked(value):
+        raise TypeError(f"{name}: expected an array without a mask, got one with masked values")
     return array
 
 
@@ -87,8 +89,9 @@ def scales(name: str, value: Any) -> np.ndarray:
 
 def finite(name: str, array: np.ndarray) -> np.ndarray:
     """Return `array` if it has neither NaN nor infinities."""
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name}: expected finite values, got NaN or infinity (as float32)")
+    is_finite = np.isfinite(array)
+    if not is_finite.all():
+        raise ValueError(f"{name}: expected finite values, got {array[~is_finite].flat[0]} (as float32)")
     return array
 
 
@@ -99,7 +102,8 @@ def axis(value: Any, ndim: int, name: str = "axis") -> int | None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name}: expected an integer or None, got {value!r}")
     if not -ndim <= value < ndim:
-        raise ValueError(f"{name}: expected -{ndim} to {ndim - 1} for {ndim} dimensions, got {value}")
+        expected = f"{-ndim} to {ndim - 1}" if ndim else "None"
+        raise ValueError(f"{name}: expected {expected} for {ndim} dimensions, got {value}")
     return int(value) % ndim
 
 
@@ -128,5 +132,5 @@ def left_alone(options: Mapping[str, Any], defaults: Mapping[str, Any], why: str
     """Refuse options that have another value than their default, because of `why` they have no effect."""
     for name, value in options.items():
         default = defaults[name]
-        if value is not default and (default is None or value != default):
+        if value is not default and (default is None or isinstance(value, np.ndarray) or value != default):
             raise ValueError(f"{name}: expected {default!r}, the default, {why}, got {value!r}")

@@ -1,13 +1,17 @@
 """Quantized arrays."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from qlite import _check, _core
-from qlite.qparams import GRIDS, Form, QParams, Sharing, along
+from qlite.form import Form
+from qlite.grids import GRIDS
+from qlite.qparams import QParams
+from qlite.sharing import Sharing, along
 
 
 class QArray:
@@ -105,13 +109,13 @@ class QArray:
             raise TypeError(f"qparams: expected QParams, got {type(qparams).__name__}")
         shape, stored = _check.shape("shape", shape), np.asarray(stored)
         p = qparams._of_rank(len(shape))
+        _check_fit(shape, p)
         whole = p.bits in WHOLE_WIDTHS
         dtype, expected = (p.dtype, shape) if whole else (np.dtype(np.uint8), _stored_shape(shape, p.axis, p.bits))
         if stored.dtype != dtype:
             raise TypeError(f"stored: expected {dtype}, got {stored.dtype}")
         if stored.shape != expected:
             raise ValueError(f"stored: expected shape {expected} for {p.bits}-bit codes of {shape}, got {stored.shape}")
-        _check_fit(shape, p)
         q = cls._of(stored.copy(), shape, p)
         codes = q.codes
         if codes.size and not p.qmin <= codes.min() <= codes.max() <= p.qmax:
@@ -172,11 +176,13 @@ class QArray:
         if codes.dtype not in (np.int8, np.uint8, np.int16, np.uint16):
             raise TypeError(f"codes: expected int8, uint8, int16 or uint16, got {codes.dtype}")
         signed = bool(codes.dtype.kind == "i")
-        if isinstance(grid, str) and grid == "uniform" and bits is None:
-            bits = 8 * codes.dtype.itemsize
         if scale_dtype is not None:
             _check.choice("scale_dtype", scale_dtype, ("float32", "float16", "e8m0"))
-        form = Form.of(bits, grid, False, signed, False, scale_dtype)
+        is_uniform = isinstance(grid, str) and grid == "uniform"
+        if is_uniform and bits is None:
+            bits = 8 * codes.dtype.itemsize
+        options = (signed, False) if is_uniform else (None, None)
+        form = Form.of(bits, grid, False, *options, scale_dtype)
         if form.is_fitted:
             raise ValueError(f"grid: expected the codebook that was fitted, got {grid!r}")
         sharing = Sharing.of(codes.ndim, axis, form.grouped(group_size), group_axis)
@@ -366,12 +372,19 @@ class QArray:
             raise TypeError("len() of an array without dimensions")
         return self.shape[0]
 
+    def __iter__(self) -> Iterator["QArray"]:
+        return (self[i] for i in range(len(self)))
+
     def __getitem__(self, index: Any) -> "QArray":
         if index is Ellipsis:
             return self
         rows = _index_of_axis(index, self.axis, self.ndim)
         if rows is not None and self.axis is not None:
             return self._rows(rows, self.axis)
+        if self.axis is not None and (self.bits not in WHOLE_WIDTHS or self.group_size is not None):
+            parts = _basic_parts(index, self.axis, self.shape)
+            if parts is not None:  # the rest of the axis is neither unpacked nor looked at
+                return self._rows(parts[0], self.axis)[parts[1]]
         return QArray._of_codes(np.asarray(self.codes[index]), self._reindexed(index))
 
     def _rows(self, rows: Any, axis: int) -> "QArray":
@@ -380,10 +393,11 @@ class QArray:
         pick = (slice(None),) * axis + (rows,)
 
         def picked(parameters: Any) -> Any:
-            is_own = parameters is not None and parameters.ndim >= self.ndim and parameters.shape[axis] != 1
-            return parameters[pick] if is_own else parameters
+            return parameters if parameters is None or parameters.shape[axis] == 1 else parameters[pick]
 
-        arrays = {name: picked(getattr(p, name)) for name in ("scale", "zero_point", "codebook", "scale_codes")}
+        arrays = {name: picked(getattr(p, name)) for name in ("scale", "zero_point", "scale_codes")}
+        if p.codebook is not None and p.codebook.ndim > 1:
+            arrays["codebook"] = picked(p.codebook)
         stored = self.stored[pick if p.bits in WHOLE_WIDTHS else rows]
         count = len(np.empty(self.shape[axis], np.bool_)[rows])
         shape = (*self.shape[:axis], count, *self.shape[axis + 1 :])
@@ -405,7 +419,8 @@ class QArray:
         zero_point = np.append(p.zero_point, np.int32(p.qmin if p.codebook is None else 0))[kept]
         book = p.codebook
         if book is not None and book.ndim > 1:
-            book = book.reshape(-1, book.shape[-1])[kept]
+            last = np.arange(book.shape[-1], dtype=np.float32)
+            book = np.vstack([book.reshape(-1, len(last)), last])[kept]
         scale_dtype = p.scale_dtype if p.scale_codes is None else "float32"
         return QParams(
             *(scale, zero_point, p.bits, p.signed, p.narrow, None, group_size, group_axis, book, p.grid, scale_dtype)
@@ -532,6 +547,20 @@ def _index_of_axis(index: Any, axis: int | None, ndim: int) -> Any:
         return own
     own = np.asarray(own) if isinstance(own, (list, np.ndarray)) else None
     return own if own is not None and own.ndim == 1 and own.dtype.kind in "biu" else None
+
+
+def _basic_parts(index: Any, axis: int, shape: tuple[int, ...]) -> tuple[slice, tuple[Any, ...]] | None:
+    """An index of integers and slices in two steps: what it takes of one axis, then the rest; None for any other."""
+    parts = index if isinstance(index, tuple) else (index,)
+    if not axis < len(parts) <= len(shape) or any(type(part) not in (int, slice) for part in parts):
+        return None
+    own, length = parts[axis], shape[axis]
+    if type(own) is int:
+        if length == 1 or not -length <= own < length:
+            return None
+        first = own % length
+        return slice(first, first + 1), (*parts[:axis], 0, *parts[axis + 1 :])
+    return None if own == slice(None) else (own, (*parts[:axis], slice(None), *parts[axis + 1 :]))
 
 
 def _without_repeats(numbers: np.ndarray, group_size: int | None) -> tuple[np.ndarray, int | None, int | None]:

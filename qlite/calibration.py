@@ -9,37 +9,21 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, _core
+from qlite.form import METHODS, PERCENTILE, Form, check_method
 from qlite.progress import progress
-from qlite.qparams import Form, QParams, Sharing, along
+from qlite.qparams import QParams
+from qlite.sharing import Sharing, along
 
 #: Enough to find a clipping range within 0.01 dB of the sample's optimum, with an outlier 30 times as far out as the
 #: rest; channels, of which there are many, get a quarter.
 TENSOR_BINS = 8192
 CHANNEL_BINS = 2048
 
-NONFINITE = ("raise", "saturate")
-#: What the method "percentile" keeps, if nothing else is said.
-PERCENTILE = 99.99
-
-METHODS = ("minmax", "percentile", "mse", "entropy")
 #: Values of an array that `Calibrator.from_data` takes in at once: bounds the memory, not the result.
 BATCH_VALUES = 1 << 20
 JSON_FORMAT = "qlite calibrator 1"
 #: Of a NumPy array.
 MOST_DIMENSIONS = 64
-
-
-def check_method(method: Any, methods: tuple[str, ...], form: Form, percentile: Any) -> float:
-    """Check what any choice of a grid takes, before the data is looked at; returns the percentile as a float."""
-    _check.choice("method", method, methods)
-    percentile = _check.number("percentile", percentile)
-    if not 50 < percentile <= 100:
-        raise ValueError(f"percentile: expected over 50 and at most 100, got {percentile}")
-    if method != "percentile" and percentile != PERCENTILE:
-        raise ValueError(f"percentile: expected the default unless method='percentile', got {percentile}")
-    if method == "entropy" and form.codebook is not None and not form.is_sign:
-        raise ValueError(f"method: expected another one than 'entropy', which is for uniform grids, got {form.grid!r}")
-    return percentile
 
 
 class Histogram:
@@ -242,13 +226,18 @@ class Calibrator:
                 if self._ndim is not None:
                     raise ValueError(f"{name}: expected {len(half.state)} channels along axis {axis}, got {channels}")
                 half = Histogram(channels, self._bins)
+            before = self._halves, self._ndim, self._average, self._batches
             average = self._moved_average(batch, axis)
-            _core.histogram_update(batch, -1 if axis is None else axis, half.state, half.counts, name)
             if self._ndim is None:
                 self._halves = [half, Histogram(channels, self._bins)]
             self._ndim = max(self._ndim or 0, batch.ndim)
             self._average = average
             self._batches += 1
+            try:  # last, for Ctrl-C is heard when the core is done: by then a batch has been taken in as a whole
+                _core.histogram_update(batch, -1 if axis is None else axis, half.state, half.counts, name)
+            except Exception:
+                self._halves, self._ndim, self._average, self._batches = before
+                raise
         return self
 
     def _moved_average(self, batch: np.ndarray, axis: int | None) -> np.ndarray | None:
@@ -390,8 +379,8 @@ class Calibrator:
             if content["average"] is not None:
                 average = np.array(content["average"], np.float64).reshape(2, len(first.state))
                 calibrator._average = _check.finite("average", average)
-            if (calibrator._ndim is None) != (calibrator.count == 0):
-                raise ValueError("a rank belongs to values that were counted")
+            if {calibrator._ndim is None, calibrator._batches <= 0} != {calibrator.count == 0}:
+                raise ValueError("a rank and batches belong to values that were counted")
         except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError, MemoryError) as error:
             raise ValueError(f"text: expected what Calibrator.to_json() writes, got something else: {error}") from None
         return calibrator

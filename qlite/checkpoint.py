@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, distributed
-from qlite.calibration import PERCENTILE
+from qlite.elementwise import quantize
+from qlite.form import PERCENTILE
 from qlite.io import array_file, container
 from qlite.io.shards import FLOATS, ShardTensor, find_tensors, widened
 from qlite.nn.scheme import Scheme
 from qlite.progress import progress
-from qlite.uniform import quantize
 
 INDEX = "qlite.index.json"
 INDEX_VERSION = 1
@@ -399,11 +399,10 @@ def _weight_scheme(scheme: Any) -> Scheme:
 
 
 def _patterns(skip: Any) -> tuple[str, ...]:
-    patterns = (skip,) if isinstance(skip, str) else tuple(skip)
-    for pattern in patterns:
-        if not isinstance(pattern, str):
-            raise TypeError(f"skip: expected patterns of names, got {pattern!r}")
-    return patterns
+    patterns = (skip,) if isinstance(skip, str) else skip
+    if not isinstance(patterns, Sequence) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise TypeError(f"skip: expected patterns of names, got {skip!r}")
+    return tuple(patterns)
 
 
 def _prepare(src: Path, dst: Path, options: dict[str, Any]) -> None:

@@ -114,9 +114,9 @@ def checked(name: str, value: Any) -> np.ndarray:
     if book.ndim == 0 or not 2 <= book.shape[-1] <= 256:
         raise ValueError(f"{name}: expected 2 to 256 values along the last axis, got shape {book.shape}")
     _check.finite(name, book)
-    steps = np.diff(book, axis=-1)
-    if np.any(steps <= 0):
-        what = "a duplicate" if np.any(steps == 0) else "a smaller one"
-        where = np.argwhere(steps <= 0)[0]
-        raise ValueError(f"{name}: expected ascending values, got {what} after {book[tuple(where)]}")
+    wrong = np.argwhere(book[..., 1:] <= book[..., :-1])
+    if len(wrong):
+        *row, i = wrong[0]
+        before, after = book[*row, i : i + 2]
+        raise ValueError(f"{name}: expected ascending values, got {after} after {before}")
     return book

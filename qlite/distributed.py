@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from qlite import _check
-from qlite.calibration import NONFINITE, Calibrator
+from qlite.calibration import Calibrator
+from qlite.elementwise import quantize as quantize_array
+from qlite.form import NONFINITE
 from qlite.qparams import QParams
-from qlite.uniform import quantize as quantize_array
 
 #: How many calibrators a task merges: bounds what a worker holds.
 FAN_IN = 8

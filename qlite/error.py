@@ -9,7 +9,7 @@ from qlite import _check, _core, metrics
 from qlite.array import QArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class QuantizationError:
     """The difference between an array and its quantized form.
 

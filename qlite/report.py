@@ -7,6 +7,7 @@ import numpy as np
 
 from qlite import metrics
 from qlite.array import QArray
+from qlite.elementwise import fake_quantize
 from qlite.error import quantization_error
 from qlite.nn.layers import Dense
 from qlite.nn.program import Buffer, Gemm, GemmF32
@@ -14,7 +15,6 @@ from qlite.nn.qmodel import QModel
 from qlite.nn.sequential import Sequential
 from qlite.qparams import QParams
 from qlite.timing import in_turn, one_thread
-from qlite.uniform import fake_quantize
 
 #: A layer whose own error is this far below its output needs no repair: top-1 agreement is then over 99.5 %.
 GOOD_SQNR_DB = 35.0

@@ -236,6 +236,20 @@ static results minmax(const ql_kernels *kernels, size_t n, size_t group)
     return floats(ends, 2 * count, has_nan);
 }
 
+static results moments(const ql_kernels *kernels, size_t n, size_t group)
+{
+    static const float scale[] = {1.0f};
+    const size_t count = parameter_count(n, group);
+    float *x = any_values(2, n, scale, n + 1);
+    double *sums = array(RESULT, 3 * count * sizeof *sums);
+    for (size_t i = 0; i < n; i++)
+        x[i] = fabsf(x[i]) <= FLT_MAX ? x[i] : 1.0f; /* which NaN comes of two is not defined */
+    for (size_t i = 0; i < 3 * count; i++)
+        sums[i] = (double)i;
+    kernels->add_moments_f32(x, n, group, sums, sums + count, sums + 2 * count);
+    return (results){sums, 3 * count * sizeof *sums, false};
+}
+
 /* A tile of a few rows; in rows that are further apart than wide the neighbours must stay as they are. */
 typedef struct tile {
     size_t rows, stride, size;
@@ -494,6 +508,7 @@ static const subject subjects[] = {
     {"unpack_bits_x8", unpack_bits},
     {"histogram_slots_f32", histogram_slots},
     {"minmax_f32", minmax},
+    {"add_moments_f32", moments},
     {"requantize_s32_x8", requantize},
     {"requantize_fixed_s32_x8", requantize_fixed},
     {"scale_s32_f32", scale},

@@ -119,6 +119,16 @@ def minmax(x, axis=None):
     return low, high
 
 
+def moments(x, shape, **groups):
+    """Sums of x, x**2 and |x| over the values that share a parameter: neighbours by eight_sums, these in order."""
+    own = spread(np.arange(math.prod(shape)).reshape(shape), x.shape, **groups).ravel()
+    values, sums = np.asarray(x, np.float64).ravel(), np.zeros((3, math.prod(shape)))
+    for part in np.split(np.arange(values.size), np.flatnonzero(np.diff(own)) + 1):
+        v = values[part]
+        sums[:, own[part[0]]] += [eight_sums(terms[None]) for terms in (v, v * v, np.abs(v))]
+    return sums.reshape(3, *shape)
+
+
 def minmax_per_parameter(x, shape, **groups):
     """Least and greatest of the values that share a parameter, in arrays of the parameters' shape; as minmax."""
     x = np.asarray(x, F32)

@@ -11,8 +11,9 @@ import pytest
 from arrays import same_bytes
 
 import qlite as ql
-from qlite.calibration import BATCH_VALUES, METHODS
-from qlite.qparams import GRIDS
+from qlite.calibration import BATCH_VALUES
+from qlite.form import METHODS
+from qlite.grids import GRIDS
 
 CODEBOOKS = [name for name, grid in GRIDS.items() if grid.values is not None and grid.block_exponent is None]
 FITTED = [name for name, grid in GRIDS.items() if grid.is_fitted]

@@ -120,11 +120,15 @@ def test_every_layout_of_parameters(isa, rng, shape, along, size, axis):
     if x.size == 0:
         with pytest.raises(ValueError, match=r"^x: "):
             _core.minmax(x, along, *groups)
+        with pytest.raises(ValueError, match=r"^x: "):
+            _core.moments(x, along, *groups)
         return
     low, high, all_finite = _core.minmax(x, along, *groups)
     assert all_finite == np.isfinite(x).all()
     for got, expected in zip((low, high), reference.minmax_per_parameter(x, along, **named), strict=True):
         same_bytes(got, expected)
+    x = np.nan_to_num(x)
+    same_bytes(np.stack(_core.moments(x, along, *groups)), reference.moments(x, along, **named))
 
 
 WIDE_RANGES = [(-32768, 32767), (0, 65535), (-128, 255), (-4000, -3), (0, 256), (-129, 0), (-8, 7), (0, 255)]

@@ -1,5 +1,6 @@
 """Behaviour that a fresh-eyes review found missing."""
 
+import json
 import os
 import pickle
 import stat
@@ -11,6 +12,7 @@ import reference
 from arrays import same_bytes
 
 import qlite as ql
+from qlite import _core
 from qlite.nn.program import Buffer, Dequantize, Normalize, Program, Quantize
 
 SCHEMES = ["w8a8", "dynamic", "w8"]
@@ -112,6 +114,41 @@ def test_a_calibrator_merges_with_itself_and_travels():
     same_bytes(again.qparams().scale, ql.Calibrator().update(np.array([1.0, -2, 4])).qparams().scale)
 
 
+def test_an_interrupted_batch_has_been_taken_in(monkeypatch):
+    update = _core.histogram_update
+
+    def interrupted(*arguments):
+        update(*arguments)
+        raise KeyboardInterrupt
+
+    c = ql.Calibrator(momentum=0.5)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(_core, "histogram_update", interrupted)
+        c.update(W)
+    assert c.to_json() == ql.Calibrator(momentum=0.5).update(W).to_json()
+    for bad in ([np.nan, 1.0], [1.0, np.inf]):
+        with pytest.raises(ValueError, match=r"^batch: "):
+            c.update(np.array(bad))
+    assert c.to_json() == ql.Calibrator(momentum=0.5).update(W).to_json()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"ndim": 10**30}, {"ndim": 65}, {"axis": None}, {"batches": 0}, {"batches": -1}, {"counts": 1.5}, {"min": 1e300}],
+    ids=str,
+)
+def test_states_that_no_values_lead_to(changes):
+    content = json.loads(ql.Calibrator(axis=0).update(W).to_json())
+    channel = content["halves"][0][0]
+    for name, value in changes.items():
+        if name == "counts":
+            channel[name] = [value] * len(channel[name])
+        else:
+            (channel if name in channel else content)[name] = value
+    with pytest.raises(ValueError, match=r"^text: "):
+        ql.Calibrator.from_json(json.dumps(content))
+
+
 def test_channels_get_fewer_bins():
     assert "8192 bins" in repr(ql.Calibrator()) and "2048 bins" in repr(ql.Calibrator(axis=1))
 
@@ -167,6 +204,95 @@ def test_indexing_is_that_of_the_values(rng, axis, index):
     same_bytes(np.asarray(q[index]), q.dequantize()[index])
 
 
+def test_a_shared_codebook_is_not_indexed(rng):
+    q = ql.quantize(rng.normal(size=5), grid=[-1.0, -0.2, 0.1, 0.5, 1.0], axis=0)
+    for index in (slice(None, None, -1), [4, 0], slice(0, 0), np.arange(5) > 2):
+        same_bytes(np.asarray(q[index]), np.asarray(q)[index])
+        same_bytes(q[index].codebook, q.codebook)
+
+
+@pytest.mark.parametrize("scale_dtype", ["uint8", "fp8_e4m3"])
+def test_one_scale_of_two_levels_at_any_rank(rng, scale_dtype):
+    w = rng.normal(size=(4, 6))
+    p = ql.choose_qparams(w, 4, scale_dtype=scale_dtype)
+    q = ql.quantize(w, p)
+    for index in (0, (1, 2), None, [[0, 1], [2, 3]]):
+        same_bytes(np.asarray(q[index]), np.asarray(q)[index])
+        assert q[index].qparams.scale_dtype == scale_dtype
+    same_bytes(ql.quantize(w[0], p).codes, q.codes[0])
+
+
+@pytest.mark.parametrize("options", [{"bits": 4}, {"bits": 3, "group_size": 2}, {"grid": "kmeans"}], ids=str)
+@pytest.mark.parametrize("index", [1, -3, (1, 2), (slice(1, 3), 0, -1), (slice(0, 0), 0), (0, slice(None, None, -2))])
+def test_rows_are_taken_before_the_rest(rng, options, index):
+    q = ql.quantize(rng.normal(size=(3, 4, 5)), axis=0, **options)
+    same_bytes(np.asarray(q[index]), np.asarray(q)[index])
+    same_bytes(q[index].codes, q.codes[index])
+    with pytest.raises(IndexError):
+        q[3]
+
+
+def test_nothing_to_iterate_over():
+    with pytest.raises(TypeError):
+        list(ql.quantize(np.float32(3)))
+    assert [row.shape for row in ql.quantize(W)] == [(5,)] * 6
+
+
+def test_stored_codes_of_another_rank():
+    q = ql.quantize(W, 4, axis=0)
+    with pytest.raises(ValueError, match=r"^scale: "):
+        ql.QArray.from_stored(q.stored, (), q.qparams)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"bits": 6, "grid": "apot", "codebook": [-1.0, 1.0]},
+        {"bits": 5, "grid": "nf4", "codebook": np.arange(16.0)},
+        {"bits": 4, "grid": "mxint8"},
+        {"bits": 16, "grid": "kmeans", "codebook": [-1.0, 1.0]},
+        {"codebook": [3.0, 1.0, 2.0]},
+        {"codebook": [1.0, 1.0]},
+        {"codebook": [1.0, np.nan]},
+        {"codebook": [1.0, 1e300]},
+        {"codebook": "abc"},
+        {"codebook": [1j, 2.0]},
+    ],
+    ids=str,
+)
+def test_grids_that_there_are_not(options):
+    options = {"bits": 2, "grid": "codebook"} | options
+    name = "codebook" if options["grid"] == "codebook" else "bits"
+    with pytest.raises((TypeError, ValueError), match=rf"^{name}: "):
+        ql.QParams(1.0, 0, signed=options["grid"] == "mxint8", **options)
+
+
+def test_scale_codes_are_an_array():
+    with pytest.raises(TypeError, match=r"^scale_codes: "):
+        ql.QParams(1.0, 0, scale_dtype="uint8", scale_codes=5)
+
+
+def test_codebooks_as_wide_as_float32():
+    book = np.array([-3e38, 0, 3e38], np.float32)
+    same_bytes(np.asarray(ql.quantize(book, grid=book, scale=1.0)), book)
+
+
+@pytest.mark.parametrize("size", [1 << 31, 1 << 62, 10**30])
+def test_groups_longer_than_any(size):
+    with pytest.raises(ValueError, match=r"^group_size: "):
+        ql.quantize(W, group_size=size)
+    with pytest.raises(TypeError, match=r"^group_size: "):
+        ql.quantize(W, grid="mxfp4", group_size=32.0)
+
+
+def test_masked_values():
+    x = np.ma.masked_array([1.0, 99.0], [False, True])
+    for call in (ql.quantize, ql.choose_qparams, ql.Calibrator().update):
+        with pytest.raises(TypeError, match=r"mask"):
+            call(x)
+    same_bytes(ql.quantize(np.ma.masked_array([1.0, 2.0])).codes, ql.quantize([1.0, 2.0]).codes)
+
+
 def test_products_of_every_rank(rng):
     q, x = ql.quantize(W, axis=1), rng.normal(size=(2, 3, 6)).astype(np.float32)
     flat = x.reshape(6, 6) @ q
@@ -209,6 +335,10 @@ def test_beyond_float32():
         ("scale", {"scale": "a"}),
         ("symmetric", {"symmetric": "no"}),
         ("percentile", {"percentile": "99"}),
+        ("grid", {"bits": ql.choose_qparams(W), "grid": np.array([0.0, 1.0])}),
+        ("method", {"scale": 1.0, "method": np.zeros(2)}),
+        ("method", {"grid": "kmeans", "method": "percentile"}),
+        ("method", {"grid": "quantile", "method": "entropy"}),
     ],
 )
 def test_options_that_do_not_apply(name, options):

@@ -45,6 +45,11 @@ typedef void ql_in_range_kernel(const float *x, size_t n, const float *scale, co
  * sign of a zero result is not defined. */
 typedef bool ql_minmax_kernel(const float *x, size_t n, size_t group, float *min, float *max);
 
+/* The sums of x[i], its square and its magnitude in each group, by the rule of ql_moments_f32 in qlite.h, are added to
+ * sum[i / group], square and magnitude. */
+typedef void ql_add_moments_kernel(const float *x, size_t n, size_t group, double *sum, double *square,
+                                   double *magnitude);
+
 /* Where a value lies on a grid: QL_CODE_PLACES places per code, from that of qmin on, of which the first QL_SUB_BINS
  * are eighths of its cell. A fault: it is clipped (then QL_MOVED may be set too), or has not the nearest code. */
 enum { QL_SUB_BINS = 8, QL_CODE_PLACES = QL_SUB_BINS + 1, QL_CLIPPED = 1, QL_MOVED = 2 };
@@ -158,6 +163,7 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_dequantize_s32_kernel, dequantize_s32_f32, isa)              \
     FUNCTION(ql_in_range_kernel, in_range_f32, isa)                          \
     FUNCTION(ql_minmax_kernel, minmax_f32, isa)                              \
+    FUNCTION(ql_add_moments_kernel, add_moments_f32, isa)                    \
     FUNCTION(ql_place_kernel, place_f32, isa)                                \
     FUNCTION(ql_add_errors_kernel, add_errors_f64, isa)                      \
     FUNCTION(ql_quantize_codebook_kernel, quantize_codebook_f32_u8, isa)     \

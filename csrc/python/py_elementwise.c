@@ -1,4 +1,4 @@
-/* quantize, dequantize, fake_quantize, in_range, requantize, minmax, quantize_multiplier. */
+/* quantize, dequantize, fake_quantize, in_range, requantize, minmax, moments, quantize_multiplier. */
 #include "python/glue.h"
 
 /* scale and zero_point as they lie over data. */
@@ -259,6 +259,39 @@ done:
     return result;
 }
 
+static PyObject *moments(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *x_object, *result = NULL;
+    PyArray_Dims shape = {NULL, 0};
+    ql_py_groups groups = {0, 0};
+    if (!PyArg_ParseTuple(args, "OO&|ii", &x_object, PyArray_IntpConverter, &shape, &groups.size, &groups.axis))
+        return NULL;
+    ql_layout layout;
+    PyArrayObject *sums[3] = {NULL, NULL, NULL}, *x = ql_py_f32(x_object, "x");
+    if (!x || ql_py_layout(x, shape.len, shape.ptr, "shape", groups, &layout) < 0)
+        goto done;
+    if (PyArray_SIZE(x) == 0) {
+        PyErr_SetString(PyExc_ValueError, "x: expected data, got an empty array");
+        goto done;
+    }
+    for (int i = 0; i < 3; i++) {
+        sums[i] = (PyArrayObject *)PyArray_SimpleNew(shape.len, shape.ptr, NPY_FLOAT64);
+        if (!sums[i])
+            goto done;
+    }
+    Py_BEGIN_ALLOW_THREADS
+        ql_moments_f32(PyArray_DATA(x), &layout, PyArray_DATA(sums[0]), PyArray_DATA(sums[1]), PyArray_DATA(sums[2]));
+    Py_END_ALLOW_THREADS
+    result = PyTuple_Pack(3, (PyObject *)sums[0], (PyObject *)sums[1], (PyObject *)sums[2]);
+done:
+    PyDimMem_FREE(shape.ptr);
+    for (int i = 0; i < 3; i++)
+        Py_XDECREF(sums[i]);
+    Py_XDECREF(x);
+    return result;
+}
+
 PyMethodDef ql_py_elementwise_methods[] = {
     {"quantize", quantize, METH_VARARGS, NULL},
     {"dequantize", dequantize, METH_VARARGS, NULL},
@@ -267,5 +300,6 @@ PyMethodDef ql_py_elementwise_methods[] = {
     {"requantize", requantize, METH_VARARGS, NULL},
     {"quantize_multiplier", quantize_multiplier, METH_O, NULL},
     {"minmax", minmax, METH_VARARGS, NULL},
+    {"moments", moments, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -59,7 +59,7 @@ static PyObject *raise_search(ql_status status, const char *argument)
 {
     if (status == QL_EINVAL)
         return PyErr_Format(PyExc_ValueError,
-                            "%s: expected values that a grid of these codes, codebook and scale_type can hold",
+                            "%s: expected values that a grid of these codes, codebook and scale_dtype can hold",
                             argument);
     return ql_py_raise(status, argument);
 }

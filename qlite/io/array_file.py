@@ -13,8 +13,10 @@ import numpy as np
 
 from qlite import _check
 from qlite.array import QArray
+from qlite.form import Form
+from qlite.grids import GRIDS
 from qlite.io import container
-from qlite.qparams import GRIDS, Form, QParams
+from qlite.qparams import QParams
 
 FORMAT_VERSION = 1
 #: The name of the array in a file that holds one alone.
@@ -115,7 +117,8 @@ def _read_scale(stored: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.nd
     if expected is None or stored.dtype != expected or stored.shape != shape:
         raise ValueError(f"scale: expected {dtype} of shape {shape}, got {stored.dtype} of {stored.shape}")
     if dtype == "e8m0":
-        return np.ldexp(np.float32(1), stored.astype(np.int32) - E8M0_BIAS)
+        with np.errstate(over="ignore"):  # the code of NaN gives an infinity, which no scale is
+            return np.ldexp(np.float32(1), stored.astype(np.int32) - E8M0_BIAS)
     return stored.astype(np.float32)
 
 

@@ -7,13 +7,14 @@ import numpy as np
 
 from qlite import _check
 from qlite.array import QArray
-from qlite.calibration import METHODS, Calibrator
+from qlite.calibration import Calibrator
+from qlite.elementwise import quantize
+from qlite.form import METHODS
 from qlite.nn.layers import Dense
 from qlite.nn.program import Buffer, Dequantize, Gemm, GemmF32, Normalize, Program, Quantize, QuantizeDynamic, Step
 from qlite.nn.scheme import TARGETS, Scheme, Target
 from qlite.nn.sequential import Sequential
 from qlite.qparams import QParams
-from qlite.uniform import quantize
 
 #: Rows of calibration data that pass through the float model at once: bounds the memory, not the result.
 CALIBRATION_ROWS = 4096

@@ -11,6 +11,7 @@ const ql_kernels ql_kernels_avx2 = {
     .dequantize_s32_f32 = ql_dequantize_s32_f32__avx2,
     .in_range_f32 = ql_in_range_f32__avx2,
     .minmax_f32 = ql_minmax_f32__avx2,
+    .add_moments_f32 = ql_add_moments_f32__avx2,
     .place_f32 = ql_place_f32__avx2,
     .add_errors_f64 = ql_add_errors_f64__avx2,
     .quantize_codebook_f32_u8 = ql_quantize_codebook_f32_u8__avx2,

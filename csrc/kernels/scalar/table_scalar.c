@@ -10,6 +10,7 @@ const ql_kernels ql_kernels_scalar = {
     .dequantize_s32_f32 = ql_dequantize_s32_f32__scalar,
     .in_range_f32 = ql_in_range_f32__scalar,
     .minmax_f32 = ql_minmax_f32__scalar,
+    .add_moments_f32 = ql_add_moments_f32__scalar,
     .place_f32 = ql_place_f32__scalar,
     .add_errors_f64 = ql_add_errors_f64__scalar,
     .quantize_codebook_f32_u8 = ql_quantize_codebook_f32_u8__scalar,

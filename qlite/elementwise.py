@@ -1,4 +1,4 @@
-"""Quantizing arrays, and what goes with it."""
+"""quantize, dequantize, fake_quantize and requantize, on grids of every kind."""
 
 from operator import is_not
 from typing import Any
@@ -7,9 +7,10 @@ import numpy as np
 
 from qlite import _check, _core
 from qlite.array import WHOLE_WIDTHS, QArray
-from qlite.calibration import NONFINITE, PERCENTILE
-from qlite.grids import choose_qparams
-from qlite.qparams import Form, QParams, Sharing, along
+from qlite.choose import choose_qparams
+from qlite.form import NONFINITE, PERCENTILE, Form
+from qlite.qparams import QParams
+from qlite.sharing import Sharing, along
 
 #: What `quantize` is told of the grid unless it is told something else.
 OPTIONS = {
@@ -328,6 +329,9 @@ def requantize(
     acc = np.asarray(acc)
     axis = _check.axis(axis, acc.ndim)
     multiplier = _check.numbers("multiplier", multiplier).astype(np.float64)
+    wrong = multiplier[~((multiplier < 1 << 30) & (multiplier.astype(np.float32) > 0))]
+    if wrong.size:
+        raise ValueError(f"multiplier: expected over 0 (as float32) and below 2**30, got {wrong[0]}")
     if multiplier.ndim == 1 and axis is not None:
         multiplier = multiplier.reshape(along(axis, acc.ndim))
     codes = QParams(np.ones(1, np.float32), np.array([0 if signed else 128]), bits, bool(signed))
