@@ -385,9 +385,9 @@ class QArray:
         Examples
         --------
         >>> import numpy as np, qlite as ql
-        >>> q = ql.quantize(np.ones((4, 64)), 4, group_size=32)
+        >>> q = ql.quantize(np.ones((4, 96)), 4, group_size=32)
         >>> q[1:3, 32:]
-        QArray(shape=(2, 32), int4, 2 scales for groups of 32 along axis 1, 40 bytes, 5.00 bits/value)
+        QArray(shape=(2, 64), int4, 4 scales for groups of 32 along axis 1, 80 bytes, 5.00 bits/value)
         """
         if index is Ellipsis:
             return self

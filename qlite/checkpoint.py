@@ -313,8 +313,8 @@ def quantize_checkpoint(
     dst : path-like
         The folder for the result: a new one, or the one of an unfinished run.
     scheme : str, optional
-        Weights alone: ``w<bits>[g<group>]``, such as "w4g32"; "w8" or the width of the grid by default. Symmetric and without the lowest code from 8 bits
-        on; asymmetric below.
+        Weights alone: ``w<bits>[g<group>]``, such as "w4g32"; "w8", or the width of the grid, by default. Symmetric and
+        without the lowest code from 8 bits on; asymmetric below.
     method, grid, percentile, scale_dtype
         See `choose_qparams`; the grid's width is that of the scheme: "w4" for "nf4".
     axis : int or None

@@ -165,7 +165,7 @@ def test_messages(error, name, came, call):
     message = str(caught.value)
     assert re.match(rf"{name}: expected .*\bgot ", message), message
     assert came in message, message
-    assert "\n" not in message and len(message) < 250
+    assert "\n" not in message and len(message) < 260
     assert before == (W.tobytes(), pickle.dumps(SEEN), pickle.dumps(QP))
 
 
