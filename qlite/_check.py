@@ -11,7 +11,11 @@ _FLOAT32 = np.dtype(np.float32)
 def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
     """Return `value` if it is one of `allowed`."""
     if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}")
+        from difflib import get_close_matches
+
+        close = get_close_matches(str(value).lower(), allowed, 1, 0.75)
+        hint = f": did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}{hint}")
     return value
 
 
@@ -45,6 +49,8 @@ def as_array(name: str, value: Any) -> np.ndarray:
         array = np.asarray(value)
     except ValueError:
         raise ValueError(f"{name}: expected an array, got {type(value).__name__} whose parts differ in shape") from None
+    except (TypeError, RuntimeError) as error:  # such as a tensor that records gradients
+        raise TypeError(f"{name}: expected an array, got {type(value).__name__} that forms none: {error}") from None
     if array.dtype == object and not isinstance(value, np.ndarray):
         raise TypeError(f"{name}: expected an array of numbers, got {type(value).__name__}")
     if isinstance(value, np.ndarray) and type(value) is not np.ndarray and np.ma.is_masked(value):

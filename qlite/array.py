@@ -335,10 +335,13 @@ class QArray:
         p = self.qparams
         if p.codebook is not None or p.group_size is not None or p.bits > 8:
             raise ValueError(
-                f"{name}: expected up to 8 bits on a uniform grid without groups for a product, got {self!r}"
+                f"{name}: expected up to 8 bits on a uniform grid without groups for a product (dequantize() makes "
+                f"floats of any array), got {self!r}"
             )
         if self.ndim != 2 or (self.scale.size != 1 and self.scale.shape[0] != 1):
-            raise ValueError(f"{name}: expected 2 dimensions with scales along axis 1 or one scale, got {self!r}")
+            raise ValueError(
+                f"{name}: expected 2 dimensions (in, out) with scales along axis 1 or one scale, got {self!r}"
+            )
         scale, zero_point = (np.broadcast_to(p.ravel(), self.shape[1]) for p in (self.scale, self.zero_point))
         return np.ascontiguousarray(scale), np.ascontiguousarray(zero_point)
 
@@ -376,6 +379,17 @@ class QArray:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: Any) -> "QArray":
+        """Return what an index leaves, with the same values.
+
+        Groups stay groups where the index takes whole ones; what cuts through them gets a scale for every element.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql
+        >>> q = ql.quantize(np.ones((4, 96)), 4, group_size=32)
+        >>> q[1:3, 32:]
+        QArray(shape=(2, 64), int4, 4 scales for groups of 32 along axis 1, 80 bytes, 5.00 bits/value)
+        """
         if index is Ellipsis:
             return self
         rows = _index_of_axis(index, self.axis, self.ndim)

@@ -21,6 +21,7 @@ import numpy as np
 from qlite import _check, distributed
 from qlite.elementwise import quantize
 from qlite.form import PERCENTILE
+from qlite.grids import GRIDS
 from qlite.io import array_file, container
 from qlite.io.shards import FLOATS, ShardTensor, find_tensors, widened
 from qlite.nn.scheme import Scheme
@@ -283,7 +284,7 @@ def _make(job: _Job) -> dict[str, Any]:
 def quantize_checkpoint(
     src: Any,
     dst: Any,
-    scheme: str = "w8",
+    scheme: str | None = None,
     *,
     method: str = "minmax",
     grid: Any = "uniform",
@@ -311,9 +312,9 @@ def quantize_checkpoint(
         The folder, with or without Hugging Face's ``model.safetensors.index.json``, or a single file.
     dst : path-like
         The folder for the result: a new one, or the one of an unfinished run.
-    scheme : str
-        Weights alone: ``w<bits>[g<group>]``, such as "w8" or "w4g32". Symmetric and without the lowest code from 8 bits
-        on; asymmetric below.
+    scheme : str, optional
+        Weights alone: ``w<bits>[g<group>]``, such as "w4g32"; "w8", or the width of the grid, by default. Symmetric and
+        without the lowest code from 8 bits on; asymmetric below.
     method, grid, percentile, scale_dtype
         See `choose_qparams`; the grid's width is that of the scheme: "w4" for "nf4".
     axis : int or None
@@ -356,6 +357,8 @@ def quantize_checkpoint(
     src, dst = Path(src).absolute(), Path(dst).absolute()  # workers may stand in another folder
     if client is not None:
         distributed.checked(client)
+    if scheme is None:
+        scheme = f"w{GRIDS[grid].widths[0]}" if isinstance(grid, str) and grid in GRIDS else "w8"
     parsed = _weight_scheme(scheme)
     patterns = _patterns(skip)
     quantizing = {

@@ -50,9 +50,9 @@ def choose_qparams(
     grid : str or array_like
         Where codes stand. "uniform"; "kmeans", the codebook of the least squared error (optimal one-dimensional
         k-means; Lloyd 1957, Max 1960), and "quantile", equally many values to a code, both fitted to the data and
-        without a scale; "log2", "apot" (sums of powers of two), "sign"; "nf4", "nf3"; the small floats "fp8_e4m3", "fp8_e5m2",
-        "fp6_e2m3", "fp6_e3m2", "fp4"; and the block formats "mxfp4", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp8_e4m3",
-        "mxfp8_e5m2", "mxint8", which are groups of 32 under a power of two. An array is a codebook of your own:
+        without a scale; "log2", "apot" (sums of powers of two), "sign"; "nf4", "nf3"; the small floats "fp8_e4m3",
+        "fp8_e5m2", "fp6_e2m3", "fp6_e3m2", "fp4"; and the block formats "mxfp4", "mxfp6_e2m3", "mxfp6_e3m2",
+        "mxfp8_e4m3", "mxfp8_e5m2", "mxint8", which are groups of 32 under a power of two. An array is a codebook of your own:
         ascending values, in units of the scale (with ``quantize(w, grid=values, scale=1.0)`` they stand as they are).
     method : {"minmax", "percentile", "mse", "entropy"}
         How much of the range is kept: all of it; what is left when ``100 - percentile`` percent are cut off each end;
@@ -152,7 +152,12 @@ def _checked_weights(weights: Any, shape: tuple[int, ...], form: Form) -> np.nda
 def _finite_range(w: np.ndarray, sharing: Sharing) -> tuple[np.ndarray, np.ndarray]:
     low, high, all_finite = _core.minmax(w, sharing.shape(w.shape), *sharing.groups)
     if not all_finite:
-        raise ValueError("w: expected finite values, got NaN or infinity")
+        bad = ~np.isfinite(w)
+        first = ", ".join(map(str, np.argwhere(bad)[0]))
+        raise ValueError(
+            f"w: expected finite values, got NaN or infinity: {np.count_nonzero(bad):,} of {w.size:,} as float32, the "
+            f"first at [{first}]"
+        )
     return low, high
 
 

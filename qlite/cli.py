@@ -71,7 +71,7 @@ def _add_quantize(commands: Any) -> None:
     quantize.add_argument("src", metavar="SRC", help="folder of *.safetensors, or one such file")
     quantize.add_argument("dst", metavar="DST", help="folder for the result: a new one, or that of an unfinished run")
     quantize.add_argument(
-        "--scheme", metavar="NAME", default="w8", help="w<bits>[g<group>], such as w4g32 (default: %(default)s)"
+        "--scheme", metavar="NAME", help="w<bits>[g<group>], such as w4g32 (default: w8, or the width of the grid)"
     )
     quantize.add_argument(
         "--method",
@@ -81,6 +81,14 @@ def _add_quantize(commands: Any) -> None:
     )
     quantize.add_argument(
         "--grid", metavar="NAME", default="uniform", help="uniform, nf4, fp4, mxfp4, kmeans, ... (default: %(default)s)"
+    )
+    quantize.add_argument(
+        "--symmetric",
+        action=argparse.BooleanOptionalAction,
+        help="whether zero stands in the middle (default: from 8 bits on)",
+    )
+    quantize.add_argument(
+        "--scale-dtype", metavar="NAME", help="float32, float16, e8m0, uint8 or fp8_e4m3 (default: the grid's)"
     )
     quantize.add_argument(
         "--axis",
@@ -132,6 +140,8 @@ def _quantize(options: argparse.Namespace) -> int:
         method=options.method,
         grid=options.grid,
         axis=options.axis,
+        symmetric=options.symmetric,
+        scale_dtype=options.scale_dtype,
         nonfinite="saturate" if options.saturate else "raise",
         skip=options.skip,
     )

@@ -38,13 +38,12 @@ class QuantizationError:
         if np.ndim(self.mse):
             sqnr = f"{np.min(self.sqnr_db):.2f} to {np.max(self.sqnr_db):.2f}"
             return (
-                f"QuantizationError({np.size(self.mse)} channels, SQNR {sqnr} dB, worst error "
-                f"{self.max_abs.max():.4g}, kl up to {self.kl.max():.4g})"
+                f"QuantizationError({np.size(self.mse)} channels, SQNR {sqnr} dB, worst error {self.max_abs.max():.4g})"
             )
         return (
             f"QuantizationError(mse={self.mse:.4g}, SQNR {self.sqnr_db:.2f} dB, max_abs={self.max_abs:.4g}, "
             f"cosine={self.cosine:.6f}, clipping={self.clipping:.4g}, rounding={self.rounding:.4g}, "
-            f"clipped {self.clipped_share:.2%}, kl={self.kl:.4g})"
+            f"clipped {self.clipped_share:.2%})"
         )
 
 

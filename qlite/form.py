@@ -53,6 +53,9 @@ class Form:
     @classmethod
     def _settled(cls, bits: Any, grid: Any, symmetric: Any, signed: Any, narrow: Any, scale_dtype: Any) -> "Form":
         book = None
+        if isinstance(bits, str) or hasattr(bits, "qparams"):
+            hint = f"grid={bits!r} names a grid" if isinstance(bits, str) else "its qparams() are a grid"
+            raise TypeError(f"bits: expected an integer or QParams, got {bits!r}: {hint}")
         if grid is None:
             raise TypeError("grid: expected a name or an array of values, got None")
         if isinstance(grid, str):
@@ -178,7 +181,7 @@ def two_level(scale: np.ndarray, sharing: Sharing, dtype: str) -> "QArray":
 
     over = tuple(i for i in range(scale.ndim) if i != sharing.axis)
     greatest = scale.max(axis=over, keepdims=True) if scale.size else np.ones((1,) * scale.ndim, np.float32)
-    form = Form.of(8, "uniform" if dtype == "uint8" else dtype, False, False, False, None)
+    form = Form.of(8, "uniform" if dtype == "uint8" else dtype, False, None, None, None)
     p = form.spanning(np.zeros_like(greatest), greatest, Sharing(scale.ndim, sharing.axis))
     if form.codebook is None:
         codes = _core.quantize(scale, p.scale, p.zero_point, 0, 255, True, None)

@@ -6,6 +6,7 @@ import numpy as np
 
 from qlite.array import QArray
 from qlite.error import QuantizationError, quantization_error
+from qlite.qparams import QParams
 from qlite.report import GOOD_SQNR_DB, Report
 
 if TYPE_CHECKING:
@@ -147,24 +148,33 @@ def _finished(figure: "Figure") -> "Figure":
 def _draw_codes(axes: "Axes", q: QArray) -> None:
     p = q.qparams
     counts = np.bincount(q.codes.ravel().astype(np.intp) - p.qmin, minlength=p.qmax - p.qmin + 1)
-    _draw_shares(axes, counts, np.arange(p.qmin, p.qmax + 2) - 0.5)
-    full = range(p.qmin - p.narrow, p.qmax + 1)
-    margin = 0.5 + len(full) / 128
-    axes.set_xlim(full[0] - margin, full[-1] + margin)
-    axes.set_xticks([*full[:: max(1, len(full) // 4)], full[-1]])
-    step, zero = f"{p.scale.min():.3g}", ""
+    first, what = p.qmin, "code"
+    if p.codebook is not None and p.codebook.ndim == 1:  # small floats stand in the order of their bits
+        _, codes = np.unique(p.codebook[np.isfinite(p.codebook)], return_index=True)
+        counts, first, what = counts[np.flatnonzero(np.isfinite(p.codebook))[codes]], 0, "entry, ascending"
+    end = first + len(counts)
+    _draw_shares(axes, counts, np.arange(first, end + 1) - 0.5)
+    margin = 0.5 + len(counts) / 128
+    axes.set_xlim(first - margin, end - 1 + margin)
+    axes.set_xticks([*range(first, end, max(1, len(counts) // 4)), end - 1])
+    axes.set_xlabel(f"{what} ({q._kind()}); {_unit(p)}")
+    axes.set_title(f"{'Codes' if what == 'code' else 'Entries'}: {np.count_nonzero(counts)} of {len(counts)} in use")
+
+
+def _unit(p: QParams) -> str:
+    """What a step is worth."""
+    if p.codebook is not None and p.codebook.ndim > 1:
+        return p._scales()
+    name = "one step" if p.codebook is None else "the scale"
     if p.scale.size > 1:
-        step = f"{step} to {p.scale.max():.3g} ({p.scale.size} scales)"
-    elif p.zero_point.any():
-        zero = f", {p.zero_point.item()} is zero"
-    unit = "one step" if p.codebook is None else "the scale"
-    axes.set_xlabel(f"code ({q._kind()}); {unit} is {step}{zero}")
-    axes.set_title(f"Codes: {np.count_nonzero(counts)} of {len(counts)} in use")
+        return f"{name} is {p.scale.min():.3g} to {p.scale.max():.3g} ({p.scale.size} scales)"
+    zero = f", {p.zero_point.item()} is zero" if p.zero_point.any() else ""
+    return f"{name} is {p.scale.item():.3g}{zero}"
 
 
 def _draw_errors(axes: "Axes", q: QArray, w: np.ndarray, error: QuantizationError) -> None:
-    gap = 1.0 if q.codebook is None else np.nanmax(np.diff(np.sort(q.codebook)))
-    steps = (np.float64(w) - q.dequantize()) / (q._spread(q.scale) * gap)
+    widest = 1.0 if q.codebook is None else np.nanmax(np.diff(np.sort(q.codebook)), axis=-1)
+    steps = (np.float64(w) - q.dequantize()) / q._spread(q.scale * widest)
     bins = ERROR_BINS[int(error.clipped_share > 0)]
     end = bins / 2 * BIN_WIDTH
     counts, edges = np.histogram(steps.clip(-end, end), np.linspace(-end, end, bins + 1))
@@ -191,10 +201,8 @@ def _draw_shares(axes: "Axes", counts: np.ndarray, edges: np.ndarray) -> None:
     axes.set_ylim(0, 1.15 * first)
     if first > DWARFING * second > 0:
         axes.set_ylim(0, 1.6 * second)
-        middle = (edges[top] + edges[top + 1]) / 2
-        axes.annotate(
-            f"{first:.0f}%", (middle, 0.98), (5, 0), ("data", "axes fraction"), "offset points", color=BLUE, va="top"
-        )
+        side = (edges[top + 1], 0.98)
+        axes.annotate(f"{first:.0f}%", side, (3, 0), ("data", "axes fraction"), "offset points", color=BLUE, va="top")
 
 
 def _draw_sqnr(axes: "Axes", report: Report) -> None:

@@ -142,7 +142,8 @@ class QParams:
         if self.codebook is not None and zero_point.any():
             raise ValueError(f"zero_point: expected 0 with a codebook, got {zero_point.ravel()[:4]}")
         if zero_point.size and not self.qmin <= zero_point.min() <= zero_point.max() <= self.qmax:
-            raise ValueError(f"zero_point: expected {self.qmin} to {self.qmax}, got {zero_point.ravel()[:4]}")
+            hint = " (narrow=False has one code more)" if self.narrow else ""
+            raise ValueError(f"zero_point: expected {self.qmin} to {self.qmax}{hint}, got {zero_point.ravel()[:4]}")
         try:
             return np.broadcast_to(zero_point, self.scale.shape).astype(np.int32, order="C")
         except ValueError:

@@ -185,7 +185,7 @@ def test_quantize_that_cannot(tmp_path, checkpoint, capsys):
     src, dst = str(checkpoint), str(tmp_path / "dst")
     assert "src: expected a folder" in refused(["quantize", str(tmp_path / "nothing"), dst], capsys)
     assert "scheme: " in refused(["quantize", src, dst, "--scheme", "int8"], capsys)
-    assert "bits: expected 4" in refused(["quantize", src, dst, "--grid", "nf4"], capsys)
+    assert "bits: expected 4" in refused(["quantize", src, dst, "--scheme", "w8", "--grid", "nf4"], capsys)
     assert not os.path.exists(dst)
     broken = checkpoint / "model-00001-of-00002.safetensors"
     broken.write_bytes(broken.read_bytes()[:-1])

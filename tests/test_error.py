@@ -80,7 +80,7 @@ def test_error_is_split_exactly(w, scale):
         assert math.isclose(e.sqnr_db, 10 * math.log10((exact**2).sum() / squared.sum()), abs_tol=1e-9)
     assert -1 - SUM_TOLERANCE <= e.cosine <= 1 + SUM_TOLERANCE
     assert e.kl >= 0
-    assert e == q.error(w)
+    assert vars(e) == vars(q.error(w))
 
 
 # ---- the same bits as the reference, on every instruction set ----------------------------------------
@@ -393,5 +393,4 @@ def test_text(rng):
     q = ql.quantize(w, scale=0.02)
     text = repr(ql.quantization_error(w, q))
     assert text.startswith("QuantizationError(mse=")
-    assert ", kl=" in text
     assert "4 channels" in repr(ql.quantization_error(w, q, axis=1))

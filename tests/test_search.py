@@ -308,7 +308,7 @@ def test_range_qparams(rng, scale_type, codebook):
 
 def test_scales_beyond_their_type():
     wide = np.float32([70000.0])
-    with pytest.raises(ValueError, match=r"^low, high: .*scale_type"):
+    with pytest.raises(ValueError, match=r"^low, high: .*scale_dtype"):
         _core.range_qparams(-wide, wide, -1, 1, True, "float16")
     assert _core.range_qparams(-wide, wide, -7, 7, True, "float16")[0] == 10000
     assert _core.range_qparams(wide * 0, wide / 1e20, 0, 255, False, "float16")[0] == 2.0**-14

@@ -41,8 +41,10 @@ SCALE_DTYPES = {"float32": 32, "float16": 16, "e8m0": 8}
 HALF_STEP = 0.5 + 2**16 * 4 * 2.0**-24
 
 
-def asked(form):
-    return dict(zip(("symmetric", "signed", "narrow"), form, strict=True))
+def asked(form, bits=8):
+    """The flags; those that a sign has not are left out."""
+    flags = dict(zip(("symmetric", "signed", "narrow"), form, strict=True))
+    return {"symmetric": True} if bits == 1 and form[0] else flags
 
 
 def code_range(bits, symmetric, signed, narrow):
@@ -216,7 +218,7 @@ def test_constants_come_back(bits, sharing):
     for form in FORMS:
         if code_range(bits, *form) is None:
             continue
-        back = ql.quantize(w, bits, **asked(form), **sharing).dequantize()
+        back = ql.quantize(w, bits, **asked(form, bits), **sharing).dequantize()
         exact = (constants != 0) if bits == 1 and form[0] else np.full(8, True)
         np.testing.assert_array_equal(back[exact], w[exact], err_msg=str(form))
         assert np.all(np.abs(back[~exact]) <= np.finfo(np.float32).tiny)  # a sign has no zero, but comes close
