@@ -52,8 +52,9 @@ def choose_qparams(
         k-means; Lloyd 1957, Max 1960), and "quantile", equally many values to a code, both fitted to the data and
         without a scale; "log2", "apot" (sums of powers of two), "sign"; "nf4", "nf3"; the small floats "fp8_e4m3",
         "fp8_e5m2", "fp6_e2m3", "fp6_e3m2", "fp4"; and the block formats "mxfp4", "mxfp6_e2m3", "mxfp6_e3m2",
-        "mxfp8_e4m3", "mxfp8_e5m2", "mxint8", which are groups of 32 under a power of two. An array is a codebook of your own:
-        ascending values, in units of the scale (with ``quantize(w, grid=values, scale=1.0)`` they stand as they are).
+        "mxfp8_e4m3", "mxfp8_e5m2", "mxint8", which are groups of 32 under a power of two. An array is a codebook of
+        your own: ascending values, in units of the scale, which stretches them to the data (with
+        ``quantize(w, grid=values, scale=1.0)`` they stand as they are).
     method : {"minmax", "percentile", "mse", "entropy"}
         How much of the range is kept: all of it; what is left when ``100 - percentile`` percent are cut off each end;
         the range of the least expected squared error; the range of the least Kullback-Leibler divergence between the
