@@ -181,8 +181,8 @@ class QArray:
         is_uniform = isinstance(grid, str) and grid == "uniform"
         if is_uniform and bits is None:
             bits = 8 * codes.dtype.itemsize
-        options = (signed, False) if is_uniform else (None, None)
-        form = Form.of(bits, grid, False, *options, scale_dtype)
+        flags = {"signed": signed, "narrow": False} if is_uniform else {"signed": None, "narrow": None}
+        form = Form.of(bits, grid, False, **flags, scale_dtype=scale_dtype)
         if form.is_fitted:
             raise ValueError(f"grid: expected the codebook that was fitted, got {grid!r}")
         sharing = Sharing.of(codes.ndim, axis, form.grouped(group_size), group_axis)
