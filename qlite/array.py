@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from qlite import _check, _core
+from qlite import _check, _core, storage
 from qlite.form import Form
 from qlite.grids import GRIDS
 from qlite.qparams import QParams
 from qlite.sharing import Sharing, along
+from qlite.storage import WHOLE_WIDTHS
 
 
 class QArray:
@@ -58,19 +59,19 @@ class QArray:
         p = qparams._of_rank(codes.ndim)
         if codes.size and not p.qmin <= codes.min() <= codes.max() <= p.qmax:
             raise ValueError(f"codes: expected {p.qmin} to {p.qmax}, got {codes.min()} to {codes.max()}")
-        _check_fit(codes.shape, p)
+        storage.check_fit(codes.shape, p)
         self._store(codes, p)
 
     def _store(self, codes: np.ndarray, p: QParams) -> None:
         if p.bits in WHOLE_WIDTHS:
             self._set(codes, codes.shape, p)
         else:
-            stored = _core.pack_bits(np.ascontiguousarray(_kept_first(codes, p.axis)), p.bits)
-            self._set(_read_only(stored), codes.shape, p)
+            stored = _core.pack_bits(np.ascontiguousarray(storage.kept_first(codes, p.axis)), p.bits)
+            self._set(storage.read_only(stored), codes.shape, p)
 
     def _set(self, stored: np.ndarray, shape: tuple[int, ...], qparams: QParams) -> None:
         self._is_fixed = not stored.flags.writeable  # else somebody may write to the codes, and nothing is kept of them
-        self.stored = stored if self._is_fixed else _read_only(stored)
+        self.stored = stored if self._is_fixed else storage.read_only(stored)
         self.shape = shape
         self.qparams = qparams
         self._packed: dict[str, tuple[_core.Packed, np.ndarray]] = {}
@@ -86,7 +87,7 @@ class QArray:
     def _of(cls, stored: np.ndarray, shape: tuple[int, ...], qparams: QParams) -> "QArray":
         """An array of stored codes that nobody else has and that are known to be right."""
         q = object.__new__(cls)
-        q._set(_read_only(stored), shape, qparams)
+        q._set(storage.read_only(stored), shape, qparams)
         return q
 
     @classmethod
@@ -109,9 +110,11 @@ class QArray:
             raise TypeError(f"qparams: expected QParams, got {type(qparams).__name__}")
         shape, stored = _check.shape("shape", shape), np.asarray(stored)
         p = qparams._of_rank(len(shape))
-        _check_fit(shape, p)
+        storage.check_fit(shape, p)
         whole = p.bits in WHOLE_WIDTHS
-        dtype, expected = (p.dtype, shape) if whole else (np.dtype(np.uint8), _stored_shape(shape, p.axis, p.bits))
+        dtype, expected = (
+            (p.dtype, shape) if whole else (np.dtype(np.uint8), storage.stored_shape(shape, p.axis, p.bits))
+        )
         if stored.dtype != dtype:
             raise TypeError(f"stored: expected {dtype}, got {stored.dtype}")
         if stored.shape != expected:
@@ -216,7 +219,7 @@ class QArray:
         if p.bits in WHOLE_WIDTHS:
             return self.stored
         rows = _core.unpack_bits(self.stored, p.bits, p.signed, 0, self.size // max(len(self.stored), 1))
-        return _read_only(_kept_back(rows, self.shape, p.axis))
+        return storage.read_only(storage.kept_back(rows, self.shape, p.axis))
 
     @property
     def scale(self) -> np.ndarray:
@@ -392,11 +395,11 @@ class QArray:
         """
         if index is Ellipsis:
             return self
-        rows = _index_of_axis(index, self.axis, self.ndim)
+        rows = storage.index_of_axis(index, self.axis, self.ndim)
         if rows is not None and self.axis is not None:
             return self._rows(rows, self.axis)
         if self.axis is not None and (self.bits not in WHOLE_WIDTHS or self.group_size is not None):
-            parts = _basic_parts(index, self.axis, self.shape)
+            parts = storage.basic_parts(index, self.axis, self.shape)
             if parts is not None:  # the rest of the axis is neither unpacked nor looked at
                 return self._rows(parts[0], self.axis)[parts[1]]
         return QArray._of_codes(np.asarray(self.codes[index]), self._reindexed(index))
@@ -428,7 +431,7 @@ class QArray:
         taken = np.asarray(np.broadcast_to(numbers, self.shape)[index])
         if taken.size == 0:  # no value is left to say whose scale stays: the first one, or 1 if there never was one
             taken = np.zeros((1,) * taken.ndim, np.intp)
-        kept, group_size, group_axis = _without_repeats(taken, p.group_size)
+        kept, group_size, group_axis = storage.without_repeats(taken, p.group_size)
         scale = np.append(p.scale, np.float32(1))[kept]
         zero_point = np.append(p.zero_point, np.int32(p.qmin if p.codebook is None else 0))[kept]
         book = p.codebook
@@ -505,88 +508,3 @@ class QArray:
         }
         cells = "".join(f"<tr><th style='text-align:left'>{k}</th><td>{v}</td></tr>" for k, v in rows.items())
         return f"<table><caption>QArray</caption>{cells}</table>"
-
-
-#: Widths that are stored as they are.
-WHOLE_WIDTHS = (8, 16)
-
-
-def _check_fit(shape: tuple[int, ...], p: QParams) -> None:
-    """Refuse scales that do not lie over codes of this shape."""
-    scales = p.scale.shape
-    if p.scale.size == 1 and p.group_size is None:
-        return
-    fits = len(shape) == len(scales)
-    if not fits or any(
-        s not in lengths for s, *lengths in zip(scales, shape, p.sharing.shape(shape), strict=True) if s != 1
-    ):
-        raise ValueError(f"scale: expected a shape that fits codes' {shape}, got {scales}")
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    array = array.view()
-    array.flags.writeable = False
-    return array
-
-
-def _kept_first(codes: np.ndarray, axis: int | None) -> np.ndarray:
-    """Codes as rows: one for each index of the axis that is kept, or one for everything."""
-    if axis is None:
-        return codes.reshape(1, -1)
-    return np.moveaxis(codes, axis, 0).reshape(codes.shape[axis], codes.size // max(codes.shape[axis], 1))
-
-
-def _kept_back(rows: np.ndarray, shape: tuple[int, ...], axis: int | None) -> np.ndarray:
-    """The codes that `_kept_first` made rows of."""
-    if axis is None:
-        return rows.reshape(shape)
-    moved = (shape[axis], *shape[:axis], *shape[axis + 1 :])
-    return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), 0, axis))
-
-
-def _stored_shape(shape: tuple[int, ...], axis: int | None, bits: int) -> tuple[int, int]:
-    rows = 1 if axis is None else shape[axis]
-    return rows, (math.prod(shape) // max(rows, 1) * bits + 7) // 8
-
-
-def _index_of_axis(index: Any, axis: int | None, ndim: int) -> Any:
-    """What an index takes of one axis, if it takes everything of all others and leaves the rank as it is; else None."""
-    parts = index if isinstance(index, tuple) else (index,)
-    if axis is None or len(parts) > ndim or len(parts) <= axis or any(part is Ellipsis for part in parts):
-        return None
-    own, others = parts[axis], parts[:axis] + parts[axis + 1 :]
-    if not all(isinstance(part, slice) and part == slice(None) for part in others):
-        return None
-    if isinstance(own, slice):
-        return own
-    own = np.asarray(own) if isinstance(own, (list, np.ndarray)) else None
-    return own if own is not None and own.ndim == 1 and own.dtype.kind in "biu" else None
-
-
-def _basic_parts(index: Any, axis: int, shape: tuple[int, ...]) -> tuple[slice, tuple[Any, ...]] | None:
-    """An index of integers and slices in two steps: what it takes of one axis, then the rest; None for any other."""
-    parts = index if isinstance(index, tuple) else (index,)
-    if not axis < len(parts) <= len(shape) or any(type(part) not in (int, slice) for part in parts):
-        return None
-    own, length = parts[axis], shape[axis]
-    if type(own) is int:
-        if length == 1 or not -length <= own < length:
-            return None
-        first = own % length
-        return slice(first, first + 1), (*parts[:axis], 0, *parts[axis + 1 :])
-    return None if own == slice(None) else (own, (*parts[:axis], slice(None), *parts[axis + 1 :]))
-
-
-def _without_repeats(numbers: np.ndarray, group_size: int | None) -> tuple[np.ndarray, int | None, int | None]:
-    """Numbers of parameters, of length 1 along every axis where they repeat; and the groups that are left, if any."""
-    kept: tuple[int | None, int | None] = (None, None)
-    for axis in range(numbers.ndim):
-        head = numbers.take([0], axis)
-        if numbers.strides[axis] == 0 or (numbers == head).all():
-            numbers = head
-        elif group_size is not None and kept[0] is None:
-            firsts = numbers[(slice(None),) * axis + (slice(None, None, group_size),)]
-            repeated = firsts.repeat(group_size, axis)[(slice(None),) * axis + (slice(numbers.shape[axis]),)]
-            if np.array_equal(repeated, numbers):
-                numbers, kept = firsts, (group_size, axis)
-    return numbers, *kept

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, _core
-from qlite.calibration import CHANNEL_BINS, TENSOR_BINS, Histogram
 from qlite.form import METHODS, NONFINITE, PERCENTILE, Form, check_method
+from qlite.histogram import CHANNEL_BINS, TENSOR_BINS, Histogram
 from qlite.qparams import QParams
 from qlite.sharing import Sharing, along
 

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, _core
-from qlite.array import WHOLE_WIDTHS, QArray
+from qlite.array import QArray
 from qlite.choose import choose_qparams
 from qlite.form import NONFINITE, PERCENTILE, Form
 from qlite.qparams import QParams
 from qlite.sharing import Sharing, along
+from qlite.storage import WHOLE_WIDTHS
 
 #: What `quantize` is told of the grid unless it is told something else.
 OPTIONS = {

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qlite as ql
-from qlite.calibration import TENSOR_BINS
+from qlite.histogram import TENSOR_BINS
 
 PROPERTY = settings(derandomize=True, deadline=None, database=None, max_examples=40)
 METHODS = ["minmax", "percentile", "mse", "entropy"]

@@ -15,7 +15,16 @@ from qlite import _core
 ROOT = Path(__file__).resolve().parents[1]
 CSRC, PACKAGE = ROOT / "csrc", ROOT / "qlite"
 TOP_LEVEL = {"pyproject.toml", "setup.py", "csrc", "qlite", "tests", "notebooks", "README.md", "LICENSE"}
-MAY_IMPORT_CORE = {"form.py", "choose.py", "calibration.py", "array.py", "elementwise.py", "error.py", "linalg.py"}
+MAY_IMPORT_CORE = {
+    "form.py",
+    "choose.py",
+    "histogram.py",
+    "calibration.py",
+    "array.py",
+    "elementwise.py",
+    "error.py",
+    "linalg.py",
+}
 MAY_IMPORT_CORE |= {"config.py", "nn/program.py"}
 MAY_IMPORT_CORE |= {"__init__.py"}  # to explain a missing core
 OPTIONAL_PACKAGES = ["sklearn", "matplotlib", "tqdm", "onnx", "onnxruntime", "h5py", "flatbuffers", "dask", "pandas"]
