@@ -1,7 +1,7 @@
 /* Entries of a codebook from what was found: float32, each greater than the one before.
  *
- * Values that round to the same float are one entry. What is then missing follows as the next greater floats: a codebook
- * has as many entries as were asked for, and all of them differ. */
+ * Values that round to the same float are one entry. What is then missing follows as the next greater floats: a
+ * codebook has as many entries as were asked for, and all of them differ. */
 #include "core/entries.h"
 
 #include <float.h>
