@@ -10,6 +10,7 @@
  * and only theirs are read and cleared. */
 #include <string.h>
 
+#include "core/cells.h"
 #include "core/finite.h"
 #include "core/layout.h"
 #include "core/logarithm.h"
@@ -21,18 +22,6 @@ enum { BLOCK = 512, TILE_COUNTS = 1 << 16, MIN_STRIP = 8, MAX_TILE = 64, SMALL =
 /* Of a code: how many values lie in each sub-bin of its cell, and in the last place how many more unclipped values have
  * the code than lie in the cell. */
 typedef int64_t counts[QL_CODE_PLACES];
-
-/* The values that are nearest to an entry of a codebook; entries that are equal share a cell. */
-typedef struct cell {
-    float value, low, high, sub_bins_per_unit;
-} cell;
-
-typedef struct codebooks {
-    size_t entries;
-    cell *cells;   /* [codebooks][entries], ascending */
-    int16_t *rank; /* [codebooks][entries]: a code's cell; -1 for NaN */
-    size_t *size;  /* [codebooks]: how many cells */
-} codebooks;
 
 /* The channels that are measured at the same time. */
 typedef struct tile {
@@ -59,119 +48,27 @@ typedef struct measurement {
     ql_axis axis;
     size_t codes;  /* that there are, or the cells of a codebook */
     int32_t first; /* the least of them */
-    codebooks books;
+    ql_codebooks books;
     double logarithms[SMALL]; /* of its own place, and 0 at 0 */
     tile tile;
     block block;
 } measurement;
 
-/* ---- codebooks ---------------------------------------------------------------------------------- */
-
-static float as_float(double x)
-{
-    return x > FLT_MAX ? FLT_MAX : x < -FLT_MAX ? -FLT_MAX : (float)x;
-}
-
-/* By value, NaN left out; most codebooks ascend already. */
-static size_t sort_codes(const float *book, size_t entries, uint8_t *order)
-{
-    size_t count = 0;
-    for (size_t code = 0; code < entries; code++) {
-        if (isnan(book[code]))
-            continue;
-        size_t at = count++;
-        for (; at > 0 && book[order[at - 1]] > book[code]; at--)
-            order[at] = order[at - 1];
-        order[at] = (uint8_t)code;
-    }
-    return count;
-}
-
-/* Cells meet in the middle between their entries; the two at the ends reach as far out as in. A single one has no end.
- */
-static void set_edges(cell *cells, size_t count)
-{
-    const double least = (double)cells[0].value, greatest = (double)cells[count - 1].value;
-    const double first = count > 1 ? ((double)cells[1].value - least) / 2 : INFINITY;
-    const double last = count > 1 ? (greatest - (double)cells[count - 2].value) / 2 : INFINITY;
-    cells[0].low = as_float(least - first);
-    cells[count - 1].high = as_float(greatest + last);
-    for (size_t i = 1; i < count; i++)
-        cells[i - 1].high = cells[i].low = as_float(((double)cells[i - 1].value + (double)cells[i].value) / 2);
-    for (size_t i = 0; i < count; i++)
-        cells[i].sub_bins_per_unit = (float)(QL_SUB_BINS / ((double)cells[i].high - (double)cells[i].low));
-}
-
-static ql_status prepare_book(const float *book, size_t entries, cell *cells, int16_t *rank, size_t *size)
-{
-    uint8_t order[QL_MAX_ENTRIES];
-    size_t count = 0;
-    for (size_t code = 0; code < entries; code++) {
-        rank[code] = -1;
-        if (isinf(book[code]))
-            return QL_EINVAL;
-    }
-    for (size_t i = 0, left = sort_codes(book, entries, order); i < left; i++) {
-        const float value = book[order[i]];
-        if (count == 0 || cells[count - 1].value != value)
-            cells[count++].value = value;
-        rank[order[i]] = (int16_t)(count - 1);
-    }
-    *size = count;
-    if (count == 0)
-        return QL_EINVAL;
-    set_edges(cells, count);
-    return QL_OK;
-}
-
-static ql_status prepare_books(const ql_coded *q, codebooks *books)
-{
-    const size_t count = q->is_own ? ql_layout_parameters(&q->layout) : 1;
-    books->entries = q->entries;
-    books->cells = ql_alloc(count * q->entries, sizeof *books->cells);
-    books->rank = ql_alloc(count * q->entries, sizeof *books->rank);
-    books->size = ql_alloc(count, sizeof *books->size);
-    if (!books->cells || !books->rank || !books->size)
-        return QL_ENOMEM;
-    ql_status status = QL_OK;
-    for (size_t i = 0; i < count && status == QL_OK; i++) {
-        const size_t at = i * q->entries;
-        status = prepare_book(q->codebook + at, q->entries, books->cells + at, books->rank + at, books->size + i);
-    }
-    return status;
-}
-
-static size_t nearest_cell(const cell *cells, size_t size, float t)
-{
-    size_t at = 0;
-    while (size > 1) {
-        const size_t half = size / 2;
-        at += cells[at + half].low <= t ? half : 0;
-        size -= half;
-    }
-    return at;
-}
-
-/* The cell of a value that its own code's does not hold, and what is wrong with it. */
-static size_t find_cell(const cell *cells, size_t size, float t, int32_t *fault)
-{
-    *fault = t < cells[0].low || t > cells[size - 1].high ? QL_CLIPPED : QL_MOVED;
-    return nearest_cell(cells, size, t);
-}
+/* ---- blocks ------------------------------------------------------------------------------------- */
 
 /* As the kernel place_f32 does it on a uniform grid. A code that stands for nothing has the value NaN. */
-static bool place_on_codebook(const codebooks *books, block *b, size_t n)
+static bool place_on_codebook(const ql_codebooks *books, block *b, size_t n)
 {
     int32_t any = 0;
     for (size_t i = 0; i < n; i++) {
         const size_t first = b->book[i] * books->entries, code = (size_t)(int32_t)b->code[i];
-        const cell *cells = books->cells + first;
+        const ql_cell *cells = books->cells + first;
         const int rank = code < books->entries ? books->rank[first + code] : -1;
         const float t = b->value[i] / b->scale[i];
         size_t at = rank < 0 ? 0 : (size_t)rank;
         int32_t fault = 0;
         if (!(t >= cells[at].low && t <= cells[at].high))
-            at = find_cell(cells, books->size[b->book[i]], t, &fault);
+            at = ql_find_cell(cells, books->size[b->book[i]], t, &fault);
         float bin = (t - cells[at].low) * cells[at].sub_bins_per_unit;
         bin = bin > 0 ? bin : 0;
         bin = bin < QL_SUB_BINS - 1 ? bin : QL_SUB_BINS - 1;
@@ -183,8 +80,6 @@ static bool place_on_codebook(const codebooks *books, block *b, size_t n)
     }
     return any;
 }
-
-/* ---- blocks ------------------------------------------------------------------------------------- */
 
 static void load_codes(const ql_coded *q, size_t offset, size_t n, float *code)
 {
@@ -440,7 +335,7 @@ ql_status ql_error_sums(const float *w, const ql_coded *q, const ql_axis *axis, 
         m->logarithms[i] = ql_log((double)i);
     m->codes = q->codebook ? q->entries : (size_t)(q->qmax - q->qmin) + 1;
     m->first = q->codebook ? 0 : q->qmin;
-    if (q->codebook && (status = prepare_books(q, &m->books)) != QL_OK)
+    if (q->codebook && (status = ql_prepare_books(q, &m->books)) != QL_OK)
         goto done;
     const size_t channels = tile_channels(axis, m->codes);
     m->tile.lanes = axis->inner < QL_LANES ? axis->inner : QL_LANES;
@@ -466,9 +361,7 @@ done:
         free(m->tile.counts);
         free(m->tile.clipped);
         free(m->tile.sums);
-        free(m->books.size);
-        free(m->books.rank);
-        free(m->books.cells);
+        ql_codebooks_free(&m->books);
     }
     free(results);
     free(m);

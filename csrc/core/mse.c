@@ -1,14 +1,7 @@
-/* Least squared error: one scorer, one search.
+/* Least squared error: the search. The scores are in mse_score.c.
  *
- * The scorer. With levels v_k and thresholds t_k half way between, the error is sum_k (M2_k - 2 v_k M1_k + v_k^2 M0_k)
- * over the cells. Summed by parts this is a constant of the outermost levels minus 2 sum_k (v_{k+1} - v_k) (t_k m0(t_k)
- * - m1(t_k)): two moments per threshold, and every term is as small as the mass between threshold and median allows.
- * Where steps are finer than the bins, or than a few thousand levels, the error inside is step^2 / 12 instead.
- * Few samples are simply rounded one by one, and scored at the best scale for what they round to: 2 us for a row of 32
- * at 4 bits, where thresholds and golden sections took 28.
- *
- * The search. For every zero point a ladder of scales downwards, until what is clipped alone is worse than the best;
- * golden sections around the best local minima; then, for few levels, steps to the best scale for the codes as they are
+ * For every zero point a ladder of scales downwards, until what is clipped alone is worse than the best; golden
+ * sections around the best local minima; then, for few levels, steps to the best scale for the codes as they are
  * (Lloyd's step for a grid of one parameter), which end exactly in a minimum where the error is jagged.
  *
  * Why not all (scale, zero point) exactly: 5 ms for 8 bits instead of 0.5 ms, and nothing gained. Above 32 levels the
@@ -18,13 +11,12 @@
 #include <float.h>
 #include <math.h>
 
+#include "core/mse_score.h"
+
 enum {
-    CHUNK = 64,          /* thresholds asked for at a time */
-    EXACT_LEVELS = 4096, /* above, step^2 / 12 */
-    FEW_LEVELS = 32,     /* every zero point exactly */
-    FEW_SAMPLES = 512,   /* at most, to be rounded one by one */
-    ZERO_POINTS = 256,   /* ladders at most; more zero points are found by halving the stride */
-    MAX_OCTAVES = 24,    /* of the ladder */
+    FEW_LEVELS = 32,   /* every zero point exactly */
+    ZERO_POINTS = 256, /* ladders at most; more zero points are found by halving the stride */
+    MAX_OCTAVES = 24,  /* of the ladder */
     MAX_STEPS = 16 * MAX_OCTAVES,
     SECTIONS = 16,
     SCAN = 24,      /* scales tried first, where many levels make many shallow minima */
@@ -42,208 +34,7 @@ typedef struct search {
     int32_t zero_point;
 } search;
 
-static double level(const ql_levels *l, size_t k)
-{
-    return l->entries ? l->entries[k] : l->first + (double)k;
-}
-
-/* ---- scores ----------------------------------------------------------------------------------------- */
-
-/* M2 - 2 v M1 + v^2 M0 of everything between two thresholds. */
-static double spread(const ql_moments *from, const ql_moments *to, double v)
-{
-    return (to->m2 - from->m2) - 2 * v * (to->m1 - from->m1) + v * v * (to->m0 - from->m0);
-}
-
-static double by_parts(const ql_distribution *d, const ql_levels *l, double step)
-{
-    const double first = level(l, 0) * step - d->centre, last = level(l, l->count - 1) * step - d->centre;
-    double sum = (d->above.m2 - 2 * last * d->above.m1 + last * last * d->above.m0) -
-                 (d->below.m2 - 2 * first * d->below.m1 + first * first * d->below.m0);
-    double left = first, gain = 0, threshold[CHUNK], gap[CHUNK];
-    ql_moments at[CHUNK];
-    for (size_t k = 1; k < l->count; k += CHUNK) {
-        const size_t n = l->count - k < CHUNK ? l->count - k : CHUNK;
-        for (size_t i = 0; i < n; i++) {
-            const double right = level(l, k + i) * step - d->centre;
-            threshold[i] = 0.5 * (left + right);
-            gap[i] = right - left;
-            left = right;
-        }
-        ql_distribution_at(d, threshold, n, at);
-        for (size_t i = 0; i < n; i++)
-            gain += gap[i] * (threshold[i] * at[i].m0 - at[i].m1);
-    }
-    sum -= 2 * gain;
-    return sum > 0 ? sum : 0;
-}
-
-/* Even steps, too fine to be looked at one by one. */
-static double fine_steps(const ql_distribution *d, const ql_levels *l, double step)
-{
-    const double first = level(l, 0) * step - d->centre, last = level(l, l->count - 1) * step - d->centre;
-    ql_moments at[2];
-    ql_distribution_at(d, (double[]){first - 0.5 * step, last + 0.5 * step}, 2, at);
-    const double inside = (at[1].m0 - at[0].m0) * step * step * (1.0 / 12);
-    const double clipped = spread(&d->below, &at[0], first) + spread(&at[1], &d->above, last);
-    return clipped > 0 ? inside + clipped : inside;
-}
-
-/* What lies beyond the outermost levels costs at least this, whatever stands between. */
-static double clipped_error(const ql_distribution *d, const ql_levels *l, double scale)
-{
-    const double step = scale / d->unit;
-    const double first = level(l, 0) * step - d->centre, last = level(l, l->count - 1) * step - d->centre;
-    ql_moments at[2];
-    ql_distribution_at(d, (double[]){first, last}, 2, at);
-    return spread(&d->below, &at[0], first) + spread(&at[1], &d->above, last);
-}
-
-static double squared_error(const ql_distribution *d, const ql_levels *levels, double scale)
-{
-    const double step = scale / d->unit;
-    const bool finer_than_bins = d->counts && step < 1;
-    if (!levels->entries && (levels->count > EXACT_LEVELS || finer_than_bins))
-        return fine_steps(d, levels, step);
-    return by_parts(d, levels, step);
-}
-
-/* The best scale while every value keeps its level: sum of level x / sum of level^2; 0 if all levels in use are 0. */
-static double fitted_scale(const ql_distribution *d, const ql_levels *l, double scale)
-{
-    const double step = scale / d->unit;
-    double product = 0, square = 0, threshold[CHUNK];
-    ql_moments from = d->below, at[CHUNK];
-    for (size_t k = 0; k < l->count; k += CHUNK) {
-        const size_t n = l->count - k < CHUNK ? l->count - k : CHUNK;
-        for (size_t i = 0; i < n; i++) {
-            const bool is_last = k + i + 1 == l->count;
-            threshold[i] = is_last ? INFINITY : 0.5 * (level(l, k + i) + level(l, k + i + 1)) * step - d->centre;
-        }
-        ql_distribution_at(d, threshold, n, at);
-        for (size_t i = 0; i < n; i++) {
-            const double v = level(l, k + i), mass = at[i].m0 - from.m0;
-            product += v * (at[i].m1 - from.m1 + d->centre * mass);
-            square += v * v * mass;
-            from = at[i];
-        }
-    }
-    return square > 0 ? product / square * d->unit : 0;
-}
-
-/* ---- few samples, one by one --------------------------------------------------------------------------- */
-
-/* With x rounded to level l at this scale: sum of l x and of l^2. The error is then sum x^2 - 2 s product + s^2 square
- * at any scale s that rounds alike, least at s = product / square. */
-typedef struct fit {
-    double product, square;
-} fit;
-
-/* Half to even for |v| < 2^51; unlike rint() it is no call and vectorizes. */
-static double round_even(double v)
-{
-    const double magic = 0x1.8p52;
-    return (v + magic) - magic;
-}
-
-static double nearest_step(double scaled, double low, double high)
-{
-    const double above = scaled > low ? scaled : low;
-    return round_even(above < high ? above : high);
-}
-
-/* Sums of the samples i mod 8 apart, then one after the other. */
-static fit fit_steps(const float *x, size_t n, const ql_levels *l, double scale)
-{
-    enum { LANES = 8 };
-    const double low = l->first, high = low + (double)(l->count - 1), inverse = 1 / scale;
-    double product[LANES] = {0}, square[LANES] = {0};
-    fit sum = {0};
-    for (; n >= LANES; n -= LANES, x += LANES) {
-        for (size_t j = 0; j < LANES; j++) {
-            const double step = nearest_step(x[j] * inverse, low, high);
-            product[j] += step * x[j];
-            square[j] += step * step;
-        }
-    }
-    for (size_t i = 0; i < n; i++) {
-        const double step = nearest_step(x[i] * inverse, low, high);
-        sum.product += step * x[i];
-        sum.square += step * step;
-    }
-    for (size_t j = 0; j < LANES; j++) {
-        sum.product += product[j];
-        sum.square += square[j];
-    }
-    return sum;
-}
-
-static fit fit_entries(const float *x, size_t n, const ql_levels *l, double scale)
-{
-    fit sum = {0};
-    size_t i = 0;
-    for (size_t k = 0; k < l->count; k++) {
-        const bool is_last = k + 1 == l->count;
-        const double end = is_last ? INFINITY : 0.5 * (l->entries[k] + l->entries[k + 1]) * scale;
-        double values = 0;
-        const size_t from = i;
-        for (; i < n && x[i] <= end; i++)
-            values += x[i];
-        sum.product += l->entries[k] * values;
-        sum.square += l->entries[k] * l->entries[k] * (double)(i - from);
-    }
-    return sum;
-}
-
-static fit fit_samples(const ql_distribution *d, const ql_levels *l, double scale)
-{
-    return (l->entries ? fit_entries : fit_steps)(d->x, d->n, l, scale);
-}
-
-static double sum_of_squares(const ql_distribution *d)
-{
-    const ql_moments m = ql_moments_minus(d->above, d->below);
-    return m.m2 + 2 * d->centre * m.m1 + d->centre * d->centre * m.m0;
-}
-
-/* The error at this scale. */
-static double few_score(const ql_distribution *d, const ql_levels *l, double scale)
-{
-    const fit f = fit_samples(d, l, scale);
-    return sum_of_squares(d) - 2 * scale * f.product + scale * scale * f.square;
-}
-
-/* The error at the best scale that rounds as this one does. */
-static double fitted_score(const ql_distribution *d, const ql_levels *l, double scale)
-{
-    const fit f = fit_samples(d, l, scale);
-    return sum_of_squares(d) - (f.square > 0 ? f.product * f.product / f.square : 0);
-}
-
-static double few_clipped(const ql_distribution *d, const ql_levels *l, double scale)
-{
-    const double first = level(l, 0) * scale, last = level(l, l->count - 1) * scale;
-    double sum = 0;
-    for (size_t i = 0; i < d->n && d->x[i] < first; i++)
-        sum += (d->x[i] - first) * (d->x[i] - first);
-    for (size_t i = d->n; i-- > 0 && d->x[i] > last;)
-        sum += (d->x[i] - last) * (d->x[i] - last);
-    return sum;
-}
-
-static bool is_few(const ql_distribution *d)
-{
-    return !d->counts && !d->weights && d->n <= FEW_SAMPLES;
-}
-
-/* ---- the search --------------------------------------------------------------------------------------- */
-
 typedef double (*scorer)(const ql_distribution *d, const ql_levels *levels, double scale);
-
-static double fine_score(const ql_distribution *d, const ql_levels *levels, double scale)
-{
-    return fine_steps(d, levels, scale / d->unit);
-}
 
 static void set_zero_point(search *s, int32_t zero_point)
 {
@@ -296,7 +87,7 @@ static const double sixteenths[16] = {
 /* The ladder's local minima at this zero point, from `top` downwards; stride 1 or 2 of its sixteen steps an octave. */
 static void climb_down(const search *s, scorer score, double top, int32_t zero_point, int stride, minima *m)
 {
-    const scorer clipped = is_few(s->d) ? few_clipped : clipped_error;
+    const scorer clipped = ql_is_few(s->d) ? ql_few_clipped : ql_clipped_error;
     double error[MAX_STEPS], scale[MAX_STEPS];
     int count = 0;
     float before = 0;
@@ -364,7 +155,7 @@ static void refine(search *s, scorer score, minimum from, double ratio)
     if (s->grid->scale_type == QL_SCALE_E8M0)
         return;
     double left = from.scale * ratio, right = from.scale / ratio;
-    if (s->levels.count > FEW_LEVELS && score == squared_error) {
+    if (s->levels.count > FEW_LEVELS && score == ql_squared_error) {
         const double step = (right - left) / SCAN;
         double best = from.scale, least = score(s->d, &s->levels, best);
         for (int i = 1; i < SCAN; i++) {
@@ -386,13 +177,13 @@ static void refine_few(search *s, minimum from)
     set_zero_point(s, from.zero_point);
     double scale = from.scale;
     for (int i = 0; i < POLISH && s->grid->scale_type != QL_SCALE_E8M0; i++) {
-        const fit f = fit_samples(s->d, &s->levels, scale);
+        const ql_fit f = ql_fit_samples(s->d, &s->levels, scale);
         const double fitted = f.square > 0 ? f.product / f.square : 0;
         if (!(fitted > 0) || fitted == scale)
             break;
         scale = fitted;
     }
-    consider(s, few_score, scale, from.zero_point);
+    consider(s, ql_few_score, scale, from.zero_point);
 }
 
 static void polish(search *s)
@@ -402,7 +193,7 @@ static void polish(search *s)
         return;
     for (int i = 0; i < POLISH; i++) {
         const float before = s->scale;
-        consider(s, squared_error, fitted_scale(s->d, &s->levels, s->scale), s->zero_point);
+        consider(s, ql_squared_error, ql_fitted_scale(s->d, &s->levels, s->scale), s->zero_point);
         if (s->scale == before)
             break;
     }
@@ -412,13 +203,13 @@ static void polish(search *s)
 static void halve_stride(search *s, minima *m, int32_t stride, int32_t from, int32_t to, double ratio)
 {
     s->best = INFINITY;
-    refine(s, fine_score, m->best[0], ratio);
+    refine(s, ql_fine_score, m->best[0], ratio);
     for (stride /= 2; stride > 0; stride /= 2) {
         const int32_t middle = s->zero_point;
         for (int side = -1; side <= 1; side += 2) {
             const int32_t z = middle + side * stride;
             if (z >= from && z <= to)
-                refine(s, fine_score, (minimum){.scale = s->scale, .zero_point = z}, ratio);
+                refine(s, ql_fine_score, (minimum){.scale = s->scale, .zero_point = z}, ratio);
         }
     }
     m->count = 0;
@@ -427,11 +218,11 @@ static void halve_stride(search *s, minima *m, int32_t stride, int32_t from, int
 
 static void search_zero_points(search *s, double top, int32_t natural, int32_t from, int32_t to)
 {
-    const bool has_few = is_few(s->d), is_coarse = s->levels.count > FEW_LEVELS && from < to && !has_few;
-    const scorer score = is_coarse                             ? fine_score
-                         : !has_few                            ? squared_error
-                         : s->grid->scale_type == QL_SCALE_F32 ? fitted_score
-                                                               : few_score;
+    const bool has_few = ql_is_few(s->d), is_coarse = s->levels.count > FEW_LEVELS && from < to && !has_few;
+    const scorer score = is_coarse                             ? ql_fine_score
+                         : !has_few                            ? ql_squared_error
+                         : s->grid->scale_type == QL_SCALE_F32 ? ql_fitted_score
+                                                               : ql_few_score;
     const int step = s->levels.count > FEW_LEVELS || (has_few && s->levels.count <= 4) ? 2 : 1;
     const double ratio = sixteenths[step];
     if (has_few && s->levels.count > FEW_LEVELS) { /* neighbours differ by chance alone: a few throws are enough */
@@ -453,7 +244,7 @@ static void search_zero_points(search *s, double top, int32_t natural, int32_t f
         halve_stride(s, &coarse, stride, from, to, ratio);
     if (is_coarse) { /* min-max may be exactly right for values that stand on a grid themselves */
         set_zero_point(s, natural);
-        climb_down(s, squared_error, top, natural, step, &exact);
+        climb_down(s, ql_squared_error, top, natural, step, &exact);
     }
     s->best = INFINITY;
     if (has_few) {
@@ -462,9 +253,9 @@ static void search_zero_points(search *s, double top, int32_t natural, int32_t f
         return;
     }
     for (size_t i = 0; i < coarse.count; i++)
-        refine(s, squared_error, coarse.best[i], ratio);
+        refine(s, ql_squared_error, coarse.best[i], ratio);
     for (size_t i = 0; i < exact.count; i++)
-        refine(s, squared_error, exact.best[i], ratio);
+        refine(s, ql_squared_error, exact.best[i], ratio);
     polish(s);
 }
 

@@ -9,6 +9,7 @@
 #include "core/kmeans.h"
 #include "core/memory.h"
 #include "core/mse.h"
+#include "core/quantiles.h"
 
 /* ---- percentile ------------------------------------------------------------------------------------- */
 
