@@ -1,6 +1,7 @@
 """Choosing a grid for one array."""
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from qlite.sharing import Sharing, along
 
 #: Channels whose histograms are held at the same time: 16 KiB each.
 CHANNELS_AT_ONCE = 256
+#: Values that are sorted and searched at the same time: bounds the memory, and how long Ctrl-C waits.
+VALUES_AT_ONCE = 1 << 20
 
 
 def choose_qparams(
@@ -181,7 +184,7 @@ def _searched(
 def _members(w: np.ndarray, sharing: Sharing) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The values that share their parameters, as rows, and the numbers of these parameters.
 
-    All full groups come first; then, if the axis that is cut ends with a shorter group, all of those.
+    They come in pieces: all full groups, then, if the axis that is cut ends with a shorter group, all of those.
     """
     shape = sharing.shape(w.shape)
     cut = sharing.group_axis
@@ -193,16 +196,20 @@ def _members(w: np.ndarray, sharing: Sharing) -> Iterator[tuple[np.ndarray, np.n
     values = w.transpose(order).reshape(rows, length, -1)
     numbers = np.arange(np.prod(shape, dtype=np.int64)).reshape(shape).transpose(order).reshape(rows, -1)
     full = length // size
-    yield values[:, : full * size].reshape(rows * full, -1), numbers[:, :full].ravel()
+    parts = [(values[:, : full * size].reshape(rows * full, -1), numbers[:, :full].ravel())]
     if length % size:
-        yield values[:, full * size :].reshape(rows, -1), numbers[:, full:].ravel()
+        parts.append((values[:, full * size :].reshape(rows, -1), numbers[:, full:].ravel()))
+    for members, theirs in parts:
+        step = max(1, VALUES_AT_ONCE // members.shape[1])
+        for first in range(0, len(members), step):
+            yield members[first : first + step], theirs[first : first + step]
 
 
 def _fitted(w: np.ndarray, weights: np.ndarray | None, form: Form, sharing: Sharing) -> np.ndarray:
     """The codebook of each set of values that share one: their shape and then the entries."""
     shape = sharing.shape(w.shape)
     books = np.empty((int(np.prod(shape)), form.entries), np.float32)
-    weighted = [None, None] if weights is None else [rows for rows, _ in _members(weights, sharing)]
+    weighted = repeat(None) if weights is None else (rows for rows, _ in _members(weights, sharing))
     for (rows, numbers), weight in zip(_members(w, sharing), weighted, strict=False):
         if weight is None:
             rows = np.sort(rows, axis=1)

@@ -259,3 +259,12 @@ def test_codebooks_that_do_not_fit_the_width():
     for grid, bits in (("nf4", 3), ("kmeans", 9), ("fp8_e4m3", 4), ("apot", 6), ("log2", 1), ("sign", 2), ("mxfp4", 8)):
         with pytest.raises(ValueError, match=rf"^bits: expected .*, got {bits}$"):
             ql.quantize(w, bits, grid=grid)
+
+
+@pytest.mark.parametrize("options", [{"axis": 0}, {"axis": 1, "group_size": 12}, {"group_size": 7}], ids=str)
+def test_pieces_make_no_difference(rng, monkeypatch, options):
+    w, weights = rng.normal(size=(9, 40)), rng.uniform(size=(9, 40))
+    asked = [{"grid": "kmeans"}, {"grid": "kmeans", "weights": weights}, {"bits": 4, "method": "mse"}]
+    whole = [ql.choose_qparams(w, **options, **more) for more in asked]
+    monkeypatch.setattr("qlite.choose.VALUES_AT_ONCE", 50)
+    assert [ql.choose_qparams(w, **options, **more) for more in asked] == whole
