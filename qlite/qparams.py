@@ -352,9 +352,10 @@ class QParams:
 
     def _scales(self) -> str:
         """How many scales there are and what they are for."""
+        noun = "scale" if self.codebook is None or self.codebook.ndim == 1 else "codebook"
         if self.scale.size == 1:
-            return "1 scale"
-        text = f"{self.scale.size} {'scales' if self.codebook is None or self.codebook.ndim == 1 else 'codebooks'}"
+            return f"1 {noun}"
+        text = f"{self.scale.size} {noun}s"
         if self.group_size is not None:
             return f"{text} for groups of {self.group_size} along axis {self.group_axis}"
         return text if self.axis is None else f"{text} along axis {self.axis}"
