@@ -15,13 +15,25 @@ from qlite.storage import WHOLE_WIDTHS
 
 #: What `quantize` is told of the grid unless it is told something else.
 OPTIONS = {
-    **{"grid": "uniform", "method": "minmax", "axis": None, "group_size": None, "group_axis": None},
-    **{"symmetric": True, "signed": None, "narrow": None, "percentile": PERCENTILE, "weights": None},
-    **{"scale_dtype": None, "scale": None, "zero_point": None},
+    "grid": "uniform",
+    "method": "minmax",
+    "axis": None,
+    "group_size": None,
+    "group_axis": None,
+    "symmetric": True,
+    "signed": None,
+    "narrow": None,
+    "percentile": PERCENTILE,
+    "weights": None,
+    "scale_dtype": None,
+    "scale": None,
+    "zero_point": None,
 }
 #: Those that say how to choose, which there is no need to with a known scale.
 CHOICE = ("method", "percentile", "weights", "scale_dtype")
 ROUNDINGS = ("even", "away", "stochastic")
+#: What is not over half of the smallest float32 is 0 as float32.
+LEAST_MULTIPLIER = 2.0**-150
 
 
 def quantize(
@@ -330,7 +342,7 @@ def requantize(
     acc = np.asarray(acc)
     axis = _check.axis(axis, acc.ndim)
     multiplier = _check.numbers("multiplier", multiplier).astype(np.float64)
-    wrong = multiplier[~((multiplier < 1 << 30) & (multiplier.astype(np.float32) > 0))]
+    wrong = multiplier[~((multiplier > LEAST_MULTIPLIER) & (multiplier < 2.0**30))]
     if wrong.size:
         raise ValueError(f"multiplier: expected over 0 (as float32) and below 2**30, got {wrong[0]}")
     if multiplier.ndim == 1 and axis is not None:

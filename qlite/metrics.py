@@ -41,14 +41,8 @@ def sqnr_db(exact: np.ndarray, approximate: np.ndarray, axis: tuple[int, ...] | 
     return decibels(np.square(exact).sum(axis), np.square(exact - approximate).sum(axis))
 
 
-def cosine_of(product: Any, a_power: Any, b_power: Any) -> Any:
-    """Cosine of the angle between two vectors by the sums of ``a * b``, ``a**2`` and ``b**2``."""
+def cosine(product: Any, a_power: Any, b_power: Any) -> Any:
+    """Cosine of the angle between two vectors by the sums of ``a * b``, ``a**2`` and ``b**2``; 1 if both are zero."""
     lengths, both_zero = np.sqrt(a_power) * np.sqrt(b_power), (a_power == 0) & (b_power == 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(lengths > 0, product / lengths, np.where(both_zero, 1.0, 0.0))[()]
-
-
-def cosine(a: np.ndarray, b: np.ndarray, axis: tuple[int, ...] | None = None) -> Any:
-    """Cosine of the angle between two vectors: 1 if both are zero, 0 if one is. `axis` as for `sqnr_db`."""
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    return cosine_of((a * b).sum(axis), np.square(a).sum(axis), np.square(b).sum(axis))
