@@ -163,7 +163,7 @@ static PyObject *matmul_integer(PyObject *module, PyObject *args)
                       per_row};
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status = ql_gemm(&codes, (size_t)m, b, PyArray_DATA(c));
+        status = ql_gemm(&codes, (size_t)m, b, NULL, &(ql_epilogue){.store = QL_STORE_S32}, PyArray_DATA(c));
     Py_END_ALLOW_THREADS
     if (status != QL_OK) {
         PyArray_DiscardWritebackIfCopy(c);
@@ -178,6 +178,13 @@ done:
 
 typedef ql_status float_product(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset,
                                 bool relu, float *y);
+
+static ql_status dynamic_product(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset,
+                                 bool relu, float *y)
+{
+    const ql_linear_options options = {scale, offset, relu ? 0.0f : -(float)NPY_INFINITY, (float)NPY_INFINITY, false};
+    return ql_linear(x, m, b, &options, y);
+}
 
 /* linear and matmul_float differ in the product alone. */
 static PyObject *run_float_product(PyObject *module, PyObject *args, float_product *product)
@@ -227,7 +234,7 @@ done:
 
 static PyObject *linear(PyObject *module, PyObject *args)
 {
-    return run_float_product(module, args, ql_linear);
+    return run_float_product(module, args, dynamic_product);
 }
 
 static PyObject *matmul_float(PyObject *module, PyObject *args)
