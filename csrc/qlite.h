@@ -364,10 +364,9 @@ typedef struct ql_epilogue {
     int32_t zero_point, qmin, qmax; /* of the codes: one byte each */
 } ql_epilogue;
 
-/* s[i][j] = bias[j] + sum_k (a[i][k] - za[i]) * (b[k][j] - zb[j]), exact, and c[i][j] what the epilogue makes of it. c is
- * m x n of int32, float32 or codes. bias is [n] or NULL.
- * QL_EOVERFLOW: some a of these zero points could lead s out of int32. QL_EINVAL: packed for another purpose, or a code
- * too great for QL_PACK_INTEGER7. */
+/* s[i][j] = bias[j] + sum_k (a[i][k] - za[i]) * (b[k][j] - zb[j]), exact, and c[i][j] what the epilogue makes of it. c
+ * is m x n of int32, float32 or codes. bias is [n] or NULL. QL_EOVERFLOW: some a of these zero points could lead s out
+ * of int32. QL_EINVAL: packed for another purpose, or a code too great for QL_PACK_INTEGER7. */
 ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias, const ql_epilogue *epilogue,
                   void *c);
 
@@ -384,9 +383,9 @@ typedef struct ql_output {
 /* What the epilogue's arrays need, aligned to 4 bytes, for n columns. */
 size_t ql_epilogue_bytes(size_t n);
 
-/* Rule A: multiplier[j] = float32(float32(input_scale * weight_scale[j]) / scale). Rule B: ql_quantize_multiplier of the
- * same in float64. float32: scale[j] = float32(input_scale * weight_scale[j]), offset[j] = 0.
- * QL_EINVAL: a multiplier that is not finite or, for rule B, not in (0, 2^30). */
+/* Rule A: multiplier[j] = float32(float32(input_scale * weight_scale[j]) / scale). Rule B: ql_quantize_multiplier of
+ * the same in float64. float32: scale[j] = float32(input_scale * weight_scale[j]), offset[j] = 0. QL_EINVAL: a
+ * multiplier that is not finite or, for rule B, not in (0, 2^30). */
 ql_status ql_epilogue_fill(const ql_output *output, size_t n, void *memory, ql_epilogue *epilogue);
 
 /* y = (x @ (b - zb)) * scale + offset, with relu never below 0; x is float32: one fused multiply-add per k, k

@@ -1,5 +1,4 @@
 /* What becomes of sums, from the scales of a product's operands and result. */
-#include <math.h>
 #include <string.h>
 
 #include "qlite.h"
@@ -21,13 +20,13 @@ static ql_status fill_fixed(const ql_output *o, size_t n, int32_t *mantissa, int
 
 static ql_status fill_multiplier(const ql_output *o, size_t n, float *multiplier)
 {
-    bool finite = true;
+    bool valid = true;
     for (size_t j = 0; j < n; j++) {
         float product = o->input_scale * o->weight_scale[j];
         multiplier[j] = product / o->scale;
-        finite &= isfinite(multiplier[j]) != 0;
+        valid &= multiplier[j] < 0x1p30f;
     }
-    return finite ? QL_OK : QL_EINVAL;
+    return valid ? QL_OK : QL_EINVAL;
 }
 
 ql_status ql_epilogue_fill(const ql_output *o, size_t n, void *memory, ql_epilogue *epilogue)

@@ -94,9 +94,9 @@ static void multiply_panels(const ql_gemm_args *args, const ql_packed *b, size_t
 {
     const ql_gemm_kernels *gemm = b->gemm;
     const size_t mr = tile_rows(end - begin, gemm->mr);
-    ql_gemm_ukernel *const *ukernels = cols > b->nr ? gemm->wide_ukernel
+    ql_gemm_ukernel *const *ukernels = cols > b->nr                              ? gemm->wide_ukernel
                                        : gemm->half_ukernel && cols <= b->nr / 2 ? gemm->half_ukernel
-                                                                                  : gemm->ukernel;
+                                                                                 : gemm->ukernel;
     for (size_t i = begin; i < end; i += mr)
         ukernels[least(mr, end - i)](args, i, j, cols);
 }
@@ -162,7 +162,7 @@ void ql_gemm_run(const ql_gemm_job *job, void *workspace)
     const ql_packed *b = job->b;
     const size_t step = stretch_rows(b, job->m), stride = converted_stride(b, job->flip);
     int32_t *row_terms = (int32_t *)((char *)workspace + ql_round_up(step * stride, QL_ALIGNMENT));
-    for (size_t first = 0; first < job->m; first += step) {
+    for (size_t first = 0; first < job->m && b->n > 0; first += step) {
         stretch s = {.job = job,
                      .first = first,
                      .rows = least(step, job->m - first),

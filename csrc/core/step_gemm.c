@@ -27,8 +27,8 @@ static const ql_field fields[] = {
 
 typedef struct gemm_state {
     ql_packed *weight;
-    int32_t *init;  /* [n_padded] */
-    void *columns;  /* what the epilogue points to */
+    int32_t *init; /* [n_padded] */
+    void *columns; /* what the epilogue points to */
     ql_epilogue epilogue;
 } gemm_state;
 
@@ -71,7 +71,7 @@ static void fill_dynamic(gemm_state *s, const ql_value *v, size_t n)
 static ql_status fill_static(gemm_state *s, const ql_buffer *in, const ql_buffer *out, const ql_value *v)
 {
     const int32_t zero_point = ql_zero_point_u8(out);
-    const ql_output output = {.store = out->type == QL_F32    ? QL_STORE_F32
+    const ql_output output = {.store = out->type == QL_F32     ? QL_STORE_F32
                                        : v[FIXED].integer != 0 ? QL_STORE_X8_FIXED
                                                                : QL_STORE_X8,
                               .input_scale = in->scale,

@@ -1,5 +1,5 @@
-/* What a tile does with sums that it does not finish in registers: it leaves them in a small buffer, and the kernels for
- * finished sums take them from there. For column counts and results that are rare or cheap beside the product. */
+/* What a tile does with sums that it does not finish in registers: it leaves them in a small buffer, and the kernels
+ * for finished sums take them from there. For column counts and results that are rare or cheap beside the product. */
 #ifndef QL_FINISH_H
 #define QL_FINISH_H
 

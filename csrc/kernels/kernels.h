@@ -117,8 +117,7 @@ typedef void ql_requantize_fixed_kernel(const int32_t *acc, size_t acc_stride, s
 /* y[i][j] = clamp((float(acc[i][j]) * row_scale[i]) * scale[j] + offset[j], low, high), each step rounded; what is
  * neither below low nor above high stays, NaN too. */
 typedef void ql_scale_kernel(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols, const float *row_scale,
-                             const float *scale, const float *offset, float low, float high, float *y,
-                             size_t y_stride);
+                             const float *scale, const float *offset, float low, float high, float *y, size_t y_stride);
 
 /* acc[i][j] += row[i] * col[j], modulo 2^32. */
 typedef void ql_add_outer_kernel(int32_t *acc, size_t acc_stride, size_t rows, size_t cols, const int32_t *row,
@@ -128,10 +127,10 @@ typedef void ql_add_outer_kernel(int32_t *acc, size_t acc_stride, size_t rows, s
  *
  *     s = start[j] + sum_{t < segments} sum_{p < k} a_t[i][p] * b_t[p][j] + sum_{u < 2} row_term[u][i] * col_term[u][j]
  *
- * a_t[i] begins at a + i * a_stride + t * segment_stride (in bytes). Its elements are u8 if the bundle's a_size is 1; if
- * it is 2 they are s16 with values 0..255, and each segment is followed by zeros up to a multiple of kr.
- * b: panels of nr columns, panel_stride bytes apart, s8, each laid out [segments][ceil(k / kr)][nr][kr], padded with zeros
- * and aligned to 64 bytes. start and col_term: of all panels' columns, padded too. row_term[u] may be NULL: no such term.
+ * a_t[i] begins at a + i * a_stride + t * segment_stride (in bytes). Its elements are u8 if the bundle's a_size is 1;
+ * if it is 2 they are s16 with values 0..255, and each segment is followed by zeros up to a multiple of kr. b: panels
+ * of nr columns, panel_stride bytes apart, s8, each laid out [segments][ceil(k / kr)][nr][kr], padded with zeros and
+ * aligned to 64 bytes. start and col_term: of all panels' columns, padded too. row_term[u] may be NULL: no such term.
  * The result goes to c, whose rows are c_stride elements apart, as the epilogue says; row_scale may be NULL: ones. */
 typedef struct ql_gemm_args {
     const void *a;

@@ -64,10 +64,10 @@ static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, voi
     return sum;
 }
 
-#define TILE(MR)                                                                                             \
-    static void ql_gemm_u8s8s32_##MR##x16c2__avx2(const ql_gemm_args *g, size_t i, size_t j, size_t cols)    \
-    {                                                                                                        \
-        gemm(MR, g, i, j, cols);                                                                             \
+#define TILE(MR)                                                                                          \
+    static void ql_gemm_u8s8s32_##MR##x16c2__avx2(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
+    {                                                                                                     \
+        gemm(MR, g, i, j, cols);                                                                          \
     }
 
 TILE(1)
@@ -87,4 +87,5 @@ static ql_gemm_ukernel *const ukernels[] = {
     ql_gemm_u8s8s32_6x16c2__avx2,
 };
 
-const ql_gemm_kernels ql_gemm_u8s8s32__avx2 = {.mr = MAX_MR, .nr = NR, .kr = KR, .a_size = 2, .row = row, .ukernel = ukernels};
+const ql_gemm_kernels ql_gemm_u8s8s32__avx2 = {
+    .mr = MAX_MR, .nr = NR, .kr = KR, .a_size = 2, .row = row, .ukernel = ukernels};

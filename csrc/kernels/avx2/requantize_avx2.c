@@ -72,8 +72,7 @@ void ql_requantize_fixed_s32_x8__avx2(const int32_t *acc, size_t acc_stride, siz
 }
 
 void ql_scale_s32_f32__avx2(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols, const float *row_scale,
-                            const float *scale, const float *offset, float low, float high, float *y,
-                            size_t y_stride)
+                            const float *scale, const float *offset, float low, float high, float *y, size_t y_stride)
 {
     const __m256 least = _mm256_set1_ps(low), greatest = _mm256_set1_ps(high);
     for (size_t j = 0; j < cols; j += LANES) {

@@ -11,8 +11,8 @@
  *
  * Why the instruction is written in assembly: after the intrinsic, gcc 12 copies the accumulator and spills as soon as
  * the accumulators are used after the loop, which halves the speed. */
-#include "kernels/finish.h"
 #include "kernels/avx512vnni/lanes_avx512vnni.h"
+#include "kernels/finish.h"
 
 enum { NR = 32, KR = 4, MAX_MR = 12, MAX_SPLIT = 4, MAX_VECTORS = 4 };
 
@@ -39,35 +39,57 @@ static inline int32_t group_of(const uint8_t *a, size_t left)
     return (int32_t)group;
 }
 
-/* One row's `vectors` registers of finished sums. */
-static inline __attribute__((always_inline)) void store_row(const int vectors, const ql_gemm_args *g,
-                                                            const __m512i sum[MAX_VECTORS], size_t i, size_t j)
+typedef __m512i tile_sums[MAX_MR][MAX_SPLIT][MAX_VECTORS];
+
+static inline __attribute__((always_inline)) void store_s32(const int mr, const int vectors, const ql_gemm_args *g,
+                                                            tile_sums sum, size_t at)
 {
-    const ql_epilogue *e = g->epilogue;
-    const size_t at = i * g->c_stride + j;
-    if (e->store == QL_STORE_S32) {
+#pragma GCC unroll 12
+    for (int i = 0; i < mr; i++) {
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++)
-            _mm512_storeu_si512((int32_t *)g->c + at + LANES * v, sum[v]);
-    } else if (e->store == QL_STORE_F32) {
-        const __m512 row_scale = _mm512_set1_ps(g->row_scale ? g->row_scale[i] : 1.0f);
+            _mm512_storeu_si512((int32_t *)g->c + at + (size_t)i * g->c_stride + LANES * v, sum[i][0][v]);
+    }
+}
+
+static inline __attribute__((always_inline)) void store_f32(const int mr, const int vectors, const ql_gemm_args *g,
+                                                            tile_sums sum, size_t i0, size_t j)
+{
+    const ql_epilogue *e = g->epilogue;
+    const __m512 low = _mm512_set1_ps(e->low), high = _mm512_set1_ps(e->high);
+    float *y = (float *)g->c + i0 * g->c_stride + j;
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[v]), row_scale);
-            y = _mm512_mul_ps(y, _mm512_loadu_ps(e->scale + j + LANES * v));
-            y = _mm512_add_ps(y, _mm512_loadu_ps(e->offset + j + LANES * v));
-            y = _mm512_min_ps(_mm512_set1_ps(e->high), _mm512_max_ps(_mm512_set1_ps(e->low), y));
-            _mm512_storeu_ps((float *)g->c + at + LANES * v, y);
+    for (int v = 0; v < vectors; v++) {
+        const __m512 scale = _mm512_loadu_ps(e->scale + j + LANES * v),
+                     offset = _mm512_loadu_ps(e->offset + j + LANES * v);
+#pragma GCC unroll 12
+        for (int i = 0; i < mr; i++) {
+            __m512 s = _mm512_cvtepi32_ps(sum[i][0][v]);
+            if (g->row_scale)
+                s = _mm512_mul_ps(s, _mm512_set1_ps(g->row_scale[i0 + (size_t)i]));
+            s = _mm512_add_ps(_mm512_mul_ps(s, scale), offset);
+            _mm512_storeu_ps(y + (size_t)i * g->c_stride + LANES * v, _mm512_min_ps(high, _mm512_max_ps(low, s)));
         }
-    } else {
-        const __m512 low = _mm512_set1_ps((float)(e->qmin - e->zero_point));
-        const __m512 high = _mm512_set1_ps((float)(e->qmax - e->zero_point));
+    }
+}
+
+static inline __attribute__((always_inline)) void store_x8(const int mr, const int vectors, const ql_gemm_args *g,
+                                                           tile_sums sum, size_t i0, size_t j)
+{
+    const ql_epilogue *e = g->epilogue;
+    const __m512 low = _mm512_set1_ps((float)(e->qmin - e->zero_point));
+    const __m512 high = _mm512_set1_ps((float)(e->qmax - e->zero_point));
+    const __m512i zero_point = _mm512_set1_epi32(e->zero_point);
+    uint8_t *codes = (uint8_t *)g->c + i0 * g->c_stride + j;
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[v]), _mm512_loadu_ps(e->multiplier + j + LANES * v));
-            __m512i code = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(y, low), high));
-            code = _mm512_add_epi32(code, _mm512_set1_epi32(e->zero_point));
-            _mm_storeu_si128((__m128i *)((uint8_t *)g->c + at + LANES * v), _mm512_cvtepi32_epi8(code));
+    for (int v = 0; v < vectors; v++) {
+        const __m512 multiplier = _mm512_loadu_ps(e->multiplier + j + LANES * v);
+#pragma GCC unroll 12
+        for (int i = 0; i < mr; i++) {
+            __m512 s = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[i][0][v]), multiplier);
+            __m512i code = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(s, low), high));
+            __m128i bytes = _mm512_cvtepi32_epi8(_mm512_add_epi32(code, zero_point));
+            _mm_storeu_si128((__m128i *)(codes + (size_t)i * g->c_stride + LANES * v), bytes);
         }
     }
 }
@@ -81,7 +103,7 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const int v
     const int8_t *b = g->b + j / NR * g->panel_stride;
     const size_t next_panel = vectors > 2 ? g->panel_stride : 0;
     const uint8_t *a = (const uint8_t *)g->a + i0 * a_stride;
-    __m512i sum[MAX_MR][MAX_SPLIT][MAX_VECTORS];
+    tile_sums sum;
 #pragma GCC unroll 12
     for (int i = 0; i < mr; i++) {
 #pragma GCC unroll 4
@@ -157,9 +179,12 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const int v
             }
         }
     }
-#pragma GCC unroll 12
-    for (int i = 0; i < mr; i++)
-        store_row(vectors, g, sum[i][0], i0 + (size_t)i, j);
+    if (g->epilogue->store == QL_STORE_S32)
+        store_s32(mr, vectors, g, sum, i0 * g->c_stride + j);
+    else if (g->epilogue->store == QL_STORE_F32)
+        store_f32(mr, vectors, g, sum, i0, j);
+    else
+        store_x8(mr, vectors, g, sum, i0, j);
 }
 
 static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, void *out)
@@ -180,10 +205,10 @@ static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, voi
     return (uint32_t)_mm512_reduce_add_epi32(sum);
 }
 
-#define TILE(MR, NAME, VECTORS, SPLIT)                                                                         \
+#define TILE(MR, NAME, VECTORS, SPLIT)                                                                                \
     static void ql_gemm_u8s8s32_##MR##x##NAME##c4__avx512vnni(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
-    {                                                                                                          \
-        gemm(MR, VECTORS, SPLIT, g, i, j, cols);                                                               \
+    {                                                                                                                 \
+        gemm(MR, VECTORS, SPLIT, g, i, j, cols);                                                                      \
     }
 
 TILE(1, 64, 4, 2)

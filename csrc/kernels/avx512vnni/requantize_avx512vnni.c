@@ -60,8 +60,8 @@ void ql_requantize_fixed_s32_x8__avx512vnni(const int32_t *acc, size_t acc_strid
 }
 
 void ql_scale_s32_f32__avx512vnni(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
-                                  const float *row_scale, const float *scale, const float *offset, float low, float high,
-                                  float *y, size_t y_stride)
+                                  const float *row_scale, const float *scale, const float *offset, float low,
+                                  float high, float *y, size_t y_stride)
 {
     const __m512 least = _mm512_set1_ps(low), greatest = _mm512_set1_ps(high);
     for (size_t j = 0; j < cols; j += LANES) {
