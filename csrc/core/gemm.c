@@ -64,7 +64,7 @@ size_t ql_gemm_workspace(const ql_packed *b, size_t m, uint8_t flip)
 /* A stretch of rows, and how it is dealt out. */
 typedef struct stretch {
     const ql_gemm_job *job;
-    size_t first, rows, block, chunk, chunks; /* chunk: columns, a multiple of two panels */
+    size_t first, rows, block, chunk, chunks; /* chunk: columns, whole panels */
     char *converted;                          /* NULL: the tiles read a in place */
     size_t converted_stride;
     int32_t *row_sum, *row_zero_point; /* negated; NULL where there is no such term */
@@ -89,14 +89,12 @@ static void prepare_block(void *context, size_t item)
     }
 }
 
-static void multiply_panels(const ql_gemm_args *args, const ql_packed *b, size_t begin, size_t end, size_t j,
-                            size_t cols)
+static void multiply_panel(const ql_gemm_args *args, const ql_packed *b, size_t begin, size_t end, size_t j,
+                           size_t cols)
 {
     const ql_gemm_kernels *gemm = b->gemm;
     const size_t mr = tile_rows(end - begin, gemm->mr);
-    ql_gemm_ukernel *const *ukernels = cols > b->nr                              ? gemm->wide_ukernel
-                                       : gemm->half_ukernel && cols <= b->nr / 2 ? gemm->half_ukernel
-                                                                                 : gemm->ukernel;
+    ql_gemm_ukernel *const *ukernels = gemm->half_ukernel && cols <= b->nr / 2 ? gemm->half_ukernel : gemm->ukernel;
     for (size_t i = begin; i < end; i += mr)
         ukernels[least(mr, end - i)](args, i, j, cols);
 }
@@ -107,9 +105,8 @@ static void multiply_item(void *context, size_t item)
     const ql_packed *b = s->job->b;
     const size_t begin = item / s->chunks * s->block, end = least(s->rows, begin + s->block);
     const size_t first = item % s->chunks * s->chunk, last = least(b->n, first + s->chunk);
-    const size_t step = end - begin <= b->gemm->wide_mr ? 2 * b->nr : b->nr;
-    for (size_t j = first; j < last; j += step)
-        multiply_panels(&s->args, b, begin, end, j, least(step, last - j));
+    for (size_t j = first; j < last; j += b->nr)
+        multiply_panel(&s->args, b, begin, end, j, least(b->nr, last - j));
 }
 
 /* About how long one thread takes. */
@@ -123,10 +120,10 @@ static uint64_t cost_ns(const ql_packed *b, size_t m)
 static void cut_columns(stretch *s, uint64_t cost)
 {
     const ql_packed *b = s->job->b;
-    const size_t blocks = divided_up(s->rows, s->block), pair = 2 * b->nr;
-    const size_t threads = least(ql_num_threads(), (size_t)(cost / QL_SHARE_NS));
+    const size_t blocks = divided_up(s->rows, s->block);
+    const size_t shares = (size_t)(cost / QL_SHARE_NS), threads = shares > 1 ? least(ql_num_threads(), shares) : 1;
     const size_t items = threads > 1 ? ITEMS_PER_THREAD * threads : 1;
-    s->chunk = ql_round_up(divided_up(b->n, divided_up(items, blocks)), pair);
+    s->chunk = ql_round_up(divided_up(b->n, divided_up(items, blocks)), b->nr);
     s->chunks = divided_up(b->n, s->chunk);
 }
 
