@@ -18,7 +18,13 @@
 #include "core/memory.h"
 #include "core/parallel.h"
 
-enum { BLOCK_BYTES = 256 * 1024, STRETCH_BYTES = 4 * 1024 * 1024, ITEMS_PER_THREAD = 4, MACS_PER_NS = 256 };
+enum {
+    BLOCK_BYTES = 256 * 1024,
+    STRETCH_BYTES = 4 * 1024 * 1024,
+    ITEMS_PER_THREAD = 4,
+    MACS_PER_NS = 256,
+    PREPARING = 16 /* products */
+};
 
 static size_t least(size_t a, size_t b)
 {
@@ -109,8 +115,7 @@ static void multiply_item(void *context, size_t item)
         multiply_panel(&s->args, b, begin, end, j, least(b->nr, last - j));
 }
 
-/* About how long one thread takes. */
-static uint64_t cost_ns(const ql_packed *b, size_t m)
+uint64_t ql_gemm_cost_ns(const ql_packed *b, size_t m)
 {
     double cost = (double)m * (double)b->k * (double)b->n / MACS_PER_NS;
     return cost < 1e18 ? (uint64_t)cost : (uint64_t)1e18;
@@ -121,7 +126,7 @@ static void cut_columns(stretch *s, uint64_t cost)
 {
     const ql_packed *b = s->job->b;
     const size_t blocks = divided_up(s->rows, s->block);
-    const size_t shares = (size_t)(cost / QL_SHARE_NS), threads = shares > 1 ? least(ql_num_threads(), shares) : 1;
+    const size_t threads = ql_threads_for(cost);
     const size_t items = threads > 1 ? ITEMS_PER_THREAD * threads : 1;
     s->chunk = ql_round_up(divided_up(b->n, divided_up(items, blocks)), b->nr);
     s->chunks = divided_up(b->n, s->chunk);
@@ -132,10 +137,10 @@ static void run_stretch(stretch *s)
     const ql_gemm_job *job = s->job;
     const ql_packed *b = job->b;
     const size_t blocks = divided_up(s->rows, s->block), c_size = job->epilogue->store < QL_STORE_X8 ? 4 : 1;
-    const uint64_t cost = cost_ns(b, s->rows);
+    const uint64_t cost = ql_gemm_cost_ns(b, s->rows);
     cut_columns(s, cost);
     if (s->converted || s->row_sum || s->row_zero_point)
-        ql_parallel(blocks, cost_ns(b, s->rows) / (b->n + 1) * 16, prepare_block, s);
+        ql_parallel(blocks, cost / (b->n + 1) * PREPARING, prepare_block, s);
     s->args = (ql_gemm_args){
         .a = s->converted ? s->converted : (const char *)job->a + s->first * job->a_stride,
         .a_stride = s->converted ? s->converted_stride : job->a_stride,
