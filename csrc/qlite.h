@@ -52,8 +52,9 @@ enum { QL_MAX_THREADS = 1024 };
  * of CPUs. Results never depend on it. */
 size_t ql_num_threads(void);
 
-/* Sets it for all threads of the process, also above the number of CPUs. QL_EINVAL: n is not in 1..QL_MAX_THREADS. */
-ql_status ql_set_num_threads(size_t n);
+/* Sets it for all threads of the process, also above the number of CPUs; 0: not set, as in the beginning. QL_EINVAL:
+ * n > QL_MAX_THREADS. What was set before goes to *before, which may be NULL. */
+ql_status ql_set_num_threads(size_t n, size_t *before);
 
 /* The OpenMP runtime whose limit counts, "libgomp" or "libomp"; NULL: built without, and none does. */
 const char *ql_openmp(void);

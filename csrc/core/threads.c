@@ -59,11 +59,13 @@ size_t ql_num_threads(void)
     return openmp < all && openmp < n ? openmp : n;
 }
 
-ql_status ql_set_num_threads(size_t n)
+ql_status ql_set_num_threads(size_t n, size_t *before)
 {
-    if (n < 1 || n > QL_MAX_THREADS)
+    if (n > QL_MAX_THREADS)
         return QL_EINVAL;
-    atomic_store(&ceiling, n);
+    const size_t last = atomic_exchange(&ceiling, n);
+    if (before)
+        *before = last;
     return QL_OK;
 }
 
