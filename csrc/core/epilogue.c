@@ -1,6 +1,7 @@
 /* What becomes of sums, from the scales of a product's operands and result. */
 #include <string.h>
 
+#include "core/memory.h"
 #include "qlite.h"
 
 size_t ql_epilogue_bytes(size_t n)
@@ -56,4 +57,19 @@ ql_status ql_epilogue_fill(const ql_output *o, size_t n, void *memory, ql_epilog
     default:
         return QL_EINVAL;
     }
+}
+
+ql_status ql_linear_static(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias,
+                           const ql_output *output, void *c)
+{
+    const size_t n = ql_packed_n(b);
+    void *memory = ql_alloc(1, ql_epilogue_bytes(n));
+    if (!memory)
+        return QL_ENOMEM;
+    ql_epilogue epilogue;
+    ql_status status = ql_epilogue_fill(output, n, memory, &epilogue);
+    if (status == QL_OK)
+        status = ql_gemm(a, m, b, bias, &epilogue, c);
+    free(memory);
+    return status;
 }

@@ -124,7 +124,7 @@ static void cut_columns(stretch *s, uint64_t cost)
 {
     const ql_packed *b = s->job->b;
     const size_t blocks = divided_up(s->rows, s->block), pair = 2 * b->nr;
-    const size_t threads = least(ql_num_threads(), (size_t)(cost / QL_SHARE_NS));
+    const size_t threads = ql_threads_for(cost);
     const size_t items = threads > 1 ? ITEMS_PER_THREAD * threads : 1;
     s->chunk = ql_round_up(divided_up(b->n, divided_up(items, blocks)), pair);
     s->chunks = divided_up(b->n, s->chunk);

@@ -114,6 +114,12 @@ static void run_together(size_t team, work w)
     (void)atomic_load(&next);
 }
 
+/* Small work first: ql_num_threads() asks the system, which takes longer than a small product. */
+size_t ql_threads_for(uint64_t cost_ns)
+{
+    return cost_ns < 2 * QL_SHARE_NS ? 1 : at_most(ql_num_threads(), (size_t)(cost_ns / QL_SHARE_NS));
+}
+
 static size_t threads_for(size_t count, uint64_t cost_ns)
 {
     const size_t n = ql_num_threads(), others = atomic_load(&busy);
@@ -150,6 +156,12 @@ ql_status ql_set_num_threads(size_t n)
 const char *ql_openmp(void)
 {
     return NULL;
+}
+
+size_t ql_threads_for(uint64_t cost_ns)
+{
+    (void)cost_ns;
+    return 1;
 }
 
 void ql_parallel(size_t count, uint64_t cost_ns, task_function *task, void *context)

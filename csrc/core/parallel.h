@@ -8,6 +8,9 @@
 /* What a further thread must save to be woken up for: about what that takes if it has gone to sleep. */
 enum { QL_SHARE_NS = 25000 };
 
+/* How many threads work of this cost would get if no other callers kept any busy. */
+size_t ql_threads_for(uint64_t cost_ns);
+
 /* Runs task(context, i) for every i in [0, count), each once, in any order, on threads that take the next i when they
  * are free; the caller is one of them. cost_ns is about how long all of it takes one thread: there is a thread for
  * every QL_SHARE_NS of it, up to ql_num_threads(), less those that other callers' work keeps busy. Small work, work
