@@ -96,7 +96,7 @@ def code_clamps(activation: str | None, qparams: QParams) -> tuple[int, int]:
     """The ends of the codes that an activation lets through: those of 0 and 6, where the grid reaches them."""
     low, high = clamps(activation)
     ends = np.clip(
-        np.rint(np.float32([low, high]) / qparams.scale.ravel()) + qparams.zero_point.ravel(),
+        np.rint(np.array([low, high], np.float32) / qparams.scale.ravel()) + qparams.zero_point.ravel(),
         qparams.qmin,
         qparams.qmax,
     )
@@ -135,7 +135,7 @@ def resolve(
 
 
 def wrap(result: np.ndarray, output: QParams | None, out: np.ndarray | None) -> Any:
-    """Return the float32 result as it is, codes as an array on the grid `output`; `out` is the caller's memory or None."""
+    """Return the float32 result as it is, codes as an array on the grid `output`; `out` is the caller's or None."""
     if output is None:
         return result
     if out is None:
