@@ -458,8 +458,8 @@ ql_status ql_plan_add(ql_plan *plan, const char *kind, const ql_value *values);
 void ql_plan_free(ql_plan *plan);
 
 /* Runs all steps on `rows` samples. buffers[i] is the caller's memory for buffer i ([rows][width]) or NULL for one that
- * nobody wants to see; the input and the output must be given. QL_ENONFINITE: NaN or inf in a float input. Any number
- * of threads may run one plan at the same time. */
+ * nobody wants to see; the input and the output must be given. QL_ENONFINITE: NaN or inf in a float input; buffers that
+ * were given have perhaps been written to then. Any number of threads may run one plan at the same time. */
 ql_status ql_plan_run(ql_plan *plan, void *const *buffers, size_t rows);
 
 #endif
