@@ -93,21 +93,14 @@ static parts plan_parts(size_t m, size_t step, const ql_packed *b)
     return p;
 }
 
-/* Rows that are quantized before they are multiplied: a block, several for each thread. */
-static size_t step_rows(const ql_packed *b, size_t m)
-{
-    const size_t block = ql_gemm_block_rows(b, m), threads = block < m ? ql_num_threads() : 1;
-    const size_t most = threads > 1 ? 4 * threads * block : block;
-    return m < most ? m : most;
-}
-
 ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const ql_linear_options *options, float *y)
 {
     if (b->purpose != QL_PACK_INTEGER)
         return QL_EINVAL;
     if (!ql_gemm_fits(b, 255, NULL))
         return QL_EOVERFLOW;
-    const size_t step = step_rows(b, m);
+    const size_t block = ql_gemm_block_rows(b, m), threads = ql_threads_for(ql_gemm_cost_ns(b, m));
+    const size_t most = threads > 1 ? 4 * threads * block : block, step = m < most ? m : most;
     const parts p = plan_parts(m, step, b);
     char *memory = ql_alloc(1, p.end);
     if (!memory)

@@ -30,7 +30,7 @@ struct ql_plan {
     size_t *offset;   /* [buffer_count]: of the buffer in the workspace */
     size_t buffer_bytes, step_bytes;
     ql_step *steps;
-    double cost_ns; /* of a row */
+    uint64_t cost_ns; /* of a block */
     _Atomic(void *) spares[SPARES];
 };
 
@@ -263,10 +263,11 @@ ql_status ql_plan_run(ql_plan *plan, void *const *buffers, size_t rows)
     if (!plan->is_written[plan->output] || !buffers[plan->input] || !buffers[plan->output])
         return QL_EINVAL;
     call c = {.plan = plan, .external = buffers, .rows = rows};
-    const double cost = plan->cost_ns * (double)rows;
-    const uint64_t cost_ns = cost < 1e18 ? (uint64_t)cost : (uint64_t)1e18;
     const size_t blocks = rows / QL_BLOCK_ROWS + (rows % QL_BLOCK_ROWS != 0);
-    const bool in_parallel = blocks > 1 && blocks >= ql_threads_for(cost_ns);
-    ql_parallel(blocks, in_parallel ? cost_ns : 0, run_block, &c);
+    uint64_t cost;
+    if (__builtin_mul_overflow(plan->cost_ns, blocks, &cost))
+        cost = UINT64_MAX;
+    const bool in_parallel = blocks > 1 && blocks >= ql_threads_for(cost);
+    ql_parallel(blocks, in_parallel ? cost : 0, run_block, &c);
     return c.no_memory ? QL_ENOMEM : c.nonfinite ? QL_ENONFINITE : QL_OK;
 }

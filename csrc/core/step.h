@@ -22,7 +22,7 @@ typedef struct ql_step {
     size_t input, output; /* buffers */
     void *state;
     size_t workspace; /* bytes it needs for a block of QL_BLOCK_ROWS rows */
-    double cost_ns;   /* about how long a row takes one thread, if that is much longer than to read it */
+    uint64_t cost_ns; /* about how long such a block takes one thread, if that is much longer than to read it */
 } ql_step;
 
 typedef struct ql_op {

@@ -11,7 +11,6 @@
 #include "core/memory.h"
 #include "core/step.h"
 
-enum { MACS_PER_NS = 256 };
 enum { INPUT, OUTPUT, WEIGHT, WEIGHT_SCALE, WEIGHT_ZERO_POINT, BIAS, RELU, FIXED };
 
 static const ql_field fields[] = {
@@ -118,7 +117,7 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *s
     }
     ql_gemm_init(s->weight, bias, zero_point, s->init);
     step->state = s;
-    step->cost_ns = (double)in->width * (double)out->width / MACS_PER_NS;
+    step->cost_ns = ql_gemm_cost_ns(s->weight, QL_BLOCK_ROWS);
     step->workspace = ql_gemm_workspace(s->weight, QL_BLOCK_ROWS, 0);
     return QL_OK;
 }

@@ -5,7 +5,6 @@
 #include "core/packed.h"
 #include "core/step.h"
 
-enum { MACS_PER_NS = 64 };
 enum { INPUT, OUTPUT, WEIGHT, WEIGHT_SCALE, WEIGHT_ZERO_POINT, BIAS, RELU };
 
 static const ql_field fields[] = {
@@ -68,7 +67,7 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *s
         memcpy(s->offset, v[BIAS].array.data, n * sizeof *s->offset);
     s->relu = v[RELU].integer != 0;
     step->state = s;
-    step->cost_ns = (double)in->width * (double)out->width / MACS_PER_NS;
+    step->cost_ns = 4 * ql_gemm_cost_ns(s->weight, QL_BLOCK_ROWS);
     return QL_OK;
 }
 
