@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/multiplier.h"
 #include "qlite.h"
 
 size_t ql_epilogue_bytes(size_t n)
@@ -11,12 +12,12 @@ size_t ql_epilogue_bytes(size_t n)
 
 static ql_status fill_fixed(const ql_output *o, size_t n, int32_t *mantissa, int32_t *exponent)
 {
+    bool valid = true;
     for (size_t j = 0; j < n; j++) {
         double real = (double)o->input_scale * (double)o->weight_scale[j] / (double)o->scale;
-        if (ql_quantize_multiplier(real, mantissa + j, exponent + j) != QL_OK)
-            return QL_EINVAL;
+        valid &= ql_split_multiplier(real, mantissa + j, exponent + j);
     }
-    return QL_OK;
+    return valid ? QL_OK : QL_EINVAL;
 }
 
 static ql_status fill_multiplier(const ql_output *o, size_t n, float *multiplier)
