@@ -229,26 +229,25 @@ static void run_alone(const work *w)
         w->task(w->context, i);
 }
 
-static size_t threads_for(size_t count, uint64_t cost_ns)
+/* Small work asks nobody: finding out how many CPUs there are takes longer than a small product. */
+size_t ql_threads_for(uint64_t cost_ns)
 {
-    const uint64_t shares = cost_ns / QL_SHARE_NS, limit = ql_num_threads();
-    const uint64_t n = shares < limit ? shares : limit;
-    return count < n ? count : (size_t)n;
+    const uint64_t shares = cost_ns / QL_SHARE_NS;
+    if (shares < 2 || !forks_are_watched)
+        return 1;
+    const size_t limit = ql_num_threads();
+    return shares < limit ? (size_t)shares : limit;
 }
 
 void ql_parallel(size_t count, uint64_t cost_ns, task_function *task, void *context)
 {
     work w = {.task = task, .context = context, .count = count};
-    const bool is_large = count > 1 && cost_ns >= 2 * QL_SHARE_NS && forks_are_watched;
-    if (!is_large || atomic_exchange(&pool.is_taken, true)) {
+    const size_t allowed = ql_threads_for(cost_ns), threads = count < allowed ? count : allowed;
+    if (threads < 2 || atomic_exchange(&pool.is_taken, true)) {
         run_alone(&w);
         return;
     }
-    const size_t threads = threads_for(count, cost_ns);
     fegetenv(&w.environment);
-    if (threads > 1)
-        run_together(&w, threads - 1);
-    else
-        run_alone(&w);
+    run_together(&w, threads - 1);
     atomic_store(&pool.is_taken, false);
 }
