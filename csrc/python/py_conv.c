@@ -1,0 +1,287 @@
+/* The weights of convolutions, and the convolutions with them. */
+#include <string.h>
+
+#include "python/glue.h"
+
+typedef struct filter_object {
+    PyObject_HEAD ql_filter *filter;
+} filter_object;
+
+static PyObject *filter_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"codes", "zero_point", "groups", "is_dilated", NULL};
+    PyObject *codes_object, *zero_point_object;
+    Py_ssize_t groups;
+    int is_dilated;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOnp", names, &codes_object, &zero_point_object, &groups,
+                                     &is_dilated))
+        return NULL;
+    filter_object *self = NULL;
+    PyArrayObject *zero_point = NULL, *codes = ql_py_x8(codes_object, "codes");
+    if (!codes)
+        return NULL;
+    if (PyArray_NDIM(codes) != 4) {
+        PyErr_Format(PyExc_ValueError, "codes: expected 4 dimensions, got %d", PyArray_NDIM(codes));
+        goto done;
+    }
+    if (zero_point_object != Py_None) {
+        zero_point = ql_py_exact(zero_point_object, NPY_INT32, "zero_point");
+        if (!zero_point)
+            goto done;
+        if (PyArray_SIZE(zero_point) != PyArray_DIM(codes, 3)) {
+            PyErr_Format(PyExc_ValueError, "zero_point: expected one per output channel (%zd), got %zd",
+                         PyArray_DIM(codes, 3), PyArray_SIZE(zero_point));
+            goto done;
+        }
+    }
+    self = (filter_object *)type->tp_alloc(type, 0);
+    if (!self)
+        goto done;
+    size_t shape[4];
+    for (int i = 0; i < 4; i++)
+        shape[i] = (size_t)PyArray_DIM(codes, i);
+    ql_status status;
+    Py_BEGIN_ALLOW_THREADS
+        status = ql_filter_pack(PyArray_DATA(codes), ql_py_is_signed(codes), shape,
+                                zero_point ? PyArray_DATA(zero_point) : NULL, groups > 0 ? (size_t)groups : 0,
+                                is_dilated, &self->filter);
+    Py_END_ALLOW_THREADS
+    if (status != QL_OK) {
+        Py_CLEAR(self);
+        ql_py_raise(status, "codes, zero_point, groups");
+    }
+done:
+    Py_XDECREF(zero_point);
+    Py_DECREF(codes);
+    return (PyObject *)self;
+}
+
+static void filter_dealloc(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    ql_filter_free(((filter_object *)object)->filter);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static const ql_filter *filter_of(PyObject *object)
+{
+    return ((filter_object *)object)->filter;
+}
+
+static PyObject *filter_shape(PyObject *self, void *closure)
+{
+    (void)closure;
+    const size_t *shape = ql_filter_shape(filter_of(self));
+    return Py_BuildValue("nnnn", (Py_ssize_t)shape[0], (Py_ssize_t)shape[1], (Py_ssize_t)shape[2],
+                         (Py_ssize_t)shape[3]);
+}
+
+static PyObject *filter_groups(PyObject *self, void *closure)
+{
+    (void)closure;
+    return PyLong_FromSize_t(ql_filter_groups(filter_of(self)));
+}
+
+static PyObject *filter_nbytes(PyObject *self, void *closure)
+{
+    (void)closure;
+    return PyLong_FromSize_t(ql_filter_nbytes(filter_of(self)));
+}
+
+static PyObject *filter_isa(PyObject *self, void *closure)
+{
+    (void)closure;
+    return PyUnicode_FromString(ql_filter_isa(filter_of(self)));
+}
+
+static PyGetSetDef filter_getset[] = {
+    {"shape", filter_shape, NULL, NULL, NULL},
+    {"groups", filter_groups, NULL, NULL, NULL},
+    {"nbytes", filter_nbytes, NULL, NULL, NULL},
+    {"isa", filter_isa, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot filter_slots[] = {
+    {Py_tp_new, filter_new},
+    {Py_tp_dealloc, filter_dealloc},
+    {Py_tp_getset, filter_getset},
+    {0, NULL},
+};
+
+PyType_Spec ql_py_filter_spec = {
+    .name = "qlite._core.Filter",
+    .basicsize = sizeof(filter_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = filter_slots,
+};
+
+/* What every convolution reads and writes: arrays with a new reference each, or NULL. */
+typedef struct operands {
+    const ql_filter *w;
+    PyArrayObject *x, *bias, *y;
+    ql_images images;
+    ql_window window;
+} operands;
+
+/* Stride, dilation, what lies before the image, and the result's lengths: height and width of each. */
+static int take_window(PyObject *object, ql_window *window)
+{
+    size_t *const lengths[] = {window->stride, window->dilation, window->before, window->out};
+    Py_ssize_t v[8];
+    if (!PyArg_ParseTuple(object, "nnnnnnnn", v, v + 1, v + 2, v + 3, v + 4, v + 5, v + 6, v + 7))
+        return -1;
+    for (int i = 0; i < 8; i++) {
+        if (v[i] < (i < 4)) {
+            PyErr_Format(PyExc_ValueError, "window: expected lengths of at least %d, got %zd", i < 4, v[i]);
+            return -1;
+        }
+        lengths[i / 2][i % 2] = (size_t)v[i];
+    }
+    return 0;
+}
+
+static int take_operands(PyObject *module, PyObject *x, PyObject *w, PyObject *window, int zero_point, operands *o)
+{
+    const ql_module_state *state = PyModule_GetState(module);
+    *o = (operands){NULL};
+    if (!PyObject_TypeCheck(w, state->filter_type)) {
+        PyErr_Format(PyExc_TypeError, "w: expected a packed filter, got %s", Py_TYPE(w)->tp_name);
+        return -1;
+    }
+    o->w = filter_of(w);
+    o->x = ql_py_x8(x, "x");
+    if (!o->x || take_window(window, &o->window) < 0)
+        return -1;
+    const size_t channels = ql_filter_groups(o->w) * ql_filter_shape(o->w)[2];
+    if (PyArray_NDIM(o->x) != 4 || (size_t)PyArray_DIM(o->x, 3) != channels) {
+        PyObject *got = PyArray_IntTupleFromIntp(PyArray_NDIM(o->x), PyArray_DIMS(o->x));
+        if (got)
+            PyErr_Format(PyExc_ValueError, "x: expected shape (images, height, width, %zu), got %S", channels, got);
+        Py_XDECREF(got);
+        return -1;
+    }
+    const npy_intp *shape = PyArray_DIMS(o->x);
+    o->images = (ql_images){.count = (size_t)shape[0],
+                            .height = (size_t)shape[1],
+                            .width = (size_t)shape[2],
+                            .channels = channels,
+                            .is_signed = ql_py_is_signed(o->x),
+                            .zero_point = zero_point};
+    return 0;
+}
+
+static int take_result(operands *o, PyObject *out, int typenum)
+{
+    const npy_intp shape[] = {(npy_intp)o->images.count, (npy_intp)o->window.out[0], (npy_intp)o->window.out[1],
+                              (npy_intp)ql_filter_shape(o->w)[3]};
+    o->y = ql_py_result(out, typenum, 4, shape, &o->x, false);
+    if (!o->y)
+        return -1;
+    o->images.data = PyArray_DATA(o->x);
+    return 0;
+}
+
+static int take_bias(operands *o, PyObject *object)
+{
+    if (object == Py_None)
+        return 0;
+    o->bias = ql_py_exact(object, NPY_INT32, "bias");
+    if (!o->bias)
+        return -1;
+    const size_t channels = ql_filter_shape(o->w)[3];
+    if (PyArray_NDIM(o->bias) == 1 && (size_t)PyArray_DIM(o->bias, 0) == channels)
+        return 0;
+    PyErr_Format(PyExc_ValueError, "bias: expected shape (%zu,), got %d dimensions and %zd elements", channels,
+                 PyArray_NDIM(o->bias), PyArray_SIZE(o->bias));
+    return -1;
+}
+
+/* The result, or the exception that is set or that the status means. */
+static PyObject *finish(operands *o, PyObject *out, ql_status status)
+{
+    Py_CLEAR(o->x);
+    Py_CLEAR(o->bias);
+    if (o->y && status == QL_OK)
+        return ql_py_finish(out, o->y);
+    if (!o->y)
+        return NULL;
+    PyArray_DiscardWritebackIfCopy(o->y);
+    Py_CLEAR(o->y);
+    return ql_py_raise(status, status == QL_EOVERFLOW ? "x, w" : "w");
+}
+
+static PyObject *conv2d_integer(PyObject *module, PyObject *args)
+{
+    PyObject *x, *w, *window, *out;
+    int zero_point;
+    operands o;
+    ql_status status = QL_OK;
+    if (!PyArg_ParseTuple(args, "OOiOO", &x, &w, &zero_point, &window, &out))
+        return NULL;
+    if (take_operands(module, x, w, window, zero_point, &o) == 0 && take_result(&o, out, NPY_INT32) == 0) {
+        void *y = PyArray_DATA(o.y);
+        Py_BEGIN_ALLOW_THREADS
+            status = ql_conv(&o.images, o.w, &o.window, NULL, &(ql_epilogue){.store = QL_STORE_S32}, y);
+        Py_END_ALLOW_THREADS
+    }
+    return finish(&o, out, status);
+}
+
+/* What becomes of the sums. */
+static int take_output(PyObject *object, ql_output *output)
+{
+    const char *store;
+    if (!PyArg_ParseTuple(object, "sffffiii", &store, &output->input_scale, &output->low, &output->high, &output->scale,
+                          &output->zero_point, &output->qmin, &output->qmax))
+        return -1;
+    output->store = strcmp(store, "float32") == 0 ? QL_STORE_F32
+                    : strcmp(store, "fixed") == 0 ? QL_STORE_X8_FIXED
+                                                  : QL_STORE_X8;
+    return 0;
+}
+
+static ql_status run(const operands *o, const ql_output *output)
+{
+    return ql_conv_scaled(&o->images, o->w, &o->window, o->bias ? PyArray_DATA(o->bias) : NULL, output,
+                          PyArray_DATA(o->y));
+}
+
+static PyObject *conv2d(PyObject *module, PyObject *args)
+{
+    PyObject *x, *w, *window, *bias, *scale_object, *output_object, *out;
+    int zero_point;
+    operands o;
+    ql_output output;
+    ql_status status = QL_OK;
+    if (!PyArg_ParseTuple(args, "OOiOOOOO", &x, &w, &zero_point, &window, &bias, &scale_object, &output_object, &out) ||
+        take_output(output_object, &output) < 0)
+        return NULL;
+    const int typenum = output.store == QL_STORE_F32 ? NPY_FLOAT32 : output.qmin < 0 ? NPY_INT8 : NPY_UINT8;
+    PyArrayObject *scale = NULL;
+    if (take_operands(module, x, w, window, zero_point, &o) == 0 && take_bias(&o, bias) == 0) {
+        bool is_absent;
+        scale = ql_py_optional_f32(scale_object, (npy_intp)ql_filter_shape(o.w)[3], "w_scale", &is_absent);
+        if (is_absent)
+            PyErr_SetString(PyExc_TypeError, "w_scale: expected an array, got None");
+    }
+    if (scale && take_result(&o, out, typenum) == 0 && ql_py_separate(o.y, &scale) == 0 &&
+        (!o.bias || ql_py_separate(o.y, &o.bias) == 0)) {
+        output.weight_scale = PyArray_DATA(scale);
+        Py_BEGIN_ALLOW_THREADS
+            status = run(&o, &output);
+        Py_END_ALLOW_THREADS
+    } else if (o.y) {
+        PyArray_DiscardWritebackIfCopy(o.y);
+        Py_CLEAR(o.y);
+    }
+    Py_XDECREF(scale);
+    return finish(&o, out, status);
+}
+
+PyMethodDef ql_py_conv_methods[] = {
+    {"conv2d_integer", conv2d_integer, METH_VARARGS, NULL},
+    {"conv2d", conv2d, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
