@@ -418,7 +418,7 @@ typedef struct ql_filter ql_filter;
 
 /* is_dilated: windows have gaps along the width, or may have. zero_point is [out] or NULL for zeros; weights farther
  * from it than an int8 reaches are multiplied as two or three terms. QL_EINVAL: groups does not divide out, a zero
- * point is no code, or a window or a group is empty. */
+ * point is no code, or a length is 0. */
 ql_status ql_filter_pack(const uint8_t *w, bool is_signed, const size_t shape[4], const int32_t *zero_point,
                          size_t groups, bool is_dilated, ql_filter **filter);
 void ql_filter_free(ql_filter *filter);

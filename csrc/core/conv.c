@@ -200,32 +200,27 @@ static void run_stage(ql_stage *s)
 /* Offsets of all segments; each again for every part of the weights. */
 static void fill_offsets(const ql_stage *s)
 {
+    if (!s->w->packed) {
+        ql_taps_fill_offsets(s, s->offset);
+        return;
+    }
     const size_t kh = s->w->shape[0], kw = s->w->by_row ? 1 : s->w->shape[1], taps = kh * kw;
     for (size_t t = 0; t < ql_filter_segments(s->w); t++) {
         const size_t u = t % taps / kw, v = t % kw;
         s->offset[t] = u * s->window->dilation[0] * s->row_stride + v * s->window->dilation[1] * s->pixel_stride;
     }
-    for (size_t t = ql_filter_segments(s->w); !s->w->packed && t < s->w->taps.count; t++)
-        s->offset[t] = 0; /* a tap of weight 0 */
 }
 
 static void fill_args(ql_stage *s)
 {
     const ql_filter *w = s->w;
-    s->args = (ql_gemm_args){.offset = s->offset,
-                             .start = s->start,
-                             .epilogue = s->epilogue,
-                             .a_stride = s->window->stride[1] * s->pixel_stride,
+    const size_t k = w->shape[2] * (w->by_row ? w->shape[1] : 1);
+    s->args = (ql_gemm_args){.a_stride = s->window->stride[1] * s->pixel_stride,
+                             /* what follows a segment in the copy meets weights of 0 */
+                             .k = s->copy ? ql_round_up(k, w->packed[0]->kr) : k,
+                             .segments = ql_filter_segments(w),
+                             .offset = s->offset,
                              .c_stride = w->shape[3]};
-    if (!w->packed) {
-        s->args.segments = w->taps.count;
-        s->args.b = w->taps.blocks;
-        s->args.panel_stride = w->taps.block_bytes;
-    } else {
-        const size_t k = w->shape[2] * (w->by_row ? w->shape[1] : 1);
-        s->args.segments = ql_filter_segments(w);
-        s->args.k = s->copy ? ql_round_up(k, w->packed[0]->kr) : k; /* what follows meets weights of 0 */
-    }
 }
 
 static void fill_start(ql_stage *s, const int32_t *bias, ql_epilogue *own)
@@ -297,7 +292,7 @@ static void run_stages(ql_stage *s)
 static ql_status run(ql_stage *s, const int32_t *bias)
 {
     const ql_filter *w = s->w;
-    const size_t count = w->packed ? ql_filter_segments(w) : w->taps.count;
+    const size_t count = w->packed ? ql_filter_segments(w) : ql_taps_offsets(w);
     const size_t starts = start_bytes(w), offsets = ql_round_up(count * sizeof(size_t), QL_ALIGNMENT);
     const size_t columns = w->packed ? 0 : ql_round_up(ql_taps_columns_bytes(w), QL_ALIGNMENT);
     size_t copy_bytes, bytes;
@@ -316,7 +311,8 @@ static ql_status run(ql_stage *s, const int32_t *bias)
     s->copy = copy_bytes ? memory + starts + offsets + columns : NULL;
     fill_start(s, bias, &own);
     fill_offsets(s);
-    fill_args(s);
+    if (w->packed)
+        fill_args(s);
     run_stages(s);
     free(memory);
     return QL_OK;
@@ -383,7 +379,7 @@ ql_status ql_conv(const ql_images *x, const ql_filter *w, const ql_window *windo
         return QL_EINVAL;
     if (!fits(w, ql_code_reach(x->zero_point + flip), bias))
         return QL_EOVERFLOW;
-    if (x->count == 0 || window->out[0] == 0 || window->out[1] == 0 || w->shape[3] == 0)
+    if (x->count == 0 || window->out[0] == 0 || window->out[1] == 0)
         return QL_OK;
     ql_stage s = {.x = x,
                   .w = w,

@@ -4,14 +4,20 @@
 
 #include "core/packed.h"
 
+/* The taps of one output row, or of two, one above the other. */
+typedef struct ql_tap_set {
+    size_t outputs;     /* 0: not there */
+    size_t count;       /* taps, padded to a multiple of the kernel's */
+    size_t block_bytes; /* of all weights of a block of lanes */
+    int8_t *blocks;
+} ql_tap_set;
+
 /* Weights of one channel per group, for ql_depthwise_kernel. A unit is as many neighbouring pixels as make whole blocks
  * of lanes; windows that move by one pixel are computed a unit at a time, others a pixel. */
 typedef struct ql_taps {
-    size_t count;       /* taps, padded to a multiple of the kernel's */
-    size_t unit;        /* pixels */
-    size_t lanes;       /* of a unit, padded to whole blocks */
-    size_t block_bytes; /* of all taps of a block */
-    int8_t *blocks;
+    ql_tap_set set[2];   /* of one output row; of two */
+    size_t unit;         /* pixels */
+    size_t lanes;        /* of a unit, padded to whole blocks */
     int32_t *column_sum; /* [out] */
     int64_t column_reach;
 } ql_taps;
@@ -79,6 +85,10 @@ size_t ql_taps_columns_bytes(const ql_filter *w);
 /* start[lane] = bias - zero_point * column_sum and the epilogue's arrays, of all lanes of a unit. */
 void ql_taps_fill(const ql_filter *w, const int32_t *bias, int32_t zero_point, const ql_epilogue *epilogue,
                   void *columns, ql_epilogue *own, int32_t *start);
+
+/* How many offsets of taps there are, and what they are. */
+size_t ql_taps_offsets(const ql_filter *w);
+void ql_taps_fill_offsets(const ql_stage *s, size_t *offset);
 
 /* Output rows begin..end - 1 of the stage. */
 void ql_taps_rows(const ql_stage *s, size_t begin, size_t end);

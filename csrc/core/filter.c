@@ -74,7 +74,7 @@ static ql_status pack(ql_filter *w, const uint8_t *codes, bool is_signed, const 
 ql_status ql_filter_pack(const uint8_t *w, bool is_signed, const size_t shape[4], const int32_t *zero_point,
                          size_t groups, bool is_dilated, ql_filter **filter)
 {
-    if (groups == 0 || shape[3] % groups != 0 || shape[0] == 0 || shape[1] == 0 || shape[2] == 0)
+    if (groups == 0 || shape[3] % groups != 0 || shape[0] == 0 || shape[1] == 0 || shape[2] == 0 || shape[3] == 0)
         return QL_EINVAL;
     for (size_t j = 0; zero_point && j < shape[3]; j++) {
         if (zero_point[j] < (is_signed ? -128 : 0) || zero_point[j] > (is_signed ? 127 : 255))
@@ -104,7 +104,8 @@ void ql_filter_free(ql_filter *w)
     for (size_t g = 0; w->packed && g < w->groups; g++)
         ql_packed_free(w->packed[g]);
     free(w->packed);
-    free(w->taps.blocks);
+    free(w->taps.set[0].blocks);
+    free(w->taps.set[1].blocks);
     free(w->taps.column_sum);
     free(w);
 }
@@ -124,9 +125,9 @@ size_t ql_filter_nbytes(const ql_filter *w)
     size_t bytes = sizeof *w;
     for (size_t g = 0; w->packed && g < w->groups; g++)
         bytes += sizeof *w->packed + ql_packed_nbytes(w->packed[g]);
-    if (!w->packed)
-        bytes += w->taps.lanes / w->kernels->depthwise_u8s8s32->lanes * w->taps.block_bytes +
-                 w->shape[3] * sizeof *w->taps.column_sum;
+    for (int p = 0; p < 2 && !w->packed; p++)
+        bytes += w->taps.lanes / w->kernels->depthwise_u8s8s32->lanes * w->taps.set[p].block_bytes;
+    bytes += w->packed ? 0 : w->shape[3] * sizeof *w->taps.column_sum;
     return bytes;
 }
 

@@ -167,16 +167,19 @@ typedef struct ql_gemm_kernels {
 
 /* A product lane by lane (depthwise convolution), in the fields of ql_gemm_args, where a segment is one tap:
  *
- *     s[i][j] = start[j] + sum_{t < segments} a_t[i][j] * b_t[j]      (modulo 2^32),  i < rows, j < cols
+ *     s[p][i][j] = start[j] + sum_{t < segments} a_t[i][j] * b_t[p][j]   (modulo 2^32),  p < outputs, i < rows, j <
+ * cols
  *
- * a_t as above, u8; segments is a multiple of kr. b: blocks of `lanes` columns, panel_stride bytes apart, s8, aligned
- * to 64 bytes. In a block, column j = 16 * l + 4 * v + i is the i-th of four at [v][l]: [segments / kr][4][lanes /
- * 16][4][kr], which is the order that unpacking within 128 bits leaves bytes in. start and the epilogue's arrays exist
- * for whole blocks. There are no row terms and no row_scale. */
-typedef void ql_depthwise_kernel(const ql_gemm_args *g, size_t rows, size_t cols);
+ * a_t as above, u8; segments is a multiple of kr. Output p's results begin p * output_stride elements after c. b:
+ * blocks of `lanes` columns, panel_stride bytes apart, s8, aligned to 64 bytes. In a block, column j = 16 * l + 4 * v +
+ * i is the i-th of four at [v][l]: [segments / kr][outputs][4][lanes / 16][4][kr], the order in which unpacking within
+ * 128 bits leaves bytes. start and the epilogue's arrays exist for whole blocks. There are no row terms and no
+ * row_scale. */
+typedef void ql_depthwise_kernel(const ql_gemm_args *g, size_t rows, size_t cols, size_t outputs, size_t output_stride);
 
 typedef struct ql_depthwise_kernels {
     size_t lanes, kr; /* lanes: 16 to QL_MAX_NR */
+    size_t outputs;   /* 2 if two outputs at once, which share what they read, are faster than one by one; else 1 */
     ql_depthwise_kernel *kernel;
 } ql_depthwise_kernels;
 

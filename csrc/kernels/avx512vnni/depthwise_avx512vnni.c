@@ -2,11 +2,12 @@
  * which each lane's four bytes are neighbours. That leaves the lanes in an order of its own within 128 bits, which the
  * weights have too and which packing results to bytes undoes.
  *
- * Two rows at a time, so that weights are loaded once for both. */
+ * Unpacking is what costs, so two outputs that lie above each other share it: of 4 x 3 taps each uses nine, and the
+ * weights of the others are 0. One output alone takes two rows at a time, so that weights are loaded once for both. */
 #include "kernels/avx512vnni/lanes_avx512vnni.h"
 #include "kernels/finish.h"
 
-enum { WIDTH = 64, KR = 4, VECTORS = 4, ROWS = 2 };
+enum { WIDTH = 64, KR = 4, VECTORS = 4 };
 
 static const ql_finishers finishers = {ql_add_outer_s32__avx512vnni, ql_scale_s32_f32__avx512vnni,
                                        ql_requantize_s32_x8__avx512vnni, ql_requantize_fixed_s32_x8__avx512vnni};
@@ -51,6 +52,7 @@ static inline __attribute__((always_inline)) lanes interleaved(const uint8_t *a,
 {
     __m512i a0 = load(a + offset[0], mask, whole), a1 = load(a + offset[1], mask, whole);
     __m512i a2 = load(a + offset[2], mask, whole), a3 = load(a + offset[3], mask, whole);
+    __asm__("" : "+v"(a1), "+v"(a3)); /* gcc 12 would load them twice, once for each half */
     __m512i low01 = _mm512_unpacklo_epi8(a0, a1), high01 = _mm512_unpackhi_epi8(a0, a1);
     __m512i low23 = _mm512_unpacklo_epi8(a2, a3), high23 = _mm512_unpackhi_epi8(a2, a3);
     return (lanes){{_mm512_unpacklo_epi16(low01, low23), _mm512_unpackhi_epi16(low01, low23),
@@ -75,57 +77,95 @@ static inline __attribute__((always_inline)) __m512i requantized(lanes sum, cons
     return e->qmin < 0 ? _mm512_packs_epi16(first, second) : _mm512_packus_epi16(first, second);
 }
 
-static inline __attribute__((always_inline)) void multiply_block(const ql_gemm_args *g, size_t rows, size_t j,
-                                                                 size_t cols, const bool whole)
+/* What the two results of a step, at c[0] and c[1], become. */
+static inline __attribute__((always_inline)) void store_codes(const ql_gemm_args *g, const lanes sum[2],
+                                                              const lanes *multiplier, const size_t c[2], size_t count,
+                                                              __mmask64 mask, const bool whole)
 {
-    const __mmask64 mask = whole ? UINT64_MAX : (UINT64_C(1) << cols) - 1;
-    const int8_t *weights = g->b + j / WIDTH * g->panel_stride;
-    const bool to_codes = g->epilogue->store == QL_STORE_X8;
-    const lanes start = load_lanes(g->start + j);
-    const lanes multiplier = to_codes ? load_lanes(g->epilogue->multiplier + j) : start;
-    for (size_t i = 0; i < rows; i += ROWS) {
-        const uint8_t *a = (const uint8_t *)g->a + i * g->a_stride + j;
-        const size_t next = i + 1 < rows ? g->a_stride : 0; /* of one row alone both are it */
-        const int8_t *b = weights;
-        lanes sum[ROWS] = {start, start};
-        for (size_t t = 0; t < g->segments; t += KR, b += KR * WIDTH) {
-            lanes first = interleaved(a, g->offset + t, mask, whole);
-            lanes second = interleaved(a + next, g->offset + t, mask, whole);
-#pragma GCC unroll 4
-            for (int v = 0; v < VECTORS; v++) {
-                __m512i w = _mm512_load_si512(b + 64 * v);
-                sum[0].v[v] = dot4(sum[0].v[v], first.v[v], w);
-                sum[1].v[v] = dot4(sum[1].v[v], second.v[v], w);
-            }
-        }
 #pragma GCC unroll 2
-        for (size_t r = 0; r < ROWS; r++) {
-            if (i + r == rows)
-                break;
-            if (to_codes) {
-                uint8_t *c = (uint8_t *)g->c + (i + r) * g->c_stride + j;
-                __m512i codes = requantized(sum[r], &multiplier, g->epilogue);
-                if (whole)
-                    _mm512_storeu_si512(c, codes);
-                else
-                    _mm512_mask_storeu_epi8(c, mask, codes);
-            } else {
-                int32_t plain[WIDTH];
-                store_lanes(plain, sum[r]);
-                ql_finish_tile(&finishers, g, plain, WIDTH, i + r, 1, j, cols);
-            }
-        }
+    for (size_t r = 0; r < 2; r++) {
+        if (r == count)
+            break;
+        uint8_t *codes = (uint8_t *)g->c + c[r];
+        __m512i value = requantized(sum[r], multiplier, g->epilogue);
+        if (whole)
+            _mm512_storeu_si512(codes, value);
+        else
+            _mm512_mask_storeu_epi8(codes, mask, value);
     }
 }
 
-static void ql_depthwise_u8s8s32_2x64c4__avx512vnni(const ql_gemm_args *g, size_t rows, size_t cols)
+static __attribute__((noinline)) void store_others(const ql_gemm_args *g, const lanes sum[2], const size_t c[2],
+                                                   size_t count, size_t j, size_t cols)
+{
+    const size_t size = g->epilogue->store == QL_STORE_X8_FIXED ? 1 : sizeof(int32_t);
+    for (size_t r = 0; r < count; r++) {
+        int32_t plain[WIDTH];
+        store_lanes(plain, sum[r]);
+        ql_gemm_args there = *g;
+        there.c = (char *)g->c + (c[r] - j) * size;
+        ql_finish_tile(&finishers, &there, plain, WIDTH, 0, 1, j, cols);
+    }
+}
+
+/* One block of columns of all rows. */
+static inline __attribute__((always_inline)) void multiply_block(const ql_gemm_args *g, size_t rows, size_t j,
+                                                                 size_t cols, const bool two_outputs,
+                                                                 size_t output_stride, const bool whole,
+                                                                 const bool to_codes)
+{
+    const __mmask64 mask = whole ? UINT64_MAX : (UINT64_C(1) << cols) - 1;
+    const lanes start = load_lanes(g->start + j);
+    const lanes multiplier = to_codes ? load_lanes(g->epilogue->multiplier + j) : start;
+    for (size_t i = 0; i < rows; i += two_outputs ? 1 : 2) {
+        const uint8_t *a = (const uint8_t *)g->a + i * g->a_stride + j;
+        const size_t count = two_outputs || i + 1 < rows ? 2 : 1;
+        const size_t next = count == 2 ? g->a_stride : 0; /* of one row alone both are it */
+        const size_t first = i * g->c_stride + j, c[2] = {first, first + (two_outputs ? output_stride : g->c_stride)};
+        const int8_t *b = g->b + j / WIDTH * g->panel_stride;
+        lanes sum[2] = {start, start};
+        for (size_t t = 0; t < g->segments; t += KR, b += KR * WIDTH) {
+            const lanes taps = interleaved(a, g->offset + t, mask, whole);
+            const lanes others = two_outputs ? taps : interleaved(a + next, g->offset + t, mask, whole);
+            const int8_t *other_b = two_outputs ? b + KR * WIDTH : b;
+#pragma GCC unroll 4
+            for (int v = 0; v < VECTORS; v++) {
+                sum[0].v[v] = dot4(sum[0].v[v], taps.v[v], _mm512_load_si512(b + 64 * v));
+                sum[1].v[v] = dot4(sum[1].v[v], others.v[v], _mm512_load_si512(other_b + 64 * v));
+            }
+            b = other_b;
+        }
+        if (to_codes)
+            store_codes(g, sum, &multiplier, c, count, mask, whole);
+        else
+            store_others(g, sum, c, count, j, cols);
+    }
+}
+
+static inline __attribute__((always_inline)) void multiply(const ql_gemm_args *g, size_t rows, size_t cols,
+                                                           const bool two_outputs, size_t output_stride,
+                                                           const bool to_codes)
 {
     size_t j = 0;
     for (; j + WIDTH <= cols; j += WIDTH)
-        multiply_block(g, rows, j, WIDTH, true);
+        multiply_block(g, rows, j, WIDTH, two_outputs, output_stride, true, to_codes);
     if (j < cols)
-        multiply_block(g, rows, j, cols - j, false);
+        multiply_block(g, rows, j, cols - j, two_outputs, output_stride, false, to_codes);
+}
+
+static void ql_depthwise_u8s8s32_2x64c4__avx512vnni(const ql_gemm_args *g, size_t rows, size_t cols, size_t outputs,
+                                                    size_t output_stride)
+{
+    const bool to_codes = g->epilogue->store == QL_STORE_X8;
+    if (outputs == 2 && to_codes)
+        multiply(g, rows, cols, true, output_stride, true);
+    else if (outputs == 2)
+        multiply(g, rows, cols, true, output_stride, false);
+    else if (to_codes)
+        multiply(g, rows, cols, false, 0, true);
+    else
+        multiply(g, rows, cols, false, 0, false);
 }
 
 const ql_depthwise_kernels ql_depthwise_u8s8s32__avx512vnni = {
-    .lanes = WIDTH, .kr = KR, .kernel = ql_depthwise_u8s8s32_2x64c4__avx512vnni};
+    .lanes = WIDTH, .kr = KR, .outputs = 2, .kernel = ql_depthwise_u8s8s32_2x64c4__avx512vnni};

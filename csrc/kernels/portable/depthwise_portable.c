@@ -18,8 +18,10 @@ static inline void sum_lanes(const ql_gemm_args *g, const uint8_t *a, const int8
     }
 }
 
-static void QL_KERNEL(ql_depthwise_u8s8s32_1x16c1)(const ql_gemm_args *g, size_t rows, size_t cols)
+static void QL_KERNEL(ql_depthwise_u8s8s32_1x16c1)(const ql_gemm_args *g, size_t rows, size_t cols, size_t outputs,
+                                                   size_t output_stride)
 {
+    (void)outputs, (void)output_stride;
     for (size_t j = 0; j < cols; j += LANES) {
         const int8_t *b = g->b + j / LANES * g->panel_stride;
         for (size_t i = 0; i < rows; i++) {
@@ -36,4 +38,4 @@ static void QL_KERNEL(ql_depthwise_u8s8s32_1x16c1)(const ql_gemm_args *g, size_t
 }
 
 const ql_depthwise_kernels QL_KERNEL(ql_depthwise_u8s8s32) = {
-    .lanes = LANES, .kr = 1, .kernel = QL_KERNEL(ql_depthwise_u8s8s32_1x16c1)};
+    .lanes = LANES, .kr = 1, .outputs = 1, .kernel = QL_KERNEL(ql_depthwise_u8s8s32_1x16c1)};
