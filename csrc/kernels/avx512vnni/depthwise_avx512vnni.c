@@ -59,43 +59,56 @@ static inline __attribute__((always_inline)) lanes interleaved(const uint8_t *a,
                     _mm512_unpacklo_epi16(high01, high23), _mm512_unpackhi_epi16(high01, high23)}};
 }
 
-/* Rule A. Sums that are too great for int32 after scaling are caught by the minimum; those too small become the least
- * int32, and the saturating steps that follow keep the order. */
-static inline __attribute__((always_inline)) __m512i requantized(lanes sum, const lanes *multiplier,
-                                                                 const ql_epilogue *e)
+/* Rule A of a block of columns, for multipliers of at most a half: scaled sums then fit int32, and clamps can wait
+ * until they are bytes. Signed codes are unsigned ones with another zero point until the last step. */
+typedef struct rule {
+    lanes multiplier;
+    __m512i zero_point, low, high, flip;
+} rule;
+
+static bool has_small_multipliers(const ql_epilogue *e, size_t cols)
 {
-    const __m512 high = _mm512_set1_ps((float)(e->qmax - e->zero_point));
-    const __m512i low = _mm512_set1_epi16((int16_t)(e->qmin - e->zero_point));
-    const __m512i z = _mm512_set1_epi16((int16_t)e->zero_point);
+    bool are_small = e->store == QL_STORE_X8;
+    for (size_t i = 0; are_small && i < cols; i += LANES) {
+        const __m512 m = _mm512_maskz_loadu_ps(lane_mask(cols - i), e->multiplier + i);
+        are_small = _mm512_cmp_ps_mask(m, _mm512_set1_ps(0.5f), _CMP_GT_OQ) == 0;
+    }
+    return are_small;
+}
+
+static inline __attribute__((always_inline)) rule rule_of(const ql_epilogue *e, size_t j)
+{
+    const int32_t flip = e->qmin < 0 ? 128 : 0;
+    return (rule){.multiplier = load_lanes(e->multiplier + j),
+                  .zero_point = _mm512_set1_epi16((int16_t)(e->zero_point + flip)),
+                  .low = _mm512_set1_epi8((char)(e->qmin + flip)),
+                  .high = _mm512_set1_epi8((char)(e->qmax + flip)),
+                  .flip = _mm512_set1_epi8((char)flip)};
+}
+
+static inline __attribute__((always_inline)) __m512i requantized(lanes sum, const rule *r)
+{
 #pragma GCC unroll 4
     for (int v = 0; v < VECTORS; v++) {
-        __m512 s = _mm512_mul_ps(_mm512_cvtepi32_ps(sum.v[v]), _mm512_castsi512_ps(multiplier->v[v]));
-        sum.v[v] = _mm512_cvtps_epi32(_mm512_min_ps(s, high));
+        __m512 s = _mm512_mul_ps(_mm512_cvtepi32_ps(sum.v[v]), _mm512_castsi512_ps(r->multiplier.v[v]));
+        sum.v[v] = _mm512_cvtps_epi32(s);
     }
-    __m512i first = _mm512_add_epi16(_mm512_max_epi16(_mm512_packs_epi32(sum.v[0], sum.v[1]), low), z);
-    __m512i second = _mm512_add_epi16(_mm512_max_epi16(_mm512_packs_epi32(sum.v[2], sum.v[3]), low), z);
-    return e->qmin < 0 ? _mm512_packs_epi16(first, second) : _mm512_packus_epi16(first, second);
+    __m512i first = _mm512_adds_epi16(_mm512_packs_epi32(sum.v[0], sum.v[1]), r->zero_point);
+    __m512i second = _mm512_adds_epi16(_mm512_packs_epi32(sum.v[2], sum.v[3]), r->zero_point);
+    __m512i codes = _mm512_packus_epi16(first, second);
+    return _mm512_xor_si512(_mm512_min_epu8(_mm512_max_epu8(codes, r->low), r->high), r->flip);
 }
 
-/* What the two results of a step, at c[0] and c[1], become. */
-static inline __attribute__((always_inline)) void store_codes(const ql_gemm_args *g, const lanes sum[2],
-                                                              const lanes *multiplier, const size_t c[2], size_t count,
-                                                              __mmask64 mask, const bool whole)
+static inline __attribute__((always_inline)) void store(uint8_t *codes, __m512i value, __mmask64 mask, const bool whole)
 {
-#pragma GCC unroll 2
-    for (size_t r = 0; r < 2; r++) {
-        if (r == count)
-            break;
-        uint8_t *codes = (uint8_t *)g->c + c[r];
-        __m512i value = requantized(sum[r], multiplier, g->epilogue);
-        if (whole)
-            _mm512_storeu_si512(codes, value);
-        else
-            _mm512_mask_storeu_epi8(codes, mask, value);
-    }
+    if (whole)
+        _mm512_storeu_si512(codes, value);
+    else
+        _mm512_mask_storeu_epi8(codes, mask, value);
 }
 
-static __attribute__((noinline)) void store_others(const ql_gemm_args *g, const lanes sum[2], const size_t c[2],
+/* Results that are no codes of rule A, at c and c + next. */
+static __attribute__((noinline)) void store_others(const ql_gemm_args *g, const lanes sum[2], size_t c, size_t next,
                                                    size_t count, size_t j, size_t cols)
 {
     const size_t size = g->epilogue->store == QL_STORE_X8_FIXED ? 1 : sizeof(int32_t);
@@ -103,68 +116,97 @@ static __attribute__((noinline)) void store_others(const ql_gemm_args *g, const 
         int32_t plain[WIDTH];
         store_lanes(plain, sum[r]);
         ql_gemm_args there = *g;
-        there.c = (char *)g->c + (c[r] - j) * size;
+        there.c = (char *)g->c + (c + r * next) * size;
         ql_finish_tile(&finishers, &there, plain, WIDTH, 0, 1, j, cols);
     }
 }
 
-/* One block of columns of all rows. */
+typedef lanes two_by_two[2][2]; /* [output][row] */
+
+/* Four taps of two rows, for one output or two. */
+static inline __attribute__((always_inline)) void add_taps(two_by_two sum, const uint8_t *a, size_t next_a,
+                                                           const size_t *offset, const int8_t *b, const int outputs,
+                                                           __mmask64 mask, const bool whole)
+{
+    const lanes first = interleaved(a, offset, mask, whole), second = interleaved(a + next_a, offset, mask, whole);
+#pragma GCC unroll 2
+    for (int p = 0; p < outputs; p++, b += KR * WIDTH) {
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) {
+            const __m512i w = _mm512_load_si512(b + 64 * v);
+            sum[p][0].v[v] = dot4(sum[p][0].v[v], first.v[v], w);
+            sum[p][1].v[v] = dot4(sum[p][1].v[v], second.v[v], w);
+        }
+    }
+}
+
+/* One block of columns of all rows, two rows at a time, so that weights are loaded once for both. What the loops use is
+ * copied first: stores to bytes could change anything. quads: segments / KR if it is 3, or 0. */
 static inline __attribute__((always_inline)) void multiply_block(const ql_gemm_args *g, size_t rows, size_t j,
-                                                                 size_t cols, const bool two_outputs,
-                                                                 size_t output_stride, const bool whole,
+                                                                 size_t cols, const int outputs, size_t output_stride,
+                                                                 const size_t quads, const bool whole,
                                                                  const bool to_codes)
 {
     const __mmask64 mask = whole ? UINT64_MAX : (UINT64_C(1) << cols) - 1;
     const lanes start = load_lanes(g->start + j);
-    const lanes multiplier = to_codes ? load_lanes(g->epilogue->multiplier + j) : start;
-    for (size_t i = 0; i < rows; i += two_outputs ? 1 : 2) {
-        const uint8_t *a = (const uint8_t *)g->a + i * g->a_stride + j;
-        const size_t count = two_outputs || i + 1 < rows ? 2 : 1;
-        const size_t next = count == 2 ? g->a_stride : 0; /* of one row alone both are it */
-        const size_t first = i * g->c_stride + j, c[2] = {first, first + (two_outputs ? output_stride : g->c_stride)};
-        const int8_t *b = g->b + j / WIDTH * g->panel_stride;
-        lanes sum[2] = {start, start};
-        for (size_t t = 0; t < g->segments; t += KR, b += KR * WIDTH) {
-            const lanes taps = interleaved(a, g->offset + t, mask, whole);
-            const lanes others = two_outputs ? taps : interleaved(a + next, g->offset + t, mask, whole);
-            const int8_t *other_b = two_outputs ? b + KR * WIDTH : b;
-#pragma GCC unroll 4
-            for (int v = 0; v < VECTORS; v++) {
-                sum[0].v[v] = dot4(sum[0].v[v], taps.v[v], _mm512_load_si512(b + 64 * v));
-                sum[1].v[v] = dot4(sum[1].v[v], others.v[v], _mm512_load_si512(other_b + 64 * v));
-            }
-            b = other_b;
+    const rule to_code = to_codes ? rule_of(g->epilogue, j) : (rule){.flip = _mm512_setzero_si512()};
+    const size_t a_stride = g->a_stride, c_stride = g->c_stride, segments = g->segments;
+    const size_t step = (size_t)outputs * KR * WIDTH;
+    const uint8_t *a = (const uint8_t *)g->a + j;
+    const int8_t *weights = g->b + j / WIDTH * g->panel_stride;
+    const size_t *offset = g->offset;
+    for (size_t i = 0; i < rows; i += 2, a += 2 * a_stride) {
+        const bool has_next = i + 1 < rows;
+        const size_t next_a = has_next ? a_stride : 0, next_c = has_next ? c_stride : 0; /* one row alone is both */
+        const int8_t *b = weights;
+        two_by_two sum = {{start, start}, {start, start}};
+        if (quads == 3) {
+            add_taps(sum, a, next_a, offset, b, outputs, mask, whole);
+            add_taps(sum, a, next_a, offset + KR, b + step, outputs, mask, whole);
+            add_taps(sum, a, next_a, offset + 2 * KR, b + 2 * step, outputs, mask, whole);
+        } else {
+            for (size_t t = 0; t < segments; t += KR, b += step)
+                add_taps(sum, a, next_a, offset + t, b, outputs, mask, whole);
         }
-        if (to_codes)
-            store_codes(g, sum, &multiplier, c, count, mask, whole);
-        else
-            store_others(g, sum, c, count, j, cols);
+#pragma GCC unroll 2
+        for (int p = 0; p < outputs; p++) {
+            const size_t at = i * c_stride + (size_t)p * output_stride;
+            if (!to_codes) {
+                store_others(g, sum[p], at, c_stride, has_next ? 2 : 1, j, cols);
+                continue;
+            }
+            uint8_t *codes = (uint8_t *)g->c + at + j;
+            store(codes, requantized(sum[p][0], &to_code), mask, whole);
+            store(codes + next_c, requantized(sum[p][1], &to_code), mask, whole);
+        }
     }
 }
 
 static inline __attribute__((always_inline)) void multiply(const ql_gemm_args *g, size_t rows, size_t cols,
-                                                           const bool two_outputs, size_t output_stride,
+                                                           const int outputs, size_t output_stride, const size_t quads,
                                                            const bool to_codes)
 {
     size_t j = 0;
     for (; j + WIDTH <= cols; j += WIDTH)
-        multiply_block(g, rows, j, WIDTH, two_outputs, output_stride, true, to_codes);
+        multiply_block(g, rows, j, WIDTH, outputs, output_stride, quads, true, to_codes);
     if (j < cols)
-        multiply_block(g, rows, j, cols - j, two_outputs, output_stride, false, to_codes);
+        multiply_block(g, rows, j, cols - j, outputs, output_stride, quads, false, to_codes);
 }
 
 static void ql_depthwise_u8s8s32_2x64c4__avx512vnni(const ql_gemm_args *g, size_t rows, size_t cols, size_t outputs,
                                                     size_t output_stride)
 {
-    const bool to_codes = g->epilogue->store == QL_STORE_X8;
-    if (outputs == 2 && to_codes)
-        multiply(g, rows, cols, true, output_stride, true);
-    else if (outputs == 2)
-        multiply(g, rows, cols, true, output_stride, false);
+    const bool to_codes = has_small_multipliers(g->epilogue, cols);
+    if (to_codes && outputs == 2 && g->segments == 3 * KR) /* windows of 3 x 3 */
+        multiply(g, rows, cols, 2, output_stride, 3, true);
+    else if (to_codes && outputs == 2)
+        multiply(g, rows, cols, 2, output_stride, 0, true);
     else if (to_codes)
-        multiply(g, rows, cols, false, 0, true);
+        multiply(g, rows, cols, 1, 0, 0, true);
+    else if (outputs == 2)
+        multiply(g, rows, cols, 2, output_stride, 0, false);
     else
-        multiply(g, rows, cols, false, 0, false);
+        multiply(g, rows, cols, 1, 0, 0, false);
 }
 
 const ql_depthwise_kernels ql_depthwise_u8s8s32__avx512vnni = {
