@@ -424,6 +424,7 @@ ql_status ql_filter_pack(const uint8_t *w, bool is_signed, const size_t shape[4]
 void ql_filter_free(ql_filter *filter);
 const size_t *ql_filter_shape(const ql_filter *filter); /* [4] */
 size_t ql_filter_groups(const ql_filter *filter);
+bool ql_filter_is_dilated(const ql_filter *filter);
 size_t ql_filter_nbytes(const ql_filter *filter);
 const char *ql_filter_isa(const ql_filter *filter);
 

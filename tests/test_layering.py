@@ -24,6 +24,7 @@ MAY_IMPORT_CORE = {
     "elementwise.py",
     "error.py",
     "linalg.py",
+    "conv.py",
 }
 MAY_IMPORT_CORE |= {"config.py", "nn/program.py"}
 MAY_IMPORT_CORE |= {"__init__.py"}  # to explain a missing core

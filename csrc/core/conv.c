@@ -165,7 +165,7 @@ static uint64_t compute_ns(const ql_stage *s)
 /* Items that give every thread several; one where a thread alone does all. */
 static void cut(ql_stage *s, uint64_t cost)
 {
-    const size_t threads = least(ql_num_threads(), (size_t)(cost / QL_SHARE_NS));
+    const size_t threads = ql_threads_for(cost);
     const size_t items = threads > 1 ? ITEMS_PER_THREAD * threads : 1, rows = s->images * s->rows;
     const size_t pieces = !s->w->packed      ? 1
                           : s->w->groups > 1 ? s->w->groups

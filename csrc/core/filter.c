@@ -120,6 +120,11 @@ size_t ql_filter_groups(const ql_filter *w)
     return w->groups;
 }
 
+bool ql_filter_is_dilated(const ql_filter *w)
+{
+    return w->is_dilated;
+}
+
 size_t ql_filter_nbytes(const ql_filter *w)
 {
     size_t bytes = sizeof *w;

@@ -1,6 +1,4 @@
 /* The weights of convolutions, and the convolutions with them. */
-#include <string.h>
-
 #include "python/glue.h"
 
 typedef struct filter_object {
@@ -83,6 +81,12 @@ static PyObject *filter_groups(PyObject *self, void *closure)
     return PyLong_FromSize_t(ql_filter_groups(filter_of(self)));
 }
 
+static PyObject *filter_is_dilated(PyObject *self, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(ql_filter_is_dilated(filter_of(self)));
+}
+
 static PyObject *filter_nbytes(PyObject *self, void *closure)
 {
     (void)closure;
@@ -98,6 +102,7 @@ static PyObject *filter_isa(PyObject *self, void *closure)
 static PyGetSetDef filter_getset[] = {
     {"shape", filter_shape, NULL, NULL, NULL},
     {"groups", filter_groups, NULL, NULL, NULL},
+    {"is_dilated", filter_is_dilated, NULL, NULL, NULL},
     {"nbytes", filter_nbytes, NULL, NULL, NULL},
     {"isa", filter_isa, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
@@ -198,6 +203,16 @@ static int take_bias(operands *o, PyObject *object)
     return -1;
 }
 
+/* A result in memory of its own; 0, or -1 with an exception. */
+static int separate(operands *o, PyArrayObject **scale)
+{
+    if (ql_py_separate(o->y, scale) == 0 && (!o->bias || ql_py_separate(o->y, &o->bias) == 0))
+        return 0;
+    PyArray_DiscardWritebackIfCopy(o->y);
+    Py_CLEAR(o->y);
+    return -1;
+}
+
 /* The result, or the exception that is set or that the status means. */
 static PyObject *finish(operands *o, PyObject *out, ql_status status)
 {
@@ -209,7 +224,7 @@ static PyObject *finish(operands *o, PyObject *out, ql_status status)
         return NULL;
     PyArray_DiscardWritebackIfCopy(o->y);
     Py_CLEAR(o->y);
-    return ql_py_raise(status, status == QL_EOVERFLOW ? "x, w" : "w");
+    return ql_py_raise(status, status == QL_EOVERFLOW ? "x, w" : "output");
 }
 
 static PyObject *conv2d_integer(PyObject *module, PyObject *args)
@@ -229,52 +244,25 @@ static PyObject *conv2d_integer(PyObject *module, PyObject *args)
     return finish(&o, out, status);
 }
 
-/* What becomes of the sums. */
-static int take_output(PyObject *object, ql_output *output)
-{
-    const char *store;
-    if (!PyArg_ParseTuple(object, "sffffiii", &store, &output->input_scale, &output->low, &output->high, &output->scale,
-                          &output->zero_point, &output->qmin, &output->qmax))
-        return -1;
-    output->store = strcmp(store, "float32") == 0 ? QL_STORE_F32
-                    : strcmp(store, "fixed") == 0 ? QL_STORE_X8_FIXED
-                                                  : QL_STORE_X8;
-    return 0;
-}
-
-static ql_status run(const operands *o, const ql_output *output)
-{
-    return ql_conv_scaled(&o->images, o->w, &o->window, o->bias ? PyArray_DATA(o->bias) : NULL, output,
-                          PyArray_DATA(o->y));
-}
-
 static PyObject *conv2d(PyObject *module, PyObject *args)
 {
-    PyObject *x, *w, *window, *bias, *scale_object, *output_object, *out;
-    int zero_point;
+    PyObject *x, *w, *window, *bias, *fields, *out;
+    int zero_point, typenum;
     operands o;
     ql_output output;
     ql_status status = QL_OK;
-    if (!PyArg_ParseTuple(args, "OOiOOOOO", &x, &w, &zero_point, &window, &bias, &scale_object, &output_object, &out) ||
-        take_output(output_object, &output) < 0)
-        return NULL;
-    const int typenum = output.store == QL_STORE_F32 ? NPY_FLOAT32 : output.qmin < 0 ? NPY_INT8 : NPY_UINT8;
     PyArrayObject *scale = NULL;
-    if (take_operands(module, x, w, window, zero_point, &o) == 0 && take_bias(&o, bias) == 0) {
-        bool is_absent;
-        scale = ql_py_optional_f32(scale_object, (npy_intp)ql_filter_shape(o.w)[3], "w_scale", &is_absent);
-        if (is_absent)
-            PyErr_SetString(PyExc_TypeError, "w_scale: expected an array, got None");
-    }
-    if (scale && take_result(&o, out, typenum) == 0 && ql_py_separate(o.y, &scale) == 0 &&
-        (!o.bias || ql_py_separate(o.y, &o.bias) == 0)) {
+    if (!PyArg_ParseTuple(args, "OOiOOOO", &x, &w, &zero_point, &window, &bias, &fields, &out))
+        return NULL;
+    if (take_operands(module, x, w, window, zero_point, &o) == 0 && take_bias(&o, bias) == 0)
+        scale = ql_py_output(fields, (npy_intp)ql_filter_shape(o.w)[3], &output, &typenum);
+    if (scale && take_result(&o, out, typenum) == 0 && separate(&o, &scale) == 0) {
+        const int32_t *sums_bias = o.bias ? PyArray_DATA(o.bias) : NULL;
+        void *y = PyArray_DATA(o.y);
         output.weight_scale = PyArray_DATA(scale);
         Py_BEGIN_ALLOW_THREADS
-            status = run(&o, &output);
+            status = ql_conv_scaled(&o.images, o.w, &o.window, sums_bias, &output, y);
         Py_END_ALLOW_THREADS
-    } else if (o.y) {
-        PyArray_DiscardWritebackIfCopy(o.y);
-        Py_CLEAR(o.y);
     }
     Py_XDECREF(scale);
     return finish(&o, out, status);
