@@ -344,8 +344,8 @@ class QArray:
             )
         if self.ndim != len(axes) or (self.scale.size != 1 and self.scale.size != self.scale.shape[-1]):
             raise ValueError(
-                f"{name}: expected {len(axes)} dimensions ({', '.join(axes)}) with scales along axis {len(axes) - 1} or "
-                f"one scale, got {self!r}"
+                f"{name}: expected {len(axes)} dimensions ({', '.join(axes)}) with scales along axis {len(axes) - 1} "
+                f"or one scale, got {self!r}"
             )
         scale, zero_point = (np.broadcast_to(p.ravel(), self.shape[-1]) for p in (self.scale, self.zero_point))
         return np.ascontiguousarray(scale), np.ascontiguousarray(zero_point)

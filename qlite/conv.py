@@ -80,11 +80,13 @@ def conv2d(
     >>> x = ql.QArray.from_codes(np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1), 0.5)
     >>> w = ql.QArray.from_codes(np.ones((3, 3, 1, 1), np.int8), 1.0)
     >>> ql.conv2d(x, w, padding="same", stride=2)[0, :, :, 0]
-    array([[22.5, 22.5],
-           [49.5, 45. ]], dtype=float32)
-    >>> ql.conv2d(x, w, [-22.5], output=ql.QParams(np.float32([0.25]), 0, signed=False), activation="relu").codes[0, ..., 0]
-    array([[  0,  18],
-           [ 72,  90]], dtype=uint8)
+    array([[22.5, 19.5],
+           [33. , 25. ]], dtype=float32)
+    >>> grid = ql.QParams(np.float32([0.25]), 0, signed=False)
+    >>> y = ql.conv2d(x, w, [-25.0], padding="same", stride=2, activation="relu", output=grid)
+    >>> y.codes[0, :, :, 0]
+    array([[ 0,  0],
+           [32,  0]], dtype=uint8)
     """
     packed, w_scale = _filter(w, groups, dilation)
     x = _images(x)

@@ -33,7 +33,7 @@ class PackedWeight:
     """
 
     def __init__(self, packed: "_core.Packed | _core.Filter", scale: np.ndarray | None = None) -> None:
-        self._packed = packed
+        self._packed: Any = packed
         self._scale = scale
         self.shape: tuple[int, ...] = packed.shape
         self.nbytes: int = packed.nbytes
