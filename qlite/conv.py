@@ -1,5 +1,6 @@
 """Convolutions of images (count, height, width, channels) with 8-bit arithmetic."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -203,6 +204,15 @@ def _quantized(x: Any) -> QArray:
 
 def _window(shape: tuple[int, ...], packed: _core.Filter, stride: Any, padding: Any, dilation: Any) -> Window:
     """The window as the core takes it: stride, dilation, what lies before the image, and the result's size."""
-    image: Pair = (shape[1], shape[2])
-    steps, gaps, (vertical, horizontal), size = window("", image, packed.shape[:2], stride, padding, dilation)
+    options = (stride, padding, dilation)
+    if all(type(option) is int or type(option) is str for option in options):
+        return _known_window(shape[1:3], packed.shape[:2], *options)
+    return _new_window(shape[1:3], packed.shape[:2], *options)
+
+
+def _new_window(image: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Window:
+    steps, gaps, (vertical, horizontal), size = window("", image, kernel, stride, padding, dilation)
     return *steps, *gaps, vertical[0], horizontal[0], *size
+
+
+_known_window = lru_cache(1024)(_new_window)  # a network asks for the same few again and again
