@@ -90,6 +90,8 @@ def conv2d(
            [32,  0]], dtype=uint8)
     """
     packed, w_scale = _filter(w, groups, dilation)
+    if w_scale is None:
+        raise ValueError("w: expected weights with scales, pack(QArray), got packed codes")
     x = _images(x)
     bias, fields = _output.resolve(x, w_scale, bias, activation, output, requant)
     where = _window(x.shape, packed, stride, padding, dilation)
