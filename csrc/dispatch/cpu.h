@@ -11,6 +11,7 @@
 #define QL_CPU_FEATURES(EACH)  \
     EACH(AVX2, "avx2")         \
     EACH(FMA, "fma")           \
+    EACH(AVXVNNI, "avxvnni")   \
     EACH(AVX512F, "avx512f")   \
     EACH(AVX512BW, "avx512bw") \
     EACH(AVX512VL, "avx512vl") \

@@ -7,6 +7,9 @@
 #ifdef QL_HAVE_AVX2
 #include "kernels/avx2/avx2.h"
 #endif
+#ifdef QL_HAVE_AVXVNNI
+#include "kernels/avxvnni/avxvnni.h"
+#endif
 #ifdef QL_HAVE_AVX512VNNI
 #include "kernels/avx512vnni/avx512vnni.h"
 #endif
@@ -24,6 +27,9 @@ static const isa_row isas[] = {
     {&ql_kernels_scalar, 0},
 #ifdef QL_HAVE_AVX2
     {&ql_kernels_avx2, QL_CPU_AVX2 | QL_CPU_FMA},
+#endif
+#ifdef QL_HAVE_AVXVNNI
+    {&ql_kernels_avxvnni, QL_CPU_AVX2 | QL_CPU_FMA | QL_CPU_AVXVNNI},
 #endif
 #ifdef QL_HAVE_AVX512VNNI
     {&ql_kernels_avx512vnni, QL_CPU_AVX2 | QL_CPU_FMA | QL_CPU_AVX512F | QL_CPU_AVX512BW | QL_CPU_AVX512VL |

@@ -3,6 +3,19 @@
 
 #include "python/glue.h"
 
+static const char *const purposes[] = {
+    [QL_PACK_INTEGER] = "integer", [QL_PACK_INTEGER7] = "integer7", [QL_PACK_FLOAT] = "float"};
+
+static int purpose_of(const char *name)
+{
+    for (int i = 0; i < (int)(sizeof purposes / sizeof *purposes); i++) {
+        if (strcmp(name, purposes[i]) == 0)
+            return i;
+    }
+    PyErr_Format(PyExc_ValueError, "purpose: expected integer, integer7 or float, got %s", name);
+    return -1;
+}
+
 typedef struct packed_object {
     PyObject_HEAD ql_packed *packed;
 } packed_object;
@@ -14,9 +27,9 @@ static PyObject *packed_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     const char *purpose;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOs", names, &codes_object, &zero_point_object, &purpose))
         return NULL;
-    const bool is_float = strcmp(purpose, "float") == 0;
-    if (!is_float && strcmp(purpose, "integer") != 0)
-        return PyErr_Format(PyExc_ValueError, "purpose: expected integer or float, got %s", purpose);
+    const int pack_for = purpose_of(purpose);
+    if (pack_for < 0)
+        return NULL;
     packed_object *self = NULL;
     PyArrayObject *zero_point = NULL, *codes = ql_py_x8(codes_object, "codes");
     if (!codes)
@@ -40,9 +53,9 @@ static PyObject *packed_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         goto done;
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status = ql_pack(is_float ? QL_PACK_FLOAT : QL_PACK_INTEGER, PyArray_DATA(codes), ql_py_is_signed(codes),
-                         (size_t)PyArray_DIM(codes, 0), (size_t)PyArray_DIM(codes, 1),
-                         zero_point ? PyArray_DATA(zero_point) : NULL, &self->packed);
+        status =
+            ql_pack((ql_pack_for)pack_for, PyArray_DATA(codes), ql_py_is_signed(codes), (size_t)PyArray_DIM(codes, 0),
+                    (size_t)PyArray_DIM(codes, 1), zero_point ? PyArray_DATA(zero_point) : NULL, &self->packed);
     Py_END_ALLOW_THREADS
     if (status != QL_OK) {
         Py_CLEAR(self);
@@ -88,7 +101,7 @@ static PyObject *packed_isa(PyObject *self, void *closure)
 static PyObject *packed_purpose(PyObject *self, void *closure)
 {
     (void)closure;
-    return PyUnicode_FromString(ql_packed_purpose(packed_of(self)) == QL_PACK_FLOAT ? "float" : "integer");
+    return PyUnicode_FromString(purposes[ql_packed_purpose(packed_of(self))]);
 }
 
 static PyGetSetDef packed_getset[] = {
@@ -168,7 +181,10 @@ static PyObject *matmul_integer(PyObject *module, PyObject *args)
     if (status != QL_OK) {
         PyArray_DiscardWritebackIfCopy(c);
         Py_CLEAR(c);
-        ql_py_raise(status, status == QL_EOVERFLOW ? "a, b" : "a_zero_point");
+        if (status == QL_EINVAL && ql_packed_purpose(b) == QL_PACK_INTEGER7)
+            PyErr_SetString(PyExc_ValueError, "a: expected codes from 0 to 127, which b was packed for");
+        else
+            ql_py_raise(status, status == QL_EOVERFLOW ? "a, b" : "a_zero_point");
     }
 done:
     Py_XDECREF(zero_point);

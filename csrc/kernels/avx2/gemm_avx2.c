@@ -58,8 +58,7 @@ static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, voi
             _mm256_storeu_si256(to + 1, _mm256_cvtepu8_epi16(_mm256_extracti128_si256(v, 1)));
         }
     }
-    const __m128i half = _mm_add_epi64(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
-    uint32_t sum = (uint32_t)_mm_cvtsi128_si32(half) + (uint32_t)_mm_extract_epi32(half, 2);
+    uint32_t sum = total(sums);
     for (; p < k; p++) {
         sum += (uint8_t)(a[p] ^ flip);
         if (codes)

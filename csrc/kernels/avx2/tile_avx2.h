@@ -22,6 +22,13 @@ static inline __m256i load_sums(const int32_t *p)
     return _mm256_loadu_si256((const __m256i *)p);
 }
 
+/* Of four sums of 64 bits, modulo 2^32. */
+static inline uint32_t total(__m256i sums)
+{
+    const __m128i pair = _mm_add_epi64(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+    return (uint32_t)_mm_cvtsi128_si32(pair) + (uint32_t)_mm_extract_epi32(pair, 2);
+}
+
 static inline __attribute__((always_inline)) void start_tile(const int mr, const int vectors, const ql_gemm_args *g,
                                                              size_t j, tile_sums sum)
 {
