@@ -89,8 +89,7 @@ static void prepare_block(void *context, size_t item)
     }
 }
 
-static void multiply_panels(const ql_gemm_args *args, const ql_packed *b, size_t begin, size_t end, size_t j,
-                            size_t cols)
+void ql_gemm_tiles(const ql_gemm_args *args, const ql_packed *b, size_t begin, size_t end, size_t j, size_t cols)
 {
     const ql_gemm_kernels *gemm = b->gemm;
     const size_t mr = tile_rows(end - begin, gemm->mr);
@@ -109,7 +108,7 @@ static void multiply_item(void *context, size_t item)
     const size_t first = item % s->chunks * s->chunk, last = least(b->n, first + s->chunk);
     const size_t step = end - begin <= b->gemm->wide_mr ? 2 * b->nr : b->nr;
     for (size_t j = first; j < last; j += step)
-        multiply_panels(&s->args, b, begin, end, j, least(step, last - j));
+        ql_gemm_tiles(&s->args, b, begin, end, j, least(step, last - j));
 }
 
 /* About how long one thread takes. */
@@ -132,6 +131,7 @@ static void cut_columns(stretch *s, uint64_t cost)
 
 static void run_stretch(stretch *s)
 {
+    static const size_t no_offset = 0;
     const ql_gemm_job *job = s->job;
     const ql_packed *b = job->b;
     const size_t blocks = divided_up(s->rows, s->block), c_size = job->epilogue->store < QL_STORE_X8 ? 4 : 1;
@@ -144,6 +144,7 @@ static void run_stretch(stretch *s)
         .a_stride = s->converted ? s->converted_stride : job->a_stride,
         .k = b->k,
         .segments = 1,
+        .offset = &no_offset,
         .b = b->panels,
         .panel_stride = b->panel_bytes,
         .start = job->init,

@@ -16,12 +16,13 @@ enum { KR = 2 };
 static inline __attribute__((always_inline)) void gemm(const int mr, const int vectors, const ql_gemm_args *g,
                                                        size_t i0, size_t j, size_t cols)
 {
-    const char *a = (const char *)g->a + i0 * g->a_stride;
+    const char *rows = (const char *)g->a + i0 * g->a_stride;
     const int8_t *b = g->b + j / NR * g->panel_stride;
     const size_t next_panel = vectors > 2 ? g->panel_stride : 0;
     tile_sums sum;
     start_tile(mr, vectors, g, j, sum);
-    for (size_t t = 0; t < g->segments; t++, a += g->segment_stride) {
+    for (size_t t = 0; t < g->segments; t++) {
+        const char *a = rows + g->offset[t];
         for (size_t p = 0; p < g->k; p += KR, b += NR * KR) {
             __m256i columns[MAX_VECTORS];
 #pragma GCC unroll 4

@@ -33,7 +33,7 @@ static inline __attribute__((always_inline)) void gemm_quads(dot4_function *dot4
                                                              size_t j, size_t cols)
 {
     const size_t a_stride = g->a_stride;
-    const uint8_t *a = (const uint8_t *)g->a + i0 * a_stride;
+    const uint8_t *rows = (const uint8_t *)g->a + i0 * a_stride;
     const int8_t *b = g->b + j / NR * g->panel_stride;
     const size_t next_panel = vectors > 2 ? g->panel_stride : 0;
     tile_sums sum[MAX_SPLIT];
@@ -47,7 +47,8 @@ static inline __attribute__((always_inline)) void gemm_quads(dot4_function *dot4
                 sum[s][i][v] = _mm256_setzero_si256();
         }
     }
-    for (size_t t = 0; t < g->segments; t++, a += g->segment_stride) {
+    for (size_t t = 0; t < g->segments; t++) {
+        const uint8_t *a = rows + g->offset[t];
         const size_t step = (size_t)split * KR;
         size_t p = 0;
         for (; p + step <= g->k; p += step) {
