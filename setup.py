@@ -27,6 +27,8 @@ ISAS = {
     "avxvnni": ("__x86_64__", "-mavx2 -mfma -mavxvnni"),
     "avx512vnni": ("__x86_64__", "-mavx2 -mfma -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni"),
     "neon": ("__aarch64__", ""),
+    "neondot": ("__aarch64__", "-march=armv8.2-a+dotprod"),
+    "neoni8mm": ("__aarch64__", "-march=armv8.2-a+dotprod+i8mm"),
 }
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes", "-Wvla"]
 

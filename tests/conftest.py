@@ -14,6 +14,8 @@ ISA_CPU_FLAGS = {
     "avxvnni": {"avx2", "fma", "avx_vnni"},
     "avx512vnni": {"avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"},
     "neon": {"asimd"},
+    "neondot": {"asimddp"},
+    "neoni8mm": {"asimddp", "i8mm"},
 }
 
 

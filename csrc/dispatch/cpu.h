@@ -6,7 +6,10 @@
 
 /* Features of this kind of CPU that kernels need, with the compiler's names for them. */
 #ifdef __aarch64__
-#define QL_CPU_FEATURES(EACH) EACH(NEON, "neon")
+#define QL_CPU_FEATURES(EACH) \
+    EACH(NEON, "neon")        \
+    EACH(DOTPROD, "dotprod")  \
+    EACH(I8MM, "i8mm")
 #else
 #define QL_CPU_FEATURES(EACH)  \
     EACH(AVX2, "avx2")         \

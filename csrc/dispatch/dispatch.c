@@ -16,6 +16,12 @@
 #ifdef QL_HAVE_NEON
 #include "kernels/neon/neon.h"
 #endif
+#ifdef QL_HAVE_NEONDOT
+#include "kernels/neondot/neondot.h"
+#endif
+#ifdef QL_HAVE_NEONI8MM
+#include "kernels/neoni8mm/neoni8mm.h"
+#endif
 
 typedef struct isa_row {
     const ql_kernels *kernels;
@@ -37,6 +43,12 @@ static const isa_row isas[] = {
 #endif
 #ifdef QL_HAVE_NEON
     {&ql_kernels_neon, QL_CPU_NEON},
+#endif
+#ifdef QL_HAVE_NEONDOT
+    {&ql_kernels_neondot, QL_CPU_NEON | QL_CPU_DOTPROD},
+#endif
+#ifdef QL_HAVE_NEONI8MM
+    {&ql_kernels_neoni8mm, QL_CPU_NEON | QL_CPU_DOTPROD | QL_CPU_I8MM},
 #endif
 };
 
