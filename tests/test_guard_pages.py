@@ -1,52 +1,24 @@
 """No kernel reads or writes past the end of an array, or before its start: every array here touches a page that may
 not be touched, so that one byte too far ends the test run."""
 
-import ctypes
-import mmap
 import sys
 
 import numpy as np
 import pytest
 import reference
 from arrays import codes, dynamic_linear, one, same_bytes, zero_points
+from guard import SIDES, Guard
 from test_plan import KINDS, random_program
 
 from qlite import _core
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs mprotect")
 
-PROT_NONE = 0
 LENGTHS = [*range(1, 35), 47, 48, 49, 63, 64, 65, 66, 127, 128, 129, 255, 256, 257]
 SHAPES = [(m, k, n) for m in (1, 2, 3, 5, 6, 7, 12, 13) for k in (1, 2, 3, 4, 5, 7, 15, 33) for n in (1, 7, 16, 33, 65)]
 
 
-def protect(address, length):
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(length), PROT_NONE) != 0:
-        raise OSError(ctypes.get_errno(), "mprotect")
-
-
-class Guard:
-    """Copies arrays to where `side` of them ("before" or "after") touches a protected page."""
-
-    def __init__(self, side):
-        self.side = side
-
-    def __call__(self, array):
-        array = np.ascontiguousarray(array)
-        page = mmap.PAGESIZE
-        body = -(-max(array.nbytes, 1) // page) * page
-        memory = mmap.mmap(-1, body + 2 * page)
-        start = np.frombuffer(memory, np.uint8).ctypes.data
-        protect(start, page)
-        protect(start + page + body, page)
-        offset = page if self.side == "before" else page + body - array.nbytes
-        view = np.frombuffer(memory, array.dtype, array.size, offset).reshape(array.shape)
-        view[...] = array
-        return view
-
-
-@pytest.fixture(params=["before", "after"])
+@pytest.fixture(params=SIDES)
 def guard(request):
     return Guard(request.param)
 
