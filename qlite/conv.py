@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, _core, _output
-from qlite._window import Pair, pair, window
+from qlite._window import pair, window
 from qlite.array import QArray
 from qlite.linalg import PackedWeight, _codes, pack_filter
 from qlite.qparams import QParams
