@@ -91,7 +91,8 @@ def lookup_table(function: Any, input: QParams, output: QParams) -> np.ndarray:
         raise ValueError(f"function: expected results of shape (256,), got {value.shape}")
     if np.isnan(value).any():
         raise ValueError(f"function: expected numbers, got NaN for code {int(codes[np.isnan(value)][0])}")
-    steps = value.astype(np.float64) / float(y.scale.flat[0])
+    with np.errstate(over="ignore"):
+        steps = value.astype(np.float64) / float(y.scale.flat[0])
     whole = np.trunc(np.clip(steps, -(2**16), 2**16))  # beyond all codes, and exact
     nearest = whole + np.sign(steps) * (np.abs(steps - whole) >= 0.5)
     return np.clip(nearest + int(y.zero_point.flat[0]), y.qmin, y.qmax).astype(y.dtype)

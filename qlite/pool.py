@@ -12,9 +12,9 @@ from qlite.array import QArray
 def max_pool2d(x: Any, size: Any, *, stride: Any = None, padding: Any = 0, out: np.ndarray | None = None) -> Any:
     """Take the greatest code of each channel in windows that slide over images; the padding never is the greatest.
 
-    ``y[n, i, j, c] = max(x[n, i * s_h - top + p, j * s_w - left + q, c])`` over ``p < size_h`` and ``q < size_w`` inside
-    the image: exact, and the same as pooling what the codes stand for. There are ``(in + before + after - size) //
-    stride + 1`` windows along an axis. (ONNX MaxPool and TensorFlow Lite MAX_POOL_2D, with channels last.)
+    ``y[n, i, j, c] = max(x[n, i * s_h - top + p, j * s_w - left + q, c])`` over ``p < size_h`` and ``q < size_w``
+    inside the image: exact, and the same as pooling what the codes stand for. There are ``(in + before + after - size)
+    // stride + 1`` windows along an axis. (ONNX MaxPool and TensorFlow Lite MAX_POOL_2D, with channels last.)
 
     Parameters
     ----------

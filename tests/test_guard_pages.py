@@ -6,6 +6,8 @@ import sys
 import numpy as np
 import pytest
 import reference
+import reference.activations
+import reference.pool
 from arrays import codes, dynamic_linear, one, same_bytes, zero_points
 from guard import SIDES, Guard
 from test_plan import KINDS, random_program
@@ -168,6 +170,27 @@ def test_single_rows_and_columns_of_deep_products(isa, rng, guard):
         out = guard(np.zeros((1, 1), np.int32))
         _core.matmul_integer(a, _core.Packed(b, None, "integer"), one(0, np.int32), out)
         same_bytes(out, reference.matmul_integer(a, b))
+
+
+def test_tables_and_softmax(isa, rng, guard):
+    table = guard(codes(rng, 256, np.uint8))
+    for n in LENGTHS:
+        x = guard(codes(rng, n, np.int8))
+        same_bytes(_core.lookup(x, table, guard(np.zeros(n, np.uint8))), reference.activations.lookup(x, table))
+        y = _core.softmax(x, 0.05, 1.0, False, guard(np.zeros(n, np.int8)))
+        same_bytes(y, reference.activations.softmax_float(x, 0.05))
+        _core.softmax(x, 0.05, 1.0, True, y)
+
+
+def test_pooling(isa, rng, guard):
+    for channels in LENGTHS:
+        x = guard(codes(rng, (1, 3, 4, channels), np.int8))
+        for function, expected in (
+            (_core.max_pool, reference.pool.max_pool),
+            (_core.avg_pool, reference.pool.avg_pool),
+        ):
+            y = function(x, (2, 3), (1, 1), (1, 0), (3, 2), guard(np.zeros((1, 3, 2, channels), np.int8)))
+            same_bytes(y, expected(x, (2, 3), (1, 1), ((1, 0), (0, 0))))
 
 
 @pytest.mark.parametrize("kind", KINDS)

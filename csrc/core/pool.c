@@ -82,7 +82,7 @@ ql_status ql_avg_pool_x8(const uint8_t *x, const ql_pool *shape, bool is_signed,
 {
     const size_t rows = shape->kernel_h < shape->in_h ? shape->kernel_h : shape->in_h;
     const size_t cols = shape->kernel_w < shape->in_w ? shape->kernel_w : shape->in_w;
-    if (cols && rows >= QL_MAX_AVG_POOL / cols)
+    if (cols && rows > (QL_MAX_AVG_POOL - 1) / cols)
         return QL_EOVERFLOW;
     return pool(ql_kernels_active()->avg_pool_x8, x, shape, is_signed, y);
 }

@@ -1,7 +1,7 @@
 /* A table of 256 bytes as sixteen shuffles of 16 bytes. A shuffle gives 0 where the index is negative, so row k, asked
  * for x - 16 k, answers for some rows of x and is silent for the others:
- *     k < 8, differences that wrap:       x / 16 in [k, k + 8)
- *     k >= 8, differences that saturate:  x / 16 >= k
+ *     k < 8, the difference wraps:       x / 16 in [k, k + 8)
+ *     k >= 8, from x - 128 it saturates: x / 16 >= k
  * All answers are xor-ed. For that to be table[x], row k holds table[k] ^ table[k - 1] and from row 8 on, because row
  * k - 8 falls silent where row k begins, ^ row[k - 8] (a trick of XNNPACK's). Three instructions per row rather than
  * the four that make all rows but one silent. */
@@ -39,7 +39,7 @@ static inline void look_up(const __m256i *row, const uint8_t *x, int count, uint
     }
     for (int k = 1; k < ROWS; k++) {
         for (int v = 0; v < count; v++) {
-            index[v] = k < ROWS / 2 ? _mm256_sub_epi8(index[v], sixteen) : _mm256_subs_epi8(index[v], sixteen);
+            index[v] = k <= ROWS / 2 ? _mm256_sub_epi8(index[v], sixteen) : _mm256_subs_epi8(index[v], sixteen);
             answer[v] = _mm256_xor_si256(answer[v], _mm256_shuffle_epi8(row[k], index[v]));
         }
     }

@@ -22,7 +22,7 @@ static inline __m512i look_up(const __m512i *row, __m512i index)
     const __m512i sixteen = _mm512_set1_epi8(16);
     __m512i answer = _mm512_shuffle_epi8(row[0], index);
     for (int k = 1; k < ROWS; k++) {
-        index = k < ROWS / 2 ? _mm512_sub_epi8(index, sixteen) : _mm512_subs_epi8(index, sixteen);
+        index = k <= ROWS / 2 ? _mm512_sub_epi8(index, sixteen) : _mm512_subs_epi8(index, sixteen);
         answer = _mm512_xor_si512(answer, _mm512_shuffle_epi8(row[k], index));
     }
     return answer;
