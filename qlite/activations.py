@@ -40,6 +40,8 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 #: The grids of softmax: [0, 1) in steps of 1 / 256.
 SOFTMAX_SCALE = F32(1 / 256)
+#: Between these, numbers are neither 0 nor infinite as float32.
+LEAST, BEYOND = 2.0**-150, 2.0**128 * (1 - 2.0**-25)
 
 
 def lookup_table(function: Any, input: QParams, output: QParams) -> np.ndarray:
@@ -197,8 +199,7 @@ def softmax(
 
 def _positive(name: str, value: Any) -> float:
     """Return a number that is finite and over 0 as float32."""
-    with np.errstate(over="ignore", under="ignore"):
-        number = float(F32(_check.number(name, value)))
-    if not 0 < number < math.inf:
-        raise ValueError(f"{name}: expected a finite number over 0, got {value!r} ({number} as float32)")
+    number = _check.number(name, value)
+    if not LEAST < number < BEYOND:
+        raise ValueError(f"{name}: expected a finite number over 0 (as float32), got {value!r}")
     return number

@@ -2,6 +2,8 @@
  * exponentials from a table, and what is left is a sum and a product per code.
  *
  * The sum of the first rule is one of floats and goes from left to right: another order has other bits. */
+#include <math.h>
+
 #include "core/exponential.h"
 #include "core/parallel.h"
 #include "qlite.h"
