@@ -422,17 +422,17 @@ enum { QL_MAX_FIXED_SOFTMAX = 4095 };
  *   float: e = float32(exp(float32(-float32(scale * beta) * d))), sum = the e's from left to right in float32,
  *          share = e * (1 / (sum / 256)) in float32, code = min(share rounded half away from zero, 255) + zero point.
  *          (LiteRT's default path.)
- *   fixed: gemmlowp's: e from a multiplier of scale * beta in units of 2^-26 (ql_quantize_multiplier, at most 2^31 - 1),
- *          0 for d over 31 * 2^26 / 2^exponent; sum in units of 2^-19; its reciprocal by Newton's method; integers only.
- *          (TensorFlow Lite's reference, TensorFlow Lite Micro.)
+ *   fixed: e from a multiplier of scale * beta in units of 2^-26 (ql_quantize_multiplier, of at most 2^31 - 1), 0 for d
+ *          over 31 * 2^26 / 2^exponent; the sum in units of 2^-19; its reciprocal by Newton's method; integers only.
+ *          (gemmlowp, TensorFlow Lite's reference, TensorFlow Lite Micro.)
  * QL_EINVAL: scale or beta is not > 0, their product infinite or, for fixed, not over 2^-26. QL_EOVERFLOW: n is over
  * QL_MAX_FIXED_SOFTMAX. y may be x. */
 ql_status ql_softmax_x8(const uint8_t *x, size_t rows, size_t n, bool is_signed, float scale, float beta, bool fixed,
                         uint8_t *y);
 
-/* Windows over images of codes, [images][in_h][in_w][channels] to [images][out_h][out_w][channels]: window (i, j) begins
- * at row i * stride_h - top and column j * stride_w - left. What lies outside does not count, and each window has
- * something inside: top < kernel_h, left < kernel_w, and the last one begins before the end. */
+/* Windows over images of codes, [images][in_h][in_w][channels] to [images][out_h][out_w][channels]: window (i, j)
+ * begins at row i * stride_h - top and column j * stride_w - left. What lies outside does not count, and each window
+ * has something inside: top < kernel_h, left < kernel_w, and the last one begins before the end. */
 typedef struct ql_pool {
     size_t images, in_h, in_w, channels;
     size_t kernel_h, kernel_w, stride_h, stride_w, top, left, out_h, out_w;

@@ -63,6 +63,16 @@ def test_apply_table_in_place(isa, rng):
     same_bytes(ql.apply_table(table.copy(), table, out=table), expected)
 
 
+def test_large_arrays(rng):
+    """On as many threads as there are."""
+    x, table = codes(rng, 3_000_001, np.int8), codes(rng, 256, np.uint8)
+    same_bytes(ql.apply_table(x, table), table[x])
+    x = x[: 2000 * 500].reshape(2000, 500)
+    for requant in RULES:
+        alone = [ql.softmax(part, 0.05, requant=requant) for part in np.split(x, 200)]
+        same_bytes(ql.softmax(x, 0.05, requant=requant), np.concatenate(alone))
+
+
 def exactly(name, x):
     """The function in Python's own floating point, one number at a time."""
     exp = math.exp(-x) if x > -700 else math.inf

@@ -43,6 +43,15 @@ def test_pooling(isa, rng, kind, dtype):
             assert y.shape[1:3] == out
 
 
+@pytest.mark.parametrize("kind", FUNCTIONS)
+def test_large_images(rng, kind):
+    """On as many threads as there are."""
+    function, _ = FUNCTIONS[kind]
+    x = codes(rng, (8, 60, 60, 64), np.int8)
+    alone = [function(image[None], 3, stride=1, padding="same") for image in x]
+    same_bytes(function(x, 3, stride=1, padding="same"), np.concatenate(alone))
+
+
 def test_average_rounds_half_away(isa):
     for count in range(1, 40):
         for total in range(-3 * count, 3 * count + 1):

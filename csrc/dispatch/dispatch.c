@@ -34,7 +34,7 @@ typedef struct isa_row {
 #ifndef __aarch64__
 enum {
     AVX512VNNI = QL_CPU_AVX2 | QL_CPU_FMA | QL_CPU_AVX512F | QL_CPU_AVX512BW | QL_CPU_AVX512VL | QL_CPU_AVX512DQ |
-                 QL_CPU_AVX512VNNI
+    QL_CPU_AVX512VNNI
 };
 #endif
 
