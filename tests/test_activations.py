@@ -195,7 +195,7 @@ KINDS = ["random", "extreme", "equal", "near"]
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=NAMES)
 @pytest.mark.parametrize("requant", RULES)
-def test_softmax(rng, requant, dtype):
+def test_softmax(isa, rng, requant, dtype):
     for shape in SHAPES:
         for kind in KINDS:
             x = rows(rng, shape, dtype, kind)

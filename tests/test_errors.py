@@ -10,17 +10,21 @@ from qlite import (  # noqa: F401 (the table's names)
     Calibrator,
     QArray,
     QParams,
+    apply_table,
+    avg_pool2d,
     choose_qparams,
     dequantize,
     fake_quantize,
     linear,
     matmul_integer,
+    max_pool2d,
     pack,
     quantization_error,
     quantize,
     requantize,
     set_num_threads,
     show_config,
+    softmax,
 )
 
 W = np.linspace(-1, 1, 12).reshape(4, 3).astype(np.float32)
@@ -294,6 +298,7 @@ def read_only(array):
 
 
 CODES_OUT, FLOAT_OUT, SUM_OUT = np.zeros((4, 3), np.int8), np.zeros((4, 3), np.float32), np.zeros((2, 3), np.int32)
+TABLE, IMAGES, POOL_OUT = np.zeros(256, np.int8), np.zeros((2, 4, 6, 5), np.int8), np.zeros((2, 2, 3, 5), np.int8)
 OUTS = {
     quantize: (CODES_OUT, (W,)),
     requantize: (CODES_OUT, (ACC, 0.5)),
@@ -301,6 +306,10 @@ OUTS = {
     dequantize: (FLOAT_OUT, (Q,)),
     matmul_integer: (SUM_OUT, (A, B)),
     linear: (FLOAT_OUT, (W @ X, Q)),
+    apply_table: (CODES_OUT, (Q.codes, TABLE)),
+    softmax: (CODES_OUT, (Q.codes, 0.1)),
+    max_pool2d: (POOL_OUT, (IMAGES, 2)),
+    avg_pool2d: (POOL_OUT, (IMAGES, 2)),
 }
 
 
@@ -322,6 +331,8 @@ def test_failures_write_nothing():
         lambda: linear(np.float32([[1, 1, 1, np.inf]]), Q, out=values),
         lambda: matmul_integer(A[:1], B, 300, out=sums),
         lambda: requantize(np.ones((1, 2), np.int32), np.nan, out=codes),
+        lambda: softmax(codes, np.nan, out=codes),
+        lambda: max_pool2d(IMAGES, 7, out=codes),
     ):
         with pytest.raises(ValueError):
             call()

@@ -1,24 +1,40 @@
 /* Softmax of codes, by two rules (qlite.h). Only 256 differences from a row's maximum exist, so that both take the
- * exponentials from a table, and what is left is a sum and a product per code.
+ * exponentials from a table, and what is left is a sum and a product per code, in long rows a product per difference.
  *
- * The sum of the first rule is one of floats and goes from left to right: another order has other bits. */
+ * The sum of the first rule is one of floats and goes from left to right: another order has other bits. Four rows at
+ * once hide how long an addition takes. */
 #include <math.h>
 
 #include "core/exponential.h"
+#include "core/memory.h"
 #include "core/parallel.h"
-#include "qlite.h"
+#include "kernels/kernels.h"
 
-enum { DIFFERENCES = 256, ACCUMULATOR_BITS = 12, DIFFERENCE_BITS = 5, GRAIN = 4096 /* codes in a task */ };
+enum {
+    DIFFERENCES = 256,
+    ACCUMULATOR_BITS = 12,
+    DIFFERENCE_BITS = 5,
+    ROWS = 4,     /* summed at once */
+    GRAIN = 4096, /* codes in a task, about */
+};
 
 typedef struct softmax {
     float exp[DIFFERENCES];        /* by maximum - code */
     int32_t fixed[DIFFERENCES];    /* the same, in units of 2^-31 */
     int32_t summands[DIFFERENCES]; /* the same, in units of 2^-19 */
+    const ql_kernels *kernels;
     const uint8_t *x;
     uint8_t *y;
     size_t rows, n, rows_at_once;
     uint8_t flip; /* the top bit, which turns signed codes into unsigned ones in the same order */
 } softmax;
+
+/* What a row's exponentials are multiplied with. */
+typedef struct divisor {
+    float inverse;
+    int32_t fixed; /* the inverse by the other rule, whose products are divided by 2^shift */
+    int shift;
+} divisor;
 
 static uint8_t greatest(const uint8_t *x, size_t n, uint8_t flip)
 {
@@ -26,6 +42,28 @@ static uint8_t greatest(const uint8_t *x, size_t n, uint8_t flip)
     for (size_t i = 0; i < n; i++)
         most = (x[i] ^ flip) > most ? x[i] ^ flip : most;
     return most;
+}
+
+typedef int32_t code_function(const softmax *s, const divisor *by, int difference);
+
+static inline uint8_t limited(const softmax *s, int32_t code)
+{
+    return (uint8_t)(code < 255 ? code : 255) ^ s->flip;
+}
+
+/* The codes of a row: one by one, or from a table. */
+static inline __attribute__((always_inline)) void put_row(const softmax *s, const uint8_t *x, uint8_t most,
+                                                          const divisor *by, code_function *code, uint8_t *y)
+{
+    uint8_t table[DIFFERENCES] = {0};
+    if (s->n < DIFFERENCES) {
+        for (size_t i = 0; i < s->n; i++)
+            y[i] = limited(s, code(s, by, most - (x[i] ^ s->flip)));
+        return;
+    }
+    for (int c = 0; c <= most; c++)
+        table[c ^ s->flip] = limited(s, code(s, by, most - c));
+    s->kernels->lookup_x8(x, s->n, table, y);
 }
 
 /* ---- float -------------------------------------------------------------------------------------- */
@@ -36,19 +74,29 @@ static void fill_float(float step, float *table)
         table[d] = (float)ql_exp((double)(-step * (float)d));
 }
 
-static void row_float(const softmax *s, const uint8_t *x, uint8_t *y)
+static inline int32_t code_float(const softmax *s, const divisor *by, int difference)
 {
-    const uint8_t flip = s->flip;
-    const float *exp_of = s->exp + greatest(x, s->n, flip);
-    float sum = 0;
-    for (size_t i = 0; i < s->n; i++)
-        sum += exp_of[-(x[i] ^ flip)];
-    const float inverse = 1.0f / (sum * (1.0f / 256));
-    for (size_t i = 0; i < s->n; i++) {
-        const float share = exp_of[-(x[i] ^ flip)] * inverse;
-        const int whole = (int)share;
-        const int code = whole + (share - (float)whole >= 0.5f);
-        y[i] = (uint8_t)(code < 255 ? code : 255) ^ flip;
+    const float share = s->exp[difference] * by->inverse;
+    const int32_t whole = (int32_t)share;
+    return whole + (share - (float)whole >= 0.5f);
+}
+
+/* `count` rows, at most ROWS. */
+static inline __attribute__((always_inline)) void rows_float(const softmax *s, const uint8_t *x, size_t count,
+                                                             uint8_t *y)
+{
+    const size_t n = s->n;
+    uint8_t most[ROWS];
+    float sum[ROWS] = {0};
+    for (size_t r = 0; r < count; r++)
+        most[r] = greatest(x + r * n, n, s->flip);
+    for (size_t i = 0; i < n; i++) {
+        for (size_t r = 0; r < count; r++)
+            sum[r] += s->exp[most[r] - (x[r * n + i] ^ s->flip)];
+    }
+    for (size_t r = 0; r < count; r++) {
+        const divisor by = {.inverse = 1.0f / (sum[r] * (1.0f / 256))};
+        put_row(s, x + r * n, most[r], &by, code_float, y + r * n);
     }
 }
 
@@ -129,6 +177,11 @@ static ql_status fill_fixed(double step, softmax *s)
     return QL_OK;
 }
 
+static inline int32_t code_fixed(const softmax *s, const divisor *by, int difference)
+{
+    return quotient(product(by->fixed, s->fixed[difference]), by->shift);
+}
+
 static void row_fixed(const softmax *s, const uint8_t *x, uint8_t *y)
 {
     const uint8_t flip = s->flip, most = greatest(x, s->n, flip);
@@ -136,31 +189,34 @@ static void row_fixed(const softmax *s, const uint8_t *x, uint8_t *y)
     for (size_t i = 0; i < s->n; i++)
         sum += s->summands[most - (x[i] ^ flip)];
     const int headroom = __builtin_clz((unsigned)sum);
-    const int32_t inverse = reciprocal((int32_t)(((uint32_t)sum << headroom) - (UINT32_C(1) << 31)));
-    const int shift = ACCUMULATOR_BITS - headroom + 31 - 8;
-    for (size_t i = 0; i < s->n; i++) {
-        const int32_t code = quotient(product(inverse, s->fixed[most - (x[i] ^ flip)]), shift);
-        y[i] = (uint8_t)(code < 255 ? code : 255) ^ flip;
-    }
+    const divisor by = {.fixed = reciprocal((int32_t)(((uint32_t)sum << headroom) - (UINT32_C(1) << 31))),
+                        .shift = ACCUMULATOR_BITS - headroom + 31 - 8};
+    put_row(s, x, most, &by, code_fixed, y);
 }
 
 /* ---- rows --------------------------------------------------------------------------------------- */
 
-static void run(const softmax *s, size_t task, void (*row)(const softmax *s, const uint8_t *x, uint8_t *y))
+static size_t end_of(const softmax *s, size_t task)
 {
-    const size_t first = task * s->rows_at_once, left = s->rows - first;
-    for (size_t i = first; i < first + (left < s->rows_at_once ? left : s->rows_at_once); i++)
-        row(s, s->x + i * s->n, s->y + i * s->n);
+    const size_t end = (task + 1) * s->rows_at_once;
+    return end < s->rows ? end : s->rows;
 }
 
 static void run_float(void *context, size_t task)
 {
-    run(context, task, row_float);
+    const softmax *s = context;
+    size_t i = task * s->rows_at_once;
+    for (; i + ROWS <= end_of(s, task); i += ROWS)
+        rows_float(s, s->x + i * s->n, ROWS, s->y + i * s->n);
+    for (; i < end_of(s, task); i++)
+        rows_float(s, s->x + i * s->n, 1, s->y + i * s->n);
 }
 
 static void run_fixed(void *context, size_t task)
 {
-    run(context, task, row_fixed);
+    const softmax *s = context;
+    for (size_t i = task * s->rows_at_once; i < end_of(s, task); i++)
+        row_fixed(s, s->x + i * s->n, s->y + i * s->n);
 }
 
 ql_status ql_softmax_x8(const uint8_t *x, size_t rows, size_t n, bool is_signed, float scale, float beta, bool fixed,
@@ -171,8 +227,8 @@ ql_status ql_softmax_x8(const uint8_t *x, size_t rows, size_t n, bool is_signed,
         return QL_EINVAL;
     if (fixed && n > QL_MAX_FIXED_SOFTMAX)
         return QL_EOVERFLOW;
-    softmax s = {
-        .x = x, .y = y, .rows = rows, .n = n, .rows_at_once = GRAIN / (n ? n : 1) + 1, .flip = is_signed ? 0x80 : 0};
+    softmax s = {.kernels = ql_kernels_active(), .x = x, .y = y, .rows = rows, .n = n, .flip = is_signed ? 0x80 : 0};
+    s.rows_at_once = ql_round_up(GRAIN / (n ? n : 1) + 1, ROWS);
     if (fixed && fill_fixed((double)scale * (double)beta, &s) != QL_OK)
         return QL_EINVAL;
     if (!fixed)
