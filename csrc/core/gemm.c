@@ -18,7 +18,13 @@
 #include "core/memory.h"
 #include "core/parallel.h"
 
-enum { BLOCK_BYTES = 256 * 1024, STRETCH_BYTES = 4 * 1024 * 1024, ITEMS_PER_THREAD = 4, MACS_PER_NS = 256 };
+enum {
+    BLOCK_BYTES = 256 * 1024,
+    STRETCH_BYTES = 4 * 1024 * 1024,
+    ITEMS_PER_THREAD = 4,
+    MACS_PER_NS = 256,
+    PREPARING = 16 /* products */
+};
 
 static size_t least(size_t a, size_t b)
 {
@@ -93,9 +99,11 @@ void ql_gemm_tiles(const ql_gemm_args *args, const ql_packed *b, size_t begin, s
 {
     const ql_gemm_kernels *gemm = b->gemm;
     const size_t mr = tile_rows(end - begin, gemm->mr);
-    ql_gemm_ukernel *const *ukernels = cols > b->nr                              ? gemm->wide_ukernel
-                                       : gemm->half_ukernel && cols <= b->nr / 2 ? gemm->half_ukernel
-                                                                                 : gemm->ukernel;
+    ql_gemm_ukernel *const *ukernels = gemm->ukernel;
+    if (cols > b->nr)
+        ukernels = gemm->wide_ukernel;
+    else if (cols <= b->nr / 2 && gemm->half_ukernel)
+        ukernels = gemm->half_ukernel;
     for (size_t i = begin; i < end; i += mr)
         ukernels[least(mr, end - i)](args, i, j, cols);
 }
@@ -111,8 +119,7 @@ static void multiply_item(void *context, size_t item)
         ql_gemm_tiles(&s->args, b, begin, end, j, least(step, last - j));
 }
 
-/* About how long one thread takes. */
-static uint64_t cost_ns(const ql_packed *b, size_t m)
+uint64_t ql_gemm_cost_ns(const ql_packed *b, size_t m)
 {
     double cost = (double)m * (double)b->k * (double)b->n / MACS_PER_NS;
     return cost < 1e18 ? (uint64_t)cost : (uint64_t)1e18;
@@ -123,7 +130,7 @@ static void cut_columns(stretch *s, uint64_t cost)
 {
     const ql_packed *b = s->job->b;
     const size_t blocks = divided_up(s->rows, s->block), pair = 2 * b->nr;
-    const size_t threads = least(ql_num_threads(), (size_t)(cost / QL_SHARE_NS));
+    const size_t threads = ql_threads_for(cost);
     const size_t items = threads > 1 ? ITEMS_PER_THREAD * threads : 1;
     s->chunk = ql_round_up(divided_up(b->n, divided_up(items, blocks)), pair);
     s->chunks = divided_up(b->n, s->chunk);
@@ -135,10 +142,10 @@ static void run_stretch(stretch *s)
     const ql_gemm_job *job = s->job;
     const ql_packed *b = job->b;
     const size_t blocks = divided_up(s->rows, s->block), c_size = job->epilogue->store < QL_STORE_X8 ? 4 : 1;
-    const uint64_t cost = cost_ns(b, s->rows);
+    const uint64_t cost = ql_gemm_cost_ns(b, s->rows);
     cut_columns(s, cost);
     if (s->converted || s->row_sum || s->row_zero_point)
-        ql_parallel(blocks, cost_ns(b, s->rows) / (b->n + 1) * 16, prepare_block, s);
+        ql_parallel(blocks, cost / (b->n + 1) * PREPARING, prepare_block, s);
     s->args = (ql_gemm_args){
         .a = s->converted ? s->converted : (const char *)job->a + s->first * job->a_stride,
         .a_stride = s->converted ? s->converted_stride : job->a_stride,
@@ -184,14 +191,19 @@ void ql_gemm_init(const ql_packed *b, const int32_t *bias, int32_t zero_point, i
     }
 }
 
-bool ql_gemm_fits(const ql_packed *b, int32_t a_reach, const int32_t *bias)
+bool ql_reach_fits(int64_t column_reach, int32_t a_reach, const int32_t *bias, size_t n)
 {
     int64_t reach, greatest_bias = 0;
-    for (size_t j = 0; bias && j < b->n; j++) {
+    for (size_t j = 0; bias && j < n; j++) {
         int64_t magnitude = bias[j] < 0 ? -(int64_t)bias[j] : bias[j];
         greatest_bias = magnitude > greatest_bias ? magnitude : greatest_bias;
     }
-    return !__builtin_mul_overflow(b->column_reach, a_reach, &reach) && reach <= INT32_MAX - greatest_bias;
+    return !__builtin_mul_overflow(column_reach, a_reach, &reach) && reach <= INT32_MAX - greatest_bias;
+}
+
+bool ql_gemm_fits(const ql_packed *b, int32_t a_reach, const int32_t *bias)
+{
+    return ql_reach_fits(b->column_reach, a_reach, bias, b->n);
 }
 
 static bool is_below_128(const ql_codes *a, size_t m, size_t k)

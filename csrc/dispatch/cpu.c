@@ -19,7 +19,6 @@ uint32_t ql_cpu_features(void)
 }
 #elif defined(__aarch64__)
 #if defined(__linux__)
-#include <asm/hwcap.h>
 #include <sys/auxv.h>
 
 static uint32_t optional_features(void)

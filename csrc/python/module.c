@@ -36,6 +36,30 @@ static PyObject *isa_select(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* None stands for 0: not set. Returns what was set before. */
+static PyObject *set_num_threads(PyObject *module, PyObject *number)
+{
+    (void)module;
+    size_t n = 0, before;
+    if (number != Py_None) {
+        int overflow;
+        long value = PyLong_AsLongAndOverflow(number, &overflow);
+        if (value == -1 && PyErr_Occurred())
+            return NULL;
+        if (overflow || value < 1 || value > QL_MAX_THREADS)
+            return PyErr_Format(PyExc_ValueError, "n: expected 1 to %d, got %S", QL_MAX_THREADS, number);
+        n = (size_t)value;
+    }
+    (void)ql_set_num_threads(n, &before);
+    return before ? PyLong_FromSize_t(before) : Py_NewRef(Py_None);
+}
+
+static PyObject *num_threads(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    return PyLong_FromSize_t(ql_num_threads());
+}
+
 static int put(PyObject *dict, const char *key, PyObject *value)
 {
     int failed = !value || PyDict_SetItemString(dict, key, value) < 0;
@@ -74,6 +98,11 @@ static const char compiler[] =
     "unknown";
 #endif
 
+static PyObject *openmp(void)
+{
+    return ql_openmp() ? PyUnicode_FromString(ql_openmp()) : Py_NewRef(Py_None);
+}
+
 static PyObject *info(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
@@ -82,7 +111,8 @@ static PyObject *info(PyObject *module, PyObject *unused)
         return NULL;
     if (put(dict, "compiler", PyUnicode_FromString(compiler)) < 0 || put(dict, "cpu_features", cpu_features()) < 0 ||
         put(dict, "isas_built", isa_list(false)) < 0 || put(dict, "isas_runnable", isa_list(true)) < 0 ||
-        put(dict, "isa", PyUnicode_FromString(ql_isa_active())) < 0 || put(dict, "kernels", kernel_isas()) < 0)
+        put(dict, "isa", PyUnicode_FromString(ql_isa_active())) < 0 || put(dict, "kernels", kernel_isas()) < 0 ||
+        put(dict, "openmp", openmp()) < 0)
         Py_CLEAR(dict);
     return dict;
 }
@@ -90,6 +120,8 @@ static PyObject *info(PyObject *module, PyObject *unused)
 static PyMethodDef module_methods[] = {
     {"info", info, METH_NOARGS, NULL},
     {"isa_select", isa_select, METH_VARARGS, NULL},
+    {"num_threads", num_threads, METH_NOARGS, NULL},
+    {"set_num_threads", set_num_threads, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -122,7 +154,8 @@ static int module_exec(PyObject *module)
         return -1;
     PyMethodDef *const methods[] = {
         ql_py_elementwise_methods, ql_py_histogram_methods, ql_py_search_methods, ql_py_codebook_methods,
-        ql_py_bits_methods,        ql_py_error_methods,     ql_py_gemm_methods,
+        ql_py_bits_methods,        ql_py_error_methods,     ql_py_gemm_methods,   ql_py_activations_methods,
+        ql_py_pool_methods,        ql_py_conv_methods,
     };
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
         if (PyModule_AddFunctions(module, methods[i]) < 0)
@@ -133,8 +166,9 @@ static int module_exec(PyObject *module)
     Py_XDECREF(dtype);
     ql_module_state *state = PyModule_GetState(module);
     state->packed_type = add_type(module, &ql_py_packed_spec);
+    state->filter_type = add_type(module, &ql_py_filter_spec);
     PyTypeObject *plan_type = add_type(module, &ql_py_plan_spec);
-    failed |= !state->packed_type || !plan_type;
+    failed |= !state->packed_type || !state->filter_type || !plan_type;
     Py_XDECREF(plan_type);
     return failed ? -1 : 0;
 }
@@ -143,6 +177,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {
     ql_module_state *state = PyModule_GetState(module);
     Py_VISIT(state->packed_type);
+    Py_VISIT(state->filter_type);
     return 0;
 }
 
@@ -150,6 +185,7 @@ static int module_clear(PyObject *module)
 {
     ql_module_state *state = PyModule_GetState(module);
     Py_CLEAR(state->packed_type);
+    Py_CLEAR(state->filter_type);
     return 0;
 }
 
