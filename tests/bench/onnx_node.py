@@ -28,9 +28,8 @@ def one_node(operator, x, constants, shape, dtype, opset, domain="", threads=1, 
     )
     for initializer, name in zip(graph.initializer, filter(None, names[1:]), strict=True):
         initializer.name = name
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)], ir_version=10
-    )
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     for key, value in config:

@@ -49,20 +49,17 @@ class Bench:
     def _block(self, row):
         """The lines of one task: who, how, and how fast."""
         our_name, ours = _ours(row)
-        head = (
-            f"{row['case']:{NAME + WHAT + 3}}{'median':>{CELL}}{'min':>{CELL}}{self._unit:>{CELL}}{'/ qlite':>{CELL}}"
-        )
-        yield head
+        columns = "".join(f"{column:>{CELL}}" for column in ("median", "min", self._unit, "/ qlite"))
+        yield f"{row['case']:{NAME + WHAT + 3}}{columns}"
         for name, what in row["what"].items():
             if name in row["times_us"]:
                 times = row["times_us"][name]
                 mark = "~" if name in row["differs_by"] else ""
                 ratio = "" if name == our_name else f"{times['median'] / ours['median']:.2f}"
-                speed = f"{row['amount'] / times['median'] / 1e3:.2f}" if row["amount"] else ""
-                cells = (mark + figure(times["median"]), figure(times["min"]), speed, ratio)
+                cells = (mark + figure(times["median"]), figure(times["min"]), _speed(row, name), ratio)
                 yield f"  {name:{NAME}} {what:{WHAT}}{''.join(f'{cell:>{CELL}}' for cell in cells)}"
             elif name in row["missing"]:
-                yield f"  {name:{NAME}} not measured, there is no module {row['missing'][name]} (pip install '.[bench]')"
+                yield f"  {name:{NAME}} not measured: no module {row['missing'][name]} (pip install '.[bench]')"
             elif name in row["refused"]:
                 yield f"  {name:{NAME}} refuses: {row['refused'][name]}"
         for name, difference in row["differs_by"].items():
@@ -77,9 +74,8 @@ class Bench:
         )
         yield from (first.rstrip(), second, "-" * len(second))
         for row in rows:
-            _, ours = _ours(row)
-            speed = f"{row['amount'] / ours['median'] / 1e3:.2f}" if row["amount"] else ""
-            cells = f"{figure(ours['median']):>{CELL}}{figure(ours['min']):>{CELL}}{speed:>{CELL}}"
+            name, ours = _ours(row)
+            cells = f"{figure(ours['median']):>{CELL}}{figure(ours['min']):>{CELL}}{_speed(row, name):>{CELL}}"
             ratio, least = row["ratio"], row["ratio"].get("least")
             got = f"{ratio['got']:{CELL - 1}.2f}{_star(ratio)}" if ratio else " " * CELL
             cells += f"  {got}{f'{least:.2f}' if least else '':>{CELL}}  {row['best_peer'] or '':14}"
@@ -98,6 +94,12 @@ def figure(microseconds):
 
 def _ours(row):
     return next(iter(row["times_us"].items()))
+
+
+def _speed(row, name):
+    """10^9 a second of what the contender, or the limit, counts."""
+    amount = row["amounts"].get(name)
+    return f"{amount / row['times_us'][name]['median'] / 1e3:,.2f}" if amount else ""
 
 
 def _star(goal):

@@ -77,11 +77,13 @@ class Task:
         """All figures of the task, fit for JSON."""
         missing = {contender.name: module for contender in self.contenders if (module := contender.missing())}
         contenders = [contender for contender in self.contenders if contender.name not in missing]
-        yardsticks, goals = {}, list(self.goals)
+        what = {contender.name: contender.what for contender in self.contenders}
+        yardsticks, amounts, goals = {}, dict.fromkeys(what, self.amount), list(self.goals)
         if self.limit:
             yardsticks[self.limit.name], at_once = self.limit.make()
+            what[self.limit.name], amounts[self.limit.name] = self.limit.what, at_once
             if self.limit.call:
-                yardsticks["a call"] = self.limit.call()
+                yardsticks["a call"], what["a call"] = self.limit.call(), "of our function on next to nothing"
             goals.append(Goal(f"of {self.limit.name}", lambda times: self._share(times, at_once), self.limit.least))
         pause = 0 if self.threads == 1 else harness.SETTLE_SECONDS
         measured = measure(contenders, self.case(), seconds, yardsticks, self.threads, pause)
@@ -93,19 +95,14 @@ class Task:
             "times_us": {name: asdict(value) for name, value in times.items()},
             **measured,
             "missing": missing,
-            "amount": self.amount,
+            "amounts": amounts,
             "ratio": Goal("ratio", lambda _: ratio, self.target).row(times),
             "best_peer": peer,
             "other_ratio": other_ratio,
             "best_other": other,
             "goals": [row for goal in goals if (row := goal.row(times))],
-            "what": {contender.name: contender.what for contender in self.contenders}
-            | {name: what for name, what in self._yardsticks().items() if name in yardsticks},
+            "what": what,
         }
-
-    def _yardsticks(self):
-        limit = self.limit
-        return {limit.name: limit.what, "a call": "of our function on next to nothing"} if limit else {}
 
     def _share(self, times, at_once):
         ours = times[self.ours.name].min - (times["a call"].min if self.limit.call else 0)
