@@ -13,7 +13,7 @@ import qlite
 
 from . import harness
 
-NAMES = ("gemm", "arrays", "calibration")
+NAMES = ("gemm", "linear", "overhead", "arrays", "calibration")
 
 
 def main():

@@ -13,12 +13,19 @@ from .tasks import Limit
 ROUNDS = 20_000  # some 60 us on AVX512-VNNI: what the call itself costs is 0.2 % of it
 
 
-def peak(operations, call, least=None):
-    """`operations`: a product's multiplications and additions. `call`: makes that function's shortest call."""
+OPERATIONS = 2 * ROUNDS * _core.peak(1, 1, 1)[0]  # of one such call
+
+
+def kernel_time(operations, times):
+    """The microseconds that the operations of a product take at the peak, given all times of a task that has it."""
+    return operations / OPERATIONS * times["peak"].min
+
+
+def peak(operations, call=None, least=None):
+    """`operations`: a product's multiplications and additions. `call`: makes our function's shortest call."""
 
     def make():
-        multiply_adds, _ = _core.peak(ROUNDS, 1, 1)
-        return Work(partial(_core.peak, ROUNDS, 1, 1)), 2 * multiply_adds
+        return Work(partial(_core.peak, ROUNDS, 1, 1)), OPERATIONS
 
     return Limit("peak", "multiply-adds of the active instruction set in registers", make, operations, call, least)
 

@@ -55,7 +55,8 @@ class Task:
     """What is computed from what `case()` makes, and by whom; `amount` is how much that is, in the bench's unit.
 
     Peers are what ours is held against: the ratio to the best of them is to be `target`. Others are shown beside them:
-    recipes of several calls that together do the same, or relatives with which no ratio would be fair.
+    recipes of several calls that together do the same, or relatives with which no ratio would be fair. A result is the
+    same if it is off by no more than `tolerance` times the greatest value.
     """
 
     label: str
@@ -67,6 +68,7 @@ class Task:
     target: float | None = None
     limit: Limit | None = None
     goals: tuple[Goal, ...] = ()
+    tolerance: float = 0.0
     threads: int = 1
 
     @property
@@ -86,7 +88,7 @@ class Task:
                 yardsticks["a call"], what["a call"] = self.limit.call(), "of our function on next to nothing"
             goals.append(Goal(f"of {self.limit.name}", lambda times: self._share(times, at_once), self.limit.least))
         pause = 0 if self.threads == 1 else harness.SETTLE_SECONDS
-        measured = measure(contenders, self.case(), seconds, yardsticks, self.threads, pause)
+        measured = measure(contenders, self.case(), seconds, yardsticks, self.tolerance, self.threads, pause)
         times = measured.pop("times")
         ratio, peer = best_of(self.peers, self.ours, times)
         other_ratio, other = best_of(self.others, self.ours, times)
@@ -110,7 +112,7 @@ class Task:
         return self.limit.amount / ours / speed if ours > 0 else None
 
 
-def measure(contenders, case, seconds, yardsticks, threads=1, pause=0):
+def measure(contenders, case, seconds, yardsticks, tolerance, threads, pause):
     """Times of all, and how far each one's result is from that of the first, or why one does not take the case.
 
     `yardsticks` are works by name that are timed beside them and computed by nobody.
@@ -130,9 +132,10 @@ def measure(contenders, case, seconds, yardsticks, threads=1, pause=0):
     times = harness.time_in_turn({**works, **yardsticks}, seconds, pause)
     for name in peers:
         if name in works and works[name].result and works[ours].result:
-            expected, got = works[ours].result(), works[name].result()
-            if not np.array_equal(got, expected):
-                differs[name] = float(np.abs(got.astype(np.float64) - expected).max())
+            expected, got = np.float64(works[ours].result()), works[name].result()
+            off = np.abs(got - expected).max()
+            if not off <= tolerance * np.abs(expected).max():
+                differs[name] = float(off)
     return {"times": times, "differs_by": differs, "refused": refused}
 
 

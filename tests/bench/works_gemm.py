@@ -9,7 +9,7 @@ import qlite as ql
 
 from . import openvino_model
 from .harness import Contender, Work, fastest
-from .onnx_node import one_node
+from .onnx_model import one_node
 
 
 @dataclass(frozen=True)
