@@ -11,14 +11,16 @@ from .harness import Work
 EIGHT_BITS = ("i8", "u8")
 
 
-def as_codes(values, scale, zero_point, low, high, after=None):
-    """FakeQuantize of a node: `after` the scale and zero point of the result, where they are others."""
+def as_codes(values, scale, zero_point, low, high, before=None, after=None):
+    """FakeQuantize to a grid. `before`, `after`: the scale and zero point of what comes in and goes out, if others."""
     from openvino import opset13 as op
 
-    def ends(scale, zero_point):
+    def ends(grid):
+        scale, zero_point = grid or (own_scale, own_zero_point)
         return [np.float32((end - zero_point) * np.float32(scale)) for end in (low, high)]
 
-    return op.fake_quantize(values, *ends(scale, zero_point), *ends(*(after or (scale, zero_point))), high - low + 1)
+    own_scale, own_zero_point = scale, zero_point
+    return op.fake_quantize(values, *ends(before), *ends(after), high - low + 1)
 
 
 def weights(codes, scale=None):
