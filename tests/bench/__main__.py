@@ -13,7 +13,7 @@ import qlite
 
 from . import harness
 
-NAMES = ("gemm", "linear", "overhead", "arrays", "calibration")
+NAMES = ("gemm", "linear", "int4", "conv", "overhead", "arrays", "calibration")
 
 
 def main():

@@ -4,8 +4,6 @@ Every contender has its channels where it wants them, last or first, weights pre
 the same call. Where the stride is 2 LiteRT, whose own padding would be another, gets an image that is padded already.
 """
 
-from functools import partial
-
 from . import limits, works_conv
 from .report import Bench
 from .tasks import Goal, Task

@@ -83,9 +83,8 @@ def qlite(case):
     x = ql.QArray.from_codes(case.x, X_SCALE, 0)
     w = ql.QArray.from_codes(case.w, case.w_scale.reshape(1, 1, 1, -1), axis=3)
     y = ql.QParams(scale=case.y_scale, zero_point=0, bits=8, signed=False)
-    call = partial(
-        ql.conv2d, x, w, case.real_bias, stride=case.stride, padding=case.padding, groups=case.groups, output=y
-    )
+    window = {"stride": case.stride, "padding": case.padding, "groups": case.groups}
+    call = partial(ql.conv2d, x, w, case.real_bias, output=y, **window)
     return Work(call, lambda: call().codes)
 
 

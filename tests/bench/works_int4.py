@@ -14,7 +14,7 @@ from .onnx_model import one_node
 
 @dataclass(frozen=True)
 class Grouped:
-    """y = x @ w from Gaussian values; the weights are 4-bit codes, every `group` of a column with a scale of its own."""
+    """y = x @ w from Gaussian values; the weights are 4-bit codes, with a scale for each `group` of a column."""
 
     x: np.ndarray
     real: np.ndarray
