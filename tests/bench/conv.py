@@ -7,9 +7,7 @@ the same call. Where the stride is 2 LiteRT, whose own padding would be another,
 from . import limits, works_conv
 from .report import Bench
 from .tasks import Goal, Task
-from .works_conv import OURS, PEERS, Layer
-
-CODE = 1 / 250  # of the greatest value: one code, where a library rounds the bias or the multiplier in another way
+from .works_conv import OURS, PEERS, TOLERANCE, Layer
 
 # label: the layer; the share of the peak, 10^9 operations a second, and the ratio to the best peer to be reached
 LAYERS = {
@@ -35,7 +33,7 @@ def tasks():
             target=ratio,
             limit=limits.peak(layer.operations, lambda: works_conv.qlite(Layer(1, 1, 1, window=1)), share),
             goals=(Goal("GOPS", speed(layer.operations), least=giga),) if giga else (),
-            tolerance=CODE,
+            tolerance=TOLERANCE,
         )
 
 

@@ -15,11 +15,10 @@ import qlite as ql
 from . import limits, works_gemm
 from .report import Bench
 from .tasks import Task
-from .works_gemm import NUMKONG, NUMPY, ONNXRUNTIME, OPENVINO, OURS, TORCH, Product
+from .works_gemm import NUMPY, OURS, PEERS, TORCH, Product
 
 ISA = ql.show_config("dict")["isa_active"]
-EVERYBODY = (NUMPY, ONNXRUNTIME, TORCH, OPENVINO, NUMKONG)
-PEERS = {"avx2": (NUMPY,), "avxvnni": (TORCH,)}.get(ISA, EVERYBODY)
+OF_ISA = {"avx2": (NUMPY,), "avxvnni": (TORCH,)}.get(ISA, PEERS)  # the peers that targets hold against
 
 # (m, k, n): the share of the peak, and the ratio to the best peer, that are to be reached on AVX512-VNNI
 SHAPES = {
@@ -61,8 +60,8 @@ def tasks():
             partial(Product.random, m, k, n),
             2 * m * k * n,
             OURS,
-            PEERS,
-            tuple(peer for peer in EVERYBODY if peer not in PEERS),
+            OF_ISA,
+            tuple(peer for peer in PEERS if peer not in OF_ISA),
             target=ratio,
             limit=peak(m, k, n, share),
         )

@@ -23,7 +23,7 @@ import numpy as np
 BATCH_SECONDS = 200e-6  # two readings of the clock are 0.05 % of it
 FEWEST_TURNS = 5  # fewer have no median to speak of
 MOST_TURNS = 2000
-SETTLE_SECONDS = 0.02  # after which OpenMP's and onnxruntime's idle threads have stopped to spin
+SETTLE_SECONDS = 0.05  # after which OpenMP's and onnxruntime's idle threads have stopped to spin
 
 
 @dataclass(frozen=True)
@@ -125,12 +125,19 @@ def pin(threads):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
 
 
-def check_threads(most=1):
-    """Make sure that no loaded library keeps more threads. Its own switch is each contender's own business."""
+def use_threads(count):
+    """Let the libraries that are loaded have this many threads, those below NumPy and its peers, and see that they do.
+
+    One is what they have from the start. The switches that a library has of its own are its contender's business.
+    """
     try:
         import threadpoolctl
     except ImportError:
-        return
-    wide = [pool["filepath"] for pool in threadpoolctl.threadpool_info() if pool["num_threads"] > most]
-    if wide:
-        raise SystemExit(f"more than {most} threads in {', '.join(wide)}")
+        if count == 1:
+            return
+        raise SystemExit("more than one thread: there is no module threadpoolctl (pip install '.[bench]')") from None
+    if count > 1:
+        threadpoolctl.threadpool_limits(count)
+    pools = threadpoolctl.threadpool_info()
+    if wrong := [pool["filepath"] for pool in pools if pool["num_threads"] != count]:
+        raise SystemExit(f"not {count} threads in {', '.join(wrong)}")

@@ -9,9 +9,8 @@ from functools import partial
 from . import limits, works_int4
 from .report import Bench
 from .tasks import Goal, Task, times_as_long
-from .works_int4 import CODEBOOK, NUMPY, ONNXRUNTIME, OPENVINO, OURS, PLAIN, TORCH, Grouped
+from .works_int4 import CODEBOOK, OURS, PEERS, PLAIN, TOLERANCE, Grouped
 
-TOLERANCE = 0.02  # of the greatest value: 8 bits for the activations, in groups or rows, or bfloat16
 READ_SHARE, PEAK_SHARE = 0.65, 0.70  # of the speed at which one row's weights are read, and of the peak for more rows
 CODEBOOK_TIMES = 1.10  # as long as plain int4, at most
 
@@ -51,7 +50,7 @@ def tasks():
         yield task(
             f"{m}x{k}x{n}, groups of {group}",
             ours=OURS,
-            peers=(NUMPY, ONNXRUNTIME, TORCH, OPENVINO),
+            peers=PEERS,
             limit=bound(m, k, n, group, ratio is not None),
             goals=(against_onnxruntime(ratio),),
         )

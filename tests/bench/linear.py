@@ -9,9 +9,7 @@ from functools import partial
 from . import limits, works_linear
 from .report import Bench
 from .tasks import Task
-from .works_linear import LITERT, NUMPY, ONNXRUNTIME, OPENVINO, OURS, TORCH, Dynamic
-
-TOLERANCE = 0.02  # of the greatest value: 8 bits for the activations, another grid in each library
+from .works_linear import OURS, PEERS, TOLERANCE, Dynamic
 
 # (m, k, n): the share of the peak, and the ratio to the best peer, that are to be reached
 SHAPES = {
@@ -32,7 +30,7 @@ def tasks():
             partial(Dynamic.random, m, k, n),
             2 * m * k * n,
             OURS,
-            (NUMPY, ONNXRUNTIME, TORCH, OPENVINO, LITERT),
+            PEERS,
             target=ratio,
             tolerance=TOLERANCE,
             limit=limits.peak(2 * m * k * n, lambda: works_linear.qlite(Dynamic.random(1, 1, 1)), share),

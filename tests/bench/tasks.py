@@ -128,7 +128,7 @@ def measure(contenders, case, seconds, yardsticks, tolerance, threads, pause):
                 raise
             works.pop(contender.name, None)
             refused[contender.name] = (str(error) or repr(error)).splitlines()[0]
-    harness.check_threads(threads)
+    harness.use_threads(threads)
     times = harness.time_in_turn({**works, **yardsticks}, seconds, pause)
     for name in peers:
         if name in works and works[name].result and works[ours].result:

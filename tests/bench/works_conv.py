@@ -14,6 +14,8 @@ from .litert_model import Operator, Tensor
 
 X_SCALE = 0.02
 
+TOLERANCE = 1 / 250  # of the greatest value: one code, where a library rounds the bias or the multiplier in another way
+
 
 @dataclass(frozen=True)
 class Layer:

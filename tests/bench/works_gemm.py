@@ -102,3 +102,4 @@ ONNXRUNTIME = Contender(
 TORCH = Contender("torch", "_int_mm, b by rows or columns; packs b in each call", ("torch",), torch)
 OPENVINO = Contender("OpenVINO", "MatMul of FakeQuantize, to float32", ("openvino",), openvino)
 NUMKONG = Contender("NumKong", "dots_packed of s8 x s8: it has no u8 x s8", ("numkong",), numkong)
+PEERS = (NUMPY, ONNXRUNTIME, TORCH, OPENVINO, NUMKONG)

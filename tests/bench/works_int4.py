@@ -11,6 +11,8 @@ from . import openvino_model
 from .harness import Contender, Work, fastest
 from .onnx_model import one_node
 
+TOLERANCE = 0.02  # of the greatest value: 8 bits for the activations, in groups or rows, or bfloat16
+
 
 @dataclass(frozen=True)
 class Grouped:
@@ -122,3 +124,4 @@ NUMPY = Contender("NumPy float32", "matmul of dequantized weights, out=", ("nump
 ONNXRUNTIME = Contender("onnxruntime", "MatMulNBits, accuracy level 4", ("onnxruntime", "onnx"), onnxruntime)
 TORCH = Contender("torch", "_weight_int4pack_mm of bfloat16", ("torch",), torch)
 OPENVINO = Contender("OpenVINO", "MatMul of i4 in groups", ("openvino",), openvino)
+PEERS = (NUMPY, ONNXRUNTIME, TORCH, OPENVINO)

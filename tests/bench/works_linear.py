@@ -13,6 +13,8 @@ from .harness import Contender, Work, fastest
 from .litert_model import Operator, Tensor
 from .onnx_model import one_node
 
+TOLERANCE = 0.02  # of the greatest value: 8 bits for the activations, another grid in each library
+
 
 @dataclass(frozen=True)
 class Dynamic:
@@ -121,3 +123,4 @@ ONNXRUNTIME = Contender("onnxruntime", "DynamicQuantizeMatMul, bound output", ("
 TORCH = Contender("torch", "linear_dynamic of fbgemm or oneDNN", ("torch",), torch)
 OPENVINO = Contender("OpenVINO", "MatMul, dynamic quantization", ("openvino",), openvino)
 LITERT = Contender("LiteRT", "dynamic-range layer: set, invoke, get", ("ai_edge_litert", "flatbuffers"), litert)
+PEERS = (NUMPY, ONNXRUNTIME, TORCH, OPENVINO, LITERT)
