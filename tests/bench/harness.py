@@ -1,7 +1,7 @@
 """Times several ways to compute the same thing against each other.
 
 They take turns within one run, because a machine's speed drifts by more from minute to minute than good libraries
-differ. A turn is a batch of calls that together take long enough for the clock. One call before it is not timed: the
+differ. A turn is a batch of calls that together take long enough for the clock. Some before it are not timed: the
 others have just emptied the caches, and whoever multiplies by the same weights again does not pay for that. Each turn
 begins with another contender, so that nobody always comes after the same one.
 """
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 BATCH_SECONDS = 200e-6  # two readings of the clock are 0.05 % of it
+WARM_SECONDS = 1e-3  # of calls before: the first one alone leaves weights of 10 MB half outside of a shared cache
 FEWEST_TURNS = 5  # fewer have no median to speak of
 MOST_TURNS = 2000
 SETTLE_SECONDS = 0.05  # after which OpenMP's and onnxruntime's idle threads have stopped to spin
@@ -103,7 +104,10 @@ def _begin_turn(work, pause):
         sleep(pause)
     if work.prepare:
         work.prepare()
+    begin = perf_counter()
     work.call()
+    while perf_counter() - begin < WARM_SECONDS:
+        work.call()
 
 
 def _seconds_per_call(call, count):

@@ -56,4 +56,4 @@ def _memory(kind, values):
             "slice": partial(memoryview(target).__setitem__, slice(None), memoryview(source)),
         },
     }
-    return Work(harness.fastest(calls[kind])), source.nbytes
+    return Work(harness.fastest(calls[kind], 0.2)), source.nbytes
