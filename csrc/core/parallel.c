@@ -114,24 +114,24 @@ static void run_together(size_t team, work w)
     (void)atomic_load(&next);
 }
 
-static size_t threads_for(size_t count, uint64_t cost_ns)
+/* Small work asks nobody: finding out how many CPUs there are takes longer than a small product. */
+size_t ql_threads_for(uint64_t cost_ns)
 {
+    if (cost_ns < 2 * QL_SHARE_NS || is_alone || omp_in_parallel())
+        return 1;
     const size_t n = ql_num_threads(), others = atomic_load(&busy);
-    return n <= others ? 1 : at_most(n - others, at_most(count, (size_t)(cost_ns / QL_SHARE_NS)));
+    return n <= others ? 1 : at_most(n - others, (size_t)(cost_ns / QL_SHARE_NS));
 }
 
 void ql_parallel(size_t count, uint64_t cost_ns, task_function *task, void *context)
 {
-    if (cost_ns < 2 * QL_SHARE_NS || is_alone || omp_in_parallel()) {
+    const size_t team = at_most(count, ql_threads_for(cost_ns));
+    if (team <= 1) {
         run_alone(task, context, count);
         return;
     }
-    const size_t team = threads_for(count, cost_ns);
     atomic_fetch_add(&busy, team);
-    if (team > 1)
-        run_together(team, (work){.task = task, .context = context, .count = count});
-    else
-        run_alone(task, context, count);
+    run_together(team, (work){.task = task, .context = context, .count = count});
     atomic_fetch_sub(&busy, team);
 }
 
@@ -150,6 +150,12 @@ ql_status ql_set_num_threads(size_t n)
 const char *ql_openmp(void)
 {
     return NULL;
+}
+
+size_t ql_threads_for(uint64_t cost_ns)
+{
+    (void)cost_ns;
+    return 1;
 }
 
 void ql_parallel(size_t count, uint64_t cost_ns, task_function *task, void *context)

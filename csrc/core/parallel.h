@@ -19,4 +19,7 @@ enum { QL_SHARE_NS = 25000 };
  * sees afterwards. */
 void ql_parallel(size_t count, uint64_t cost_ns, void (*task)(void *context, size_t i), void *context);
 
+/* How many threads ql_parallel would give work of this cost, if there are enough items. */
+size_t ql_threads_for(uint64_t cost_ns);
+
 #endif
