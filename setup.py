@@ -33,8 +33,6 @@ WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes", "-Wvla"]
 # -fno-math-errno: nobody reads errno, and without its side effect sqrtf and lrintf are vectorized. Not
 # -fno-trapping-math: it promises to keep values, but makes GCC 12 drop the integer in (float)(int)x, and -0 comes out.
 COMPILE = ["-std=c11", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", *WARNINGS]
-# Registers are given out loop by loop, or gcc 12 copies and spills in the products' loops: see .ci/disassembly.
-GCC = ["-fira-region=all"]
 LINK = []
 THREADS, OPENMP = "csrc/core/threads.c", ["-fopenmp"]
 if os.environ.get("QLITE_STRICT") == "1":
@@ -53,12 +51,10 @@ class BuildCore(build_ext):
         # Other flags are a reason to build again, so they are written where `depends` sees them change.
         flags = Path(self.build_temp, "flags")
         flags.parent.mkdir(parents=True, exist_ok=True)
-        if not flags.exists() or flags.read_text() != repr((COMPILE, GCC, LINK, ISAS)):
-            flags.write_text(repr((COMPILE, GCC, LINK, ISAS)))
+        if not flags.exists() or flags.read_text() != repr((COMPILE, LINK, ISAS)):
+            flags.write_text(repr((COMPILE, LINK, ISAS)))
         ext.depends.append(str(flags))
         if self.force or newer_group(ext.sources + ext.depends, self.get_ext_fullpath(ext.name)):
-            if self.knows(["-Werror", *GCC]):
-                ext.extra_compile_args += GCC
             isas = [isa for isa in ISAS if self.can_build(*ISAS[isa])]
             ext.define_macros += [(f"QL_HAVE_{isa.upper()}", None) for isa in isas]
             for isa in isas:
@@ -84,21 +80,11 @@ class BuildCore(build_ext):
             probe, expanded = Path(folder, "probe.c"), Path(folder, "expanded")
             probe.write_text(f"#ifdef {machine}\nint right_machine;\n#endif\n")
             self.compiler.preprocess(str(probe), str(expanded))
-            if "right_machine" not in expanded.read_text():
-                return False
-        if not self.knows(flags.split()):
-            self.warn(f"built without the kernels that need {flags}")
-            return False
-        return True
-
-    def knows(self, flags):
-        """Whether the compiler takes the flags."""
-        with TemporaryDirectory() as folder:
-            probe = Path(folder, "probe.c")
-            probe.write_text("int probe;\n")
-            with suppress(CompileError):
-                self.compiler.compile([str(probe)], output_dir=folder, extra_postargs=flags)
-                return True
+            if "right_machine" in expanded.read_text():
+                with suppress(CompileError):
+                    self.compiler.compile([str(probe)], output_dir=folder, extra_postargs=flags.split())
+                    return True
+                self.warn(f"built without the kernels that need {flags}")
             return False
 
     def has_openmp(self):
