@@ -1,4 +1,4 @@
-"""u8 x s8 matrices into exact int32, weights prepared beforehand.
+"""u8 x s8 matrices into exact int32, or into codes again, weights prepared beforehand.
 
 The shapes are those of single rows, batches and wide batches through layers of usual size, a few ragged ones and one
 narrow one (an output layer). Every contender gets the form that it is fastest with: B packed or laid out before the
@@ -14,11 +14,13 @@ import qlite as ql
 
 from . import limits, works_gemm
 from .report import Bench
-from .tasks import Task
-from .works_gemm import NUMPY, OURS, PEERS, TORCH, Product
+from .tasks import Task, times_as_long
+from .works_gemm import NUMPY, OURS, PEERS, TORCH, Product, Requantized
 
 ISA = ql.show_config("dict")["isa_active"]
 OF_ISA = {"avx2": (NUMPY,), "avxvnni": (TORCH,)}.get(ISA, PEERS)  # the peers that targets hold against
+
+CODE = 1 / 250  # of the greatest value: one code, where the rules or what libraries make of them differ
 
 # (m, k, n): the share of the peak, and the ratio to the best peer, that are to be reached on AVX512-VNNI
 SHAPES = {
@@ -67,9 +69,25 @@ def tasks():
         )
 
 
+def requantizing_tasks():
+    """Codes in and out: what the epilogue costs over storing the sums, and where a library has one."""
+    for m, k, n in ((64, 1024, 1024), (256, 1024, 1024), (64, 512, 512)):
+        for rule, ours, most in (("A", works_gemm.RULE_A, 1.03), ("B", works_gemm.RULE_B, 1.10)):
+            yield Task(
+                f"{m}x{k}x{n} to codes, rule {rule}",
+                partial(Requantized.random, m, k, n),
+                2 * m * k * n,
+                ours,
+                works_gemm.REQUANTIZING_PEERS,
+                (works_gemm.INT32_STORE,),
+                goals=(times_as_long("qlite", "int32 store", most),),
+                tolerance=CODE,
+            )
+
+
 BENCH = Bench(
-    title="u8 x s8 -> s32, M x K x N",
+    title="u8 x s8 -> s32, or codes again, M x K x N",
     unit="GOPS = 10^9 multiplications and additions a second",
-    tasks=tasks(),
+    tasks=(task for some in (tasks, requantizing_tasks) for task in some()),
     notes=("Of the peak: without the time of a call on 1x1x1, which does next to nothing but be called.",),
 )

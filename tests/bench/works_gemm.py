@@ -6,6 +6,7 @@ from functools import cached_property, partial
 import numpy as np
 
 import qlite as ql
+from qlite.nn.program import Buffer, Gemm, Program
 
 from . import openvino_model
 from .harness import Contender, Work, fastest
@@ -43,6 +44,23 @@ class Product:
         return 128 * self.b.sum(axis=0, dtype=np.int32)
 
 
+A_SCALE, A_ZERO_POINT, Y_ZERO_POINT = 0.02, 113, 128
+
+
+@dataclass(frozen=True)
+class Requantized(Product):
+    """The same, to uint8 codes: a is on a grid, the weights have a scale per column."""
+
+    @property
+    def b_scale(self):
+        return np.linspace(0.01, 0.02, self.b.shape[1], dtype=np.float32)
+
+    @property
+    def y_scale(self):
+        """Such that a code of 40 beside zero is a usual sum's: uniform codes have squares of 5,500 in the mean."""
+        return A_SCALE * 0.015 * len(self.b) ** 0.5 * 5_500 / 40
+
+
 def qlite(case):
     packed, out = ql.pack(case.b), np.empty(case.shape, np.int32)
     call = partial(ql.matmul_integer, case.a, packed, out=out)
@@ -52,6 +70,21 @@ def qlite(case):
     return Work(call, lambda: out)
 
 
+def qlite_requantized(case, fixed):
+    """The step of a program; `fixed` is rule B."""
+    (k, n), scale = case.b.shape, float(case.y_scale)
+    source = Buffer("a", "a", k, "uint8", A_SCALE, A_ZERO_POINT)
+    target = Buffer("y", "y", n, "uint8", scale, Y_ZERO_POINT)
+    step = Gemm(0, 1, case.b, case.b_scale, None, None, relu=False, fixed=fixed)
+    call = partial(Program([source, target], [step]).run, case.a)
+    return Work(call, call)
+
+
+def qlite_int32(case):
+    out = np.empty(case.shape, np.int32)
+    return Work(partial(ql.matmul_integer, case.a, ql.pack(case.b), A_ZERO_POINT, out=out))
+
+
 def numpy_float32(case):
     out = np.empty(case.shape, np.float32)
     return Work(partial(np.matmul, case.a.astype(np.float32), case.b.astype(np.float32), out=out), lambda: out)
@@ -59,6 +92,12 @@ def numpy_float32(case):
 
 def onnxruntime(case):
     return one_node("MatMulInteger", case.a, [case.b], case.shape, "INT32", opset=10, threads=case.threads)
+
+
+def onnxruntime_requantized(case):
+    constants = [np.float32(A_SCALE), np.uint8(A_ZERO_POINT), case.b, case.b_scale, np.zeros(case.b.shape[1], np.int8)]
+    constants += [np.float32(case.y_scale), np.uint8(Y_ZERO_POINT)]
+    return one_node("QLinearMatMul", case.a, constants, case.shape, "UINT8", opset=10, threads=case.threads)
 
 
 def torch(case):
@@ -85,6 +124,16 @@ def openvino(case):
     return openvino_model.work(x, product, case.a, case.threads, kernel="FullyConnected")
 
 
+def openvino_requantized(case):
+    from openvino import opset13 as op
+
+    x = op.parameter(case.a.shape, np.uint8)
+    codes = openvino_model.as_codes(op.convert(x, "f32"), A_SCALE, A_ZERO_POINT, 0, 255, before=(1, 0))
+    product = op.matmul(codes, openvino_model.weights(case.b, case.b_scale[None]), False, False)
+    codes = openvino_model.as_codes(product, case.y_scale, Y_ZERO_POINT, 0, 255, after=(1, 0))
+    return openvino_model.work(x, op.convert(codes, "u8"), case.a, case.threads, kernel="FullyConnected")
+
+
 def numkong(case):
     import numkong
 
@@ -103,3 +152,10 @@ TORCH = Contender("torch", "_int_mm, b by rows or columns; packs b in each call"
 OPENVINO = Contender("OpenVINO", "MatMul of FakeQuantize, to float32", ("openvino",), openvino)
 NUMKONG = Contender("NumKong", "dots_packed of s8 x s8: it has no u8 x s8", ("numkong",), numkong)
 PEERS = (NUMPY, ONNXRUNTIME, TORCH, OPENVINO, NUMKONG)
+RULE_A = Contender("qlite", "a program's step: rule A", ("qlite",), partial(qlite_requantized, fixed=False))
+RULE_B = Contender("qlite", "a program's step: rule B", ("qlite",), partial(qlite_requantized, fixed=True))
+INT32_STORE = Contender("int32 store", "matmul_integer, b packed, out=", ("qlite",), qlite_int32)
+REQUANTIZING_PEERS = (
+    Contender("onnxruntime", "QLinearMatMul, bound output", ("onnxruntime", "onnx"), onnxruntime_requantized),
+    Contender("OpenVINO", "MatMul of and to FakeQuantize", ("openvino",), openvino_requantized),
+)
