@@ -27,13 +27,13 @@ def peak(operations, call=None, least=None):
     def make():
         return Work(partial(_core.peak, ROUNDS, 1, 1)), OPERATIONS
 
-    return Limit("peak", "multiply-adds of the active instruction set in registers", make, operations, call, least)
+    return Limit("peak", "multiply-adds of the active instruction set in registers", make, operations, "", call, least)
 
 
 def memory(kind, size, least=None, call=None):
     """`kind`: "read" or "copy"; `size`: bytes that go through memory once."""
     what = f"this machine's fastest {kind} of as many bytes"
-    return Limit(kind, what, partial(_memory, kind, size // 4), 4 * (size // 4), call, least)
+    return Limit(kind, what, partial(_memory, kind, size // 4), 4 * (size // 4), "GB/s", call, least)
 
 
 def _memory(kind, values):

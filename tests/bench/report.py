@@ -99,7 +99,10 @@ def _ours(row):
 def _speed(row, name):
     """10^9 a second of what the contender, or the limit, counts."""
     amount = row["amounts"].get(name)
-    return f"{amount / row['times_us'][name]['median'] / 1e3:,.2f}" if amount else ""
+    if not amount:
+        return ""
+    unit = row["units"].get(name)
+    return f"{amount / row['times_us'][name]['median'] / 1e3:{'.0f' if unit else ',.2f'}} {unit or ''}".rstrip()
 
 
 def _star(goal):

@@ -15,7 +15,7 @@ class Limit:
     """What a machine allows at most: a call that does nothing but that, timed beside the contenders.
 
     `make()` returns it, and how much it does, counted as `amount` counts what the task needs of it. The share that the
-    task reaches is (amount / its time) / (the limit's amount / its time). `call` makes a call of the same function that
+    task reaches is (amount / its time) / (the limit's amount / its time); `unit` is that of its speed. `call` makes a call of the same function that
     has next to nothing to do; where it is given, its time is taken off: the kernel alone is what is bounded.
     """
 
@@ -23,6 +23,7 @@ class Limit:
     what: str
     make: Callable[[], tuple[Work, float]]
     amount: float
+    unit: str
     call: Callable[[], Work] | None = None
     least: float | None = None
 
@@ -98,6 +99,7 @@ class Task:
             **measured,
             "missing": missing,
             "amounts": amounts,
+            "units": {self.limit.name: self.limit.unit} if self.limit else {},
             "ratio": Goal("ratio", lambda _: ratio, self.target).row(times),
             "best_peer": peer,
             "other_ratio": other_ratio,
