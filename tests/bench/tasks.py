@@ -14,9 +14,10 @@ from .harness import Contender, Times, Work
 class Limit:
     """What a machine allows at most: a call that does nothing but that, timed beside the contenders.
 
-    `make()` returns it, and how much it does, counted as `amount` counts what the task needs of it. The share that the
-    task reaches is (amount / its time) / (the limit's amount / its time); `unit` is that of its speed. `call` makes a call of the same function that
-    has next to nothing to do; where it is given, its time is taken off: the kernel alone is what is bounded.
+    `make()` returns it, and how much it does, counted as `amount` counts what the task needs of it; `unit` is that of
+    its speed. The share that the task reaches is (amount / its time) / (the limit's amount / its time). `call` makes a
+    call of the same function that has next to nothing to do; where it is given, its time is taken off: the kernel alone
+    is what is bounded.
     """
 
     name: str
