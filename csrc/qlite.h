@@ -388,6 +388,10 @@ size_t ql_epilogue_bytes(size_t n);
  * multiplier that is not finite or, for rule B, not in (0, 2^30). */
 ql_status ql_epilogue_fill(const ql_output *output, size_t n, void *memory, ql_epilogue *epilogue);
 
+/* Static linear: ql_gemm with the epilogue that ql_epilogue_fill makes of the output. */
+ql_status ql_linear_static(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias,
+                           const ql_output *output, void *c);
+
 /* y = (x @ (b - zb)) * scale + offset, with relu never below 0; x is float32: one fused multiply-add per k, k
  * ascending. scale is [n], offset [n] or NULL. */
 ql_status ql_gemm_f32(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset, bool relu,
@@ -454,8 +458,8 @@ ql_status ql_plan_add(ql_plan *plan, const char *kind, const ql_value *values);
 void ql_plan_free(ql_plan *plan);
 
 /* Runs all steps on `rows` samples. buffers[i] is the caller's memory for buffer i ([rows][width]) or NULL for one that
- * nobody wants to see; the input and the output must be given. QL_ENONFINITE: NaN or inf in a float input. Any number
- * of threads may run one plan at the same time. */
+ * nobody wants to see; the input and the output must be given. QL_ENONFINITE: NaN or inf in a float input; buffers that
+ * were given have perhaps been written to then. Any number of threads may run one plan at the same time. */
 ql_status ql_plan_run(ql_plan *plan, void *const *buffers, size_t rows);
 
 /* ---- measuring ------------------------------------------------------------------------------------ */

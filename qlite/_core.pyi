@@ -161,6 +161,9 @@ class Packed:
     def purpose(self) -> str: ...
 
 def matmul_integer(a: X8, b: Packed, a_zero_point: S32, out: S32 | None) -> S32: ...
+def linear_static(
+    x: X8, w: Packed, x_zero_point: S32, bias: S32 | None, output: tuple[Any, ...], out: NDArray[Any] | None
+) -> NDArray[Any]: ...
 def linear(
     x: ArrayLike,
     w: Packed,

@@ -19,7 +19,7 @@ static const ql_finishers finishers = {ql_add_outer_s32__avx2, ql_scale_s32_f32_
 static inline __attribute__((always_inline)) void gemm(const int mr, const ql_gemm_args *g, size_t i0, size_t j,
                                                        size_t cols)
 {
-    const char *a = (const char *)g->a + i0 * g->a_stride;
+    const char *rows = (const char *)g->a + i0 * g->a_stride;
     const int8_t *b = g->b + j / NR * g->panel_stride;
     __m256i sum[MAX_MR][2];
 #pragma GCC unroll 6
@@ -27,7 +27,8 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const ql_ge
         sum[i][0] = _mm256_loadu_si256((const __m256i *)(g->start + j));
         sum[i][1] = _mm256_loadu_si256((const __m256i *)(g->start + j + 8));
     }
-    for (size_t t = 0; t < g->segments; t++, a += g->segment_stride) {
+    for (size_t t = 0; t < g->segments; t++) {
+        const char *a = rows + g->offset[t];
         for (size_t p = 0; p < g->k; p += KR, b += NR * KR) {
             __m256i b0 = _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)b));
             __m256i b1 = _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)(b + 16)));
