@@ -10,7 +10,7 @@ from . import limits, works_gemm, works_linear, works_overhead
 from .harness import Contender
 from .report import Bench
 from .tasks import Goal, Task
-from .works_gemm import Product
+from .works_gemm import Product, Requantized
 from .works_linear import Dynamic
 from .works_overhead import Batch
 
@@ -27,8 +27,9 @@ def products():
         def over_kernel(times, operations=operations):
             return times["qlite"].min - limits.kernel_time(operations, times)
 
-        for name, case, ours, peers in (
+        for name, case, ours, others in (
             ("matmul_integer", Product, works_gemm.OURS, (works_gemm.NUMPY, works_gemm.ONNXRUNTIME)),
+            ("linear of codes", Requantized, works_gemm.requantizing("float")[0], works_gemm.REQUANTIZING_PEERS),
             ("linear", Dynamic, works_linear.OURS, (works_linear.NUMPY, works_linear.ONNXRUNTIME)),
         ):
             yield Task(
@@ -36,7 +37,7 @@ def products():
                 partial(case.random, m, k, n),
                 operations,
                 ours,
-                others=peers,
+                others=others,
                 tolerance=TOLERANCE,
                 limit=limits.peak(operations),
                 goals=(Goal("us over kernel", over_kernel, most=CALL_MICROSECONDS),),

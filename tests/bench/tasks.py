@@ -47,9 +47,8 @@ class Goal:
 
 
 def times_as_long(ours, base, most=None):
-    """The goal that `ours` takes at most so many times as long as `base`, by their minima."""
-    name = f"x {base}"
-    return Goal(name, lambda times: times[ours].min / times[base].min if base in times else None, most=most)
+    """The goal that `ours` takes at most so many times as long as `base`, by their minima; both are qlite's."""
+    return Goal(f"{ours} / {base}", lambda times: times[ours].min / times[base].min, most=most)
 
 
 @dataclass(frozen=True)

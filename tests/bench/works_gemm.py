@@ -70,12 +70,18 @@ def qlite(case):
     return Work(call, lambda: out)
 
 
-def qlite_requantized(case, fixed):
-    """The step of a program; `fixed` is rule B."""
-    (k, n), scale = case.b.shape, float(case.y_scale)
-    source = Buffer("a", "a", k, "uint8", A_SCALE, A_ZERO_POINT)
-    target = Buffer("y", "y", n, "uint8", scale, Y_ZERO_POINT)
-    step = Gemm(0, 1, case.b, case.b_scale, None, None, relu=False, fixed=fixed)
+def qlite_requantized(case, requant):
+    a = ql.QArray.from_codes(case.a, A_SCALE, A_ZERO_POINT)
+    b = ql.pack(ql.QArray.from_codes(case.b, case.b_scale[None]))
+    grid, out = ql.QParams(np.float32(case.y_scale), Y_ZERO_POINT, signed=False), np.empty(case.shape, np.uint8)
+    return Work(partial(ql.linear, a, b, output=grid, requant=requant, out=out), lambda: out)
+
+
+def qlite_program(case, requant):
+    """The same as the step of a program, which has its parameters ready."""
+    source = Buffer("a", "a", case.b.shape[0], "uint8", A_SCALE, A_ZERO_POINT)
+    target = Buffer("y", "y", case.b.shape[1], "uint8", float(case.y_scale), Y_ZERO_POINT)
+    step = Gemm(0, 1, case.b, case.b_scale, None, None, relu=False, fixed=requant == "fixed")
     call = partial(Program([source, target], [step]).run, case.a)
     return Work(call, call)
 
@@ -152,8 +158,16 @@ TORCH = Contender("torch", "_int_mm, b by rows or columns; packs b in each call"
 OPENVINO = Contender("OpenVINO", "MatMul of FakeQuantize, to float32", ("openvino",), openvino)
 NUMKONG = Contender("NumKong", "dots_packed of s8 x s8: it has no u8 x s8", ("numkong",), numkong)
 PEERS = (NUMPY, ONNXRUNTIME, TORCH, OPENVINO, NUMKONG)
-RULE_A = Contender("qlite", "a program's step: rule A", ("qlite",), partial(qlite_requantized, fixed=False))
-RULE_B = Contender("qlite", "a program's step: rule B", ("qlite",), partial(qlite_requantized, fixed=True))
+
+
+def requantizing(requant):
+    """By rule A, "float", or B, "fixed": the call of arrays, and the step of a program."""
+    return (
+        Contender("qlite", "linear of codes, out=", ("qlite",), partial(qlite_requantized, requant=requant)),
+        Contender("a step", "of a program: parameters are ready", ("qlite",), partial(qlite_program, requant=requant)),
+    )
+
+
 INT32_STORE = Contender("int32 store", "matmul_integer, b packed, out=", ("qlite",), qlite_int32)
 REQUANTIZING_PEERS = (
     Contender("onnxruntime", "QLinearMatMul, bound output", ("onnxruntime", "onnx"), onnxruntime_requantized),
