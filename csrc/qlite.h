@@ -323,8 +323,8 @@ ql_status ql_error_sums(const float *w, const ql_coded *q, const ql_axis *axis, 
  * always multiplied by it. */
 typedef struct ql_packed ql_packed;
 
-/* What the packed weights will be multiplied with: 8-bit codes, codes that are at most 127 when signed ones have 128
- * added (QL_PACK_INTEGER7: faster on AVX2), or float32. */
+/* What the packed weights will be multiplied with: 8-bit codes, 8-bit codes from 0 to 127, signed or not
+ * (QL_PACK_INTEGER7: faster on AVX2), or float32. */
 typedef enum ql_pack_for { QL_PACK_INTEGER, QL_PACK_INTEGER7, QL_PACK_FLOAT } ql_pack_for;
 
 /* b is [k][n] codes; zero_point is [n] or NULL for zeros. */
@@ -366,7 +366,7 @@ typedef struct ql_epilogue {
 
 /* s[i][j] = bias[j] + sum_k (a[i][k] - za[i]) * (b[k][j] - zb[j]), exact, and c[i][j] what the epilogue makes of it. c
  * is m x n of int32, float32 or codes. bias is [n] or NULL. QL_EOVERFLOW: some a of these zero points could lead s out
- * of int32. QL_EINVAL: packed for another purpose, or a code too great for QL_PACK_INTEGER7. */
+ * of int32. QL_EINVAL: packed for another purpose, or a code outside 0..127 for QL_PACK_INTEGER7. */
 ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias, const ql_epilogue *epilogue,
                   void *c);
 

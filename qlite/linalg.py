@@ -20,6 +20,8 @@ class PackedWeight:
         Bytes of the packed form.
     isa : str
         The instruction set that it was packed for.
+    activation_bits : int
+        8, or 7 for left operands of 7 bits or fewer.
 
     Examples
     --------
@@ -37,6 +39,7 @@ class PackedWeight:
         self.shape: tuple[int, int] = packed.shape
         self.nbytes: int = packed.nbytes
         self.isa: str = packed.isa
+        self.activation_bits = 7 if packed.purpose == "integer7" else 8
 
     def __repr__(self) -> str:
         scaled = "" if self._scale is None else ", with scales"
@@ -66,7 +69,7 @@ def _zero_points(name: str, value: Any, dtype: np.dtype, lengths: tuple[int, ...
     return zero_point.astype(np.int32)
 
 
-def pack(b: Any, zero_point: Any = 0) -> PackedWeight:
+def pack(b: Any, zero_point: Any = 0, *, activation_bits: int = 8) -> PackedWeight:
     """Bring a right operand into the layout of this machine's kernels, once for many products.
 
     Parameters
@@ -75,11 +78,15 @@ def pack(b: Any, zero_point: Any = 0) -> PackedWeight:
         Weights (in, out). A QArray brings its own zero points and scales, one or one per column.
     zero_point : int or array_like
         Of plain codes: one, or one per column.
+    activation_bits : int
+        1 to 8. With 7 or fewer, the codes of the left operand have to lie in [0, 127], whatever their dtype, and
+        `matmul_integer` refuses others: without VNNI that is faster, and elsewhere the same. `linear` needs 8.
 
     Raises
     ------
     TypeError, ValueError
-        Codes of another dtype or rank, zero points outside the codes' range, scales along the rows.
+        Codes of another dtype or rank, zero points outside the codes' range, scales along the rows, activation_bits
+        outside 1 to 8.
 
     Examples
     --------
@@ -88,17 +95,20 @@ def pack(b: Any, zero_point: Any = 0) -> PackedWeight:
     >>> ql.matmul_integer(np.array([[1, 2, 3]], np.uint8), p)
     array([[6, 6]], dtype=int32)
     """
+    if activation_bits not in range(1, 9):
+        raise ValueError(f"activation_bits: expected 1 to 8, got {activation_bits!r}")
+    purpose = "integer" if activation_bits == 8 else "integer7"
     if isinstance(b, QArray):
         if np.any(np.asarray(zero_point)):
             raise ValueError("zero_point: expected 0 with a QArray, which has its own")
-        return PackedWeight(*b._pack("b", "integer"))
-    return PackedWeight(_pack_codes(b, "zero_point", zero_point))
+        return PackedWeight(*b._pack("b", purpose))
+    return PackedWeight(_pack_codes(b, "zero_point", zero_point, purpose))
 
 
-def _pack_codes(b: Any, name: str, zero_point: Any) -> _core.Packed:
+def _pack_codes(b: Any, name: str, zero_point: Any, purpose: str) -> _core.Packed:
     codes = _codes("b", b)
     zero_point = _zero_points(name, zero_point, codes.dtype, (1, codes.shape[1]))
-    return _core.Packed(codes, np.ascontiguousarray(np.broadcast_to(zero_point, codes.shape[1])), "integer")
+    return _core.Packed(codes, np.ascontiguousarray(np.broadcast_to(zero_point, codes.shape[1])), purpose)
 
 
 def matmul_integer(
@@ -122,7 +132,8 @@ def matmul_integer(
     Raises
     ------
     TypeError, ValueError
-        Other dtypes, shapes that do not fit, zero points outside the codes' range.
+        Other dtypes, shapes that do not fit, zero points outside the codes' range, codes of `a` that `b` was not
+        packed for (`activation_bits`).
     OverflowError
         The product is so deep that an int32 could overflow: ``max|a - a_zero_point| * max_j sum_k |b - b_zero_point|``
         exceeds ``2**31 - 1``.
@@ -139,7 +150,7 @@ def matmul_integer(
     elif isinstance(b, QArray):
         packed = b._pack("b", "integer")[0]
     else:
-        packed = _pack_codes(b, "b_zero_point", b_zero_point)
+        packed = _pack_codes(b, "b_zero_point", b_zero_point, "integer")
         b_zero_point = 0
     if b_zero_point is not _ZERO and np.any(np.asarray(b_zero_point)):
         raise ValueError("b_zero_point: expected 0 with a QArray or packed weights, which have their own")
@@ -234,6 +245,8 @@ def linear(
     if output is not None or requant != "float":
         options = {"output": output, "requant": requant}
         _check.left_alone(options, {"output": None, "requant": "float"}, "for floats x, whose result is float32")
+    if type(w) is PackedWeight and w.activation_bits != 8:
+        raise ValueError(f"w: expected weights packed for 8-bit activations, got {w.activation_bits}")
     per_tensor = per != "row" and _check.choice("per", per, ("row", "tensor")) == "tensor"
     low, high = _ALL if activation is None else _output.clamps(activation)
     if bias is not None:

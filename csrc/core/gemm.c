@@ -201,23 +201,24 @@ bool ql_gemm_fits(const ql_packed *b, int32_t a_reach, const int32_t *bias)
     return !__builtin_mul_overflow(b->column_reach, a_reach, &reach) && reach <= INT32_MAX - greatest_bias;
 }
 
-static bool is_below_128(const ql_codes *a, size_t m, size_t k, uint8_t flip)
+static bool is_below_128(const ql_codes *a, size_t m, size_t k)
 {
     uint8_t seen = 0;
     for (size_t i = 0; i < m; i++) {
         for (size_t p = 0; p < k; p++)
-            seen |= a->data[i * a->row_stride + p] ^ flip;
+            seen |= a->data[i * a->row_stride + p];
     }
     return seen < 128;
 }
 
 static ql_status check_operands(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias, uint8_t flip)
 {
-    if (!b->gemm || (b->purpose == QL_PACK_INTEGER7 && !is_below_128(a, m, b->k, flip)))
+    if (!b->gemm || (b->purpose == QL_PACK_INTEGER7 && !is_below_128(a, m, b->k)))
         return QL_EINVAL;
+    const int32_t lowest = a->is_signed ? -128 : 0;
     int32_t a_reach = 0;
     for (size_t i = 0; i < (a->per_row ? m : 1); i++) {
-        if (a->zero_point[i] < -flip || a->zero_point[i] > 255 - flip)
+        if (a->zero_point[i] < lowest || a->zero_point[i] > lowest + 255)
             return QL_EINVAL;
         int32_t reach = ql_code_reach(a->zero_point[i] + flip);
         a_reach = reach > a_reach ? reach : a_reach;
@@ -228,7 +229,7 @@ static ql_status check_operands(const ql_codes *a, size_t m, const ql_packed *b,
 ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias, const ql_epilogue *epilogue,
                   void *c)
 {
-    const uint8_t flip = a->is_signed ? 128 : 0;
+    const uint8_t flip = a->is_signed && b->purpose != QL_PACK_INTEGER7 ? 128 : 0;
     const ql_status status = check_operands(a, m, b, bias, flip);
     if (status != QL_OK || m == 0 || b->n == 0)
         return status;

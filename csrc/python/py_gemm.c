@@ -3,6 +3,19 @@
 
 #include "python/glue.h"
 
+static const char *const purposes[] = {
+    [QL_PACK_INTEGER] = "integer", [QL_PACK_INTEGER7] = "integer7", [QL_PACK_FLOAT] = "float"};
+
+static int purpose_of(const char *name)
+{
+    for (int i = 0; i < (int)(sizeof purposes / sizeof *purposes); i++) {
+        if (strcmp(name, purposes[i]) == 0)
+            return i;
+    }
+    PyErr_Format(PyExc_ValueError, "purpose: expected integer, integer7 or float, got %s", name);
+    return -1;
+}
+
 typedef struct packed_object {
     PyObject_HEAD ql_packed *packed;
 } packed_object;
@@ -14,9 +27,9 @@ static PyObject *packed_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     const char *purpose;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOs", names, &codes_object, &zero_point_object, &purpose))
         return NULL;
-    const bool is_float = strcmp(purpose, "float") == 0;
-    if (!is_float && strcmp(purpose, "integer") != 0)
-        return PyErr_Format(PyExc_ValueError, "purpose: expected integer or float, got %s", purpose);
+    const int pack_for = purpose_of(purpose);
+    if (pack_for < 0)
+        return NULL;
     packed_object *self = NULL;
     PyArrayObject *zero_point = NULL, *codes = ql_py_x8(codes_object, "codes");
     if (!codes)
@@ -40,9 +53,9 @@ static PyObject *packed_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         goto done;
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status = ql_pack(is_float ? QL_PACK_FLOAT : QL_PACK_INTEGER, PyArray_DATA(codes), ql_py_is_signed(codes),
-                         (size_t)PyArray_DIM(codes, 0), (size_t)PyArray_DIM(codes, 1),
-                         zero_point ? PyArray_DATA(zero_point) : NULL, &self->packed);
+        status =
+            ql_pack((ql_pack_for)pack_for, PyArray_DATA(codes), ql_py_is_signed(codes), (size_t)PyArray_DIM(codes, 0),
+                    (size_t)PyArray_DIM(codes, 1), zero_point ? PyArray_DATA(zero_point) : NULL, &self->packed);
     Py_END_ALLOW_THREADS
     if (status != QL_OK) {
         Py_CLEAR(self);
@@ -88,7 +101,7 @@ static PyObject *packed_isa(PyObject *self, void *closure)
 static PyObject *packed_purpose(PyObject *self, void *closure)
 {
     (void)closure;
-    return PyUnicode_FromString(ql_packed_purpose(packed_of(self)) == QL_PACK_FLOAT ? "float" : "integer");
+    return PyUnicode_FromString(purposes[ql_packed_purpose(packed_of(self))]);
 }
 
 static PyGetSetDef packed_getset[] = {
@@ -205,6 +218,17 @@ static ql_codes view_of(const code_operands *o)
                       PyArray_SIZE(o->zero_point) != 1};
 }
 
+/* finish_product, where codes may be too great for what the weights were packed for. */
+static PyObject *finish_codes(ql_status status, const code_operands *o, const char *left, const char *other,
+                              PyObject *out, PyArrayObject *result)
+{
+    if (status != QL_EINVAL || ql_packed_purpose(o->b) != QL_PACK_INTEGER7)
+        return finish_product(status, other, out, result);
+    PyArray_DiscardWritebackIfCopy(result);
+    Py_DECREF(result);
+    return PyErr_Format(PyExc_ValueError, "%s: expected codes from 0 to 127, which the weights were packed for", left);
+}
+
 /* a, b, a_zero_point, out */
 static PyObject *matmul_integer(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
@@ -221,7 +245,7 @@ static PyObject *matmul_integer(PyObject *module, PyObject *const *args, Py_ssiz
         Py_BEGIN_ALLOW_THREADS
             status = ql_gemm(&codes, o.m, o.b, NULL, &sums, PyArray_DATA(c));
         Py_END_ALLOW_THREADS
-        result = finish_product(status, status == QL_EOVERFLOW ? "a, b" : "a_zero_point", args[3], c);
+        result = finish_codes(status, &o, names[0], status == QL_EOVERFLOW ? "a, b" : names[2], args[3], c);
     }
     drop_codes(&o);
     return result;
@@ -262,7 +286,7 @@ static PyObject *linear_static(PyObject *module, PyObject *const *args, Py_ssize
     Py_BEGIN_ALLOW_THREADS
         status = ql_linear_static(&codes, o.m, o.b, bias ? PyArray_DATA(bias) : NULL, &output, PyArray_DATA(c));
     Py_END_ALLOW_THREADS
-    result = finish_product(status, status == QL_EOVERFLOW ? "x, w" : "output", args[5], c);
+    result = finish_codes(status, &o, names[0], status == QL_EOVERFLOW ? "x, w" : "output", args[5], c);
 done:
     Py_XDECREF(scale);
     Py_XDECREF(bias);

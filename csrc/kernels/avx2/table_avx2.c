@@ -25,6 +25,6 @@ const ql_kernels ql_kernels_avx2 = {
     .add_outer_s32 = ql_add_outer_s32__avx2,
     .peak_u8s8s32 = ql_peak_u8s8s32__avx2,
     .gemm_u8s8s32 = &ql_gemm_u8s8s32__avx2,
-    .gemm_u7s8s32 = &ql_gemm_u8s8s32__avx2,
+    .gemm_u7s8s32 = &ql_gemm_u7s8s32__avx2,
     .gemm_f32s8f32 = &ql_gemm_f32s8f32__avx2,
 };
