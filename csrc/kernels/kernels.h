@@ -180,7 +180,7 @@ typedef struct ql_gemm_f32_kernels {
 
 /* rounds * QL_PEAK_ROUND * a * b, modulo 2^32, as so many u8 x s8 multiply-adds by the instruction that gemm_u8s8s32
  * uses, on independent sums in registers: nothing is loaded, nothing waits. What the speed of kernels is held against.
- */
+ * (For ARM there is none but the portable one: kernels are not timed there.) */
 typedef int32_t ql_peak_kernel(size_t rounds, uint8_t a, int8_t b);
 
 enum { QL_PEAK_ROUND = 1536 };
