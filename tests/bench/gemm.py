@@ -46,7 +46,7 @@ def targets(m, k, n):
     if ISA == "avx2" and m >= 8:
         return min(0.70, SHAPES[m, k, n][0]), 1.5  # the narrow one fills half a tile
     if ISA == "avxvnni" and m >= 8 and k >= 512:
-        return 0.80, 1.2
+        return min(0.80, SHAPES[m, k, n][0]), 1.2
     return None, None
 
 
