@@ -82,12 +82,11 @@ class Layer:
 
 
 def qlite(case):
-    x = ql.QArray.from_codes(case.x, X_SCALE, 0)
-    w = ql.QArray.from_codes(case.w, case.w_scale.reshape(1, 1, 1, -1), axis=3)
-    y = ql.QParams(scale=case.y_scale, zero_point=0, bits=8, signed=False)
+    x = ql.QArray.from_codes(case.x, X_SCALE)
+    w = ql.QArray.from_codes(case.w, case.w_scale.reshape(1, 1, 1, -1))
+    grid, out = ql.QParams(np.float32(case.y_scale), 0, signed=False), np.empty(case.shape, np.uint8)
     window = {"stride": case.stride, "padding": case.padding, "groups": case.groups}
-    call = partial(ql.conv2d, x, w, case.real_bias, output=y, **window)
-    return Work(call, lambda: call().codes)
+    return Work(partial(ql.conv2d, x, w, case.bias, output=grid, out=out, **window), lambda: out)
 
 
 def onnxruntime(case):
@@ -184,7 +183,7 @@ def litert(case):
     return litert_model.work([operator], x, case.threads, lambda codes: codes.view(np.uint8) ^ np.uint8(128))
 
 
-OURS = Contender("qlite", "conv2d, codes in and out", ("qlite",), qlite)
+OURS = Contender("qlite", "conv2d, codes in and out, out=", ("qlite",), qlite)
 ONNXRUNTIME = Contender("onnxruntime", "QLinearConv, bound output", ("onnxruntime", "onnx"), onnxruntime)
 OPENVINO = Contender("OpenVINO", "Convolution of FakeQuantize", ("openvino",), openvino)
 TORCH = Contender("torch", "quantized.conv2d of fbgemm or oneDNN", ("torch",), torch)
