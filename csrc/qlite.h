@@ -409,6 +409,43 @@ typedef struct ql_linear_options {
 
 ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const ql_linear_options *options, float *y);
 
+/* ---- tables, softmax, pooling ------------------------------------------------------------------- */
+
+/* y[i] = table[x[i]], of 256 entries, by the byte whether the code is signed or not. y may be x. */
+void ql_lookup_x8(const uint8_t *x, size_t n, const uint8_t *table, uint8_t *y);
+
+/* The most classes of the fixed softmax: the sum is at most 2^19 for each, in an int32. */
+enum { QL_MAX_FIXED_SOFTMAX = 4095 };
+
+/* Softmax of each row of n codes of the scale, times beta; the result's scale is 1/256 and its zero point the lowest
+ * code, -128 or 0. With d the row's maximum less the code:
+ *   float: e = float32(exp(float32(-float32(scale * beta) * d))), sum = the e's from left to right in float32,
+ *          share = e * (1 / (sum / 256)) in float32, code = min(share rounded half away from zero, 255) + zero point.
+ *          (LiteRT's default path.)
+ *   fixed: e from a multiplier of scale * beta in units of 2^-26 (ql_quantize_multiplier, of at most 2^31 - 1), 0 for d
+ *          over 31 * 2^26 / 2^exponent; the sum in units of 2^-19; its reciprocal by Newton's method; integers only.
+ *          (gemmlowp, TensorFlow Lite's reference, TensorFlow Lite Micro.)
+ * QL_EINVAL: scale or beta is not > 0, their product infinite or, for fixed, not over 2^-26. QL_EOVERFLOW: n is over
+ * QL_MAX_FIXED_SOFTMAX. y may be x. */
+ql_status ql_softmax_x8(const uint8_t *x, size_t rows, size_t n, bool is_signed, float scale, float beta, bool fixed,
+                        uint8_t *y);
+
+/* Windows over images of codes, [images][in_h][in_w][channels] to [images][out_h][out_w][channels]: window (i, j)
+ * begins at row i * stride_h - top and column j * stride_w - left. What lies outside does not count, and each window
+ * has something inside: top < kernel_h, left < kernel_w, and the last one begins before the end. */
+typedef struct ql_pool {
+    size_t images, in_h, in_w, channels;
+    size_t kernel_h, kernel_w, stride_h, stride_w, top, left, out_h, out_w;
+} ql_pool;
+
+/* From as many codes in a window on the sum of the mean's could leave int32. */
+enum { QL_MAX_AVG_POOL = 1 << 23 };
+
+/* The greatest code in each window, and the mean of the codes, rounded half away from zero. QL_EINVAL: a shape that is
+ * not as above. QL_EOVERFLOW: windows of QL_MAX_AVG_POOL codes of a channel or more. */
+ql_status ql_max_pool_x8(const uint8_t *x, const ql_pool *shape, bool is_signed, uint8_t *y);
+ql_status ql_avg_pool_x8(const uint8_t *x, const ql_pool *shape, bool is_signed, uint8_t *y);
+
 /* ---- the integer program ------------------------------------------------------------------------ */
 
 typedef enum ql_type { QL_F32, QL_S8, QL_U8, QL_S32 } ql_type;

@@ -148,6 +148,30 @@ def error_sums(
     group_axis: int = 0,
 ) -> NDArray[np.float64]: ...
 
+# table: [256], an entry for each byte, whose dtype is the result's; out may be codes
+def lookup(codes: X8, table: X8, out: X8 | None) -> X8: ...
+
+# over the last axis, to scale 1/256 with the lowest code as zero point; out may be x
+def softmax(x: X8, scale: float, beta: float, fixed: bool, out: X8 | None) -> X8: ...
+
+# x: [images, height, width, channels]; before: what the first window lies above and left of the image, less than kernel
+def max_pool(
+    x: X8,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    before: tuple[int, int],
+    size: tuple[int, int],
+    out: X8 | None,
+) -> X8: ...
+def avg_pool(
+    x: X8,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    before: tuple[int, int],
+    size: tuple[int, int],
+    out: X8 | None,
+) -> X8: ...
+
 class Packed:
     """Weights packed for the active instruction set. purpose: "integer", "integer7" or "float"."""
     def __init__(self, codes: X8, zero_point: S32 | None, purpose: str) -> None: ...

@@ -346,6 +346,50 @@ static results histogram_slots(const ql_kernels *kernels, size_t n, size_t group
     return (results){slots, n * sizeof *slots, false};
 }
 
+static results lookup(const ql_kernels *kernels, size_t n, size_t group)
+{
+    uint8_t *table = any_codes(3, 256);
+    if (group % 2) { /* in place */
+        uint8_t *codes = any_codes(RESULT, n);
+        kernels->lookup_x8(codes, n, table, codes);
+        return (results){codes, n, false};
+    }
+    uint8_t *codes = any_codes(2, n), *y = array(RESULT, n);
+    kernels->lookup_x8(codes, n, table, y);
+    return (results){y, n, false};
+}
+
+/* Windows of n channels, as far apart as they like; the last ends where x does. */
+static ql_windows any_windows(size_t channels, size_t group, size_t *size)
+{
+    ql_windows w = {.n = (size_t)between(1, 4), .rows = (size_t)between(1, 4), .cols = 1 + group % 8};
+    w.channels = channels;
+    w.step = channels * (size_t)between(0, 3);
+    w.row_stride = (w.cols + bits() % 3) * channels;
+    *size = (w.n - 1) * w.step + (w.rows - 1) * w.row_stride + w.cols * channels;
+    return w;
+}
+
+static results pool(ql_max_pool_kernel *kernel, size_t n, size_t group)
+{
+    size_t size;
+    const ql_windows w = any_windows(n, group, &size);
+    const bool is_signed = bits() % 2;
+    uint8_t *x = any_codes(2, size), *y = array(RESULT, w.n * n);
+    kernel(x, &w, is_signed, y);
+    return (results){y, w.n * n, false};
+}
+
+static results max_pool(const ql_kernels *kernels, size_t n, size_t group)
+{
+    return pool(kernels->max_pool_x8, n, group);
+}
+
+static results avg_pool(const ql_kernels *kernels, size_t n, size_t group)
+{
+    return pool(kernels->avg_pool_x8, n, group);
+}
+
 /* Integers as floats: codes and zero points. */
 static float *any_integers(int slot, size_t n, int32_t low, int32_t high)
 {
@@ -612,6 +656,9 @@ static const subject subjects[] = {
     {"pack_bits_x8", pack_bits},
     {"unpack_bits_x8", unpack_bits},
     {"histogram_slots_f32", histogram_slots},
+    {"lookup_x8", lookup},
+    {"max_pool_x8", max_pool},
+    {"avg_pool_x8", avg_pool},
     {"minmax_f32", minmax},
     {"add_moments_f32", moments},
     {"requantize_s32_x8", requantize},

@@ -24,6 +24,8 @@ MAY_IMPORT_CORE = {
     "elementwise.py",
     "error.py",
     "linalg.py",
+    "activations.py",
+    "pool.py",
 }
 MAY_IMPORT_CORE |= {"config.py", "nn/program.py"}
 MAY_IMPORT_CORE |= {"__init__.py"}  # to explain a missing core

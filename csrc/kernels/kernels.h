@@ -98,6 +98,21 @@ typedef uint8_t ql_pack_bits_kernel(const uint8_t *codes, size_t n, bool is_sign
 /* The reverse, of n codes that begin with the first byte. */
 typedef void ql_unpack_bits_kernel(const uint8_t *packed, size_t n, bool is_signed, int bits, uint8_t *codes);
 
+/* y[i] = table[x[i]], of 256 entries. y may be x. */
+typedef void ql_lookup_kernel(const uint8_t *x, size_t n, const uint8_t *table, uint8_t *y);
+
+/* n windows of the same form, of rows x cols pixels of `channels` codes each: pixel p of row r of window i begins at
+ * x + i * step + r * row_stride + p * channels. rows and cols are at least 1. y does not overlap x. */
+typedef struct ql_windows {
+    size_t n, step, row_stride, rows, cols, channels;
+} ql_windows;
+
+/* y[i][c] = the greatest code of channel c in window i; codes are int8 if is_signed. */
+typedef void ql_max_pool_kernel(const uint8_t *x, const ql_windows *windows, bool is_signed, uint8_t *y);
+
+/* y[i][c] = the mean of the codes of channel c in window i, rounded half away from zero. rows * cols < 2^23. */
+typedef void ql_avg_pool_kernel(const uint8_t *x, const ql_windows *windows, bool is_signed, uint8_t *y);
+
 /* slots[i] = the bin floor(x[i] * inverse_width) - origin, if that is in [0, bins); bins if x[i] is 0; bins + 1 if x[i]
  * misses the bins or is NaN. The floor is that of the exact product, so a negative one that underflows is in bin -1.
  * inverse_width[i / group] is a power of two, origin[i / group] in [-2^24, 2^24]; group as above. */
@@ -205,6 +220,9 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_pack_bits_kernel, pack_bits_x8, isa)                         \
     FUNCTION(ql_unpack_bits_kernel, unpack_bits_x8, isa)                     \
     FUNCTION(ql_histogram_slots_kernel, histogram_slots_f32, isa)            \
+    FUNCTION(ql_lookup_kernel, lookup_x8, isa)                               \
+    FUNCTION(ql_max_pool_kernel, max_pool_x8, isa)                           \
+    FUNCTION(ql_avg_pool_kernel, avg_pool_x8, isa)                           \
     FUNCTION(ql_requantize_kernel, requantize_s32_x8, isa)                   \
     FUNCTION(ql_requantize_fixed_kernel, requantize_fixed_s32_x8, isa)       \
     FUNCTION(ql_scale_kernel, scale_s32_f32, isa)                            \

@@ -1,0 +1,94 @@
+"""Whether results are the same bytes on 1 to 8 threads and on every instruction set.
+
+SHA-256 of what the products and models of the public interface give, in sizes at which the work is parted.
+"""
+
+from hashlib import sha256
+
+import numpy as np
+from arrays import codes, zero_points
+
+import qlite as ql
+from qlite.config import on_threads
+
+from .kernels import HAS_GROUPED, SIGNS, on_isa
+from .tally import Tally
+
+THREADS = range(1, 9)
+# (rows, depth, columns): one row, few, blocks of rows, ragged, narrow, deep.
+SHAPES = ((1, 4096, 4096), (7, 2048, 1500), (400, 401, 403), (1500, 257, 65), (97, 4097, 129), (3000, 784, 10))
+FEW = ((400, 201, 203),)
+SEED = 1
+
+
+def verify(checks, isas):
+    """Print and check everything."""
+    tally = Tally()
+    check(tally, isas)
+    tally.conclude(checks)
+
+
+def check(tally, isas, shapes=SHAPES, threads=THREADS):
+    """Count results that differ from the first one."""
+    for shape in shapes:
+        for name, make in works(np.random.default_rng(SEED), *shape).items():
+            digests = {}
+            for isa in isas:
+                with on_isa(isa):
+                    run = make()
+                    for count in threads:
+                        with on_threads(count):
+                            digests[isa, count] = sha256(np.ascontiguousarray(run())).hexdigest()
+            odd = [key for key, digest in digests.items() if digest != digests[isas[0], threads[0]]]
+            tally.add(name, len(digests), len(odd), lambda odd=odd, shape=shape: f"{shape}: {odd}")
+
+
+def works(rng, m, k, n):
+    """What is computed: functions that quantize and pack on the active instruction set, and return what multiplies."""
+    x, w = rng.normal(size=(m, k)).astype(np.float32), rng.normal(size=(k, n)).astype(np.float32)
+    bias = rng.normal(size=n).astype(np.float32)
+    made = {f"matmul_integer {signs}": integers(rng, m, k, n, *dtypes) for signs, dtypes in SIGNS.items()}
+    grids = {"symmetric": {"axis": 1}, "with zero points": {"axis": 1, "symmetric": False}}
+    if HAS_GROUPED:
+        grids["of 4 bits in groups"] = {"bits": 4, "axis": 1, "group_size": 32}
+    for grid, options in grids.items():
+        made[f"linear {grid}"] = linear(x, w, bias, options)
+        made[f"x @ q {grid}"] = weight_only(x, w, options)
+    layers = ql.from_weights([(w, bias), (w.T, None)])
+    made |= {f"model {scheme}": model(layers, scheme, x) for scheme in ("w8a8", "w8", "dynamic")}
+    return made
+
+
+def integers(rng, m, k, n, a_dtype, b_dtype):
+    a, b = codes(rng, (m, k), a_dtype), codes(rng, (k, n), b_dtype)
+    za, zb = zero_points(rng, m, a_dtype), zero_points(rng, n, b_dtype)
+
+    def make():
+        packed = ql.pack(b, zb)
+        return lambda: ql.matmul_integer(a, packed, za)
+
+    return make
+
+
+def linear(x, w, bias, options):
+    def make():
+        packed = ql.pack(ql.quantize(w, **options))
+        return lambda: ql.linear(x, packed, bias, activation="relu")
+
+    return make
+
+
+def weight_only(x, w, options):
+    def make():
+        q = ql.quantize(w, **options)
+        return lambda: x @ q
+
+    return make
+
+
+def model(layers, scheme, x):
+    def make():
+        quantized = ql.quantize_model(layers, scheme, data=x[:64])
+        return lambda: quantized(x)
+
+    return make
