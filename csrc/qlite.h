@@ -446,6 +446,54 @@ enum { QL_MAX_AVG_POOL = 1 << 23 };
 ql_status ql_max_pool_x8(const uint8_t *x, const ql_pool *shape, bool is_signed, uint8_t *y);
 ql_status ql_avg_pool_x8(const uint8_t *x, const ql_pool *shape, bool is_signed, uint8_t *y);
 
+/* ---- convolution -------------------------------------------------------------------------------- */
+
+/* The weights of a convolution [kernel_h][kernel_w][in][out] in the layout that the active instruction set multiplies
+ * from; as ql_packed, of one instruction set. Channels fall into `groups`, each with `in` channels of the image and
+ * out / groups results of its own. */
+typedef struct ql_filter ql_filter;
+
+/* is_dilated: windows have gaps along the width, or may have. zero_point is [out] or NULL for zeros; weights farther
+ * from it than an int8 reaches are multiplied as two or three terms. QL_EINVAL: groups does not divide out, a zero
+ * point is no code, or a length is 0. */
+ql_status ql_filter_pack(const uint8_t *w, bool is_signed, const size_t shape[4], const int32_t *zero_point,
+                         size_t groups, bool is_dilated, ql_filter **filter);
+void ql_filter_free(ql_filter *filter);
+const size_t *ql_filter_shape(const ql_filter *filter); /* [4] */
+size_t ql_filter_groups(const ql_filter *filter);
+bool ql_filter_is_dilated(const ql_filter *filter);
+size_t ql_filter_nbytes(const ql_filter *filter);
+const char *ql_filter_isa(const ql_filter *filter);
+
+/* Codes [count][height][width][channels]. */
+typedef struct ql_images {
+    const uint8_t *data;
+    size_t count, height, width, channels;
+    bool is_signed;
+    int32_t zero_point;
+} ql_images;
+
+/* Height and width of each: output (i, j) looks at the image from (i * stride - before) on, in steps of dilation. What
+ * lies outside the image is the zero point. */
+typedef struct ql_window {
+    size_t stride[2], dilation[2], before[2], out[2];
+} ql_window;
+
+/* y[b][i][j][o] = what the epilogue makes of
+ *
+ *     s = bias[o] + sum_{u,v,c} (x[b][i * stride + u * dilation - before][...v...][g * in + c] - zx) * (w[u][v][c][o] -
+ * zw[o])
+ *
+ * where g is o's group. Exact. y: [count][out_h][out_w][out] of int32, float32 or codes. bias is [out] or NULL.
+ * QL_EOVERFLOW: some image of this zero point could lead s out of int32. QL_EINVAL: channels is not groups * in, or the
+ * weights were packed for windows without gaps. */
+ql_status ql_conv(const ql_images *x, const ql_filter *w, const ql_window *window, const int32_t *bias,
+                  const ql_epilogue *epilogue, void *y);
+
+/* The same by scales: ql_epilogue_fill's epilogue. QL_EINVAL also where that says so. */
+ql_status ql_conv_scaled(const ql_images *x, const ql_filter *w, const ql_window *window, const int32_t *bias,
+                         const ql_output *output, void *y);
+
 /* ---- the integer program ------------------------------------------------------------------------ */
 
 typedef enum ql_type { QL_F32, QL_S8, QL_U8, QL_S32 } ql_type;

@@ -21,6 +21,7 @@ from qlite.array import QArray
 from qlite.calibration import Calibrator
 from qlite.choose import choose_qparams
 from qlite.config import get_num_threads, set_num_threads, show_config
+from qlite.conv import conv2d, conv2d_integer
 from qlite.elementwise import dequantize, fake_quantize, quantize, requantize
 from qlite.error import QuantizationError, quantization_error
 from qlite.io.load import load
@@ -71,6 +72,8 @@ __all__ = [
     "avg_pool2d",
     "choose_qparams",
     "compare",
+    "conv2d",
+    "conv2d_integer",
     "dequantize",
     "distributed",
     "fake_quantize",

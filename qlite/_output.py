@@ -94,6 +94,8 @@ def static_bias(bias: Any, input_scale: float, weight_scale: np.ndarray) -> np.n
 
 def code_clamps(activation: str | None, qparams: QParams) -> tuple[int, int]:
     """The ends of the codes that an activation lets through: those of 0 and 6, where the grid reaches them."""
+    if activation is None:
+        return qparams.qmin, qparams.qmax
     with np.errstate(over="ignore"):
         steps = np.rint(np.array(clamps(activation), np.float32) / qparams.scale.ravel())
     low, high = np.clip(steps + qparams.zero_point.ravel(), qparams.qmin, qparams.qmax)

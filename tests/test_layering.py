@@ -26,6 +26,7 @@ MAY_IMPORT_CORE = {
     "linalg.py",
     "activations.py",
     "pool.py",
+    "conv.py",
 }
 MAY_IMPORT_CORE |= {"config.py", "nn/program.py"}
 MAY_IMPORT_CORE |= {"__init__.py"}  # to explain a missing core

@@ -180,6 +180,24 @@ typedef struct ql_gemm_kernels {
     ql_gemm_ukernel *const *wide_ukernel; /* [wide_mr + 1]: ... nr + 1 to 2 * nr columns are faster at once */
 } ql_gemm_kernels;
 
+/* A product lane by lane (depthwise convolution), in the fields of ql_gemm_args, where a segment is one tap:
+ *
+ *     s[p][i][j] = start[j] + sum_{t < segments} a_t[i][j] * b_t[p][j]   (modulo 2^32),  p < outputs, i < rows, j <
+ * cols
+ *
+ * a_t as above, u8; segments is a multiple of kr. Output p's results begin p * output_stride elements after c. b:
+ * blocks of `lanes` columns, panel_stride bytes apart, s8, aligned to 64 bytes. In a block, column j = 16 * l + 4 * v +
+ * i is the i-th of four at [v][l]: [segments / kr][outputs][4][lanes / 16][4][kr], the order in which unpacking within
+ * 128 bits leaves bytes. start and the epilogue's arrays exist for whole blocks. There are no row terms and no
+ * row_scale. */
+typedef void ql_depthwise_kernel(const ql_gemm_args *g, size_t rows, size_t cols, size_t outputs, size_t output_stride);
+
+typedef struct ql_depthwise_kernels {
+    size_t lanes, kr; /* lanes: 16 to QL_MAX_NR */
+    size_t outputs;   /* 2 if two outputs at once, which share what they read, are faster than one by one; else 1 */
+    ql_depthwise_kernel *kernel;
+} ql_depthwise_kernels;
+
 /* A tile of mr x nr float32 results from packed 8-bit weights:
  *     y[i * y_stride + j] = max(s * scale[j] + offset[j], low),  s = fma(x[i][p], float(b[p][j] - zero_point[j]), s)
  * with p ascending and s starting at 0; the last multiply and add round separately.
@@ -230,6 +248,7 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_peak_kernel, peak_u8s8s32, isa)                              \
     BUNDLE(ql_gemm_kernels, gemm_u8s8s32, isa)                               \
     BUNDLE(ql_gemm_kernels, gemm_u7s8s32, isa)                               \
+    BUNDLE(ql_depthwise_kernels, depthwise_u8s8s32, isa)                     \
     BUNDLE(ql_gemm_f32_kernels, gemm_f32s8f32, isa)
 
 #define QL_FUNCTION_FIELD(type, name, isa) type *name;

@@ -40,7 +40,6 @@ def _has_narrow():
 
 
 HAS_NARROW = _has_narrow()  # packed weights for left operands of 7 bits
-HAS_STATIC = hasattr(_core, "linear_static")  # products of codes whose result is float32 or codes
 HAS_GROUPED = hasattr(_core, "Grouped")  # weights with groups
 
 

@@ -53,6 +53,8 @@ def works(rng, m, k, n):
         grids["of 4 bits in groups"] = {"bits": 4, "axis": 1, "group_size": 32}
     for grid, options in grids.items():
         made[f"linear {grid}"] = linear(x, w, bias, options)
+        if "group_size" not in options:
+            made[f"static linear {grid}"] = static_linear(x, w, bias, options)
         made[f"x @ q {grid}"] = weight_only(x, w, options)
     layers = ql.from_weights([(w, bias), (w.T, None)])
     made |= {f"model {scheme}": model(layers, scheme, x) for scheme in ("w8a8", "w8", "dynamic")}
@@ -74,6 +76,15 @@ def linear(x, w, bias, options):
     def make():
         packed = ql.pack(ql.quantize(w, **options))
         return lambda: ql.linear(x, packed, bias, activation="relu")
+
+    return make
+
+
+def static_linear(x, w, bias, options):
+    def make():
+        packed, codes_of_x = ql.pack(ql.quantize(w, **options)), ql.quantize(x, symmetric=False)
+        grid = ql.choose_qparams(ql.linear(codes_of_x, packed, bias), symmetric=False)
+        return lambda: ql.linear(codes_of_x, packed, bias, output=grid).codes
 
     return make
 

@@ -29,5 +29,6 @@ const ql_kernels ql_kernels_avx2 = {
     .peak_u8s8s32 = ql_peak_u8s8s32__avx2,
     .gemm_u8s8s32 = &ql_gemm_u8s8s32__avx2,
     .gemm_u7s8s32 = &ql_gemm_u7s8s32__avx2,
+    .depthwise_u8s8s32 = &ql_depthwise_u8s8s32__avx2,
     .gemm_f32s8f32 = &ql_gemm_f32s8f32__avx2,
 };

@@ -27,5 +27,6 @@ const ql_kernels ql_kernels_avx512vnni = {
     .peak_u8s8s32 = ql_peak_u8s8s32__avx512vnni,
     .gemm_u8s8s32 = &ql_gemm_u8s8s32__avx512vnni,
     .gemm_u7s8s32 = &ql_gemm_u8s8s32__avx512vnni,
+    .depthwise_u8s8s32 = &ql_depthwise_u8s8s32__avx512vnni,
     .gemm_f32s8f32 = &ql_gemm_f32s8f32__avx512vnni,
 };

@@ -28,5 +28,6 @@ const ql_kernels ql_kernels_scalar = {
     .peak_u8s8s32 = ql_peak_u8s8s32__scalar,
     .gemm_u8s8s32 = &ql_gemm_u8s8s32__scalar,
     .gemm_u7s8s32 = &ql_gemm_u8s8s32__scalar,
+    .depthwise_u8s8s32 = &ql_depthwise_u8s8s32__scalar,
     .gemm_f32s8f32 = &ql_gemm_f32s8f32__scalar,
 };
