@@ -547,4 +547,10 @@ void ql_plan_free(ql_plan *plan);
  * were given have perhaps been written to then. Any number of threads may run one plan at the same time. */
 ql_status ql_plan_run(ql_plan *plan, void *const *buffers, size_t rows);
 
+/* ---- measuring ------------------------------------------------------------------------------------ */
+
+/* *sum = n * a * b, modulo 2^32, as n multiply-adds in registers, by the instruction that ql_gemm uses. Returns n,
+ * which is in proportion to rounds. */
+uint64_t ql_peak_u8s8s32(size_t rounds, uint8_t a, int8_t b, int32_t *sum);
+
 #endif

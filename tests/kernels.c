@@ -659,6 +659,14 @@ static results gemm_f32(const ql_kernels *kernels, size_t k, size_t n)
     return floats(y, m * n, false);
 }
 
+static results peak(const ql_kernels *kernels, size_t n, size_t group)
+{
+    int32_t *sum = array(RESULT, sizeof *sum);
+    const uint8_t a = (uint8_t)between(0, 255);
+    *sum = kernels->peak_u8s8s32(n % 16 * group, a, (int8_t)between(-128, 127));
+    return (results){sum, sizeof *sum, false};
+}
+
 typedef struct subject {
     const char *kernel;
     results (*run)(const ql_kernels *kernels, size_t n, size_t group);
@@ -687,6 +695,7 @@ static const subject subjects[] = {
     {"requantize_fixed_s32_x8", requantize_fixed},
     {"scale_s32_f32", scale},
     {"add_outer_s32", add_outer},
+    {"peak_u8s8s32", peak},
     {"gemm_u8s8s32", gemm},
     {"gemm_u7s8s32", gemm_u7},
     {"depthwise_u8s8s32", depthwise},

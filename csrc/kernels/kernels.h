@@ -211,6 +211,13 @@ typedef struct ql_gemm_f32_kernels {
     ql_gemm_f32_ukernel *const *ukernel; /* [mr + 1] */
 } ql_gemm_f32_kernels;
 
+/* rounds * QL_PEAK_ROUND * a * b, modulo 2^32, as so many u8 x s8 multiply-adds by the instruction that gemm_u8s8s32
+ * uses, on independent sums in registers: nothing is loaded, nothing waits. What the speed of kernels is held against.
+ * (For ARM there is none but the portable one: kernels are not timed there.) */
+typedef int32_t ql_peak_kernel(size_t rounds, uint8_t a, int8_t b);
+
+enum { QL_PEAK_ROUND = 1536 };
+
 /* No tile is larger than this: callers hold one on the stack. */
 enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
 
@@ -238,6 +245,7 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_requantize_fixed_kernel, requantize_fixed_s32_x8, isa)       \
     FUNCTION(ql_scale_kernel, scale_s32_f32, isa)                            \
     FUNCTION(ql_add_outer_kernel, add_outer_s32, isa)                        \
+    FUNCTION(ql_peak_kernel, peak_u8s8s32, isa)                              \
     BUNDLE(ql_gemm_kernels, gemm_u8s8s32, isa)                               \
     BUNDLE(ql_gemm_kernels, gemm_u7s8s32, isa)                               \
     BUNDLE(ql_depthwise_kernels, depthwise_u8s8s32, isa)                     \

@@ -26,6 +26,7 @@ const ql_kernels ql_kernels_avx2 = {
     .requantize_fixed_s32_x8 = ql_requantize_fixed_s32_x8__avx2,
     .scale_s32_f32 = ql_scale_s32_f32__avx2,
     .add_outer_s32 = ql_add_outer_s32__avx2,
+    .peak_u8s8s32 = ql_peak_u8s8s32__avx2,
     .gemm_u8s8s32 = &ql_gemm_u8s8s32__avx2,
     .gemm_u7s8s32 = &ql_gemm_u7s8s32__avx2,
     .depthwise_u8s8s32 = &ql_depthwise_u8s8s32__avx2,

@@ -24,6 +24,7 @@ const ql_kernels ql_kernels_avx512vnni = {
     .requantize_fixed_s32_x8 = ql_requantize_fixed_s32_x8__avx512vnni,
     .scale_s32_f32 = ql_scale_s32_f32__avx512vnni,
     .add_outer_s32 = ql_add_outer_s32__avx512vnni,
+    .peak_u8s8s32 = ql_peak_u8s8s32__avx512vnni,
     .gemm_u8s8s32 = &ql_gemm_u8s8s32__avx512vnni,
     .gemm_u7s8s32 = &ql_gemm_u8s8s32__avx512vnni,
     .depthwise_u8s8s32 = &ql_depthwise_u8s8s32__avx512vnni,

@@ -25,6 +25,7 @@ const ql_kernels ql_kernels_scalar = {
     .requantize_fixed_s32_x8 = ql_requantize_fixed_s32_x8__scalar,
     .scale_s32_f32 = ql_scale_s32_f32__scalar,
     .add_outer_s32 = ql_add_outer_s32__scalar,
+    .peak_u8s8s32 = ql_peak_u8s8s32__scalar,
     .gemm_u8s8s32 = &ql_gemm_u8s8s32__scalar,
     .gemm_u7s8s32 = &ql_gemm_u8s8s32__scalar,
     .depthwise_u8s8s32 = &ql_depthwise_u8s8s32__scalar,
