@@ -151,6 +151,46 @@ typedef struct ql_gemm_f32_kernels {
     ql_gemm_f32_ukernel *const *ukernel; /* [mr + 1] */
 } ql_gemm_f32_kernels;
 
+/* How weights of a group lie, eight k at a time: [nr][4] bytes, of which byte (j, q) holds
+ *   U4: the codes 0..15 of column j for k = q in its low four bits, for k = 4 + q in its high ones
+ *   TABLE: the same, and the weight is levels[code]
+ *   S8: the code for k = q; another [nr][4] bytes follow for k = 4 + q */
+typedef enum ql_weight_form { QL_WEIGHTS_U4, QL_WEIGHTS_TABLE, QL_WEIGHTS_S8, QL_WEIGHT_FORMS } ql_weight_form;
+
+/* A panel of nr columns, aligned to 64 bytes. One group follows the other, the last may be shorter, and each is its
+ * codes, nr scales (float32) and, if has_zero_point, nr zero points (int16). */
+typedef struct ql_grouped_panel {
+    const uint8_t *data;
+    size_t k, group; /* multiples of 8 */
+    bool has_zero_point;
+    int32_t zero_point;   /* of all columns and groups where there are no others */
+    const int8_t *levels; /* [16], in -127..127 */
+} ql_grouped_panel;
+
+/* Rows to multiply with it. */
+typedef struct ql_grouped_rows {
+    const int8_t *codes; /* in -127..127, zeros where k was rounded up; aligned to 8 bytes */
+    size_t stride;
+    const int32_t *sum; /* of a row's codes in each group */
+    size_t sum_stride;
+    const float *scale; /* one per row */
+} ql_grouped_rows;
+
+/* A tile of mr x nr float32 results. With acc[g] = sum_{p in group g} a[i][p] * (b[p][j] - z[g][j]), exact in int32,
+ *     t = 0, for g ascending t = t + float(acc[g]) * scale[g][j]
+ *     y[i * y_stride + j] = max(t * a->scale[i] + offset[j], low)
+ * where each operation is rounded. offset: nr values; all nr columns are written. max(v, low) is v < low ? low : v. */
+typedef void ql_gemm_grouped_ukernel(const ql_grouped_panel *b, const ql_grouped_rows *a, const float *offset,
+                                     float low, float *y, size_t y_stride);
+
+typedef struct ql_gemm_grouped_kernels {
+    size_t mr, nr;
+    ql_gemm_grouped_ukernel *const *ukernel[QL_WEIGHT_FORMS]; /* [mr + 1] each */
+} ql_gemm_grouped_kernels;
+
+/* sum[g] = that of the codes of group g; n is a multiple of 8, and so is group, or group >= n. */
+typedef void ql_sum_groups_kernel(const int8_t *codes, size_t n, size_t group, int32_t *sum);
+
 /* No tile is larger than this: callers hold one on the stack. */
 enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
 
@@ -175,8 +215,10 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_requantize_fixed_kernel, requantize_fixed_s32_x8, isa)       \
     FUNCTION(ql_scale_kernel, scale_s32_f32, isa)                            \
     FUNCTION(ql_add_outer_kernel, add_outer_s32, isa)                        \
+    FUNCTION(ql_sum_groups_kernel, sum_groups_s8_s32, isa)                   \
     BUNDLE(ql_gemm_kernels, gemm_u8s8s32, isa)                               \
-    BUNDLE(ql_gemm_f32_kernels, gemm_f32s8f32, isa)
+    BUNDLE(ql_gemm_f32_kernels, gemm_f32s8f32, isa)                          \
+    BUNDLE(ql_gemm_grouped_kernels, gemm_s8s4f32, isa)
 
 #define QL_FUNCTION_FIELD(type, name, isa) type *name;
 #define QL_BUNDLE_FIELD(type, name, isa) const type *name;
