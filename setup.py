@@ -1,4 +1,5 @@
-"""Builds qlite._core: one folder of csrc/kernels is one set of compiler flags. All else is in pyproject.toml.
+"""Builds qlite._core: one folder of csrc/kernels is one set of compiler flags, and so is the file of
+the threads. All else is in pyproject.toml.
 
 Environment:
     QLITE_STRICT=1                      warnings are errors
@@ -17,7 +18,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-from setuptools.errors import CompileError
+from setuptools.errors import CompileError, LinkError
 from setuptools.modified import newer_group
 
 # folder of csrc/kernels -> the macro that its machine defines, and its flags (none: part of the machine's baseline)
@@ -33,6 +34,7 @@ WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes", "-Wvla"]
 # -fno-trapping-math: it promises to keep values, but makes GCC 12 drop the integer in (float)(int)x, and -0 comes out.
 COMPILE = ["-std=c11", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", *WARNINGS]
 LINK = []
+THREADS, OPENMP = "csrc/core/parallel.c", ["-fopenmp"]
 if os.environ.get("QLITE_STRICT") == "1":
     COMPILE += ["-Werror"]
 if os.environ.get("QLITE_DEBUG") == "1":
@@ -56,14 +58,20 @@ class BuildCore(build_ext):
             isas = [isa for isa in ISAS if self.can_build(*ISAS[isa])]
             ext.define_macros += [(f"QL_HAVE_{isa.upper()}", None) for isa in isas]
             for isa in isas:
-                ext.extra_objects += self.compiler.compile(
-                    kernel_sources(isa),
-                    output_dir=str(Path(self.build_temp, isa)),
-                    macros=[*ext.define_macros, ("QL_ISA", isa)],
-                    include_dirs=ext.include_dirs,
-                    extra_postargs=ext.extra_compile_args + ISAS[isa][1].split(),
-                )
+                self.compile_apart(ext, isa, kernel_sources(isa), ISAS[isa][1].split(), [("QL_ISA", isa)])
+            openmp = OPENMP if self.has_openmp() else []
+            self.compile_apart(ext, "threads", [THREADS], openmp)
+            ext.extra_link_args = LINK + openmp
         super().build_extension(ext)
+
+    def compile_apart(self, ext, folder, sources, flags, macros=()):
+        ext.extra_objects += self.compiler.compile(
+            sources,
+            output_dir=str(Path(self.build_temp, folder)),
+            macros=[*ext.define_macros, *macros],
+            include_dirs=ext.include_dirs,
+            extra_postargs=ext.extra_compile_args + flags,
+        )
 
     def can_build(self, machine, flags):
         """Whether this is the machine and the compiler knows the flags. A kernel is no probe: one that fails has to
@@ -79,6 +87,18 @@ class BuildCore(build_ext):
                 self.warn(f"built without the kernels that need {flags}")
             return False
 
+    def has_openmp(self):
+        """Whether the compiler knows the flag and finds the library. Without it everything runs on one thread."""
+        with TemporaryDirectory() as folder:
+            probe = Path(folder, "probe.c")
+            probe.write_text("#include <omp.h>\nint probe(void);\nint probe(void) { return omp_get_max_threads(); }\n")
+            with suppress(CompileError, LinkError):
+                objects = self.compiler.compile([str(probe)], output_dir=folder, extra_postargs=OPENMP)
+                self.compiler.link_shared_object(objects, str(Path(folder, "probe.so")), extra_postargs=OPENMP)
+                return True
+            self.warn("built without OpenMP: everything will run on one thread")
+            return False
+
     def get_source_files(self):
         """What the sdist holds: setuptools by itself would take tests/test_*.py without the files that they import."""
         return [*super().get_source_files(), *glob("tests/**/*.py", recursive=True), *glob("notebooks/*.ipynb")]
@@ -91,7 +111,7 @@ def kernel_sources(isa):
     return own + [path for path in portable if path.replace("portable", isa) not in own]
 
 
-special = [path for isa in ISAS for path in glob(f"csrc/kernels/{isa}/*.c")]
+special = [THREADS, *(path for isa in ISAS for path in glob(f"csrc/kernels/{isa}/*.c"))]
 core = Extension(
     "qlite._core",
     sources=sorted({*glob("csrc/**/*.c", recursive=True)} - {*special}),

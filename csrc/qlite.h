@@ -43,6 +43,22 @@ const char *ql_kernel_isa(size_t i);
 const char *ql_cpu_feature_name(size_t i);
 bool ql_cpu_has_feature(size_t i);
 
+/* ---- threads ------------------------------------------------------------------------------------ */
+
+enum { QL_MAX_THREADS = 1024 };
+
+/* How many threads a call may run on. What was set, or else the number of CPUs that the calling thread may use;
+ * OpenMP's own limit for the calling thread (OMP_NUM_THREADS, omp_set_num_threads) where that is lower than the number
+ * of CPUs; 1 in a forked child, where OpenMP's threads are gone, and in a build without OpenMP. Results never depend on
+ * it. */
+size_t ql_num_threads(void);
+
+/* Sets it for all threads of the process, also above the number of CPUs. QL_EINVAL: n is not in 1..QL_MAX_THREADS. */
+ql_status ql_set_num_threads(size_t n);
+
+/* The OpenMP runtime that the threads are of: "libgomp" or "libomp"; NULL: built without. */
+const char *ql_openmp(void);
+
 /* ---- elementwise -------------------------------------------------------------------------------- */
 
 enum { QL_MAX_DIMS = 64, QL_MAX_ENTRIES = 256 /* of a codebook */ };
@@ -307,8 +323,9 @@ ql_status ql_error_sums(const float *w, const ql_coded *q, const ql_axis *axis, 
  * always multiplied by it. */
 typedef struct ql_packed ql_packed;
 
-/* What the packed weights will be multiplied with. */
-typedef enum ql_pack_for { QL_PACK_INTEGER, QL_PACK_FLOAT } ql_pack_for;
+/* What the packed weights will be multiplied with: 8-bit codes, codes that are at most 127 when signed ones have 128
+ * added (QL_PACK_INTEGER7: faster on AVX2), or float32. */
+typedef enum ql_pack_for { QL_PACK_INTEGER, QL_PACK_INTEGER7, QL_PACK_FLOAT } ql_pack_for;
 
 /* b is [k][n] codes; zero_point is [n] or NULL for zeros. */
 ql_status ql_pack(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t n, const int32_t *zero_point,
@@ -329,20 +346,64 @@ typedef struct ql_codes {
     bool per_row;
 } ql_codes;
 
-/* c[i][j] = sum_k (a[i][k] - za[i]) * (b[k][j] - zb[j]), exact. c is m x n.
- * QL_EOVERFLOW: some a of these zero points could lead out of int32. */
-ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, int32_t *c);
+/* What becomes of the exact sums s of a product. */
+typedef enum ql_store {
+    QL_STORE_S32,      /* s */
+    QL_STORE_F32,      /* clamp(float32(s) * scale[j] + offset[j], low, high), each step rounded */
+    QL_STORE_X8,       /* the code of rule A (ql_requantize_s32_x8) with multiplier[j] */
+    QL_STORE_X8_FIXED, /* the code of rule B with mantissa[j] and exponent[j] */
+} ql_store;
+
+/* Column parameters are [n]; what the store does not name is not looked at. */
+typedef struct ql_epilogue {
+    ql_store store;
+    const float *scale, *offset;
+    float low, high;
+    const float *multiplier;
+    const int32_t *mantissa, *exponent;
+    int32_t zero_point, qmin, qmax; /* of the codes: one byte each */
+} ql_epilogue;
+
+/* s[i][j] = bias[j] + sum_k (a[i][k] - za[i]) * (b[k][j] - zb[j]), exact, and c[i][j] what the epilogue makes of it. c
+ * is m x n of int32, float32 or codes. bias is [n] or NULL. QL_EOVERFLOW: some a of these zero points could lead s out
+ * of int32. QL_EINVAL: packed for another purpose, or a code too great for QL_PACK_INTEGER7. */
+ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias, const ql_epilogue *epilogue,
+                  void *c);
+
+/* A result by its scales: how sums at the scale input_scale * weight_scale[j] become float32 or codes on a grid. */
+typedef struct ql_output {
+    ql_store store; /* not QL_STORE_S32 */
+    float input_scale;
+    const float *weight_scale; /* [n], as input_scale finite, normal and > 0 */
+    float low, high;           /* QL_STORE_F32: clamps */
+    float scale;               /* of codes */
+    int32_t zero_point, qmin, qmax;
+} ql_output;
+
+/* What the epilogue's arrays need, aligned to 4 bytes, for n columns. */
+size_t ql_epilogue_bytes(size_t n);
+
+/* Rule A: multiplier[j] = float32(float32(input_scale * weight_scale[j]) / scale). Rule B: ql_quantize_multiplier of
+ * the same in float64. float32: scale[j] = float32(input_scale * weight_scale[j]), offset[j] = 0. QL_EINVAL: a
+ * multiplier that is not finite or, for rule B, not in (0, 2^30). */
+ql_status ql_epilogue_fill(const ql_output *output, size_t n, void *memory, ql_epilogue *epilogue);
 
 /* y = (x @ (b - zb)) * scale + offset, with relu never below 0; x is float32: one fused multiply-add per k, k
  * ascending. scale is [n], offset [n] or NULL. */
 ql_status ql_gemm_f32(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset, bool relu,
                       float *y);
 
-/* Dynamic linear: each row of x gets its own scale and zero point (ql_range_qparams of its range on [0, 255]), is
- * multiplied as integers and comes back as float: y = (float32(acc) * row_scale) * scale + offset, with relu never
- * below 0. QL_ENONFINITE for NaN or inf in x. */
-ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset, bool relu,
-                    float *y);
+/* Dynamic linear: each row of x, or all of x at once, gets a scale and zero point of its own (ql_range_qparams of its
+ * range on [0, 255]), is multiplied as integers and comes back as float:
+ * y = clamp((float32(acc) * row_scale) * scale[j] + offset[j], low, high), each step rounded. offset is [n] or NULL.
+ * QL_ENONFINITE for NaN or inf in x. */
+typedef struct ql_linear_options {
+    const float *scale, *offset;
+    float low, high;
+    bool per_tensor;
+} ql_linear_options;
+
+ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const ql_linear_options *options, float *y);
 
 /* ---- products with grouped weights -------------------------------------------------------------- */
 

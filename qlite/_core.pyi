@@ -161,7 +161,16 @@ class Packed:
     def purpose(self) -> str: ...
 
 def matmul_integer(a: X8, b: Packed, a_zero_point: S32, out: S32 | None) -> S32: ...
-def linear(x: ArrayLike, w: Packed, scale: F32, bias: F32 | None, relu: bool, out: F32 | None) -> F32: ...
+def linear(
+    x: ArrayLike,
+    w: Packed,
+    scale: F32,
+    bias: F32 | None,
+    low: float,
+    high: float,
+    per_tensor: bool,
+    out: F32 | None,
+) -> F32: ...
 def matmul_float(x: ArrayLike, w: Packed, scale: F32, bias: F32 | None, relu: bool, out: F32 | None) -> F32: ...
 
 class Plan:

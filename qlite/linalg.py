@@ -197,6 +197,15 @@ def linear(
         packed, scale = w._packed, w._scale
     if bias is not None:
         bias = _check.finite("bias", _check.real_array("bias", bias))
-    if activation is not None:
-        _check.choice("activation", activation, ("relu",))
-    return _core.linear(_check.real_array("x", x), packed, scale, bias, activation == "relu", out)
+    low, high = _clamps(activation)
+    return _core.linear(_check.real_array("x", x), packed, scale, bias, low, high, False, out)
+
+
+#: What an activation that is a clamp keeps floats in.
+_CLAMPS = {"relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
+
+
+def _clamps(activation: str | None) -> tuple[float, float]:
+    if activation is None:
+        return -np.inf, np.inf
+    return _CLAMPS[_check.choice("activation", activation, tuple(_CLAMPS))]

@@ -431,8 +431,8 @@ static results scale(const ql_kernels *kernels, size_t n, size_t group)
     int32_t *acc = any_sums(2, t.size);
     float *row_scale = any_values(3, t.rows, &unit, t.rows), *col_scale = any_values(4, n, &unit, n + 1);
     float *offset = any_values(5, n, &unit, n + 1), *y = any_values(RESULT, t.size, &unit, t.size + 1);
-    float low = bits() % 2 ? 0.0f : -INFINITY;
-    kernels->scale_s32_f32(acc, t.stride, t.rows, n, row_scale, col_scale, offset, low, y, t.stride);
+    float low = bits() % 2 ? 0.0f : -INFINITY, high = bits() % 2 ? 6.0f : INFINITY;
+    kernels->scale_s32_f32(acc, t.stride, t.rows, n, row_scale, col_scale, offset, low, high, y, t.stride);
     return floats(y, t.size, false);
 }
 
@@ -458,17 +458,62 @@ static ql_packed *any_packed(ql_pack_for purpose, size_t k, size_t n)
     return packed;
 }
 
+/* Column parameters of every store, in slots 3 to 5. */
+static ql_epilogue any_epilogue(size_t n)
+{
+    static const ql_store stores[] = {QL_STORE_S32, QL_STORE_F32, QL_STORE_X8, QL_STORE_X8_FIXED};
+    float *scale = array(3, n * sizeof *scale), *offset = array(4, n * sizeof *offset);
+    int32_t *mantissa = array(5, n * sizeof *mantissa), *exponent = array(6, n * sizeof *exponent);
+    for (size_t j = 0; j < n; j++) {
+        scale[j] = between_powers(110, 120);
+        offset[j] = (float)between(-1000, 1000);
+        if (ql_quantize_multiplier((double)scale[j], mantissa + j, exponent + j) != QL_OK)
+            exit(2);
+    }
+    parameters p = any_parameters(1, 8);
+    return (ql_epilogue){.store = stores[bits() % 4],
+                         .scale = scale,
+                         .offset = offset,
+                         .low = bits() % 2 ? 0.0f : -INFINITY,
+                         .high = bits() % 2 ? 6.0f : INFINITY,
+                         .multiplier = scale,
+                         .mantissa = mantissa,
+                         .exponent = exponent,
+                         .zero_point = *p.zero_point,
+                         .qmin = p.qmin,
+                         .qmax = p.qmax};
+}
+
+static results product(ql_pack_for purpose, size_t k, size_t n)
+{
+    const size_t m = (size_t)between(1, 14), size = m * n;
+    ql_packed *b = any_packed(purpose, k, n);
+    ql_epilogue epilogue = any_epilogue(n);
+    int32_t zero_point = between(0, 255), *bias = array(7, n * sizeof *bias);
+    for (size_t j = 0; j < n; j++)
+        bias[j] = between(-100000, 100000);
+    uint8_t *codes = any_codes(2, m * k);
+    for (size_t i = 0; i < m * k && purpose == QL_PACK_INTEGER7; i++)
+        codes[i] &= 127;
+    const size_t bytes = epilogue.store == QL_STORE_S32 || epilogue.store == QL_STORE_F32 ? 4 * size : size;
+    void *c = array(RESULT, bytes);
+    ql_codes a = {codes, k, false, &zero_point, false};
+    if (ql_gemm(&a, m, b, bits() % 2 ? bias : NULL, &epilogue, c) != QL_OK)
+        exit(2);
+    ql_packed_free(b);
+    return (results){c, bytes, false};
+}
+
 static results gemm(const ql_kernels *kernels, size_t k, size_t n)
 {
     (void)kernels;
-    const size_t m = (size_t)between(1, 9);
-    ql_packed *b = any_packed(QL_PACK_INTEGER, k, n);
-    int32_t zero_point = between(0, 255), *c = array(RESULT, m * n * sizeof *c);
-    ql_codes a = {any_codes(2, m * k), k, false, &zero_point, false};
-    if (ql_gemm(&a, m, b, c) != QL_OK)
-        exit(2);
-    ql_packed_free(b);
-    return (results){c, m * n * sizeof *c, false};
+    return product(QL_PACK_INTEGER, k, n);
+}
+
+static results gemm_u7(const ql_kernels *kernels, size_t k, size_t n)
+{
+    (void)kernels;
+    return product(QL_PACK_INTEGER7, k, n);
 }
 
 static results gemm_f32(const ql_kernels *kernels, size_t k, size_t n)
@@ -514,6 +559,7 @@ static const subject subjects[] = {
     {"scale_s32_f32", scale},
     {"add_outer_s32", add_outer},
     {"gemm_u8s8s32", gemm},
+    {"gemm_u7s8s32", gemm_u7},
     {"gemm_f32s8f32", gemm_f32},
 };
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import reference
-from arrays import LAYOUTS, codes, same_bytes, zero_points
+from arrays import LAYOUTS, codes, dynamic_linear, same_bytes, zero_points
 
 from qlite import _core
 
@@ -62,9 +62,9 @@ def test_dynamic_linear(isa, rng, dtype, relu):
     for m, k, n in SHAPES + EMPTY:
         w, z, scale, bias = weights(rng, k, n, dtype)
         x = rng.normal(rng.normal(), 2.0 ** rng.integers(-20, 20), (m, k)).astype(np.float32)
-        got = _core.linear(x, _core.Packed(w, z, "integer"), scale, bias, relu, None)
+        got = dynamic_linear(x, _core.Packed(w, z, "integer"), scale, bias, relu, None)
         same_bytes(got, reference.linear(x, w, scale, z, bias, low))
-        got = _core.linear(x, _core.Packed(w, None, "integer"), scale, None, relu, None)
+        got = dynamic_linear(x, _core.Packed(w, None, "integer"), scale, None, relu, None)
         same_bytes(got, reference.linear(x, w, scale, 0, 0, low))
 
 
@@ -80,10 +80,10 @@ def special_rows(k):
 def test_dynamic_linear_of_special_rows(isa, rng):
     x = special_rows(37)
     w, z, scale, bias = weights(rng, 37, 19, np.int8)
-    got = _core.linear(x, _core.Packed(w, z, "integer"), scale, bias, False, None)
+    got = dynamic_linear(x, _core.Packed(w, z, "integer"), scale, bias, False, None)
     same_bytes(got, reference.linear(x, w, scale, z, bias))
     for row in range(len(x)):
-        alone = _core.linear(x[row : row + 1], _core.Packed(w, z, "integer"), scale, bias, False, None)
+        alone = dynamic_linear(x[row : row + 1], _core.Packed(w, z, "integer"), scale, bias, False, None)
         same_bytes(alone, got[row : row + 1])
 
 
@@ -103,7 +103,7 @@ def test_nonfinite_inputs_are_refused(isa, bad):
         x, out = np.ones((4, 20), np.float32), np.full((4, 3), 77, np.float32)
         x[3, position] = bad
         with pytest.raises(ValueError, match=r"^x: "):
-            _core.linear(x, packed, scale, None, False, out)
+            dynamic_linear(x, packed, scale, None, False, out)
         assert (out == 77).all()
 
 
@@ -113,7 +113,7 @@ def test_every_layout(isa, rng, layout):
     plain = rng.normal(size=(9, 23)).astype(np.float32)
     x = LAYOUTS[layout](plain)
     integer, floating = (_core.Packed(LAYOUTS[layout](w), z, purpose) for purpose in ("integer", "float"))
-    same_bytes(_core.linear(x, integer, scale, bias, False, None), reference.linear(plain, w, scale, z, bias))
+    same_bytes(dynamic_linear(x, integer, scale, bias, False, None), reference.linear(plain, w, scale, z, bias))
     got = _core.matmul_float(x, floating, scale, bias, True, None)
     same_bytes(got, reference.matmul_float(plain, w, scale, z, bias, 0))
 
@@ -121,7 +121,7 @@ def test_every_layout(isa, rng, layout):
 def test_out_and_arguments(isa, rng):
     w, z, scale, bias = weights(rng, 8, 5, np.int8)
     x = rng.normal(size=(4, 8)).astype(np.float32)
-    calls = {"integer": (_core.linear, reference.linear), "float": (_core.matmul_float, reference.matmul_float)}
+    calls = {"integer": (dynamic_linear, reference.linear), "float": (_core.matmul_float, reference.matmul_float)}
     for purpose, (function, expected) in calls.items():
         packed, out = _core.Packed(w, z, purpose), np.zeros((4, 5), np.float32)
         assert function(x, packed, scale, bias, False, out) is out
@@ -151,7 +151,7 @@ def test_depth_limit_of_dynamic_linear(isa):
         x[:, 0] = [0, 1, 254]
         packed, scale = _core.Packed(w, None, "integer"), np.ones(2, np.float32)
         if k == limit:
-            same_bytes(_core.linear(x, packed, scale, None, False, None), reference.linear(x, w, scale))
+            same_bytes(dynamic_linear(x, packed, scale, None, False, None), reference.linear(x, w, scale))
             continue
         with pytest.raises(OverflowError):
-            _core.linear(x, packed, scale, None, False, None)
+            dynamic_linear(x, packed, scale, None, False, None)

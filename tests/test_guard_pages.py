@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import reference
-from arrays import codes, one, same_bytes, zero_points
+from arrays import codes, dynamic_linear, one, same_bytes, zero_points
 from test_plan import KINDS, random_program
 
 from qlite import _core
@@ -184,7 +184,7 @@ def test_float_products(isa, rng, guard):
         zb = guard(zero_points(rng, n, np.int8))
         scale, bias = guard(rng.uniform(0.1, 1, n).astype(np.float32)), guard(rng.normal(size=n).astype(np.float32))
         out = guard(np.zeros((m, n), np.float32))
-        _core.linear(x, _core.Packed(w, zb, "integer"), scale, bias, True, out)
+        dynamic_linear(x, _core.Packed(w, zb, "integer"), scale, bias, True, out)
         same_bytes(out, reference.linear(x, w, scale, zb, bias, 0))
         _core.matmul_float(x, _core.Packed(w, zb, "float"), scale, bias, True, out)
         same_bytes(out, reference.matmul_float(x, w, scale, zb, bias, 0))

@@ -4,26 +4,6 @@
 
 #include "core/packed.h"
 
-/* How a sum becomes a code, by rule A or rule B (ql_requantize_s32_x8). A fused relu is a higher qmin. */
-typedef struct ql_requant {
-    bool fixed;
-    const float *multiplier;            /* rule A: [n] */
-    const int32_t *mantissa, *exponent; /* rule B: [n] */
-    int32_t zero_point, qmin, qmax;
-} ql_requant;
-
-typedef enum ql_store { QL_STORE_S32, QL_STORE_X8, QL_STORE_F32 } ql_store;
-
-/* What becomes of the sums. */
-typedef struct ql_epilogue {
-    ql_store store;
-    ql_requant requant; /* QL_STORE_X8 */
-    /* QL_STORE_F32: y = (float32(acc) * row_scale[i]) * scale[j] + offset[j], with relu never below 0 */
-    const float *row_scale;      /* [m] or NULL for ones */
-    const float *scale, *offset; /* [n] */
-    bool relu;
-} ql_epilogue;
-
 /* Rows that pass through a layer together, so that they are still in L2 when the next one reads them. */
 enum { QL_BLOCK_ROWS = 96 };
 
@@ -34,6 +14,7 @@ typedef struct ql_gemm_job {
     uint8_t flip;                  /* 128 if a is signed: its codes are multiplied as u8 with 128 added */
     const int32_t *init;           /* [n_padded], from ql_gemm_init */
     const int32_t *row_zero_point; /* [m]: of a as u8; NULL when one for all is part of init */
+    const float *row_scale;        /* [m]: of QL_STORE_F32, which multiplies by it first; NULL: ones */
     const ql_epilogue *epilogue;
     void *c;
     size_t c_stride;
@@ -51,6 +32,9 @@ static inline int32_t ql_code_reach(int32_t zero_point)
 /* Whether |acc + bias| stays in int32 for every a whose zero points, as u8, lie in [0, 255] and whose distance to its
  * zero point is at most a_reach. */
 bool ql_gemm_fits(const ql_packed *b, int32_t a_reach, const int32_t *bias);
+
+/* Rows of a that stay in L2 while they are multiplied with all of b, at most m. */
+size_t ql_gemm_block_rows(const ql_packed *b, size_t m);
 
 /* Bytes that ql_gemm_run needs for m rows; flip as in the job. */
 size_t ql_gemm_workspace(const ql_packed *b, size_t m, uint8_t flip);

@@ -1,5 +1,6 @@
 /* Packing: columns in panels as wide as the kernel's tile, k in the kernel's groups, both padded with zeros. One loop
  * serves every instruction set, because the layout is fully described by nr and kr. */
+#include <assert.h>
 #include <string.h>
 
 #include "core/memory.h"
@@ -7,10 +8,11 @@
 
 static ql_status allocate(ql_packed *p)
 {
-    size_t groups = p->k / p->kr + (p->k % p->kr != 0);
+    size_t segment = p->k / p->segments, groups;
     size_t panels = p->n / p->nr + (p->n % p->nr != 0);
     p->n_padded = panels * p->nr;
-    if (__builtin_mul_overflow(groups, p->nr * p->kr, &p->panel_bytes))
+    if (__builtin_mul_overflow(segment / p->kr + (segment % p->kr != 0), p->segments, &groups) ||
+        __builtin_mul_overflow(groups, p->nr * p->kr, &p->panel_bytes))
         return QL_ENOMEM;
     p->panel_bytes = ql_round_up(p->panel_bytes, QL_ALIGNMENT);
     p->panels = ql_alloc(panels, p->panel_bytes);
@@ -27,9 +29,11 @@ static ql_status allocate(ql_packed *p)
 /* Row by row, as the codes lie in memory; reach is [n], zeros at first. */
 static void fill(ql_packed *p, const uint8_t *b, uint8_t flip, int64_t *reach)
 {
+    const size_t segment = p->k / p->segments, padded = ql_round_up(segment, p->kr);
     for (size_t i = 0; i < p->k; i++) {
         const uint8_t *row = b + i * p->n;
-        int8_t *group = p->panels + i / p->kr * (p->nr * p->kr) + i % p->kr;
+        size_t place = i / segment * padded + i % segment;
+        int8_t *group = p->panels + place / p->kr * (p->nr * p->kr) + place % p->kr;
         for (size_t j = 0; j < p->n; j++) {
             int8_t code = (int8_t)(row[j] ^ flip);
             int32_t distance = code - p->zero_point[j];
@@ -42,9 +46,28 @@ static void fill(ql_packed *p, const uint8_t *b, uint8_t flip, int64_t *reach)
         p->column_reach = reach[j] > p->column_reach ? reach[j] : p->column_reach;
 }
 
+static const ql_gemm_kernels *gemm_for(const ql_kernels *kernels, ql_pack_for purpose)
+{
+    switch (purpose) {
+    case QL_PACK_INTEGER:
+        return kernels->gemm_u8s8s32;
+    case QL_PACK_INTEGER7:
+        return kernels->gemm_u7s8s32;
+    default:
+        return NULL;
+    }
+}
+
 ql_status ql_pack(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t n, const int32_t *zero_point,
                   ql_packed **packed)
 {
+    return ql_pack_segments(purpose, b, is_signed, k, 1, n, zero_point, packed);
+}
+
+ql_status ql_pack_segments(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t segments, size_t n,
+                           const int32_t *zero_point, ql_packed **packed)
+{
+    assert(segments >= 1 && k % segments == 0);
     const ql_kernels *kernels = ql_kernels_active();
     const int32_t flip = is_signed ? 0 : 128;
     for (size_t j = 0; zero_point && j < n; j++) {
@@ -58,8 +81,10 @@ ql_status ql_pack(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t 
     p->kernels = kernels;
     p->k = k;
     p->n = n;
-    p->nr = purpose == QL_PACK_INTEGER ? kernels->gemm_u8s8s32->nr : kernels->gemm_f32s8f32->nr;
-    p->kr = purpose == QL_PACK_INTEGER ? kernels->gemm_u8s8s32->kr : 1;
+    p->segments = segments;
+    p->gemm = gemm_for(kernels, purpose);
+    p->nr = p->gemm ? p->gemm->nr : kernels->gemm_f32s8f32->nr;
+    p->kr = p->gemm ? p->gemm->kr : 1;
     ql_status status = allocate(p);
     int64_t *reach = calloc(n ? n : 1, sizeof *reach);
     if (status != QL_OK || !reach) {

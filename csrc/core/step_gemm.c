@@ -25,13 +25,10 @@ static const ql_field fields[] = {
     {NULL, 0},
 };
 
-/* Column parameters, [n] each (init: [n_padded]). */
 typedef struct gemm_state {
     ql_packed *weight;
-    int32_t *init;
-    float *scale; /* the requantization multiplier, or the scale of a float output */
-    float *offset;
-    int32_t *mantissa, *exponent;
+    int32_t *init; /* [n_padded] */
+    void *columns; /* what the epilogue points to */
     ql_epilogue epilogue;
 } gemm_state;
 
@@ -40,10 +37,7 @@ static void destroy(void *state)
     gemm_state *s = state;
     ql_packed_free(s->weight);
     free(s->init);
-    free(s->scale);
-    free(s->offset);
-    free(s->mantissa);
-    free(s->exponent);
+    free(s->columns);
     free(s);
 }
 
@@ -58,48 +52,37 @@ static bool values_fit(const ql_buffer *in, const ql_buffer *out, const ql_value
     return out->type == QL_F32 || (ql_is_x8(out) && !is_dynamic && !ql_has_row_scale(out));
 }
 
-static ql_status allocate(gemm_state *s, size_t n)
+/* Rows with scales of their own: y = (float32(acc) * s_row) * s_w + bias. */
+static void fill_dynamic(gemm_state *s, const ql_value *v, size_t n)
 {
-    s->init = ql_alloc(s->weight->n_padded, sizeof *s->init);
-    s->scale = ql_alloc(n, sizeof *s->scale);
-    s->offset = ql_alloc(n, sizeof *s->offset);
-    s->mantissa = ql_alloc(n, sizeof *s->mantissa);
-    s->exponent = ql_alloc(n, sizeof *s->exponent);
-    return s->init && s->scale && s->offset && s->mantissa && s->exponent ? QL_OK : QL_ENOMEM;
+    float *scale = s->columns, *offset = scale + n;
+    memcpy(scale, v[WEIGHT_SCALE].array.data, n * sizeof *scale);
+    if (v[BIAS].array.data)
+        memcpy(offset, v[BIAS].array.data, n * sizeof *offset);
+    else
+        memset(offset, 0, n * sizeof *offset);
+    s->epilogue = (ql_epilogue){.store = QL_STORE_F32,
+                                .scale = scale,
+                                .offset = offset,
+                                .low = v[RELU].integer ? 0.0f : -INFINITY,
+                                .high = INFINITY};
 }
 
-static void fill_float_output(gemm_state *s, const ql_buffer *in, const ql_buffer *out, const ql_value *v)
+static ql_status fill_static(gemm_state *s, const ql_buffer *in, const ql_buffer *out, const ql_value *v)
 {
-    const float *weight_scale = v[WEIGHT_SCALE].array.data, *bias = v[BIAS].array.data;
-    const bool is_dynamic = ql_has_row_scale(in);
-    for (size_t j = 0; j < out->width; j++) {
-        s->scale[j] = is_dynamic ? weight_scale[j] : in->scale * weight_scale[j];
-        s->offset[j] = is_dynamic && bias ? bias[j] : 0;
-    }
-    s->epilogue =
-        (ql_epilogue){.store = QL_STORE_F32, .scale = s->scale, .offset = s->offset, .relu = v[RELU].integer != 0};
-}
-
-static ql_status fill_x8_output(gemm_state *s, const ql_buffer *in, const ql_buffer *out, const ql_value *v)
-{
-    const float *weight_scale = v[WEIGHT_SCALE].array.data;
-    for (size_t j = 0; j < out->width; j++) {
-        float product = in->scale * weight_scale[j];
-        double real = (double)in->scale * (double)weight_scale[j] / (double)out->scale;
-        s->scale[j] = product / out->scale;
-        if (!isfinite(s->scale[j]) || ql_quantize_multiplier(real, s->mantissa + j, s->exponent + j) != QL_OK)
-            return QL_EINVAL;
-    }
-    int32_t zero_point = ql_zero_point_u8(out);
-    s->epilogue = (ql_epilogue){.store = QL_STORE_X8,
-                                .requant = {.fixed = v[FIXED].integer != 0,
-                                            .multiplier = s->scale,
-                                            .mantissa = s->mantissa,
-                                            .exponent = s->exponent,
-                                            .zero_point = zero_point,
-                                            .qmin = v[RELU].integer ? zero_point : 0,
-                                            .qmax = 255}};
-    return QL_OK;
+    const int32_t zero_point = ql_zero_point_u8(out);
+    const ql_output output = {.store = out->type == QL_F32     ? QL_STORE_F32
+                                       : v[FIXED].integer != 0 ? QL_STORE_X8_FIXED
+                                                               : QL_STORE_X8,
+                              .input_scale = in->scale,
+                              .weight_scale = v[WEIGHT_SCALE].array.data,
+                              .low = v[RELU].integer ? 0.0f : -INFINITY,
+                              .high = INFINITY,
+                              .scale = out->scale,
+                              .zero_point = zero_point,
+                              .qmin = v[RELU].integer ? zero_point : 0,
+                              .qmax = 255};
+    return ql_epilogue_fill(&output, out->width, s->columns, &s->epilogue);
 }
 
 static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *step)
@@ -117,14 +100,17 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *s
         return QL_ENOMEM;
     ql_status status = ql_pack(QL_PACK_INTEGER, w->data, w->type == QL_S8, w->shape[0], w->shape[1],
                                v[WEIGHT_ZERO_POINT].array.data, &s->weight);
-    if (status == QL_OK)
-        status = allocate(s, out->width);
+    if (status == QL_OK) {
+        s->init = ql_alloc(s->weight->n_padded, sizeof *s->init);
+        s->columns = ql_alloc(1, ql_epilogue_bytes(out->width));
+        status = s->init && s->columns ? QL_OK : QL_ENOMEM;
+    }
     if (status == QL_OK && !ql_gemm_fits(s->weight, reach, bias))
         status = QL_EOVERFLOW;
-    if (status == QL_OK && out->type == QL_F32)
-        fill_float_output(s, in, out, v);
+    if (status == QL_OK && ql_has_row_scale(in))
+        fill_dynamic(s, v, out->width);
     else if (status == QL_OK)
-        status = fill_x8_output(s, in, out, v);
+        status = fill_static(s, in, out, v);
     if (status != QL_OK) {
         destroy(s);
         return status;
@@ -139,16 +125,14 @@ static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *b
 {
     const gemm_state *s = step->state;
     const ql_buffer *in = buffers + step->input, *out = buffers + step->output;
-    ql_epilogue epilogue = s->epilogue;
-    if (ql_has_row_scale(in))
-        epilogue.row_scale = block->data[in->row_scale];
     ql_gemm_job job = {.b = s->weight,
                        .a = block->data[step->input],
                        .m = block->rows,
                        .a_stride = in->width,
                        .init = s->init,
                        .row_zero_point = ql_has_row_scale(in) ? block->data[in->row_zero_point] : NULL,
-                       .epilogue = &epilogue,
+                       .row_scale = ql_has_row_scale(in) ? block->data[in->row_scale] : NULL,
+                       .epilogue = &s->epilogue,
                        .c = block->data[step->output],
                        .c_stride = out->width};
     ql_gemm_run(&job, block->workspace);

@@ -114,28 +114,54 @@ typedef void ql_requantize_fixed_kernel(const int32_t *acc, size_t acc_stride, s
                                         const int32_t *mantissa, const int32_t *exponent, int32_t zero_point,
                                         int32_t qmin, int32_t qmax, uint8_t *codes, size_t codes_stride);
 
-/* y[i][j] = max((float(acc[i][j]) * row_scale[i]) * scale[j] + offset[j], low), max(v, low) = v < low ? low : v. */
+/* y[i][j] = clamp((float(acc[i][j]) * row_scale[i]) * scale[j] + offset[j], low, high), each step rounded; what is
+ * neither below low nor above high stays, NaN too. */
 typedef void ql_scale_kernel(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols, const float *row_scale,
-                             const float *scale, const float *offset, float low, float *y, size_t y_stride);
+                             const float *scale, const float *offset, float low, float high, float *y, size_t y_stride);
 
 /* acc[i][j] += row[i] * col[j], modulo 2^32. */
 typedef void ql_add_outer_kernel(int32_t *acc, size_t acc_stride, size_t rows, size_t cols, const int32_t *row,
                                  const int32_t *col);
 
-/* A tile of mr x nr int32 sums from packed weights:
- *     c[i * c_stride + j] = init[j] + sum_{p < k} a[i][p] * b[p][j]        (modulo 2^32)
- * a: mr rows, a_stride bytes apart, each of k elements: u8 if a_size is 1; s16 with values 0..255, padded with zeros to
- * a multiple of kr, if a_size is 2. b: one panel, s8, laid out [ceil(k / kr)][nr][kr] and padded with zeros, aligned to
- * 64 bytes. init: nr values. All nr columns are written. */
-typedef void ql_gemm_ukernel(size_t k, const void *a, size_t a_stride, const int8_t *b, const int32_t *init, int32_t *c,
-                             size_t c_stride);
+/* What the tiles of an integer product share. The sum of row i and column j is, modulo 2^32,
+ *
+ *     s = start[j] + sum_{t < segments} sum_{p < k} a_t[i][p] * b_t[p][j] + sum_{u < 2} row_term[u][i] * col_term[u][j]
+ *
+ * a_t[i] begins at a + i * a_stride + t * segment_stride (in bytes). Its elements are u8 if the bundle's a_size is 1;
+ * if it is 2 they are s16 with values 0..255, and each segment is followed by zeros up to a multiple of kr. b: panels
+ * of nr columns, panel_stride bytes apart, s8, each laid out [segments][ceil(k / kr)][nr][kr], padded with zeros and
+ * aligned to 64 bytes. start and col_term: of all panels' columns, padded too. row_term[u] may be NULL: no such term.
+ * The result goes to c, whose rows are c_stride elements apart, as the epilogue says; row_scale may be NULL: ones. */
+typedef struct ql_gemm_args {
+    const void *a;
+    size_t a_stride;
+    size_t k, segments, segment_stride;
+    const int8_t *b;
+    size_t panel_stride;
+    const int32_t *start;
+    const int32_t *row_term[2], *col_term[2];
+    const float *row_scale;
+    const ql_epilogue *epilogue;
+    void *c;
+    size_t c_stride;
+} ql_gemm_args;
+
+/* The tile of mr rows from i and `cols` columns from j, which begins a panel: nothing else of c is written. */
+typedef void ql_gemm_ukernel(const ql_gemm_args *g, size_t i, size_t j, size_t cols);
+
+/* A row of codes as the tiles read it: out[p] = a[p] ^ flip, elements of a_size bytes, then zeros up to `padded`
+ * elements. out may be NULL. Returns sum_p (a[p] ^ flip), modulo 2^32. */
+typedef uint32_t ql_gemm_row_kernel(const uint8_t *a, size_t k, uint8_t flip, size_t padded, void *out);
 
 /* Kernel and block sizes travel together: nobody else knows mr, nr, kr. */
 typedef struct ql_gemm_kernels {
-    size_t mr, nr, kr;                    /* rows and columns of the largest tile; k is packed in groups of kr */
-    size_t a_size;                        /* bytes per element of a */
-    ql_gemm_ukernel *const *ukernel;      /* [mr + 1]: ukernel[i] computes i rows; [0] is NULL */
-    ql_gemm_ukernel *const *half_ukernel; /* the same for the first nr / 2 columns of a panel alone; may be NULL */
+    size_t mr, nr, kr; /* rows and columns of the largest tile; k is packed in groups of kr */
+    size_t a_size;     /* bytes per element of a */
+    ql_gemm_row_kernel *row;
+    ql_gemm_ukernel *const *ukernel;      /* [mr + 1]: ukernel[r] computes r rows and up to nr columns; [0] is NULL */
+    ql_gemm_ukernel *const *half_ukernel; /* the same for up to nr / 2 columns; may be NULL */
+    size_t wide_mr;                       /* up to as many rows, 0 for none, ... */
+    ql_gemm_ukernel *const *wide_ukernel; /* [wide_mr + 1]: ... nr + 1 to 2 * nr columns are faster at once */
 } ql_gemm_kernels;
 
 /* A tile of mr x nr float32 results from packed 8-bit weights:
@@ -217,6 +243,7 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_add_outer_kernel, add_outer_s32, isa)                        \
     FUNCTION(ql_sum_groups_kernel, sum_groups_s8_s32, isa)                   \
     BUNDLE(ql_gemm_kernels, gemm_u8s8s32, isa)                               \
+    BUNDLE(ql_gemm_kernels, gemm_u7s8s32, isa)                               \
     BUNDLE(ql_gemm_f32_kernels, gemm_f32s8f32, isa)                          \
     BUNDLE(ql_gemm_grouped_kernels, gemm_s8s4f32, isa)
 

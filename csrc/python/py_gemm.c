@@ -163,7 +163,7 @@ static PyObject *matmul_integer(PyObject *module, PyObject *args)
                       per_row};
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status = ql_gemm(&codes, (size_t)m, b, PyArray_DATA(c));
+        status = ql_gemm(&codes, (size_t)m, b, NULL, &(ql_epilogue){.store = QL_STORE_S32}, PyArray_DATA(c));
     Py_END_ALLOW_THREADS
     if (status != QL_OK) {
         PyArray_DiscardWritebackIfCopy(c);
@@ -176,63 +176,96 @@ done:
     return c ? ql_py_finish(out, c) : NULL;
 }
 
-typedef ql_status float_product(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset,
-                                bool relu, float *y);
+/* What the float products read and write: each with a new reference, or NULL. */
+typedef struct float_operands {
+    const ql_packed *w;
+    PyArrayObject *x, *scale, *bias, *y;
+} float_operands;
 
-/* linear and matmul_float differ in the product alone. */
-static PyObject *run_float_product(PyObject *module, PyObject *args, float_product *product)
+static void drop_inputs(float_operands *o)
 {
-    PyObject *x_object, *w_object, *scale_object, *bias_object, *out;
-    int relu;
-    if (!PyArg_ParseTuple(args, "OOOOpO", &x_object, &w_object, &scale_object, &bias_object, &relu, &out))
-        return NULL;
-    const ql_packed *w = take_packed(module, w_object, "w");
-    if (!w)
-        return NULL;
+    Py_CLEAR(o->x);
+    Py_CLEAR(o->scale);
+    Py_CLEAR(o->bias);
+}
+
+static int take_float_operands(PyObject *module, PyObject *const objects[4], PyObject *out, float_operands *o)
+{
+    *o = (float_operands){.w = take_packed(module, objects[1], "w")};
+    if (!o->w)
+        return -1;
+    const npy_intp n = (npy_intp)ql_packed_n(o->w);
     bool no_scale, no_bias = false;
-    npy_intp n = (npy_intp)ql_packed_n(w);
-    PyArrayObject *y = NULL, *bias = NULL, *scale = ql_py_optional_f32(scale_object, n, "scale", &no_scale);
+    o->scale = ql_py_optional_f32(objects[2], n, "scale", &no_scale);
     if (no_scale)
         PyErr_SetString(PyExc_TypeError, "scale: expected an array, got None");
-    PyArrayObject *x = scale ? ql_py_f32(x_object, "x") : NULL;
-    if (!x || check_left(x, w, "x") < 0)
-        goto done;
-    bias = ql_py_optional_f32(bias_object, n, "bias", &no_bias);
-    if (!bias && !no_bias)
-        goto done;
-    npy_intp shape[] = {PyArray_DIM(x, 0), n};
-    y = ql_py_result(out, NPY_FLOAT32, 2, shape, &x, false);
-    if (!y || ql_py_separate(y, &scale) < 0 || (bias && ql_py_separate(y, &bias) < 0)) {
-        if (y)
-            PyArray_DiscardWritebackIfCopy(y);
-        Py_CLEAR(y);
-        goto done;
-    }
-    ql_status status;
-    Py_BEGIN_ALLOW_THREADS
-        status = product(PyArray_DATA(x), (size_t)shape[0], w, PyArray_DATA(scale), bias ? PyArray_DATA(bias) : NULL,
-                         relu, PyArray_DATA(y));
-    Py_END_ALLOW_THREADS
-    if (status != QL_OK) {
-        PyArray_DiscardWritebackIfCopy(y);
-        Py_CLEAR(y);
-        ql_py_raise(status, status == QL_EINVAL ? "w" : "x");
-    }
-done:
-    Py_XDECREF(bias);
-    Py_XDECREF(x);
-    Py_XDECREF(scale);
-    return y ? ql_py_finish(out, y) : NULL;
+    o->x = o->scale ? ql_py_f32(objects[0], "x") : NULL;
+    if (!o->x || check_left(o->x, o->w, "x") < 0)
+        return -1;
+    o->bias = ql_py_optional_f32(objects[3], n, "bias", &no_bias);
+    if (!o->bias && !no_bias)
+        return -1;
+    const npy_intp shape[] = {PyArray_DIM(o->x, 0), n};
+    o->y = ql_py_result(out, NPY_FLOAT32, 2, shape, &o->x, false);
+    if (!o->y)
+        return -1;
+    if (ql_py_separate(o->y, &o->scale) == 0 && (!o->bias || ql_py_separate(o->y, &o->bias) == 0))
+        return 0;
+    PyArray_DiscardWritebackIfCopy(o->y);
+    Py_CLEAR(o->y);
+    return -1;
+}
+
+static PyObject *finish_float_product(float_operands *o, ql_status status, PyObject *out)
+{
+    drop_inputs(o);
+    if (status == QL_OK)
+        return ql_py_finish(out, o->y);
+    PyArray_DiscardWritebackIfCopy(o->y);
+    Py_CLEAR(o->y);
+    return ql_py_raise(status, status == QL_EINVAL ? "w" : "x");
 }
 
 static PyObject *linear(PyObject *module, PyObject *args)
 {
-    return run_float_product(module, args, ql_linear);
+    PyObject *objects[4], *out;
+    float_operands o;
+    ql_linear_options options;
+    int per_tensor;
+    if (!PyArg_ParseTuple(args, "OOOOffpO", objects, objects + 1, objects + 2, objects + 3, &options.low, &options.high,
+                          &per_tensor, &out))
+        return NULL;
+    if (take_float_operands(module, objects, out, &o) < 0) {
+        drop_inputs(&o);
+        return NULL;
+    }
+    options.scale = PyArray_DATA(o.scale);
+    options.offset = o.bias ? PyArray_DATA(o.bias) : NULL;
+    options.per_tensor = per_tensor;
+    ql_status status;
+    Py_BEGIN_ALLOW_THREADS
+        status = ql_linear(PyArray_DATA(o.x), (size_t)PyArray_DIM(o.x, 0), o.w, &options, PyArray_DATA(o.y));
+    Py_END_ALLOW_THREADS
+    return finish_float_product(&o, status, out);
 }
 
 static PyObject *matmul_float(PyObject *module, PyObject *args)
 {
-    return run_float_product(module, args, ql_gemm_f32);
+    PyObject *objects[4], *out;
+    float_operands o;
+    int relu;
+    if (!PyArg_ParseTuple(args, "OOOOpO", objects, objects + 1, objects + 2, objects + 3, &relu, &out))
+        return NULL;
+    if (take_float_operands(module, objects, out, &o) < 0) {
+        drop_inputs(&o);
+        return NULL;
+    }
+    ql_status status;
+    Py_BEGIN_ALLOW_THREADS
+        status = ql_gemm_f32(PyArray_DATA(o.x), (size_t)PyArray_DIM(o.x, 0), o.w, PyArray_DATA(o.scale),
+                             o.bias ? PyArray_DATA(o.bias) : NULL, relu, PyArray_DATA(o.y));
+    Py_END_ALLOW_THREADS
+    return finish_float_product(&o, status, out);
 }
 
 PyMethodDef ql_py_gemm_methods[] = {

@@ -72,16 +72,16 @@ void ql_requantize_fixed_s32_x8__avx2(const int32_t *acc, size_t acc_stride, siz
 }
 
 void ql_scale_s32_f32__avx2(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols, const float *row_scale,
-                            const float *scale, const float *offset, float low, float *y, size_t y_stride)
+                            const float *scale, const float *offset, float low, float high, float *y, size_t y_stride)
 {
-    const __m256 floor = _mm256_set1_ps(low);
+    const __m256 least = _mm256_set1_ps(low), greatest = _mm256_set1_ps(high);
     for (size_t j = 0; j < cols; j += LANES) {
         __m256i mask = lane_mask(cols - j);
         __m256 s = _mm256_maskload_ps(scale + j, mask), o = _mm256_maskload_ps(offset + j, mask);
         for (size_t i = 0; i < rows; i++) {
             __m256 v = _mm256_cvtepi32_ps(_mm256_maskload_epi32(acc + i * acc_stride + j, mask));
             v = _mm256_mul_ps(_mm256_mul_ps(v, _mm256_set1_ps(row_scale[i])), s);
-            v = _mm256_max_ps(floor, _mm256_add_ps(v, o));
+            v = _mm256_min_ps(greatest, _mm256_max_ps(least, _mm256_add_ps(v, o)));
             _mm256_maskstore_ps(y + i * y_stride + j, mask, v);
         }
     }

@@ -60,17 +60,18 @@ void ql_requantize_fixed_s32_x8__avx512vnni(const int32_t *acc, size_t acc_strid
 }
 
 void ql_scale_s32_f32__avx512vnni(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
-                                  const float *row_scale, const float *scale, const float *offset, float low, float *y,
-                                  size_t y_stride)
+                                  const float *row_scale, const float *scale, const float *offset, float low,
+                                  float high, float *y, size_t y_stride)
 {
-    const __m512 floor = _mm512_set1_ps(low);
+    const __m512 least = _mm512_set1_ps(low), greatest = _mm512_set1_ps(high);
     for (size_t j = 0; j < cols; j += LANES) {
         __mmask16 mask = lane_mask(cols - j);
         __m512 s = _mm512_maskz_loadu_ps(mask, scale + j), o = _mm512_maskz_loadu_ps(mask, offset + j);
         for (size_t i = 0; i < rows; i++) {
             __m512 v = _mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(mask, acc + i * acc_stride + j));
             v = _mm512_mul_ps(_mm512_mul_ps(v, _mm512_set1_ps(row_scale[i])), s);
-            _mm512_mask_storeu_ps(y + i * y_stride + j, mask, _mm512_max_ps(floor, _mm512_add_ps(v, o)));
+            v = _mm512_min_ps(greatest, _mm512_max_ps(least, _mm512_add_ps(v, o)));
+            _mm512_mask_storeu_ps(y + i * y_stride + j, mask, v);
         }
     }
 }

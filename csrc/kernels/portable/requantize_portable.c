@@ -46,15 +46,16 @@ void QL_KERNEL(ql_requantize_fixed_s32_x8)(const int32_t *acc, size_t acc_stride
 }
 
 void QL_KERNEL(ql_scale_s32_f32)(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
-                                 const float *row_scale, const float *scale, const float *offset, float low, float *y,
-                                 size_t y_stride)
+                                 const float *row_scale, const float *scale, const float *offset, float low, float high,
+                                 float *y, size_t y_stride)
 {
     for (size_t i = 0; i < rows; i++) {
         for (size_t j = 0; j < cols; j++) {
             float v = (float)acc[i * acc_stride + j] * row_scale[i];
             v = v * scale[j];
             v = v + offset[j];
-            y[i * y_stride + j] = v < low ? low : v;
+            v = v < low ? low : v;
+            y[i * y_stride + j] = v > high ? high : v;
         }
     }
 }

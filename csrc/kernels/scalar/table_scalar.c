@@ -24,6 +24,7 @@ const ql_kernels ql_kernels_scalar = {
     .add_outer_s32 = ql_add_outer_s32__scalar,
     .sum_groups_s8_s32 = ql_sum_groups_s8_s32__scalar,
     .gemm_u8s8s32 = &ql_gemm_u8s8s32__scalar,
+    .gemm_u7s8s32 = &ql_gemm_u8s8s32__scalar,
     .gemm_f32s8f32 = &ql_gemm_f32s8f32__scalar,
     .gemm_s8s4f32 = &ql_gemm_s8s4f32__scalar,
 };
