@@ -440,10 +440,15 @@ const char *ql_grouped_isa(const ql_grouped *packed);
  * its range, symmetric. With acc[g] = sum_{p in group g} a[i][p] * (w[p][j] - z[g][j]), exact in int32, w the code or
  * level,
  *     t = 0, for g ascending t = t + float32(acc[g]) * scale[g][j]
- *     y[i][j] = t * s[i] + offset[j], with relu never below 0
+ *     y[i][j] = clamp(t * s[i] + offset[j], low, high)
  * where each operation is rounded to float32. offset is [n] or NULL for zeros.
  * QL_ENONFINITE for NaN or inf in x; QL_EOVERFLOW if a group is so long that some acc could lead out of int32. */
-ql_status ql_linear_grouped(const float *x, size_t m, const ql_grouped *w, const float *offset, bool relu, float *y);
+typedef struct ql_grouped_options {
+    const float *offset;
+    float low, high;
+} ql_grouped_options;
+
+ql_status ql_linear_grouped(const float *x, size_t m, const ql_grouped *w, const ql_grouped_options *options, float *y);
 
 /* Weight-only: y = x @ real, where real is rounded to float32, float32(code - z) * scale; one fused multiply-add per k,
  * k ascending. */

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from arrays import LAYOUTS, same_bytes
+from reference import dequantize, dequantize_codebook, spread
 from reference import grouped as reference
 
 from qlite import _core
@@ -11,6 +12,7 @@ from qlite import _core
 SHAPES = [(m, 64, 40, 32) for m in (1, 2, 3, 4, 5, 6, 7, 13)]
 SHAPES += [(1, 1, 1, 8), (3, 7, 5, 8), (2, 100, 33, 32), (5, 131, 70, 24), (7, 96, 32, 96), (4, 50, 3, 64)]
 SHAPES += [(2, 520, 17, 128), (1, 2056, 31, 2056), (400, 40, 9, 16), (3, 300, 300, 40)]
+FEW_SHAPES = [(1, 40, 33, 32), (5, 131, 70, 24), (50, 17, 16, 8), (3, 300, 3, 304)]
 EMPTY = [(0, 16, 4, 8), (3, 0, 4, 8), (3, 16, 0, 8)]
 
 
@@ -36,12 +38,16 @@ def rows(rng, m, k):
     return rng.normal(rng.normal(), 2.0 ** rng.integers(-20, 20), (m, k)).astype(np.float32)
 
 
-def check(x, codes, scale, zero_point, bits, group, bias=None, relu=False, codebook=None):
-    packed = _core.Grouped(codes, scale, zero_point, codebook, bits, group, "integer")
-    got = _core.linear_grouped(x, packed, bias, relu, None)
-    low = 0 if relu else -np.inf
+def linear(x, packed, bias=None, low=-np.inf, high=np.inf, out=None):
+    return _core.linear_grouped(x, packed, bias, low, high, out)
+
+
+def check(x, codes, scale, zero_point, bits, group, bias=None, low=-np.inf, high=np.inf, codebook=None):
+    """Both products of the same weights."""
     z, offset = 0 if zero_point is None else zero_point, 0 if bias is None else bias
-    same_bytes(got, reference.linear_grouped(x, codes, scale, z, group, offset, low, codebook))
+    packed = _core.Grouped(codes, scale, zero_point, codebook, bits, group, "integer")
+    expected = reference.linear_grouped(x, codes, scale, z, group, offset, low, high, codebook)
+    same_bytes(linear(x, packed, bias, low, high), expected)
 
 
 @pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
@@ -51,7 +57,7 @@ def test_uniform(isa, rng, bits, signed):
         x, codes, scale = rows(rng, m, k), random_codes(rng, k, n, bits, signed), scales(rng, k, n, group)
         bias = rng.normal(size=n).astype(np.float32)
         check(x, codes, scale, None, bits, group)
-        check(x, codes, scale, random_zero_points(rng, scale, bits, signed), bits, group, bias, relu=True)
+        check(x, codes, scale, random_zero_points(rng, scale, bits, signed), bits, group, bias, 0, 6)
         one = np.full(scale.shape, -1 if signed else 1, np.int32)
         check(x, codes, scale, one, bits, group, bias)
 
@@ -82,7 +88,32 @@ def test_codebooks(isa, rng, entries, own):
         check(x, codes, scale, None, 4, group, codebook=book)
         bias = rng.normal(size=n).astype(np.float32)
         for other in (np.rint(book * 4) / 2 + 8, book * np.float32(1e-44), np.where(book > 0.5, np.nan, book)):
-            check(x, codes, scale, None, 4, group, bias, True, other)
+            check(x, codes, scale, None, 4, group, bias, 0, np.inf, other)
+
+
+@pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
+@pytest.mark.parametrize("bits", [1, 2, 4, 7, 8])
+def test_weight_only(isa, rng, bits, signed):
+    for m, k, n, group in [*FEW_SHAPES, *EMPTY]:
+        x, codes, scale = rows(rng, m, k), random_codes(rng, k, n, bits, signed), scales(rng, k, n, group)
+        for zero_point in (None, random_zero_points(rng, scale, bits, signed)):
+            packed = _core.Grouped(codes, scale, zero_point, None, bits, group, "float")
+            z = 0 if zero_point is None else zero_point
+            expected = reference.matmul_grouped(x, dequantize(codes, scale, z, group_size=group, group_axis=0))
+            same_bytes(_core.matmul_grouped(x, packed, None), expected)
+
+
+@pytest.mark.parametrize("entries", [2, 16, 100, 256])
+@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
+def test_weight_only_with_codebooks(isa, rng, entries, own):
+    for m, k, n, group in [*FEW_SHAPES, *EMPTY]:
+        x, scale = rows(rng, m, k), scales(rng, k, n, group)
+        codes = rng.integers(0, entries, (k, n)).astype(np.uint8)
+        book = rng.normal(size=((*scale.shape, entries) if own else entries)).astype(np.float32)
+        packed = _core.Grouped(codes, scale, None, book, 4 if entries <= 16 else 8, group, "float")
+        books = np.repeat(book, group, axis=0)[:k] if own else book
+        w = dequantize_codebook(codes, spread(scale, codes.shape, group_size=group, group_axis=0), books)
+        same_bytes(_core.matmul_grouped(x, packed, None), reference.matmul_grouped(x, w))
 
 
 def test_levels(rng):
@@ -110,9 +141,9 @@ def test_special_rows(isa, rng):
     x, codes, scale = special_rows(80), random_codes(rng, 80, 19, 4, True), scales(rng, 80, 19, 32)
     check(x, codes, scale, None, 4, 32)
     packed = _core.Grouped(codes, scale, None, None, 4, 32, "integer")
-    together = _core.linear_grouped(x, packed, None, False, None)
+    together = linear(x, packed)
     for row in range(len(x)):
-        same_bytes(_core.linear_grouped(x[row : row + 1], packed, None, False, None), together[row : row + 1])
+        same_bytes(linear(x[row : row + 1], packed), together[row : row + 1])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -122,7 +153,7 @@ def test_nonfinite_inputs_are_refused(isa, rng, bad):
         x, out = np.ones((900, 24), np.float32), np.full((900, 3), 77, np.float32)
         x[-1, position] = bad
         with pytest.raises(ValueError, match=r"^x: "):
-            _core.linear_grouped(x, packed, None, False, out)
+            linear(x, packed, out=out)
         assert (out == 77).all()
 
 
@@ -133,8 +164,8 @@ def test_every_layout(isa, rng, layout):
     zero_point = random_zero_points(rng, scale, 4, True)
     packed = _core.Grouped(lay(codes), lay(scale), lay(zero_point), None, 4, 16, "integer")
     expected = reference.linear_grouped(plain, codes, scale, zero_point, 16)
-    same_bytes(_core.linear_grouped(lay(plain), packed, None, False, None), expected)
+    same_bytes(linear(lay(plain), packed), expected)
     if layout != "read_only":
         out = lay(np.zeros(expected.shape, np.float32))
-        assert _core.linear_grouped(plain, packed, None, False, out) is out
+        assert linear(plain, packed, out=out) is out
         np.testing.assert_array_equal(out, expected)

@@ -8,24 +8,27 @@
 #include "core/finite.h"
 #include "core/grouped.h"
 #include "core/memory.h"
+#include "core/parallel.h"
 
 enum {
     CHUNK_ROWS = 384,         /* rows whose codes are held at a time */
     BLOCK_BYTES = 256 * 1024, /* of codes that are multiplied with one panel after the other */
     PANELS_PER_ITEM = 8,
     ROWS_PER_ITEM = 8,
+    VALUES_PER_NS = 8, /* measured, quantized */
+    PRODUCTS_PER_NS = 200,
 };
 
 typedef struct grouped_job {
     const ql_grouped *w;
     const float *x;
-    float low, *y;
+    float low, high, *y;
     size_t m; /* of the chunk, as x and y */
     size_t block_rows, tile_rows, column_items;
     /* workspace */
     int8_t *codes;
     int32_t *sum;
-    const float *scale;
+    float *scale;        /* [m] */
     const float *offset; /* [panels * nr] */
 } grouped_job;
 
@@ -39,8 +42,7 @@ static void quantize_rows(void *context, size_t item)
     const grouped_job *job = context;
     const ql_grouped *w = job->w;
     const int32_t zero = 0;
-    const size_t first = item * ROWS_PER_ITEM, left = job->m - first;
-    for (size_t i = first; i < first + (left < ROWS_PER_ITEM ? left : ROWS_PER_ITEM); i++) {
+    for (size_t i = item * ROWS_PER_ITEM; i < (item + 1) * ROWS_PER_ITEM && i < job->m; i++) {
         int8_t *codes = job->codes + i * w->k_padded;
         w->kernels->quantize_f32_x8(job->x + i * w->k, w->k, job->scale + i, &zero, w->k, -QL_ROW_REACH, QL_ROW_REACH,
                                     (uint8_t *)codes);
@@ -60,8 +62,12 @@ static void run_tile(const grouped_job *job, const ql_grouped_panel *panel, size
                                .sum_stride = w->groups,
                                .scale = job->scale + i};
     float tile[QL_MAX_MR * QL_MAX_NR], *y = job->y + i * w->n + j;
-    w->kernels->gemm_s8s4f32->ukernel[w->form][rows](panel, &a, job->offset + j, job->low, whole ? y : tile,
-                                                     whole ? w->n : w->nr);
+    const ql_grouped_result c = {.offset = job->offset + j,
+                                 .low = job->low,
+                                 .high = job->high,
+                                 .y = whole ? y : tile,
+                                 .y_stride = whole ? w->n : w->nr};
+    w->kernels->gemm_s8s4f32->ukernel[w->form][rows](panel, &a, &c);
     for (size_t r = 0; !whole && r < rows; r++)
         memcpy(y + r * w->n, tile + r * w->nr, cols * sizeof *tile);
 }
@@ -88,22 +94,32 @@ static void multiply(void *context, size_t item)
     }
 }
 
-/* The scale of every row; false if x holds NaN or an infinity. low and high: m each; scale may be low. */
-static bool row_scales(const ql_grouped *w, const float *x, size_t m, float *low, float *high, float *scale)
+/* Ranges first, because they tell whether all is finite before anything is written. */
+static void find_scales(void *context, size_t item)
 {
-    int32_t zero_point;
-    for (size_t i = 0; i < m; i++) {
-        low[i] = INFINITY;
-        high[i] = -INFINITY;
+    const grouped_job *job = context;
+    const size_t k = job->w->k;
+    for (size_t i = item * ROWS_PER_ITEM; i < (item + 1) * ROWS_PER_ITEM && i < job->m; i++) {
+        float low = INFINITY, high = -INFINITY;
+        int32_t zero_point;
+        const bool has_nan = job->w->kernels->minmax_f32(job->x + i * k, k, k, &low, &high);
+        job->scale[i] = NAN;
+        if (!has_nan && low >= -FLT_MAX && high <= FLT_MAX)
+            ql_range_qparams(low, high, -QL_ROW_REACH, QL_ROW_REACH, true, job->scale + i, &zero_point);
     }
-    if (w->kernels->minmax_f32(x, m * w->k, w->k, low, high))
-        return false;
-    for (size_t i = 0; i < m; i++) {
-        if (!(low[i] >= -FLT_MAX && high[i] <= FLT_MAX))
-            return false;
-        ql_range_qparams(low[i], high[i], -QL_ROW_REACH, QL_ROW_REACH, true, scale + i, &zero_point);
-    }
-    return true;
+}
+
+static bool all_found(const float *scale, size_t m)
+{
+    bool found = true;
+    for (size_t i = 0; i < m; i++)
+        found &= scale[i] > 0.0f;
+    return found;
+}
+
+static void for_rows(grouped_job *job, void (*task)(void *context, size_t item))
+{
+    ql_parallel(ceil_div(job->m, ROWS_PER_ITEM), (uint64_t)job->m * job->w->k / VALUES_PER_NS, task, job);
 }
 
 static void run_chunk(grouped_job *job)
@@ -114,51 +130,54 @@ static void run_chunk(grouped_job *job)
     job->block_rows = ql_round_up(ceil_div(job->m, blocks), blocks > 1 ? mr : 1);
     job->tile_rows = ceil_div(job->block_rows, ceil_div(job->block_rows, mr));
     job->column_items = ceil_div(w->panels, PANELS_PER_ITEM);
-    for (size_t item = 0; item < ceil_div(job->m, ROWS_PER_ITEM); item++)
-        quantize_rows(job, item);
-    for (size_t item = 0; item < ceil_div(job->m, job->block_rows) * job->column_items; item++)
-        multiply(job, item);
+    for_rows(job, quantize_rows);
+    ql_parallel(ceil_div(job->m, job->block_rows) * job->column_items, (uint64_t)job->m * w->k * w->n / PRODUCTS_PER_NS,
+                multiply, job);
 }
 
 /* A product of no depth: no group, no scale. */
-static void fill_with_offset(const ql_grouped *w, size_t m, const float *offset, float low, float *y)
+static void fill_with_offset(size_t m, size_t n, const ql_grouped_options *options, float *y)
 {
-    for (size_t i = 0; i < m * w->n; i++) {
-        float v = 0.0f + (offset ? offset[i % w->n] : 0.0f);
-        y[i] = v < low ? low : v;
+    for (size_t i = 0; i < m * n; i++) {
+        float v = 0.0f + (options->offset ? options->offset[i % n] : 0.0f);
+        v = v < options->low ? options->low : v;
+        y[i] = v > options->high ? options->high : v;
     }
 }
 
-ql_status ql_linear_grouped(const float *x, size_t m, const ql_grouped *w, const float *offset, bool relu, float *y)
+ql_status ql_linear_grouped(const float *x, size_t m, const ql_grouped *w, const ql_grouped_options *options, float *y)
 {
-    const float low = relu ? 0.0f : -INFINITY;
     int32_t greatest;
     if (w->purpose != QL_PACK_INTEGER)
         return QL_EINVAL;
     if (__builtin_mul_overflow(w->k < w->group ? w->k : w->group, (size_t)(w->reach * QL_ROW_REACH), &greatest))
         return QL_EOVERFLOW;
     if (w->k == 0 || m == 0 || w->n == 0) {
-        fill_with_offset(w, w->n ? m : 0, offset, low, y);
+        fill_with_offset(m, w->n, options, y);
         return QL_OK;
     }
 
-    const size_t chunk = m < CHUNK_ROWS ? m : CHUNK_ROWS;
-    const size_t code_bytes = ql_round_up(chunk * w->k_padded, QL_ALIGNMENT), sums = chunk * w->groups;
-    const size_t columns = w->panels * w->nr;
-    char *workspace = ql_alloc(1, code_bytes + sizeof(float) * (sums + 2 * m + columns));
+    const size_t chunk = m < CHUNK_ROWS ? m : CHUNK_ROWS, sums = chunk * w->groups, columns = w->panels * w->nr;
+    const size_t code_bytes = ql_round_up(chunk * w->k_padded, QL_ALIGNMENT);
+    char *workspace = ql_alloc(1, code_bytes + sizeof(float) * (sums + m + columns));
     if (!workspace)
         return QL_ENOMEM;
-    grouped_job job = {.w = w, .low = low, .codes = (int8_t *)workspace, .sum = (int32_t *)(workspace + code_bytes)};
-    float *scale = (float *)(job.sum + sums), *high = scale + m, *offsets = high + m;
-    if (!row_scales(w, x, m, scale, high, scale)) {
-        free(workspace);
-        return QL_ENONFINITE;
-    }
-    memset(offsets, 0, columns * sizeof *offsets);
-    if (offset)
-        memcpy(offsets, offset, w->n * sizeof *offsets);
-    job.offset = offsets;
-    for (size_t i = 0; i < m; i += chunk) {
+    grouped_job job = {.w = w,
+                       .x = x,
+                       .m = m,
+                       .low = options->low,
+                       .high = options->high,
+                       .codes = (int8_t *)workspace,
+                       .sum = (int32_t *)(workspace + code_bytes)};
+    float *const scale = (float *)(job.sum + sums), *const offset = scale + m;
+    job.scale = scale;
+    job.offset = offset;
+    for_rows(&job, find_scales);
+    const bool is_finite = all_found(scale, m);
+    memset(offset, 0, columns * sizeof *offset);
+    if (options->offset)
+        memcpy(offset, options->offset, w->n * sizeof *offset);
+    for (size_t i = 0; is_finite && i < m; i += chunk) {
         job.m = m - i < chunk ? m - i : chunk;
         job.x = x + i * w->k;
         job.y = y + i * w->n;
@@ -166,5 +185,5 @@ ql_status ql_linear_grouped(const float *x, size_t m, const ql_grouped *w, const
         run_chunk(&job);
     }
     free(workspace);
-    return QL_OK;
+    return is_finite ? QL_OK : QL_ENONFINITE;
 }

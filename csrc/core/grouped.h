@@ -18,7 +18,8 @@ struct ql_grouped {
     int32_t zero_point; /* where it has none of its own */
     int32_t reach;      /* no |weight - zero point| is greater */
     int8_t levels[QL_TABLE_ENTRIES];
-    /* QL_PACK_FLOAT with a codebook: value = scale * values[code], [entries] or [groups][n][entries] */
+    /* QL_PACK_FLOAT with a codebook: value = scale * values[code], [entries] or
+     * [groups][panels * nr][entries] */
     float *values;
     size_t entries;
     bool is_own;

@@ -54,6 +54,25 @@ static void share_zero_point(ql_grouped *p, const ql_grouped_codes *w)
         p->has_zero_point |= w->zero_point[i] != p->zero_point;
 }
 
+/* Codebooks as they are; those of columns that fill up the last panel stay zero. */
+static ql_status keep_values(ql_grouped *p, const ql_grouped_codes *w)
+{
+    const size_t columns = p->panels * p->nr, row = w->n * w->entries;
+    p->entries = w->entries;
+    p->is_own = w->is_own;
+    p->values = ql_alloc(w->is_own ? p->groups * columns : 1, w->entries * sizeof *p->values);
+    if (!p->values)
+        return QL_ENOMEM;
+    if (!w->is_own) {
+        memcpy(p->values, w->codebook, w->entries * sizeof *p->values);
+        return QL_OK;
+    }
+    memset(p->values, 0, p->groups * columns * w->entries * sizeof *p->values);
+    for (size_t g = 0; g < p->groups; g++)
+        memcpy(p->values + g * columns * w->entries, w->codebook + g * row, row * sizeof *p->values);
+    return QL_OK;
+}
+
 static ql_status allocate(ql_grouped *p, const ql_grouped_codes *w)
 {
     p->panels = p->n / p->nr + (p->n % p->nr != 0);
@@ -65,16 +84,7 @@ static ql_status allocate(ql_grouped *p, const ql_grouped_codes *w)
     if (!p->data)
         return QL_ENOMEM;
     memset(p->data, 0, p->panels * p->panel_bytes);
-    if (p->purpose == QL_PACK_FLOAT && w->codebook) {
-        const size_t count = w->is_own ? p->groups * w->n * w->entries : w->entries;
-        p->values = ql_alloc(count, sizeof *p->values);
-        if (!p->values)
-            return QL_ENOMEM;
-        memcpy(p->values, w->codebook, count * sizeof *p->values);
-        p->entries = w->entries;
-        p->is_own = w->is_own;
-    }
-    return QL_OK;
+    return p->purpose == QL_PACK_FLOAT && w->codebook ? keep_values(p, w) : QL_OK;
 }
 
 typedef int8_t level_table[QL_TABLE_ENTRIES];
@@ -200,7 +210,8 @@ size_t ql_grouped_n(const ql_grouped *packed)
 
 size_t ql_grouped_nbytes(const ql_grouped *packed)
 {
-    size_t values = packed->values ? packed->entries * (packed->is_own ? packed->groups * packed->n : 1) : 0;
+    size_t values =
+        packed->values ? packed->entries * (packed->is_own ? packed->groups * packed->panels * packed->nr : 1) : 0;
     return sizeof *packed + packed->panels * packed->panel_bytes + values * sizeof *packed->values;
 }
 

@@ -202,12 +202,19 @@ typedef struct ql_grouped_rows {
     const float *scale; /* one per row */
 } ql_grouped_rows;
 
+/* What becomes of their sums. */
+typedef struct ql_grouped_result {
+    const float *offset; /* [nr] */
+    float low, high;
+    float *y;
+    size_t y_stride;
+} ql_grouped_result;
+
 /* A tile of mr x nr float32 results. With acc[g] = sum_{p in group g} a[i][p] * (b[p][j] - z[g][j]), exact in int32,
  *     t = 0, for g ascending t = t + float(acc[g]) * scale[g][j]
- *     y[i * y_stride + j] = max(t * a->scale[i] + offset[j], low)
- * where each operation is rounded. offset: nr values; all nr columns are written. max(v, low) is v < low ? low : v. */
-typedef void ql_gemm_grouped_ukernel(const ql_grouped_panel *b, const ql_grouped_rows *a, const float *offset,
-                                     float low, float *y, size_t y_stride);
+ *     y[i * y_stride + j] = clamp(t * a->scale[i] + offset[j], low, high)
+ * where each operation is rounded; the clamp is that of ql_scale_kernel. All nr columns are written. */
+typedef void ql_gemm_grouped_ukernel(const ql_grouped_panel *b, const ql_grouped_rows *a, const ql_grouped_result *c);
 
 typedef struct ql_gemm_grouped_kernels {
     size_t mr, nr;
@@ -216,6 +223,30 @@ typedef struct ql_gemm_grouped_kernels {
 
 /* sum[g] = that of the codes of group g; n is a multiple of 8, and so is group, or group >= n. */
 typedef void ql_sum_groups_kernel(const int8_t *codes, size_t n, size_t group, int32_t *sum);
+
+/* Some neighbours along k of one group of a panel. */
+typedef struct ql_group_part {
+    ql_weight_form form; /* not TABLE */
+    size_t k, nr;        /* k is a multiple of 8 */
+    const uint8_t *codes;
+    const float *scale;        /* [nr] */
+    const int16_t *zero_point; /* [nr], or NULL */
+    int32_t shared_zero_point; /* instead */
+    const float *values;       /* NULL, or a codebook: column j has that at values + j * values_stride */
+    size_t values_stride;
+} ql_group_part;
+
+/* w[p * nr + j] = float(b[p][j] - z[j]) * scale[j], or values[b[p][j]] * scale[j], then of the byte as unsigned. */
+typedef void ql_dequantize_group_kernel(const ql_group_part *part, float *w);
+
+/* A tile of mr x nr: y[i][j] = fma(x[i][p], w[p][j], y[i][j]) for p < k, ascending; rows are a stride apart. */
+typedef void ql_gemm_f32_add_ukernel(size_t k, const float *x, size_t x_stride, const float *w, size_t w_stride,
+                                     float *y, size_t y_stride);
+
+typedef struct ql_gemm_f32_add_kernels {
+    size_t mr, nr;
+    ql_gemm_f32_add_ukernel *const *ukernel; /* [mr + 1] */
+} ql_gemm_f32_add_kernels;
 
 /* No tile is larger than this: callers hold one on the stack. */
 enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
@@ -242,10 +273,12 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_scale_kernel, scale_s32_f32, isa)                            \
     FUNCTION(ql_add_outer_kernel, add_outer_s32, isa)                        \
     FUNCTION(ql_sum_groups_kernel, sum_groups_s8_s32, isa)                   \
+    FUNCTION(ql_dequantize_group_kernel, dequantize_group_f32, isa)          \
     BUNDLE(ql_gemm_kernels, gemm_u8s8s32, isa)                               \
     BUNDLE(ql_gemm_kernels, gemm_u7s8s32, isa)                               \
     BUNDLE(ql_gemm_f32_kernels, gemm_f32s8f32, isa)                          \
-    BUNDLE(ql_gemm_grouped_kernels, gemm_s8s4f32, isa)
+    BUNDLE(ql_gemm_grouped_kernels, gemm_s8s4f32, isa)                       \
+    BUNDLE(ql_gemm_f32_add_kernels, gemm_f32f32f32, isa)
 
 #define QL_FUNCTION_FIELD(type, name, isa) type *name;
 #define QL_BUNDLE_FIELD(type, name, isa) const type *name;

@@ -201,11 +201,22 @@ static PyArrayObject *take_result(PyObject *out, const ql_grouped *w, PyArrayObj
     return y;
 }
 
+/* y, or NULL with the exception that a status means. */
+static PyArrayObject *checked_result(PyArrayObject *y, ql_status status)
+{
+    if (status == QL_OK)
+        return y;
+    PyArray_DiscardWritebackIfCopy(y);
+    Py_DECREF(y);
+    ql_py_raise(status, status == QL_ENONFINITE ? "x" : "w");
+    return NULL;
+}
+
 static PyObject *linear_grouped(PyObject *module, PyObject *args)
 {
     PyObject *x_object, *w_object, *bias_object, *out;
-    int relu;
-    if (!PyArg_ParseTuple(args, "OOOpO", &x_object, &w_object, &bias_object, &relu, &out))
+    ql_grouped_options options;
+    if (!PyArg_ParseTuple(args, "OOOffO", &x_object, &w_object, &bias_object, &options.low, &options.high, &out))
         return NULL;
     const ql_grouped *w = take_grouped(module, w_object);
     PyArrayObject *y = NULL, *bias = NULL, *x = w ? take_left(x_object, w) : NULL;
@@ -217,23 +228,39 @@ static PyObject *linear_grouped(PyObject *module, PyObject *args)
         y = take_result(out, w, &x, &bias);
     if (!y)
         goto done;
+    options.offset = bias ? PyArray_DATA(bias) : NULL;
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status = ql_linear_grouped(PyArray_DATA(x), (size_t)PyArray_DIM(x, 0), w, bias ? PyArray_DATA(bias) : NULL,
-                                   relu, PyArray_DATA(y));
+        status = ql_linear_grouped(PyArray_DATA(x), (size_t)PyArray_DIM(x, 0), w, &options, PyArray_DATA(y));
     Py_END_ALLOW_THREADS
-    if (status != QL_OK) {
-        PyArray_DiscardWritebackIfCopy(y);
-        Py_CLEAR(y);
-        ql_py_raise(status, status == QL_ENONFINITE ? "x" : "w");
-    }
+    y = checked_result(y, status);
 done:
     Py_XDECREF(bias);
     Py_DECREF(x);
     return y ? ql_py_finish(out, y) : NULL;
 }
 
+static PyObject *matmul_grouped(PyObject *module, PyObject *args)
+{
+    PyObject *x_object, *w_object, *out;
+    if (!PyArg_ParseTuple(args, "OOO", &x_object, &w_object, &out))
+        return NULL;
+    const ql_grouped *w = take_grouped(module, w_object);
+    PyArrayObject *no_bias = NULL, *x = w ? take_left(x_object, w) : NULL;
+    PyArrayObject *y = x ? take_result(out, w, &x, &no_bias) : NULL;
+    if (y) {
+        ql_status status;
+        Py_BEGIN_ALLOW_THREADS
+            status = ql_gemm_grouped_f32(PyArray_DATA(x), (size_t)PyArray_DIM(x, 0), w, PyArray_DATA(y));
+        Py_END_ALLOW_THREADS
+        y = checked_result(y, status);
+    }
+    Py_XDECREF(x);
+    return y ? ql_py_finish(out, y) : NULL;
+}
+
 PyMethodDef ql_py_grouped_methods[] = {
     {"linear_grouped", linear_grouped, METH_VARARGS, NULL},
+    {"matmul_grouped", matmul_grouped, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

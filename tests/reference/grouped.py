@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from reference import F32, at_least, minmax, quantize, range_qparams, spread
+from reference import F32, at_least, fma, minmax, quantize, range_qparams, spread
 
 REACH = 127  # of the codes of a row, and of the levels of a codebook
 
@@ -46,7 +46,7 @@ def as_levels(codes, scale, codebook, group):
     return weight, scale
 
 
-def linear_grouped(x, codes, scale, zero_point, group, bias=0, low=-np.inf, codebook=None):
+def linear_grouped(x, codes, scale, zero_point, group, bias=0, low=-np.inf, high=np.inf, codebook=None):
     """Rows of x become s8 codes; the sum of a group is exact, and is added to the others as float32, groups ascending,
     after the multiplication with its scale. codes: (k, n); scale and zero_point: (groups, n)."""
     a, row_scale = quantize_rows_symmetric(x)
@@ -58,4 +58,13 @@ def linear_grouped(x, codes, scale, zero_point, group, bias=0, low=-np.inf, code
         for g in range(len(scale)):
             part = slice(g * group, (g + 1) * group)
             total = total + (a[:, part].astype(np.int64) @ weight[part]).astype(F32) * scale[g]
-        return at_least(total * row_scale + np.asarray(bias, F32), low)
+        y = at_least(total * row_scale + np.asarray(bias, F32), low)
+    return np.where(y > F32(high), F32(high), y)
+
+
+def matmul_grouped(x, weight):
+    """Weight-only product with weights that are float32 already: one fma per k, k ascending."""
+    total = np.zeros((len(x), weight.shape[1]), F32)
+    for k in range(x.shape[1]):
+        total = fma(x[:, k : k + 1], weight[k], total)
+    return total

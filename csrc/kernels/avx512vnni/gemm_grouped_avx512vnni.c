@@ -53,7 +53,7 @@ static inline __attribute__((always_inline)) weights load_weights(const ql_weigh
 
 static inline __attribute__((always_inline)) void gemm(const int mr, const ql_weight_form form,
                                                        const ql_grouped_panel *b, const ql_grouped_rows *a,
-                                                       const float *offset, float low, float *y, size_t y_stride)
+                                                       const ql_grouped_result *c)
 {
     const size_t step_bytes = form == QL_WEIGHTS_S8 ? 8 * NR : 4 * NR;
     const int32_t shift = form == QL_WEIGHTS_U4 ? 0 : 128;
@@ -129,23 +129,23 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const ql_we
                 total[i][v] = _mm512_add_ps(total[i][v], _mm512_mul_ps(_mm512_cvtepi32_ps(sum[i][v]), s));
         }
     }
-    const __m512 floor = _mm512_set1_ps(low);
+    const __m512 low = _mm512_set1_ps(c->low), high = _mm512_set1_ps(c->high);
 #pragma GCC unroll 6
     for (int i = 0; i < mr; i++) {
 #pragma GCC unroll 2
         for (int v = 0; v < VECTORS; v++) {
             __m512 r = _mm512_mul_ps(total[i][v], _mm512_set1_ps(a->scale[i]));
-            r = _mm512_add_ps(r, _mm512_loadu_ps(offset + 16 * v));
-            _mm512_storeu_ps(y + (size_t)i * y_stride + 16 * v, _mm512_max_ps(floor, r));
+            r = _mm512_add_ps(r, _mm512_loadu_ps(c->offset + 16 * v));
+            _mm512_storeu_ps(c->y + (size_t)i * c->y_stride + 16 * v, _mm512_min_ps(high, _mm512_max_ps(low, r)));
         }
     }
 }
 
-#define TILE(TYPES, FORM, MR)                                                                                        \
-    static void ql_gemm_##TYPES##_##MR##x32c8__avx512vnni(const ql_grouped_panel *b, const ql_grouped_rows *a,       \
-                                                          const float *offset, float low, float *y, size_t y_stride) \
-    {                                                                                                                \
-        gemm(MR, FORM, b, a, offset, low, y, y_stride);                                                              \
+#define TILE(TYPES, FORM, MR)                                                                                  \
+    static void ql_gemm_##TYPES##_##MR##x32c8__avx512vnni(const ql_grouped_panel *b, const ql_grouped_rows *a, \
+                                                          const ql_grouped_result *c)                          \
+    {                                                                                                          \
+        gemm(MR, FORM, b, a, c);                                                                               \
     }
 
 #define TILES(TYPES, FORM)                            \

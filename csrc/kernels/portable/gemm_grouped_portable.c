@@ -19,8 +19,8 @@ static inline void pair(ql_weight_form form, const uint8_t *codes, const int8_t 
     }
 }
 
-static inline void gemm(ql_weight_form form, const ql_grouped_panel *b, const ql_grouped_rows *a, const float *offset,
-                        float low, float *y)
+static inline void gemm(ql_weight_form form, const ql_grouped_panel *b, const ql_grouped_rows *a,
+                        const ql_grouped_result *c)
 {
     const size_t step_bytes = form == QL_WEIGHTS_S8 ? 2 * HALF : HALF;
     const uint8_t *codes = b->data;
@@ -48,18 +48,18 @@ static inline void gemm(ql_weight_form form, const ql_grouped_panel *b, const ql
     }
     for (size_t j = 0; j < NR; j++) {
         float v = total[j] * *a->scale;
-        v = v + offset[j];
-        y[j] = v < low ? low : v;
+        v = v + c->offset[j];
+        v = v < c->low ? c->low : v;
+        c->y[j] = v > c->high ? c->high : v;
     }
 }
 
-#define TILE(TYPES, FORM)                                                                                      \
-    static void QL_KERNEL(ql_gemm_##TYPES##_1x16c8)(const ql_grouped_panel *b, const ql_grouped_rows *a,       \
-                                                    const float *offset, float low, float *y, size_t y_stride) \
-    {                                                                                                          \
-        (void)y_stride;                                                                                        \
-        gemm(FORM, b, a, offset, low, y);                                                                      \
-    }                                                                                                          \
+#define TILE(TYPES, FORM)                                                                                \
+    static void QL_KERNEL(ql_gemm_##TYPES##_1x16c8)(const ql_grouped_panel *b, const ql_grouped_rows *a, \
+                                                    const ql_grouped_result *c)                          \
+    {                                                                                                    \
+        gemm(FORM, b, a, c);                                                                             \
+    }                                                                                                    \
     static ql_gemm_grouped_ukernel *const TYPES[] = {NULL, QL_KERNEL(ql_gemm_##TYPES##_1x16c8)};
 
 TILE(s8u4f32, QL_WEIGHTS_U4)
