@@ -173,6 +173,29 @@ def linear(
 ) -> F32: ...
 def matmul_float(x: ArrayLike, w: Packed, scale: F32, bias: F32 | None, relu: bool, out: F32 | None) -> F32: ...
 
+class Grouped:
+    """Packed weights [in, out]; scale, zero_point: [groups, out]; codebook: [entries] or [groups, out, entries]."""
+
+    def __init__(
+        self,
+        codes: X8,
+        scale: F32,
+        zero_point: S32 | None,
+        codebook: F32 | None,
+        bits: int,
+        group_size: int,
+        purpose: str,
+    ) -> None: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def isa(self) -> str: ...
+
+def linear_grouped(x: ArrayLike, w: Grouped, bias: F32 | None, low: float, high: float, out: F32 | None) -> F32: ...
+def matmul_grouped(x: ArrayLike, w: Grouped, out: F32 | None) -> F32: ...
+
 class Plan:
     """buffers: (dtype, width, scale, zero_point, row_scale, row_zero_point) each; -1 for no row buffer."""
     def __init__(self, buffers: list[tuple[str, int, float, int, int, int]], input: int, output: int) -> None: ...

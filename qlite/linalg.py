@@ -30,7 +30,7 @@ class PackedWeight:
     array([[3., 3.]], dtype=float32)
     """
 
-    def __init__(self, packed: "_core.Packed", scale: np.ndarray | None = None) -> None:
+    def __init__(self, packed: "_core.Packed | _core.Grouped", scale: np.ndarray | None = None) -> None:
         self._packed = packed
         self._scale = scale
         self.shape: tuple[int, int] = packed.shape
@@ -71,14 +71,16 @@ def pack(b: Any, zero_point: Any = 0) -> PackedWeight:
     Parameters
     ----------
     b : QArray or array_like of int8 or uint8
-        Weights (in, out). A QArray brings its own zero points and scales, one or one per column.
+        Weights (in, out). A QArray brings its own zero points and scales: one, or one per column; or, for `linear`,
+        groups that cut axis 0, or a codebook.
     zero_point : int or array_like
         Of plain codes: one, or one per column.
 
     Raises
     ------
     TypeError, ValueError
-        Codes of another dtype or rank, zero points outside the codes' range, scales along the rows.
+        Codes of another dtype or rank, zero points outside the codes' range, scales along the rows; groups that are no
+        multiple of 8, a codebook of more than 16 entries.
 
     Examples
     --------
@@ -139,6 +141,10 @@ def matmul_integer(
         packed = b._packed if isinstance(b, PackedWeight) else b._pack("b", "integer")[0]
     else:
         packed = _pack_codes(b, "b_zero_point", b_zero_point)
+    if isinstance(packed, _core.Grouped):
+        raise ValueError(
+            "b: expected one scale or one per column, got groups or a codebook, whose sums are no integers"
+        )
     if type(a) is not np.ndarray or a.ndim != 2:
         a = _codes("a", a)
     zero_point = _NO_ZERO_POINT
@@ -158,15 +164,22 @@ def _is_zero(value: Any) -> bool:
 def linear(
     x: Any, w: Any, bias: Any = None, *, activation: str | None = None, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Multiply floats by 8-bit weights with integer arithmetic: each row of `x` is quantized on the way.
+    """Multiply floats by weights of up to 8 bits with integer arithmetic: each row of `x` is quantized on the way.
 
     ``y = activation((acc * s_x) * s_w + bias)`` with the exact ``acc = sum_k (x_q - z_x) * (w_q - z_w)``. A row's scale
     and zero point come from its own range, widened to hold 0: ``s_x = (max - min) / 255``.
 
+    Weights in groups along `in` or on a codebook take rows without a zero point, as ``quantize(x, axis=0)`` makes them
+    (``s_x = max(abs(row)) / 127``), and ``y = activation(s_x * sum_g acc_g * s_w_g + bias)``: each `acc_g` is exact,
+    and all else float32, groups in order. A codebook of up to 16 entries becomes 8-bit levels when it is packed:
+    entries that are multiples of a power of two, at most 127 of it, stay exact (fp4, for one); others move by up to
+    half a 127th of the greatest, and the product by up to ``sum(abs(x)) * s_w * max(abs(codebook)) / 254``.
+
     Parameters
     ----------
     x : array_like of a real floating dtype, (m, in)
-    w : QArray (in, out) with one scale or one per column, or what `pack` made of it
+    w : QArray (in, out), or what `pack` made of it
+        With one scale, one per column, or groups that cut axis 0 (``quantize(w, 4, axis=1, group_size=32)``).
         A QArray is packed at its first product and keeps that form.
     bias : array_like of a real floating dtype, (out,), optional
     activation : {None, "relu"}
@@ -186,6 +199,9 @@ def linear(
     >>> w = ql.quantize(np.array([[0.5, -1.0], [1.0, 0.25]]), axis=1)
     >>> ql.linear(np.array([[1.0, 2.0]]), w, activation="relu").round(2)
     array([[2.5, 0. ]], dtype=float32)
+    >>> w4 = ql.quantize(np.ones((64, 2)), 4, axis=1, group_size=32)
+    >>> ql.linear(np.full((1, 64), 0.25), w4)
+    array([[16., 16.]], dtype=float32)
     """
     if isinstance(w, QArray):
         packed, scale = w._pack("w", "integer")
@@ -198,7 +214,10 @@ def linear(
     if bias is not None:
         bias = _check.finite("bias", _check.real_array("bias", bias))
     low, high = _clamps(activation)
-    return _core.linear(_check.real_array("x", x), packed, scale, bias, low, high, False, out)
+    x = _check.real_array("x", x)
+    if isinstance(packed, _core.Grouped):
+        return _core.linear_grouped(x, packed, bias, low, high, out)
+    return _core.linear(x, packed, scale, bias, low, high, False, out)
 
 
 #: What an activation that is a clamp keeps floats in.

@@ -1,7 +1,6 @@
 """Products with weights whose scales are shared by groups along k, in plain NumPy."""
 
 import numpy as np
-
 from reference import F32, at_least, fma, minmax, quantize, range_qparams, spread
 
 REACH = 127  # of the codes of a row, and of the levels of a codebook
