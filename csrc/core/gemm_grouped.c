@@ -25,9 +25,10 @@ typedef struct grouped_job {
     float low, high, *y;
     size_t m; /* of the chunk, as x and y */
     size_t block_rows, tile_rows, column_items;
-    /* workspace */
-    int8_t *codes;
-    int32_t *sum;
+    int32_t factor; /* of the sums of a row's codes */
+    /* workspace: rows of codes, and behind each what its groups begin with */
+    char *rows;
+    size_t stride;
     float *scale;        /* [m] */
     const float *offset; /* [panels * nr] */
 } grouped_job;
@@ -43,11 +44,12 @@ static void quantize_rows(void *context, size_t item)
     const ql_grouped *w = job->w;
     const int32_t zero = 0;
     for (size_t i = item * ROWS_PER_ITEM; i < (item + 1) * ROWS_PER_ITEM && i < job->m; i++) {
-        int8_t *codes = job->codes + i * w->k_padded;
+        char *row = job->rows + i * job->stride;
         w->kernels->quantize_f32_x8(job->x + i * w->k, w->k, job->scale + i, &zero, w->k, -QL_ROW_REACH, QL_ROW_REACH,
-                                    (uint8_t *)codes);
-        memset(codes + w->k, 0, w->k_padded - w->k);
-        w->kernels->sum_groups_s8_s32(codes, w->k_padded, w->group, job->sum + i * w->groups);
+                                    (uint8_t *)row);
+        memset(row + w->k, 0, w->k_padded - w->k);
+        w->kernels->sum_groups_s8_s32((int8_t *)row, w->k_padded, w->group, job->factor,
+                                      (int32_t *)(row + w->k_padded));
     }
 }
 
@@ -56,10 +58,10 @@ static void run_tile(const grouped_job *job, const ql_grouped_panel *panel, size
     const ql_grouped *w = job->w;
     const size_t cols = w->n - j < w->nr ? w->n - j : w->nr;
     const bool whole = cols == w->nr;
-    const ql_grouped_rows a = {.codes = job->codes + i * w->k_padded,
-                               .stride = w->k_padded,
-                               .sum = job->sum + i * w->groups,
-                               .sum_stride = w->groups,
+    const char *row = job->rows + i * job->stride;
+    const ql_grouped_rows a = {.codes = (const int8_t *)row,
+                               .term = (const int32_t *)(row + w->k_padded),
+                               .stride = job->stride,
                                .scale = job->scale + i};
     float tile[QL_MAX_MR * QL_MAX_NR], *y = job->y + i * w->n + j;
     const ql_grouped_result c = {.offset = job->offset + j,
@@ -80,11 +82,8 @@ static void multiply(void *context, size_t item)
     const size_t end_row = job->m - first_row < job->block_rows ? job->m : first_row + job->block_rows;
     const size_t first = item % job->column_items * PANELS_PER_ITEM;
     const size_t end = w->panels - first < PANELS_PER_ITEM ? w->panels : first + PANELS_PER_ITEM;
-    ql_grouped_panel panel = {.k = w->k_padded,
-                              .group = w->group,
-                              .has_zero_point = w->has_zero_point,
-                              .zero_point = w->zero_point,
-                              .levels = w->levels};
+    ql_grouped_panel panel = {
+        .k = w->k_padded, .group = w->group, .has_zero_point = w->has_zero_point, .levels = w->levels};
     for (size_t p = first; p < end; p++) {
         panel.data = w->data + p * w->panel_bytes;
         for (size_t i = first_row; i < end_row; i += job->tile_rows) {
@@ -157,9 +156,9 @@ ql_status ql_linear_grouped(const float *x, size_t m, const ql_grouped *w, const
         return QL_OK;
     }
 
-    const size_t chunk = m < CHUNK_ROWS ? m : CHUNK_ROWS, sums = chunk * w->groups, columns = w->panels * w->nr;
-    const size_t code_bytes = ql_round_up(chunk * w->k_padded, QL_ALIGNMENT);
-    char *workspace = ql_alloc(1, code_bytes + sizeof(float) * (sums + m + columns));
+    const size_t chunk = m < CHUNK_ROWS ? m : CHUNK_ROWS, columns = w->panels * w->nr;
+    const size_t stride = ql_round_up(w->k_padded + w->groups * sizeof(int32_t), QL_ALIGNMENT);
+    char *workspace = ql_alloc(1, chunk * stride + sizeof(float) * (m + columns));
     if (!workspace)
         return QL_ENOMEM;
     grouped_job job = {.w = w,
@@ -167,9 +166,10 @@ ql_status ql_linear_grouped(const float *x, size_t m, const ql_grouped *w, const
                        .m = m,
                        .low = options->low,
                        .high = options->high,
-                       .codes = (int8_t *)workspace,
-                       .sum = (int32_t *)(workspace + code_bytes)};
-    float *const scale = (float *)(job.sum + sums), *const offset = scale + m;
+                       .factor = w->has_zero_point ? -1 : -w->zero_point,
+                       .rows = workspace,
+                       .stride = stride};
+    float *const scale = (float *)(workspace + chunk * stride), *const offset = scale + m;
     job.scale = scale;
     job.offset = offset;
     for_rows(&job, find_scales);

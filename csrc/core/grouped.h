@@ -15,7 +15,7 @@ struct ql_grouped {
     size_t k_padded, group, groups; /* multiples of 8 */
     uint8_t *data;                  /* [panels][panel_bytes]: ql_grouped_panel in kernels.h */
     bool has_zero_point;
-    int32_t zero_point; /* where it has none of its own */
+    int32_t zero_point; /* where they have none of their own; shifted as the kernel wants it */
     int32_t reach;      /* no |weight - zero point| is greater */
     int8_t levels[QL_TABLE_ENTRIES];
     /* QL_PACK_FLOAT with a codebook: value = scale * values[code], [entries] or

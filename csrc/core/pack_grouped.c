@@ -16,7 +16,8 @@
 typedef struct grouped_packing {
     ql_grouped *to;
     const ql_grouped_codes *from;
-    int32_t shift; /* code of the kernels = code + shift; zero points move with it */
+    int32_t shift;      /* of codes: what is packed is code + shift */
+    int32_t zero_shift; /* of zero points: the same, and what the kernel adds */
 } grouped_packing;
 
 static ql_status check(const ql_grouped_codes *w)
@@ -125,7 +126,7 @@ static ql_status fill(const grouped_packing *packing, uint8_t *data, size_t grou
         if (!(scale[j] <= FLT_MAX))
             return QL_EINVAL;
         if (p->has_zero_point)
-            zero_point[j] = (int16_t)(w->zero_point[first + j] + packing->shift);
+            zero_point[j] = (int16_t)(w->zero_point[first + j] + packing->zero_shift);
     }
     fill_codes(packing, data, group, column, cols, has_own ? levels : NULL);
     return QL_OK;
@@ -173,11 +174,14 @@ ql_status ql_pack_grouped(ql_pack_for purpose, const ql_grouped_codes *w, ql_gro
     if (!w->codebook) {
         const bool is_nibble = p->form == QL_WEIGHTS_U4;
         packing.shift = is_nibble ? (w->is_signed ? 8 : 0) : (w->is_signed ? 0 : -128);
-        p->zero_point += packing.shift;
         p->reach = is_nibble ? 15 : 255;
     } else if (p->form == QL_WEIGHTS_TABLE) {
         step = ql_codebook_levels(w->codebook, w->entries, p->levels);
     }
+    packing.zero_shift = packing.shift;
+    if (purpose == QL_PACK_INTEGER)
+        packing.zero_shift += p->kernels->gemm_s8s4f32->shift[p->form];
+    p->zero_point += packing.zero_shift;
     status = allocate(p, w);
     if (status == QL_OK)
         status = fill_all(&packing, step);

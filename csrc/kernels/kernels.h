@@ -184,22 +184,21 @@ typedef struct ql_gemm_f32_kernels {
 typedef enum ql_weight_form { QL_WEIGHTS_U4, QL_WEIGHTS_TABLE, QL_WEIGHTS_S8, QL_WEIGHT_FORMS } ql_weight_form;
 
 /* A panel of nr columns, aligned to 64 bytes. One group follows the other, the last may be shorter, and each is its
- * codes, nr scales (float32) and, if has_zero_point, nr zero points (int16). */
+ * codes, nr scales (float32) and, if has_zero_point, nr zero points (int16). To zero points the kernel's shift has been
+ * added. */
 typedef struct ql_grouped_panel {
     const uint8_t *data;
     size_t k, group; /* multiples of 8 */
     bool has_zero_point;
-    int32_t zero_point;   /* of all columns and groups where there are no others */
     const int8_t *levels; /* [16], in -127..127 */
 } ql_grouped_panel;
 
 /* Rows to multiply with it. */
 typedef struct ql_grouped_rows {
     const int8_t *codes; /* in -127..127, zeros where k was rounded up; aligned to 8 bytes */
-    size_t stride;
-    const int32_t *sum; /* of a row's codes in each group */
-    size_t sum_stride;
-    const float *scale; /* one per row */
+    const int32_t *term; /* of each group: minus the sum of its codes; times the zero point, where all share one */
+    size_t stride;       /* in bytes, from row to row, of codes and terms alike */
+    const float *scale;  /* one per row */
 } ql_grouped_rows;
 
 /* What becomes of their sums. */
@@ -210,19 +209,21 @@ typedef struct ql_grouped_result {
     size_t y_stride;
 } ql_grouped_result;
 
-/* A tile of mr x nr float32 results. With acc[g] = sum_{p in group g} a[i][p] * (b[p][j] - z[g][j]), exact in int32,
- *     t = 0, for g ascending t = t + float(acc[g]) * scale[g][j]
- *     y[i * y_stride + j] = clamp(t * a->scale[i] + offset[j], low, high)
- * where each operation is rounded; the clamp is that of ql_scale_kernel. All nr columns are written. */
+/* A tile of mr x nr float32 results. Integer sums are of shifted weights, so that they can be unsigned ones:
+ * sum a * (b + shift) - (z + shift) * sum a. With acc[g] = sum_{p in group g} a[i][p] * (b[p][j] - z[g][j]), exact in
+ * int32, t = 0, for g ascending t = t + float(acc[g]) * scale[g][j] y[i * y_stride + j] = clamp(t * a->scale[i] +
+ * offset[j], low, high) where each operation is rounded; the clamp is that of ql_scale_kernel. All nr columns are
+ * written. */
 typedef void ql_gemm_grouped_ukernel(const ql_grouped_panel *b, const ql_grouped_rows *a, const ql_grouped_result *c);
 
 typedef struct ql_gemm_grouped_kernels {
     size_t mr, nr;
+    int32_t shift[QL_WEIGHT_FORMS];                           /* what it adds to weights */
     ql_gemm_grouped_ukernel *const *ukernel[QL_WEIGHT_FORMS]; /* [mr + 1] each */
 } ql_gemm_grouped_kernels;
 
-/* sum[g] = that of the codes of group g; n is a multiple of 8, and so is group, or group >= n. */
-typedef void ql_sum_groups_kernel(const int8_t *codes, size_t n, size_t group, int32_t *sum);
+/* sum[g] = factor * that of the codes of group g, modulo 2^32; n and group are multiples of 8. */
+typedef void ql_sum_groups_kernel(const int8_t *codes, size_t n, size_t group, int32_t factor, int32_t *sum);
 
 /* Some neighbours along k of one group of a panel. */
 typedef struct ql_group_part {

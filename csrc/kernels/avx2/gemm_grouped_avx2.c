@@ -108,13 +108,13 @@ static inline __attribute__((always_inline)) void add_levels(const int mr, const
     }
 }
 
-/* -z * the sum of a row's codes. */
-static inline __m256i start(const ql_grouped_panel *b, const int16_t *zero_point, int32_t row_sum)
+/* What the sums of a group begin with. */
+static inline __m256i start(const ql_grouped_panel *b, const int16_t *zero_point, const int32_t *first, size_t offset)
 {
-    __m256i z = _mm256_set1_epi32(b->zero_point);
-    if (b->has_zero_point)
-        z = _mm256_cvtepi16_epi32(_mm_load_si128((const __m128i *)zero_point));
-    return _mm256_mullo_epi32(z, _mm256_set1_epi32(-row_sum));
+    const __m256i term = _mm256_set1_epi32(*(const int32_t *)((const char *)first + offset));
+    if (!b->has_zero_point)
+        return term;
+    return _mm256_mullo_epi32(_mm256_cvtepi16_epi32(_mm_load_si128((const __m128i *)zero_point)), term);
 }
 
 static inline __attribute__((always_inline)) void gemm(const int mr, const ql_weight_form form,
@@ -132,8 +132,8 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const ql_we
     }
     const uint8_t *codes = b->data;
     const int8_t *row = a->codes;
-    const int32_t *row_sum = a->sum;
-    for (size_t left = b->k; left > 0; row_sum++) {
+    const int32_t *term = a->term;
+    for (size_t left = b->k; left > 0; term++) {
         const size_t steps = (left < b->group ? left : b->group) / KR;
         left -= steps * KR;
         const float *scale = (const float *)(codes + steps * step_bytes);
@@ -143,7 +143,7 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const ql_we
         for (int i = 0; i < mr; i++) {
 #pragma GCC unroll 2
             for (int v = 0; v < VECTORS; v++)
-                sum[i][v] = start(b, zero_point + 8 * v, row_sum[(size_t)i * a->sum_stride]);
+                sum[i][v] = start(b, zero_point + 8 * v, term, (size_t)i * a->stride);
         }
         if (form == QL_WEIGHTS_U4) {
             for (size_t t = 0; t < steps; t += STEPS)

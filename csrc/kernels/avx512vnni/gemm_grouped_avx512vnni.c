@@ -28,27 +28,53 @@ static inline __attribute__((always_inline)) __m512i dot4_broadcast(__m512i sum,
     return sum;
 }
 
-/* Sixteen columns of eight k: the weights of the first and of the last four. */
-typedef struct weights {
-    __m512i low, high;
-} weights;
-
-static inline __attribute__((always_inline)) weights load_weights(const ql_weight_form form, const uint8_t *codes,
-                                                                  __m512i table)
+/* Sixteen columns of eight k. Loaded once: from the intrinsic alone gcc makes a load for each use. */
+static inline __attribute__((always_inline)) __m512i load(const uint8_t *codes)
 {
-    weights w = {.low = _mm512_load_si512(codes)};
-    if (form == QL_WEIGHTS_S8) {
-        w.high = _mm512_xor_si512(_mm512_load_si512(codes + 4 * NR), _mm512_set1_epi8(-128));
-        w.low = _mm512_xor_si512(w.low, _mm512_set1_epi8(-128));
-        return w;
-    }
-    w.high = _mm512_and_si512(_mm512_srli_epi16(w.low, 4), _mm512_set1_epi8(15));
-    w.low = _mm512_and_si512(w.low, _mm512_set1_epi8(15));
-    if (form == QL_WEIGHTS_TABLE) {
-        w.low = _mm512_shuffle_epi8(table, w.low);
-        w.high = _mm512_shuffle_epi8(table, w.high);
-    }
+    __m512i w = _mm512_load_si512(codes);
+    __asm__("" : "+v"(w));
     return w;
+}
+
+/* Their weights for the first four k, and for the last. */
+static inline __attribute__((always_inline)) __m512i low_of(const ql_weight_form form, __m512i w, __m512i table)
+{
+    if (form == QL_WEIGHTS_S8)
+        return _mm512_xor_si512(w, _mm512_set1_epi8(-128));
+    w = _mm512_and_si512(w, _mm512_set1_epi8(15));
+    return form == QL_WEIGHTS_TABLE ? _mm512_shuffle_epi8(table, w) : w;
+}
+
+static inline __attribute__((always_inline)) __m512i high_of(const ql_weight_form form, __m512i w, const uint8_t *codes,
+                                                             __m512i table)
+{
+    if (form == QL_WEIGHTS_S8)
+        return low_of(form, _mm512_load_si512(codes + 4 * NR), table);
+    return low_of(form, _mm512_srli_epi16(w, 4), table);
+}
+
+static inline const int32_t *term_of(const int32_t *first, int row, size_t stride)
+{
+    return (const int32_t *)((const char *)first + (size_t)row * stride);
+}
+
+/* Four k of weights by four codes of each row. */
+static inline __attribute__((always_inline)) void multiply(const int mr, __m512i sum[MAX_MR][VECTORS],
+                                                           const __m512i w[VECTORS], const int8_t *row, size_t stride)
+{
+    if (mr == 1) {
+#pragma GCC unroll 2
+        for (int v = 0; v < VECTORS; v++)
+            sum[0][v] = dot4_broadcast(sum[0][v], w[v], row);
+        return;
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < mr; i++) {
+        const __m512i four = _mm512_set1_epi32(*(const four_codes *)(row + (size_t)i * stride));
+#pragma GCC unroll 2
+        for (int v = 0; v < VECTORS; v++)
+            sum[i][v] = dot4(sum[i][v], w[v], four);
+    }
 }
 
 static inline __attribute__((always_inline)) void gemm(const int mr, const ql_weight_form form,
@@ -56,7 +82,6 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const ql_we
                                                        const ql_grouped_result *c)
 {
     const size_t step_bytes = form == QL_WEIGHTS_S8 ? 8 * NR : 4 * NR;
-    const int32_t shift = form == QL_WEIGHTS_U4 ? 0 : 128;
     __m512i table = _mm512_setzero_si512();
     if (form == QL_WEIGHTS_TABLE)
         table = _mm512_xor_si512(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)b->levels)),
@@ -70,8 +95,8 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const ql_we
     }
     const uint8_t *codes = b->data;
     const int8_t *row = a->codes;
-    const int32_t *row_sum = a->sum;
-    for (size_t left = b->k; left > 0; row_sum++) {
+    const int32_t *term = a->term;
+    for (size_t left = b->k; left > 0; term++) {
         const size_t length = left < b->group ? left : b->group;
         left -= length;
         const float *scale = (const float *)(codes + length / KR * step_bytes);
@@ -79,46 +104,32 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const ql_we
         __m512i sum[MAX_MR][VECTORS];
 #pragma GCC unroll 6
         for (int i = 0; i < mr; i++) {
-            const int32_t s = row_sum[(size_t)i * a->sum_stride];
+            const __m512i t = _mm512_set1_epi32(*term_of(term, i, a->stride));
 #pragma GCC unroll 2
             for (int v = 0; v < VECTORS; v++)
-                sum[i][v] = _mm512_set1_epi32((int32_t)((uint32_t)s * (uint32_t)-(b->zero_point + shift)));
+                sum[i][v] = t;
         }
         if (b->has_zero_point) {
 #pragma GCC unroll 2
             for (int v = 0; v < VECTORS; v++) {
-                const __m512i z =
-                    _mm512_add_epi32(_mm512_cvtepi16_epi32(_mm256_load_si256((const __m256i *)(zero_point + 16 * v))),
-                                     _mm512_set1_epi32(shift));
+                const __m512i z = _mm512_cvtepi16_epi32(_mm256_load_si256((const __m256i *)(zero_point + 16 * v)));
 #pragma GCC unroll 6
                 for (int i = 0; i < mr; i++)
-                    sum[i][v] = _mm512_mullo_epi32(z, _mm512_set1_epi32(-row_sum[(size_t)i * a->sum_stride]));
+                    sum[i][v] = _mm512_mullo_epi32(z, sum[i][v]);
             }
         }
         for (const uint8_t *end = (const uint8_t *)scale; codes != end; codes += step_bytes, row += KR) {
-            if (mr == 1) {
+            __m512i w[VECTORS], low[VECTORS];
 #pragma GCC unroll 2
-                for (int v = 0; v < VECTORS; v++) {
-                    weights w = load_weights(form, codes + 64 * v, table);
-                    sum[0][v] = dot4_broadcast(sum[0][v], w.low, row);
-                    sum[0][v] = dot4_broadcast(sum[0][v], w.high, row + 4);
-                }
-                continue;
+            for (int v = 0; v < VECTORS; v++) {
+                w[v] = load(codes + 64 * v);
+                low[v] = low_of(form, w[v], table);
             }
-            weights w[VECTORS];
+            multiply(mr, sum, low, row, a->stride);
 #pragma GCC unroll 2
             for (int v = 0; v < VECTORS; v++)
-                w[v] = load_weights(form, codes + 64 * v, table);
-#pragma GCC unroll 6
-            for (int i = 0; i < mr; i++) {
-                const four_codes *four = (const four_codes *)(row + (size_t)i * a->stride);
-                const __m512i first = _mm512_set1_epi32(four[0]), second = _mm512_set1_epi32(four[1]);
-#pragma GCC unroll 2
-                for (int v = 0; v < VECTORS; v++) {
-                    sum[i][v] = dot4(sum[i][v], w[v].low, first);
-                    sum[i][v] = dot4(sum[i][v], w[v].high, second);
-                }
-            }
+                w[v] = high_of(form, w[v], codes + 64 * v, table);
+            multiply(mr, sum, w, row + 4, a->stride);
         }
         codes += NR * (sizeof *scale + (b->has_zero_point ? sizeof *zero_point : 0));
 #pragma GCC unroll 2
@@ -170,4 +181,4 @@ TILES(s8t4f32, QL_WEIGHTS_TABLE)
 TILES(s8s8f32, QL_WEIGHTS_S8)
 
 const ql_gemm_grouped_kernels ql_gemm_s8s4f32__avx512vnni = {
-    .mr = MAX_MR, .nr = NR, .ukernel = {s8u4f32, s8t4f32, s8s8f32}};
+    .mr = MAX_MR, .nr = NR, .shift = {0, 128, 128}, .ukernel = {s8u4f32, s8t4f32, s8s8f32}};

@@ -25,9 +25,9 @@ static inline void gemm(ql_weight_form form, const ql_grouped_panel *b, const ql
     const size_t step_bytes = form == QL_WEIGHTS_S8 ? 2 * HALF : HALF;
     const uint8_t *codes = b->data;
     const int8_t *row = a->codes;
-    const int32_t *sum = a->sum;
+    const int32_t *term = a->term;
     float total[NR] = {0};
-    for (size_t first = 0; first < b->k; first += b->group, sum++) {
+    for (size_t first = 0; first < b->k; first += b->group, term++) {
         const size_t length = b->k - first < b->group ? b->k - first : b->group;
         uint32_t acc[NR] = {0};
         for (size_t p = 0; p < length; p += KR, row += KR, codes += step_bytes) {
@@ -42,8 +42,8 @@ static inline void gemm(ql_weight_form form, const ql_grouped_panel *b, const ql
         const int16_t *zero_point = (const int16_t *)codes;
         codes += b->has_zero_point ? NR * sizeof *zero_point : 0;
         for (size_t j = 0; j < NR; j++) {
-            const int32_t z = b->has_zero_point ? zero_point[j] : b->zero_point;
-            total[j] += (float)(int32_t)(acc[j] - (uint32_t)z * (uint32_t)*sum) * scale[j];
+            const uint32_t z = b->has_zero_point ? (uint32_t)zero_point[j] : 1;
+            total[j] += (float)(int32_t)(acc[j] + z * (uint32_t)*term) * scale[j];
         }
     }
     for (size_t j = 0; j < NR; j++) {
