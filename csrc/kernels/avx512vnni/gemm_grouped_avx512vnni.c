@@ -1,8 +1,8 @@
 /* The product with grouped weights on vpdpbusd: unsigned weights by signed codes of rows, which is exact.
  *
  * Tile 6 x 32: 12 integer and 12 float accumulators, four registers of weights. The low and the high nibbles of one
- * load meet four codes each, so a row's next eight codes are two broadcasts. One row takes them from memory in the
- * multiplication itself; several rows broadcast once into a register, or the load ports bind (690 instead of 860 GOPS).
+ * load meet four codes each, so a row's next eight codes are two broadcasts, each into a register: taken from memory in
+ * the multiplication itself they would bind the load ports (690 instead of 860 GOPS).
  *
  * Weights are unsigned for the instruction: signed ones have 128 added, and to their zero points too.
  *
@@ -19,12 +19,6 @@ typedef int32_t __attribute__((may_alias)) four_codes;
 static inline __attribute__((always_inline)) __m512i dot4(__m512i sum, __m512i weight_u8, __m512i a_s8)
 {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(weight_u8), "v"(a_s8));
-    return sum;
-}
-
-static inline __attribute__((always_inline)) __m512i dot4_broadcast(__m512i sum, __m512i weight_u8, const int8_t *a)
-{
-    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(weight_u8), "m"(*(const four_codes *)a));
     return sum;
 }
 
@@ -62,12 +56,6 @@ static inline const int32_t *term_of(const int32_t *first, int row, size_t strid
 static inline __attribute__((always_inline)) void multiply(const int mr, __m512i sum[MAX_MR][VECTORS],
                                                            const __m512i w[VECTORS], const int8_t *row, size_t stride)
 {
-    if (mr == 1) {
-#pragma GCC unroll 2
-        for (int v = 0; v < VECTORS; v++)
-            sum[0][v] = dot4_broadcast(sum[0][v], w[v], row);
-        return;
-    }
 #pragma GCC unroll 6
     for (int i = 0; i < mr; i++) {
         const __m512i four = _mm512_set1_epi32(*(const four_codes *)(row + (size_t)i * stride));
