@@ -28,8 +28,7 @@ def pack_grouped(q: "QArray", name: str, purpose: str) -> _core.Grouped:
         )
     depth, columns = q.shape
     group = p.group_size if p.group_axis == 0 and p.group_size else max(depth, 1)
-    group = group if group < depth else -(-max(depth, 1) // 8) * 8
-    if group % 8:
+    if group % 8 and group < depth:
         raise ValueError(f"{name}: expected groups of a multiple of 8 along the depth {depth}, got {q!r}")
     count = -(-depth // group)
     if p.scale.shape[0] not in (1, count):

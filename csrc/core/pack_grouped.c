@@ -164,7 +164,7 @@ ql_status ql_pack_grouped(ql_pack_for purpose, const ql_grouped_codes *w, ql_gro
     p->n = w->n;
     p->nr = p->kernels->gemm_s8s4f32->nr;
     p->k_padded = ql_round_up(w->k, 8);
-    p->group = w->group < p->k_padded ? w->group : p->k_padded ? p->k_padded : 8;
+    p->group = w->group < w->k ? w->group : ql_round_up(w->k ? w->k : 1, 8);
     p->groups = p->k_padded / p->group + (p->k_padded % p->group != 0);
     share_zero_point(p, w);
 

@@ -55,11 +55,11 @@ static int take_arrays(PyObject *const *objects, Py_ssize_t group, grouped_array
     }
     if (objects[3] != Py_None) {
         a->codebook = ql_py_f32(objects[3], "codebook");
-        const int ndim = a->codebook ? PyArray_NDIM(a->codebook) : 0;
-        if (ndim == 0)
+        if (!a->codebook)
             return -1;
-        shape[2] = PyArray_DIM(a->codebook, ndim - 1);
-        if (check_shape(a->codebook, ndim == 1 ? 1 : 3, ndim == 1 ? shape + 2 : shape, "codebook") < 0)
+        const int ndim = PyArray_NDIM(a->codebook);
+        shape[2] = ndim ? PyArray_DIM(a->codebook, ndim - 1) : 0;
+        if (check_shape(a->codebook, ndim == 3 ? 3 : 1, ndim == 3 ? shape : shape + 2, "codebook") < 0)
             return -1;
     }
     *w = (ql_grouped_codes){.k = (size_t)k,
