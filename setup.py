@@ -1,5 +1,5 @@
-"""Builds qlite._core: one folder of csrc/kernels is one set of compiler flags, and so is the file of
-the threads. All else is in pyproject.toml.
+"""Builds qlite._core: one folder of csrc/kernels is one set of compiler flags, and so is the file that
+asks OpenMP. All else is in pyproject.toml.
 
 Environment:
     QLITE_STRICT=1                      warnings are errors
@@ -34,7 +34,7 @@ WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes", "-Wvla"]
 # -fno-trapping-math: it promises to keep values, but makes GCC 12 drop the integer in (float)(int)x, and -0 comes out.
 COMPILE = ["-std=c11", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", *WARNINGS]
 LINK = []
-THREADS, OPENMP = "csrc/core/parallel.c", ["-fopenmp"]
+THREADS, OPENMP = "csrc/core/threads.c", ["-fopenmp"]
 if os.environ.get("QLITE_STRICT") == "1":
     COMPILE += ["-Werror"]
 if os.environ.get("QLITE_DEBUG") == "1":
@@ -88,7 +88,8 @@ class BuildCore(build_ext):
             return False
 
     def has_openmp(self):
-        """Whether the compiler knows the flag and finds the library. Without it everything runs on one thread."""
+        """Whether the compiler knows the flag and finds the library. Without it OpenMP's limits
+        do not count."""
         with TemporaryDirectory() as folder:
             probe = Path(folder, "probe.c")
             probe.write_text("#include <omp.h>\nint probe(void);\nint probe(void) { return omp_get_max_threads(); }\n")
@@ -96,7 +97,7 @@ class BuildCore(build_ext):
                 objects = self.compiler.compile([str(probe)], output_dir=folder, extra_postargs=OPENMP)
                 self.compiler.link_shared_object(objects, str(Path(folder, "probe.so")), extra_postargs=OPENMP)
                 return True
-            self.warn("built without OpenMP: everything will run on one thread")
+            self.warn("built without OpenMP: OMP_NUM_THREADS will not count")
             return False
 
     def get_source_files(self):
@@ -118,7 +119,7 @@ core = Extension(
     depends=sorted(special + glob("csrc/**/*.h", recursive=True)),
     include_dirs=["csrc", np.get_include()],
     extra_compile_args=COMPILE,
-    libraries=["m"],
+    libraries=["m", "pthread"],
     extra_link_args=LINK,
 )
 setup(ext_modules=[core], cmdclass={"build_ext": BuildCore})

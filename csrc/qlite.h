@@ -47,16 +47,16 @@ bool ql_cpu_has_feature(size_t i);
 
 enum { QL_MAX_THREADS = 1024 };
 
-/* How many threads a call may run on. What was set, or else the number of CPUs that the calling thread may use;
- * OpenMP's own limit for the calling thread (OMP_NUM_THREADS, omp_set_num_threads) where that is lower than the number
- * of CPUs; 1 in a forked child, where OpenMP's threads are gone, and in a build without OpenMP. Results never depend on
- * it. */
+/* How many threads a call may run on: what was set, or else the number of CPUs that the calling thread may use; and
+ * OpenMP's own limit for the calling thread (OMP_NUM_THREADS, omp_set_num_threads) where that is lower than this number
+ * of CPUs. Results never depend on it. */
 size_t ql_num_threads(void);
 
-/* Sets it for all threads of the process, also above the number of CPUs. QL_EINVAL: n is not in 1..QL_MAX_THREADS. */
-ql_status ql_set_num_threads(size_t n);
+/* Sets it for all threads of the process, also above the number of CPUs; 0: not set, as in the beginning. QL_EINVAL:
+ * n > QL_MAX_THREADS. What was set before goes to *before, which may be NULL. */
+ql_status ql_set_num_threads(size_t n, size_t *before);
 
-/* The OpenMP runtime that the threads are of: "libgomp" or "libomp"; NULL: built without. */
+/* The OpenMP runtime whose limit counts, "libgomp" or "libomp"; NULL: built without, and none does. */
 const char *ql_openmp(void);
 
 /* ---- elementwise -------------------------------------------------------------------------------- */

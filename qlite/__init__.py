@@ -19,7 +19,7 @@ except ModuleNotFoundError as error:
 from qlite.array import QArray
 from qlite.calibration import Calibrator
 from qlite.choose import choose_qparams
-from qlite.config import show_config
+from qlite.config import get_num_threads, set_num_threads, show_config
 from qlite.elementwise import dequantize, fake_quantize, quantize, requantize
 from qlite.error import QuantizationError, quantization_error
 from qlite.io.load import load
@@ -72,6 +72,7 @@ __all__ = [
     "fake_quantize",
     "from_sklearn",
     "from_weights",
+    "get_num_threads",
     "linear",
     "load",
     "matmul_integer",
@@ -81,5 +82,6 @@ __all__ = [
     "quantize_checkpoint",
     "quantize_model",
     "requantize",
+    "set_num_threads",
     "show_config",
 ]

@@ -1,6 +1,8 @@
 """What this qlite was built with, and what serves it on this machine."""
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,8 @@ def show_config(mode: str = "text") -> dict[str, Any] | None:
     -------
     dict or None
         With ``mode="dict"``: ``qlite``, ``python``, ``numpy`` and ``compiler`` (versions), ``cpu_features``,
-        ``isas_built``, ``isas_runnable``, ``isa_active``, ``kernels`` (name -> instruction set) and ``threads``.
+        ``isas_built``, ``isas_runnable``, ``isa_active``, ``kernels`` (name -> instruction set), ``threads``
+        (`get_num_threads`) and ``openmp``, the OpenMP runtime whose limit counts (None: built without).
 
     Raises
     ------
@@ -36,8 +39,8 @@ def show_config(mode: str = "text") -> dict[str, Any] | None:
     >>> config = ql.show_config("dict")
     >>> config["isa_active"] in config["isas_runnable"]
     True
-    >>> config["threads"]
-    1
+    >>> config["threads"] == ql.get_num_threads()
+    True
     """
     _check.choice("mode", mode, ("text", "dict"))
     core = _core.info()
@@ -51,12 +54,74 @@ def show_config(mode: str = "text") -> dict[str, Any] | None:
         "isas_runnable": core["isas_runnable"],
         "isa_active": core["isa"],
         "kernels": core["kernels"],
-        "threads": 1,  # this version runs each call on the thread that makes it
+        "threads": _core.num_threads(),
+        "openmp": core["openmp"],
     }
     if mode == "dict":
         return config
     print(_text(config))
     return None
+
+
+def set_num_threads(n: int | None) -> None:
+    """Set how many threads one call of qlite may run on, in the whole process.
+
+    Results are the same, to the bit, for any number. Only what takes at least 50 microseconds is parted at all, among
+    one thread for every 25 microseconds of it. Of several Python threads that call at once, one has helpers and the
+    others run on their own. A forked child keeps the setting and starts helpers of its own.
+
+    Where OpenMP's own limit (``OMP_NUM_THREADS``, threadpoolctl) is lower than the number of CPUs, it counts as well:
+    `get_num_threads` returns the lower one.
+
+    Parameters
+    ----------
+    n : int or None
+        From 1 to 1024; more than there are CPUs helps nobody, but is done. None: as in the beginning, as many as there
+        are CPUs that the calling thread may use.
+
+    Raises
+    ------
+    TypeError
+        `n` is not an integer.
+    ValueError
+        `n` is less than 1 or more than 1024.
+
+    Examples
+    --------
+    >>> import qlite as ql
+    >>> ql.set_num_threads(1)
+    >>> ql.get_num_threads()
+    1
+    >>> ql.set_num_threads(None)
+    """
+    _core.set_num_threads(None if n is None else _check.integer("n", n))
+
+
+def get_num_threads() -> int:
+    """Return on how many threads a call of qlite may run: see `set_num_threads`.
+
+    Returns
+    -------
+    int
+        At least 1.
+
+    Examples
+    --------
+    >>> import qlite as ql
+    >>> 1 <= ql.get_num_threads() <= 1024
+    True
+    """
+    return _core.num_threads()
+
+
+@contextmanager
+def on_threads(n: int) -> Iterator[None]:
+    """Set the number of threads for a while."""
+    before = _core.set_num_threads(n)
+    try:
+        yield
+    finally:
+        _core.set_num_threads(before)
 
 
 def version() -> str:
@@ -69,6 +134,10 @@ def version() -> str:
         return "(not installed)"
 
 
+def _openmp(runtime: str | None) -> str:
+    return f"OpenMP's limit, of {runtime}, counts" if runtime else "built without OpenMP, whose limit does not count"
+
+
 def _text(config: dict[str, Any]) -> str:
     versions = f"qlite {config['qlite']}, Python {config['python']}, NumPy {config['numpy']}, {config['compiler']}"
     rows = [
@@ -76,7 +145,7 @@ def _text(config: dict[str, Any]) -> str:
         ("ISAs built", " ".join(config["isas_built"])),
         ("ISAs runnable", " ".join(config["isas_runnable"])),
         ("ISA active", config["isa_active"]),
-        ("threads", str(config["threads"])),
+        ("threads", f"{config['threads']} ({_openmp(config['openmp'])})"),
     ]
     width = max(map(len, config["kernels"]), default=0)
     kernels = [f"{name:{width}}  {isa}" for name, isa in sorted(config["kernels"].items())]

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from qlite.config import on_threads
+
 #: A time is the median of so many repetitions, each of at least so many seconds.
 REPETITIONS, REPETITION_TIME = 31, 1e-3
 
@@ -31,13 +33,14 @@ def _seconds(function: Callable[[], Any], calls: int) -> float:
 
 @contextmanager
 def one_thread() -> Iterator[str]:
-    """Hold NumPy to one thread, as qlite is, as far as it can be; yields in words what has come of it."""
+    """Hold qlite and, as far as it can be, NumPy to one thread; yields in words what has come of it."""
     unheld = f"NumPy on up to {os.cpu_count()} threads, the others on one"
-    try:
-        from threadpoolctl import threadpool_info, threadpool_limits
-    except ImportError:
-        yield unheld
-        return
-    with threadpool_limits(1):
-        held = any(library["user_api"] == "blas" for library in threadpool_info())  # not every BLAS lets itself be
-        yield "all on one thread" if held else unheld
+    with on_threads(1):
+        try:
+            from threadpoolctl import threadpool_info, threadpool_limits
+        except ImportError:
+            yield unheld
+            return
+        with threadpool_limits(1):
+            held = any(library["user_api"] == "blas" for library in threadpool_info())  # not every BLAS lets itself be
+            yield "all on one thread" if held else unheld

@@ -19,6 +19,7 @@ from qlite import (  # noqa: F401 (the table's names)
     quantization_error,
     quantize,
     requantize,
+    set_num_threads,
     show_config,
 )
 
@@ -244,6 +245,13 @@ ValueError percentile  SEEN.qparams("percentile", percentile=50)
 ValueError percentile  SEEN.qparams("percentile", percentile=np.nan)
 TypeError  percentile  SEEN.qparams("percentile", percentile="a")
 ValueError mode  show_config("json")
+TypeError  n  set_num_threads(2.0)
+TypeError  n  set_num_threads("2")
+TypeError  n  set_num_threads(True)
+ValueError n  set_num_threads(0)
+ValueError n  set_num_threads(-1)
+ValueError n  set_num_threads(1025)
+ValueError n  set_num_threads(10**30)
 """
 
 

@@ -18,7 +18,13 @@
 #include "core/memory.h"
 #include "core/parallel.h"
 
-enum { BLOCK_BYTES = 256 * 1024, STRETCH_BYTES = 4 * 1024 * 1024, ITEMS_PER_THREAD = 4, MACS_PER_NS = 256 };
+enum {
+    BLOCK_BYTES = 256 * 1024,
+    STRETCH_BYTES = 4 * 1024 * 1024,
+    ITEMS_PER_THREAD = 4,
+    MACS_PER_NS = 256,
+    PREPARING = 16 /* products */
+};
 
 static size_t least(size_t a, size_t b)
 {
@@ -64,7 +70,7 @@ size_t ql_gemm_workspace(const ql_packed *b, size_t m, uint8_t flip)
 /* A stretch of rows, and how it is dealt out. */
 typedef struct stretch {
     const ql_gemm_job *job;
-    size_t first, rows, block, chunk, chunks; /* chunk: columns, a multiple of two panels */
+    size_t first, rows, block, chunk, chunks; /* chunk: columns, whole panels */
     char *converted;                          /* NULL: the tiles read a in place */
     size_t converted_stride;
     int32_t *row_sum, *row_zero_point; /* negated; NULL where there is no such term */
@@ -89,14 +95,12 @@ static void prepare_block(void *context, size_t item)
     }
 }
 
-static void multiply_panels(const ql_gemm_args *args, const ql_packed *b, size_t begin, size_t end, size_t j,
-                            size_t cols)
+static void multiply_panel(const ql_gemm_args *args, const ql_packed *b, size_t begin, size_t end, size_t j,
+                           size_t cols)
 {
     const ql_gemm_kernels *gemm = b->gemm;
     const size_t mr = tile_rows(end - begin, gemm->mr);
-    ql_gemm_ukernel *const *ukernels = cols > b->nr                              ? gemm->wide_ukernel
-                                       : gemm->half_ukernel && cols <= b->nr / 2 ? gemm->half_ukernel
-                                                                                 : gemm->ukernel;
+    ql_gemm_ukernel *const *ukernels = gemm->half_ukernel && cols <= b->nr / 2 ? gemm->half_ukernel : gemm->ukernel;
     for (size_t i = begin; i < end; i += mr)
         ukernels[least(mr, end - i)](args, i, j, cols);
 }
@@ -107,13 +111,11 @@ static void multiply_item(void *context, size_t item)
     const ql_packed *b = s->job->b;
     const size_t begin = item / s->chunks * s->block, end = least(s->rows, begin + s->block);
     const size_t first = item % s->chunks * s->chunk, last = least(b->n, first + s->chunk);
-    const size_t step = end - begin <= b->gemm->wide_mr ? 2 * b->nr : b->nr;
-    for (size_t j = first; j < last; j += step)
-        multiply_panels(&s->args, b, begin, end, j, least(step, last - j));
+    for (size_t j = first; j < last; j += b->nr)
+        multiply_panel(&s->args, b, begin, end, j, least(b->nr, last - j));
 }
 
-/* About how long one thread takes. */
-static uint64_t cost_ns(const ql_packed *b, size_t m)
+uint64_t ql_gemm_cost_ns(const ql_packed *b, size_t m)
 {
     double cost = (double)m * (double)b->k * (double)b->n / MACS_PER_NS;
     return cost < 1e18 ? (uint64_t)cost : (uint64_t)1e18;
@@ -123,10 +125,10 @@ static uint64_t cost_ns(const ql_packed *b, size_t m)
 static void cut_columns(stretch *s, uint64_t cost)
 {
     const ql_packed *b = s->job->b;
-    const size_t blocks = divided_up(s->rows, s->block), pair = 2 * b->nr;
-    const size_t threads = least(ql_num_threads(), (size_t)(cost / QL_SHARE_NS));
+    const size_t blocks = divided_up(s->rows, s->block);
+    const size_t threads = ql_threads_for(cost);
     const size_t items = threads > 1 ? ITEMS_PER_THREAD * threads : 1;
-    s->chunk = ql_round_up(divided_up(b->n, divided_up(items, blocks)), pair);
+    s->chunk = ql_round_up(divided_up(b->n, divided_up(items, blocks)), b->nr);
     s->chunks = divided_up(b->n, s->chunk);
 }
 
@@ -135,10 +137,10 @@ static void run_stretch(stretch *s)
     const ql_gemm_job *job = s->job;
     const ql_packed *b = job->b;
     const size_t blocks = divided_up(s->rows, s->block), c_size = job->epilogue->store < QL_STORE_X8 ? 4 : 1;
-    const uint64_t cost = cost_ns(b, s->rows);
+    const uint64_t cost = ql_gemm_cost_ns(b, s->rows);
     cut_columns(s, cost);
     if (s->converted || s->row_sum || s->row_zero_point)
-        ql_parallel(blocks, cost_ns(b, s->rows) / (b->n + 1) * 16, prepare_block, s);
+        ql_parallel(blocks, cost / (b->n + 1) * PREPARING, prepare_block, s);
     s->args = (ql_gemm_args){
         .a = s->converted ? s->converted : (const char *)job->a + s->first * job->a_stride,
         .a_stride = s->converted ? s->converted_stride : job->a_stride,

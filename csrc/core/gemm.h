@@ -36,6 +36,9 @@ bool ql_gemm_fits(const ql_packed *b, int32_t a_reach, const int32_t *bias);
 /* Rows of a that stay in L2 while they are multiplied with all of b, at most m. */
 size_t ql_gemm_block_rows(const ql_packed *b, size_t m);
 
+/* About how long one thread multiplies m rows. */
+uint64_t ql_gemm_cost_ns(const ql_packed *b, size_t m);
+
 /* Bytes that ql_gemm_run needs for m rows; flip as in the job. */
 size_t ql_gemm_workspace(const ql_packed *b, size_t m, uint8_t flip);
 

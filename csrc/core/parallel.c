@@ -1,84 +1,40 @@
-/* Threads, by OpenMP where the compiler has it: so OMP_NUM_THREADS and threadpoolctl work as with other libraries, and
- * a process that has several of them shares one pool.
+/* A pool of helping threads, started when they are first needed.
  *
- * Items are taken from an atomic counter: an equal split would wait for the thread that the system runs last.
+ * The caller is never held up by a helper that does not get a CPU. Helpers come in through a door with as many seats as
+ * there is use for them, and take items from an atomic counter. When none are left the caller shuts the door, and waits
+ * for those alone who are inside and finish an item; who comes later finds it shut.
  *
- * Forks: libgomp's threads do not live on in a forked child, but it waits for them there. The child is told so when it
- * is born, and from then on works alone.
+ * Helpers that have nothing to do look at the door for a while before they sleep, because to be woken takes them longer
+ * than small work takes the caller. Where they sleep they let themselves be woken on any CPU but the caller's: some
+ * schedulers would stack them there, where they take its time (two items of 100 us then took 200 us, for seconds on
+ * end).
  *
- * Callers that come together share one number of threads: libgomp would give each a pool of its own.
+ * A forked child has no helpers, and mutexes in whatever state they were in: it begins anew, with a pool of its own.
  *
- * Thread sanitizer: libgomp is built without it, so the sanitizer does not see how a region begins and ends. It sees
- * the counter, though. The caller stores it last, each thread reads it first and ends with an addition to it, and the
- * caller reads it again: all else is ordered by these. Only the two pointers that the compiler hands to the threads are
- * read before, in region(), which is therefore not looked at. */
+ * Why not OpenMP's threads: at the end of a region libgomp waits for every thread of the team, also for those that have
+ * not begun. Where the system wakes them on the caller's own CPU, or another program holds theirs, two items of 50 us
+ * took 7.8 ms after a pause of 20 ms (here: 0.11 ms, as long as one thread needs; without pauses both take 0.05). A
+ * forked child waits for them for ever. And the thread sanitizer does not see its barriers. */
+#define _GNU_SOURCE /* CPUs */
 #include "core/parallel.h"
 
+#include <fenv.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#include "core/memory.h"
 #include "qlite.h"
 
+enum {
+    PATIENCE_NS = 2000000, /* that a helper looks at the door */
+    INSIDE = 1 << 16,      /* a door is the number of free seats, and this times the helpers inside */
+    SEATS = INSIDE - 1,
+};
+
 typedef void task_function(void *context, size_t i);
-
-static void run_alone(task_function *task, void *context, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        task(context, i);
-}
-
-#ifdef _OPENMP
-
-#include <fenv.h>
-#include <omp.h>
-#include <pthread.h>
-#include <stdatomic.h>
-
-static atomic_size_t ceiling; /* 0: not set */
-static atomic_size_t busy;    /* threads that large work runs on now */
-static bool is_alone;         /* a forked child */
-
-static void become_alone(void)
-{
-    is_alone = true;
-}
-
-/* When the library is loaded, not when the first region runs: other libraries start libgomp's threads too. */
-__attribute__((constructor)) static void watch_forks(void)
-{
-    is_alone = pthread_atfork(NULL, NULL, become_alone) != 0;
-}
-
-static size_t at_most(size_t limit, size_t n)
-{
-    return n < limit ? n : limit;
-}
-
-size_t ql_num_threads(void)
-{
-    if (is_alone)
-        return 1;
-    const size_t cpus = (size_t)omp_get_num_procs(), openmp = (size_t)omp_get_max_threads();
-    const size_t set = atomic_load(&ceiling);
-    const size_t n = at_most(QL_MAX_THREADS, set ? set : cpus);
-    return openmp < cpus ? at_most(openmp, n) : n;
-}
-
-ql_status ql_set_num_threads(size_t n)
-{
-    if (n < 1 || n > QL_MAX_THREADS)
-        return QL_EINVAL;
-    atomic_store(&ceiling, n);
-    return QL_OK;
-}
-
-#ifdef __clang__
-#define RUNTIME "libomp"
-#else
-#define RUNTIME "libgomp"
-#endif
-
-const char *ql_openmp(void)
-{
-    return RUNTIME;
-}
 
 typedef struct work {
     task_function *task;
@@ -87,75 +43,211 @@ typedef struct work {
     fenv_t environment;
 } work;
 
-__attribute__((noinline)) static void take_items(const work *shared, atomic_size_t *next)
+static struct {
+    _Alignas(QL_ALIGNMENT) atomic_uint door;
+    _Alignas(QL_ALIGNMENT) atomic_size_t next;
+    _Alignas(QL_ALIGNMENT) atomic_bool is_taken; /* a caller at a time; the others work alone */
+    work work;
+    atomic_int caller_cpu;
+    size_t helpers;
+    atomic_uint asleep;
+    pthread_mutex_t mutex;
+    pthread_cond_t bell;
+} pool = {.mutex = PTHREAD_MUTEX_INITIALIZER, .bell = PTHREAD_COND_INITIALIZER};
+
+static bool forks_are_watched;
+
+static void begin_anew(void)
 {
-    (void)atomic_load(next);
-    const work w = *shared;
-    fenv_t own;
-    fegetenv(&own);
-    fesetenv(&w.environment);
-    for (size_t i; (i = atomic_fetch_add(next, 1)) < w.count;)
-        w.task(w.context, i);
-    fesetenv(&own);
+    atomic_store(&pool.door, 0);
+    atomic_store(&pool.is_taken, false);
+    atomic_store(&pool.asleep, 0);
+    pool.helpers = 0;
+    pthread_mutex_init(&pool.mutex, NULL);
+    pthread_cond_init(&pool.bell, NULL);
 }
 
-__attribute__((no_sanitize_thread)) static void region(size_t team, const work *w, atomic_size_t *next)
+__attribute__((constructor)) static void watch_forks(void)
 {
-#pragma omp parallel num_threads((int)team)
-    take_items(w, next);
+    forks_are_watched = pthread_atfork(NULL, NULL, begin_anew) == 0;
 }
 
-static void run_together(size_t team, work w)
+/* ---- helpers ------------------------------------------------------------------------------------ */
+
+static void take_items(const work *w)
 {
-    atomic_size_t next;
-    fegetenv(&w.environment);
-    atomic_store(&next, 0);
-    region(team, &w, &next);
-    (void)atomic_load(&next);
+    for (size_t i; (i = atomic_fetch_add(&pool.next, 1)) < w->count;)
+        w->task(w->context, i);
 }
 
-static size_t threads_for(size_t count, uint64_t cost_ns)
+static bool enter(void)
 {
-    const size_t n = ql_num_threads(), others = atomic_load(&busy);
-    return n <= others ? 1 : at_most(n - others, at_most(count, (size_t)(cost_ns / QL_SHARE_NS)));
-}
-
-void ql_parallel(size_t count, uint64_t cost_ns, task_function *task, void *context)
-{
-    if (cost_ns < 2 * QL_SHARE_NS || is_alone || omp_in_parallel()) {
-        run_alone(task, context, count);
-        return;
+    unsigned door = atomic_load(&pool.door);
+    while (door & SEATS) {
+        if (atomic_compare_exchange_weak(&pool.door, &door, door - 1 + INSIDE))
+            return true;
     }
-    const size_t team = threads_for(count, cost_ns);
-    atomic_fetch_add(&busy, team);
-    if (team > 1)
-        run_together(team, (work){.task = task, .context = context, .count = count});
-    else
-        run_alone(task, context, count);
-    atomic_fetch_sub(&busy, team);
+    return false;
+}
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static bool enter_in_time(void)
+{
+    const int64_t end = now_ns() + PATIENCE_NS;
+    do {
+        if (enter())
+            return true;
+    } while (now_ns() < end);
+    return false;
+}
+
+/* The door is opened before `asleep` is read, and `asleep` raised before the door is looked at: no bell goes unheard.
+ */
+static void sleep_until_called(void)
+{
+    pthread_mutex_lock(&pool.mutex);
+    atomic_fetch_add(&pool.asleep, 1);
+    if (!(atomic_load(&pool.door) & SEATS))
+        pthread_cond_wait(&pool.bell, &pool.mutex);
+    atomic_fetch_sub(&pool.asleep, 1);
+    pthread_mutex_unlock(&pool.mutex);
+}
+
+#ifdef __linux__
+
+typedef cpu_set_t cpus;
+
+static int this_cpu(void)
+{
+    return sched_getcpu();
+}
+
+static cpus allowed_cpus(void)
+{
+    cpus allowed;
+    CPU_ZERO(&allowed);
+    (void)sched_getaffinity(0, sizeof allowed, &allowed);
+    return allowed;
+}
+
+static void keep_off(int cpu, cpus allowed)
+{
+    CPU_CLR((size_t)cpu, &allowed);
+    if (CPU_COUNT(&allowed) > 0)
+        (void)sched_setaffinity(0, sizeof allowed, &allowed);
 }
 
 #else
 
-size_t ql_num_threads(void)
+typedef int cpus;
+
+static int this_cpu(void)
 {
-    return 1;
+    return 0;
 }
 
-ql_status ql_set_num_threads(size_t n)
+static cpus allowed_cpus(void)
 {
-    return n < 1 || n > QL_MAX_THREADS ? QL_EINVAL : QL_OK;
+    return 0;
 }
 
-const char *ql_openmp(void)
+static void keep_off(int cpu, cpus allowed)
 {
-    return NULL;
+    (void)cpu, (void)allowed;
+}
+
+#endif
+
+static void *help(void *unused)
+{
+    const cpus allowed = allowed_cpus();
+    keep_off(atomic_load(&pool.caller_cpu), allowed);
+    for (;;) {
+        if (enter_in_time()) {
+            fesetenv(&pool.work.environment);
+            take_items(&pool.work);
+            atomic_fetch_sub(&pool.door, INSIDE);
+        } else {
+            keep_off(atomic_load(&pool.caller_cpu), allowed);
+            sleep_until_called();
+        }
+    }
+    return unused;
+}
+
+/* ---- callers ------------------------------------------------------------------------------------ */
+
+/* Signals are for the program's own threads. */
+static void have_helpers(size_t n)
+{
+    if (pool.helpers >= n)
+        return;
+    sigset_t all, before;
+    pthread_t thread;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (pool.helpers < n && pthread_create(&thread, NULL, help, NULL) == 0) {
+        pthread_detach(thread);
+        pool.helpers++;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void call_helpers(size_t n)
+{
+    if (atomic_load(&pool.asleep) == 0)
+        return;
+    pthread_mutex_lock(&pool.mutex);
+    for (size_t called = 0; called < n && called < atomic_load(&pool.asleep); called++)
+        pthread_cond_signal(&pool.bell);
+    pthread_mutex_unlock(&pool.mutex);
+}
+
+static void run_together(const work *w, size_t helpers)
+{
+    atomic_store(&pool.caller_cpu, this_cpu());
+    have_helpers(helpers);
+    pool.work = *w;
+    atomic_store(&pool.next, 0);
+    atomic_store(&pool.door, (unsigned)helpers);
+    call_helpers(helpers);
+    take_items(w);
+    atomic_fetch_and(&pool.door, ~(unsigned)SEATS);
+    while (atomic_load(&pool.door))
+        sched_yield();
+}
+
+static void run_alone(const work *w)
+{
+    for (size_t i = 0; i < w->count; i++)
+        w->task(w->context, i);
+}
+
+/* Small work asks nobody: finding out how many CPUs there are takes longer than a small product. */
+size_t ql_threads_for(uint64_t cost_ns)
+{
+    const uint64_t shares = cost_ns / QL_SHARE_NS;
+    if (shares < 2 || !forks_are_watched)
+        return 1;
+    const size_t limit = ql_num_threads();
+    return shares < limit ? (size_t)shares : limit;
 }
 
 void ql_parallel(size_t count, uint64_t cost_ns, task_function *task, void *context)
 {
-    (void)cost_ns;
-    run_alone(task, context, count);
+    work w = {.task = task, .context = context, .count = count};
+    const size_t allowed = ql_threads_for(cost_ns), threads = count < allowed ? count : allowed;
+    if (threads < 2 || atomic_exchange(&pool.is_taken, true)) {
+        run_alone(&w);
+        return;
+    }
+    fegetenv(&w.environment);
+    run_together(&w, threads - 1);
+    atomic_store(&pool.is_taken, false);
 }
-
-#endif

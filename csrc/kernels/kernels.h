@@ -160,8 +160,6 @@ typedef struct ql_gemm_kernels {
     ql_gemm_row_kernel *row;
     ql_gemm_ukernel *const *ukernel;      /* [mr + 1]: ukernel[r] computes r rows and up to nr columns; [0] is NULL */
     ql_gemm_ukernel *const *half_ukernel; /* the same for up to nr / 2 columns; may be NULL */
-    size_t wide_mr;                       /* up to as many rows, 0 for none, ... */
-    ql_gemm_ukernel *const *wide_ukernel; /* [wide_mr + 1]: ... nr + 1 to 2 * nr columns are faster at once */
 } ql_gemm_kernels;
 
 /* A tile of mr x nr float32 results from packed 8-bit weights:

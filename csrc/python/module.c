@@ -36,6 +36,30 @@ static PyObject *isa_select(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* None stands for 0: not set. Returns what was set before. */
+static PyObject *set_num_threads(PyObject *module, PyObject *number)
+{
+    (void)module;
+    size_t n = 0, before;
+    if (number != Py_None) {
+        int overflow;
+        long value = PyLong_AsLongAndOverflow(number, &overflow);
+        if (value == -1 && PyErr_Occurred())
+            return NULL;
+        if (overflow || value < 1 || value > QL_MAX_THREADS)
+            return PyErr_Format(PyExc_ValueError, "n: expected 1 to %d, got %S", QL_MAX_THREADS, number);
+        n = (size_t)value;
+    }
+    (void)ql_set_num_threads(n, &before);
+    return before ? PyLong_FromSize_t(before) : Py_NewRef(Py_None);
+}
+
+static PyObject *num_threads(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    return PyLong_FromSize_t(ql_num_threads());
+}
+
 static int put(PyObject *dict, const char *key, PyObject *value)
 {
     int failed = !value || PyDict_SetItemString(dict, key, value) < 0;
@@ -74,6 +98,11 @@ static const char compiler[] =
     "unknown";
 #endif
 
+static PyObject *openmp(void)
+{
+    return ql_openmp() ? PyUnicode_FromString(ql_openmp()) : Py_NewRef(Py_None);
+}
+
 static PyObject *info(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
@@ -82,7 +111,8 @@ static PyObject *info(PyObject *module, PyObject *unused)
         return NULL;
     if (put(dict, "compiler", PyUnicode_FromString(compiler)) < 0 || put(dict, "cpu_features", cpu_features()) < 0 ||
         put(dict, "isas_built", isa_list(false)) < 0 || put(dict, "isas_runnable", isa_list(true)) < 0 ||
-        put(dict, "isa", PyUnicode_FromString(ql_isa_active())) < 0 || put(dict, "kernels", kernel_isas()) < 0)
+        put(dict, "isa", PyUnicode_FromString(ql_isa_active())) < 0 || put(dict, "kernels", kernel_isas()) < 0 ||
+        put(dict, "openmp", openmp()) < 0)
         Py_CLEAR(dict);
     return dict;
 }
@@ -90,6 +120,8 @@ static PyObject *info(PyObject *module, PyObject *unused)
 static PyMethodDef module_methods[] = {
     {"info", info, METH_NOARGS, NULL},
     {"isa_select", isa_select, METH_VARARGS, NULL},
+    {"num_threads", num_threads, METH_NOARGS, NULL},
+    {"set_num_threads", set_num_threads, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 
