@@ -1,5 +1,5 @@
-/* Weight-only product with grouped weights: some rows of x meet the weights of a panel as floats, a piece of a group at
- * a time, and each piece goes on with the sums where the one before left them. That costs a load and a store per sum
+/* Weight-only product with grouped weights: some rows of x meet the weights of a panel as floats, a piece of the depth
+ * at a time, and each piece goes on with the sums where the one before left them. That costs a load and a store per sum
  * and piece, and no memory but a piece. */
 #include <string.h>
 
@@ -7,7 +7,7 @@
 #include "core/memory.h"
 #include "core/parallel.h"
 
-enum { ROWS = 48, DEPTH = 64 /* of a piece */, PRODUCTS_PER_NS = 40 };
+enum { ROWS = 48, DEPTH = 128 /* of a piece */, PRODUCTS_PER_NS = 40 };
 
 typedef struct float_job {
     const ql_grouped *w;
@@ -28,29 +28,28 @@ static void add_piece(const ql_grouped *w, size_t depth, const float *x, size_t 
     }
 }
 
-/* One group of a panel, whose codes begin at `data`. */
-static void add_group(const ql_grouped *w, const uint8_t *data, size_t panel, size_t group, const float *x, size_t rows,
-                      float *sums)
+/* `depth` rows of weights of a panel, from `first` on; both are multiples of 8. */
+static void dequantize(const ql_grouped *w, size_t panel, size_t first, size_t depth, float *weights)
 {
-    float weights[DEPTH * QL_MAX_NR];
-    const size_t first = group * w->group, length = ql_grouped_length(w, group);
-    const float *scale = (const float *)(data + ql_grouped_code_bytes(w, length));
-    ql_group_part part = {.form = w->form,
-                          .nr = w->nr,
-                          .scale = scale,
-                          .zero_point = w->has_zero_point ? (const int16_t *)(scale + w->nr) : NULL,
-                          .shared_zero_point = w->zero_point};
-    if (w->values) {
+    const size_t group_bytes = ql_grouped_code_bytes(w, w->group) + ql_grouped_scale_bytes(w);
+    for (size_t end = first + depth; first < end;) {
+        const size_t group = first / w->group, length = ql_grouped_length(w, group), begin = first - group * w->group;
+        const uint8_t *codes = w->data + panel * w->panel_bytes + group * group_bytes;
+        const float *scale = (const float *)(codes + ql_grouped_code_bytes(w, length));
         const size_t column = w->is_own ? (group * w->panels + panel) * w->nr : 0;
-        part.values = w->values + column * w->entries;
-        part.values_stride = w->is_own ? w->entries : 0;
-    }
-    for (size_t p = 0; p < length; p += DEPTH) {
-        const size_t depth = w->k - first - p;
-        part.k = length - p < DEPTH ? length - p : DEPTH;
-        part.codes = data + ql_grouped_code_bytes(w, p);
+        const size_t k = length - begin < end - first ? length - begin : end - first;
+        const ql_group_part part = {.form = w->form,
+                                    .k = k,
+                                    .nr = w->nr,
+                                    .codes = codes + ql_grouped_code_bytes(w, begin),
+                                    .scale = scale,
+                                    .zero_point = w->has_zero_point ? (const int16_t *)(scale + w->nr) : NULL,
+                                    .shared_zero_point = w->zero_point,
+                                    .values = w->values ? w->values + column * w->entries : NULL,
+                                    .values_stride = w->is_own ? w->entries : 0};
         w->kernels->dequantize_group_f32(&part, weights);
-        add_piece(w, depth < part.k ? depth : part.k, x + first + p, rows, weights, sums);
+        weights += k * w->nr;
+        first += k;
     }
 }
 
@@ -60,12 +59,12 @@ static void multiply(void *context, size_t item)
     const ql_grouped *w = job->w;
     const size_t first = item / w->panels * ROWS, panel = item % w->panels, j = panel * w->nr;
     const size_t rows = job->m - first < ROWS ? job->m - first : ROWS, cols = w->n - j < w->nr ? w->n - j : w->nr;
-    const uint8_t *data = w->data + panel * w->panel_bytes;
-    float sums[ROWS * QL_MAX_NR];
+    float weights[DEPTH * QL_MAX_NR], sums[ROWS * QL_MAX_NR];
     memset(sums, 0, rows * w->nr * sizeof *sums);
-    for (size_t g = 0; g < w->groups; g++) {
-        add_group(w, data, panel, g, job->x + first * w->k, rows, sums);
-        data += ql_grouped_code_bytes(w, ql_grouped_length(w, g)) + ql_grouped_scale_bytes(w);
+    for (size_t p = 0; p < w->k; p += DEPTH) {
+        const size_t depth = w->k - p < DEPTH ? w->k - p : DEPTH;
+        dequantize(w, panel, p, ql_round_up(depth, 8), weights);
+        add_piece(w, depth, job->x + first * w->k + p, rows, weights, sums);
     }
     for (size_t i = 0; i < rows; i++)
         memcpy(job->y + (first + i) * w->n + j, sums + i * w->nr, cols * sizeof *sums);

@@ -61,14 +61,16 @@ static ql_status keep_values(ql_grouped *p, const ql_grouped_codes *w)
     const size_t columns = p->panels * p->nr, row = w->n * w->entries;
     p->entries = w->entries;
     p->is_own = w->is_own;
-    p->values = ql_alloc(w->is_own ? p->groups * columns : 1, w->entries * sizeof *p->values);
+    p->values_count = (w->is_own ? p->groups * columns : 1) * w->entries;
+    p->values_count = p->values_count < QL_TABLE_ENTRIES ? QL_TABLE_ENTRIES : p->values_count;
+    p->values = ql_alloc(p->values_count, sizeof *p->values);
     if (!p->values)
         return QL_ENOMEM;
+    memset(p->values, 0, p->values_count * sizeof *p->values);
     if (!w->is_own) {
         memcpy(p->values, w->codebook, w->entries * sizeof *p->values);
         return QL_OK;
     }
-    memset(p->values, 0, p->groups * columns * w->entries * sizeof *p->values);
     for (size_t g = 0; g < p->groups; g++)
         memcpy(p->values + g * columns * w->entries, w->codebook + g * row, row * sizeof *p->values);
     return QL_OK;
@@ -214,9 +216,7 @@ size_t ql_grouped_n(const ql_grouped *packed)
 
 size_t ql_grouped_nbytes(const ql_grouped *packed)
 {
-    size_t values =
-        packed->values ? packed->entries * (packed->is_own ? packed->groups * packed->panels * packed->nr : 1) : 0;
-    return sizeof *packed + packed->panels * packed->panel_bytes + values * sizeof *packed->values;
+    return sizeof *packed + packed->panels * packed->panel_bytes + packed->values_count * sizeof *packed->values;
 }
 
 const char *ql_grouped_isa(const ql_grouped *packed)

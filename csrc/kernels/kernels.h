@@ -226,12 +226,12 @@ typedef void ql_sum_groups_kernel(const int8_t *codes, size_t n, size_t group, i
 /* Some neighbours along k of one group of a panel. */
 typedef struct ql_group_part {
     ql_weight_form form; /* not TABLE */
-    size_t k, nr;        /* k is a multiple of 8 */
+    size_t k, nr;        /* multiples of 8 */
     const uint8_t *codes;
     const float *scale;        /* [nr] */
     const int16_t *zero_point; /* [nr], or NULL */
     int32_t shared_zero_point; /* instead */
-    const float *values;       /* NULL, or a codebook: column j has that at values + j * values_stride */
+    const float *values;       /* NULL, or a codebook, at least 16 of them: column j's is at j * values_stride */
     size_t values_stride;
 } ql_group_part;
 

@@ -22,7 +22,6 @@ const ql_kernels ql_kernels_avx512vnni = {
     .scale_s32_f32 = ql_scale_s32_f32__avx512vnni,
     .add_outer_s32 = ql_add_outer_s32__avx512vnni,
     .sum_groups_s8_s32 = ql_sum_groups_s8_s32__avx512vnni,
-    .dequantize_group_f32 = ql_dequantize_group_f32__avx512vnni,
     .gemm_u8s8s32 = &ql_gemm_u8s8s32__avx512vnni,
     .gemm_u7s8s32 = &ql_gemm_u8s8s32__avx512vnni,
     .gemm_f32s8f32 = &ql_gemm_f32s8f32__avx512vnni,
