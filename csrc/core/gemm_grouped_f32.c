@@ -1,6 +1,7 @@
 /* Weight-only product with grouped weights: some rows of x meet the weights of a panel as floats, a piece of the depth
  * at a time, and each piece goes on with the sums where the one before left them. That costs a load and a store per sum
  * and piece, and no memory but a piece. */
+#include <assert.h>
 #include <string.h>
 
 #include "core/grouped.h"
@@ -20,6 +21,7 @@ typedef struct float_job {
 static void add_piece(const ql_grouped *w, size_t depth, const float *x, size_t rows, const float *weights, float *sums)
 {
     const ql_gemm_f32_add_kernels *gemm = w->kernels->gemm_f32f32f32;
+    assert(w->nr % gemm->nr == 0);
     for (size_t j = 0; j < w->nr; j += gemm->nr) {
         for (size_t i = 0; i < rows; i += gemm->mr) {
             const size_t tile = rows - i < gemm->mr ? rows - i : gemm->mr;

@@ -243,7 +243,7 @@ typedef void ql_gemm_f32_add_ukernel(size_t k, const float *x, size_t x_stride, 
                                      float *y, size_t y_stride);
 
 typedef struct ql_gemm_f32_add_kernels {
-    size_t mr, nr;
+    size_t mr, nr; /* nr divides that of the same table's gemm_s8s4f32 */
     ql_gemm_f32_add_ukernel *const *ukernel; /* [mr + 1] */
 } ql_gemm_f32_add_kernels;
 

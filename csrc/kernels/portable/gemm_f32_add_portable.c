@@ -3,7 +3,7 @@
 
 #include "kernels/portable/portable.h"
 
-enum { NR = 16 };
+enum { NR = 8 };
 
 static inline void gemm(const int mr, size_t k, const float *restrict x, size_t x_stride, const float *restrict w,
                         size_t w_stride, float *restrict y, size_t y_stride)
@@ -26,11 +26,11 @@ static inline void gemm(const int mr, size_t k, const float *restrict x, size_t 
     }
 }
 
-#define TILE(MR)                                                                                                  \
-    static void QL_KERNEL(ql_gemm_f32f32f32_##MR##x16)(size_t k, const float *x, size_t x_stride, const float *w, \
-                                                       size_t w_stride, float *y, size_t y_stride)                \
-    {                                                                                                             \
-        gemm(MR, k, x, x_stride, w, w_stride, y, y_stride);                                                       \
+#define TILE(MR)                                                                                                 \
+    static void QL_KERNEL(ql_gemm_f32f32f32_##MR##x8)(size_t k, const float *x, size_t x_stride, const float *w, \
+                                                      size_t w_stride, float *y, size_t y_stride)                \
+    {                                                                                                            \
+        gemm(MR, k, x, x_stride, w, w_stride, y, y_stride);                                                      \
     }
 
 TILE(1)
@@ -38,8 +38,8 @@ TILE(2)
 TILE(3)
 TILE(4)
 
-static ql_gemm_f32_add_ukernel *const ukernels[] = {
-    NULL, QL_KERNEL(ql_gemm_f32f32f32_1x16), QL_KERNEL(ql_gemm_f32f32f32_2x16), QL_KERNEL(ql_gemm_f32f32f32_3x16),
-    QL_KERNEL(ql_gemm_f32f32f32_4x16)};
+static ql_gemm_f32_add_ukernel *const ukernels[] = {NULL, QL_KERNEL(ql_gemm_f32f32f32_1x8),
+                                                    QL_KERNEL(ql_gemm_f32f32f32_2x8), QL_KERNEL(ql_gemm_f32f32f32_3x8),
+                                                    QL_KERNEL(ql_gemm_f32f32f32_4x8)};
 
 const ql_gemm_f32_add_kernels QL_KERNEL(ql_gemm_f32f32f32) = {.mr = 4, .nr = NR, .ukernel = ukernels};
