@@ -323,8 +323,8 @@ ql_status ql_error_sums(const float *w, const ql_coded *q, const ql_axis *axis, 
  * always multiplied by it. */
 typedef struct ql_packed ql_packed;
 
-/* What the packed weights will be multiplied with: 8-bit codes, codes that are at most 127 when signed ones have 128
- * added (QL_PACK_INTEGER7: faster on AVX2), or float32. */
+/* What the packed weights will be multiplied with: 8-bit codes, 8-bit codes from 0 to 127, signed or not
+ * (QL_PACK_INTEGER7: faster on AVX2), or float32. */
 typedef enum ql_pack_for { QL_PACK_INTEGER, QL_PACK_INTEGER7, QL_PACK_FLOAT } ql_pack_for;
 
 /* b is [k][n] codes; zero_point is [n] or NULL for zeros. */
@@ -366,7 +366,7 @@ typedef struct ql_epilogue {
 
 /* s[i][j] = bias[j] + sum_k (a[i][k] - za[i]) * (b[k][j] - zb[j]), exact, and c[i][j] what the epilogue makes of it. c
  * is m x n of int32, float32 or codes. bias is [n] or NULL. QL_EOVERFLOW: some a of these zero points could lead s out
- * of int32. QL_EINVAL: packed for another purpose, or a code too great for QL_PACK_INTEGER7. */
+ * of int32. QL_EINVAL: packed for another purpose, or a code outside 0..127 for QL_PACK_INTEGER7. */
 ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias, const ql_epilogue *epilogue,
                   void *c);
 
@@ -387,6 +387,10 @@ size_t ql_epilogue_bytes(size_t n);
  * the same in float64. float32: scale[j] = float32(input_scale * weight_scale[j]), offset[j] = 0. QL_EINVAL: a
  * multiplier that is not finite or, for rule B, not in (0, 2^30). */
 ql_status ql_epilogue_fill(const ql_output *output, size_t n, void *memory, ql_epilogue *epilogue);
+
+/* Static linear: ql_gemm with the epilogue that ql_epilogue_fill makes of the output. */
+ql_status ql_linear_static(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias,
+                           const ql_output *output, void *c);
 
 /* y = (x @ (b - zb)) * scale + offset, with relu never below 0; x is float32: one fused multiply-add per k, k
  * ascending. scale is [n], offset [n] or NULL. */
@@ -434,6 +438,7 @@ void ql_grouped_free(ql_grouped *packed);
 size_t ql_grouped_k(const ql_grouped *packed);
 size_t ql_grouped_n(const ql_grouped *packed);
 size_t ql_grouped_nbytes(const ql_grouped *packed);
+ql_pack_for ql_grouped_purpose(const ql_grouped *packed);
 const char *ql_grouped_isa(const ql_grouped *packed);
 
 /* Dynamic linear: row i of x (m x k) becomes codes a[i] in -127..127 with a scale s[i] of its own, ql_range_qparams of
@@ -503,8 +508,8 @@ ql_status ql_plan_add(ql_plan *plan, const char *kind, const ql_value *values);
 void ql_plan_free(ql_plan *plan);
 
 /* Runs all steps on `rows` samples. buffers[i] is the caller's memory for buffer i ([rows][width]) or NULL for one that
- * nobody wants to see; the input and the output must be given. QL_ENONFINITE: NaN or inf in a float input. Any number
- * of threads may run one plan at the same time. */
+ * nobody wants to see; the input and the output must be given. QL_ENONFINITE: NaN or inf in a float input; buffers that
+ * were given have perhaps been written to then. Any number of threads may run one plan at the same time. */
 ql_status ql_plan_run(ql_plan *plan, void *const *buffers, size_t rows);
 
 #endif

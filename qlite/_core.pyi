@@ -2,7 +2,7 @@
 floating data may be any real floating dtype and layout (it is converted to C-contiguous float32), codes and parameters
 must have exactly the dtype that is named here."""
 
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -148,8 +148,9 @@ def error_sums(
     group_axis: int = 0,
 ) -> NDArray[np.float64]: ...
 
+@final
 class Packed:
-    """Weights packed for the active instruction set. purpose: "integer" or "float"."""
+    """Weights packed for the active instruction set. purpose: "integer", "integer7" or "float"."""
     def __init__(self, codes: X8, zero_point: S32 | None, purpose: str) -> None: ...
     @property
     def shape(self) -> tuple[int, int]: ...
@@ -161,6 +162,9 @@ class Packed:
     def purpose(self) -> str: ...
 
 def matmul_integer(a: X8, b: Packed, a_zero_point: S32, out: S32 | None) -> S32: ...
+def linear_static(
+    x: X8, w: Packed, x_zero_point: S32, bias: S32 | None, output: tuple[Any, ...], out: NDArray[Any] | None
+) -> NDArray[Any]: ...
 def linear(
     x: ArrayLike,
     w: Packed,
@@ -173,6 +177,7 @@ def linear(
 ) -> F32: ...
 def matmul_float(x: ArrayLike, w: Packed, scale: F32, bias: F32 | None, relu: bool, out: F32 | None) -> F32: ...
 
+@final
 class Grouped:
     """Packed weights [in, out]; scale, zero_point: [groups, out]; codebook: [entries] or [groups, out, entries]."""
 
@@ -192,6 +197,8 @@ class Grouped:
     def nbytes(self) -> int: ...
     @property
     def isa(self) -> str: ...
+    @property
+    def purpose(self) -> str: ...
 
 def linear_grouped(x: ArrayLike, w: Grouped, bias: F32 | None, low: float, high: float, out: F32 | None) -> F32: ...
 def matmul_grouped(x: ArrayLike, w: Grouped, out: F32 | None) -> F32: ...

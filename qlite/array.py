@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qlite import _check, _core, grouped, storage
+from qlite import _check, _core, _grouped, storage
 from qlite.form import Form
 from qlite.grids import GRIDS
 from qlite.qparams import QParams
@@ -451,8 +451,8 @@ class QArray:
         if purpose in self._packed:
             return self._packed[purpose]
         packed: Packed
-        if grouped.is_grouped(self):
-            packed = grouped.pack_grouped(self, name, purpose), self.scale
+        if _grouped.is_grouped(self):
+            packed = _grouped.pack(self, name, purpose), self.scale
         else:
             scale, zero_point = self._columns(name)
             packed = _core.Packed(self.codes, zero_point, purpose), scale
@@ -469,16 +469,9 @@ class QArray:
         """
         packed, scale = self._pack("q", "float")
         x = _check.real_array("x", x)
-        rows = x
-        if x.ndim != 2:
-            if x.ndim == 0 or x.shape[-1] != self.shape[0]:
-                raise ValueError(f"x: expected {self.shape[0]} columns, got shape {x.shape}")
-            rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-        if isinstance(packed, _core.Grouped):
-            y = _core.matmul_grouped(rows, packed, None)
-        else:
-            y = _core.matmul_float(rows, packed, scale, None, False, None)
-        return y if x.ndim == 2 else y.reshape(*x.shape[:-1], self.shape[1])
+        if type(packed) is _core.Grouped:
+            return _core.matmul_grouped(x, packed, None)
+        return _core.matmul_float(x, packed, scale, None, False, None)
 
     __array_priority__ = 100  # x @ q comes here before NumPy makes an array of q
     __array_ufunc__ = None

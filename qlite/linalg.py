@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from qlite import _check, _core
+from qlite import _check, _core, _output
 from qlite.array import QArray
+from qlite.qparams import QParams
 
 
 class PackedWeight:
@@ -19,6 +20,8 @@ class PackedWeight:
         Bytes of the packed form.
     isa : str
         The instruction set that it was packed for.
+    activation_bits : int
+        8, or 7 for left operands of 7 bits or fewer.
 
     Examples
     --------
@@ -36,6 +39,7 @@ class PackedWeight:
         self.shape: tuple[int, int] = packed.shape
         self.nbytes: int = packed.nbytes
         self.isa: str = packed.isa
+        self.activation_bits = 7 if packed.purpose == "integer7" else 8
 
     def __repr__(self) -> str:
         scaled = "" if self._scale is None else ", with scales"
@@ -65,7 +69,7 @@ def _zero_points(name: str, value: Any, dtype: np.dtype, lengths: tuple[int, ...
     return zero_point.astype(np.int32)
 
 
-def pack(b: Any, zero_point: Any = 0) -> PackedWeight:
+def pack(b: Any, zero_point: Any = 0, *, activation_bits: int = 8) -> PackedWeight:
     """Bring a right operand into the layout of this machine's kernels, once for many products.
 
     Parameters
@@ -75,12 +79,15 @@ def pack(b: Any, zero_point: Any = 0) -> PackedWeight:
         groups that cut axis 0, or a codebook.
     zero_point : int or array_like
         Of plain codes: one, or one per column.
+    activation_bits : int
+        1 to 8. With 7 or fewer, the codes of the left operand have to lie in [0, 127], whatever their dtype, and
+        `matmul_integer` refuses others: without VNNI that is faster, and elsewhere the same. `linear` needs 8.
 
     Raises
     ------
     TypeError, ValueError
-        Codes of another dtype or rank, zero points outside the codes' range, scales along the rows; groups that are no
-        multiple of 8, a codebook of more than 16 entries.
+        Codes of another dtype or rank, zero points outside the codes' range, scales along the rows, groups that are
+        no multiple of 8, a codebook of more than 16 entries, activation_bits outside 1 to 8.
 
     Examples
     --------
@@ -89,17 +96,20 @@ def pack(b: Any, zero_point: Any = 0) -> PackedWeight:
     >>> ql.matmul_integer(np.array([[1, 2, 3]], np.uint8), p)
     array([[6, 6]], dtype=int32)
     """
+    if activation_bits not in range(1, 9):
+        raise ValueError(f"activation_bits: expected 1 to 8, got {activation_bits!r}")
+    purpose = "integer" if activation_bits == 8 else "integer7"
     if isinstance(b, QArray):
-        if not _is_zero(zero_point) and np.any(np.asarray(zero_point)):
+        if np.any(np.asarray(zero_point)):
             raise ValueError("zero_point: expected 0 with a QArray, which has its own")
-        return PackedWeight(*b._pack("b", "integer"))
-    return PackedWeight(_pack_codes(b, "zero_point", zero_point))
+        return PackedWeight(*b._pack("b", purpose))
+    return PackedWeight(_pack_codes(b, "zero_point", zero_point, purpose))
 
 
-def _pack_codes(b: Any, name: str, zero_point: Any) -> _core.Packed:
+def _pack_codes(b: Any, name: str, zero_point: Any, purpose: str) -> _core.Packed:
     codes = _codes("b", b)
     zero_point = _zero_points(name, zero_point, codes.dtype, (1, codes.shape[1]))
-    return _core.Packed(codes, np.ascontiguousarray(np.broadcast_to(zero_point, codes.shape[1])), "integer")
+    return _core.Packed(codes, np.ascontiguousarray(np.broadcast_to(zero_point, codes.shape[1])), purpose)
 
 
 def matmul_integer(
@@ -123,7 +133,8 @@ def matmul_integer(
     Raises
     ------
     TypeError, ValueError
-        Other dtypes, shapes that do not fit, zero points outside the codes' range.
+        Other dtypes, shapes that do not fit, zero points outside the codes' range, codes of `a` that `b` was not
+        packed for (`activation_bits`).
     OverflowError
         The product is so deep that an int32 could overflow: ``max|a - a_zero_point| * max_j sum_k |b - b_zero_point|``
         exceeds ``2**31 - 1``.
@@ -135,63 +146,85 @@ def matmul_integer(
     >>> ql.matmul_integer(a, np.array([[127], [127]], np.int8))
     array([[64770]], dtype=int32)
     """
-    if isinstance(b, (QArray, PackedWeight)):
-        if not _is_zero(b_zero_point) and np.any(np.asarray(b_zero_point)):
-            raise ValueError("b_zero_point: expected 0 with a QArray or packed weights, which have their own")
-        packed = b._packed if isinstance(b, PackedWeight) else b._pack("b", "integer")[0]
+    if type(b) is PackedWeight:
+        packed = b._packed
+    elif isinstance(b, QArray):
+        packed = b._pack("b", "integer")[0]
     else:
-        packed = _pack_codes(b, "b_zero_point", b_zero_point)
-    if isinstance(packed, _core.Grouped):
+        packed = _pack_codes(b, "b_zero_point", b_zero_point, "integer")
+        b_zero_point = 0
+    if type(packed) is not _core.Packed:
         raise ValueError(
-            "b: expected one scale or one per column, got groups or a codebook, whose sums are no integers"
+            "b: expected one scale or one per column, got groups or a codebook, whose sums are not integers"
         )
-    if type(a) is not np.ndarray or a.ndim != 2:
+    if b_zero_point is not _ZERO and np.any(np.asarray(b_zero_point)):
+        raise ValueError("b_zero_point: expected 0 with a QArray or packed weights, which have their own")
+    if type(a) is not _ndarray:
         a = _codes("a", a)
-    zero_point = _NO_ZERO_POINT
-    if not _is_zero(a_zero_point):
-        zero_point = _zero_points("a_zero_point", a_zero_point, _codes("a", a).dtype, (1, a.shape[0]))
-    return _core.matmul_integer(a, packed, zero_point, out)
-
-
-_NO_ZERO_POINT = np.zeros(1, np.int32)
-
-
-def _is_zero(value: Any) -> bool:
-    """The default, told without making an array of it: that would cost more than a small product."""
-    return type(value) is int and value == 0
+    if a_zero_point is _ZERO:
+        return _core.matmul_integer(a, packed, _NO_ZERO_POINT, out)
+    a = _codes("a", a)
+    return _core.matmul_integer(a, packed, _zero_points("a_zero_point", a_zero_point, a.dtype, (1, a.shape[0])), out)
 
 
 def linear(
-    x: Any, w: Any, bias: Any = None, *, activation: str | None = None, out: np.ndarray | None = None
-) -> np.ndarray:
-    """Multiply floats by weights of up to 8 bits with integer arithmetic: each row of `x` is quantized on the way.
+    x: Any,
+    w: Any,
+    bias: Any = None,
+    *,
+    activation: str | None = None,
+    output: QParams | None = None,
+    requant: str = "float",
+    per: str = "row",
+    out: np.ndarray | None = None,
+) -> Any:
+    """Multiply by weights of up to 8 bits with integer arithmetic: ``activation(x @ w + bias)``.
 
-    ``y = activation((acc * s_x) * s_w + bias)`` with the exact ``acc = sum_k (x_q - z_x) * (w_q - z_w)``. A row's scale
-    and zero point come from its own range, widened to hold 0: ``s_x = (max - min) / 255``.
+    Floats `x` are quantized on the way (dynamic): ``y = activation((acc * s_x) * s_w + bias)`` with the exact
+    ``acc = sum_k (x_q - z_x) * (w_q - z_w)``. Each row's scale and zero point come from its own range, widened to hold
+    0: ``s_x = (max - min) / 255``; or those of all rows from the range of all.
 
-    Weights in groups along `in` or on a codebook take rows without a zero point, as ``quantize(x, axis=0)`` makes them
-    (``s_x = max(abs(row)) / 127``), and ``y = activation(s_x * sum_g acc_g * s_w_g + bias)``: each `acc_g` is exact,
-    and all else float32, groups in order. A codebook of up to 16 entries becomes 8-bit levels when it is packed:
-    entries that are multiples of a power of two, at most 127 of it, stay exact (fp4, for one); others move by up to
-    half a 127th of the greatest, and the product by up to ``sum(abs(x)) * s_w * max(abs(codebook)) / 254``.
+    Codes `x` are multiplied as they are (static): ``acc`` is as above, with an int32 bias at the scale ``s_x * s_w``
+    added to it, ``bias_q = rint(bias / (s_x * s_w))``. The result is float32, ``y = activation(acc * (s_x * s_w))``, or
+    codes on the grid `output`, by rule A or B of `requantize` with the multiplier ``s_x * s_w / s_y`` and clamped to
+    the codes that the activation lets through: what a step of a quantized model computes.
+
+    Weights in groups along `in` or on a codebook take floats `x`, whose rows have no zero point, as
+    ``quantize(x, axis=0)`` makes them (``s_x = max(abs(row)) / 127``): ``y = activation(s_x * sum_g acc_g * s_w_g +
+    bias)``, where each `acc_g` is exact and all else float32, groups in order. A codebook of up to 16 entries becomes
+    8-bit levels when it is packed: entries that are multiples of a power of two, at most 127 of it, stay exact (fp4,
+    for one); others move by up to half a 127th of the greatest, and the product by up to
+    ``sum(abs(x)) * s_w * max(abs(codebook)) / 254``.
 
     Parameters
     ----------
-    x : array_like of a real floating dtype, (m, in)
+    x : array_like of a real floating dtype, (..., in), or QArray of up to 8 bits with one scale
     w : QArray (in, out), or what `pack` made of it
         With one scale, one per column, or groups that cut axis 0 (``quantize(w, 4, axis=1, group_size=32)``).
         A QArray is packed at its first product and keeps that form.
     bias : array_like of a real floating dtype, (out,), optional
-    activation : {None, "relu"}
-    out : ndarray of float32, (m, out), optional
-        Where to put the result.
+        With codes `x` also of int32, which is then ``bias_q`` itself.
+    activation : {None, "relu", "relu6"}
+    output : QParams, optional
+        With codes `x`: the grid of the result, of up to 8 bits with one scale.
+    requant : {"float", "fixed"}
+        Rule A or B, for `output`.
+    per : {"row", "tensor"}
+        What has a scale of its own in floats `x`.
+    out : ndarray, (..., out), optional
+        Where to put the result: float32, or the dtype of the codes.
+
+    Returns
+    -------
+    ndarray of float32, (..., out), or QArray on the grid `output`
 
     Raises
     ------
     TypeError, ValueError
-        Other dtypes, shapes that do not fit, NaN or infinity in `x` or `bias`, an activation that there is not.
+        Other dtypes, shapes that do not fit, NaN or infinity in `x` or `bias`, an option that there is not or that has
+        no effect.
     OverflowError
-        The product is so deep that an int32 could overflow.
+        The product is so deep that an int32 could overflow, or the bias does not fit int32.
 
     Examples
     --------
@@ -199,32 +232,65 @@ def linear(
     >>> w = ql.quantize(np.array([[0.5, -1.0], [1.0, 0.25]]), axis=1)
     >>> ql.linear(np.array([[1.0, 2.0]]), w, activation="relu").round(2)
     array([[2.5, 0. ]], dtype=float32)
+
+    Four bits, a scale for every 32:
+
     >>> w4 = ql.quantize(np.ones((64, 2)), 4, axis=1, group_size=32)
     >>> ql.linear(np.full((1, 64), 0.25), w4)
     array([[16., 16.]], dtype=float32)
+
+    Codes in, codes out:
+
+    >>> x = ql.QArray.from_codes(np.array([[50, 100]], np.uint8), 0.02)
+    >>> y = ql.linear(x, w, output=ql.QParams.from_range(-2.0, 3.1, symmetric=False))
+    >>> y.codes
+    array([[225,  75]], dtype=uint8)
+    >>> y.dequantize()
+    array([[ 2.5, -0.5]], dtype=float32)
     """
-    if isinstance(w, QArray):
-        packed, scale = w._pack("w", "integer")
-    elif not isinstance(w, PackedWeight):
-        raise TypeError(f"w: expected a QArray or a PackedWeight, got {type(w).__name__}")
-    elif w._scale is None:
-        raise ValueError("w: expected weights with scales, pack(QArray), got packed codes")
-    else:
+    if type(w) is PackedWeight:
         packed, scale = w._packed, w._scale
+        if scale is None:
+            raise ValueError("w: expected weights with scales, pack(QArray), got packed codes")
+    elif isinstance(w, QArray):
+        packed, scale = w._pack("w", "integer")
+    else:
+        raise TypeError(f"w: expected a QArray or a PackedWeight, got {type(w).__name__}")
+    if type(packed) is _core.Grouped:
+        return _linear_grouped(x, packed, bias, activation, {"output": output, "requant": requant, "per": per}, out)
+    if type(x) is not _ndarray and isinstance(x, QArray):
+        _check.left_alone({"per": per}, {"per": "row"}, "for codes x, which have their scale")
+        bias, fields = _output.resolve(_output.static_input("x", x), scale, bias, activation, output, requant)
+        y = _core.linear_static(x.codes, packed, x.zero_point.ravel(), bias, fields, out)
+        return _output.wrap(y, output, out)
+    if output is not None or requant != "float":
+        options = {"output": output, "requant": requant}
+        _check.left_alone(options, {"output": None, "requant": "float"}, "for floats x, whose result is float32")
+    if type(w) is PackedWeight and w.activation_bits != 8:
+        raise ValueError(f"w: expected weights packed for 8-bit activations, got {w.activation_bits}")
+    per_tensor = per != "row" and _check.choice("per", per, ("row", "tensor")) == "tensor"
+    low, high = _ALL if activation is None else _output.clamps(activation)
     if bias is not None:
-        bias = _check.finite("bias", _check.real_array("bias", bias))
-    low, high = _clamps(activation)
-    x = _check.real_array("x", x)
-    if isinstance(packed, _core.Grouped):
-        return _core.linear_grouped(x, packed, bias, low, high, out)
-    return _core.linear(x, packed, scale, bias, low, high, False, out)
+        bias = _check.real_array("bias", bias)
+    return _core.linear(_check.real_array("x", x), packed, scale, bias, low, high, per_tensor, out)
 
 
-#: What an activation that is a clamp keeps floats in.
-_CLAMPS = {"relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
+def _linear_grouped(
+    x: Any, packed: _core.Grouped, bias: Any, activation: str | None, others: dict[str, Any], out: np.ndarray | None
+) -> np.ndarray:
+    """`linear` with weights in groups or on a codebook; `others` are the options that these have no use for."""
+    if isinstance(x, QArray):
+        raise ValueError(f"x: expected floats for weights with groups or a codebook, got {x!r}")
+    defaults = {"output": None, "requant": "float", "per": "row"}
+    _check.left_alone(others, defaults, "for weights with groups or a codebook")
+    low, high = _ALL if activation is None else _output.clamps(activation)
+    if bias is not None:
+        bias = _check.real_array("bias", bias)
+    return _core.linear_grouped(_check.real_array("x", x), packed, bias, low, high, out)
 
 
-def _clamps(activation: str | None) -> tuple[float, float]:
-    if activation is None:
-        return -np.inf, np.inf
-    return _CLAMPS[_check.choice("activation", activation, tuple(_CLAMPS))]
+# For the way of a small product, which a look-up more would make longer.
+_ndarray = np.ndarray
+_ALL = _output.clamps(None)
+_NO_ZERO_POINT = np.zeros(1, np.int32)
+_ZERO: Any = 0  # the default, told by `is`: == would make an array of an array

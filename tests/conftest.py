@@ -11,8 +11,11 @@ from qlite import _core
 # The CPU flags, as /proc/cpuinfo spells them, that each instruction set of the core needs.
 ISA_CPU_FLAGS = {
     "avx2": {"avx2", "fma"},
+    "avxvnni": {"avx2", "fma", "avx_vnni"},
     "avx512vnni": {"avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"},
     "neon": {"asimd"},
+    "neondot": {"asimddp"},
+    "neoni8mm": {"asimddp", "i8mm"},
 }
 
 

@@ -111,6 +111,24 @@ def test_zero_points_lower_the_depth_limit_and_never_wrap(isa, a_dtype, b_dtype)
                     assert product(a, b, za_array, zb_array).tolist() == [[exact, exact]]
 
 
+@pytest.mark.parametrize("a_dtype, b_dtype", SIGNS, ids=SIGN_IDS)
+def test_seven_bits(isa, rng, a_dtype, b_dtype):
+    """Weights packed for codes from 0 to 127: the fast kernels of AVX2 add pairs of products in 16 bits."""
+    for i, (m, n) in enumerate(itertools.product(EDGES, EDGES)):
+        k, fill = DEPTHS[i % len(DEPTHS)], FILLS[i // 3 % len(FILLS)]
+        a = codes(rng, (m, k), np.int8, fill) & np.int8(127) if i % 2 else np.full((m, k), 127, np.int8)
+        b = codes(rng, (k, n), b_dtype, fill)
+        a = a.astype(a_dtype)
+        za, zb = zero_points(rng, [1, m][i % 2], a_dtype), zero_points(rng, n, b_dtype)
+        same_bytes(_core.matmul_integer(a, _core.Packed(b, zb, "integer7"), za, None), expected_product(a, b, za, zb))
+
+
+@pytest.mark.parametrize("bad", [np.array([[0, 128]], np.uint8), np.array([[0, -1]], np.int8)])
+def test_eight_bits_where_seven_were_declared(isa, bad):
+    with pytest.raises(ValueError, match=r"^a: expected codes from 0 to 127"):
+        _core.matmul_integer(bad, _core.Packed(np.zeros((2, 3), np.int8), None, "integer7"), one(0, np.int32), None)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout(isa, rng, layout):
     for dtype in (np.int8, np.uint8):
@@ -149,9 +167,10 @@ def test_packed_weights_remember_their_instruction_set(rng):
         _core.isa_select(before)
 
 
-def test_packed_describes_itself(isa):
-    packed = _core.Packed(np.zeros((5, 7), np.int8), None, "integer")
-    assert (packed.shape, packed.isa, packed.purpose) == ((5, 7), isa, "integer")
+@pytest.mark.parametrize("purpose", ["integer", "integer7", "float"])
+def test_packed_describes_itself(isa, purpose):
+    packed = _core.Packed(np.zeros((5, 7), np.int8), None, purpose)
+    assert (packed.shape, packed.isa, packed.purpose) == ((5, 7), isa, purpose)
     assert packed.nbytes >= 35
 
 

@@ -148,9 +148,39 @@ def test_other_arguments(rng):
         ql.pack(ql.quantize(weight(rng), 10, axis=1, group_size=32))
     with pytest.raises(ValueError, match=r"2 dimensions"):
         ql.pack(ql.quantize(np.ones((2, 32, 4)), 4, axis=2, group_size=32, group_axis=1))
+    with pytest.raises(ValueError, match=r"^activation_bits: "):
+        ql.pack(q, activation_bits=7)
+    with pytest.raises(ValueError, match=r"^x: expected floats"):
+        ql.linear(ql.quantize(x), q)
+    with pytest.raises(ValueError, match=r"^per: "):
+        ql.linear(x, q, per="tensor")
+    with pytest.raises(ValueError, match=r"^activation: "):
+        ql.linear(x, q, activation="tanh")
+    with pytest.raises(ValueError, match=r"^bias: expected finite"):
+        ql.linear(x, q, np.full(24, np.inf))
     x[1, 7] = np.nan
     with pytest.raises(ValueError, match=r"^x: expected finite"):
         ql.linear(x, q)
+
+
+def test_leading_shape(rng):
+    q, x = quantized(rng, "uint4"), rows(rng, 6)
+    for shape in ((100,), (2, 3, 100), (0, 100)):
+        some = np.resize(x, shape)
+        expected = ql.linear(some.reshape(-1, 100), q).reshape(*shape[:-1], 24)
+        same_bytes(ql.linear(some, q), expected)
+
+
+def test_threads_change_nothing(isa, rng):
+    q, x, before = quantized(rng, "int4", 512, 700), rows(rng, 200, 512), ql.get_num_threads()
+    expected = ql.linear(x, q), x @ q
+    try:
+        for n in (1, 2, 3):
+            ql.set_num_threads(n)
+            same_bytes(ql.linear(x, q), expected[0])
+            same_bytes(x @ q, expected[1])
+    finally:
+        ql.set_num_threads(before)
 
 
 def test_arguments_of_the_core():

@@ -23,7 +23,7 @@ MAY_IMPORT_CORE = {
     "array.py",
     "elementwise.py",
     "error.py",
-    "grouped.py",
+    "_grouped.py",
     "linalg.py",
 }
 MAY_IMPORT_CORE |= {"config.py", "nn/program.py"}

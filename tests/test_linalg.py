@@ -88,6 +88,24 @@ def test_one_pack_serves_many_products(rng):
             same_bytes(ql.matmul_integer(a, packed), reference.matmul_integer(a, b_before, 0, 3))
 
 
+def test_pack_for_seven_bits(rng):
+    a, b = codes(rng, (5, 33), np.uint8) & np.uint8(127), codes(rng, (33, 17), np.int8)
+    packed = ql.pack(b, activation_bits=7)
+    assert (packed.activation_bits, ql.pack(b).activation_bits) == (7, 8)
+    same_bytes(ql.matmul_integer(a, packed, 3), reference.matmul_integer(a, b, 3, 0))
+    same_bytes(ql.matmul_integer(a.view(np.int8), packed, -3), reference.matmul_integer(a, b, -3, 0))
+    a[4, 32] = 128
+    with pytest.raises(ValueError, match=r"^a: expected codes from 0 to 127"):
+        ql.matmul_integer(a, packed)
+    for bits in (0, 9, "8"):
+        with pytest.raises(ValueError, match=r"^activation_bits: expected 1 to 8"):
+            ql.pack(b, activation_bits=bits)
+    w = ql.quantize(b.astype(np.float32), axis=1)
+    same_bytes(ql.matmul_integer(a[:4], ql.pack(w, activation_bits=4)), reference.matmul_integer(a[:4], w.codes, 0, 0))
+    with pytest.raises(ValueError, match=r"^w: expected weights packed for 8-bit activations, got 7"):
+        ql.linear(np.zeros((1, 33)), ql.pack(w, activation_bits=7))
+
+
 def test_the_deepest_product_and_one_more():
     deepest = (2**31 - 1) // (255 * 128)
     a, b = np.full((1, deepest + 1), 255, np.uint8), np.full((deepest + 1, 1), -128, np.int8)

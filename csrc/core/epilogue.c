@@ -1,6 +1,8 @@
 /* What becomes of sums, from the scales of a product's operands and result. */
 #include <string.h>
 
+#include "core/memory.h"
+#include "core/multiplier.h"
 #include "qlite.h"
 
 size_t ql_epilogue_bytes(size_t n)
@@ -10,12 +12,12 @@ size_t ql_epilogue_bytes(size_t n)
 
 static ql_status fill_fixed(const ql_output *o, size_t n, int32_t *mantissa, int32_t *exponent)
 {
+    bool valid = true;
     for (size_t j = 0; j < n; j++) {
         double real = (double)o->input_scale * (double)o->weight_scale[j] / (double)o->scale;
-        if (ql_quantize_multiplier(real, mantissa + j, exponent + j) != QL_OK)
-            return QL_EINVAL;
+        valid &= ql_split_multiplier(real, mantissa + j, exponent + j);
     }
-    return QL_OK;
+    return valid ? QL_OK : QL_EINVAL;
 }
 
 static ql_status fill_multiplier(const ql_output *o, size_t n, float *multiplier)
@@ -56,4 +58,19 @@ ql_status ql_epilogue_fill(const ql_output *o, size_t n, void *memory, ql_epilog
     default:
         return QL_EINVAL;
     }
+}
+
+ql_status ql_linear_static(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias,
+                           const ql_output *output, void *c)
+{
+    const size_t n = ql_packed_n(b);
+    void *memory = ql_alloc(1, ql_epilogue_bytes(n));
+    if (!memory)
+        return QL_ENOMEM;
+    ql_epilogue epilogue;
+    ql_status status = ql_epilogue_fill(output, n, memory, &epilogue);
+    if (status == QL_OK)
+        status = ql_gemm(a, m, b, bias, &epilogue, c);
+    free(memory);
+    return status;
 }

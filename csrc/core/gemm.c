@@ -70,7 +70,7 @@ size_t ql_gemm_workspace(const ql_packed *b, size_t m, uint8_t flip)
 /* A stretch of rows, and how it is dealt out. */
 typedef struct stretch {
     const ql_gemm_job *job;
-    size_t first, rows, block, chunk, chunks; /* chunk: columns, whole panels */
+    size_t first, rows, block, chunk, chunks; /* chunk: columns, a multiple of two panels */
     char *converted;                          /* NULL: the tiles read a in place */
     size_t converted_stride;
     int32_t *row_sum, *row_zero_point; /* negated; NULL where there is no such term */
@@ -95,12 +95,15 @@ static void prepare_block(void *context, size_t item)
     }
 }
 
-static void multiply_panel(const ql_gemm_args *args, const ql_packed *b, size_t begin, size_t end, size_t j,
-                           size_t cols)
+void ql_gemm_tiles(const ql_gemm_args *args, const ql_packed *b, size_t begin, size_t end, size_t j, size_t cols)
 {
     const ql_gemm_kernels *gemm = b->gemm;
     const size_t mr = tile_rows(end - begin, gemm->mr);
-    ql_gemm_ukernel *const *ukernels = gemm->half_ukernel && cols <= b->nr / 2 ? gemm->half_ukernel : gemm->ukernel;
+    ql_gemm_ukernel *const *ukernels = gemm->ukernel;
+    if (cols > b->nr)
+        ukernels = gemm->wide_ukernel;
+    else if (cols <= b->nr / 2 && gemm->half_ukernel)
+        ukernels = gemm->half_ukernel;
     for (size_t i = begin; i < end; i += mr)
         ukernels[least(mr, end - i)](args, i, j, cols);
 }
@@ -111,8 +114,9 @@ static void multiply_item(void *context, size_t item)
     const ql_packed *b = s->job->b;
     const size_t begin = item / s->chunks * s->block, end = least(s->rows, begin + s->block);
     const size_t first = item % s->chunks * s->chunk, last = least(b->n, first + s->chunk);
-    for (size_t j = first; j < last; j += b->nr)
-        multiply_panel(&s->args, b, begin, end, j, least(b->nr, last - j));
+    const size_t step = end - begin <= b->gemm->wide_mr ? 2 * b->nr : b->nr;
+    for (size_t j = first; j < last; j += step)
+        ql_gemm_tiles(&s->args, b, begin, end, j, least(step, last - j));
 }
 
 uint64_t ql_gemm_cost_ns(const ql_packed *b, size_t m)
@@ -125,15 +129,16 @@ uint64_t ql_gemm_cost_ns(const ql_packed *b, size_t m)
 static void cut_columns(stretch *s, uint64_t cost)
 {
     const ql_packed *b = s->job->b;
-    const size_t blocks = divided_up(s->rows, s->block);
+    const size_t blocks = divided_up(s->rows, s->block), pair = 2 * b->nr;
     const size_t threads = ql_threads_for(cost);
     const size_t items = threads > 1 ? ITEMS_PER_THREAD * threads : 1;
-    s->chunk = ql_round_up(divided_up(b->n, divided_up(items, blocks)), b->nr);
+    s->chunk = ql_round_up(divided_up(b->n, divided_up(items, blocks)), pair);
     s->chunks = divided_up(b->n, s->chunk);
 }
 
 static void run_stretch(stretch *s)
 {
+    static const size_t no_offset = 0;
     const ql_gemm_job *job = s->job;
     const ql_packed *b = job->b;
     const size_t blocks = divided_up(s->rows, s->block), c_size = job->epilogue->store < QL_STORE_X8 ? 4 : 1;
@@ -146,6 +151,7 @@ static void run_stretch(stretch *s)
         .a_stride = s->converted ? s->converted_stride : job->a_stride,
         .k = b->k,
         .segments = 1,
+        .offset = &no_offset,
         .b = b->panels,
         .panel_stride = b->panel_bytes,
         .start = job->init,
@@ -195,23 +201,24 @@ bool ql_gemm_fits(const ql_packed *b, int32_t a_reach, const int32_t *bias)
     return !__builtin_mul_overflow(b->column_reach, a_reach, &reach) && reach <= INT32_MAX - greatest_bias;
 }
 
-static bool is_below_128(const ql_codes *a, size_t m, size_t k, uint8_t flip)
+static bool is_below_128(const ql_codes *a, size_t m, size_t k)
 {
     uint8_t seen = 0;
     for (size_t i = 0; i < m; i++) {
         for (size_t p = 0; p < k; p++)
-            seen |= a->data[i * a->row_stride + p] ^ flip;
+            seen |= a->data[i * a->row_stride + p];
     }
     return seen < 128;
 }
 
 static ql_status check_operands(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias, uint8_t flip)
 {
-    if (!b->gemm || (b->purpose == QL_PACK_INTEGER7 && !is_below_128(a, m, b->k, flip)))
+    if (!b->gemm || (b->purpose == QL_PACK_INTEGER7 && !is_below_128(a, m, b->k)))
         return QL_EINVAL;
+    const int32_t lowest = a->is_signed ? -128 : 0;
     int32_t a_reach = 0;
     for (size_t i = 0; i < (a->per_row ? m : 1); i++) {
-        if (a->zero_point[i] < -flip || a->zero_point[i] > 255 - flip)
+        if (a->zero_point[i] < lowest || a->zero_point[i] > lowest + 255)
             return QL_EINVAL;
         int32_t reach = ql_code_reach(a->zero_point[i] + flip);
         a_reach = reach > a_reach ? reach : a_reach;
@@ -222,7 +229,7 @@ static ql_status check_operands(const ql_codes *a, size_t m, const ql_packed *b,
 ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias, const ql_epilogue *epilogue,
                   void *c)
 {
-    const uint8_t flip = a->is_signed ? 128 : 0;
+    const uint8_t flip = a->is_signed && b->purpose != QL_PACK_INTEGER7 ? 128 : 0;
     const ql_status status = check_operands(a, m, b, bias, flip);
     if (status != QL_OK || m == 0 || b->n == 0)
         return status;

@@ -39,6 +39,10 @@ size_t ql_gemm_block_rows(const ql_packed *b, size_t m);
 /* About how long one thread multiplies m rows. */
 uint64_t ql_gemm_cost_ns(const ql_packed *b, size_t m);
 
+/* Rows begin..end - 1 of the columns that follow j, which begins a panel: at most 2 * nr of them if the rows are no
+ * more than wide_mr, else nr. */
+void ql_gemm_tiles(const ql_gemm_args *args, const ql_packed *b, size_t begin, size_t end, size_t j, size_t cols);
+
 /* Bytes that ql_gemm_run needs for m rows; flip as in the job. */
 size_t ql_gemm_workspace(const ql_packed *b, size_t m, uint8_t flip);
 

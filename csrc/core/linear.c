@@ -44,17 +44,19 @@ static void for_rows(const rows *r, void (*task)(void *context, size_t i))
     ql_parallel((r->m + GRAIN - 1) / GRAIN, (uint64_t)r->m * r->k / VALUES_PER_NS, task, (void *)r);
 }
 
-void ql_quantize_rows(const ql_kernels *kernels, const float *x, size_t m, size_t k, float *scale, int32_t *zero_point,
+bool ql_quantize_rows(const ql_kernels *kernels, const float *x, size_t m, size_t k, float *scale, int32_t *zero_point,
                       uint8_t *codes)
 {
+    bool nonfinite = false;
     for (size_t i = 0; i < m; i++) {
         float min = INFINITY, max = -INFINITY;
         kernels->minmax_f32(x + i * k, k, k, &min, &max);
         min = min > -FLT_MAX ? min : -FLT_MAX;
         max = max < FLT_MAX ? max : FLT_MAX;
         ql_range_qparams(min, max, 0, 255, false, scale + i, zero_point + i);
-        kernels->quantize_f32_x8(x + i * k, k, scale + i, zero_point + i, k, 0, 255, codes + i * k);
+        nonfinite |= kernels->quantize_f32_x8(x + i * k, k, scale + i, zero_point + i, k, 0, 255, codes + i * k);
     }
+    return nonfinite;
 }
 
 /* Scales and zero points from the ranges; false if a value is not finite. */

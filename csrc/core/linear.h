@@ -6,8 +6,8 @@
 #include "qlite.h"
 
 /* Row i of x[m][k] gets scale[i], zero_point[i] from its own range; codes[m][k] are u8. Infinities count as
- * the greatest floats, NaN becomes the zero point. */
-void ql_quantize_rows(const ql_kernels *kernels, const float *x, size_t m, size_t k, float *scale, int32_t *zero_point,
+ * the greatest floats, NaN becomes the zero point. Returns whether there was one or the other. */
+bool ql_quantize_rows(const ql_kernels *kernels, const float *x, size_t m, size_t k, float *scale, int32_t *zero_point,
                       uint8_t *codes);
 
 #endif

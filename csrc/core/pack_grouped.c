@@ -151,7 +151,7 @@ static ql_status fill_all(const grouped_packing *packing, float step)
 
 ql_status ql_pack_grouped(ql_pack_for purpose, const ql_grouped_codes *w, ql_grouped **packed)
 {
-    ql_status status = check(w);
+    ql_status status = purpose == QL_PACK_INTEGER7 ? QL_EINVAL : check(w);
     if (status != QL_OK)
         return status;
     if (w->codebook && purpose == QL_PACK_INTEGER && w->entries > QL_TABLE_ENTRIES)
@@ -217,6 +217,11 @@ size_t ql_grouped_n(const ql_grouped *packed)
 size_t ql_grouped_nbytes(const ql_grouped *packed)
 {
     return sizeof *packed + packed->panels * packed->panel_bytes + packed->values_count * sizeof *packed->values;
+}
+
+ql_pack_for ql_grouped_purpose(const ql_grouped *packed)
+{
+    return packed->purpose;
 }
 
 const char *ql_grouped_isa(const ql_grouped *packed)

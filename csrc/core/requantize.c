@@ -1,25 +1,16 @@
 /* Requantization of arrays, and the arithmetic of multipliers. */
-#include <math.h>
-
 #include "core/layout.h"
 #include "core/memory.h"
+#include "core/multiplier.h"
 #include "kernels/kernels.h"
 
 ql_status ql_quantize_multiplier(double value, int32_t *mantissa, int32_t *exponent)
 {
-    if (!(value > 0 && value < 0x1p30))
+    int32_t q, e;
+    if (!ql_split_multiplier(value, &q, &e))
         return QL_EINVAL;
-    int e;
-    int64_t q = (int64_t)floor(frexp(value, &e) * 0x1p31 + 0.5);
-    if (q == INT64_C(1) << 31) {
-        q >>= 1;
-        e++;
-    }
-    if (e > 30)
-        return QL_EINVAL;
-    bool vanishes = e < -31;
-    *mantissa = vanishes ? 0 : (int32_t)q;
-    *exponent = vanishes ? 0 : e;
+    *mantissa = q;
+    *exponent = e;
     return QL_OK;
 }
 

@@ -14,6 +14,7 @@ typedef struct ql_block {
     size_t rows;
     void *const *data; /* [buffers] */
     void *workspace;   /* as many bytes as the step asked for, aligned to QL_ALIGNMENT */
+    bool *nonfinite;   /* set by steps that look: their float input holds NaN or infinity */
 } ql_block;
 
 typedef struct ql_step {
@@ -21,6 +22,7 @@ typedef struct ql_step {
     size_t input, output; /* buffers */
     void *state;
     size_t workspace; /* bytes it needs for a block of QL_BLOCK_ROWS rows */
+    uint64_t cost_ns; /* about how long such a block takes one thread, if that is much longer than to read it */
 } ql_step;
 
 typedef struct ql_op {
@@ -30,6 +32,7 @@ typedef struct ql_op {
     ql_status (*prepare)(const ql_buffer *buffers, const ql_value *values, ql_step *step);
     void (*run)(const ql_step *step, const ql_buffer *buffers, const ql_block *block);
     void (*destroy)(void *state); /* NULL if there is none */
+    bool looks;                   /* run says whether its float input is finite, so that nobody else has to */
 } ql_op;
 
 #define QL_STEP_KINDS(EACH) \

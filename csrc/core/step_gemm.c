@@ -117,6 +117,7 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *s
     }
     ql_gemm_init(s->weight, bias, zero_point, s->init);
     step->state = s;
+    step->cost_ns = ql_gemm_cost_ns(s->weight, QL_BLOCK_ROWS);
     step->workspace = ql_gemm_workspace(s->weight, QL_BLOCK_ROWS, 0);
     return QL_OK;
 }

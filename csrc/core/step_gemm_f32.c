@@ -67,6 +67,7 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *s
         memcpy(s->offset, v[BIAS].array.data, n * sizeof *s->offset);
     s->relu = v[RELU].integer != 0;
     step->state = s;
+    step->cost_ns = 4 * ql_gemm_cost_ns(s->weight, QL_BLOCK_ROWS);
     return QL_OK;
 }
 

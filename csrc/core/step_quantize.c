@@ -17,8 +17,8 @@ static void run_quantize(const ql_step *step, const ql_buffer *buffers, const ql
     const ql_buffer *q = buffers + step->output;
     int32_t zero_point = ql_zero_point_u8(q);
     size_t n = block->rows * q->width;
-    block->kernels->quantize_f32_x8(block->data[step->input], n, &q->scale, &zero_point, n, 0, 255,
-                                    block->data[step->output]);
+    *block->nonfinite = block->kernels->quantize_f32_x8(block->data[step->input], n, &q->scale, &zero_point, n, 0, 255,
+                                                        block->data[step->output]);
 }
 
 static ql_status prepare_dynamic(const ql_buffer *buffers, const ql_value *values, ql_step *step)
@@ -31,8 +31,9 @@ static ql_status prepare_dynamic(const ql_buffer *buffers, const ql_value *value
 static void run_dynamic(const ql_step *step, const ql_buffer *buffers, const ql_block *block)
 {
     const ql_buffer *q = buffers + step->output;
-    ql_quantize_rows(block->kernels, block->data[step->input], block->rows, q->width, block->data[q->row_scale],
-                     block->data[q->row_zero_point], block->data[step->output]);
+    *block->nonfinite =
+        ql_quantize_rows(block->kernels, block->data[step->input], block->rows, q->width, block->data[q->row_scale],
+                         block->data[q->row_zero_point], block->data[step->output]);
 }
 
 static ql_status prepare_dequantize(const ql_buffer *buffers, const ql_value *values, ql_step *step)
@@ -51,8 +52,9 @@ static void run_dequantize(const ql_step *step, const ql_buffer *buffers, const 
                                       block->data[step->output]);
 }
 
-const ql_op ql_op_quantize = {.kind = "quantize", .fields = fields, .prepare = prepare_quantize, .run = run_quantize};
+const ql_op ql_op_quantize = {
+    .kind = "quantize", .fields = fields, .prepare = prepare_quantize, .run = run_quantize, .looks = true};
 const ql_op ql_op_quantize_dynamic = {
-    .kind = "quantize_dynamic", .fields = fields, .prepare = prepare_dynamic, .run = run_dynamic};
+    .kind = "quantize_dynamic", .fields = fields, .prepare = prepare_dynamic, .run = run_dynamic, .looks = true};
 const ql_op ql_op_dequantize = {
     .kind = "dequantize", .fields = fields, .prepare = prepare_dequantize, .run = run_dequantize};

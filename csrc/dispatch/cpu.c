@@ -18,10 +18,46 @@ uint32_t ql_cpu_features(void)
     return features;
 }
 #elif defined(__aarch64__)
-/* Part of the calling convention: what was compiled for it can run only where it is. */
+#if defined(__linux__)
+#include <sys/auxv.h>
+
+static uint32_t optional_features(void)
+{
+    uint32_t features = 0;
+#ifdef HWCAP_ASIMDDP
+    features |= getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? QL_CPU_DOTPROD : 0;
+#endif
+#ifdef HWCAP2_I8MM
+    features |= getauxval(AT_HWCAP2) & HWCAP2_I8MM ? QL_CPU_I8MM : 0;
+#endif
+    return features;
+}
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
+
+static bool has(const char *feature)
+{
+    int32_t value = 0;
+    size_t size = sizeof value;
+    return sysctlbyname(feature, &value, &size, NULL, 0) == 0 && value;
+}
+
+static uint32_t optional_features(void)
+{
+    return (has("hw.optional.arm.FEAT_DotProd") ? QL_CPU_DOTPROD : 0) |
+           (has("hw.optional.arm.FEAT_I8MM") ? QL_CPU_I8MM : 0);
+}
+#else
+static uint32_t optional_features(void)
+{
+    return 0;
+}
+#endif
+
+/* NEON is part of the calling convention: what was compiled for it can run only where it is. */
 uint32_t ql_cpu_features(void)
 {
-    return QL_CPU_NEON;
+    return QL_CPU_NEON | optional_features();
 }
 #else
 uint32_t ql_cpu_features(void)

@@ -6,11 +6,15 @@
 
 /* Features of this kind of CPU that kernels need, with the compiler's names for them. */
 #ifdef __aarch64__
-#define QL_CPU_FEATURES(EACH) EACH(NEON, "neon")
+#define QL_CPU_FEATURES(EACH) \
+    EACH(NEON, "neon")        \
+    EACH(DOTPROD, "dotprod")  \
+    EACH(I8MM, "i8mm")
 #else
 #define QL_CPU_FEATURES(EACH)  \
     EACH(AVX2, "avx2")         \
     EACH(FMA, "fma")           \
+    EACH(AVXVNNI, "avxvnni")   \
     EACH(AVX512F, "avx512f")   \
     EACH(AVX512BW, "avx512bw") \
     EACH(AVX512VL, "avx512vl") \

@@ -7,11 +7,20 @@
 #ifdef QL_HAVE_AVX2
 #include "kernels/avx2/avx2.h"
 #endif
+#ifdef QL_HAVE_AVXVNNI
+#include "kernels/avxvnni/avxvnni.h"
+#endif
 #ifdef QL_HAVE_AVX512VNNI
 #include "kernels/avx512vnni/avx512vnni.h"
 #endif
 #ifdef QL_HAVE_NEON
 #include "kernels/neon/neon.h"
+#endif
+#ifdef QL_HAVE_NEONDOT
+#include "kernels/neondot/neondot.h"
+#endif
+#ifdef QL_HAVE_NEONI8MM
+#include "kernels/neoni8mm/neoni8mm.h"
 #endif
 
 typedef struct isa_row {
@@ -25,12 +34,21 @@ static const isa_row isas[] = {
 #ifdef QL_HAVE_AVX2
     {&ql_kernels_avx2, QL_CPU_AVX2 | QL_CPU_FMA},
 #endif
+#ifdef QL_HAVE_AVXVNNI
+    {&ql_kernels_avxvnni, QL_CPU_AVX2 | QL_CPU_FMA | QL_CPU_AVXVNNI},
+#endif
 #ifdef QL_HAVE_AVX512VNNI
     {&ql_kernels_avx512vnni, QL_CPU_AVX2 | QL_CPU_FMA | QL_CPU_AVX512F | QL_CPU_AVX512BW | QL_CPU_AVX512VL |
                                  QL_CPU_AVX512DQ | QL_CPU_AVX512VNNI},
 #endif
 #ifdef QL_HAVE_NEON
     {&ql_kernels_neon, QL_CPU_NEON},
+#endif
+#ifdef QL_HAVE_NEONDOT
+    {&ql_kernels_neondot, QL_CPU_NEON | QL_CPU_DOTPROD},
+#endif
+#ifdef QL_HAVE_NEONI8MM
+    {&ql_kernels_neoni8mm, QL_CPU_NEON | QL_CPU_DOTPROD | QL_CPU_I8MM},
 #endif
 };
 

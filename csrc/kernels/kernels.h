@@ -127,15 +127,16 @@ typedef void ql_add_outer_kernel(int32_t *acc, size_t acc_stride, size_t rows, s
  *
  *     s = start[j] + sum_{t < segments} sum_{p < k} a_t[i][p] * b_t[p][j] + sum_{u < 2} row_term[u][i] * col_term[u][j]
  *
- * a_t[i] begins at a + i * a_stride + t * segment_stride (in bytes). Its elements are u8 if the bundle's a_size is 1;
- * if it is 2 they are s16 with values 0..255, and each segment is followed by zeros up to a multiple of kr. b: panels
+ * a_t[i] begins at a + i * a_stride + offset[t] (in bytes). Its elements are u8 if the bundle's a_size is 1; if it is 2
+ * they are s16 with values 0..255, and each segment is followed by any such up to a multiple of kr. b: panels
  * of nr columns, panel_stride bytes apart, s8, each laid out [segments][ceil(k / kr)][nr][kr], padded with zeros and
  * aligned to 64 bytes. start and col_term: of all panels' columns, padded too. row_term[u] may be NULL: no such term.
  * The result goes to c, whose rows are c_stride elements apart, as the epilogue says; row_scale may be NULL: ones. */
 typedef struct ql_gemm_args {
     const void *a;
     size_t a_stride;
-    size_t k, segments, segment_stride;
+    size_t k, segments;
+    const size_t *offset;
     const int8_t *b;
     size_t panel_stride;
     const int32_t *start;
@@ -160,6 +161,8 @@ typedef struct ql_gemm_kernels {
     ql_gemm_row_kernel *row;
     ql_gemm_ukernel *const *ukernel;      /* [mr + 1]: ukernel[r] computes r rows and up to nr columns; [0] is NULL */
     ql_gemm_ukernel *const *half_ukernel; /* the same for up to nr / 2 columns; may be NULL */
+    size_t wide_mr;                       /* up to as many rows, 0 for none, ... */
+    ql_gemm_ukernel *const *wide_ukernel; /* [wide_mr + 1]: ... nr + 1 to 2 * nr columns are faster at once */
 } ql_gemm_kernels;
 
 /* A tile of mr x nr float32 results from packed 8-bit weights:
@@ -243,7 +246,7 @@ typedef void ql_gemm_f32_add_ukernel(size_t k, const float *x, size_t x_stride, 
                                      float *y, size_t y_stride);
 
 typedef struct ql_gemm_f32_add_kernels {
-    size_t mr, nr; /* nr divides that of the same table's gemm_s8s4f32 */
+    size_t mr, nr;                           /* nr divides that of the same table's gemm_s8s4f32 */
     ql_gemm_f32_add_ukernel *const *ukernel; /* [mr + 1] */
 } ql_gemm_f32_add_kernels;
 

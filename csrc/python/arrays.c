@@ -19,6 +19,12 @@ static PyArrayObject *as_array(PyObject *object, const char *name)
     return (PyArrayObject *)array;
 }
 
+/* Right as it is: most arrays are, and PyArray_FromArray takes long to find that out. */
+static bool is_ready(PyArrayObject *array, int typenum)
+{
+    return PyArray_TYPE(array) == typenum && PyArray_ISCARRAY_RO(array);
+}
+
 /* float64 to float32, rounded once; what is too great becomes an infinity without NumPy's warning about it. */
 static PyArrayObject *narrowed(PyArrayObject *array)
 {
@@ -40,7 +46,7 @@ PyArrayObject *ql_py_f32(PyObject *object, const char *name)
     PyArrayObject *array = as_array(object, name);
     if (!array)
         return NULL;
-    if (PyArray_TYPE(array) == NPY_FLOAT32 && PyArray_ISCARRAY_RO(array))
+    if (is_ready(array, NPY_FLOAT32))
         return array;
     PyArrayObject *result = NULL;
     if (PyArray_TYPE(array) == NPY_FLOAT64)
@@ -57,8 +63,8 @@ PyArrayObject *ql_py_f32(PyObject *object, const char *name)
 PyArrayObject *ql_py_exact(PyObject *object, int typenum, const char *name)
 {
     PyArrayObject *array = as_array(object, name);
-    if (!array)
-        return NULL;
+    if (!array || is_ready(array, typenum))
+        return array;
     PyArray_Descr *descr = PyArray_DescrFromType(typenum);
     PyArrayObject *result = NULL;
     if (!PyArray_EquivTypenums(PyArray_TYPE(array), typenum)) {
@@ -75,8 +81,8 @@ PyArrayObject *ql_py_exact(PyObject *object, int typenum, const char *name)
 PyArrayObject *ql_py_x8(PyObject *object, const char *name)
 {
     PyArrayObject *array = as_array(object, name);
-    if (!array)
-        return NULL;
+    if (!array || is_ready(array, NPY_UINT8) || is_ready(array, NPY_INT8))
+        return array;
     PyArrayObject *result = NULL;
     if (PyArray_TYPE(array) == NPY_INT8 || PyArray_TYPE(array) == NPY_UINT8)
         result = (PyArrayObject *)PyArray_FromArray(array, NULL, NPY_ARRAY_CARRAY_RO);
@@ -192,8 +198,12 @@ PyArrayObject *ql_py_result(PyObject *out, int typenum, int ndim, const npy_intp
         return (PyArrayObject *)PyArray_SimpleNew(ndim, shape, typenum);
     if (check_out(out, typenum, ndim, shape) < 0)
         return NULL;
-    PyArrayObject *result = (PyArrayObject *)PyArray_FromArray((PyArrayObject *)out, PyArray_DescrFromType(typenum),
-                                                               NPY_ARRAY_CARRAY | NPY_ARRAY_WRITEBACKIFCOPY);
+    PyArrayObject *result = (PyArrayObject *)out;
+    if (PyArray_ISCARRAY(result))
+        Py_INCREF(result);
+    else
+        result = (PyArrayObject *)PyArray_FromArray(result, PyArray_DescrFromType(typenum),
+                                                    NPY_ARRAY_CARRAY | NPY_ARRAY_WRITEBACKIFCOPY);
     if (!result)
         return NULL;
     bool same = in_place && PyArray_DATA(result) == PyArray_DATA(*input);
@@ -206,7 +216,7 @@ PyArrayObject *ql_py_result(PyObject *out, int typenum, int ndim, const npy_intp
 
 PyObject *ql_py_finish(PyObject *out, PyArrayObject *result)
 {
-    if (out == Py_None)
+    if (out == Py_None || out == (PyObject *)result)
         return (PyObject *)result;
     int failed = PyArray_ResolveWritebackIfCopy(result) < 0;
     Py_DECREF(result);
@@ -267,6 +277,14 @@ int ql_py_axis_layout(PyArrayObject *data, int axis, ql_layout *layout)
         ql_layout_push(layout, length, i == axis || length == 0 ? 1 : length);
     }
     return 0;
+}
+
+int ql_py_count(const char *function, Py_ssize_t got, Py_ssize_t expected)
+{
+    if (got == expected)
+        return 0;
+    PyErr_Format(PyExc_TypeError, "%s: expected %zd arguments, got %zd", function, expected, got);
+    return -1;
 }
 
 PyObject *ql_py_raise(ql_status status, const char *name)

@@ -66,6 +66,13 @@ int ql_py_axis_layout(PyArrayObject *data, int axis, ql_layout *layout);
 PyArrayObject *ql_py_state(PyObject *object, const char *name);
 PyArrayObject *ql_py_counts(PyObject *object, PyArrayObject *state, const char *name);
 
+/* The fields of qlite._output.Output, for n columns; *typenum is the result's. A new reference to the weight scales,
+ * which output points to; NULL with an exception. */
+PyArrayObject *ql_py_output(PyObject *fields, npy_intp n, ql_output *output, int *typenum);
+
+/* A call of METH_FASTCALL has this many arguments; 0, or -1 with an exception. */
+int ql_py_count(const char *function, Py_ssize_t got, Py_ssize_t expected);
+
 /* NULL, with the exception that a status means; name is the argument it speaks of. */
 PyObject *ql_py_raise(ql_status status, const char *name);
 

@@ -3,6 +3,19 @@
 
 #include "python/glue.h"
 
+static const char *const purposes[] = {
+    [QL_PACK_INTEGER] = "integer", [QL_PACK_INTEGER7] = "integer7", [QL_PACK_FLOAT] = "float"};
+
+static int purpose_of(const char *name)
+{
+    for (int i = 0; i < (int)(sizeof purposes / sizeof *purposes); i++) {
+        if (strcmp(name, purposes[i]) == 0)
+            return i;
+    }
+    PyErr_Format(PyExc_ValueError, "purpose: expected integer, integer7 or float, got %s", name);
+    return -1;
+}
+
 typedef struct packed_object {
     PyObject_HEAD ql_packed *packed;
 } packed_object;
@@ -14,9 +27,9 @@ static PyObject *packed_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     const char *purpose;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOs", names, &codes_object, &zero_point_object, &purpose))
         return NULL;
-    const bool is_float = strcmp(purpose, "float") == 0;
-    if (!is_float && strcmp(purpose, "integer") != 0)
-        return PyErr_Format(PyExc_ValueError, "purpose: expected integer or float, got %s", purpose);
+    const int pack_for = purpose_of(purpose);
+    if (pack_for < 0)
+        return NULL;
     packed_object *self = NULL;
     PyArrayObject *zero_point = NULL, *codes = ql_py_x8(codes_object, "codes");
     if (!codes)
@@ -40,9 +53,9 @@ static PyObject *packed_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         goto done;
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status = ql_pack(is_float ? QL_PACK_FLOAT : QL_PACK_INTEGER, PyArray_DATA(codes), ql_py_is_signed(codes),
-                         (size_t)PyArray_DIM(codes, 0), (size_t)PyArray_DIM(codes, 1),
-                         zero_point ? PyArray_DATA(zero_point) : NULL, &self->packed);
+        status =
+            ql_pack((ql_pack_for)pack_for, PyArray_DATA(codes), ql_py_is_signed(codes), (size_t)PyArray_DIM(codes, 0),
+                    (size_t)PyArray_DIM(codes, 1), zero_point ? PyArray_DATA(zero_point) : NULL, &self->packed);
     Py_END_ALLOW_THREADS
     if (status != QL_OK) {
         Py_CLEAR(self);
@@ -88,7 +101,7 @@ static PyObject *packed_isa(PyObject *self, void *closure)
 static PyObject *packed_purpose(PyObject *self, void *closure)
 {
     (void)closure;
-    return PyUnicode_FromString(ql_packed_purpose(packed_of(self)) == QL_PACK_FLOAT ? "float" : "integer");
+    return PyUnicode_FromString(purposes[ql_packed_purpose(packed_of(self))]);
 }
 
 static PyGetSetDef packed_getset[] = {
@@ -123,90 +136,209 @@ static const ql_packed *take_packed(PyObject *module, PyObject *object, const ch
     return NULL;
 }
 
-/* The left operand must be m x k. */
-static int check_left(PyArrayObject *left, const ql_packed *right, const char *name)
+/* The left operand must be rows of k elements, in ndim dimensions or, if that is 0, in any number from 1 on. */
+static int check_left(PyArrayObject *left, const ql_packed *right, int ndim, const char *name)
 {
-    if (PyArray_NDIM(left) == 2 && PyArray_DIM(left, 1) == (npy_intp)ql_packed_k(right))
+    const int last = PyArray_NDIM(left) - 1;
+    if (last >= 0 && (ndim == 0 || last == ndim - 1) && PyArray_DIM(left, last) == (npy_intp)ql_packed_k(right))
         return 0;
     PyObject *got = PyArray_IntTupleFromIntp(PyArray_NDIM(left), PyArray_DIMS(left));
     if (got)
-        PyErr_Format(PyExc_ValueError, "%s: expected shape (rows, %zu), got %S", name, ql_packed_k(right), got);
+        PyErr_Format(PyExc_ValueError, "%s: expected shape (%s, %zu), got %S", name, ndim ? "rows" : "...",
+                     ql_packed_k(right), got);
     Py_XDECREF(got);
     return -1;
 }
 
-static PyObject *matmul_integer(PyObject *module, PyObject *args)
+/* Rows of the left operand: all dimensions but the last one. */
+static size_t count_rows(PyArrayObject *left)
 {
-    PyObject *a_object, *b_object, *zero_point_object, *out;
-    if (!PyArg_ParseTuple(args, "OOOO", &a_object, &b_object, &zero_point_object, &out))
+    return (size_t)PyArray_MultiplyList(PyArray_DIMS(left), PyArray_NDIM(left) - 1);
+}
+
+/* Where a product goes: the shape of the left operand, with n for its last length. */
+static PyArrayObject *take_result(PyObject *out, int typenum, PyArrayObject **left, const ql_packed *right)
+{
+    npy_intp shape[NPY_MAXDIMS];
+    const int ndim = PyArray_NDIM(*left);
+    for (int i = 0; i < ndim - 1; i++)
+        shape[i] = PyArray_DIM(*left, i);
+    shape[ndim - 1] = (npy_intp)ql_packed_n(right);
+    return ql_py_result(out, typenum, ndim, shape, left, false);
+}
+
+/* Gives the result to the caller, or raises what a product came to. */
+static PyObject *finish_product(ql_status status, const char *name, PyObject *out, PyArrayObject *result)
+{
+    if (status == QL_OK)
+        return ql_py_finish(out, result);
+    PyArray_DiscardWritebackIfCopy(result);
+    Py_DECREF(result);
+    return ql_py_raise(status, name);
+}
+
+/* The codes that both integer products read: each array with a new reference, or NULL. */
+typedef struct code_operands {
+    const ql_packed *b;
+    PyArrayObject *a, *zero_point;
+    ql_codes codes;
+    size_t m;
+} code_operands;
+
+static void drop_codes(code_operands *o)
+{
+    Py_XDECREF(o->a);
+    Py_XDECREF(o->zero_point);
+}
+
+/* objects: a, b, a_zero_point. */
+static int take_codes(PyObject *module, PyObject *const *objects, int ndim, const char *const names[3],
+                      code_operands *o)
+{
+    *o = (code_operands){.b = take_packed(module, objects[1], names[1])};
+    o->a = o->b ? ql_py_x8(objects[0], names[0]) : NULL;
+    if (!o->a || check_left(o->a, o->b, ndim, names[0]) < 0)
+        return -1;
+    o->zero_point = ql_py_exact(objects[2], NPY_INT32, names[2]);
+    if (!o->zero_point)
+        return -1;
+    o->m = count_rows(o->a);
+    const bool per_row = PyArray_SIZE(o->zero_point) != 1;
+    if (!per_row || PyArray_SIZE(o->zero_point) == (npy_intp)o->m)
+        return 0;
+    PyErr_Format(PyExc_ValueError, "%s: expected one, or one per row (%zu), got %zd", names[2], o->m,
+                 PyArray_SIZE(o->zero_point));
+    return -1;
+}
+
+/* After the result is known: it may have made copies. */
+static ql_codes view_of(const code_operands *o)
+{
+    return (ql_codes){PyArray_DATA(o->a), ql_packed_k(o->b), ql_py_is_signed(o->a), PyArray_DATA(o->zero_point),
+                      PyArray_SIZE(o->zero_point) != 1};
+}
+
+/* finish_product, where codes may be too great for what the weights were packed for. */
+static PyObject *finish_codes(ql_status status, const code_operands *o, const char *left, const char *other,
+                              PyObject *out, PyArrayObject *result)
+{
+    if (status != QL_EINVAL || ql_packed_purpose(o->b) != QL_PACK_INTEGER7)
+        return finish_product(status, other, out, result);
+    PyArray_DiscardWritebackIfCopy(result);
+    Py_DECREF(result);
+    return PyErr_Format(PyExc_ValueError, "%s: expected codes from 0 to 127, which the weights were packed for", left);
+}
+
+/* a, b, a_zero_point, out */
+static PyObject *matmul_integer(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    static const char *const names[] = {"a", "b", "a_zero_point"};
+    static const ql_epilogue sums = {.store = QL_STORE_S32};
+    PyObject *result = NULL;
+    code_operands o;
+    if (ql_py_count("matmul_integer", count, 4) < 0)
         return NULL;
-    const ql_packed *b = take_packed(module, b_object, "b");
-    if (!b)
-        return NULL;
-    PyArrayObject *c = NULL, *zero_point = NULL, *a = ql_py_x8(a_object, "a");
-    if (!a || check_left(a, b, "a") < 0)
-        goto done;
-    npy_intp m = PyArray_DIM(a, 0), shape[] = {m, (npy_intp)ql_packed_n(b)};
-    zero_point = ql_py_exact(zero_point_object, NPY_INT32, "a_zero_point");
-    if (!zero_point)
-        goto done;
-    const bool per_row = PyArray_SIZE(zero_point) != 1;
-    if (per_row && PyArray_SIZE(zero_point) != m) {
-        PyErr_Format(PyExc_ValueError, "a_zero_point: expected one, or one per row (%zd), got %zd", m,
-                     PyArray_SIZE(zero_point));
-        goto done;
+    PyArrayObject *c = take_codes(module, args, 2, names, &o) < 0 ? NULL : take_result(args[3], NPY_INT32, &o.a, o.b);
+    if (c) {
+        const ql_codes codes = view_of(&o);
+        ql_status status;
+        Py_BEGIN_ALLOW_THREADS
+            status = ql_gemm(&codes, o.m, o.b, NULL, &sums, PyArray_DATA(c));
+        Py_END_ALLOW_THREADS
+        result = finish_codes(status, &o, names[0], status == QL_EOVERFLOW ? "a, b" : names[2], args[3], c);
     }
-    c = ql_py_result(out, NPY_INT32, 2, shape, &a, false);
+    drop_codes(&o);
+    return result;
+}
+
+/* x, w, x_zero_point, bias, output, out: see qlite/_output.py. */
+static PyObject *linear_static(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    static const char *const names[] = {"x", "w", "x_zero_point"};
+    PyObject *result = NULL;
+    PyArrayObject *scale = NULL, *bias = NULL, *c = NULL;
+    code_operands o;
+    ql_output output;
+    int typenum;
+    if (ql_py_count("linear_static", count, 6) < 0)
+        return NULL;
+    if (take_codes(module, args, 0, names, &o) < 0)
+        goto done;
+    const npy_intp n = (npy_intp)ql_packed_n(o.b);
+    scale = ql_py_output(args[4], n, &output, &typenum);
+    if (!scale)
+        goto done;
+    if (args[3] != Py_None) {
+        bias = ql_py_exact(args[3], NPY_INT32, "bias");
+        if (!bias)
+            goto done;
+        if (PyArray_NDIM(bias) != 1 || PyArray_DIM(bias, 0) != n) {
+            PyErr_Format(PyExc_ValueError, "bias: expected shape (%zd,), got %d dimensions and %zd elements", n,
+                         PyArray_NDIM(bias), PyArray_SIZE(bias));
+            goto done;
+        }
+    }
+    c = take_result(args[5], typenum, &o.a, o.b);
     if (!c)
         goto done;
-    ql_codes codes = {PyArray_DATA(a), (size_t)PyArray_DIM(a, 1), ql_py_is_signed(a), PyArray_DATA(zero_point),
-                      per_row};
+    const ql_codes codes = view_of(&o);
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status = ql_gemm(&codes, (size_t)m, b, NULL, &(ql_epilogue){.store = QL_STORE_S32}, PyArray_DATA(c));
+        status = ql_linear_static(&codes, o.m, o.b, bias ? PyArray_DATA(bias) : NULL, &output, PyArray_DATA(c));
     Py_END_ALLOW_THREADS
-    if (status != QL_OK) {
-        PyArray_DiscardWritebackIfCopy(c);
-        Py_CLEAR(c);
-        ql_py_raise(status, status == QL_EOVERFLOW ? "a, b" : "a_zero_point");
-    }
+    result = finish_codes(status, &o, names[0], status == QL_EOVERFLOW ? "x, w" : "output", args[5], c);
 done:
-    Py_XDECREF(zero_point);
-    Py_XDECREF(a);
-    return c ? ql_py_finish(out, c) : NULL;
+    Py_XDECREF(scale);
+    Py_XDECREF(bias);
+    drop_codes(&o);
+    return result;
 }
 
 /* What the float products read and write: each with a new reference, or NULL. */
 typedef struct float_operands {
     const ql_packed *w;
     PyArrayObject *x, *scale, *bias, *y;
+    size_t m;
 } float_operands;
 
 static void drop_inputs(float_operands *o)
 {
-    Py_CLEAR(o->x);
-    Py_CLEAR(o->scale);
-    Py_CLEAR(o->bias);
+    Py_XDECREF(o->x);
+    Py_XDECREF(o->scale);
+    Py_XDECREF(o->bias);
 }
 
-static int take_float_operands(PyObject *module, PyObject *const objects[4], PyObject *out, float_operands *o)
+/* Nothing, or a finite vector. */
+static int take_bias(PyObject *object, npy_intp n, PyArrayObject **bias)
+{
+    bool absent;
+    *bias = ql_py_optional_f32(object, n, "bias", &absent);
+    if (!*bias || n == 0)
+        return *bias || absent ? 0 : -1;
+    const ql_layout all = {.ndim = 1, .length = {(size_t)n}, .group = {(size_t)n}};
+    float low, high;
+    if (ql_minmax_f32(PyArray_DATA(*bias), &all, &low, &high))
+        return 0;
+    ql_py_raise(QL_ENONFINITE, "bias");
+    return -1;
+}
+
+/* objects: x, w, scale, bias. */
+static int take_floats(PyObject *module, PyObject *const *objects, PyObject *out, float_operands *o)
 {
     *o = (float_operands){.w = take_packed(module, objects[1], "w")};
     if (!o->w)
         return -1;
     const npy_intp n = (npy_intp)ql_packed_n(o->w);
-    bool no_scale, no_bias = false;
+    bool no_scale;
     o->scale = ql_py_optional_f32(objects[2], n, "scale", &no_scale);
     if (no_scale)
         PyErr_SetString(PyExc_TypeError, "scale: expected an array, got None");
     o->x = o->scale ? ql_py_f32(objects[0], "x") : NULL;
-    if (!o->x || check_left(o->x, o->w, "x") < 0)
+    if (!o->x || check_left(o->x, o->w, 0, "x") < 0 || take_bias(objects[3], n, &o->bias) < 0)
         return -1;
-    o->bias = ql_py_optional_f32(objects[3], n, "bias", &no_bias);
-    if (!o->bias && !no_bias)
-        return -1;
-    const npy_intp shape[] = {PyArray_DIM(o->x, 0), n};
-    o->y = ql_py_result(out, NPY_FLOAT32, 2, shape, &o->x, false);
+    o->m = count_rows(o->x);
+    o->y = take_result(out, NPY_FLOAT32, &o->x, o->w);
     if (!o->y)
         return -1;
     if (ql_py_separate(o->y, &o->scale) == 0 && (!o->bias || ql_py_separate(o->y, &o->bias) == 0))
@@ -216,61 +348,64 @@ static int take_float_operands(PyObject *module, PyObject *const objects[4], PyO
     return -1;
 }
 
-static PyObject *finish_float_product(float_operands *o, ql_status status, PyObject *out)
+/* Numbers from Python's; -1 with an exception. */
+static int take_float(PyObject *object, float *value)
 {
-    drop_inputs(o);
-    if (status == QL_OK)
-        return ql_py_finish(out, o->y);
-    PyArray_DiscardWritebackIfCopy(o->y);
-    Py_CLEAR(o->y);
-    return ql_py_raise(status, status == QL_EINVAL ? "w" : "x");
+    *value = (float)PyFloat_AsDouble(object);
+    return PyErr_Occurred() ? -1 : 0;
 }
 
-static PyObject *linear(PyObject *module, PyObject *args)
+static int take_flag(PyObject *object, bool *value)
 {
-    PyObject *objects[4], *out;
-    float_operands o;
+    const int truth = PyObject_IsTrue(object);
+    *value = truth > 0;
+    return truth < 0 ? -1 : 0;
+}
+
+/* x, w, scale, bias, low, high, per_tensor, out */
+static PyObject *linear(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
     ql_linear_options options;
-    int per_tensor;
-    if (!PyArg_ParseTuple(args, "OOOOffpO", objects, objects + 1, objects + 2, objects + 3, &options.low, &options.high,
-                          &per_tensor, &out))
+    PyObject *result = NULL;
+    float_operands o;
+    if (ql_py_count("linear", count, 8) < 0 || take_float(args[4], &options.low) < 0 ||
+        take_float(args[5], &options.high) < 0 || take_flag(args[6], &options.per_tensor) < 0)
         return NULL;
-    if (take_float_operands(module, objects, out, &o) < 0) {
-        drop_inputs(&o);
-        return NULL;
+    if (take_floats(module, args, args[7], &o) == 0) {
+        options.scale = PyArray_DATA(o.scale);
+        options.offset = o.bias ? PyArray_DATA(o.bias) : NULL;
+        ql_status status;
+        Py_BEGIN_ALLOW_THREADS
+            status = ql_linear(PyArray_DATA(o.x), o.m, o.w, &options, PyArray_DATA(o.y));
+        Py_END_ALLOW_THREADS
+        result = finish_product(status, status == QL_EINVAL ? "w" : "x", args[7], o.y);
     }
-    options.scale = PyArray_DATA(o.scale);
-    options.offset = o.bias ? PyArray_DATA(o.bias) : NULL;
-    options.per_tensor = per_tensor;
-    ql_status status;
-    Py_BEGIN_ALLOW_THREADS
-        status = ql_linear(PyArray_DATA(o.x), (size_t)PyArray_DIM(o.x, 0), o.w, &options, PyArray_DATA(o.y));
-    Py_END_ALLOW_THREADS
-    return finish_float_product(&o, status, out);
+    drop_inputs(&o);
+    return result;
 }
 
-static PyObject *matmul_float(PyObject *module, PyObject *args)
+/* x, w, scale, bias, relu, out */
+static PyObject *matmul_float(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
-    PyObject *objects[4], *out;
+    PyObject *result = NULL;
     float_operands o;
-    int relu;
-    if (!PyArg_ParseTuple(args, "OOOOpO", objects, objects + 1, objects + 2, objects + 3, &relu, &out))
+    bool relu;
+    if (ql_py_count("matmul_float", count, 6) < 0 || take_flag(args[4], &relu) < 0)
         return NULL;
-    if (take_float_operands(module, objects, out, &o) < 0) {
-        drop_inputs(&o);
-        return NULL;
+    if (take_floats(module, args, args[5], &o) == 0) {
+        ql_status status;
+        Py_BEGIN_ALLOW_THREADS
+            status = ql_gemm_f32(PyArray_DATA(o.x), o.m, o.w, PyArray_DATA(o.scale),
+                                 o.bias ? PyArray_DATA(o.bias) : NULL, relu, PyArray_DATA(o.y));
+        Py_END_ALLOW_THREADS
+        result = finish_product(status, status == QL_EINVAL ? "w" : "x", args[5], o.y);
     }
-    ql_status status;
-    Py_BEGIN_ALLOW_THREADS
-        status = ql_gemm_f32(PyArray_DATA(o.x), (size_t)PyArray_DIM(o.x, 0), o.w, PyArray_DATA(o.scale),
-                             o.bias ? PyArray_DATA(o.bias) : NULL, relu, PyArray_DATA(o.y));
-    Py_END_ALLOW_THREADS
-    return finish_float_product(&o, status, out);
+    drop_inputs(&o);
+    return result;
 }
+
+#define FAST(function) {#function, (PyCFunction)(void (*)(void))function, METH_FASTCALL, NULL}
 
 PyMethodDef ql_py_gemm_methods[] = {
-    {"matmul_integer", matmul_integer, METH_VARARGS, NULL},
-    {"linear", linear, METH_VARARGS, NULL},
-    {"matmul_float", matmul_float, METH_VARARGS, NULL},
-    {NULL, NULL, 0, NULL},
+    FAST(matmul_integer), FAST(linear_static), FAST(linear), FAST(matmul_float), {NULL, NULL, 0, NULL},
 };

@@ -144,10 +144,17 @@ static PyObject *grouped_isa(PyObject *self, void *closure)
     return PyUnicode_FromString(ql_grouped_isa(grouped_of(self)));
 }
 
+static PyObject *grouped_purpose(PyObject *self, void *closure)
+{
+    (void)closure;
+    return PyUnicode_FromString(ql_grouped_purpose(grouped_of(self)) == QL_PACK_FLOAT ? "float" : "integer");
+}
+
 static PyGetSetDef grouped_getset[] = {
     {"shape", grouped_shape, NULL, NULL, NULL},
     {"nbytes", grouped_nbytes, NULL, NULL, NULL},
     {"isa", grouped_isa, NULL, NULL, NULL},
+    {"purpose", grouped_purpose, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -175,92 +182,125 @@ static const ql_grouped *take_grouped(PyObject *module, PyObject *object)
     return NULL;
 }
 
-/* x as m x k float32. */
-static PyArrayObject *take_left(PyObject *object, const ql_grouped *w)
+/* What the products read and write: arrays with a new reference each, or NULL. */
+typedef struct operands {
+    const ql_grouped *w;
+    PyArrayObject *x, *bias, *y;
+    size_t m;
+} operands;
+
+static int check_left(PyArrayObject *x, size_t k)
 {
-    PyArrayObject *x = ql_py_f32(object, "x");
-    if (!x || (PyArray_NDIM(x) == 2 && PyArray_DIM(x, 1) == (npy_intp)ql_grouped_k(w)))
-        return x;
+    const int last = PyArray_NDIM(x) - 1;
+    if (last >= 0 && PyArray_DIM(x, last) == (npy_intp)k)
+        return 0;
     PyObject *got = PyArray_IntTupleFromIntp(PyArray_NDIM(x), PyArray_DIMS(x));
     if (got)
-        PyErr_Format(PyExc_ValueError, "x: expected shape (rows, %zu), got %S", ql_grouped_k(w), got);
+        PyErr_Format(PyExc_ValueError, "x: expected shape (..., %zu), got %S", k, got);
     Py_XDECREF(got);
-    Py_DECREF(x);
-    return NULL;
+    return -1;
 }
 
-/* Where y goes; NULL with an exception. x and bias, which may be NULL, are kept apart from it. */
-static PyArrayObject *take_result(PyObject *out, const ql_grouped *w, PyArrayObject **x, PyArrayObject **bias)
+/* Nothing, or a finite vector. */
+static int take_bias(PyObject *object, npy_intp n, PyArrayObject **bias)
 {
-    const npy_intp shape[] = {PyArray_DIM(*x, 0), (npy_intp)ql_grouped_n(w)};
-    PyArrayObject *y = ql_py_result(out, NPY_FLOAT32, 2, shape, x, false);
-    if (y && *bias && ql_py_separate(y, bias) < 0) {
-        PyArray_DiscardWritebackIfCopy(y);
-        Py_CLEAR(y);
-    }
-    return y;
+    bool absent;
+    *bias = ql_py_optional_f32(object, n, "bias", &absent);
+    if (!*bias || n == 0)
+        return *bias || absent ? 0 : -1;
+    const ql_layout all = {.ndim = 1, .length = {(size_t)n}, .group = {(size_t)n}};
+    float low, high;
+    if (ql_minmax_f32(PyArray_DATA(*bias), &all, &low, &high))
+        return 0;
+    ql_py_raise(QL_ENONFINITE, "bias");
+    return -1;
 }
 
-/* y, or NULL with the exception that a status means. */
-static PyArrayObject *checked_result(PyArrayObject *y, ql_status status)
+static void drop_inputs(operands *o)
 {
+    Py_XDECREF(o->x);
+    Py_XDECREF(o->bias);
+}
+
+/* 0 with a result to write to, or -1 with an exception and none. */
+static int take_operands(PyObject *module, PyObject *x, PyObject *w, PyObject *bias, PyObject *out, operands *o)
+{
+    npy_intp shape[NPY_MAXDIMS];
+    *o = (operands){.w = take_grouped(module, w)};
+    o->x = o->w ? ql_py_f32(x, "x") : NULL;
+    if (!o->x || check_left(o->x, ql_grouped_k(o->w)) < 0)
+        return -1;
+    const npy_intp n = (npy_intp)ql_grouped_n(o->w);
+    if (take_bias(bias, n, &o->bias) < 0)
+        return -1;
+    const int last = PyArray_NDIM(o->x) - 1;
+    for (int i = 0; i < last; i++)
+        shape[i] = PyArray_DIM(o->x, i);
+    shape[last] = n;
+    o->m = (size_t)PyArray_MultiplyList(shape, last);
+    o->y = ql_py_result(out, NPY_FLOAT32, last + 1, shape, &o->x, false);
+    if (!o->y)
+        return -1;
+    if (!o->bias || ql_py_separate(o->y, &o->bias) == 0)
+        return 0;
+    PyArray_DiscardWritebackIfCopy(o->y);
+    Py_CLEAR(o->y);
+    return -1;
+}
+
+/* Gives the result to the caller, or raises what a product came to. */
+static PyObject *finish(ql_status status, PyObject *out, operands *o)
+{
+    drop_inputs(o);
     if (status == QL_OK)
-        return y;
-    PyArray_DiscardWritebackIfCopy(y);
-    Py_DECREF(y);
-    ql_py_raise(status, status == QL_ENONFINITE ? "x" : "w");
-    return NULL;
+        return ql_py_finish(out, o->y);
+    PyArray_DiscardWritebackIfCopy(o->y);
+    Py_DECREF(o->y);
+    return ql_py_raise(status, status == QL_ENONFINITE ? "x" : "w");
 }
 
-static PyObject *linear_grouped(PyObject *module, PyObject *args)
+/* x, w, bias, low, high, out */
+static PyObject *linear_grouped(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
-    PyObject *x_object, *w_object, *bias_object, *out;
-    ql_grouped_options options;
-    if (!PyArg_ParseTuple(args, "OOOffO", &x_object, &w_object, &bias_object, &options.low, &options.high, &out))
+    operands o;
+    if (ql_py_count("linear_grouped", count, 6) < 0)
         return NULL;
-    const ql_grouped *w = take_grouped(module, w_object);
-    PyArrayObject *y = NULL, *bias = NULL, *x = w ? take_left(x_object, w) : NULL;
-    if (!x)
+    ql_grouped_options options = {.low = (float)PyFloat_AsDouble(args[3]), .high = (float)PyFloat_AsDouble(args[4])};
+    if (PyErr_Occurred())
         return NULL;
-    bool no_bias;
-    bias = ql_py_optional_f32(bias_object, (npy_intp)ql_grouped_n(w), "bias", &no_bias);
-    if (bias || no_bias)
-        y = take_result(out, w, &x, &bias);
-    if (!y)
-        goto done;
-    options.offset = bias ? PyArray_DATA(bias) : NULL;
+    if (take_operands(module, args[0], args[1], args[2], args[5], &o) < 0) {
+        drop_inputs(&o);
+        return NULL;
+    }
+    options.offset = o.bias ? PyArray_DATA(o.bias) : NULL;
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status = ql_linear_grouped(PyArray_DATA(x), (size_t)PyArray_DIM(x, 0), w, &options, PyArray_DATA(y));
+        status = ql_linear_grouped(PyArray_DATA(o.x), o.m, o.w, &options, PyArray_DATA(o.y));
     Py_END_ALLOW_THREADS
-    y = checked_result(y, status);
-done:
-    Py_XDECREF(bias);
-    Py_DECREF(x);
-    return y ? ql_py_finish(out, y) : NULL;
+    return finish(status, args[5], &o);
 }
 
-static PyObject *matmul_grouped(PyObject *module, PyObject *args)
+/* x, w, out */
+static PyObject *matmul_grouped(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
-    PyObject *x_object, *w_object, *out;
-    if (!PyArg_ParseTuple(args, "OOO", &x_object, &w_object, &out))
+    operands o;
+    if (ql_py_count("matmul_grouped", count, 3) < 0)
         return NULL;
-    const ql_grouped *w = take_grouped(module, w_object);
-    PyArrayObject *no_bias = NULL, *x = w ? take_left(x_object, w) : NULL;
-    PyArrayObject *y = x ? take_result(out, w, &x, &no_bias) : NULL;
-    if (y) {
-        ql_status status;
-        Py_BEGIN_ALLOW_THREADS
-            status = ql_gemm_grouped_f32(PyArray_DATA(x), (size_t)PyArray_DIM(x, 0), w, PyArray_DATA(y));
-        Py_END_ALLOW_THREADS
-        y = checked_result(y, status);
+    if (take_operands(module, args[0], args[1], Py_None, args[2], &o) < 0) {
+        drop_inputs(&o);
+        return NULL;
     }
-    Py_XDECREF(x);
-    return y ? ql_py_finish(out, y) : NULL;
+    ql_status status;
+    Py_BEGIN_ALLOW_THREADS
+        status = ql_gemm_grouped_f32(PyArray_DATA(o.x), o.m, o.w, PyArray_DATA(o.y));
+    Py_END_ALLOW_THREADS
+    return finish(status, args[2], &o);
 }
+
+#define FAST(function) {#function, (PyCFunction)(void (*)(void))function, METH_FASTCALL, NULL}
 
 PyMethodDef ql_py_grouped_methods[] = {
-    {"linear_grouped", linear_grouped, METH_VARARGS, NULL},
-    {"matmul_grouped", matmul_grouped, METH_VARARGS, NULL},
+    FAST(linear_grouped),
+    FAST(matmul_grouped),
     {NULL, NULL, 0, NULL},
 };

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from qlite import _check
+from qlite._output import integer_bias
 from qlite.array import QArray
 from qlite.calibration import Calibrator
 from qlite.elementwise import quantize
@@ -47,18 +48,6 @@ def _weight_fields(q: QArray) -> dict[str, Any]:
     return {"weight": q.codes, "weight_scale": scale, "weight_zero_point": zero_point if zero_point.any() else None}
 
 
-def integer_bias(name: str, bias: np.ndarray, input_scale: float, weight_scale: np.ndarray) -> np.ndarray:
-    """Return ``rint(bias / (input_scale * weight_scale))`` as int32."""
-    codes = np.rint(bias.astype(np.float64) / (np.float64(input_scale) * weight_scale))
-    if np.any(np.abs(codes) > np.iinfo(np.int32).max):
-        worst = int(np.argmax(np.abs(codes)))
-        raise OverflowError(
-            f"layer {name!r}: the bias {bias[worst]:.4g} of output {worst} does not fit int32 at the scale "
-            f"{input_scale:.4g} * {weight_scale[worst]:.4g}"
-        )
-    return codes.astype(np.int32)
-
-
 #: A bias may take up half of an int32 sum; the other half is the product's.
 BIAS_ROOM = 2.0**30
 
@@ -96,7 +85,7 @@ def static_program(model: Sequential, weights: list[QArray], grids: dict[str, QP
         q = _with_room_for_bias(layer, q, input_scale)
         buffers.append(Buffer(name, name, q.shape[1], "float32" if is_last else "uint8", **_grid(grids[name])))
         columns = _weight_fields(q)
-        bias = integer_bias(name, layer.bias, input_scale, columns["weight_scale"])
+        bias = integer_bias(f"layer {name!r}", layer.bias, input_scale, columns["weight_scale"])
         relu = layer.activation == "relu"
         steps.append(Gemm(len(buffers) - 2, len(buffers) - 1, **columns, bias=bias, relu=relu, fixed=False))
     return Program(buffers, steps)
@@ -147,7 +136,7 @@ def _rebiased(step: Gemm, before: Buffer, after: Buffer, layer: str) -> np.ndarr
     if old == new or step.bias is None:
         return step.bias
     real = step.bias * (np.float64(old) * step.weight_scale)
-    return integer_bias(layer, real, new, step.weight_scale)
+    return integer_bias(f"layer {layer!r}", real, new, step.weight_scale)
 
 
 def convert(program: Program, target: Target) -> Program:

@@ -3,79 +3,99 @@
  *
  * Why not vpmaddubsw, which does twice as much per instruction: its 16-bit pair sums saturate for full-range codes
  * (255 * 127 + 255 * 127), and every known way around that costs what it gains (tried: |a| with sign(b, a), which is
- * also wrong for b = -128, and splitting a into nibbles: 0.85 and 0.7 times this kernel's speed).
+ * also wrong for b = -128, and splitting a into nibbles: 0.85 and 0.7 times this kernel's speed). Codes of seven bits
+ * cannot reach it: gemm_u7_avx2.c.
  * Why is b widened while it is loaded, not when it is packed: half the bytes, which is what binds one row, and within
  * a tenth of the other form elsewhere.
  *
  * Tile 6 x 16: 12 accumulators, 2 registers of b, 1 of a. */
-#include "kernels/avx2/lanes_avx2.h"
-#include "kernels/finish.h"
+#include "kernels/avx2/tile_avx2.h"
 
-enum { NR = 16, KR = 2, MAX_MR = 6 };
+enum { KR = 2 };
 
-static const ql_finishers finishers = {ql_add_outer_s32__avx2, ql_scale_s32_f32__avx2, ql_requantize_s32_x8__avx2,
-                                       ql_requantize_fixed_s32_x8__avx2};
-
-static inline __attribute__((always_inline)) void gemm(const int mr, const ql_gemm_args *g, size_t i0, size_t j,
-                                                       size_t cols)
+static inline __attribute__((always_inline)) void gemm(const int mr, const int vectors, const ql_gemm_args *g,
+                                                       size_t i0, size_t j, size_t cols)
 {
-    const char *a = (const char *)g->a + i0 * g->a_stride;
+    const char *rows = (const char *)g->a + i0 * g->a_stride;
     const int8_t *b = g->b + j / NR * g->panel_stride;
-    __m256i sum[MAX_MR][2];
-#pragma GCC unroll 6
-    for (int i = 0; i < mr; i++) {
-        sum[i][0] = _mm256_loadu_si256((const __m256i *)(g->start + j));
-        sum[i][1] = _mm256_loadu_si256((const __m256i *)(g->start + j + 8));
-    }
-    for (size_t t = 0; t < g->segments; t++, a += g->segment_stride) {
+    const size_t next_panel = vectors > 2 ? g->panel_stride : 0;
+    tile_sums sum;
+    start_tile(mr, vectors, g, j, sum);
+    for (size_t t = 0; t < g->segments; t++) {
+        const char *a = rows + g->offset[t];
         for (size_t p = 0; p < g->k; p += KR, b += NR * KR) {
-            __m256i b0 = _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)b));
-            __m256i b1 = _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)(b + 16)));
+            __m256i columns[MAX_VECTORS];
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++)
+                columns[v] = _mm256_cvtepi8_epi16(
+                    _mm_load_si128((const __m128i *)(b + (v < 2 ? 0 : next_panel) + 16 * (v % 2))));
 #pragma GCC unroll 6
             for (int i = 0; i < mr; i++) {
                 int32_t pair;
                 memcpy(&pair, a + (size_t)i * g->a_stride + p * sizeof(int16_t), sizeof pair);
                 __m256i a_pair = _mm256_set1_epi32(pair);
-                sum[i][0] = _mm256_add_epi32(sum[i][0], _mm256_madd_epi16(a_pair, b0));
-                sum[i][1] = _mm256_add_epi32(sum[i][1], _mm256_madd_epi16(a_pair, b1));
+#pragma GCC unroll 4
+                for (int v = 0; v < vectors; v++)
+                    sum[i][v] = _mm256_add_epi32(sum[i][v], _mm256_madd_epi16(a_pair, columns[v]));
             }
         }
     }
-    _Alignas(32) int32_t sums[MAX_MR * NR];
-#pragma GCC unroll 6
-    for (int i = 0; i < mr; i++) {
-        _mm256_store_si256((__m256i *)(sums + i * NR), sum[i][0]);
-        _mm256_store_si256((__m256i *)(sums + i * NR + 8), sum[i][1]);
-    }
-    ql_finish_tile(&finishers, g, sums, NR, i0, (size_t)mr, j, cols);
+    finish_tile(mr, vectors, g, sum, i0, j, cols);
 }
 
 static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, void *out)
 {
-    uint32_t sum = 0;
-    for (size_t p = 0; p < k; p++)
-        sum += (uint8_t)(a[p] ^ flip);
-    if (!out)
-        return sum;
+    enum { BLOCK = 32 };
+    const __m256i flips = _mm256_set1_epi8((char)flip), zero = _mm256_setzero_si256();
     int16_t *codes = out;
-    for (size_t p = 0; p < k; p++)
-        codes[p] = a[p] ^ flip;
-    memset(codes + k, 0, (padded - k) * sizeof *codes);
+    __m256i sums = zero;
+    size_t p = 0;
+    for (; p + BLOCK <= k; p += BLOCK) {
+        __m256i v = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(a + p)), flips);
+        sums = _mm256_add_epi64(sums, _mm256_sad_epu8(v, zero));
+        if (codes) {
+            __m256i *to = (__m256i *)(codes + p);
+            _mm256_storeu_si256(to, _mm256_cvtepu8_epi16(_mm256_castsi256_si128(v)));
+            _mm256_storeu_si256(to + 1, _mm256_cvtepu8_epi16(_mm256_extracti128_si256(v, 1)));
+        }
+    }
+    uint32_t sum = total(sums);
+    for (; p < k; p++) {
+        sum += (uint8_t)(a[p] ^ flip);
+        if (codes)
+            codes[p] = a[p] ^ flip;
+    }
+    if (codes)
+        memset(codes + k, 0, (padded - k) * sizeof *codes);
     return sum;
 }
 
-#define TILE(MR)                                                                                          \
-    static void ql_gemm_u8s8s32_##MR##x16c2__avx2(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
-    {                                                                                                     \
-        gemm(MR, g, i, j, cols);                                                                          \
+#define TILE(MR, NAME, VECTORS)                                                                                 \
+    static void ql_gemm_u8s8s32_##MR##x##NAME##c2__avx2(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
+    {                                                                                                           \
+        gemm(MR, VECTORS, g, i, j, cols);                                                                       \
     }
 
-TILE(1)
-TILE(2)
-TILE(3)
-TILE(4)
-TILE(5)
-TILE(6)
+TILE(1, 32, 4)
+TILE(2, 32, 4)
+TILE(1, 16, 2)
+TILE(2, 16, 2)
+TILE(3, 16, 2)
+TILE(4, 16, 2)
+TILE(5, 16, 2)
+TILE(6, 16, 2)
+TILE(1, 8, 1)
+TILE(2, 8, 1)
+TILE(3, 8, 1)
+TILE(4, 8, 1)
+TILE(5, 8, 1)
+TILE(6, 8, 1)
+
+static ql_gemm_ukernel *const wide_ukernels[] = {
+    NULL,
+    ql_gemm_u8s8s32_1x32c2__avx2,
+    ql_gemm_u8s8s32_2x32c2__avx2,
+};
 
 static ql_gemm_ukernel *const ukernels[] = {
     NULL,
@@ -87,5 +107,22 @@ static ql_gemm_ukernel *const ukernels[] = {
     ql_gemm_u8s8s32_6x16c2__avx2,
 };
 
-const ql_gemm_kernels ql_gemm_u8s8s32__avx2 = {
-    .mr = MAX_MR, .nr = NR, .kr = KR, .a_size = 2, .row = row, .ukernel = ukernels};
+static ql_gemm_ukernel *const half_ukernels[] = {
+    NULL,
+    ql_gemm_u8s8s32_1x8c2__avx2,
+    ql_gemm_u8s8s32_2x8c2__avx2,
+    ql_gemm_u8s8s32_3x8c2__avx2,
+    ql_gemm_u8s8s32_4x8c2__avx2,
+    ql_gemm_u8s8s32_5x8c2__avx2,
+    ql_gemm_u8s8s32_6x8c2__avx2,
+};
+
+const ql_gemm_kernels ql_gemm_u8s8s32__avx2 = {.mr = MAX_MR,
+                                               .nr = NR,
+                                               .kr = KR,
+                                               .a_size = 2,
+                                               .row = row,
+                                               .ukernel = ukernels,
+                                               .half_ukernel = half_ukernels,
+                                               .wide_mr = 2,
+                                               .wide_ukernel = wide_ukernels};

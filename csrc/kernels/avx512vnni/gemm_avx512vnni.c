@@ -109,7 +109,7 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const int v
 {
     const size_t a_stride = g->a_stride;
     const int8_t *b = g->b + j / NR * g->panel_stride;
-    const uint8_t *a = (const uint8_t *)g->a + i0 * a_stride;
+    const uint8_t *rows = (const uint8_t *)g->a + i0 * a_stride;
     tile_sums sum;
 #pragma GCC unroll 12
     for (int i = 0; i < mr; i++) {
@@ -120,7 +120,8 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const int v
                 sum[i][s][v] = s ? _mm512_setzero_si512() : _mm512_loadu_si512(g->start + j + LANES * v);
         }
     }
-    for (size_t t = 0; t < g->segments; t++, a += g->segment_stride) {
+    for (size_t t = 0; t < g->segments; t++) {
+        const uint8_t *a = rows + g->offset[t];
         size_t whole = g->k / KR, group = 0;
         for (; group + (size_t)split <= whole; group += (size_t)split) {
 #pragma GCC unroll 4

@@ -9,12 +9,13 @@ static const ql_finishers finishers = {QL_KERNEL(ql_add_outer_s32), QL_KERNEL(ql
 
 static void QL_KERNEL(ql_gemm_u8s8s32_1x8c1)(const ql_gemm_args *g, size_t i, size_t j, size_t cols)
 {
-    const uint8_t *a = (const uint8_t *)g->a + i * g->a_stride;
+    const uint8_t *row = (const uint8_t *)g->a + i * g->a_stride;
     const int8_t *b = g->b + j / NR * g->panel_stride;
     uint32_t sum[NR];
     for (size_t c = 0; c < NR; c++)
         sum[c] = (uint32_t)g->start[j + c];
-    for (size_t t = 0; t < g->segments; t++, a += g->segment_stride) {
+    for (size_t t = 0; t < g->segments; t++) {
+        const uint8_t *a = row + g->offset[t];
         for (size_t p = 0; p < g->k; p++, b += NR) {
             for (size_t c = 0; c < NR; c++)
                 sum[c] += (uint32_t)(a[p] * b[c]);

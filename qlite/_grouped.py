@@ -18,9 +18,11 @@ def is_grouped(q: "QArray") -> bool:
     return q.group_size is not None or q.codebook is not None
 
 
-def pack_grouped(q: "QArray", name: str, purpose: str) -> _core.Grouped:
+def pack(q: "QArray", name: str, purpose: str) -> _core.Grouped:
     """Weights (in, out) in the layout of this machine's kernels; `name` is for the error."""
     p = q.qparams
+    if purpose not in ("integer", "float"):
+        raise ValueError("activation_bits: expected 8 for weights with groups or a codebook, got less")
     if q.ndim != 2 or p.bits > 8:
         raise ValueError(
             f"{name}: expected 2 dimensions (in, out) and up to 8 bits for a product (dequantize() makes floats of "

@@ -1,0 +1,71 @@
+/* The exact integer product without VNNI, where a has seven bits: vpmaddubsw, whose 16-bit sums of two products stay
+ * within 2 * 127 * 128 = 32512, then vpmaddwd by ones. As many multiplications as in gemm_avx2.c, but a is read in
+ * place, half as often, and b needs no widening.
+ *
+ * Tile 6 x 16: 12 accumulators, the ones, 1 register of a, 2 of products. None is left for b, which comes from memory
+ * each time: gcc 12 would load it once and spill, hence the assembly. */
+#include "kernels/avx2/quads_avx2.h"
+
+static inline __attribute__((always_inline)) __m256i dot4(__m256i sum, __m256i a_u7, const int8_t *b)
+{
+    __m256i pairs;
+    __asm__("vpmaddubsw %2, %1, %0" : "=x"(pairs) : "x"(a_u7), "m"(*(const __m256i *)b));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+#define TILE(MR, NAME, VECTORS)                                                                                 \
+    static void ql_gemm_u7s8s32_##MR##x##NAME##c4__avx2(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
+    {                                                                                                           \
+        gemm_quads(dot4, MR, VECTORS, 1, g, i, j, cols);                                                        \
+    }
+
+TILE(1, 32, 4)
+TILE(2, 32, 4)
+TILE(1, 16, 2)
+TILE(2, 16, 2)
+TILE(3, 16, 2)
+TILE(4, 16, 2)
+TILE(5, 16, 2)
+TILE(6, 16, 2)
+TILE(1, 8, 1)
+TILE(2, 8, 1)
+TILE(3, 8, 1)
+TILE(4, 8, 1)
+TILE(5, 8, 1)
+TILE(6, 8, 1)
+
+static ql_gemm_ukernel *const wide_ukernels[] = {
+    NULL,
+    ql_gemm_u7s8s32_1x32c4__avx2,
+    ql_gemm_u7s8s32_2x32c4__avx2,
+};
+
+static ql_gemm_ukernel *const ukernels[] = {
+    NULL,
+    ql_gemm_u7s8s32_1x16c4__avx2,
+    ql_gemm_u7s8s32_2x16c4__avx2,
+    ql_gemm_u7s8s32_3x16c4__avx2,
+    ql_gemm_u7s8s32_4x16c4__avx2,
+    ql_gemm_u7s8s32_5x16c4__avx2,
+    ql_gemm_u7s8s32_6x16c4__avx2,
+};
+
+static ql_gemm_ukernel *const half_ukernels[] = {
+    NULL,
+    ql_gemm_u7s8s32_1x8c4__avx2,
+    ql_gemm_u7s8s32_2x8c4__avx2,
+    ql_gemm_u7s8s32_3x8c4__avx2,
+    ql_gemm_u7s8s32_4x8c4__avx2,
+    ql_gemm_u7s8s32_5x8c4__avx2,
+    ql_gemm_u7s8s32_6x8c4__avx2,
+};
+
+const ql_gemm_kernels ql_gemm_u7s8s32__avx2 = {.mr = MAX_MR,
+                                               .nr = NR,
+                                               .kr = KR,
+                                               .a_size = 1,
+                                               .row = row_of_bytes,
+                                               .ukernel = ukernels,
+                                               .half_ukernel = half_ukernels,
+                                               .wide_mr = 2,
+                                               .wide_ukernel = wide_ukernels};

@@ -1,0 +1,48 @@
+/* What becomes of a static product's sums, as qlite/_output.py says it. */
+#include <string.h>
+
+#include "python/glue.h"
+
+static const struct {
+    const char *name;
+    ql_store store;
+} stores[] = {
+    {"float32", QL_STORE_F32},
+    {"float", QL_STORE_X8},
+    {"fixed", QL_STORE_X8_FIXED},
+};
+
+static int take_store(const char *name, ql_store *store)
+{
+    for (size_t i = 0; i < sizeof stores / sizeof *stores; i++) {
+        if (strcmp(stores[i].name, name) == 0) {
+            *store = stores[i].store;
+            return 0;
+        }
+    }
+    PyErr_Format(PyExc_ValueError, "output: expected float32, float or fixed, got %s", name);
+    return -1;
+}
+
+PyArrayObject *ql_py_output(PyObject *fields, npy_intp n, ql_output *output, int *typenum)
+{
+    const char *store;
+    int is_signed;
+    bool absent;
+    PyObject *scale_object;
+    if (!PyTuple_Check(fields)) {
+        PyErr_Format(PyExc_TypeError, "output: expected a tuple, got %s", Py_TYPE(fields)->tp_name);
+        return NULL;
+    }
+    if (!PyArg_ParseTuple(fields, "spfOfffiii", &store, &is_signed, &output->input_scale, &scale_object, &output->low,
+                          &output->high, &output->scale, &output->zero_point, &output->qmin, &output->qmax) ||
+        take_store(store, &output->store) < 0)
+        return NULL;
+    *typenum = output->store == QL_STORE_F32 ? NPY_FLOAT32 : is_signed ? NPY_INT8 : NPY_UINT8;
+    PyArrayObject *scale = ql_py_optional_f32(scale_object, n, "scale", &absent);
+    if (scale)
+        output->weight_scale = PyArray_DATA(scale);
+    else if (absent)
+        PyErr_SetString(PyExc_TypeError, "scale: expected an array, got None");
+    return scale;
+}
