@@ -21,11 +21,13 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 from setuptools.modified import newer_group
 
+AVX512VNNI = "-mavx2 -mfma -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni"
 # folder of csrc/kernels -> the macro that its machine defines, and its flags (none: part of the machine's baseline)
 ISAS = {
     "avx2": ("__x86_64__", "-mavx2 -mfma"),
     "avxvnni": ("__x86_64__", "-mavx2 -mfma -mavxvnni"),
-    "avx512vnni": ("__x86_64__", "-mavx2 -mfma -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni"),
+    "avx512vnni": ("__x86_64__", AVX512VNNI),
+    "avx512vbmi": ("__x86_64__", f"{AVX512VNNI} -mavx512vbmi"),
     "neon": ("__aarch64__", ""),
     "neondot": ("__aarch64__", "-march=armv8.2-a+dotprod"),
     "neoni8mm": ("__aarch64__", "-march=armv8.2-a+dotprod+i8mm"),

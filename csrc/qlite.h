@@ -421,7 +421,7 @@ typedef struct ql_grouped_codes {
     const float *scale;        /* [ceil(k / group)][n], each finite, normal and > 0 */
     const int32_t *zero_point; /* as many, each a code, or NULL for zeros; not with a codebook */
     const float *codebook;     /* NULL: uniform; [entries], or [groups][n][entries] if is_own; of unsigned codes */
-    size_t entries;            /* 2 to 2^bits, finite or NaN for codes that are not there */
+    size_t entries;            /* 2 to 2^bits; those that are not finite count as 0 in integer products */
     bool is_own;
 } ql_grouped_codes;
 
@@ -458,6 +458,91 @@ ql_status ql_linear_grouped(const float *x, size_t m, const ql_grouped *w, const
 /* Weight-only: y = x @ real, where real is rounded to float32, float32(code - z) * scale; one fused multiply-add per k,
  * k ascending. */
 ql_status ql_gemm_grouped_f32(const float *x, size_t m, const ql_grouped *w, float *y);
+
+/* ---- tables, softmax, pooling ------------------------------------------------------------------- */
+
+/* y[i] = table[x[i]], of 256 entries, by the byte whether the code is signed or not. y may be x. */
+void ql_lookup_x8(const uint8_t *x, size_t n, const uint8_t *table, uint8_t *y);
+
+/* The most classes of the fixed softmax: the sum is at most 2^19 for each, in an int32. */
+enum { QL_MAX_FIXED_SOFTMAX = 4095 };
+
+/* Softmax of each row of n codes of the scale, times beta; the result's scale is 1/256 and its zero point the lowest
+ * code, -128 or 0. With d the row's maximum less the code:
+ *   float: e = float32(exp(float32(-float32(scale * beta) * d))), sum = the e's from left to right in float32,
+ *          share = e * (1 / (sum / 256)) in float32, code = min(share rounded half away from zero, 255) + zero point.
+ *          (LiteRT's default path.)
+ *   fixed: e from a multiplier of scale * beta in units of 2^-26 (ql_quantize_multiplier, of at most 2^31 - 1), 0 for d
+ *          over 31 * 2^26 / 2^exponent; the sum in units of 2^-19; its reciprocal by Newton's method; integers only.
+ *          (gemmlowp, TensorFlow Lite's reference, TensorFlow Lite Micro.)
+ * QL_EINVAL: scale or beta is not > 0, their product infinite or, for fixed, not over 2^-26. QL_EOVERFLOW: n is over
+ * QL_MAX_FIXED_SOFTMAX. y may be x. */
+ql_status ql_softmax_x8(const uint8_t *x, size_t rows, size_t n, bool is_signed, float scale, float beta, bool fixed,
+                        uint8_t *y);
+
+/* Windows over images of codes, [images][in_h][in_w][channels] to [images][out_h][out_w][channels]: window (i, j)
+ * begins at row i * stride_h - top and column j * stride_w - left. What lies outside does not count, and each window
+ * has something inside: top < kernel_h, left < kernel_w, and the last one begins before the end. */
+typedef struct ql_pool {
+    size_t images, in_h, in_w, channels;
+    size_t kernel_h, kernel_w, stride_h, stride_w, top, left, out_h, out_w;
+} ql_pool;
+
+/* From as many codes in a window on the sum of the mean's could leave int32. */
+enum { QL_MAX_AVG_POOL = 1 << 23 };
+
+/* The greatest code in each window, and the mean of the codes, rounded half away from zero. QL_EINVAL: a shape that is
+ * not as above. QL_EOVERFLOW: windows of QL_MAX_AVG_POOL codes of a channel or more. */
+ql_status ql_max_pool_x8(const uint8_t *x, const ql_pool *shape, bool is_signed, uint8_t *y);
+ql_status ql_avg_pool_x8(const uint8_t *x, const ql_pool *shape, bool is_signed, uint8_t *y);
+
+/* ---- convolution -------------------------------------------------------------------------------- */
+
+/* The weights of a convolution [kernel_h][kernel_w][in][out] in the layout that the active instruction set multiplies
+ * from; as ql_packed, of one instruction set. Channels fall into `groups`, each with `in` channels of the image and
+ * out / groups results of its own. */
+typedef struct ql_filter ql_filter;
+
+/* is_dilated: windows have gaps along the width, or may have. zero_point is [out] or NULL for zeros; weights farther
+ * from it than an int8 reaches are multiplied as two or three terms. QL_EINVAL: groups does not divide out, a zero
+ * point is no code, or a length is 0. */
+ql_status ql_filter_pack(const uint8_t *w, bool is_signed, const size_t shape[4], const int32_t *zero_point,
+                         size_t groups, bool is_dilated, ql_filter **filter);
+void ql_filter_free(ql_filter *filter);
+const size_t *ql_filter_shape(const ql_filter *filter); /* [4] */
+size_t ql_filter_groups(const ql_filter *filter);
+bool ql_filter_is_dilated(const ql_filter *filter);
+size_t ql_filter_nbytes(const ql_filter *filter);
+const char *ql_filter_isa(const ql_filter *filter);
+
+/* Codes [count][height][width][channels]. */
+typedef struct ql_images {
+    const uint8_t *data;
+    size_t count, height, width, channels;
+    bool is_signed;
+    int32_t zero_point;
+} ql_images;
+
+/* Height and width of each: output (i, j) looks at the image from (i * stride - before) on, in steps of dilation. What
+ * lies outside the image is the zero point. */
+typedef struct ql_window {
+    size_t stride[2], dilation[2], before[2], out[2];
+} ql_window;
+
+/* y[b][i][j][o] = what the epilogue makes of
+ *
+ *     s = bias[o] + sum_{u,v,c} (x[b][i * stride + u * dilation - before][...v...][g * in + c] - zx) * (w[u][v][c][o] -
+ * zw[o])
+ *
+ * where g is o's group. Exact. y: [count][out_h][out_w][out] of int32, float32 or codes. bias is [out] or NULL.
+ * QL_EOVERFLOW: some image of this zero point could lead s out of int32. QL_EINVAL: channels is not groups * in, or the
+ * weights were packed for windows without gaps. */
+ql_status ql_conv(const ql_images *x, const ql_filter *w, const ql_window *window, const int32_t *bias,
+                  const ql_epilogue *epilogue, void *y);
+
+/* The same by scales: ql_epilogue_fill's epilogue. QL_EINVAL also where that says so. */
+ql_status ql_conv_scaled(const ql_images *x, const ql_filter *w, const ql_window *window, const int32_t *bias,
+                         const ql_output *output, void *y);
 
 /* ---- the integer program ------------------------------------------------------------------------ */
 
@@ -511,5 +596,11 @@ void ql_plan_free(ql_plan *plan);
  * nobody wants to see; the input and the output must be given. QL_ENONFINITE: NaN or inf in a float input; buffers that
  * were given have perhaps been written to then. Any number of threads may run one plan at the same time. */
 ql_status ql_plan_run(ql_plan *plan, void *const *buffers, size_t rows);
+
+/* ---- measuring ------------------------------------------------------------------------------------ */
+
+/* *sum = n * a * b, modulo 2^32, as n multiply-adds in registers, by the instruction that ql_gemm uses. Returns n,
+ * which is in proportion to rounds. */
+uint64_t ql_peak_u8s8s32(size_t rounds, uint8_t a, int8_t b, int32_t *sum);
 
 #endif

@@ -16,10 +16,12 @@ except ModuleNotFoundError as error:
         "called `qlite` on the package index also installs a module of this name. This one is `qlite-quant`."
     ) from None
 
+from qlite.activations import apply_table, lookup_table, softmax
 from qlite.array import QArray
 from qlite.calibration import Calibrator
 from qlite.choose import choose_qparams
 from qlite.config import get_num_threads, set_num_threads, show_config
+from qlite.conv import conv2d, conv2d_integer
 from qlite.elementwise import dequantize, fake_quantize, quantize, requantize
 from qlite.error import QuantizationError, quantization_error
 from qlite.io.load import load
@@ -28,6 +30,7 @@ from qlite.linalg import PackedWeight, linear, matmul_integer, pack
 from qlite.nn.layers import Dense
 from qlite.nn.qmodel import QModel, quantize_model
 from qlite.nn.sequential import Sequential, from_weights
+from qlite.pool import avg_pool2d, max_pool2d
 from qlite.qparams import QParams
 from qlite.report import Report, compare
 
@@ -65,8 +68,12 @@ __all__ = [
     "QuantizationError",
     "Report",
     "Sequential",
+    "apply_table",
+    "avg_pool2d",
     "choose_qparams",
     "compare",
+    "conv2d",
+    "conv2d_integer",
     "dequantize",
     "distributed",
     "fake_quantize",
@@ -75,7 +82,9 @@ __all__ = [
     "get_num_threads",
     "linear",
     "load",
+    "lookup_table",
     "matmul_integer",
+    "max_pool2d",
     "pack",
     "quantization_error",
     "quantize",
@@ -84,4 +93,5 @@ __all__ = [
     "requantize",
     "set_num_threads",
     "show_config",
+    "softmax",
 ]

@@ -148,6 +148,30 @@ def error_sums(
     group_axis: int = 0,
 ) -> NDArray[np.float64]: ...
 
+# table: [256], an entry for each byte, whose dtype is the result's; out may be codes
+def lookup(codes: X8, table: X8, out: X8 | None) -> X8: ...
+
+# over the last axis, to scale 1/256 with the lowest code as zero point; out may be x
+def softmax(x: X8, scale: float, beta: float, fixed: bool, out: X8 | None) -> X8: ...
+
+# x: [images, height, width, channels]; before: what the first window lies above and left of the image, less than kernel
+def max_pool(
+    x: X8,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    before: tuple[int, int],
+    size: tuple[int, int],
+    out: X8 | None,
+) -> X8: ...
+def avg_pool(
+    x: X8,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    before: tuple[int, int],
+    size: tuple[int, int],
+    out: X8 | None,
+) -> X8: ...
+
 @final
 class Packed:
     """Weights packed for the active instruction set. purpose: "integer", "integer7" or "float"."""
@@ -203,6 +227,35 @@ class Grouped:
 def linear_grouped(x: ArrayLike, w: Grouped, bias: F32 | None, low: float, high: float, out: F32 | None) -> F32: ...
 def matmul_grouped(x: ArrayLike, w: Grouped, out: F32 | None) -> F32: ...
 
+class Filter:
+    """Weights (kernel_h, kernel_w, in, out) of a convolution, packed for the active instruction set. is_dilated: for
+    windows with gaps along the width."""
+    def __init__(self, codes: X8, zero_point: S32 | None, groups: int, is_dilated: bool) -> None: ...
+    @property
+    def shape(self) -> tuple[int, int, int, int]: ...
+    @property
+    def groups(self) -> int: ...
+    @property
+    def is_dilated(self) -> bool: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def isa(self) -> str: ...
+
+# window: stride, dilation, padding before the image, size of the result: height and width of each
+def conv2d_integer(
+    x: X8, w: Filter, x_zero_point: int, window: tuple[int, int, int, int, int, int, int, int], out: S32 | None
+) -> S32: ...
+def conv2d(
+    x: X8,
+    w: Filter,
+    x_zero_point: int,
+    window: tuple[int, int, int, int, int, int, int, int],
+    bias: S32 | None,
+    fields: tuple[Any, ...],
+    out: F32 | X8 | None,
+) -> F32 | X8: ...
+
 class Plan:
     """buffers: (dtype, width, scale, zero_point, row_scale, row_zero_point) each; -1 for no row buffer."""
     def __init__(self, buffers: list[tuple[str, int, float, int, int, int]], input: int, output: int) -> None: ...
@@ -210,6 +263,8 @@ class Plan:
     def run(self, x: ArrayLike) -> NDArray[Any]: ...
     def intermediates(self, x: ArrayLike) -> list[NDArray[Any]]: ...
 
+# n multiply-adds of a (uint8) and b (int8) in registers, n in proportion to rounds; returns n and their sum modulo 2^32
+def peak(rounds: int, a: int, b: int) -> tuple[int, int]: ...
 def info() -> dict[str, Any]: ...
 def isa_select(name: str | None) -> None: ...
 def num_threads() -> int: ...

@@ -23,6 +23,8 @@ from qlite.qparams import QParams
 #: What an activation that is a clamp keeps real values in.
 CLAMPS = {None: (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
 
+ACTIVATIONS = tuple(name for name in CLAMPS if name)
+
 #: The rules by which sums become codes: see `requantize`.
 RULES = ("float", "fixed")
 
@@ -49,9 +51,9 @@ class Output(NamedTuple):
 
 def clamps(activation: str | None) -> tuple[float, float]:
     """The ends of the real values that an activation lets through."""
-    if activation is not None:
-        _check.choice("activation", activation, tuple(name for name in CLAMPS if name))
-    return CLAMPS[activation]
+    if activation is None or (type(activation) is str and activation in CLAMPS):
+        return CLAMPS[activation]
+    return CLAMPS[_check.choice("activation", activation, ACTIVATIONS)]
 
 
 def one_grid(name: str, qparams: QParams) -> None:
@@ -94,6 +96,8 @@ def static_bias(bias: Any, input_scale: float, weight_scale: np.ndarray) -> np.n
 
 def code_clamps(activation: str | None, qparams: QParams) -> tuple[int, int]:
     """The ends of the codes that an activation lets through: those of 0 and 6, where the grid reaches them."""
+    if activation is None:
+        return qparams.qmin, qparams.qmax
     with np.errstate(over="ignore"):
         steps = np.rint(np.array(clamps(activation), np.float32) / qparams.scale.ravel())
     low, high = np.clip(steps + qparams.zero_point.ravel(), qparams.qmin, qparams.qmax)

@@ -1,17 +1,17 @@
 """Windows that slide over images: what convolution and pooling share."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from qlite import _check
 
 Pair = tuple[int, int]
+Sides = tuple[Pair, Pair]
 _MOST = 2**31 - 1
 
 
 def window(
     name_prefix: str, in_hw: Pair, kernel_hw: Pair, stride: Any, padding: Any, dilation: Any
-) -> tuple[Pair, Pair, tuple[Pair, Pair], Pair]:
+) -> tuple[Pair, Pair, Sides, Pair]:
     """Resolve the options of a window of `kernel_hw` elements over an image of `in_hw`.
 
     ``out = (in + before + after - ((kernel - 1) * dilation + 1)) // stride + 1`` for each of height and width.
@@ -39,43 +39,60 @@ def window(
     TypeError, ValueError
         Options that are not as above, an empty image, a window that does not fit into the padded image.
     """
-    stride = pair(f"{name_prefix}stride", stride)
-    dilation = pair(f"{name_prefix}dilation", dilation)
-    spans = [(k - 1) * d + 1 for k, d in zip(kernel_hw, dilation, strict=True)]
-    if isinstance(padding, str) and _check.choice(f"{name_prefix}padding", padding, ("same", "valid")) == "same":
-        totals = [max((-(-n // s) - 1) * s + span - n, 0) for n, s, span in zip(in_hw, stride, spans, strict=True)]
-        sides = [(total // 2, total - total // 2) for total in totals]
+    stride, dilation = pair(f"{name_prefix}stride", stride), pair(f"{name_prefix}dilation", dilation)
+    spans = (kernel_hw[0] - 1) * dilation[0] + 1, (kernel_hw[1] - 1) * dilation[1] + 1
+    if isinstance(padding, str):
+        sides = _named_sides(f"{name_prefix}padding", padding, in_hw, spans, stride)
     else:
-        sides = _sides(f"{name_prefix}padding", 0 if isinstance(padding, str) else padding)
-    padded = [n + sum(side) for n, side in zip(in_hw, sides, strict=True)]
-    if 0 in in_hw or any(n < span for n, span in zip(padded, spans, strict=True)):
+        sides = _sides(f"{name_prefix}padding", padding)
+    height, width = in_hw[0] + sum(sides[0]), in_hw[1] + sum(sides[1])
+    if 0 in in_hw or height < spans[0] or width < spans[1]:
         raise ValueError(
             f"{name_prefix}x: expected an image that with its padding holds the window's {spans[0]} x {spans[1]}, got "
-            f"{in_hw[0]} x {in_hw[1]}, with padding {padded[0]} x {padded[1]}"
+            f"{in_hw[0]} x {in_hw[1]}, with padding {height} x {width}"
         )
-    out = [(n - span) // s + 1 for n, span, s in zip(padded, spans, stride, strict=True)]
-    return stride, dilation, (sides[0], sides[1]), (out[0], out[1])
+    return stride, dilation, sides, ((height - spans[0]) // stride[0] + 1, (width - spans[1]) // stride[1] + 1)
 
 
 def pair(name: str, value: Any) -> Pair:
     """Return a height and a width of at least 1; one number is for both."""
-    numbers = value if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
-    if len(numbers) != 2:
+    if not isinstance(value, (tuple, list)):
+        height = width = _check.integer(name, value)
+    elif len(value) == 2:
+        height, width = _check.integer(name, value[0]), _check.integer(name, value[1])
+    else:
         raise ValueError(f"{name}: expected one number or two, got {value!r}")
-    height, width = (_check.integer(name, n) for n in numbers)
     if not (1 <= height <= _MOST and 1 <= width <= _MOST):
         raise ValueError(f"{name}: expected 1 to {_MOST}, got {value!r}")
     return height, width
 
 
-def _sides(name: str, value: Any) -> list[Pair]:
+def _same(length: int, span: int, stride: int) -> Pair:
+    """Return the padding before and after with which there are ``ceil(length / stride)`` windows."""
+    total = max((-(-length // stride) - 1) * stride + span - length, 0)
+    return total // 2, total - total // 2
+
+
+def _named_sides(name: str, value: str, in_hw: Pair, spans: Pair, stride: Pair) -> Sides:
+    if _check.choice(name, value, ("same", "valid")) == "valid":
+        return (0, 0), (0, 0)
+    return _same(in_hw[0], spans[0], stride[0]), _same(in_hw[1], spans[1], stride[1])
+
+
+def _sides(name: str, value: Any) -> Sides:
     """Return ((top, bottom), (left, right)), from that or one number for all."""
     expected = "expected a number, 'same', 'valid' or ((top, bottom), (left, right))"
-    if not isinstance(value, Sequence):
-        value = ((value, value), (value, value))
-    if len(value) != 2 or any(not isinstance(side, Sequence) or len(side) != 2 for side in value):
+    if not isinstance(value, (tuple, list)):
+        number = _check.integer(name, value)
+        sides = (number, number), (number, number)
+    elif len(value) == 2 and all(isinstance(side, (tuple, list)) and len(side) == 2 for side in value):
+        (top, bottom), (left, right) = value
+        sides = (
+            (_check.integer(name, top), _check.integer(name, bottom)),
+            (_check.integer(name, left), _check.integer(name, right)),
+        )
+    else:
         raise ValueError(f"{name}: {expected}, got {value!r}")
-    sides = [(_check.integer(name, before), _check.integer(name, after)) for before, after in value]
-    if any(not 0 <= n <= _MOST for side in sides for n in side):
+    if not (min(map(min, sides)) >= 0 and max(map(max, sides)) <= _MOST):
         raise ValueError(f"{name}: expected 0 to {_MOST}, got {value!r}")
     return sides

@@ -78,6 +78,7 @@ class QArray:
         self.shape = shape
         self.qparams = qparams
         self._packed: dict[str, Packed] = {}
+        self._filters: dict[tuple[int, bool], tuple[_core.Filter, np.ndarray]] = {}
 
     @classmethod
     def _of_codes(cls, codes: np.ndarray, qparams: QParams) -> "QArray":
@@ -336,19 +337,20 @@ class QArray:
             return parameters
         return parameters.repeat(size, axis)[(slice(None),) * axis + (slice(self.shape[axis]),)]
 
-    def _columns(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Scale and zero point of each column of a matrix (in, out), as kernels take them; `name` is for the error."""
+    def _columns(self, name: str, axes: tuple[str, ...] = ("in", "out")) -> tuple[np.ndarray, np.ndarray]:
+        """Scale and zero point of each column, the last axis, as kernels take them; `name` is for the error."""
         p = self.qparams
         if p.codebook is not None or p.group_size is not None or p.bits > 8:
             raise ValueError(
                 f"{name}: expected up to 8 bits on a uniform grid without groups for a product (dequantize() makes "
                 f"floats of any array), got {self!r}"
             )
-        if self.ndim != 2 or (self.scale.size != 1 and self.scale.shape[0] != 1):
+        if self.ndim != len(axes) or (self.scale.size != 1 and self.scale.size != self.scale.shape[-1]):
             raise ValueError(
-                f"{name}: expected 2 dimensions (in, out) with scales along axis 1 or one scale, got {self!r}"
+                f"{name}: expected {len(axes)} dimensions ({', '.join(axes)}) with scales along axis {len(axes) - 1} "
+                f"or one scale, got {self!r}"
             )
-        scale, zero_point = (np.broadcast_to(p.ravel(), self.shape[1]) for p in (self.scale, self.zero_point))
+        scale, zero_point = (np.broadcast_to(p.ravel(), self.shape[-1]) for p in (self.scale, self.zero_point))
         return np.ascontiguousarray(scale), np.ascontiguousarray(zero_point)
 
     def error(self, w: Any) -> Any:
@@ -458,6 +460,17 @@ class QArray:
             packed = _core.Packed(self.codes, zero_point, purpose), scale
         if self._is_fixed:
             self._packed[purpose] = packed
+        return packed
+
+    def _pack_filter(self, name: str, groups: int, is_dilated: bool) -> tuple[_core.Filter, np.ndarray]:
+        """The same for weights (kernel_h, kernel_w, in, out) of a convolution."""
+        key = (groups, is_dilated)
+        if key in self._filters:
+            return self._filters[key]
+        scale, zero_point = self._columns(name, ("kernel_h", "kernel_w", "in", "out"))
+        packed = _core.Filter(self.codes, zero_point, groups, is_dilated), scale
+        if self._is_fixed:
+            self._filters[key] = packed
         return packed
 
     def __rmatmul__(self, x: Any) -> np.ndarray:

@@ -268,6 +268,11 @@ class QParams:
         return replace(self, scale=scale, zero_point=zero_point, axis=None, codebook=book, scale_codes=codes)
 
     @cached_property
+    def _of_images(self) -> "QParams":
+        """The same grid for images (count, height, width, channels)."""
+        return self._of_rank(4)
+
+    @cached_property
     def sharing(self) -> Sharing:
         """Which values share their parameters."""
         return Sharing(self.scale.ndim, self.axis, self.group_size, self.group_axis)

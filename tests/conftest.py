@@ -8,11 +8,13 @@ import pytest
 
 from qlite import _core
 
+AVX512VNNI = {"avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"}
 # The CPU flags, as /proc/cpuinfo spells them, that each instruction set of the core needs.
 ISA_CPU_FLAGS = {
     "avx2": {"avx2", "fma"},
     "avxvnni": {"avx2", "fma", "avx_vnni"},
-    "avx512vnni": {"avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"},
+    "avx512vnni": AVX512VNNI,
+    "avx512vbmi": AVX512VNNI | {"avx512vbmi"},
     "neon": {"asimd"},
     "neondot": {"asimddp"},
     "neoni8mm": {"asimddp", "i8mm"},

@@ -346,6 +346,50 @@ static results histogram_slots(const ql_kernels *kernels, size_t n, size_t group
     return (results){slots, n * sizeof *slots, false};
 }
 
+static results lookup(const ql_kernels *kernels, size_t n, size_t group)
+{
+    uint8_t *table = any_codes(3, 256);
+    if (group % 2) { /* in place */
+        uint8_t *codes = any_codes(RESULT, n);
+        kernels->lookup_x8(codes, n, table, codes);
+        return (results){codes, n, false};
+    }
+    uint8_t *codes = any_codes(2, n), *y = array(RESULT, n);
+    kernels->lookup_x8(codes, n, table, y);
+    return (results){y, n, false};
+}
+
+/* Windows of n channels, as far apart as they like; the last ends where x does. */
+static ql_windows any_windows(size_t channels, size_t group, size_t *size)
+{
+    ql_windows w = {.n = (size_t)between(1, 4), .rows = (size_t)between(1, 4), .cols = 1 + group % 8};
+    w.channels = channels;
+    w.step = channels * (size_t)between(0, 3);
+    w.row_stride = (w.cols + bits() % 3) * channels;
+    *size = (w.n - 1) * w.step + (w.rows - 1) * w.row_stride + w.cols * channels;
+    return w;
+}
+
+static results pool(ql_max_pool_kernel *kernel, size_t n, size_t group)
+{
+    size_t size;
+    const ql_windows w = any_windows(n, group, &size);
+    const bool is_signed = bits() % 2;
+    uint8_t *x = any_codes(2, size), *y = array(RESULT, w.n * n);
+    kernel(x, &w, is_signed, y);
+    return (results){y, w.n * n, false};
+}
+
+static results max_pool(const ql_kernels *kernels, size_t n, size_t group)
+{
+    return pool(kernels->max_pool_x8, n, group);
+}
+
+static results avg_pool(const ql_kernels *kernels, size_t n, size_t group)
+{
+    return pool(kernels->avg_pool_x8, n, group);
+}
+
 /* Integers as floats: codes and zero points. */
 static float *any_integers(int slot, size_t n, int32_t low, int32_t high)
 {
@@ -682,6 +726,14 @@ static results gemm_grouped_f32(const ql_kernels *kernels, size_t k, size_t n)
     return floats(y, m * n, false);
 }
 
+static results peak(const ql_kernels *kernels, size_t n, size_t group)
+{
+    int32_t *sum = array(RESULT, sizeof *sum);
+    const uint8_t a = (uint8_t)between(0, 255);
+    *sum = kernels->peak_u8s8s32(n % 16 * group, a, (int8_t)between(-128, 127));
+    return (results){sum, sizeof *sum, false};
+}
+
 typedef struct subject {
     const char *kernel;
     results (*run)(const ql_kernels *kernels, size_t n, size_t group);
@@ -701,12 +753,16 @@ static const subject subjects[] = {
     {"pack_bits_x8", pack_bits},
     {"unpack_bits_x8", unpack_bits},
     {"histogram_slots_f32", histogram_slots},
+    {"lookup_x8", lookup},
+    {"max_pool_x8", max_pool},
+    {"avg_pool_x8", avg_pool},
     {"minmax_f32", minmax},
     {"add_moments_f32", moments},
     {"requantize_s32_x8", requantize},
     {"requantize_fixed_s32_x8", requantize_fixed},
     {"scale_s32_f32", scale},
     {"add_outer_s32", add_outer},
+    {"peak_u8s8s32", peak},
     {"gemm_u8s8s32", gemm},
     {"gemm_u7s8s32", gemm_u7},
     {"gemm_f32s8f32", gemm_f32},

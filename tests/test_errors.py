@@ -10,17 +10,21 @@ from qlite import (  # noqa: F401 (the table's names)
     Calibrator,
     QArray,
     QParams,
+    apply_table,
+    avg_pool2d,
     choose_qparams,
     dequantize,
     fake_quantize,
     linear,
     matmul_integer,
+    max_pool2d,
     pack,
     quantization_error,
     quantize,
     requantize,
     set_num_threads,
     show_config,
+    softmax,
 )
 
 W = np.linspace(-1, 1, 12).reshape(4, 3).astype(np.float32)
@@ -28,6 +32,7 @@ X = W.T
 Q = quantize(W, axis=1)
 QP = Q.qparams
 ROWS = quantize(W, axis=0)
+CODES = quantize(X)
 A, B = np.ones((2, 4), np.uint8), np.ones((4, 3), np.int8)
 ACC = np.ones((4, 3), np.int32)
 PACKED = pack(B, 1)
@@ -200,7 +205,9 @@ ValueError zero_point  pack(B, [1, 2])
 
 TypeError  x  linear([[1, 2, 3, 4]], Q)
 ValueError x  linear(W, Q)
-ValueError x  linear(X[0], Q)
+ValueError x  linear(X[0, 0], Q)
+ValueError x  linear(X[:, :3], Q)
+ValueError x  linear(X[None, :, :3], Q)
 ValueError x  linear(X * np.nan, Q)
 ValueError x  linear(X * np.inf, pack(Q))
 TypeError  w  linear(X, W)
@@ -213,6 +220,27 @@ ValueError bias  linear(X, Q, [[1.0, 2.0, 3.0]])
 ValueError bias  linear(X, Q, [1.0, 2.0, np.nan])
 ValueError bias  linear(X, Q, [1.0, 2.0, -np.inf])
 ValueError activation  linear(X, Q, activation="gelu")
+ValueError activation  linear(CODES, Q, activation="gelu")
+ValueError per  linear(X, Q, per="column")
+ValueError per  linear(CODES, Q, per="tensor")
+ValueError output  linear(X, Q, output=QP)
+ValueError requant  linear(X, Q, requant="fixed")
+ValueError requant  linear(CODES, Q, requant="exact")
+TypeError  output  linear(CODES, Q, output=1)
+ValueError output  linear(CODES, Q, output=QP)
+ValueError output  linear(CODES, Q, output=choose_qparams(W, 16))
+ValueError output  linear(CODES, Q, output=choose_qparams(W, grid="nf4"))
+ValueError output  linear(CODES, Q, output=QParams(np.float32(1e-30), 0), requant="fixed")
+ValueError x  linear(Q, Q)
+ValueError x  linear(CODES[:, :3], Q)
+ValueError x  linear(quantize(X, 16), Q)
+TypeError  bias  linear(CODES, Q, [1, 2, 3])
+TypeError  bias  linear(CODES, Q, "a")
+ValueError bias  linear(CODES, Q, [1.0, 2.0])
+ValueError bias  linear(CODES, Q, np.zeros((3, 1), np.int32))
+ValueError bias  linear(CODES, Q, [1.0, 2.0, np.nan])
+TypeError  out  linear(CODES, Q, output=choose_qparams(W), out=np.zeros((3, 3), np.uint8))
+ValueError out  linear(CODES, Q, out=np.zeros((3, 4), np.float32))
 TypeError  x  A @ Q
 ValueError x  W @ Q
 ValueError q  X @ ROWS
@@ -270,6 +298,7 @@ def read_only(array):
 
 
 CODES_OUT, FLOAT_OUT, SUM_OUT = np.zeros((4, 3), np.int8), np.zeros((4, 3), np.float32), np.zeros((2, 3), np.int32)
+TABLE, IMAGES, POOL_OUT = np.zeros(256, np.int8), np.zeros((2, 4, 6, 5), np.int8), np.zeros((2, 2, 3, 5), np.int8)
 OUTS = {
     quantize: (CODES_OUT, (W,)),
     requantize: (CODES_OUT, (ACC, 0.5)),
@@ -277,6 +306,10 @@ OUTS = {
     dequantize: (FLOAT_OUT, (Q,)),
     matmul_integer: (SUM_OUT, (A, B)),
     linear: (FLOAT_OUT, (W @ X, Q)),
+    apply_table: (CODES_OUT, (Q.codes, TABLE)),
+    softmax: (CODES_OUT, (Q.codes, 0.1)),
+    max_pool2d: (POOL_OUT, (IMAGES, 2)),
+    avg_pool2d: (POOL_OUT, (IMAGES, 2)),
 }
 
 
@@ -298,6 +331,8 @@ def test_failures_write_nothing():
         lambda: linear(np.float32([[1, 1, 1, np.inf]]), Q, out=values),
         lambda: matmul_integer(A[:1], B, 300, out=sums),
         lambda: requantize(np.ones((1, 2), np.int32), np.nan, out=codes),
+        lambda: softmax(codes, np.nan, out=codes),
+        lambda: max_pool2d(IMAGES, 7, out=codes),
     ):
         with pytest.raises(ValueError):
             call()

@@ -1,14 +1,15 @@
 """No kernel reads or writes past the end of an array, or before its start: every array here touches a page that may
 not be touched, so that one byte too far ends the test run."""
 
-import ctypes
-import mmap
 import sys
 
 import numpy as np
 import pytest
 import reference
+import reference.activations
+import reference.pool
 from arrays import codes, dynamic_linear, one, same_bytes, zero_points
+from guard import SIDES, Guard
 from reference import grouped
 from test_plan import KINDS, random_program
 
@@ -16,38 +17,11 @@ from qlite import _core
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs mprotect")
 
-PROT_NONE = 0
 LENGTHS = [*range(1, 35), 47, 48, 49, 63, 64, 65, 66, 127, 128, 129, 255, 256, 257]
 SHAPES = [(m, k, n) for m in (1, 2, 3, 5, 6, 7, 12, 13) for k in (1, 2, 3, 4, 5, 7, 15, 33) for n in (1, 7, 16, 33, 65)]
 
 
-def protect(address, length):
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(length), PROT_NONE) != 0:
-        raise OSError(ctypes.get_errno(), "mprotect")
-
-
-class Guard:
-    """Copies arrays to where `side` of them ("before" or "after") touches a protected page."""
-
-    def __init__(self, side):
-        self.side = side
-
-    def __call__(self, array):
-        array = np.ascontiguousarray(array)
-        page = mmap.PAGESIZE
-        body = -(-max(array.nbytes, 1) // page) * page
-        memory = mmap.mmap(-1, body + 2 * page)
-        start = np.frombuffer(memory, np.uint8).ctypes.data
-        protect(start, page)
-        protect(start + page + body, page)
-        offset = page if self.side == "before" else page + body - array.nbytes
-        view = np.frombuffer(memory, array.dtype, array.size, offset).reshape(array.shape)
-        view[...] = array
-        return view
-
-
-@pytest.fixture(params=["before", "after"])
+@pytest.fixture(params=SIDES)
 def guard(request):
     return Guard(request.param)
 
@@ -218,6 +192,27 @@ def test_single_rows_and_columns_of_deep_products(isa, rng, guard):
         out = guard(np.zeros((1, 1), np.int32))
         _core.matmul_integer(a, _core.Packed(b, None, "integer"), one(0, np.int32), out)
         same_bytes(out, reference.matmul_integer(a, b))
+
+
+def test_tables_and_softmax(isa, rng, guard):
+    table = guard(codes(rng, 256, np.uint8))
+    for n in LENGTHS:
+        x = guard(codes(rng, n, np.int8))
+        same_bytes(_core.lookup(x, table, guard(np.zeros(n, np.uint8))), reference.activations.lookup(x, table))
+        y = _core.softmax(x, 0.05, 1.0, False, guard(np.zeros(n, np.int8)))
+        same_bytes(y, reference.activations.softmax_float(x, 0.05))
+        _core.softmax(x, 0.05, 1.0, True, y)
+
+
+def test_pooling(isa, rng, guard):
+    for channels in LENGTHS:
+        x = guard(codes(rng, (1, 3, 4, channels), np.int8))
+        for function, expected in (
+            (_core.max_pool, reference.pool.max_pool),
+            (_core.avg_pool, reference.pool.avg_pool),
+        ):
+            y = function(x, (2, 3), (1, 1), (1, 0), (3, 2), guard(np.zeros((1, 3, 2, channels), np.int8)))
+            same_bytes(y, expected(x, (2, 3), (1, 1), ((1, 0), (0, 0))))
 
 
 @pytest.mark.parametrize("kind", KINDS)

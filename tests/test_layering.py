@@ -25,6 +25,9 @@ MAY_IMPORT_CORE = {
     "error.py",
     "_grouped.py",
     "linalg.py",
+    "activations.py",
+    "pool.py",
+    "conv.py",
 }
 MAY_IMPORT_CORE |= {"config.py", "nn/program.py"}
 MAY_IMPORT_CORE |= {"__init__.py"}  # to explain a missing core

@@ -182,3 +182,125 @@ def test_linear_is_as_good_as_eight_bits(rng):
     x_step = np.mean(((x.max(1) - x.min(1)) / 255) ** 2)
     expected = 256 * (x_step / 12 + np.mean(w.scale.astype(np.float64) ** 2) / 12)
     assert math.isclose(noise, expected, rel_tol=0.1)  # 32,000 sums, correlated in rows and columns
+
+
+@pytest.mark.parametrize("per", ["row", "tensor"])
+@pytest.mark.parametrize("activation, low, high", [(None, -np.inf, np.inf), ("relu", 0, np.inf), ("relu6", 0, 6)])
+@pytest.mark.parametrize("shape", [(7,), (1, 7), (2, 3, 7), (2, 0, 7), (3, 1, 2, 7)])
+def test_linear_on_any_leading_shape(isa, rng, shape, activation, low, high, per):
+    x = rng.normal(0.5, 3, shape).astype(np.float32)
+    w, bias = ql.quantize(rng.normal(size=(7, 5)), axis=1, symmetric=False), rng.normal(size=5).astype(np.float32)
+    rows = reference.linear(x.reshape(-1, 7), w.codes, w.scale, w.zero_point, bias, low, high, per)
+    expected = rows.reshape(*shape[:-1], 5)
+    same_bytes(ql.linear(x, w, bias, activation=activation, per=per), expected)
+    out = np.full(expected.shape, np.nan, np.float32)
+    assert ql.linear(x, w, bias, activation=activation, per=per, out=out) is out
+    same_bytes(out, expected)
+
+
+# ---- static linear ----------------------------------------------------------------------------------
+
+STATIC_SHAPES = [(1, 1, 1), (1, 64, 10), (5, 33, 17), (30, 70, 65), (0, 3, 2), (3, 3, 0), (2, 0, 5)]
+
+
+def static_operands(rng, m, k, n, dtype, bits=8):
+    info = np.iinfo(dtype)
+    low, high = (0, 2**bits - 1) if info.min == 0 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    x = ql.QArray.from_codes(
+        rng.integers(low, high + 1, (m, k), dtype), np.float32(0.02), int(rng.integers(low, high + 1)), bits=bits
+    )
+    weight = codes(rng, (k, n), np.int8)
+    w = ql.QArray.from_codes(
+        weight, rng.uniform(0.001, 0.02, n).astype(np.float32), zero_points(rng, n, np.int8), axis=1
+    )
+    return x, w, rng.normal(0, 2, n).astype(np.float32)
+
+
+def expected_static(x, w, bias, output, fixed, activation):
+    acc = reference.matmul_integer(x.codes, w.codes, x.zero_point.item(), w.zero_point)
+    scale = np.broadcast_to(w.scale.ravel(), w.shape[1])
+    if bias is not None and bias.dtype != np.int32:
+        bias = np.rint(bias.astype(np.float64) / (np.float64(x.scale.item()) * scale)).astype(np.int32)
+    low, high = {None: (-np.inf, np.inf), "relu": (0, np.inf), "relu6": (0, 6)}[activation]
+    grid = None
+    if output is not None:
+        s, z = output.scale.item(), output.zero_point.item()
+        ends = [output.qmin, output.qmax]
+        if activation is not None:
+            ends[0] = max(z, ends[0])
+        if activation == "relu6":
+            ends[1] = min(ends[1], int(np.rint(np.float32(6) / np.float32(s))) + z)
+        grid = (s, z, *ends)
+    return reference.output_of_sums(acc + (0 if bias is None else bias), x.scale.item(), scale, grid, fixed, low, high)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("activation", [None, "relu", "relu6"])
+@pytest.mark.parametrize("m, k, n", STATIC_SHAPES)
+def test_static_linear(isa, rng, m, k, n, activation, dtype):
+    x, w, bias = static_operands(rng, m, k, n, dtype)
+    grids = [None, *(ql.QParams(np.float32(0.05), z, signed=s) for z, s in ((3, True), (-128, True), (200, False)))]
+    grids.append(ql.QParams(np.float32(0.7), 1, 4))
+    for output in grids:
+        for requant in ("float", "fixed"):
+            expected = expected_static(x, w, bias, output, requant == "fixed", activation)
+            y = ql.linear(x, w, bias, activation=activation, output=output, requant=requant)
+            if output is None:
+                same_bytes(y, expected)
+                continue
+            assert y.shape == (m, n) and y.qparams == output._of_rank(2)
+            same_bytes(y.codes, expected.astype(output.dtype))
+            out = np.zeros((m, n), output.dtype)
+            into = ql.linear(x, ql.pack(w), bias, activation=activation, output=output, requant=requant, out=out)
+            assert into == y
+            same_bytes(out, y.codes)
+
+
+def test_static_linear_takes_a_bias_of_sums(isa, rng):
+    x, w, _ = static_operands(rng, 4, 9, 5, np.uint8)
+    bias = rng.integers(-1000, 1000, 5, np.int32)
+    same_bytes(ql.linear(x, w, bias), expected_static(x, w, bias, None, False, None))
+    w = ql.QArray.from_codes(w.codes, 0.01)
+    same_bytes(ql.linear(x, w), expected_static(x, w, None, None, False, None))
+
+
+def test_static_linear_of_short_codes_on_any_leading_shape(isa, rng):
+    x, w, bias = static_operands(rng, 6, 10, 5, np.int8, bits=4)
+    cube = ql.QArray.from_codes(x.codes.reshape(2, 3, 10), x.scale.item(), x.zero_point.item(), bits=4)
+    output = ql.QParams(np.float32(0.1), 10)
+    expected = ql.linear(x, w, bias, output=output)
+    same_bytes(expected.codes, expected_static(x, w, bias, output, False, None))
+    same_bytes(ql.linear(cube, w, bias, output=output).codes, expected.codes.reshape(2, 3, 5))
+    same_bytes(ql.linear(cube[1, 2], w, bias, output=output).codes, expected.codes[5])
+
+
+def test_static_linear_is_a_step_of_a_model(rng):
+    m = ql.from_weights([(rng.normal(size=(12, 8)), rng.normal(size=8)), (rng.normal(size=(8, 3)), None)], "relu")
+    data = rng.normal(size=(50, 12)).astype(np.float32)
+    for requant in ("float", "fixed"):
+        qm = ql.quantize_model(m, data=data, requant=requant)
+        values, weights = qm.intermediates(data), list(qm.weights.values())
+        grids = [ql.QParams(np.float32(b.scale), b.zero_point, signed=False) for b in qm.program.buffers[1:3]]
+        x = ql.quantize(data, grids[0])
+        hidden = ql.linear(x, weights[0], m.layers[0].bias, activation="relu", output=grids[1], requant=requant)
+        same_bytes(hidden.codes, values["dense_1"])
+        same_bytes(ql.linear(hidden, weights[1]), qm(data))
+
+
+def test_an_out_that_a_static_product_shares_with_its_input(rng):
+    x, w, _ = static_operands(rng, 6, 5, 5, np.uint8)
+    output = ql.QParams(np.float32(0.1), 10, signed=False)
+    expected = ql.linear(x, w, output=output)
+    memory = x.codes.copy()
+    shared = ql.QArray(memory, x.qparams)
+    same_bytes(ql.linear(shared, w, output=output, out=memory).codes, expected.codes)
+
+
+def test_a_bias_beyond_the_sums(rng):
+    x, w, _ = static_operands(rng, 2, 4, 3, np.uint8)
+    out = np.full((2, 3), 7, np.float32)
+    with pytest.raises(OverflowError, match=r"^bias: the bias 1e\+30 of output 1 "):
+        ql.linear(x, w, [0.0, 1e30, 0.0], out=out)
+    with pytest.raises(OverflowError, match=r"^x, w: "):
+        ql.linear(x, w, np.full(3, 2**31 - 1, np.int32), out=out)
+    assert (out == 7).all()

@@ -159,6 +159,21 @@ def test_any_number_of_threads_gives_the_same_bits(isa, rng, shape, sharing):
         same_bytes(again.zero_point, p.zero_point)
 
 
+@pytest.mark.parametrize("m, k, n", [(1, 2100, 3001), (70, 1100, 1001), (700, 301, 700)])
+def test_products_of_any_number_of_threads(isa, rng, m, k, n):
+    a, b = rng.integers(0, 256, (m, k), np.uint8), rng.integers(-128, 128, (k, n), np.int8)
+    x, bias = rng.normal(size=(m, k)).astype(np.float32), rng.normal(size=n).astype(np.float32)
+    q = ql.quantize(rng.normal(size=(k, n)).astype(np.float32), axis=1)
+    exact = reference.matmul_integer(a, b, 3, -4)
+    ql.set_num_threads(1)
+    expected, floats = ql.linear(x, q, bias, activation="relu"), x @ q
+    for threads in COUNTS:
+        ql.set_num_threads(threads)
+        same_bytes(ql.matmul_integer(a, b, 3, -4), exact)
+        same_bytes(ql.linear(x, q, bias, activation="relu"), expected)
+        same_bytes(x @ q, floats)
+
+
 @pytest.mark.parametrize("place", [0, 777_777, -1])
 @pytest.mark.parametrize("bits", [8, 12])
 def test_what_one_thread_finds_stops_all(rng, place, bits):

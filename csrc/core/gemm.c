@@ -191,14 +191,19 @@ void ql_gemm_init(const ql_packed *b, const int32_t *bias, int32_t zero_point, i
     }
 }
 
-bool ql_gemm_fits(const ql_packed *b, int32_t a_reach, const int32_t *bias)
+bool ql_reach_fits(int64_t column_reach, int32_t a_reach, const int32_t *bias, size_t n)
 {
     int64_t reach, greatest_bias = 0;
-    for (size_t j = 0; bias && j < b->n; j++) {
+    for (size_t j = 0; bias && j < n; j++) {
         int64_t magnitude = bias[j] < 0 ? -(int64_t)bias[j] : bias[j];
         greatest_bias = magnitude > greatest_bias ? magnitude : greatest_bias;
     }
-    return !__builtin_mul_overflow(b->column_reach, a_reach, &reach) && reach <= INT32_MAX - greatest_bias;
+    return !__builtin_mul_overflow(column_reach, a_reach, &reach) && reach <= INT32_MAX - greatest_bias;
+}
+
+bool ql_gemm_fits(const ql_packed *b, int32_t a_reach, const int32_t *bias)
+{
+    return ql_reach_fits(b->column_reach, a_reach, bias, b->n);
 }
 
 static bool is_below_128(const ql_codes *a, size_t m, size_t k)

@@ -33,6 +33,9 @@ static inline int32_t ql_code_reach(int32_t zero_point)
  * zero point is at most a_reach. */
 bool ql_gemm_fits(const ql_packed *b, int32_t a_reach, const int32_t *bias);
 
+/* The same, of n columns whose sums of |b - zero_point| are at most column_reach. */
+bool ql_reach_fits(int64_t column_reach, int32_t a_reach, const int32_t *bias, size_t n);
+
 /* Rows of a that stay in L2 while they are multiplied with all of b, at most m. */
 size_t ql_gemm_block_rows(const ql_packed *b, size_t m);
 

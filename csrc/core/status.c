@@ -10,7 +10,7 @@ const char *ql_status_text(ql_status status)
     case QL_ENOMEM:
         return "out of memory";
     case QL_EOVERFLOW:
-        return "the product is too deep: an int32 sum could overflow";
+        return "too deep: an int32 sum could overflow";
     case QL_ENONFINITE:
         return "the data holds NaN or infinity";
     }

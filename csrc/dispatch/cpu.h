@@ -11,15 +11,16 @@
     EACH(DOTPROD, "dotprod")  \
     EACH(I8MM, "i8mm")
 #else
-#define QL_CPU_FEATURES(EACH)  \
-    EACH(AVX2, "avx2")         \
-    EACH(FMA, "fma")           \
-    EACH(AVXVNNI, "avxvnni")   \
-    EACH(AVX512F, "avx512f")   \
-    EACH(AVX512BW, "avx512bw") \
-    EACH(AVX512VL, "avx512vl") \
-    EACH(AVX512DQ, "avx512dq") \
-    EACH(AVX512VNNI, "avx512vnni")
+#define QL_CPU_FEATURES(EACH)      \
+    EACH(AVX2, "avx2")             \
+    EACH(FMA, "fma")               \
+    EACH(AVXVNNI, "avxvnni")       \
+    EACH(AVX512F, "avx512f")       \
+    EACH(AVX512BW, "avx512bw")     \
+    EACH(AVX512VL, "avx512vl")     \
+    EACH(AVX512DQ, "avx512dq")     \
+    EACH(AVX512VNNI, "avx512vnni") \
+    EACH(AVX512VBMI, "avx512vbmi")
 #endif
 
 #define QL_CPU_NUMBER(feature, name) QL_CPU_NUMBER_##feature,

@@ -13,6 +13,9 @@
 #ifdef QL_HAVE_AVX512VNNI
 #include "kernels/avx512vnni/avx512vnni.h"
 #endif
+#ifdef QL_HAVE_AVX512VBMI
+#include "kernels/avx512vbmi/avx512vbmi.h"
+#endif
 #ifdef QL_HAVE_NEON
 #include "kernels/neon/neon.h"
 #endif
@@ -28,6 +31,13 @@ typedef struct isa_row {
     uint32_t requires;
 } isa_row;
 
+#ifndef __aarch64__
+enum {
+    AVX512VNNI = QL_CPU_AVX2 | QL_CPU_FMA | QL_CPU_AVX512F | QL_CPU_AVX512BW | QL_CPU_AVX512VL | QL_CPU_AVX512DQ |
+    QL_CPU_AVX512VNNI
+};
+#endif
+
 /* Best last. */
 static const isa_row isas[] = {
     {&ql_kernels_scalar, 0},
@@ -38,8 +48,10 @@ static const isa_row isas[] = {
     {&ql_kernels_avxvnni, QL_CPU_AVX2 | QL_CPU_FMA | QL_CPU_AVXVNNI},
 #endif
 #ifdef QL_HAVE_AVX512VNNI
-    {&ql_kernels_avx512vnni, QL_CPU_AVX2 | QL_CPU_FMA | QL_CPU_AVX512F | QL_CPU_AVX512BW | QL_CPU_AVX512VL |
-                                 QL_CPU_AVX512DQ | QL_CPU_AVX512VNNI},
+    {&ql_kernels_avx512vnni, AVX512VNNI},
+#endif
+#ifdef QL_HAVE_AVX512VBMI
+    {&ql_kernels_avx512vbmi, AVX512VNNI | QL_CPU_AVX512VBMI},
 #endif
 #ifdef QL_HAVE_NEON
     {&ql_kernels_neon, QL_CPU_NEON},

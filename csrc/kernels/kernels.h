@@ -98,6 +98,21 @@ typedef uint8_t ql_pack_bits_kernel(const uint8_t *codes, size_t n, bool is_sign
 /* The reverse, of n codes that begin with the first byte. */
 typedef void ql_unpack_bits_kernel(const uint8_t *packed, size_t n, bool is_signed, int bits, uint8_t *codes);
 
+/* y[i] = table[x[i]], of 256 entries. y may be x. */
+typedef void ql_lookup_kernel(const uint8_t *x, size_t n, const uint8_t *table, uint8_t *y);
+
+/* n windows of the same form, of rows x cols pixels of `channels` codes each: pixel p of row r of window i begins at
+ * x + i * step + r * row_stride + p * channels. rows and cols are at least 1. y does not overlap x. */
+typedef struct ql_windows {
+    size_t n, step, row_stride, rows, cols, channels;
+} ql_windows;
+
+/* y[i][c] = the greatest code of channel c in window i; codes are int8 if is_signed. */
+typedef void ql_max_pool_kernel(const uint8_t *x, const ql_windows *windows, bool is_signed, uint8_t *y);
+
+/* y[i][c] = the mean of the codes of channel c in window i, rounded half away from zero. rows * cols < 2^23. */
+typedef void ql_avg_pool_kernel(const uint8_t *x, const ql_windows *windows, bool is_signed, uint8_t *y);
+
 /* slots[i] = the bin floor(x[i] * inverse_width) - origin, if that is in [0, bins); bins if x[i] is 0; bins + 1 if x[i]
  * misses the bins or is NaN. The floor is that of the exact product, so a negative one that underflows is in bin -1.
  * inverse_width[i / group] is a power of two, origin[i / group] in [-2^24, 2^24]; group as above. */
@@ -164,6 +179,24 @@ typedef struct ql_gemm_kernels {
     size_t wide_mr;                       /* up to as many rows, 0 for none, ... */
     ql_gemm_ukernel *const *wide_ukernel; /* [wide_mr + 1]: ... nr + 1 to 2 * nr columns are faster at once */
 } ql_gemm_kernels;
+
+/* A product lane by lane (depthwise convolution), in the fields of ql_gemm_args, where a segment is one tap:
+ *
+ *     s[p][i][j] = start[j] + sum_{t < segments} a_t[i][j] * b_t[p][j]   (modulo 2^32),  p < outputs, i < rows, j <
+ * cols
+ *
+ * a_t as above, u8; segments is a multiple of kr. Output p's results begin p * output_stride elements after c. b:
+ * blocks of `lanes` columns, panel_stride bytes apart, s8, aligned to 64 bytes. In a block, column j = 16 * l + 4 * v +
+ * i is the i-th of four at [v][l]: [segments / kr][outputs][4][lanes / 16][4][kr], the order in which unpacking within
+ * 128 bits leaves bytes. start and the epilogue's arrays exist for whole blocks. There are no row terms and no
+ * row_scale. */
+typedef void ql_depthwise_kernel(const ql_gemm_args *g, size_t rows, size_t cols, size_t outputs, size_t output_stride);
+
+typedef struct ql_depthwise_kernels {
+    size_t lanes, kr; /* lanes: 16 to QL_MAX_NR */
+    size_t outputs;   /* 2 if two outputs at once, which share what they read, are faster than one by one; else 1 */
+    ql_depthwise_kernel *kernel;
+} ql_depthwise_kernels;
 
 /* A tile of mr x nr float32 results from packed 8-bit weights:
  *     y[i * y_stride + j] = max(s * scale[j] + offset[j], low),  s = fma(x[i][p], float(b[p][j] - zero_point[j]), s)
@@ -250,6 +283,13 @@ typedef struct ql_gemm_f32_add_kernels {
     ql_gemm_f32_add_ukernel *const *ukernel; /* [mr + 1] */
 } ql_gemm_f32_add_kernels;
 
+/* rounds * QL_PEAK_ROUND * a * b, modulo 2^32, as so many u8 x s8 multiply-adds by the instruction that gemm_u8s8s32
+ * uses, on independent sums in registers: nothing is loaded, nothing waits. What the speed of kernels is held against.
+ * (For ARM there is none but the portable one: kernels are not timed there.) */
+typedef int32_t ql_peak_kernel(size_t rounds, uint8_t a, int8_t b);
+
+enum { QL_PEAK_ROUND = 1536 };
+
 /* No tile is larger than this: callers hold one on the stack. */
 enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
 
@@ -270,14 +310,19 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_pack_bits_kernel, pack_bits_x8, isa)                         \
     FUNCTION(ql_unpack_bits_kernel, unpack_bits_x8, isa)                     \
     FUNCTION(ql_histogram_slots_kernel, histogram_slots_f32, isa)            \
+    FUNCTION(ql_lookup_kernel, lookup_x8, isa)                               \
+    FUNCTION(ql_max_pool_kernel, max_pool_x8, isa)                           \
+    FUNCTION(ql_avg_pool_kernel, avg_pool_x8, isa)                           \
     FUNCTION(ql_requantize_kernel, requantize_s32_x8, isa)                   \
     FUNCTION(ql_requantize_fixed_kernel, requantize_fixed_s32_x8, isa)       \
     FUNCTION(ql_scale_kernel, scale_s32_f32, isa)                            \
     FUNCTION(ql_add_outer_kernel, add_outer_s32, isa)                        \
     FUNCTION(ql_sum_groups_kernel, sum_groups_s8_s32, isa)                   \
     FUNCTION(ql_dequantize_group_kernel, dequantize_group_f32, isa)          \
+    FUNCTION(ql_peak_kernel, peak_u8s8s32, isa)                              \
     BUNDLE(ql_gemm_kernels, gemm_u8s8s32, isa)                               \
     BUNDLE(ql_gemm_kernels, gemm_u7s8s32, isa)                               \
+    BUNDLE(ql_depthwise_kernels, depthwise_u8s8s32, isa)                     \
     BUNDLE(ql_gemm_f32_kernels, gemm_f32s8f32, isa)                          \
     BUNDLE(ql_gemm_grouped_kernels, gemm_s8s4f32, isa)                       \
     BUNDLE(ql_gemm_f32_add_kernels, gemm_f32f32f32, isa)

@@ -1,7 +1,7 @@
 """python -m tests.bench BENCH [--quick] [--only TEXT] [--json FILE]
 
-A bench is a module of this package with a `BENCH` in it; the first line of its documentation is its help. A new one is
-that file and its name here.
+A bench is a module of this package with a `BENCH` in it: `report.Bench`, or anything with its `threads` and
+`run(quick, only)`. The first line of the module's documentation is its help. A new one is that file and its name here.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import qlite
 
 from . import harness
 
-NAMES = ("gemm", "arrays", "calibration")
+NAMES = ("gemm", "linear", "int4", "conv", "overhead", "threads", "arrays", "calibration")
 
 
 def main():
@@ -28,7 +28,7 @@ def main():
         command.set_defaults(bench=module.BENCH)
     options = parser.parse_args()
 
-    harness.pin_to_one_core()
+    harness.pin(options.bench.threads)
     qlite.show_config()
     figures = options.bench.run(options.quick, options.only)
     if options.json:

@@ -20,6 +20,8 @@ STREAM_MEBIBYTES = 8.0  # that a stream of REPEATS times as many values may take
 class CalibrationBench:
     """See the module."""
 
+    threads = 1
+
     def run(self, quick, only):
         """Measure and print every contender whose name holds `only`; return the figures."""
         names = [name for name in CONTENDERS if only in name]

@@ -1,7 +1,7 @@
 """Times several ways to compute the same thing against each other.
 
 They take turns within one run, because a machine's speed drifts by more from minute to minute than good libraries
-differ. A turn is a batch of calls that together take long enough for the clock. One call before it is not timed: the
+differ. A turn is a batch of calls that together take long enough for the clock. Some before it are not timed: the
 others have just emptied the caches, and whoever multiplies by the same weights again does not pay for that. Each turn
 begins with another contender, so that nobody always comes after the same one.
 """
@@ -12,29 +12,32 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from importlib import metadata
 from itertools import repeat
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
 
 BATCH_SECONDS = 200e-6  # two readings of the clock are 0.05 % of it
+WARM_SECONDS = 1e-3  # of calls before: the first one alone leaves weights of 10 MB half outside of a shared cache
 FEWEST_TURNS = 5  # fewer have no median to speak of
 MOST_TURNS = 2000
+SETTLE_SECONDS = 0.05  # after which OpenMP's and onnxruntime's idle threads have stopped to spin
 
 
 @dataclass(frozen=True)
 class Work:
     """`call()` computes once; `result()` is what it computed last, in the form that all contenders agree on.
 
-    Without `result` there is nothing to compare: what is computed is random, or nobody can read the type.
+    Without `result` there is nothing to compare: what is computed is random, or nobody can read the type. `prepare()`
+    comes before each turn and is not timed: for what holds for a whole library, as its number of threads.
     """
 
     call: Callable[[], Any]
     result: Callable[[], np.ndarray] | None = None
+    prepare: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,29 +71,43 @@ class Times:
     min: float
 
 
-def time_in_turn(calls, seconds):
-    """The times of each of `calls`, a dict by name, within about this many seconds."""
-    calls = list(calls.items())
+def time_in_turn(works, seconds, pause=0):
+    """The times of each of `works`, a dict by name, within about this many seconds.
+
+    Between turns nobody does anything for `pause` seconds: threads that wait for more work take their time to give up.
+    """
+    works = list(works.items())
     inner = {}
-    for name, call in calls:
-        call()
-        inner[name] = math.ceil(BATCH_SECONDS / _seconds_per_call(call, 1))
-    samples = {name: [] for name, _ in calls}
+    for name, work in works:
+        _begin_turn(work, pause)
+        inner[name] = math.ceil(BATCH_SECONDS / _seconds_per_call(work.call, 1))
+    samples = {name: [] for name, _ in works}
     collecting = gc.isenabled()
     gc.disable()
     try:
         begin = perf_counter()
         for turn in range(MOST_TURNS):
-            first = turn % len(calls)
-            for name, call in calls[first:] + calls[:first]:
-                call()
-                samples[name].append(_seconds_per_call(call, inner[name]))
+            first = turn % len(works)
+            for name, work in works[first:] + works[:first]:
+                _begin_turn(work, pause)
+                samples[name].append(_seconds_per_call(work.call, inner[name]))
             if turn + 1 >= FEWEST_TURNS and perf_counter() - begin > seconds:
                 break
     finally:
         if collecting:
             gc.enable()
     return {name: Times(median(values) * 1e6, min(values) * 1e6) for name, values in samples.items()}
+
+
+def _begin_turn(work, pause):
+    if pause:
+        sleep(pause)
+    if work.prepare:
+        work.prepare()
+    begin = perf_counter()
+    work.call()
+    while perf_counter() - begin < WARM_SECONDS:
+        work.call()
 
 
 def _seconds_per_call(call, count):
@@ -102,43 +119,29 @@ def _seconds_per_call(call, count):
 
 def fastest(calls, seconds=0.05):
     """The fastest of `calls`, a dict: for a contender that has several ways and does not say which is best."""
-    times = time_in_turn(calls, seconds)
+    times = time_in_turn({name: Work(call) for name, call in calls.items()}, seconds)
     return calls[min(times, key=lambda name: times[name].median)]
 
 
-def memory_speed(values):
-    """{"read": ..., "copy": ...}: calls that go once over this many float32 values, each the fastest way we know.
-
-    They are what the memory of this machine allows, and take turns with the contenders like anybody else. Reading ends
-    in memchr (a byte that is not there), in a dot product, or in a comparison; copying is memcpy, called in two ways.
-    """
-    source, target = np.ones(values, np.float32), np.empty(values, np.float32)
-    haystack, bits = bytearray(source.tobytes()), source.view(np.uint32)
-    reads = {
-        "find": partial(haystack.find, 255),
-        "dot": partial(np.dot, source, source),
-        "max": partial(np.max, source),
-        "or": partial(np.bitwise_or.reduce, bits),
-    }
-    copies = {
-        "copyto": partial(np.copyto, target, source),
-        "slice": partial(memoryview(target).__setitem__, slice(None), memoryview(source)),
-    }
-    return {"read": fastest(reads), "copy": fastest(copies)}
-
-
-def pin_to_one_core():
-    """Keep this process on one core, as far as the system can: nobody gets a second one, nobody moves."""
+def pin(threads):
+    """Keep this process on as many cores as it has threads, as far as the system can: nobody gets another one."""
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
 
 
-def check_threads():
-    """Make sure that no loaded library keeps more than one thread. Its own switch is each contender's own business."""
+def use_threads(count):
+    """Let the libraries that are loaded have this many threads, those below NumPy and its peers, and see that they do.
+
+    One is what they have from the start. The switches that a library has of its own are its contender's business.
+    """
     try:
         import threadpoolctl
     except ImportError:
-        return
-    wide = [pool["filepath"] for pool in threadpoolctl.threadpool_info() if pool["num_threads"] != 1]
-    if wide:
-        raise SystemExit(f"more than one thread in {', '.join(wide)}")
+        if count == 1:
+            return
+        raise SystemExit("more than one thread: there is no module threadpoolctl (pip install '.[bench]')") from None
+    if count > 1:
+        threadpoolctl.threadpool_limits(count)
+    pools = threadpoolctl.threadpool_info()
+    if wrong := [pool["filepath"] for pool in pools if pool["num_threads"] != count]:
+        raise SystemExit(f"not {count} threads in {', '.join(wrong)}")

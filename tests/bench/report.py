@@ -1,86 +1,89 @@
-"""Runs a bench and prints its figures as they come.
-
-A bench is anything with a `run(quick, only)` that prints, and returns figures fit for JSON. `Bench` is the usual one:
-the same contenders in every row of a table. In `tasks.py` every task has its own.
-"""
+"""Runs the tasks of a bench and prints their figures as they come, a block per task, then all in one table."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-import numpy as np
+from .tasks import Task
 
-from . import harness
-
-CELL = 9
-SECONDS_PER_ROW = 2.0
-SECONDS_PER_ROW_QUICK = 0.2
-
-
-def seconds_per_row(quick):
-    return SECONDS_PER_ROW_QUICK if quick else SECONDS_PER_ROW
+CELL, NAME, WHAT, LABEL = 9, 15, 54, 41
+SECONDS_PER_TASK = 2.0
+SECONDS_PER_TASK_QUICK = 0.2
+NOTES = (
+    "Ratio: the best peer's median / qlite's. Shares of a limit, and goals among our own, are of minima.",
+    "Others compute the same in several calls, or something alike; no target holds against them.",
+)
 
 
 @dataclass(frozen=True)
 class Bench:
-    """`cases` are (label, case); the contenders are `ours` and those that it is held against."""
+    """`unit`: what an amount divided by its time is counted in, 10^9 a second."""
 
     title: str
-    cases: Iterable[tuple[str, Any]]
-    ours: harness.Contender
-    peers: tuple[harness.Contender, ...]
+    unit: str
+    tasks: Iterable[Task]
+    notes: tuple[str, ...] = ()
+    threads: int = 1
 
     def run(self, quick, only):
-        """Measure and print every case whose label holds `only`; return the figures."""
-        missing = {peer.name: peer.missing() for peer in self.peers}
-        contenders = [self.ours, *(peer for peer in self.peers if not missing[peer.name])]
-        print(f"\n{self.title}\nOne thread; microseconds per call; ratio = the best peer's median / qlite's.\n")
-        print(_header(contenders))
-        rows = []
-        for label, case in (case for case in self.cases if only in case[0]):
-            row = measure(contenders, case, seconds_per_row(quick))
-            ratio, best = best_of([peer.name for peer in self.peers], self.ours.name, row["times_us"])
-            rows.append({"case": label, **row, "best_peer": best, "ratio": ratio})
-            print(_line(rows[-1], contenders), flush=True)
-        versions = {contender.name: contender.version() for contender in contenders}
-        print("\n" + "\n".join(_notes(contenders, versions, missing, rows)))
-        return {"title": self.title, "versions": versions, "missing": missing, "rows": rows}
+        """Measure and print every task whose label holds `only`; return the figures."""
+        threads = "One thread" if self.threads == 1 else f"{self.threads} threads"
+        print(f"\n{self.title}\n{threads}; microseconds per call; {self.unit}.")
+        rows, versions = [], {}
+        for task in (task for task in self.tasks if only in task.label):
+            row = task.measure(SECONDS_PER_TASK_QUICK if quick else SECONDS_PER_TASK)
+            for contender in task.contenders:
+                if contender.name not in row["missing"]:
+                    versions[contender.modules[0]] = contender.version()
+            rows.append(row)
+            print("\n" + "\n".join(self._block(row)), flush=True)
+        print("\n" + "\n".join(self._summary(rows)))
+        print("\n" + ", ".join(f"{module} {version}" for module, version in versions.items()))
+        for note in (*NOTES, *self.notes):
+            print(note)
+        return {"title": self.title, "versions": versions, "rows": rows}
 
+    @property
+    def _unit(self):
+        return self.unit.split()[0]
 
-def measure(contenders, case, seconds, yardsticks=None):
-    """Times of all, and how far each peer's result is from that of the first, or why a peer does not take the case.
+    def _block(self, row):
+        """The lines of one task: who, how, and how fast."""
+        our_name, ours = _ours(row)
+        columns = "".join(f"{column:>{CELL}}" for column in ("median", "min", self._unit, "/ qlite"))
+        yield f"{row['case']:{NAME + WHAT + 3}}{columns}"
+        for name, what in row["what"].items():
+            if name in row["times_us"]:
+                times = row["times_us"][name]
+                mark = "~" if name in row["differs_by"] else ""
+                ratio = "" if name == our_name else f"{times['median'] / ours['median']:.2f}"
+                cells = (mark + figure(times["median"]), figure(times["min"]), _speed(row, name), ratio)
+                yield f"  {name:{NAME}} {what:{WHAT}}{''.join(f'{cell:>{CELL}}' for cell in cells)}"
+            elif name in row["missing"]:
+                yield f"  {name:{NAME}} not measured: no module {row['missing'][name]} (pip install '.[bench]')"
+            elif name in row["refused"]:
+                yield f"  {name:{NAME}} refuses: {row['refused'][name]}"
+        for name, difference in row["differs_by"].items():
+            yield f"  ~ {name} does not give the same values: off by up to {difference:g}"
 
-    `yardsticks` are calls by name that are timed beside them and computed by nobody.
-    """
-    works, refused, differs = {}, {}, {}
-    ours, *peers = [contender.name for contender in contenders]
-    for contender in contenders:
-        try:
-            works[contender.name] = contender.make(case)
-            works[contender.name].call()
-        except Exception as error:  # whatever a peer raises says why it is not in the row
-            if contender.name == ours:
-                raise
-            works.pop(contender.name, None)
-            refused[contender.name] = (str(error) or repr(error)).splitlines()[0]
-    harness.check_threads()
-    times = harness.time_in_turn({**{name: work.call for name, work in works.items()}, **(yardsticks or {})}, seconds)
-    for name in peers:
-        if name in works and works[name].result and works[ours].result:
-            expected, got = works[ours].result(), works[name].result()
-            if not np.array_equal(got, expected):
-                differs[name] = float(np.abs(got.astype(np.float64) - expected).max())
-    return {
-        "times_us": {name: asdict(value) for name, value in times.items()},
-        "differs_by": differs,
-        "refused": refused,
-    }
-
-
-def best_of(names, ours, times):
-    """How many times as long as ours the fastest of `names` takes, and which one that is; None where there is none."""
-    best = min((name for name in names if name in times), key=lambda name: times[name]["median"], default=None)
-    return (times[best]["median"] / times[ours]["median"], best) if best else (None, None)
+    def _summary(self, rows):
+        """One line per task."""
+        first = f"{'':{LABEL}}{'qlite':^{3 * CELL}}  {'its best peer':^{2 * CELL + 14}}{'others':>11}"
+        second = (
+            f"{'':{LABEL}}{'median':>{CELL}}{'min':>{CELL}}{self._unit:>{CELL}}"
+            f"  {'ratio':>{CELL - 1}} {'target':>{CELL}}  {'peer':14}{'ratio':>6}  {'':{NAME}}goals (target)"
+        )
+        yield from (first.rstrip(), second, "-" * len(second))
+        for row in rows:
+            name, ours = _ours(row)
+            cells = f"{figure(ours['median']):>{CELL}}{figure(ours['min']):>{CELL}}{_speed(row, name):>{CELL}}"
+            ratio, least = row["ratio"], row["ratio"].get("least")
+            got = f"{ratio['got']:{CELL - 1}.2f}{_star(ratio)}" if ratio else " " * CELL
+            cells += f"  {got}{f'{least:.2f}' if least else '':>{CELL}}  {row['best_peer'] or '':14}"
+            other = f"{row['other_ratio']:6.2f}" if row["best_other"] else ""
+            cells += f"{other:6}  {row['best_other'] or '':{NAME}}"
+            yield f"{row['case']:{LABEL}}{cells}{', '.join(map(_goal, row['goals']))}".rstrip()
+        missed = sum(goal["missed"] for row in rows for goal in (row["ratio"], *row["goals"]) if goal)
+        yield f"* Targets not reached: {missed}" if missed else "All targets are reached"
 
 
 def figure(microseconds):
@@ -89,35 +92,27 @@ def figure(microseconds):
     return f"{microseconds:,.{digits}f}"
 
 
-def _header(contenders):
-    groups = "".join(f"   {contender.name:^{2 * CELL}}" for contender in contenders)
-    columns = f"   {'median':>{CELL}}{'min':>{CELL}}" * len(contenders)
-    first, second = f"{'':16}{groups}", f"{'':16}{columns}   ratio  best peer"
-    return f"{first.rstrip()}\n{second}\n{'-' * len(second)}"
+def _ours(row):
+    return next(iter(row["times_us"].items()))
 
 
-def _line(row, contenders):
-    cells = ""
-    for contender in contenders:
-        times = row["times_us"].get(contender.name)
-        mark = "~" if contender.name in row["differs_by"] else ""
-        if times:
-            cells += f"   {mark + figure(times['median']):>{CELL}}{figure(times['min']):>{CELL}}"
-        else:
-            cells += f"   {'-':>{CELL}}{'-':>{CELL}}"
-    ratio = f"{row['ratio']:8.2f}  {row['best_peer']}" if row["best_peer"] else ""
-    return f"{row['case']:16}{cells}{ratio}"
+def _speed(row, name):
+    """10^9 a second of what the contender, or the limit, counts."""
+    amount = row["amounts"].get(name)
+    if not amount:
+        return ""
+    unit = row["units"].get(name)
+    return f"{amount / row['times_us'][name]['median'] / 1e3:{'.0f' if unit else ',.2f'}} {unit or ''}".rstrip()
 
 
-def _notes(contenders, versions, missing, rows):
-    titles = [f"{name} {version}" for name, version in versions.items()]
-    for title, contender in zip(titles, contenders, strict=True):
-        yield f"{title:{max(map(len, titles))}}  {contender.what}"
-    for name, module in missing.items():
-        if module:
-            yield f"{name}: not measured, there is no module {module} (pip install '.[bench]')"
-        if differs := {row["case"]: row["differs_by"][name] for row in rows if name in row["differs_by"]}:
-            worst = max(differs, key=differs.get)
-            yield f"~ {name} is not exact in {len(differs)} of {len(rows)}: off by up to {differs[worst]:g} at {worst}"
-        if refused := {row["case"]: row["refused"][name] for row in rows if name in row["refused"]}:
-            yield f"- {name} refuses {', '.join(refused)}: {next(iter(refused.values()))}"
+def _star(goal):
+    return "*" if goal["missed"] else " "
+
+
+def _goal(goal):
+    """A figure and what it was to be; a star where it is not."""
+    if goal["least"] is not None:
+        return f"{goal['got']:.2f}{_star(goal)}{goal['name']} (>= {goal['least']:.2f})"
+    if goal["most"] is not None:
+        return f"{goal['got']:.2f}{_star(goal)}{goal['name']} (<= {goal['most']:.2f})"
+    return f"{goal['got']:.2f} {goal['name']}"

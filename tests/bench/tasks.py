@@ -1,132 +1,148 @@
-"""A bench whose tasks each have contenders of their own: a block per task, and all targets in one table at the end."""
+"""What a bench consists of: tasks, who does them, what bounds them, and the goals that their figures are to reach."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import harness
-from .report import CELL, best_of, figure, measure, seconds_per_row
+import numpy as np
 
-NAME, WHAT = 14, 54
-SHARE = 0.75  # of the speed of memory that every task is to reach which it bounds
+from . import harness
+from .harness import Contender, Times, Work
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a machine allows at most: a call that does nothing but that, timed beside the contenders.
+
+    `make()` returns it, and how much it does, counted as `amount` counts what the task needs of it; `unit` is that of
+    its speed. The share that the task reaches is (amount / its time) / (the limit's amount / its time). `call` makes a
+    call of the same function that has next to nothing to do; where it is given, its time is taken off: the kernel alone
+    is what is bounded.
+    """
+
+    name: str
+    what: str
+    make: Callable[[], tuple[Work, float]]
+    amount: float
+    unit: str
+    call: Callable[[], Work] | None = None
+    least: float | None = None
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure `of(times)`, the times of all contenders by name, and what it is to be at least or at most."""
+
+    name: str
+    of: Callable[[dict[str, Times]], float | None]
+    least: float | None = None
+    most: float | None = None
+
+    def row(self, times):
+        got = self.of(times)
+        if got is None:
+            return {}
+        missed = (self.least is not None and got < self.least) or (self.most is not None and got > self.most)
+        return {"name": self.name, "got": got, "least": self.least, "most": self.most, "missed": missed}
+
+
+def times_as_long(ours, base, most=None):
+    """The goal that `ours` takes at most so many times as long as `base`, by their minima; both are qlite's."""
+    return Goal(f"{ours} / {base}", lambda times: times[ours].min / times[base].min, most=most)
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is computed from what `case()` makes, and by whom.
+    """What is computed from what `case()` makes, and by whom; `amount` is how much that is, in the bench's unit.
 
-    Peers have a function for it; recipes are several calls of a peer that together do the same. `target` is the ratio
-    to the best peer that ours is to reach. `memory` names the speed, "read" or "copy", that bounds a task on data
-    beyond the caches of one core: that of reading or copying as many float32 values.
+    Peers are what ours is held against: the ratio to the best of them is to be `target`. Others are shown beside them:
+    recipes of several calls that together do the same, or relatives with which no ratio would be fair. A result is the
+    same if it is off by no more than `tolerance` times the greatest value.
     """
 
     label: str
     case: Callable[[], Any]
-    values: int
-    ours: harness.Contender
-    peers: tuple[harness.Contender, ...] = ()
-    recipes: tuple[harness.Contender, ...] = ()
+    amount: float
+    ours: Contender
+    peers: tuple[Contender, ...] = ()
+    others: tuple[Contender, ...] = ()
     target: float | None = None
-    memory: str | None = None
+    limit: Limit | None = None
+    goals: tuple[Goal, ...] = ()
+    tolerance: float = 0.0
+    threads: int = 1
+
+    @property
+    def contenders(self):
+        return (self.ours, *self.peers, *self.others)
+
+    def measure(self, seconds):
+        """All figures of the task, fit for JSON."""
+        missing = {contender.name: module for contender in self.contenders if (module := contender.missing())}
+        contenders = [contender for contender in self.contenders if contender.name not in missing]
+        what = {contender.name: contender.what for contender in self.contenders}
+        yardsticks, amounts, goals = {}, dict.fromkeys(what, self.amount), list(self.goals)
+        if self.limit:
+            yardsticks[self.limit.name], at_once = self.limit.make()
+            what[self.limit.name], amounts[self.limit.name] = self.limit.what, at_once
+            if self.limit.call:
+                yardsticks["a call"], what["a call"] = self.limit.call(), "of our function on next to nothing"
+            goals.append(Goal(f"of {self.limit.name}", lambda times: self._share(times, at_once), self.limit.least))
+        pause = 0 if self.threads == 1 else harness.SETTLE_SECONDS
+        measured = measure(contenders, self.case(), seconds, yardsticks, self.tolerance, self.threads, pause)
+        times = measured.pop("times")
+        ratio, peer = best_of(self.peers, self.ours, times)
+        other_ratio, other = best_of(self.others, self.ours, times)
+        return {
+            "case": self.label,
+            "times_us": {name: asdict(value) for name, value in times.items()},
+            **measured,
+            "missing": missing,
+            "amounts": amounts,
+            "units": {self.limit.name: self.limit.unit} if self.limit else {},
+            "ratio": Goal("ratio", lambda _: ratio, self.target).row(times),
+            "best_peer": peer,
+            "other_ratio": other_ratio,
+            "best_other": other,
+            "goals": [row for goal in goals if (row := goal.row(times))],
+            "what": what,
+        }
+
+    def _share(self, times, at_once):
+        ours = times[self.ours.name].min - (times["a call"].min if self.limit.call else 0)
+        speed = at_once / times[self.limit.name].min
+        return self.limit.amount / ours / speed if ours > 0 else None
 
 
-@dataclass(frozen=True)
-class TaskBench:
-    title: str
-    tasks: Iterable[Task]
-    notes: tuple[str, ...] = ()
+def measure(contenders, case, seconds, yardsticks, tolerance, threads, pause):
+    """Times of all, and how far each one's result is from that of the first, or why one does not take the case.
 
-    def run(self, quick, only):
-        """Measure and print every task whose label holds `only`; return the figures."""
-        print(f"\n{self.title}\nOne thread; microseconds per call; Ge/s = 10^9 values a second.")
-        rows, versions = [], {}
-        for task in (task for task in self.tasks if only in task.label):
-            everybody = (task.ours, *task.peers, *task.recipes)
-            missing = {contender.name: module for contender in everybody if (module := contender.missing())}
-            contenders = [contender for contender in everybody if contender.name not in missing]
-            versions.update((contender.modules[0], contender.version()) for contender in contenders)
-            speeds = harness.memory_speed(task.values) if task.memory else {}
-            yardsticks = {task.memory: speeds[task.memory]} if task.memory else {}
-            row = _row(task, measure(contenders, task.case(), seconds_per_row(quick), yardsticks))
-            rows.append({**row, "missing": missing})
-            print("\n" + "\n".join(_block(task, rows[-1])), flush=True)
-        print("\n" + "\n".join(_summary(rows)))
-        print("\n" + ", ".join(f"{module} {version}" for module, version in versions.items()))
-        for note in self.notes:
-            print(note)
-        return {"title": self.title, "versions": versions, "rows": rows}
-
-
-def _row(task, measured):
-    times, ours = measured["times_us"], task.ours.name
-    ratio, peer = best_of([peer.name for peer in task.peers], ours, times)
-    recipe_ratio, recipe = best_of([recipe.name for recipe in task.recipes], ours, times)
-    share = times[task.memory]["median"] / times[ours]["median"] if task.memory else None
-    return {
-        "case": task.label,
-        **measured,
-        "best_peer": peer,
-        "ratio": ratio,
-        "target": task.target,
-        "best_recipe": recipe,
-        "recipe_ratio": recipe_ratio,
-        "memory": task.memory,
-        "share": share,
-        "share_target": SHARE if task.memory else None,
-        "values": task.values,
-        "what": {contender.name: contender.what for contender in (task.ours, *task.peers, *task.recipes)},
-    }
+    `yardsticks` are works by name that are timed beside them and computed by nobody.
+    """
+    works, refused, differs = {}, {}, {}
+    ours, *peers = [contender.name for contender in contenders]
+    for contender in contenders:
+        try:
+            works[contender.name] = contender.make(case)
+            works[contender.name].call()
+        except Exception as error:  # whatever a peer raises says why it is not in the row
+            if contender.name == ours:
+                raise
+            works.pop(contender.name, None)
+            refused[contender.name] = (str(error) or repr(error)).splitlines()[0]
+    harness.use_threads(threads)
+    times = harness.time_in_turn({**works, **yardsticks}, seconds, pause)
+    for name in peers:
+        if name in works and works[name].result and works[ours].result:
+            expected, got = np.float64(works[ours].result()), works[name].result()
+            off = np.abs(got - expected).max()
+            if not off <= tolerance * np.abs(expected).max():
+                differs[name] = float(off)
+    return {"times": times, "differs_by": differs, "refused": refused}
 
 
-def _block(task, row):
-    """The lines of one task: who, how, and how fast."""
-    ours = row["times_us"][task.ours.name]["median"]
-    yield f"{task.label:{NAME + WHAT + 3}}{'median':>{CELL}}{'min':>{CELL}}{'Ge/s':>{CELL}}{'/ qlite':>{CELL}}"
-    lines = {**row["what"], task.memory: f"this machine's fastest {task.memory} of the values as float32"}
-    for name, what in lines.items():
-        if name in row["times_us"]:
-            times = row["times_us"][name]
-            mark = "~" if name in row["differs_by"] else ""
-            ratio = "" if name == task.ours.name else f"{times['median'] / ours:.2f}"
-            speed = row["values"] / times["median"] / 1e3
-            cells = (mark + figure(times["median"]), figure(times["min"]), f"{speed:.2f}", ratio)
-            yield f"  {name:{NAME}} {what:{WHAT}}{''.join(f'{cell:>{CELL}}' for cell in cells)}"
-        elif name in row["missing"]:
-            yield f"  {name:{NAME}} not measured, there is no module {row['missing'][name]}"
-        elif name in row["refused"]:
-            yield f"  {name:{NAME}} refuses: {row['refused'][name]}"
-    for name, difference in row["differs_by"].items():
-        yield f"  ~ {name} does not give the same values: off by up to {difference:g}"
-
-
-def _summary(rows):
-    """One line per task."""
-    first = f"{'':41}{'qlite':^{3 * CELL}}  {'its best peer':^26}{'a recipe':^26} speed of memory"
-    second = (
-        f"{'':41}{'median':>{CELL}}{'min':>{CELL}}{'Ge/s':>{CELL}}"
-        f"  {'ratio':>{CELL}}{'target':>{CELL}}  {'peer':12}{'ratio':>6}  {'peer':12}  {'share':>7}{'target':>8}"
-    )
-    yield from (first.rstrip(), second, "-" * len(second))
-    for row in rows:
-        ours = next(iter(row["times_us"].values()))
-        speed = row["values"] / ours["median"] / 1e3
-        cells = f"{figure(ours['median']):>{CELL}}{figure(ours['min']):>{CELL}}{speed:{CELL}.2f}"
-        cells += f"  {_reached(row['ratio'], row['target'], CELL)}  {row['best_peer'] or '':12}"
-        recipe = row["best_recipe"]
-        cells += f"{row['recipe_ratio']:6.2f}  {recipe:12}" if recipe else f"{'':20}"
-        cells += f"  {_reached(row['share'], row['share_target'], 7)} {row['memory'] or ''}"
-        yield f"{row['case']:41}{cells}".rstrip()
-    misses = sum(
-        got is not None and target is not None and got < target
-        for row in rows
-        for got, target in ((row["ratio"], row["target"]), (row["share"], row["share_target"]))
-    )
-    yield f"* Targets not reached: {misses}" if misses else "All targets are reached"
-
-
-def _reached(got, target, width):
-    """A figure and what it was to be; a star where it is not."""
-    if got is None:
-        return " " * (2 * width)
-    star = "*" if target is not None and got < target else " "
-    return f"{got:{width - 1}.2f}{star}{'' if target is None else f'{target:.2f}':>{width}}"
+def best_of(contenders, ours, times):
+    """How many times as long as ours the fastest of the contenders takes, and which one that is; or None, None."""
+    names = [contender.name for contender in contenders if contender.name in times]
+    best = min(names, key=lambda name: times[name].median, default=None)
+    return (times[best].median / times[ours.name].median, best) if best else (None, None)

@@ -7,7 +7,7 @@ import numpy as np
 import qlite as ql
 
 from .harness import Work
-from .onnx_node import one_node
+from .onnx_model import one_node
 from .works_uniform import quantize, tensor
 
 # codebooks

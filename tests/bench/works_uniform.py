@@ -9,7 +9,7 @@ import numpy as np
 import qlite as ql
 
 from .harness import Work, fastest
-from .onnx_node import one_node
+from .onnx_model import one_node
 
 
 @dataclass(frozen=True)

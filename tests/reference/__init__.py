@@ -574,11 +574,25 @@ def at_least(y, low):
     return np.where(y < F32(low), F32(low), y).astype(F32)
 
 
-def scale_sums(acc, row_scale, scale, offset, low):
-    """max((float32(acc) * row_scale) * scale + offset, low): every operation rounded to float32."""
+def scale_sums(acc, row_scale, scale, offset, low, high=np.inf):
+    """clamp((float32(acc) * row_scale) * scale + offset, low, high): every operation rounded to float32."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         y = (acc.astype(F32) * np.asarray(row_scale, F32)) * np.asarray(scale, F32) + np.asarray(offset, F32)
-    return at_least(y, low)
+    return -at_least(-at_least(y, low), -high)
+
+
+def output_of_sums(acc, input_scale, weight_scale, grid=None, fixed=False, low=-np.inf, high=np.inf):
+    """Sums at the scale input_scale * weight_scale as clamped float32, or as codes on the grid (scale, zero point,
+    qmin, qmax) by rule A or B."""
+    product = F32(input_scale) * np.asarray(weight_scale, F32)
+    if grid is None:
+        return scale_sums(acc, F32(1), product, F32(0), low, high)
+    scale, zero_point, qmin, qmax = grid
+    if not fixed:
+        return requantize_float(acc, product / F32(scale), zero_point, qmin, qmax)
+    real = np.float64(F32(input_scale)) * weight_scale / np.float64(F32(scale))
+    q, e = np.array([quantize_multiplier(value) for value in real], np.int64).reshape(-1, 2).T
+    return requantize_fixed(acc, q, e, zero_point, qmin, qmax)
 
 
 def fma(x, y, z):
@@ -620,10 +634,12 @@ def quantize_rows(x):
     return quantize(x, scale, zero_point, 0, 255), scale, zero_point
 
 
-def linear(x, codes, scale, zero_point=0, bias=0, low=-np.inf):
-    """Dynamic linear: rows of x become u8 codes, the product is exact, and comes back as float32."""
-    a, row_scale, row_zero_point = quantize_rows(x)
-    return scale_sums(matmul_integer(a, codes, row_zero_point, zero_point), row_scale, scale, bias, low)
+def linear(x, codes, scale, zero_point=0, bias=0, low=-np.inf, high=np.inf, per="row"):
+    """Dynamic linear: rows of x, or all of it, become u8 codes, the product is exact, and comes back as float32."""
+    x = np.asarray(x, F32)
+    a, row_scale, row_zero_point = quantize_rows(x if per == "row" else x.reshape(1, -1))
+    acc = matmul_integer(a.reshape(x.shape), codes, row_zero_point, zero_point)
+    return scale_sums(acc, row_scale, scale, bias, low, high)
 
 
 # ---- the integer program ----------------------------------------------------------------------------
@@ -672,19 +688,11 @@ def step_gemm(buffers, step, values):
         return
     acc = matmul_integer(values[step.input], step.weight, source.zero_point, weight_zero_point)
     acc = acc + np.asarray(bias, np.int32)
-    product = F32(source.scale) * step.weight_scale
-    if target.dtype == "float32":
-        values[step.output] = scale_sums(acc, F32(1), product, F32(0), low)
-        return
-    limits = np.iinfo(target.dtype)
+    limits = np.iinfo(np.int8 if target.dtype == "int8" else np.uint8)
     qmin = target.zero_point if step.relu else limits.min
-    if step.fixed:
-        real = np.float64(F32(source.scale)) * step.weight_scale / np.float64(F32(target.scale))
-        q, e = np.array([quantize_multiplier(value) for value in real], np.int64).reshape(-1, 2).T
-        codes = requantize_fixed(acc, q, e, target.zero_point, qmin, limits.max)
-    else:
-        codes = requantize_float(acc, product / F32(target.scale), target.zero_point, qmin, limits.max)
-    values[step.output] = codes.astype(target.dtype)
+    grid = None if target.dtype == "float32" else (target.scale, target.zero_point, qmin, limits.max)
+    result = output_of_sums(acc, source.scale, step.weight_scale, grid, step.fixed, low)
+    values[step.output] = result.astype(target.dtype)
 
 
 def step_gemm_f32(buffers, step, values):

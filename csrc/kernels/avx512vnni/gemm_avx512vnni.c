@@ -8,8 +8,6 @@
  * Whole panels are finished in registers, which hides it behind the next tile's loads: int32, float32 and rule A cost
  * the same within 2 %. Rule B, five times the instructions, and the last columns of a narrow b go by way of a buffer.
  *
- * Why the instruction is written in assembly: after the intrinsic, gcc 12 copies the accumulator and spills as soon as
- * the accumulators are used after the loop, which halves the speed.
  * Why no tile over two panels for one row: two streams from L2 are read at 0.8 of the speed of one. */
 #include "kernels/avx512vnni/lanes_avx512vnni.h"
 #include "kernels/finish.h"
@@ -18,12 +16,6 @@ enum { NR = 32, KR = 4, MAX_MR = 12, MAX_SPLIT = 4, MAX_VECTORS = 2 };
 
 static const ql_finishers finishers = {ql_add_outer_s32__avx512vnni, ql_scale_s32_f32__avx512vnni,
                                        ql_requantize_s32_x8__avx512vnni, ql_requantize_fixed_s32_x8__avx512vnni};
-
-static inline __attribute__((always_inline)) __m512i dot4(__m512i sum, __m512i a_u8, __m512i b_s8)
-{
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a_u8), "v"(b_s8));
-    return sum;
-}
 
 /* b from memory: what streams through it has to be read in order to be fetched ahead, and the compiler reorders loads.
  */

@@ -27,6 +27,14 @@ static inline void prefetch(const void *p, size_t bytes)
         _mm_prefetch((const char *)((uintptr_t)p + AHEAD + line), _MM_HINT_T0);
 }
 
+/* Four u8 x s8 products per lane, summed exactly. In assembly, because after the intrinsic gcc 12 copies the
+ * accumulator and spills as soon as the accumulators are used after the loop, which halves the speed. */
+static inline __attribute__((always_inline)) __m512i dot4(__m512i sum, __m512i a_u8, __m512i b_s8)
+{
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a_u8), "v"(b_s8));
+    return sum;
+}
+
 typedef struct block {
     __m512 v[4];
 } block;

@@ -12,6 +12,7 @@ const ql_kernels ql_kernels_neon = {
     .minmax_f32 = ql_minmax_f32__neon,
     .quantize_codebook_f32_u8 = ql_quantize_codebook_f32_u8__neon,
     .dequantize_codebook_u8_f32 = ql_dequantize_codebook_u8_f32__neon,
+    .lookup_x8 = ql_lookup_x8__neon,
     .requantize_s32_x8 = ql_requantize_s32_x8__neon,
     .requantize_fixed_s32_x8 = ql_requantize_fixed_s32_x8__neon,
     .gemm_u8s8s32 = &ql_gemm_u8s8s32__neon,

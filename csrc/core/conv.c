@@ -1,0 +1,405 @@
+/* Convolution without im2col: the product's rows are windows, read where they lie in the image.
+ *
+ * A window's row is one stretch of kernel_w * in elements, and the next pixel's begins a pixel further on, so tiles run
+ * along an output row with their rows stride * channels apart. What has to be padded, or be converted for the tiles, is
+ * copied once: a copy of the image costs 1 % of a 3 x 3 convolution of 64 channels, the nine copies of im2col cost 8 %.
+ * (Why tiles do not run over the end of an output row: rows of 7 leave a tile of 12 half empty, but the load ports
+ * still keep up with 14 accumulators.)
+ *
+ * Work goes in stages: as many images, or rows of one, as have a copy that stays in L2. A stage is copied, then its
+ * output rows are computed panel by panel of the weights. Windows of one pixel are a plain product. */
+#include <string.h>
+
+#include "core/conv.h"
+#include "core/gemm.h"
+#include "core/memory.h"
+#include "core/parallel.h"
+
+enum { STAGE_BYTES = 256 * 1024, SLACK = 64, ITEMS_PER_THREAD = 4 };
+enum { MACS_PER_NS = 256, LANES_PER_NS = 64, COPIED_PER_NS = 16 };
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t divided_up(size_t n, size_t by)
+{
+    return n / by + (n % by != 0);
+}
+
+/* From the first row or column of a window to behind the last, of `count` windows. */
+static bool extent(const ql_filter *w, const ql_window *window, int axis, size_t count, size_t *length)
+{
+    size_t gaps, steps;
+    if (__builtin_mul_overflow(w->shape[axis] - 1, window->dilation[axis], &gaps) ||
+        __builtin_mul_overflow(count - 1, window->stride[axis], &steps))
+        return false;
+    return !__builtin_add_overflow(gaps, steps, length) && !__builtin_add_overflow(*length, (size_t)1, length);
+}
+
+static size_t element_bytes(const ql_filter *w)
+{
+    return w->packed ? w->packed[0]->gemm->a_size : 1;
+}
+
+/* Channels of the copy: a depthwise one has each as often as it has results. */
+static size_t copied_channels(const ql_stage *s)
+{
+    return s->w->packed ? s->x->channels : s->w->shape[3];
+}
+
+static bool is_in_place(const ql_stage *s, size_t rows, size_t width)
+{
+    return element_bytes(s->w) == 1 && !s->x->is_signed && copied_channels(s) == s->x->channels &&
+           s->window->before[0] == 0 && s->window->before[1] == 0 && rows <= s->x->height && width <= s->x->width;
+}
+
+/* ---- copying ------------------------------------------------------------------------------------ */
+
+static void fill(char *out, uint8_t value, size_t elements, size_t a_size)
+{
+    int16_t *wide = (int16_t *)out;
+    if (a_size == 1)
+        memset(out, value, elements);
+    else
+        for (size_t p = 0; p < elements; p++)
+            wide[p] = value;
+}
+
+static void copy_row(void *context, size_t item)
+{
+    const ql_stage *s = context;
+    const ql_images *x = s->x;
+    const size_t image = s->first_image + item / s->padded_rows, channels = copied_channels(s);
+    const size_t row = s->first_row * s->window->stride[0] + item % s->padded_rows, above = s->window->before[0];
+    const size_t left = least(s->window->before[1], s->padded_width), a_size = element_bytes(s->w);
+    const bool is_outside = row < above || row - above >= x->height;
+    const size_t count = is_outside ? 0 : least(x->width, s->padded_width - left);
+    const size_t right = s->padded_width - left - count;
+    const uint8_t flip = x->is_signed ? 128 : 0, zero = (uint8_t)(x->zero_point + flip);
+    char *out = s->copy + item * s->row_stride, *inside = out + left * s->pixel_stride;
+    fill(out, zero, left * channels, a_size);
+    fill(inside + count * s->pixel_stride, zero, right * channels, a_size);
+    if (count == 0)
+        return;
+    const uint8_t *pixels = x->data + (image * x->height + row - above) * x->width * x->channels;
+    if (s->w->packed)
+        s->w->packed[0]->gemm->row(pixels, count * channels, flip, count * channels, inside);
+    else
+        ql_taps_convert(s->w, pixels, count, flip, (uint8_t *)inside);
+}
+
+/* ---- computing ---------------------------------------------------------------------------------- */
+
+/* The epilogue of the columns from `first` on. */
+static ql_epilogue epilogue_from(const ql_epilogue *e, size_t first)
+{
+    ql_epilogue own = *e;
+    switch (e->store) {
+    case QL_STORE_S32:
+        break;
+    case QL_STORE_F32:
+        own.scale += first;
+        own.offset += first;
+        break;
+    case QL_STORE_X8:
+        own.multiplier += first;
+        break;
+    case QL_STORE_X8_FIXED:
+        own.mantissa += first;
+        own.exponent += first;
+        break;
+    }
+    return own;
+}
+
+/* Columns first..last - 1 of a group's product, for output rows begin..end - 1. */
+static void multiply(const ql_stage *s, size_t group, size_t first, size_t last, size_t begin, size_t end)
+{
+    const ql_filter *w = s->w;
+    const ql_packed *b = w->packed[group];
+    const size_t width = s->window->out[1], step = width <= b->gemm->wide_mr ? 2 * b->nr : b->nr;
+    const ql_epilogue epilogue = epilogue_from(s->epilogue, group * b->n);
+    ql_gemm_args args = s->args;
+    args.b = b->panels;
+    args.panel_stride = b->panel_bytes;
+    args.start = s->start + group * b->n_padded;
+    args.epilogue = &epilogue;
+    for (size_t j = first; j < last; j += step) {
+        for (size_t r = begin; r < end; r++) {
+            args.a = ql_stage_windows(s, r) + group * w->shape[2] * b->gemm->a_size;
+            args.c = ql_stage_results(s, r) + group * b->n * s->c_size;
+            ql_gemm_tiles(&args, b, 0, width, j, least(step, last - j));
+        }
+    }
+}
+
+/* A piece of the columns is some groups, or pairs of panels of the only one. */
+static void compute_item(void *context, size_t item)
+{
+    const ql_stage *s = context;
+    const size_t total = s->images * s->rows;
+    const size_t begin = item / s->chunks * s->block, end = least(total, begin + s->block);
+    const size_t first = item % s->chunks * s->chunk;
+    if (!s->w->packed) {
+        ql_taps_rows(s, begin, end);
+    } else if (s->w->groups == 1) {
+        const size_t pair = 2 * s->w->packed[0]->nr;
+        multiply(s, 0, first * pair, least(s->w->shape[3], (first + s->chunk) * pair), begin, end);
+    } else {
+        for (size_t g = first; g < least(s->w->groups, first + s->chunk); g++)
+            multiply(s, g, 0, s->w->packed[g]->n, begin, end);
+    }
+}
+
+static uint64_t compute_ns(const ql_stage *s)
+{
+    const size_t *shape = s->w->shape;
+    const double results = (double)(s->images * s->rows) * (double)s->window->out[1] * (double)shape[3];
+    const double depth = (double)s->w->parts * (double)(shape[0] * shape[1] * shape[2]);
+    const double cost = results * depth / (s->w->packed ? MACS_PER_NS : LANES_PER_NS);
+    return cost < 1e18 ? (uint64_t)cost : (uint64_t)1e18;
+}
+
+/* Items that give every thread several; one where a thread alone does all. */
+static void cut(ql_stage *s, uint64_t cost)
+{
+    const size_t threads = ql_threads_for(cost);
+    const size_t items = threads > 1 ? ITEMS_PER_THREAD * threads : 1, rows = s->images * s->rows;
+    const size_t pieces = !s->w->packed      ? 1
+                          : s->w->groups > 1 ? s->w->groups
+                                             : divided_up(s->w->shape[3], 2 * s->w->packed[0]->nr);
+    s->block = divided_up(rows, items);
+    s->blocks = divided_up(rows, s->block);
+    s->chunk = divided_up(pieces, divided_up(items, s->blocks));
+    s->chunks = divided_up(pieces, s->chunk);
+}
+
+static void run_stage(ql_stage *s)
+{
+    const ql_images *x = s->x;
+    const uint64_t cost = compute_ns(s);
+    if (s->copy) {
+        const size_t count = s->images * s->padded_rows;
+        s->base = s->copy;
+        s->image_stride = s->padded_rows * s->row_stride;
+        memset(s->copy + count * s->row_stride, 0, SLACK);
+        ql_parallel(count, count * s->row_stride / COPIED_PER_NS, copy_row, s);
+    } else {
+        const size_t row = s->first_image * x->height + s->first_row * s->window->stride[0];
+        s->base = (const char *)x->data + row * s->row_stride;
+        s->image_stride = x->height * s->row_stride;
+    }
+    cut(s, cost);
+    ql_parallel(s->blocks * s->chunks, cost, compute_item, s);
+}
+
+/* ---- planning ----------------------------------------------------------------------------------- */
+
+/* Offsets of all segments; each again for every part of the weights. */
+static void fill_offsets(const ql_stage *s)
+{
+    if (!s->w->packed) {
+        ql_taps_fill_offsets(s, s->offset);
+        return;
+    }
+    const size_t kh = s->w->shape[0], kw = s->w->by_row ? 1 : s->w->shape[1], taps = kh * kw;
+    for (size_t t = 0; t < ql_filter_segments(s->w); t++) {
+        const size_t u = t % taps / kw, v = t % kw;
+        s->offset[t] = u * s->window->dilation[0] * s->row_stride + v * s->window->dilation[1] * s->pixel_stride;
+    }
+}
+
+static void fill_args(ql_stage *s)
+{
+    const ql_filter *w = s->w;
+    const size_t k = w->shape[2] * (w->by_row ? w->shape[1] : 1);
+    s->args = (ql_gemm_args){.a_stride = s->window->stride[1] * s->pixel_stride,
+                             /* what follows a segment in the copy meets weights of 0 */
+                             .k = s->copy ? ql_round_up(k, w->packed[0]->kr) : k,
+                             .segments = ql_filter_segments(w),
+                             .offset = s->offset,
+                             .c_stride = w->shape[3]};
+}
+
+static void fill_start(ql_stage *s, const int32_t *bias, ql_epilogue *own)
+{
+    const ql_filter *w = s->w;
+    const int32_t zero_point = s->x->zero_point + (s->x->is_signed ? 128 : 0);
+    if (!w->packed) {
+        ql_taps_fill(w, bias, zero_point, s->epilogue, s->columns, own, s->start);
+        s->epilogue = own;
+        return;
+    }
+    for (size_t g = 0; g < w->groups; g++) {
+        const ql_packed *b = w->packed[g];
+        ql_gemm_init(b, bias ? bias + g * b->n : NULL, zero_point, s->start + g * b->n_padded);
+    }
+}
+
+static size_t start_bytes(const ql_filter *w)
+{
+    const size_t columns = w->packed ? w->groups * w->packed[0]->n_padded : w->taps.lanes;
+    return ql_round_up(columns * sizeof(int32_t), QL_ALIGNMENT);
+}
+
+/* How many images or rows make a stage, and its strides. */
+static ql_status plan(ql_stage *s, size_t *copy_bytes)
+{
+    const ql_images *x = s->x;
+    const ql_window *window = s->window;
+    const size_t most = STAGE_BYTES * ql_num_threads(), channels = copied_channels(s);
+    size_t all_rows, one_row, row_bytes, bytes;
+    if (!extent(s->w, window, 0, window->out[0], &all_rows) || !extent(s->w, window, 0, 1, &one_row) ||
+        !extent(s->w, window, 1, window->out[1], &s->padded_width))
+        return QL_ENOMEM;
+    const bool in_place = is_in_place(s, all_rows, s->padded_width);
+    s->pixel_stride = channels * element_bytes(s->w);
+    if (__builtin_mul_overflow(in_place ? x->width : s->padded_width, s->pixel_stride, &row_bytes) ||
+        __builtin_mul_overflow(all_rows, row_bytes, &bytes))
+        return QL_ENOMEM;
+    s->row_stride = row_bytes;
+    if (bytes <= most) {
+        s->images = least(x->count, most / bytes);
+        s->rows = window->out[0];
+    } else {
+        const size_t fitting = most / row_bytes;
+        const size_t rows = fitting > one_row ? (fitting - one_row) / window->stride[0] + 1 : 1;
+        s->images = 1;
+        s->rows = divided_up(window->out[0], divided_up(window->out[0], rows));
+    }
+    extent(s->w, window, 0, s->rows, &s->padded_rows);
+    if (__builtin_mul_overflow(s->images * s->padded_rows, row_bytes, &bytes) || bytes > PTRDIFF_MAX - SLACK)
+        return QL_ENOMEM;
+    *copy_bytes = in_place ? 0 : bytes + SLACK;
+    return QL_OK;
+}
+
+static void run_stages(ql_stage *s)
+{
+    const size_t images = s->images, rows = s->rows;
+    for (s->first_image = 0; s->first_image < s->x->count; s->first_image += images) {
+        s->images = least(images, s->x->count - s->first_image);
+        for (s->first_row = 0; s->first_row < s->window->out[0]; s->first_row += rows) {
+            s->rows = least(rows, s->window->out[0] - s->first_row);
+            extent(s->w, s->window, 0, s->rows, &s->padded_rows);
+            run_stage(s);
+        }
+    }
+}
+
+static ql_status run(ql_stage *s, const int32_t *bias)
+{
+    const ql_filter *w = s->w;
+    const size_t count = w->packed ? ql_filter_segments(w) : ql_taps_offsets(w);
+    const size_t starts = start_bytes(w), offsets = ql_round_up(count * sizeof(size_t), QL_ALIGNMENT);
+    const size_t columns = w->packed ? 0 : ql_round_up(ql_taps_columns_bytes(w), QL_ALIGNMENT);
+    size_t copy_bytes, bytes;
+    const ql_status status = plan(s, &copy_bytes);
+    if (status != QL_OK)
+        return status;
+    if (__builtin_add_overflow(starts + offsets + columns, copy_bytes, &bytes))
+        return QL_ENOMEM;
+    char *memory = ql_alloc(1, bytes);
+    if (!memory)
+        return QL_ENOMEM;
+    ql_epilogue own;
+    s->start = (int32_t *)memory;
+    s->offset = (size_t *)(memory + starts);
+    s->columns = memory + starts + offsets;
+    s->copy = copy_bytes ? memory + starts + offsets + columns : NULL;
+    fill_start(s, bias, &own);
+    fill_offsets(s);
+    if (w->packed)
+        fill_args(s);
+    run_stages(s);
+    free(memory);
+    return QL_OK;
+}
+
+/* ---- a window of one pixel ---------------------------------------------------------------------- */
+
+static bool is_plain_product(const ql_images *x, const ql_filter *w, const ql_window *window)
+{
+    return w->packed && ql_filter_segments(w) == 1 && w->shape[1] == 1 && window->stride[0] == 1 &&
+           window->stride[1] == 1 && window->before[0] == 0 && window->before[1] == 0 && window->out[0] == x->height &&
+           window->out[1] == x->width;
+}
+
+static ql_status multiply_pixels(const ql_stage *s, const int32_t *bias)
+{
+    const ql_images *x = s->x;
+    const ql_filter *w = s->w;
+    const uint8_t flip = x->is_signed ? 128 : 0;
+    const size_t m = x->count * x->height * x->width, starts = start_bytes(w);
+    char *memory = ql_alloc(1, starts + ql_gemm_workspace(w->packed[0], m, flip));
+    if (!memory)
+        return QL_ENOMEM;
+    int32_t *start = (int32_t *)memory;
+    for (size_t g = 0; g < w->groups; g++) {
+        const ql_packed *b = w->packed[g];
+        const ql_epilogue epilogue = epilogue_from(s->epilogue, g * b->n);
+        ql_gemm_init(b, bias ? bias + g * b->n : NULL, x->zero_point + flip, start);
+        const ql_gemm_job job = {.b = b,
+                                 .a = x->data + g * w->shape[2],
+                                 .m = m,
+                                 .a_stride = x->channels,
+                                 .flip = flip,
+                                 .init = start,
+                                 .epilogue = &epilogue,
+                                 .c = s->y + g * b->n * s->c_size,
+                                 .c_stride = w->shape[3]};
+        ql_gemm_run(&job, memory + starts);
+    }
+    free(memory);
+    return QL_OK;
+}
+
+/* ---- the entry ---------------------------------------------------------------------------------- */
+
+static bool fits(const ql_filter *w, int32_t reach, const int32_t *bias)
+{
+    if (!w->packed)
+        return ql_reach_fits(w->taps.column_reach, reach, bias, w->shape[3]);
+    for (size_t g = 0; g < w->groups; g++) {
+        const ql_packed *b = w->packed[g];
+        if (!ql_gemm_fits(b, reach, bias ? bias + g * b->n : NULL))
+            return false;
+    }
+    return true;
+}
+
+ql_status ql_conv(const ql_images *x, const ql_filter *w, const ql_window *window, const int32_t *bias,
+                  const ql_epilogue *epilogue, void *y)
+{
+    const int32_t flip = x->is_signed ? 128 : 0;
+    if (x->channels != w->groups * w->shape[2] || x->zero_point < -flip || x->zero_point > 255 - flip ||
+        (window->dilation[1] > 1 && w->by_row && w->shape[1] > 1))
+        return QL_EINVAL;
+    if (!fits(w, ql_code_reach(x->zero_point + flip), bias))
+        return QL_EOVERFLOW;
+    if (x->count == 0 || window->out[0] == 0 || window->out[1] == 0)
+        return QL_OK;
+    ql_stage s = {.x = x,
+                  .w = w,
+                  .window = window,
+                  .epilogue = epilogue,
+                  .y = y,
+                  .c_size = epilogue->store == QL_STORE_S32 || epilogue->store == QL_STORE_F32 ? 4 : 1};
+    return is_plain_product(x, w, window) ? multiply_pixels(&s, bias) : run(&s, bias);
+}
+
+ql_status ql_conv_scaled(const ql_images *x, const ql_filter *w, const ql_window *window, const int32_t *bias,
+                         const ql_output *output, void *y)
+{
+    void *columns = ql_alloc(1, ql_epilogue_bytes(w->shape[3]));
+    if (!columns)
+        return QL_ENOMEM;
+    ql_epilogue epilogue;
+    ql_status status = ql_epilogue_fill(output, w->shape[3], columns, &epilogue);
+    if (status == QL_OK)
+        status = ql_conv(x, w, window, bias, &epilogue, y);
+    free(columns);
+    return status;
+}

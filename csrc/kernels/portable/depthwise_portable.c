@@ -1,0 +1,41 @@
+/* Depthwise products, one row and sixteen lanes at a time: a tap's lanes are neighbours, so every loop is vectorized.
+ */
+#include "kernels/finish.h"
+#include "kernels/portable/portable.h"
+
+enum { LANES = 16 };
+
+static const ql_finishers finishers = {QL_KERNEL(ql_add_outer_s32), QL_KERNEL(ql_scale_s32_f32),
+                                       QL_KERNEL(ql_requantize_s32_x8), QL_KERNEL(ql_requantize_fixed_s32_x8)};
+
+static inline void sum_lanes(const ql_gemm_args *g, const uint8_t *a, const int8_t *b, size_t cols,
+                             int32_t *restrict sums)
+{
+    for (size_t t = 0; t < g->segments; t++, b += LANES) {
+        const uint8_t *tap = a + g->offset[t];
+        for (size_t j = 0; j < cols; j++)
+            sums[j] = (int32_t)((uint32_t)sums[j] + (uint32_t)(tap[j] * b[j]));
+    }
+}
+
+static void QL_KERNEL(ql_depthwise_u8s8s32_1x16c1)(const ql_gemm_args *g, size_t rows, size_t cols, size_t outputs,
+                                                   size_t output_stride)
+{
+    (void)outputs, (void)output_stride;
+    for (size_t j = 0; j < cols; j += LANES) {
+        const int8_t *b = g->b + j / LANES * g->panel_stride;
+        for (size_t i = 0; i < rows; i++) {
+            const uint8_t *a = (const uint8_t *)g->a + i * g->a_stride + j;
+            int32_t sums[LANES];
+            memcpy(sums, g->start + j, sizeof sums);
+            if (cols - j >= LANES)
+                sum_lanes(g, a, b, LANES, sums);
+            else
+                sum_lanes(g, a, b, cols - j, sums);
+            ql_finish_tile(&finishers, g, sums, LANES, i, 1, j, cols - j < LANES ? cols - j : LANES);
+        }
+    }
+}
+
+const ql_depthwise_kernels QL_KERNEL(ql_depthwise_u8s8s32) = {
+    .lanes = LANES, .kr = 1, .outputs = 1, .kernel = QL_KERNEL(ql_depthwise_u8s8s32_1x16c1)};

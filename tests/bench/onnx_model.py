@@ -1,0 +1,51 @@
+"""onnxruntime as a contender: a model whose first input and only output are bound to memory that is there."""
+
+from functools import partial
+
+from .harness import Work
+
+
+def one_node(operator, x, constants, shape, dtype, opset, domain="", threads=1, config=(), **attributes):
+    """The work of `operator`(x, *constants). A constant that is None is an optional input left out."""
+    names = ["" if constant is None else f"c{i}" for i, constant in enumerate(constants)]
+    node = (operator, ["x", *names], ["y"], domain, attributes)
+    named = {name: constant for name, constant in zip(names, constants, strict=True) if name}
+    return work([node], x, named, shape, dtype, opset, threads, config)
+
+
+def work(nodes, x, constants, shape, dtype, opset, threads=1, config=()):
+    """The work of nodes (operator, inputs, outputs, domain, attributes) from "x" to "y", with constants by name.
+
+    `dtype` names the type of the output, as onnx does. `config`: entries of the session's configuration.
+    """
+    import onnxruntime as ort
+    from onnx import TensorProto, helper, numpy_helper
+
+    element = TensorProto.DataType.Value(dtype)
+    initializers = []
+    for name, constant in constants.items():
+        initializer = constant if isinstance(constant, TensorProto) else numpy_helper.from_array(constant)
+        initializer.name = name
+        initializers.append(initializer)
+    graph = helper.make_graph(
+        [
+            helper.make_node(operator, inputs, outputs, domain=domain, **attributes)
+            for operator, inputs, outputs, domain, attributes in nodes
+        ],
+        "model",
+        [helper.make_tensor_value_info("x", helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)],
+        [helper.make_tensor_value_info("y", element, shape)],
+        initializers,
+    )
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    for key, value in config:
+        options.add_session_config_entry(key, value)
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    binding = session.io_binding()
+    out = ort.OrtValue.ortvalue_from_shape_and_type(shape, element)
+    binding.bind_ortvalue_input("x", ort.OrtValue.ortvalue_from_numpy(x))
+    binding.bind_ortvalue_output("y", out)
+    return Work(partial(session.run_with_iobinding, binding), out.numpy)
