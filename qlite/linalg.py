@@ -77,7 +77,7 @@ def pack(b: Any, zero_point: Any = 0, *, activation_bits: int = 8, groups: int =
     ----------
     b : QArray or array_like of int8 or uint8
         Weights (in, out), or (kernel_h, kernel_w, in, out) of a convolution. A QArray brings its own zero points and
-        scales, one or one per column, the last axis; or, for `linear`, groups that cut axis 0, or a codebook.
+        scales: one, or one per column, the last axis; or, for `linear`, groups that cut axis 0, or a codebook.
     zero_point : int or array_like
         Of plain codes: one, or one per column.
     activation_bits : int
@@ -92,9 +92,9 @@ def pack(b: Any, zero_point: Any = 0, *, activation_bits: int = 8, groups: int =
     Raises
     ------
     TypeError, ValueError
-        Codes of another dtype or rank, zero points outside the codes' range, scales along other axes, groups of scales
-        that are no multiple of 8, a codebook of more than 16 entries, activation_bits outside 1 to 8, groups that do
-        not divide the outputs.
+        Codes of another dtype or rank, zero points outside the codes' range, scales along other axes, groups that are
+        no multiple of 8, a codebook of more than 16 entries, activation_bits outside 1 to 8, `groups` that do not
+        divide the outputs.
 
     Examples
     --------
@@ -182,7 +182,7 @@ def matmul_integer(
     else:
         packed = _pack_codes(b, "b_zero_point", b_zero_point, "integer")
         b_zero_point = 0
-    if type(packed) is _core.Grouped:
+    if type(packed) is not _core.Packed:
         raise ValueError(
             "b: expected one scale or one per column, got groups or a codebook, whose sums are not integers"
         )

@@ -629,6 +629,14 @@ static results gemm_f32(const ql_kernels *kernels, size_t k, size_t n)
     return floats(y, m * n, false);
 }
 
+static results peak(const ql_kernels *kernels, size_t n, size_t group)
+{
+    int32_t *sum = array(RESULT, sizeof *sum);
+    const uint8_t a = (uint8_t)between(0, 255);
+    *sum = kernels->peak_u8s8s32(n % 16 * group, a, (int8_t)between(-128, 127));
+    return (results){sum, sizeof *sum, false};
+}
+
 static results sum_groups(const ql_kernels *kernels, size_t n, size_t group)
 {
     const size_t k = 8 * n, length = 8 * group, count = (k + length - 1) / length;
@@ -724,14 +732,6 @@ static results gemm_grouped_f32(const ql_kernels *kernels, size_t k, size_t n)
         exit(2);
     ql_grouped_free(w);
     return floats(y, m * n, false);
-}
-
-static results peak(const ql_kernels *kernels, size_t n, size_t group)
-{
-    int32_t *sum = array(RESULT, sizeof *sum);
-    const uint8_t a = (uint8_t)between(0, 255);
-    *sum = kernels->peak_u8s8s32(n % 16 * group, a, (int8_t)between(-128, 127));
-    return (results){sum, sizeof *sum, false};
 }
 
 typedef struct subject {

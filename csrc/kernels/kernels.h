@@ -211,6 +211,13 @@ typedef struct ql_gemm_f32_kernels {
     ql_gemm_f32_ukernel *const *ukernel; /* [mr + 1] */
 } ql_gemm_f32_kernels;
 
+/* rounds * QL_PEAK_ROUND * a * b, modulo 2^32, as so many u8 x s8 multiply-adds by the instruction that gemm_u8s8s32
+ * uses, on independent sums in registers: nothing is loaded, nothing waits. What the speed of kernels is held against.
+ * (For ARM there is none but the portable one: kernels are not timed there.) */
+typedef int32_t ql_peak_kernel(size_t rounds, uint8_t a, int8_t b);
+
+enum { QL_PEAK_ROUND = 1536 };
+
 /* How weights of a group lie, eight k at a time: [nr][4] bytes, of which byte (j, q) holds
  *   U4: the codes 0..15 of column j for k = q in its low four bits, for k = 4 + q in its high ones
  *   TABLE: the same, and the weight is levels[code]
@@ -283,13 +290,6 @@ typedef struct ql_gemm_f32_add_kernels {
     ql_gemm_f32_add_ukernel *const *ukernel; /* [mr + 1] */
 } ql_gemm_f32_add_kernels;
 
-/* rounds * QL_PEAK_ROUND * a * b, modulo 2^32, as so many u8 x s8 multiply-adds by the instruction that gemm_u8s8s32
- * uses, on independent sums in registers: nothing is loaded, nothing waits. What the speed of kernels is held against.
- * (For ARM there is none but the portable one: kernels are not timed there.) */
-typedef int32_t ql_peak_kernel(size_t rounds, uint8_t a, int8_t b);
-
-enum { QL_PEAK_ROUND = 1536 };
-
 /* No tile is larger than this: callers hold one on the stack. */
 enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
 
@@ -317,9 +317,9 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_requantize_fixed_kernel, requantize_fixed_s32_x8, isa)       \
     FUNCTION(ql_scale_kernel, scale_s32_f32, isa)                            \
     FUNCTION(ql_add_outer_kernel, add_outer_s32, isa)                        \
+    FUNCTION(ql_peak_kernel, peak_u8s8s32, isa)                              \
     FUNCTION(ql_sum_groups_kernel, sum_groups_s8_s32, isa)                   \
     FUNCTION(ql_dequantize_group_kernel, dequantize_group_f32, isa)          \
-    FUNCTION(ql_peak_kernel, peak_u8s8s32, isa)                              \
     BUNDLE(ql_gemm_kernels, gemm_u8s8s32, isa)                               \
     BUNDLE(ql_gemm_kernels, gemm_u7s8s32, isa)                               \
     BUNDLE(ql_depthwise_kernels, depthwise_u8s8s32, isa)                     \
