@@ -23,6 +23,8 @@ from qlite.qparams import QParams
 #: What an activation that is a clamp keeps real values in.
 CLAMPS = {None: (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
 
+ACTIVATIONS = tuple(name for name in CLAMPS if name)
+
 #: The rules by which sums become codes: see `requantize`.
 RULES = ("float", "fixed")
 
@@ -49,9 +51,9 @@ class Output(NamedTuple):
 
 def clamps(activation: str | None) -> tuple[float, float]:
     """The ends of the real values that an activation lets through."""
-    if activation is not None:
-        _check.choice("activation", activation, tuple(name for name in CLAMPS if name))
-    return CLAMPS[activation]
+    if activation is None or (type(activation) is str and activation in CLAMPS):
+        return CLAMPS[activation]
+    return CLAMPS[_check.choice("activation", activation, ACTIVATIONS)]
 
 
 def one_grid(name: str, qparams: QParams) -> None:

@@ -28,6 +28,7 @@ import qlite as ql
 from qlite import _core
 from qlite.nn.program import Dequantize, Gemm
 
+SCHEMES = list(dict.fromkeys(scheme for scheme, _ in SCHEME_TARGETS))
 SEEDS = range(5)
 MAX_DROP = 0.005  # of accuracy: two of the 450 held-out digits
 MIN_AGREEMENT = 0.99
@@ -115,6 +116,45 @@ def test_many_calibration_samples_count_as_one_batch(rng):
     quantized = ql.quantize_model(network, data=many, method="mse")
     expected = ql.Calibrator().update(many).qparams("mse")
     assert np.float32(quantized.program.buffers[1].scale) == expected.scale.item()
+
+
+@pytest.mark.parametrize("scheme, target", SCHEME_TARGETS)
+def test_codes_are_taken_as_they_are(isa, scheme, target):
+    network, x = small_network()
+    quantized = ql.quantize_model(network, scheme, x if scheme == "w8a8" else None, target=target)
+    grid = quantized.input_qparams
+    assert (grid is None) == (scheme != "w8a8" or network.mean is not None)
+    other = ql.quantize(x, 8)
+    same_bytes(quantized(other), quantized(other.dequantize()))
+    if grid is not None:
+        codes = ql.quantize(x, grid)
+        same_bytes(quantized(codes), quantized(x))
+        same_bytes(quantized(ql.QArray(codes.codes, pickle.loads(pickle.dumps(grid)))), quantized(x))
+        same_bytes(quantized.predict(codes), quantized.predict(x))
+        with pytest.raises(ValueError, match=r"^x: expected shape"):
+            quantized(codes[:, :1])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_any_number_of_threads_gives_the_same_bits(scheme):
+    rng = np.random.default_rng(0)
+    network = ql.from_weights([(rng.normal(size=(300, 200)), None), (rng.normal(size=(200, 7)), None)], "relu")
+    x = rng.normal(size=(1000, 300)).astype(np.float32)
+    quantized = ql.quantize_model(network, scheme, x if scheme == "w8a8" else None)
+    bad = x.copy()
+    bad[-1, -1] = np.nan
+    results = []
+    try:
+        for threads in (1, 2, 3, 20):
+            ql.set_num_threads(threads)
+            results.append((quantized(x), quantized(x[:97])))
+            with pytest.raises(ValueError, match=r"^x: expected finite values"):
+                quantized(bad)
+    finally:
+        ql.set_num_threads(None)
+    for whole, part in results:
+        same_bytes(whole, results[0][0])
+        same_bytes(part, results[0][0][:97])
 
 
 @pytest.mark.parametrize("scheme", ["w8a8", "dynamic", "w8"])

@@ -12,7 +12,7 @@ PARTS = {
     "shapes": (shapes.check, {"numbers": shapes.FEW}),
     "deepk": (deepk.check, {"sizes": deepk.FEW}),
     "int4": (int4.check, {"groups": (8, 24, 64), "rows": (1, 2, 5, 7), "columns": (1, 9, 33), "depths": (8, 64, 100)}),
-    "threads": (threads.check, {"shapes": threads.FEW, "threads": (1, 2, 8)}),
+    "threads": (threads.check, {"shapes": threads.FEW, "images": threads.FEW_IMAGES, "threads": (1, 2, 8)}),
 }
 
 

@@ -1,12 +1,13 @@
 """Quantized models."""
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from qlite.array import QArray
 from qlite.nn.model import Model
-from qlite.nn.program import Gemm, GemmF32, Program
+from qlite.nn.program import Gemm, GemmF32, Program, Quantize
 from qlite.nn.quantize import build_program, convert, resolve_target
 from qlite.nn.scheme import Scheme
 from qlite.nn.sequential import Sequential
@@ -18,6 +19,7 @@ class QModel(Model):
 
     Called on samples (samples, features) of a real floating dtype it gives raw float32 outputs, in one call of the
     core; `predict`, `predict_proba` and `evaluate` are those of the float model. It may be called from several threads.
+    Samples that are codes on the grid `input_qparams` already, such as the bytes of images, are taken as they are.
 
     Attributes
     ----------
@@ -52,7 +54,38 @@ class QModel(Model):
         self._set_output(output, classes, program.buffers[program.output].width)
 
     def __call__(self, x: Any) -> np.ndarray:
+        if type(x) is QArray:
+            return self._of_codes(x)
         return self.program.run(x)
+
+    @cached_property
+    def input_qparams(self) -> QParams | None:
+        """The grid of the codes that the first layer multiplies; None if it is found at run time, or is not needed.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql
+        >>> x = np.random.default_rng(0).normal(size=(100, 3))
+        >>> qm = ql.quantize_model(ql.from_weights([(np.eye(3, 2), None)]), data=x)
+        >>> bool(np.all(qm(ql.quantize(x, qm.input_qparams)) == qm(x)))
+        True
+        """
+        step = self.program.steps[0]
+        if not isinstance(step, Quantize):
+            return None
+        buffer = self.program.buffers[step.output]
+        (scale, zero_point), signed = buffer.grid, buffer.dtype == "int8"
+        return QParams(np.full((1, 1), scale, np.float32), np.full((1, 1), zero_point), 8, signed)
+
+    @cached_property
+    def _after_input(self) -> Program:
+        """The program on codes."""
+        return self.program.part(list(self.program.steps[1:]))
+
+    def _of_codes(self, x: QArray) -> np.ndarray:
+        if x.qparams is self.input_qparams or x.qparams == self.input_qparams:
+            return self._after_input.run(x.stored)
+        return self.program.run(x.dequantize())
 
     def intermediates(self, x: Any) -> dict[str, np.ndarray]:
         """Return every buffer of the program by name: codes as codes, floats as floats.

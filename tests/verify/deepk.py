@@ -1,7 +1,8 @@
 """Whether sums are exact up to the last depth that int32 can hold, and refused beyond, on every instruction set.
 
 All pairs of codes and zero points from the ends of their ranges: at the greatest depth whose sums fit whatever the left
-codes are, the sum is exact; one deeper is an OverflowError. The same with the greatest bias.
+codes are, the sum is exact; one deeper is an OverflowError. The same with the greatest bias; and with one group of
+weights of 4 and of 8 bits.
 """
 
 from itertools import product
@@ -10,11 +11,12 @@ import numpy as np
 
 from qlite import _core
 
-from .kernels import SIGNS, on_isa
+from .kernels import HAS_GROUPED, SIGNS, on_isa
 from .stores import Store
 from .tally import Tally
 
 INT32_MAX = 2**31 - 1
+ROW_CODE = 127  # of rows that are multiplied with groups
 SIZES = ((1, 1), (2, 9), (13, 33))  # rows and columns
 FEW = ((2, 3),)
 
@@ -37,6 +39,31 @@ def check(tally, isas, sizes=SIZES):
                     for size in sizes if reach else ():
                         deep = Deep(size, a_dtype, b_dtype, ends[0], b_code, a_point, b_point, reach)
                         deep.compare(tally, f"{isa:11} {signs}")
+            _check_groups(tally, f"{isa:11} groups")
+
+
+def _check_groups(tally, label):
+    """One group of the greatest codes, times the greatest codes of rows."""
+    for bits in (4, 8) if HAS_GROUPED else ():
+        code = (1 << bits) - 1
+        limit = INT32_MAX // (code * ROW_CODE)
+        for k in (limit, limit + 1):
+            x = np.full((2, k), ROW_CODE, np.float32)
+            x[:, 0] = 1  # else each row is constant, and has codes of 1
+            codes, scale = np.full((k, 3), code, np.uint8), np.ones((1, 3), np.float32)
+            packed = _core.Grouped(codes, scale, None, None, bits, -(-k // 8) * 8, "integer")
+            words = f"{k} codes of {bits} bits"
+            if k > limit:
+                is_refused = refuses(lambda x=x, packed=packed: linear_of_groups(x, packed))
+                tally.add(f"{label} beyond", 1, not is_refused, lambda words=words: words)
+            else:
+                expected = np.float32(((k - 1) * ROW_CODE + 1) * code)
+                wrong = not (linear_of_groups(x, packed) == expected).all()
+                tally.add(f"{label} at the limit", 1, wrong, lambda words=words: words)
+
+
+def linear_of_groups(x, packed):
+    return _core.linear_grouped(x, packed, None, -np.inf, np.inf, None)
 
 
 class Deep:

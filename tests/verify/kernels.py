@@ -31,15 +31,6 @@ def on_isa(name):
         _core.isa_select(before)
 
 
-def _has_narrow():
-    try:
-        _core.Packed(np.zeros((1, 1), np.int8), None, "integer7")
-    except ValueError:
-        return False
-    return True
-
-
-HAS_NARROW = _has_narrow()  # packed weights for left operands of 7 bits
 HAS_GROUPED = hasattr(_core, "Grouped")  # weights with groups
 
 

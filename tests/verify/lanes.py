@@ -8,7 +8,7 @@ from itertools import combinations, product
 
 import numpy as np
 
-from .kernels import EXTREMES, HAS_NARROW, NARROW_EXTREMES, SIGNS, compare_in_every_way, on_isa
+from .kernels import EXTREMES, NARROW_EXTREMES, SIGNS, compare_in_every_way, on_isa
 from .tally import Tally
 
 DEPTH = 128
@@ -30,8 +30,7 @@ def check(tally, isas, pairs=PAIRS):
             for signs, (a_dtype, b_dtype) in SIGNS.items():
                 label = f"{isa:11} {signs}"
                 _check_pairs(tally, label, pairs, a_dtype, b_dtype, EXTREMES[a_dtype], "integer")
-                if HAS_NARROW:
-                    _check_pairs(tally, label, pairs, a_dtype, b_dtype, NARROW_EXTREMES, "integer7")
+                _check_pairs(tally, label, pairs, a_dtype, b_dtype, NARROW_EXTREMES, "integer7")
 
 
 def _check_pairs(tally, label, pairs, a_dtype, b_dtype, a_values, purpose):

@@ -6,7 +6,7 @@ and 8 columns at a time; at some places also by the stores that make float32 and
 
 import numpy as np
 
-from .kernels import HAS_NARROW, SIGNS, compare_in_every_way, on_isa
+from .kernels import SIGNS, compare_in_every_way, on_isa
 from .stores import STORES
 from .tally import Tally
 
@@ -41,8 +41,7 @@ def _check_place(tally, label, dtypes, place, is_stored):
         return f"at {place} of {DEPTH}"
 
     compare_in_every_way(tally, label, a, b, "integer", sums, where)
-    if HAS_NARROW:
-        compare_in_every_way(tally, label, a[:128], b, "integer7", sums[:128], where)
+    compare_in_every_way(tally, label, a[:128], b, "integer7", sums[:128], where)
     if is_stored:
         for store in STORES:
             wrong = np.count_nonzero(store.product(a, b) != store.expected(sums))

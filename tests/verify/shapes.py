@@ -15,7 +15,7 @@ from guard import SIDES, Slot
 
 from qlite import _core
 
-from .kernels import HAS_NARROW, SIGNS, on_isa
+from .kernels import SIGNS, on_isa
 from .stores import STORES
 from .tally import Tally
 
@@ -96,7 +96,7 @@ class Case:
         m, n, k, fill = SHAPES[number]
         signs = str(rng.choice(list(SIGNS)))
         side, a_points, has_b_points = SIDES[rng.integers(2)], rng.integers(3), rng.integers(2)
-        is_narrow = HAS_NARROW and rng.integers(3) == 0
+        is_narrow = rng.integers(3) == 0
         a_dtype, b_dtype = SIGNS[signs]
         a = memory.codes(rng, memory.a, (m, k), a_dtype, fill, side)
         b = memory.codes(rng, memory.b, (k, n), b_dtype, fill, side)

@@ -17,7 +17,8 @@ from .tally import Tally
 THREADS = range(1, 9)
 # (rows, depth, columns): one row, few, blocks of rows, ragged, narrow, deep.
 SHAPES = ((1, 4096, 4096), (7, 2048, 1500), (400, 401, 403), (1500, 257, 65), (97, 4097, 129), (3000, 784, 10))
-FEW = ((400, 201, 203),)
+IMAGES = ((1, 57, 56, 64), (5, 40, 41, 16), (40, 9, 8, 33))  # (count, height, width, channels)
+FEW, FEW_IMAGES = ((400, 201, 203),), ((5, 20, 41, 16),)
 SEED = 1
 
 
@@ -28,19 +29,25 @@ def verify(checks, isas):
     tally.conclude(checks)
 
 
-def check(tally, isas, shapes=SHAPES, threads=THREADS):
+def check(tally, isas, shapes=SHAPES, images=IMAGES, threads=THREADS):
     """Count results that differ from the first one."""
     for shape in shapes:
-        for name, make in works(np.random.default_rng(SEED), *shape).items():
-            digests = {}
-            for isa in isas:
-                with on_isa(isa):
-                    run = make()
-                    for count in threads:
-                        with on_threads(count):
-                            digests[isa, count] = sha256(np.ascontiguousarray(run())).hexdigest()
-            odd = [key for key, digest in digests.items() if digest != digests[isas[0], threads[0]]]
-            tally.add(name, len(digests), len(odd), lambda odd=odd, shape=shape: f"{shape}: {odd}")
+        _compare(tally, isas, threads, shape, works(np.random.default_rng(SEED), *shape))
+    for shape in images:
+        _compare(tally, isas, threads, shape, convolutions(np.random.default_rng(SEED), shape))
+
+
+def _compare(tally, isas, threads, shape, made):
+    for name, make in made.items():
+        digests = {}
+        for isa in isas:
+            with on_isa(isa):
+                run = make()
+                for count in threads:
+                    with on_threads(count):
+                        digests[isa, count] = sha256(np.ascontiguousarray(run())).hexdigest()
+        odd = [key for key, digest in digests.items() if digest != digests[isas[0], threads[0]]]
+        tally.add(name, len(digests), len(odd), lambda odd=odd: f"{shape}: {odd}")
 
 
 def works(rng, m, k, n):
@@ -101,5 +108,28 @@ def model(layers, scheme, x):
     def make():
         quantized = ql.quantize_model(layers, scheme, data=x[:64])
         return lambda: quantized(x)
+
+    return make
+
+
+def convolutions(rng, shape):
+    """3 x 3 windows over images, whole, in groups of channels and by channel; exact, as floats and as codes."""
+    images, channels = rng.normal(size=shape).astype(np.float32), shape[-1]
+    x = ql.quantize(images, symmetric=False)
+    made = {}
+    for name, groups, outputs in (("conv2d", 1, 40), ("depthwise conv2d", channels, channels)):
+        w = rng.normal(size=(3, 3, channels // groups, outputs)).astype(np.float32)
+        options = {"padding": "same", "groups": groups}
+        made[name] = convolution(x, w, options)
+        made[f"{name} to codes"] = convolution(
+            x, w, options | {"output": ql.choose_qparams(images * 5)}, lambda q: q.codes
+        )
+    return made
+
+
+def convolution(x, w, options, result=np.asarray):
+    def make():
+        q = ql.quantize(w, axis=3)
+        return lambda: result(ql.conv2d(x, q, **options))
 
     return make

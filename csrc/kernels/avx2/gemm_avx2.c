@@ -25,6 +25,7 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const int v
         const char *a = rows + g->offset[t];
         for (size_t p = 0; p < g->k; p += KR, b += NR * KR) {
             __m256i columns[MAX_VECTORS];
+            prefetch_panel(g, b);
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++)
                 columns[v] = _mm256_cvtepi8_epi16(
