@@ -494,6 +494,56 @@ ql_status ql_conv(const ql_images *x, const ql_filter *w, const ql_window *windo
 ql_status ql_conv_scaled(const ql_images *x, const ql_filter *w, const ql_window *window, const int32_t *bias,
                          const ql_output *output, void *y);
 
+/* ---- products with grouped weights -------------------------------------------------------------- */
+
+/* Weights (in, out) whose scales are shared by groups of neighbours along k:
+ *     real = scale[g][j] * (code - zero_point[g][j]), or scale[g][j] * codebook[code], for group g = p / group */
+typedef struct ql_grouped_codes {
+    size_t k, n, group;   /* group is a multiple of 8, or >= k: one for all of a column */
+    const uint8_t *codes; /* [k][n] */
+    bool is_signed;
+    int bits;                  /* 1..8: no code needs more */
+    const float *scale;        /* [ceil(k / group)][n], each finite, normal and > 0 */
+    const int32_t *zero_point; /* as many, each a code, or NULL for zeros; not with a codebook */
+    const float *codebook;     /* NULL: uniform; [entries], or [groups][n][entries] if is_own; of unsigned codes */
+    size_t entries;            /* 2 to 2^bits, finite or NaN for codes that are not there */
+    bool is_own;
+} ql_grouped_codes;
+
+/* Such weights in the layout that the active instruction set multiplies from; as ql_packed. */
+typedef struct ql_grouped ql_grouped;
+
+/* Integer products take codebooks of up to 16 entries as 8-bit levels, level = rint(entry / step), kept within
+ * 127, under the scale float32(scale * step). The step is the greatest power of two of which all entries are multiples,
+ * if none is then more than 127 steps, which makes the levels exact; otherwise it is float32(greatest magnitude / 127),
+ * and an entry is up to half a step beside its level. QL_EINVAL: weights that are not as above, or float32(scale *
+ * step) is infinite. */
+ql_status ql_pack_grouped(ql_pack_for purpose, const ql_grouped_codes *w, ql_grouped **packed);
+void ql_grouped_free(ql_grouped *packed);
+size_t ql_grouped_k(const ql_grouped *packed);
+size_t ql_grouped_n(const ql_grouped *packed);
+size_t ql_grouped_nbytes(const ql_grouped *packed);
+ql_pack_for ql_grouped_purpose(const ql_grouped *packed);
+const char *ql_grouped_isa(const ql_grouped *packed);
+
+/* Dynamic linear: row i of x (m x k) becomes codes a[i] in -127..127 with a scale s[i] of its own, ql_range_qparams of
+ * its range, symmetric. With acc[g] = sum_{p in group g} a[i][p] * (w[p][j] - z[g][j]), exact in int32, w the code or
+ * level,
+ *     t = 0, for g ascending t = t + float32(acc[g]) * scale[g][j]
+ *     y[i][j] = clamp(t * s[i] + offset[j], low, high)
+ * where each operation is rounded to float32. offset is [n] or NULL for zeros.
+ * QL_ENONFINITE for NaN or inf in x; QL_EOVERFLOW if a group is so long that some acc could lead out of int32. */
+typedef struct ql_grouped_options {
+    const float *offset;
+    float low, high;
+} ql_grouped_options;
+
+ql_status ql_linear_grouped(const float *x, size_t m, const ql_grouped *w, const ql_grouped_options *options, float *y);
+
+/* Weight-only: y = x @ real, where real is rounded to float32, float32(code - z) * scale; one fused multiply-add per k,
+ * k ascending. */
+ql_status ql_gemm_grouped_f32(const float *x, size_t m, const ql_grouped *w, float *y);
+
 /* ---- the integer program ------------------------------------------------------------------------ */
 
 typedef enum ql_type { QL_F32, QL_S8, QL_U8, QL_S32 } ql_type;

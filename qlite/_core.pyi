@@ -2,7 +2,7 @@
 floating data may be any real floating dtype and layout (it is converted to C-contiguous float32), codes and parameters
 must have exactly the dtype that is named here."""
 
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -172,6 +172,7 @@ def avg_pool(
     out: X8 | None,
 ) -> X8: ...
 
+@final
 class Packed:
     """Weights packed for the active instruction set. purpose: "integer", "integer7" or "float"."""
     def __init__(self, codes: X8, zero_point: S32 | None, purpose: str) -> None: ...
@@ -214,6 +215,32 @@ class Filter:
     def nbytes(self) -> int: ...
     @property
     def isa(self) -> str: ...
+
+@final
+class Grouped:
+    """Packed weights [in, out]; scale, zero_point: [groups, out]; codebook: [entries] or [groups, out, entries]."""
+
+    def __init__(
+        self,
+        codes: X8,
+        scale: F32,
+        zero_point: S32 | None,
+        codebook: F32 | None,
+        bits: int,
+        group_size: int,
+        purpose: str,
+    ) -> None: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def purpose(self) -> str: ...
+
+def linear_grouped(x: ArrayLike, w: Grouped, bias: F32 | None, low: float, high: float, out: F32 | None) -> F32: ...
+def matmul_grouped(x: ArrayLike, w: Grouped, out: F32 | None) -> F32: ...
 
 # window: stride, dilation, padding before the image, size of the result: height and width of each
 def conv2d_integer(

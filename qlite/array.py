@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from qlite import _check, _core, storage
+from qlite import _check, _core, _grouped, storage
 from qlite.form import Form
 from qlite.grids import GRIDS
 from qlite.qparams import QParams
 from qlite.sharing import Sharing, along
 from qlite.storage import WHOLE_WIDTHS
+
+#: What products multiply from, and the scales; those of columns are not part of it.
+Packed = tuple["_core.Packed | _core.Grouped", np.ndarray]
 
 
 class QArray:
@@ -74,7 +77,7 @@ class QArray:
         self.stored = stored if self._is_fixed else storage.read_only(stored)
         self.shape = shape
         self.qparams = qparams
-        self._packed: dict[str, tuple[_core.Packed, np.ndarray]] = {}
+        self._packed: dict[str, Packed] = {}
         self._filters: dict[tuple[int, bool], tuple[_core.Filter, np.ndarray]] = {}
 
     @classmethod
@@ -445,12 +448,16 @@ class QArray:
             *(scale, zero_point, p.bits, p.signed, p.narrow, None, group_size, group_axis, book, p.grid, scale_dtype)
         )
 
-    def _pack(self, name: str, purpose: str) -> tuple[_core.Packed, np.ndarray]:
+    def _pack(self, name: str, purpose: str) -> Packed:
         """Weights (in, out) in the layout of this machine's kernels, and the scale of each column; made once."""
         if purpose in self._packed:
             return self._packed[purpose]
-        scale, zero_point = self._columns(name)
-        packed = _core.Packed(self.codes, zero_point, purpose), scale
+        packed: Packed
+        if _grouped.is_grouped(self):
+            packed = _grouped.pack(self, name, purpose), self.scale
+        else:
+            scale, zero_point = self._columns(name)
+            packed = _core.Packed(self.codes, zero_point, purpose), scale
         if self._is_fixed:
             self._packed[purpose] = packed
         return packed
@@ -469,16 +476,15 @@ class QArray:
     def __rmatmul__(self, x: Any) -> np.ndarray:
         """Multiply floats (..., in) by the weights: one fused multiply-add per term, in order, then the scale.
 
+        Weights in groups or on a codebook are scaled first, each rounded once, and the sum is the result.
+
         NaN and infinities pass through, as in a float product.
         """
         packed, scale = self._pack("q", "float")
         x = _check.real_array("x", x)
-        if x.ndim == 2:
-            return _core.matmul_float(x, packed, scale, None, False, None)
-        if x.ndim == 0 or x.shape[-1] != self.shape[0]:
-            raise ValueError(f"x: expected {self.shape[0]} columns, got shape {x.shape}")
-        rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-        return _core.matmul_float(rows, packed, scale, None, False, None).reshape(*x.shape[:-1], self.shape[1])
+        if type(packed) is _core.Grouped:
+            return _core.matmul_grouped(x, packed, None)
+        return _core.matmul_float(x, packed, scale, None, False, None)
 
     __array_priority__ = 100  # x @ q comes here before NumPy makes an array of q
     __array_ufunc__ = None

@@ -34,7 +34,7 @@ class PackedWeight:
     array([[3., 3.]], dtype=float32)
     """
 
-    def __init__(self, packed: "_core.Packed | _core.Filter", scale: np.ndarray | None = None) -> None:
+    def __init__(self, packed: "_core.Packed | _core.Grouped | _core.Filter", scale: np.ndarray | None = None) -> None:
         self._packed: Any = packed
         self._scale = scale
         self.shape: tuple[int, ...] = packed.shape
@@ -77,7 +77,7 @@ def pack(b: Any, zero_point: Any = 0, *, activation_bits: int = 8, groups: int =
     ----------
     b : QArray or array_like of int8 or uint8
         Weights (in, out), or (kernel_h, kernel_w, in, out) of a convolution. A QArray brings its own zero points and
-        scales, one or one per column, the last axis.
+        scales: one, or one per column, the last axis; or, for `linear`, groups that cut axis 0, or a codebook.
     zero_point : int or array_like
         Of plain codes: one, or one per column.
     activation_bits : int
@@ -92,8 +92,9 @@ def pack(b: Any, zero_point: Any = 0, *, activation_bits: int = 8, groups: int =
     Raises
     ------
     TypeError, ValueError
-        Codes of another dtype or rank, zero points outside the codes' range, scales along other axes, activation_bits
-        outside 1 to 8, groups that do not divide the outputs.
+        Codes of another dtype or rank, zero points outside the codes' range, scales along other axes, groups that are
+        no multiple of 8, a codebook of more than 16 entries, activation_bits outside 1 to 8, `groups` that do not
+        divide the outputs.
 
     Examples
     --------
@@ -181,6 +182,10 @@ def matmul_integer(
     else:
         packed = _pack_codes(b, "b_zero_point", b_zero_point, "integer")
         b_zero_point = 0
+    if type(packed) is not _core.Packed:
+        raise ValueError(
+            "b: expected one scale or one per column, got groups or a codebook, whose sums are not integers"
+        )
     if b_zero_point is not _ZERO and np.any(np.asarray(b_zero_point)):
         raise ValueError("b_zero_point: expected 0 with a QArray or packed weights, which have their own")
     if type(a) is not _ndarray:
@@ -202,7 +207,7 @@ def linear(
     per: str = "row",
     out: np.ndarray | None = None,
 ) -> Any:
-    """Multiply by 8-bit weights with integer arithmetic: ``activation(x @ w + bias)``.
+    """Multiply by weights of up to 8 bits with integer arithmetic: ``activation(x @ w + bias)``.
 
     Floats `x` are quantized on the way (dynamic): ``y = activation((acc * s_x) * s_w + bias)`` with the exact
     ``acc = sum_k (x_q - z_x) * (w_q - z_w)``. Each row's scale and zero point come from its own range, widened to hold
@@ -213,10 +218,18 @@ def linear(
     codes on the grid `output`, by rule A or B of `requantize` with the multiplier ``s_x * s_w / s_y`` and clamped to
     the codes that the activation lets through: what a step of a quantized model computes.
 
+    Weights in groups along `in` or on a codebook take floats `x`, whose rows have no zero point, as
+    ``quantize(x, axis=0)`` makes them (``s_x = max(abs(row)) / 127``): ``y = activation(s_x * sum_g acc_g * s_w_g +
+    bias)``, where each `acc_g` is exact and all else float32, groups in order. A codebook of up to 16 entries becomes
+    8-bit levels when it is packed: entries that are multiples of a power of two, at most 127 of it, stay exact (fp4,
+    for one); others move by up to half a 127th of the greatest, and the product by up to
+    ``sum(abs(x)) * s_w * max(abs(codebook)) / 254``.
+
     Parameters
     ----------
     x : array_like of a real floating dtype, (..., in), or QArray of up to 8 bits with one scale
-    w : QArray (in, out) with one scale or one per column, or what `pack` made of it
+    w : QArray (in, out), or what `pack` made of it
+        With one scale, one per column, or groups that cut axis 0 (``quantize(w, 4, axis=1, group_size=32)``).
         A QArray is packed at its first product and keeps that form.
     bias : array_like of a real floating dtype, (out,), optional
         With codes `x` also of int32, which is then ``bias_q`` itself.
@@ -249,6 +262,12 @@ def linear(
     >>> ql.linear(np.array([[1.0, 2.0]]), w, activation="relu").round(2)
     array([[2.5, 0. ]], dtype=float32)
 
+    Four bits, a scale for every 32:
+
+    >>> w4 = ql.quantize(np.ones((64, 2)), 4, axis=1, group_size=32)
+    >>> ql.linear(np.full((1, 64), 0.25), w4)
+    array([[16., 16.]], dtype=float32)
+
     Codes in, codes out:
 
     >>> x = ql.QArray.from_codes(np.array([[50, 100]], np.uint8), 0.02)
@@ -266,6 +285,8 @@ def linear(
         packed, scale = w._pack("w", "integer")
     else:
         raise TypeError(f"w: expected a QArray or a PackedWeight, got {type(w).__name__}")
+    if type(packed) is _core.Grouped:
+        return _linear_grouped(x, packed, bias, activation, {"output": output, "requant": requant, "per": per}, out)
     if type(x) is not _ndarray and isinstance(x, QArray):
         _check.left_alone({"per": per}, {"per": "row"}, "for codes x, which have their scale")
         bias, fields = _output.resolve(_output.static_input("x", x), scale, bias, activation, output, requant)
@@ -281,6 +302,20 @@ def linear(
     if bias is not None:
         bias = _check.real_array("bias", bias)
     return _core.linear(_check.real_array("x", x), packed, scale, bias, low, high, per_tensor, out)
+
+
+def _linear_grouped(
+    x: Any, packed: _core.Grouped, bias: Any, activation: str | None, others: dict[str, Any], out: np.ndarray | None
+) -> np.ndarray:
+    """`linear` with weights in groups or on a codebook; `others` are the options that these have no use for."""
+    if isinstance(x, QArray):
+        raise ValueError(f"x: expected floats for weights with groups or a codebook, got {x!r}")
+    defaults = {"output": None, "requant": "float", "per": "row"}
+    _check.left_alone(others, defaults, "for weights with groups or a codebook")
+    low, high = _ALL if activation is None else _output.clamps(activation)
+    if bias is not None:
+        bias = _check.real_array("bias", bias)
+    return _core.linear_grouped(_check.real_array("x", x), packed, bias, low, high, out)
 
 
 # For the way of a small product, which a look-up more would make longer.

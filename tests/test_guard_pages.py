@@ -11,6 +11,7 @@ import reference.conv
 import reference.pool
 from arrays import codes, dynamic_linear, one, same_bytes, zero_points
 from guard import SIDES, Guard
+from reference import grouped
 from test_plan import KINDS, random_program
 
 from qlite import _core
@@ -163,6 +164,27 @@ def test_float_products(isa, rng, guard):
         same_bytes(out, reference.linear(x, w, scale, zb, bias, 0))
         _core.matmul_float(x, _core.Packed(w, zb, "float"), scale, bias, True, out)
         same_bytes(out, reference.matmul_float(x, w, scale, zb, bias, 0))
+
+
+@pytest.mark.parametrize("entries", [None, 16])
+def test_grouped_products(isa, rng, guard, entries):
+    for m, k, n in SHAPES:
+        count = -(-k // 8)
+        x, w = guard(rng.normal(size=(m, k)).astype(np.float32)), guard(rng.integers(0, 16, (k, n), np.uint8))
+        scale, bias = (guard(rng.uniform(0.01, 1, shape).astype(np.float32)) for shape in ((count, n), n))
+        z = None if entries else guard(rng.integers(0, 16, (count, n)).astype(np.int32))
+        book = guard(rng.normal(size=entries).astype(np.float32)) if entries else None
+        out = guard(np.zeros((m, n), np.float32))
+        _core.linear_grouped(x, _core.Grouped(w, scale, z, book, 4, 8, "integer"), bias, 0, np.inf, out)
+        zero_point = 0 if entries else z
+        same_bytes(out, grouped.linear_grouped(x, w, scale, zero_point, 8, bias, 0, codebook=book))
+        _core.matmul_grouped(x, _core.Grouped(w, scale, z, book, 4, 8, "float"), out)
+        spread = reference.spread(scale, w.shape, group_size=8, group_axis=0)
+        if entries:
+            same_bytes(out, grouped.matmul_grouped(x, reference.dequantize_codebook(w, spread, book)))
+        else:
+            real = reference.dequantize(w, scale, z, group_size=8, group_axis=0)
+            same_bytes(out, grouped.matmul_grouped(x, real))
 
 
 def test_single_rows_and_columns_of_deep_products(isa, rng, guard):

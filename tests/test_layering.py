@@ -23,6 +23,7 @@ MAY_IMPORT_CORE = {
     "array.py",
     "elementwise.py",
     "error.py",
+    "_grouped.py",
     "linalg.py",
     "activations.py",
     "pool.py",

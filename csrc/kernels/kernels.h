@@ -218,6 +218,78 @@ typedef int32_t ql_peak_kernel(size_t rounds, uint8_t a, int8_t b);
 
 enum { QL_PEAK_ROUND = 1536 };
 
+/* How weights of a group lie, eight k at a time: [nr][4] bytes, of which byte (j, q) holds
+ *   U4: the codes 0..15 of column j for k = q in its low four bits, for k = 4 + q in its high ones
+ *   TABLE: the same, and the weight is levels[code]
+ *   S8: the code for k = q; another [nr][4] bytes follow for k = 4 + q */
+typedef enum ql_weight_form { QL_WEIGHTS_U4, QL_WEIGHTS_TABLE, QL_WEIGHTS_S8, QL_WEIGHT_FORMS } ql_weight_form;
+
+/* A panel of nr columns, aligned to 64 bytes. One group follows the other, the last may be shorter, and each is its
+ * codes, nr scales (float32) and, if has_zero_point, nr zero points (int16). To zero points the kernel's shift has been
+ * added. */
+typedef struct ql_grouped_panel {
+    const uint8_t *data;
+    size_t k, group; /* multiples of 8 */
+    bool has_zero_point;
+    const int8_t *levels; /* [16], in -127..127 */
+} ql_grouped_panel;
+
+/* Rows to multiply with it. */
+typedef struct ql_grouped_rows {
+    const int8_t *codes; /* in -127..127, zeros where k was rounded up; aligned to 8 bytes */
+    const int32_t *term; /* of each group: minus the sum of its codes; times the zero point, where all share one */
+    size_t stride;       /* in bytes, from row to row, of codes and terms alike */
+    const float *scale;  /* one per row */
+} ql_grouped_rows;
+
+/* What becomes of their sums. */
+typedef struct ql_grouped_result {
+    const float *offset; /* [nr] */
+    float low, high;
+    float *y;
+    size_t y_stride;
+} ql_grouped_result;
+
+/* A tile of mr x nr float32 results. Integer sums are of shifted weights, so that they can be unsigned ones:
+ * sum a * (b + shift) - (z + shift) * sum a. With acc[g] = sum_{p in group g} a[i][p] * (b[p][j] - z[g][j]), exact in
+ * int32, t = 0, for g ascending t = t + float(acc[g]) * scale[g][j] y[i * y_stride + j] = clamp(t * a->scale[i] +
+ * offset[j], low, high) where each operation is rounded; the clamp is that of ql_scale_kernel. All nr columns are
+ * written. */
+typedef void ql_gemm_grouped_ukernel(const ql_grouped_panel *b, const ql_grouped_rows *a, const ql_grouped_result *c);
+
+typedef struct ql_gemm_grouped_kernels {
+    size_t mr, nr;
+    int32_t shift[QL_WEIGHT_FORMS];                           /* what it adds to weights */
+    ql_gemm_grouped_ukernel *const *ukernel[QL_WEIGHT_FORMS]; /* [mr + 1] each */
+} ql_gemm_grouped_kernels;
+
+/* sum[g] = factor * that of the codes of group g, modulo 2^32; n and group are multiples of 8. */
+typedef void ql_sum_groups_kernel(const int8_t *codes, size_t n, size_t group, int32_t factor, int32_t *sum);
+
+/* Some neighbours along k of one group of a panel. */
+typedef struct ql_group_part {
+    ql_weight_form form; /* not TABLE */
+    size_t k, nr;        /* multiples of 8 */
+    const uint8_t *codes;
+    const float *scale;        /* [nr] */
+    const int16_t *zero_point; /* [nr], or NULL */
+    int32_t shared_zero_point; /* instead */
+    const float *values;       /* NULL, or a codebook, at least 16 of them: column j's is at j * values_stride */
+    size_t values_stride;
+} ql_group_part;
+
+/* w[p * nr + j] = float(b[p][j] - z[j]) * scale[j], or values[b[p][j]] * scale[j], then of the byte as unsigned. */
+typedef void ql_dequantize_group_kernel(const ql_group_part *part, float *w);
+
+/* A tile of mr x nr: y[i][j] = fma(x[i][p], w[p][j], y[i][j]) for p < k, ascending; rows are a stride apart. */
+typedef void ql_gemm_f32_add_ukernel(size_t k, const float *x, size_t x_stride, const float *w, size_t w_stride,
+                                     float *y, size_t y_stride);
+
+typedef struct ql_gemm_f32_add_kernels {
+    size_t mr, nr;                           /* nr divides that of the same table's gemm_s8s4f32 */
+    ql_gemm_f32_add_ukernel *const *ukernel; /* [mr + 1] */
+} ql_gemm_f32_add_kernels;
+
 /* No tile is larger than this: callers hold one on the stack. */
 enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
 
@@ -246,10 +318,14 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_scale_kernel, scale_s32_f32, isa)                            \
     FUNCTION(ql_add_outer_kernel, add_outer_s32, isa)                        \
     FUNCTION(ql_peak_kernel, peak_u8s8s32, isa)                              \
+    FUNCTION(ql_sum_groups_kernel, sum_groups_s8_s32, isa)                   \
+    FUNCTION(ql_dequantize_group_kernel, dequantize_group_f32, isa)          \
     BUNDLE(ql_gemm_kernels, gemm_u8s8s32, isa)                               \
     BUNDLE(ql_gemm_kernels, gemm_u7s8s32, isa)                               \
     BUNDLE(ql_depthwise_kernels, depthwise_u8s8s32, isa)                     \
-    BUNDLE(ql_gemm_f32_kernels, gemm_f32s8f32, isa)
+    BUNDLE(ql_gemm_f32_kernels, gemm_f32s8f32, isa)                          \
+    BUNDLE(ql_gemm_grouped_kernels, gemm_s8s4f32, isa)                       \
+    BUNDLE(ql_gemm_f32_add_kernels, gemm_f32f32f32, isa)
 
 #define QL_FUNCTION_FIELD(type, name, isa) type *name;
 #define QL_BUNDLE_FIELD(type, name, isa) const type *name;

@@ -77,13 +77,13 @@ int ql_py_count(const char *function, Py_ssize_t got, Py_ssize_t expected);
 PyObject *ql_py_raise(ql_status status, const char *name);
 
 typedef struct ql_module_state {
-    PyTypeObject *packed_type, *filter_type;
+    PyTypeObject *packed_type, *filter_type, *grouped_type;
 } ql_module_state;
 
 extern PyMethodDef ql_py_elementwise_methods[], ql_py_histogram_methods[], ql_py_search_methods[];
 extern PyMethodDef ql_py_codebook_methods[], ql_py_bits_methods[], ql_py_error_methods[], ql_py_gemm_methods[];
 extern PyMethodDef ql_py_activations_methods[], ql_py_pool_methods[], ql_py_conv_methods[];
-extern PyMethodDef ql_py_peak_methods[];
-extern PyType_Spec ql_py_packed_spec, ql_py_filter_spec, ql_py_plan_spec;
+extern PyMethodDef ql_py_grouped_methods[], ql_py_peak_methods[];
+extern PyType_Spec ql_py_packed_spec, ql_py_filter_spec, ql_py_grouped_spec, ql_py_plan_spec;
 
 #endif

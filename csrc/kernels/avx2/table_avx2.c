@@ -27,8 +27,12 @@ const ql_kernels ql_kernels_avx2 = {
     .scale_s32_f32 = ql_scale_s32_f32__avx2,
     .add_outer_s32 = ql_add_outer_s32__avx2,
     .peak_u8s8s32 = ql_peak_u8s8s32__avx2,
+    .sum_groups_s8_s32 = ql_sum_groups_s8_s32__avx2,
+    .dequantize_group_f32 = ql_dequantize_group_f32__avx2,
     .gemm_u8s8s32 = &ql_gemm_u8s8s32__avx2,
     .gemm_u7s8s32 = &ql_gemm_u7s8s32__avx2,
     .depthwise_u8s8s32 = &ql_depthwise_u8s8s32__avx2,
     .gemm_f32s8f32 = &ql_gemm_f32s8f32__avx2,
+    .gemm_s8s4f32 = &ql_gemm_s8s4f32__avx2,
+    .gemm_f32f32f32 = &ql_gemm_f32f32f32__avx2,
 };

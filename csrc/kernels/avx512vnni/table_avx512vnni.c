@@ -25,8 +25,11 @@ const ql_kernels ql_kernels_avx512vnni = {
     .scale_s32_f32 = ql_scale_s32_f32__avx512vnni,
     .add_outer_s32 = ql_add_outer_s32__avx512vnni,
     .peak_u8s8s32 = ql_peak_u8s8s32__avx512vnni,
+    .sum_groups_s8_s32 = ql_sum_groups_s8_s32__avx512vnni,
     .gemm_u8s8s32 = &ql_gemm_u8s8s32__avx512vnni,
     .gemm_u7s8s32 = &ql_gemm_u8s8s32__avx512vnni,
     .depthwise_u8s8s32 = &ql_depthwise_u8s8s32__avx512vnni,
     .gemm_f32s8f32 = &ql_gemm_f32s8f32__avx512vnni,
+    .gemm_s8s4f32 = &ql_gemm_s8s4f32__avx512vnni,
+    .gemm_f32f32f32 = &ql_gemm_f32f32f32__avx512vnni,
 };

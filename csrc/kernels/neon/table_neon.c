@@ -17,4 +17,5 @@ const ql_kernels ql_kernels_neon = {
     .requantize_fixed_s32_x8 = ql_requantize_fixed_s32_x8__neon,
     .gemm_u8s8s32 = &ql_gemm_u8s8s32__neon,
     .gemm_u7s8s32 = &ql_gemm_u8s8s32__neon,
+    .gemm_s8s4f32 = &ql_gemm_s8s4f32__neon,
 };

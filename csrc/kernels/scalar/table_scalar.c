@@ -26,8 +26,12 @@ const ql_kernels ql_kernels_scalar = {
     .scale_s32_f32 = ql_scale_s32_f32__scalar,
     .add_outer_s32 = ql_add_outer_s32__scalar,
     .peak_u8s8s32 = ql_peak_u8s8s32__scalar,
+    .sum_groups_s8_s32 = ql_sum_groups_s8_s32__scalar,
+    .dequantize_group_f32 = ql_dequantize_group_f32__scalar,
     .gemm_u8s8s32 = &ql_gemm_u8s8s32__scalar,
     .gemm_u7s8s32 = &ql_gemm_u8s8s32__scalar,
     .depthwise_u8s8s32 = &ql_depthwise_u8s8s32__scalar,
     .gemm_f32s8f32 = &ql_gemm_f32s8f32__scalar,
+    .gemm_s8s4f32 = &ql_gemm_s8s4f32__scalar,
+    .gemm_f32f32f32 = &ql_gemm_f32f32f32__scalar,
 };

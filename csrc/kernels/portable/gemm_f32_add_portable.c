@@ -1,0 +1,45 @@
+/* A product of floats on top of what is there. fmaf() rounds once on every CPU, in hardware or in software. */
+#include <math.h>
+
+#include "kernels/portable/portable.h"
+
+enum { NR = 8 };
+
+static inline void gemm(const int mr, size_t k, const float *restrict x, size_t x_stride, const float *restrict w,
+                        size_t w_stride, float *restrict y, size_t y_stride)
+{
+    float sum[4][NR];
+    for (int i = 0; i < mr; i++) {
+        for (size_t j = 0; j < NR; j++)
+            sum[i][j] = y[(size_t)i * y_stride + j];
+    }
+    for (size_t p = 0; p < k; p++) {
+        for (int i = 0; i < mr; i++) {
+            const float xi = x[(size_t)i * x_stride + p];
+            for (size_t j = 0; j < NR; j++)
+                sum[i][j] = fmaf(xi, w[p * w_stride + j], sum[i][j]);
+        }
+    }
+    for (int i = 0; i < mr; i++) {
+        for (size_t j = 0; j < NR; j++)
+            y[(size_t)i * y_stride + j] = sum[i][j];
+    }
+}
+
+#define TILE(MR)                                                                                                 \
+    static void QL_KERNEL(ql_gemm_f32f32f32_##MR##x8)(size_t k, const float *x, size_t x_stride, const float *w, \
+                                                      size_t w_stride, float *y, size_t y_stride)                \
+    {                                                                                                            \
+        gemm(MR, k, x, x_stride, w, w_stride, y, y_stride);                                                      \
+    }
+
+TILE(1)
+TILE(2)
+TILE(3)
+TILE(4)
+
+static ql_gemm_f32_add_ukernel *const ukernels[] = {NULL, QL_KERNEL(ql_gemm_f32f32f32_1x8),
+                                                    QL_KERNEL(ql_gemm_f32f32f32_2x8), QL_KERNEL(ql_gemm_f32f32f32_3x8),
+                                                    QL_KERNEL(ql_gemm_f32f32f32_4x8)};
+
+const ql_gemm_f32_add_kernels QL_KERNEL(ql_gemm_f32f32f32) = {.mr = 4, .nr = NR, .ukernel = ukernels};
