@@ -15,26 +15,17 @@
 
 enum { NR = 16, KR = 8, MAX_MR = 4, VECTORS = NR / 8, STEPS = 4 /* of KR, that 16 bits hold */ };
 
-/* Eight columns of eight k: the weights of the first and of the last four. */
-typedef struct weights {
-    __m256i low, high;
-} weights;
-
-static inline __attribute__((always_inline)) weights load_weights(const ql_weight_form form, const uint8_t *codes,
-                                                                  __m256i table)
+/* Eight columns: the weights of four k, the first or, if is_last, the last of the eight that lie together. */
+static inline __attribute__((always_inline)) __m256i load_weights(const ql_weight_form form, const bool is_last,
+                                                                  const uint8_t *codes, __m256i table)
 {
-    weights w = {.low = _mm256_load_si256((const __m256i *)codes)};
-    if (form == QL_WEIGHTS_S8) {
-        w.high = _mm256_load_si256((const __m256i *)(codes + 4 * NR));
-        return w;
-    }
-    w.high = _mm256_and_si256(_mm256_srli_epi16(w.low, 4), _mm256_set1_epi8(15));
-    w.low = _mm256_and_si256(w.low, _mm256_set1_epi8(15));
-    if (form == QL_WEIGHTS_TABLE) {
-        w.low = _mm256_shuffle_epi8(table, w.low);
-        w.high = _mm256_shuffle_epi8(table, w.high);
-    }
-    return w;
+    if (form == QL_WEIGHTS_S8)
+        return _mm256_load_si256((const __m256i *)(codes + (is_last ? 4 * NR : 0)));
+    __m256i w = _mm256_load_si256((const __m256i *)codes);
+    if (is_last)
+        w = _mm256_srli_epi16(w, 4);
+    w = _mm256_and_si256(w, _mm256_set1_epi8(15));
+    return form == QL_WEIGHTS_TABLE ? _mm256_shuffle_epi8(table, w) : w;
 }
 
 static inline __m256i broadcast4(const int8_t *a)
@@ -62,19 +53,20 @@ static inline __attribute__((always_inline)) void add_codes(const int mr, size_t
         for (int v = 0; v < VECTORS; v++)
             pairs[i][v] = _mm256_setzero_si256();
     }
+#pragma GCC unroll 1
     for (size_t t = 0; t < steps; t++, codes += 4 * NR, row += KR) {
-        weights w[VECTORS];
 #pragma GCC unroll 2
-        for (int v = 0; v < VECTORS; v++)
-            w[v] = load_weights(QL_WEIGHTS_U4, codes + 32 * v, _mm256_setzero_si256());
+        for (int half = 0; half < 2; half++) {
+            __m256i w[VECTORS];
+#pragma GCC unroll 2
+            for (int v = 0; v < VECTORS; v++)
+                w[v] = load_weights(QL_WEIGHTS_U4, half, codes + 32 * v, _mm256_setzero_si256());
 #pragma GCC unroll 4
-        for (int i = 0; i < mr; i++) {
-            const __m256i first = broadcast4(row + (size_t)i * stride),
-                          second = broadcast4(row + (size_t)i * stride + 4);
+            for (int i = 0; i < mr; i++) {
+                const __m256i a = broadcast4(row + (size_t)i * stride + 4 * half);
 #pragma GCC unroll 2
-            for (int v = 0; v < VECTORS; v++) {
-                pairs[i][v] = _mm256_add_epi16(pairs[i][v], _mm256_maddubs_epi16(w[v].low, first));
-                pairs[i][v] = _mm256_add_epi16(pairs[i][v], _mm256_maddubs_epi16(w[v].high, second));
+                for (int v = 0; v < VECTORS; v++)
+                    pairs[i][v] = _mm256_add_epi16(pairs[i][v], _mm256_maddubs_epi16(w[v], a));
             }
         }
     }
@@ -86,24 +78,19 @@ static inline __attribute__((always_inline)) void add_codes(const int mr, size_t
     }
 }
 
-static inline __attribute__((always_inline)) __m256i add_signed(__m256i sum, __m256i size, __m256i weight, __m256i a)
-{
-    return widened(sum, _mm256_maddubs_epi16(size, _mm256_sign_epi8(a, weight)));
-}
-
 /* Eight k of signed weights. */
 static inline __attribute__((always_inline)) void add_levels(const int mr, const ql_weight_form form,
                                                              const uint8_t *codes, __m256i table, const int8_t *row,
                                                              size_t stride, __m256i sum[MAX_MR][VECTORS])
 {
-#pragma GCC unroll 2
-    for (int v = 0; v < VECTORS; v++) {
-        const weights w = load_weights(form, codes + 32 * v, table);
-        const __m256i low = _mm256_abs_epi8(w.low), high = _mm256_abs_epi8(w.high);
+#pragma GCC unroll 4
+    for (int part = 0; part < 2 * VECTORS; part++) {
+        const int v = part / 2, half = part % 2;
+        const __m256i w = load_weights(form, half, codes + 32 * v, table), size = _mm256_abs_epi8(w);
 #pragma GCC unroll 4
         for (int i = 0; i < mr; i++) {
-            sum[i][v] = add_signed(sum[i][v], low, w.low, broadcast4(row + (size_t)i * stride));
-            sum[i][v] = add_signed(sum[i][v], high, w.high, broadcast4(row + (size_t)i * stride + 4));
+            const __m256i a = _mm256_sign_epi8(broadcast4(row + (size_t)i * stride + 4 * half), w);
+            sum[i][v] = widened(sum[i][v], _mm256_maddubs_epi16(size, a));
         }
     }
 }

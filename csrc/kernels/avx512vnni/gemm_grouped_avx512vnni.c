@@ -43,7 +43,7 @@ static inline __attribute__((always_inline)) __m512i high_of(const ql_weight_for
                                                              __m512i table)
 {
     if (form == QL_WEIGHTS_S8)
-        return low_of(form, _mm512_load_si512(codes + 4 * NR), table);
+        return low_of(form, load(codes + 4 * NR), table);
     return low_of(form, _mm512_srli_epi16(w, 4), table);
 }
 
