@@ -8,7 +8,7 @@ import numpy as np
 from qlite import _check, _core, _output
 from qlite._window import pair, window
 from qlite.array import QArray
-from qlite.linalg import PackedWeight, _codes, pack_filter
+from qlite.packing import PackedWeight, codes_of, pack_filter
 from qlite.qparams import QParams
 
 Window = tuple[int, int, int, int, int, int, int, int]
@@ -90,6 +90,8 @@ def conv2d(
            [32,  0]], dtype=uint8)
     """
     packed, w_scale = _filter(w, groups, dilation)
+    if w_scale is None:
+        raise ValueError("w: expected weights with scales, pack(QArray), got packed codes")
     x = _images(x)
     bias, fields = _output.resolve(x, w_scale, bias, activation, output, requant)
     where = _window(x.shape, packed, stride, padding, dilation)
@@ -145,7 +147,7 @@ def conv2d_integer(
     else:
         is_dilated = _is_dilated(dilation)
         packed, _ = pack_filter("w", w, "w_zero_point", w_zero_point, groups, is_dilated)
-    codes = _codes("x", x, 4)
+    codes = codes_of("x", x, 4)
     x_zero_point = _check.integer("x_zero_point", x_zero_point)
     low, high = np.iinfo(codes.dtype).min, np.iinfo(codes.dtype).max
     if not low <= x_zero_point <= high:
@@ -165,7 +167,8 @@ def _filter(w: Any, groups: Any, dilation: Any) -> tuple[_core.Filter, Any]:
     """Weights as the core takes them, and their scales."""
     is_dilated = _is_dilated(dilation)
     if isinstance(w, QArray):
-        return pack_filter("w", w, "", 0, groups, is_dilated)
+        known = w._filters.get((groups, is_dilated)) if type(groups) is int else None
+        return known or pack_filter("w", w, "", 0, groups, is_dilated)
     if not isinstance(w, PackedWeight):
         raise TypeError(f"w: expected a QArray or a PackedWeight, got {type(w).__name__}")
     packed = w._packed
@@ -204,10 +207,15 @@ def _quantized(x: Any) -> QArray:
 
 def _window(shape: tuple[int, ...], packed: _core.Filter, stride: Any, padding: Any, dilation: Any) -> Window:
     """The window as the core takes it: stride, dilation, what lies before the image, and the result's size."""
-    options = (stride, padding, dilation)
-    if all(type(option) is int or type(option) is str for option in options):
-        return _known_window(shape[1:3], packed.shape[:2], *options)
-    return _new_window(shape[1:3], packed.shape[:2], *options)
+    is_plain = _is_plain(stride) and _is_plain(padding) and _is_plain(dilation)
+    resolve = _known_window if is_plain else _new_window
+    return resolve(shape[1:3], packed.shape[:2], stride, padding, dilation)
+
+
+def _is_plain(option: Any) -> bool:
+    """Whether an option can be looked up: True and 1.0 would be found as 1."""
+    kind = type(option)
+    return kind is int or kind is str or (kind is tuple and all(map(_is_plain, option)))
 
 
 def _new_window(image: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Window:

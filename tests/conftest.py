@@ -22,10 +22,9 @@ ISA_CPU_FLAGS = {
 
 
 def isas():
-    """The instruction sets that can run, scalar first, up to the ceiling that QLITE_ISA sets."""
-    runnable = list(_core.info()["isas_runnable"])
+    """The instruction sets that can run, scalar first; where QLITE_ISA sets a ceiling, that one alone."""
     ceiling = os.environ.get("QLITE_ISA")
-    return runnable[: runnable.index(ceiling) + 1] if ceiling else runnable
+    return [ceiling] if ceiling else list(_core.info()["isas_runnable"])
 
 
 def isas_not_built():

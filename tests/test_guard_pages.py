@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import reference
 import reference.activations
+import reference.conv
 import reference.pool
 from arrays import codes, dynamic_linear, one, same_bytes, zero_points
 from guard import SIDES, Guard
@@ -213,6 +214,27 @@ def test_pooling(isa, rng, guard):
         ):
             y = function(x, (2, 3), (1, 1), (1, 0), (3, 2), guard(np.zeros((1, 3, 2, channels), np.int8)))
             same_bytes(y, expected(x, (2, 3), (1, 1), ((1, 0), (0, 0))))
+
+
+def test_convolutions(isa, rng, guard):
+    """Channels, outputs, groups; in place (no border, unsigned), copied, and windows of one pixel."""
+    channels = [(c, o, 1) for c, o in ((1, 1), (3, 16), (4, 33), (7, 5), (64, 64))] + [(3, 5, 2), (4, 32, 3)]
+    channels += [(1, 1, n) for n in LENGTHS[1:]] + [(1, 3, 11)]
+    for i, (c, o, groups) in enumerate(channels):
+        kernel, stride, before = ((3, 3), (1, 2), (2, 2), (1, 1))[i % 4], (1, 2)[i // 4 % 2], (0, 1)[i // 8 % 2]
+        x = guard(codes(rng, (2, 5, 6, c * groups), (np.uint8, np.int8)[i % 3 % 2]))
+        w = codes(rng, (*kernel, c, o * groups), np.int8)
+        packed = _core.Filter(w, None, groups, False)
+        options = {"stride": (stride, stride), "padding": ((before, 0), (before, 0)), "groups": groups}
+        expected = reference.conv.conv_integer(x, w, 3, **options)
+        window = (stride, stride, 1, 1, before, before, *expected.shape[1:3])
+        same_bytes(_core.conv2d_integer(x, packed, 3, window, guard(np.zeros_like(expected))), expected)
+        scale, grid = np.full(o * groups, 0.01, np.float32), (0.02, 7, -128, 127)
+        for rule in ("float", "fixed"):
+            out = guard(np.zeros(expected.shape, np.int8))
+            fields = (rule, True, 0.5, scale, 0.0, 0.0, *grid)
+            y = _core.conv2d(x, packed, 3, window, None, fields, out)
+            same_bytes(y, reference.conv.conv_codes(expected, 0.5, scale, *grid, rule == "fixed"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -17,7 +17,7 @@ from .report import Bench
 from .tasks import Task, times_as_long
 from .works_gemm import NUMPY, OURS, PEERS, TORCH, Product, Requantized
 
-ISA = ql.show_config("dict")["isa_active"]
+ISA = ql.show_config("dict")["kernels"]["gemm_u8s8s32"]
 OF_ISA = {"avx2": (NUMPY,), "avxvnni": (TORCH,)}.get(ISA, PEERS)  # the peers that targets hold against
 
 CODE = 1 / 250  # of the greatest value: one code, where the rules or what libraries make of them differ
@@ -40,7 +40,7 @@ SHAPES = {
 
 
 def targets(m, k, n):
-    """Share and ratio on the active instruction set; none are set for those that are not named here."""
+    """Share and ratio on the instruction set of the kernel; none are set for those that are not named here."""
     if ISA == "avx512vnni":
         return SHAPES[m, k, n]
     if ISA == "avx2" and m >= 8:

@@ -143,5 +143,5 @@ def use_threads(count):
     if count > 1:
         threadpoolctl.threadpool_limits(count)
     pools = threadpoolctl.threadpool_info()
-    if wrong := [pool["filepath"] for pool in pools if pool["num_threads"] != count]:
-        raise SystemExit(f"not {count} threads in {', '.join(wrong)}")
+    if wide := [pool["filepath"] for pool in pools if pool["num_threads"] > count]:
+        raise SystemExit(f"more than {count} threads in {', '.join(wide)}")

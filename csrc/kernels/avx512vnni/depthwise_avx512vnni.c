@@ -107,11 +107,11 @@ static inline __attribute__((always_inline)) void store(uint8_t *codes, __m512i 
         _mm512_mask_storeu_epi8(codes, mask, value);
 }
 
-/* Results that are no codes of rule A, at c and c + next. */
+/* Other results, at c and c + next. */
 static __attribute__((noinline)) void store_others(const ql_gemm_args *g, const lanes sum[2], size_t c, size_t next,
                                                    size_t count, size_t j, size_t cols)
 {
-    const size_t size = g->epilogue->store == QL_STORE_X8_FIXED ? 1 : sizeof(int32_t);
+    const size_t size = g->epilogue->store < QL_STORE_X8 ? sizeof(int32_t) : 1;
     for (size_t r = 0; r < count; r++) {
         int32_t plain[WIDTH];
         store_lanes(plain, sum[r]);

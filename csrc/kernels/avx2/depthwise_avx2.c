@@ -1,0 +1,123 @@
+/* Depthwise products on vpmaddwd, whose pair sums (at most 2 * 255 * 128) cannot leave int32: two taps of 32 lanes are
+ * unpacked, with each other and with zeros, into four registers in which each lane's two taps are neighbours, as 16-bit
+ * numbers. Weights are widened while they are loaded. What is not finished in registers is so for several rows at once.
+ */
+#include "kernels/avx2/lanes_avx2.h"
+#include "kernels/finish.h"
+
+enum { WIDTH = 32, KR = 2, VECTORS = 4, ROWS = 8 };
+
+static const ql_finishers finishers = {ql_add_outer_s32__avx2, ql_scale_s32_f32__avx2, ql_requantize_s32_x8__avx2,
+                                       ql_requantize_fixed_s32_x8__avx2};
+
+/* v[v] holds columns 16 * l + 4 * v + 0..3 in 128 bits each. */
+typedef struct lanes {
+    __m256i v[VECTORS];
+} lanes;
+
+static inline __attribute__((always_inline)) lanes load_lanes(const void *values)
+{
+    const int32_t *columns = values;
+    lanes r;
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; v++, columns += 4)
+        r.v[v] = _mm256_loadu2_m128i((const __m128i *)(columns + 16), (const __m128i *)columns);
+    return r;
+}
+
+static inline __attribute__((always_inline)) void store_lanes(int32_t *columns, const lanes *x)
+{
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; v++, columns += 4)
+        _mm256_storeu2_m128i((__m128i *)(columns + 16), (__m128i *)columns, x->v[v]);
+}
+
+static inline __attribute__((always_inline)) __m256i load(const uint8_t *a, size_t cols, const bool whole)
+{
+    uint8_t some[WIDTH] = {0};
+    if (whole)
+        return _mm256_loadu_si256((const __m256i *)a);
+    memcpy(some, a, cols);
+    return _mm256_loadu_si256((const __m256i *)some);
+}
+
+static inline __attribute__((always_inline)) lanes interleaved(const uint8_t *a, const size_t *offset, size_t cols,
+                                                               const bool whole)
+{
+    const __m256i a0 = load(a + offset[0], cols, whole), a1 = load(a + offset[1], cols, whole);
+    const __m256i low = _mm256_unpacklo_epi8(a0, a1), high = _mm256_unpackhi_epi8(a0, a1);
+    const __m256i zero = _mm256_setzero_si256();
+    return (lanes){{_mm256_unpacklo_epi8(low, zero), _mm256_unpackhi_epi8(low, zero), _mm256_unpacklo_epi8(high, zero),
+                    _mm256_unpackhi_epi8(high, zero)}};
+}
+
+static inline __attribute__((always_inline)) lanes sum_of(const ql_gemm_args *g, lanes sum, const uint8_t *a,
+                                                          const int8_t *b, size_t cols, const bool whole)
+{
+    for (size_t t = 0; t < g->segments; t += KR, b += KR * WIDTH) {
+        const lanes taps = interleaved(a, g->offset + t, cols, whole);
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) {
+            const __m256i w = _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)(b + 16 * v)));
+            sum.v[v] = _mm256_add_epi32(sum.v[v], _mm256_madd_epi16(taps.v[v], w));
+        }
+    }
+    return sum;
+}
+
+/* Rule A of a whole block: packing brings the columns back into their order. */
+static void multiply_to_codes(const ql_gemm_args *g, size_t rows, size_t j)
+{
+    const ql_epilogue *e = g->epilogue;
+    const int32_t flip = e->qmin < 0 ? 128 : 0; /* signed codes are unsigned ones with another zero point */
+    const __m256 low = _mm256_set1_ps((float)(e->qmin - e->zero_point));
+    const __m256 high = _mm256_set1_ps((float)(e->qmax - e->zero_point));
+    const __m256i zero_point = _mm256_set1_epi16((int16_t)(e->zero_point + flip)), flips = _mm256_set1_epi8((char)flip);
+    const lanes start = load_lanes(g->start + j), multiplier = load_lanes(e->multiplier + j);
+    const int8_t *weights = g->b + j / WIDTH * g->panel_stride;
+    for (size_t i = 0; i < rows; i++) {
+        lanes sum = sum_of(g, start, (const uint8_t *)g->a + i * g->a_stride + j, weights, WIDTH, true);
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) {
+            __m256 s = _mm256_mul_ps(_mm256_cvtepi32_ps(sum.v[v]), _mm256_castsi256_ps(multiplier.v[v]));
+            sum.v[v] = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(s, low), high));
+        }
+        __m256i first = _mm256_add_epi16(_mm256_packs_epi32(sum.v[0], sum.v[1]), zero_point);
+        __m256i second = _mm256_add_epi16(_mm256_packs_epi32(sum.v[2], sum.v[3]), zero_point);
+        __m256i codes = _mm256_xor_si256(_mm256_packus_epi16(first, second), flips);
+        _mm256_storeu_si256((__m256i *)((uint8_t *)g->c + i * g->c_stride + j), codes);
+    }
+}
+
+static inline __attribute__((always_inline)) void multiply_block(const ql_gemm_args *g, size_t rows, size_t j,
+                                                                 size_t cols, const bool whole)
+{
+    const lanes start = load_lanes(g->start + j);
+    const int8_t *weights = g->b + j / WIDTH * g->panel_stride;
+    for (size_t i = 0; i < rows; i += ROWS) {
+        const size_t count = rows - i < ROWS ? rows - i : ROWS;
+        int32_t plain[ROWS * WIDTH];
+        for (size_t r = 0; r < count; r++) {
+            const uint8_t *a = (const uint8_t *)g->a + (i + r) * g->a_stride + j;
+            const lanes sum = sum_of(g, start, a, weights, cols, whole);
+            store_lanes(plain + r * WIDTH, &sum);
+        }
+        ql_finish_tile(&finishers, g, plain, WIDTH, i, count, j, cols);
+    }
+}
+
+static void ql_depthwise_u8s8s32_1x32c2__avx2(const ql_gemm_args *g, size_t rows, size_t cols, size_t outputs,
+                                              size_t output_stride)
+{
+    (void)outputs, (void)output_stride;
+    size_t j = 0;
+    for (; j + WIDTH <= cols && g->epilogue->store == QL_STORE_X8; j += WIDTH)
+        multiply_to_codes(g, rows, j);
+    for (; j + WIDTH <= cols; j += WIDTH)
+        multiply_block(g, rows, j, WIDTH, true);
+    if (j < cols)
+        multiply_block(g, rows, j, cols - j, false);
+}
+
+const ql_depthwise_kernels ql_depthwise_u8s8s32__avx2 = {
+    .lanes = WIDTH, .kr = KR, .outputs = 1, .kernel = ql_depthwise_u8s8s32_1x32c2__avx2};
