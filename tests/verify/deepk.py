@@ -11,7 +11,7 @@ import numpy as np
 
 from qlite import _core
 
-from .kernels import HAS_GROUPED, SIGNS, on_isa
+from .kernels import SIGNS, on_isa
 from .stores import Store
 from .tally import Tally
 
@@ -44,7 +44,7 @@ def check(tally, isas, sizes=SIZES):
 
 def _check_groups(tally, label):
     """One group of the greatest codes, times the greatest codes of rows."""
-    for bits in (4, 8) if HAS_GROUPED else ():
+    for bits in (4, 8):
         code = (1 << bits) - 1
         limit = INT32_MAX // (code * ROW_CODE)
         for k in (limit, limit + 1):

@@ -1,7 +1,7 @@
 /* Depthwise products on vpmaddwd, whose pair sums (at most 2 * 255 * 128) cannot leave int32: two taps of 32 lanes are
  * unpacked, with each other and with zeros, into four registers in which each lane's two taps are neighbours, as 16-bit
- * numbers. Weights are widened while they are loaded. Several
- * rows are finished at once. */
+ * numbers. Weights are widened while they are loaded. What is not finished in registers is so for several rows at once.
+ */
 #include "kernels/avx2/lanes_avx2.h"
 #include "kernels/finish.h"
 
@@ -15,8 +15,9 @@ typedef struct lanes {
     __m256i v[VECTORS];
 } lanes;
 
-static inline __attribute__((always_inline)) lanes load_lanes(const int32_t *columns)
+static inline __attribute__((always_inline)) lanes load_lanes(const void *values)
 {
+    const int32_t *columns = values;
     lanes r;
 #pragma GCC unroll 4
     for (int v = 0; v < VECTORS; v++, columns += 4)
@@ -50,26 +51,55 @@ static inline __attribute__((always_inline)) lanes interleaved(const uint8_t *a,
                     _mm256_unpackhi_epi8(high, zero)}};
 }
 
+static inline __attribute__((always_inline)) lanes sum_of(const ql_gemm_args *g, lanes sum, const uint8_t *a,
+                                                          const int8_t *b, size_t cols, const bool whole)
+{
+    for (size_t t = 0; t < g->segments; t += KR, b += KR * WIDTH) {
+        const lanes taps = interleaved(a, g->offset + t, cols, whole);
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) {
+            const __m256i w = _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)(b + 16 * v)));
+            sum.v[v] = _mm256_add_epi32(sum.v[v], _mm256_madd_epi16(taps.v[v], w));
+        }
+    }
+    return sum;
+}
+
+/* Rule A of a whole block: packing brings the columns back into their order. */
+static void multiply_to_codes(const ql_gemm_args *g, size_t rows, size_t j)
+{
+    const ql_epilogue *e = g->epilogue;
+    const int32_t flip = e->qmin < 0 ? 128 : 0; /* signed codes are unsigned ones with another zero point */
+    const __m256 low = _mm256_set1_ps((float)(e->qmin - e->zero_point));
+    const __m256 high = _mm256_set1_ps((float)(e->qmax - e->zero_point));
+    const __m256i zero_point = _mm256_set1_epi16((int16_t)(e->zero_point + flip)), flips = _mm256_set1_epi8((char)flip);
+    const lanes start = load_lanes(g->start + j), multiplier = load_lanes(e->multiplier + j);
+    const int8_t *weights = g->b + j / WIDTH * g->panel_stride;
+    for (size_t i = 0; i < rows; i++) {
+        lanes sum = sum_of(g, start, (const uint8_t *)g->a + i * g->a_stride + j, weights, WIDTH, true);
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) {
+            __m256 s = _mm256_mul_ps(_mm256_cvtepi32_ps(sum.v[v]), _mm256_castsi256_ps(multiplier.v[v]));
+            sum.v[v] = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(s, low), high));
+        }
+        __m256i first = _mm256_add_epi16(_mm256_packs_epi32(sum.v[0], sum.v[1]), zero_point);
+        __m256i second = _mm256_add_epi16(_mm256_packs_epi32(sum.v[2], sum.v[3]), zero_point);
+        __m256i codes = _mm256_xor_si256(_mm256_packus_epi16(first, second), flips);
+        _mm256_storeu_si256((__m256i *)((uint8_t *)g->c + i * g->c_stride + j), codes);
+    }
+}
+
 static inline __attribute__((always_inline)) void multiply_block(const ql_gemm_args *g, size_t rows, size_t j,
                                                                  size_t cols, const bool whole)
 {
     const lanes start = load_lanes(g->start + j);
     const int8_t *weights = g->b + j / WIDTH * g->panel_stride;
-    const uint8_t *a = (const uint8_t *)g->a + j;
     for (size_t i = 0; i < rows; i += ROWS) {
         const size_t count = rows - i < ROWS ? rows - i : ROWS;
         int32_t plain[ROWS * WIDTH];
-        for (size_t r = 0; r < count; r++, a += g->a_stride) {
-            const int8_t *b = weights;
-            lanes sum = start;
-            for (size_t t = 0; t < g->segments; t += KR, b += KR * WIDTH) {
-                const lanes taps = interleaved(a, g->offset + t, cols, whole);
-#pragma GCC unroll 4
-                for (int v = 0; v < VECTORS; v++) {
-                    const __m256i w = _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)(b + 16 * v)));
-                    sum.v[v] = _mm256_add_epi32(sum.v[v], _mm256_madd_epi16(taps.v[v], w));
-                }
-            }
+        for (size_t r = 0; r < count; r++) {
+            const uint8_t *a = (const uint8_t *)g->a + (i + r) * g->a_stride + j;
+            const lanes sum = sum_of(g, start, a, weights, cols, whole);
             store_lanes(plain + r * WIDTH, &sum);
         }
         ql_finish_tile(&finishers, g, plain, WIDTH, i, count, j, cols);
@@ -81,6 +111,8 @@ static void ql_depthwise_u8s8s32_1x32c2__avx2(const ql_gemm_args *g, size_t rows
 {
     (void)outputs, (void)output_stride;
     size_t j = 0;
+    for (; j + WIDTH <= cols && g->epilogue->store == QL_STORE_X8; j += WIDTH)
+        multiply_to_codes(g, rows, j);
     for (; j + WIDTH <= cols; j += WIDTH)
         multiply_block(g, rows, j, WIDTH, true);
     if (j < cols)
