@@ -26,10 +26,11 @@ from qlite.elementwise import dequantize, fake_quantize, quantize, requantize
 from qlite.error import QuantizationError, quantization_error
 from qlite.io.load import load
 from qlite.io.sklearn import from_sklearn
-from qlite.linalg import PackedWeight, linear, matmul_integer, pack
+from qlite.linalg import linear, matmul_integer
 from qlite.nn.layers import Dense
 from qlite.nn.qmodel import QModel, quantize_model
 from qlite.nn.sequential import Sequential, from_weights
+from qlite.packing import PackedWeight, pack
 from qlite.pool import avg_pool2d, max_pool2d
 from qlite.qparams import QParams
 from qlite.report import Report, compare

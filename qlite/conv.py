@@ -8,7 +8,7 @@ import numpy as np
 from qlite import _check, _core, _output
 from qlite._window import pair, window
 from qlite.array import QArray
-from qlite.linalg import PackedWeight, _codes, pack_filter
+from qlite.packing import PackedWeight, codes_of, pack_filter
 from qlite.qparams import QParams
 
 Window = tuple[int, int, int, int, int, int, int, int]
@@ -147,7 +147,7 @@ def conv2d_integer(
     else:
         is_dilated = _is_dilated(dilation)
         packed, _ = pack_filter("w", w, "w_zero_point", w_zero_point, groups, is_dilated)
-    codes = _codes("x", x, 4)
+    codes = codes_of("x", x, 4)
     x_zero_point = _check.integer("x_zero_point", x_zero_point)
     low, high = np.iinfo(codes.dtype).min, np.iinfo(codes.dtype).max
     if not low <= x_zero_point <= high:

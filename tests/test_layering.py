@@ -25,6 +25,7 @@ MAY_IMPORT_CORE = {
     "error.py",
     "_grouped.py",
     "linalg.py",
+    "packing.py",
     "activations.py",
     "pool.py",
     "conv.py",

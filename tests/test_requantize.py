@@ -70,6 +70,18 @@ def test_exponents_side_by_side(isa, rng):
     same_bytes(got, expected_codes(acc, multiplier, 0, -128, 127, True))
 
 
+@pytest.mark.parametrize("z, qmin, qmax", [(-128, -128, 127), (127, -128, 127), (0, 0, 255), (255, 0, 255), (9, 9, 99)])
+def test_one_exponent_for_all(isa, rng, z, qmin, qmax):
+    """Every exponent on its own, with sums whose codes lie inside, at the ends and far beyond, and on ties."""
+    for exponent in range(-32, 8):
+        multiplier = one(2.0**exponent * rng.choice([1.0, 1.37, 1.9999]), np.float64)
+        step = max(1.0, 2.0**-exponent / 2)
+        near = np.clip(rng.integers(-600, 600, 300) * step, -(2**31), 2**31 - 1).astype(np.int32)
+        acc = np.concatenate([near, sums(rng, 100), np.int32([-(2**31), 2**31 - 1])])
+        got = _core.requantize(acc, multiplier, z, qmin, qmax, True, None)
+        same_bytes(got, expected_codes(acc, multiplier, z, qmin, qmax, True))
+
+
 @pytest.mark.parametrize("fixed", [False, True], ids=["float", "fixed"])
 def test_ties_at_every_position(isa, fixed):
     for n in range(1, 70):
@@ -91,6 +103,7 @@ def test_fixed_reference_is_gemmlowp(rng):
 def test_quantize_multiplier(rng):
     values = [*MULTIPLIERS, 2.0**-32, 2.0**-33, 1e-300, 5e-324, 1 - 2**-40, 2.0**30 * (1 - 2**-30)]
     values += list(2.0 ** rng.uniform(-40, 29.9, 2000))
+    values += [(q + part) * 2.0**-40 for q in (2**30, 2**30 + 1, 2**31 - 1) for part in (0.49999, 0.5, 0.50001)]
     for value in values:
         assert _core.quantize_multiplier(value) == reference.quantize_multiplier(value), value
 

@@ -1,17 +1,17 @@
 """Whether codes of 2 and 4 bits are packed, unpacked and multiplied rightly, on every instruction set.
 
-Nibbles: all pairs of bytes, all bytes in rows of 0 to 513 codes. Products with groups of 8 to 64, whole and ragged,
-where the core has them.
+All pairs of bytes, rows of 0 to 513 codes; products with weights in groups of 8 to 64, whole and ragged.
 """
 
 from itertools import product
 
 import numpy as np
 import reference
+from reference import grouped
 
 from qlite import _core
 
-from .kernels import HAS_GROUPED, on_isa
+from .kernels import on_isa
 from .tally import Tally
 
 LENGTHS = range(514)
@@ -35,7 +35,7 @@ def check(tally, isas, groups=GROUPS, rows=ROWS, columns=COLUMNS, depths=DEPTHS)
                 label = f"{isa:11} {'s' if is_signed else 'u'}{bits}"
                 _check_bytes(tally, label, bits, is_signed)
                 _check_lengths(tally, label, bits, is_signed)
-    for group in groups if HAS_GROUPED else ():
+    for group in groups:
         rng = np.random.default_rng([SEED, group])
         for m, n, k in product(rows, columns, depths):
             GroupedCase(rng, m, k, n, group).compare(tally, isas)
@@ -77,8 +77,6 @@ class GroupedCase:
     """Weights of 4 bits in groups, drawn: signs, zero points, bias."""
 
     def __init__(self, rng, m, k, n, group):
-        from reference import grouped
-
         is_signed, has_zero_points = rng.integers(2, size=2)
         low, dtype = (-8, np.int8) if is_signed else (0, np.uint8)
         self.words = f"{m}x{k}x{n} in groups of {group}, {np.dtype(dtype)}, zero points: {bool(has_zero_points)}"

@@ -31,9 +31,6 @@ def on_isa(name):
         _core.isa_select(before)
 
 
-HAS_GROUPED = hasattr(_core, "Grouped")  # weights with groups
-
-
 def product(a, b, purpose, rows, columns):
     """a @ b, so many rows and columns at a time."""
     out = np.empty((len(a), b.shape[1]), np.int32)

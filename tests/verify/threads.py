@@ -11,7 +11,7 @@ from arrays import codes, zero_points
 import qlite as ql
 from qlite.config import on_threads
 
-from .kernels import HAS_GROUPED, SIGNS, on_isa
+from .kernels import SIGNS, on_isa
 from .tally import Tally
 
 THREADS = range(1, 9)
@@ -55,9 +55,11 @@ def works(rng, m, k, n):
     x, w = rng.normal(size=(m, k)).astype(np.float32), rng.normal(size=(k, n)).astype(np.float32)
     bias = rng.normal(size=n).astype(np.float32)
     made = {f"matmul_integer {signs}": integers(rng, m, k, n, *dtypes) for signs, dtypes in SIGNS.items()}
-    grids = {"symmetric": {"axis": 1}, "with zero points": {"axis": 1, "symmetric": False}}
-    if HAS_GROUPED:
-        grids["of 4 bits in groups"] = {"bits": 4, "axis": 1, "group_size": 32}
+    grids = {
+        "symmetric": {"axis": 1},
+        "with zero points": {"axis": 1, "symmetric": False},
+        "of 4 bits in groups": {"bits": 4, "axis": 1, "group_size": 32},
+    }
     for grid, options in grids.items():
         made[f"linear {grid}"] = linear(x, w, bias, options)
         if "group_size" not in options:
