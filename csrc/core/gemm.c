@@ -45,7 +45,7 @@ static size_t tile_rows(size_t m, size_t mr)
 }
 
 /* A large b comes from L3 or from memory once per block: 512x4096x4096 is 1.03 to 1.17 times as fast with the
- * larger blocks. Smaller ones are better where b itself stays near. *
+ * larger blocks. Smaller ones are better where b itself stays near. */
 size_t ql_gemm_block_rows(const ql_packed *b, size_t m)
 {
     const bool is_large = b->n_padded / b->nr * b->panel_bytes > LARGE_B_BYTES;
