@@ -254,11 +254,19 @@ class QParams:
             raise ValueError(f"low: expected at most high, {high.flat[worst]}, got {low.flat[worst]}")
         return form.spanning(low, high, Sharing.of(low.ndim, axis, group_size, group_axis))
 
+    @cached_property
+    def _by_rank(self) -> "dict[int, QParams]":
+        return {}
+
     def _of_rank(self, ndim: int) -> "QParams":
         """Return the same grid for data of another rank, if it is one for all values; else the grid as it is."""
         if self.scale.size != 1 or self.scale.ndim == ndim or self.group_size is not None:
             return self
-        shape = (1,) * ndim
+        if ndim not in self._by_rank:
+            self._by_rank[ndim] = self._reshaped((1,) * ndim)
+        return self._by_rank[ndim]
+
+    def _reshaped(self, shape: tuple[int, ...]) -> "QParams":
         book = self.codebook
         if book is not None and book.ndim > 1:
             book = book.reshape(*shape, -1)
@@ -266,11 +274,6 @@ class QParams:
         if codes is not None:
             codes = type(codes)._of_codes(codes.codes.reshape(shape), codes.qparams)
         return replace(self, scale=scale, zero_point=zero_point, axis=None, codebook=book, scale_codes=codes)
-
-    @cached_property
-    def _of_images(self) -> "QParams":
-        """The same grid for images (count, height, width, channels)."""
-        return self._of_rank(4)
 
     @cached_property
     def sharing(self) -> Sharing:
