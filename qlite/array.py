@@ -341,10 +341,10 @@ class QArray:
         """Scale and zero point of each column, the last axis, as kernels take them; `name` is for the error."""
         p = self.qparams
         if p.codebook is not None or p.group_size is not None or p.bits > 8:
-            raise ValueError(
-                f"{name}: expected up to 8 bits on a uniform grid without groups for a product (dequantize() makes "
-                f"floats of any array), got {self!r}"
-            )
+            what = "a product (dequantize() makes floats of any array)"
+            if len(axes) == 4:
+                what = "a convolution (conv2d takes one scale or one per output, axis=3)"
+            raise ValueError(f"{name}: expected up to 8 bits on a uniform grid without groups for {what}, got {self!r}")
         if self.ndim != len(axes) or (self.scale.size != 1 and self.scale.size != self.scale.shape[-1]):
             raise ValueError(
                 f"{name}: expected {len(axes)} dimensions ({', '.join(axes)}) with scales along axis {len(axes) - 1} "

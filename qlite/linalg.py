@@ -159,7 +159,8 @@ def linear(
         return _linear_grouped(x, packed, bias, activation, {"output": output, "requant": requant, "per": per}, out)
     if type(x) is not _ndarray and isinstance(x, QArray):
         _check.left_alone({"per": per}, {"per": "row"}, "for codes x, which have their scale")
-        bias, fields = _output.resolve(_output.static_input("x", x), scale, bias, activation, output, requant)
+        input_scale = _output.static_input("x", x).scale.item()
+        bias, fields = _output.resolve(input_scale, scale, bias, activation, output, requant)
         y = _core.linear_static(x.codes, packed, x.zero_point.ravel(), bias, fields, out)
         return _output.wrap(y, output, out)
     if output is not None or requant != "float":
