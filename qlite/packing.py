@@ -47,6 +47,8 @@ class PackedWeight:
 
 
 def codes_of(name: str, value: Any, ndim: int = 2) -> np.ndarray:
+    if isinstance(value, QArray):
+        raise TypeError(f"{name}: expected int8 or uint8, got a QArray (it has q.codes and q.zero_point)")
     codes = np.asarray(value)
     if codes.dtype not in (np.int8, np.uint8):
         raise TypeError(f"{name}: expected int8 or uint8, got {codes.dtype}")

@@ -176,7 +176,7 @@ ValueError requant  requantize(ACC, 0.5, requant="double")
 
 TypeError  a  matmul_integer(W, B)
 TypeError  a  matmul_integer([[1, 2, 3, 4]], B)
-TypeError  a  matmul_integer(ROWS, B)
+ValueError a  matmul_integer(ROWS, B)
 TypeError  a  matmul_integer(None, B)
 ValueError a  matmul_integer(A[0], B)
 ValueError a  matmul_integer(A[None], PACKED)
