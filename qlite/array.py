@@ -24,8 +24,9 @@ class QArray:
     ``real = scale * (code - zero_point)``, or, on a grid with a codebook, ``real = scale * codebook[code]``. Made by
     `quantize`; by ``QArray(codes, qparams)`` from codes on a known grid (those of 8 and 16 bits are not copied); or by
     `QArray.from_codes` from integers that came from elsewhere. ``np.asarray(q)`` dequantizes; ``x @ q`` multiplies
-    floats by weights of up to 8 bits without dequantizing them first. An array is not changed once made. Indexing works
-    as with any array; ``==`` says whether two have the same codes on the same grid.
+    floats by weights of up to 8 bits without dequantizing them first. NumPy's functions, such as ``np.dot(x, q)``,
+    dequantize all of it without saying so. An array is not changed once made. Indexing works as with any array; ``==``
+    says whether two have the same codes on the same grid.
 
     Codes of other widths than 8 and 16 are stored packed: the axis that is kept first, a row for each of its indices
     (one row for everything without such an axis), each row padded to a byte, low bits first. So `nbytes` is true, and
@@ -488,6 +489,9 @@ class QArray:
 
     __array_priority__ = 100  # x @ q comes here before NumPy makes an array of q
     __array_ufunc__ = None
+    def __matmul__(self, x: Any) -> Any:
+        raise TypeError("q @ x: expected the quantized weights on the right: x @ q, or q.dequantize() @ x")
+
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, QArray):

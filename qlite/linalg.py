@@ -168,7 +168,7 @@ def linear(
     elif isinstance(w, QArray):
         packed, scale = w._pack("w", "integer")
     else:
-        raise TypeError(f"w: expected a QArray or a PackedWeight, got {type(w).__name__}")
+        raise TypeError(f"w: expected a QArray (ql.quantize(w, axis=1)) or a PackedWeight, got {type(w).__name__}")
     if type(packed) is _core.Grouped:
         return _linear_grouped(x, packed, bias, activation, {"output": output, "requant": requant, "per": per}, out)
     if type(x) is not _ndarray and isinstance(x, QArray):
