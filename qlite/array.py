@@ -178,6 +178,8 @@ class QArray:
         >>> np.asarray(fp4)
         array([0. , 0.5, 1. , 1.5, 2. , 3. , 4. , 6. ], dtype=float32)
         """
+        if isinstance(scale, QParams):
+            raise TypeError("scale: expected numbers, got QParams: use QArray(codes, qparams)")
         codes = np.array(codes)
         codes = codes.astype(codes.dtype.newbyteorder("="), copy=False)
         codes.flags.writeable = False
@@ -487,11 +489,11 @@ class QArray:
             return _core.matmul_grouped(x, packed, None)
         return _core.matmul_float(x, packed, scale, None, False, None)
 
-    __array_priority__ = 100  # x @ q comes here before NumPy makes an array of q
-    __array_ufunc__ = None
     def __matmul__(self, x: Any) -> Any:
         raise TypeError("q @ x: expected the quantized weights on the right: x @ q, or q.dequantize() @ x")
 
+    __array_priority__ = 100  # x @ q comes here before NumPy makes an array of q
+    __array_ufunc__ = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, QArray):
