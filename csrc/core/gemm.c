@@ -49,9 +49,10 @@ static size_t tile_rows(size_t m, size_t mr)
 size_t ql_gemm_block_rows(const ql_packed *b, size_t m)
 {
     const bool is_large = b->n_padded / b->nr * b->panel_bytes > LARGE_B_BYTES;
-    size_t rows =
-        (is_large ? LARGE_BLOCK_BYTES : BLOCK_BYTES) / ((b->k + 1) * b->gemm->a_size) / b->gemm->mr * b->gemm->mr;
-    return least(m, rows > b->gemm->mr ? rows : b->gemm->mr);
+    const size_t bytes = is_large ? LARGE_BLOCK_BYTES : BLOCK_BYTES;
+    const size_t fitting = bytes / ((b->k + 1) * b->gemm->a_size), most = fitting ? fitting : 1;
+    const size_t blocks = (m + most / 2) / most; /* the nearest number: a last block of a few rows is all of b again */
+    return least(m, ql_round_up(divided_up(m, blocks ? blocks : 1), b->gemm->mr));
 }
 
 static size_t stretch_rows(const ql_packed *b, size_t m)
