@@ -228,11 +228,13 @@ static ql_status check_operands(const ql_codes *a, size_t m, const ql_packed *b,
     if (!b->gemm || (b->purpose == QL_PACK_INTEGER7 && !is_below_128(a, m, b->k)))
         return QL_EINVAL;
     const int32_t lowest = a->is_signed ? -128 : 0;
+    const int32_t greatest = b->purpose == QL_PACK_INTEGER7 ? 127 : 255; /* of the codes as they are multiplied */
     int32_t a_reach = 0;
     for (size_t i = 0; i < (a->per_row ? m : 1); i++) {
         if (a->zero_point[i] < lowest || a->zero_point[i] > lowest + 255)
             return QL_EINVAL;
-        int32_t reach = ql_code_reach(a->zero_point[i] + flip);
+        const int32_t below = a->zero_point[i] + flip, above = greatest - below;
+        const int32_t reach = below > above ? below : above;
         a_reach = reach > a_reach ? reach : a_reach;
     }
     return ql_gemm_fits(b, a_reach, bias) ? QL_OK : QL_EOVERFLOW;
