@@ -161,6 +161,13 @@ def test_linear_takes_lists_and_every_float(rng):
         same_bytes(ql.linear(same_x, w, [1.0] * 4), expected)
 
 
+@pytest.mark.parametrize("per", ["row", "tensor"])
+def test_linear_of_more_rows_than_memory(per):
+    """Rows of no values take no memory, however many they are."""
+    w = ql.QArray.from_codes(np.zeros((0, 0), np.int8), 1.0)
+    assert ql.linear(np.zeros((2**60, 0), np.float32), w, per=per).shape == (2**60, 0)
+
+
 def test_linear_sees_each_row_alone(rng):
     """A row with an outlier costs the others nothing; rows of zeros and of one value are exact."""
     w = ql.quantize(rng.normal(size=(6, 4)), axis=1)
