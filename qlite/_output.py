@@ -89,7 +89,7 @@ def static_bias(bias: Any, input_scale: float, weight_scale: np.ndarray) -> np.n
         raise ValueError(f"bias: expected shape {shape}, got {array.shape}")
     if array.dtype.kind == "f":
         return integer_bias("bias", _check.finite("bias", _check.real_array("bias", array)), input_scale, weight_scale)
-    if array.dtype != np.int32:
+    if array.dtype.newbyteorder("=") != np.int32:
         raise TypeError(f"bias: expected int32, the sums' own integers, or a real floating dtype, got {array.dtype}")
     return array
 

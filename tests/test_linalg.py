@@ -266,7 +266,8 @@ def test_static_linear(isa, rng, m, k, n, activation, dtype):
 def test_static_linear_takes_a_bias_of_sums(isa, rng):
     x, w, _ = static_operands(rng, 4, 9, 5, np.uint8)
     bias = rng.integers(-1000, 1000, 5, np.int32)
-    same_bytes(ql.linear(x, w, bias), expected_static(x, w, bias, None, False, None))
+    for same_bias in (bias, bias.astype(">i4"), np.repeat(bias, 2)[::2]):
+        same_bytes(ql.linear(x, w, same_bias), expected_static(x, w, bias, None, False, None))
     w = ql.QArray.from_codes(w.codes, 0.01)
     same_bytes(ql.linear(x, w), expected_static(x, w, None, None, False, None))
 
