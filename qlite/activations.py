@@ -132,7 +132,7 @@ def apply_table(codes: Any, table: Any, *, out: np.ndarray | None = None) -> np.
     >>> ql.apply_table(np.array([-50, 30, 90], np.int8), ql.lookup_table("relu6", p, p))
     array([ 0, 30, 60], dtype=int8)
     """
-    return _core.lookup(codes, table, out)
+    return _core.lookup(_check.as_array("codes", codes), _check.as_array("table", table), out)
 
 
 def softmax(
@@ -180,7 +180,6 @@ def softmax(
     array([[0.09, 0.25, 0.66]], dtype=float32)
     """
     _check.choice("requant", requant, ("float", "fixed"))
-    codes = x
     if isinstance(x, QArray):
         if scale is not None:
             raise ValueError(f"scale: expected None with a QArray, which has its own, got {scale!r:.40}")
@@ -188,6 +187,8 @@ def softmax(
         if p.bits > 8 or p.codebook is not None or p.scale.size != 1:
             raise ValueError(f"x: expected a uniform grid of up to 8 bits with one scale, got {p!r}")
         codes, scale = x.codes, float(p.scale.flat[0])
+    else:
+        codes = _check.as_array("x", x)
     y = _core.softmax(codes, _positive("scale", scale), _positive("beta", beta), requant == "fixed", out)
     if not isinstance(x, QArray):
         return y

@@ -36,9 +36,11 @@ CODES = quantize(X)
 A, B = np.ones((2, 4), np.uint8), np.ones((4, 3), np.int8)
 ACC = np.ones((4, 3), np.int32)
 PACKED = pack(B, 1)
+RAGGED, MASKED = [[1], [2, 3]], np.ma.masked_array(A, A * [1, 0, 0, 0])
 SEEN = Calibrator(axis=1).update(W)
 NAN, INF, HUGE = np.array([1, np.nan]), np.array([1, -np.inf]), np.array([1, 1e300])  # the last is none in float32
 ONE, ZERO = np.ones((1, 1), np.float32), np.zeros((1, 1), np.int32)
+TABLE = np.zeros(256, np.int8)
 from_codes = QArray.from_codes
 
 # Each row: what is raised, the argument that it names, and the call.
@@ -178,6 +180,8 @@ TypeError  a  matmul_integer(W, B)
 TypeError  a  matmul_integer([[1, 2, 3, 4]], B)
 TypeError  a  matmul_integer(ROWS, B)
 TypeError  a  matmul_integer(None, B)
+TypeError  a  matmul_integer(MASKED, B)
+ValueError a  matmul_integer(RAGGED, B)
 ValueError a  matmul_integer(A[0], B)
 ValueError a  matmul_integer(A[None], PACKED)
 ValueError a  matmul_integer(A[:, :3], B)
@@ -190,18 +194,29 @@ TypeError  a_zero_point  matmul_integer(A, B, "a")
 ValueError a_zero_point  matmul_integer(A, B, -1)
 ValueError a_zero_point  matmul_integer(A, PACKED, 256)
 ValueError a_zero_point  matmul_integer(A, PACKED, [1, 2, 3])
+ValueError a_zero_point  matmul_integer(A, B, RAGGED)
 TypeError  b_zero_point  matmul_integer(A, B, 0, 0.0)
 TypeError  b_zero_point  matmul_integer(A, B, 0, "a")
 ValueError b_zero_point  matmul_integer(A, B, 0, 128)
 ValueError b_zero_point  matmul_integer(A, B, 0, [1, 2])
 ValueError b_zero_point  matmul_integer(A, PACKED, 0, 1)
 TypeError  b  pack(W)
+TypeError  b  pack(MASKED)
 ValueError b  pack(B[0])
 ValueError b  pack(ROWS)
 ValueError b  pack(quantize(W[None]))
 TypeError  zero_point  pack(B, 0.5)
 ValueError zero_point  pack(B, 128)
 ValueError zero_point  pack(B, [1, 2])
+
+TypeError  codes  apply_table(None, TABLE)
+TypeError  codes  apply_table(MASKED, TABLE)
+ValueError codes  apply_table(RAGGED, TABLE)
+TypeError  table  apply_table(A, None)
+ValueError table  apply_table(A, RAGGED)
+TypeError  x  softmax(None, 1.0)
+TypeError  x  softmax(MASKED, 1.0)
+ValueError x  softmax(RAGGED, 1.0)
 
 TypeError  x  linear([[1, 2, 3, 4]], Q)
 ValueError x  linear(W, Q)
@@ -298,7 +313,7 @@ def read_only(array):
 
 
 CODES_OUT, FLOAT_OUT, SUM_OUT = np.zeros((4, 3), np.int8), np.zeros((4, 3), np.float32), np.zeros((2, 3), np.int32)
-TABLE, IMAGES, POOL_OUT = np.zeros(256, np.int8), np.zeros((2, 4, 6, 5), np.int8), np.zeros((2, 2, 3, 5), np.int8)
+IMAGES, POOL_OUT = np.zeros((2, 4, 6, 5), np.int8), np.zeros((2, 2, 3, 5), np.int8)
 OUTS = {
     quantize: (CODES_OUT, (W,)),
     requantize: (CODES_OUT, (ACC, 0.5)),
