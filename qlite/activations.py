@@ -38,8 +38,10 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "silu": _each(lambda v: v / (1 + _exp(-v))),
     "tanh": _each(math.tanh),
 }
-#: The grids of softmax: [0, 1) in steps of 1 / 256.
-SOFTMAX_SCALE = F32(1 / 256)
+#: The grids of softmax, by whether codes are signed: [0, 1) in steps of 1 / 256.
+SOFTMAX_GRIDS = {
+    signed: QParams(np.array([F32(1 / 256)]), np.array([-128 * signed]), 8, signed) for signed in (True, False)
+}
 #: Between these, numbers are neither 0 nor infinite as float32.
 LEAST, BEYOND = 2.0**-150, 2.0**128 * (1 - 2.0**-25)
 
@@ -194,8 +196,7 @@ def softmax(
         return y
     if out is None:
         y.flags.writeable = False
-    zero_point = np.array([np.iinfo(y.dtype).min])
-    return QArray._of_codes(y, QParams(np.array([SOFTMAX_SCALE]), zero_point, 8, y.dtype.kind == "i"))
+    return QArray._of_codes(y, SOFTMAX_GRIDS[y.dtype.kind == "i"])
 
 
 def _positive(name: str, value: Any) -> float:

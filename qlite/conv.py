@@ -96,7 +96,7 @@ def conv2d(
     bias, fields = _output.resolve(x, w_scale, bias, activation, output, requant)
     where = _window(x.shape, packed, stride, padding, dilation)
     y = _core.conv2d(x.codes, packed, x.zero_point.item(), where, bias, fields, out)
-    return _output.wrap(y, output and output._of_images, out)
+    return _output.wrap(y, output, out)
 
 
 def conv2d_integer(

@@ -258,7 +258,16 @@ class QParams:
         """Return the same grid for data of another rank, if it is one for all values; else the grid as it is."""
         if self.scale.size != 1 or self.scale.ndim == ndim or self.group_size is not None:
             return self
-        shape = (1,) * ndim
+        if ndim not in self._other_ranks:
+            self._other_ranks[ndim] = self._reshaped((1,) * ndim)
+        return self._other_ranks[ndim]
+
+    @cached_property
+    def _other_ranks(self) -> dict[int, "QParams"]:
+        """What `_of_rank` made, kept because result after result stands on the same grid."""
+        return {}
+
+    def _reshaped(self, shape: tuple[int, ...]) -> "QParams":
         book = self.codebook
         if book is not None and book.ndim > 1:
             book = book.reshape(*shape, -1)
@@ -266,11 +275,6 @@ class QParams:
         if codes is not None:
             codes = type(codes)._of_codes(codes.codes.reshape(shape), codes.qparams)
         return replace(self, scale=scale, zero_point=zero_point, axis=None, codebook=book, scale_codes=codes)
-
-    @cached_property
-    def _of_images(self) -> "QParams":
-        """The same grid for images (count, height, width, channels)."""
-        return self._of_rank(4)
 
     @cached_property
     def sharing(self) -> Sharing:

@@ -272,6 +272,14 @@ def test_static_linear_takes_a_bias_of_sums(isa, rng):
     same_bytes(ql.linear(x, w), expected_static(x, w, None, None, False, None))
 
 
+def test_results_on_one_grid_share_it(rng):
+    """To make a grid takes longer than a small product."""
+    x, w, _ = static_operands(rng, 4, 9, 5, np.uint8)
+    output = ql.QParams(np.float32(0.1), 10)
+    assert ql.linear(x, w, output=output).qparams is ql.linear(x, w, output=output).qparams
+    assert ql.softmax(x).qparams is ql.softmax(x).qparams
+
+
 def test_static_linear_of_short_codes_on_any_leading_shape(isa, rng):
     x, w, bias = static_operands(rng, 6, 10, 5, np.int8, bits=4)
     cube = ql.QArray.from_codes(x.codes.reshape(2, 3, 10), x.scale.item(), x.zero_point.item(), bits=4)
