@@ -385,7 +385,7 @@ size_t ql_epilogue_bytes(size_t n);
 
 /* Rule A: multiplier[j] = float32(float32(input_scale * weight_scale[j]) / scale). Rule B: ql_quantize_multiplier of
  * the same in float64. float32: scale[j] = float32(input_scale * weight_scale[j]), offset[j] = 0. QL_EINVAL: a
- * multiplier that is not finite or, for rule B, not in (0, 2^30). */
+ * multiplier of either rule that is not below 2^30. */
 ql_status ql_epilogue_fill(const ql_output *output, size_t n, void *memory, ql_epilogue *epilogue);
 
 /* Static linear: ql_gemm with the epilogue that ql_epilogue_fill makes of the output. */
@@ -481,8 +481,8 @@ typedef struct ql_window {
 
 /* y[b][i][j][o] = what the epilogue makes of
  *
- *     s = bias[o] + sum_{u,v,c} (x[b][i * stride + u * dilation - before][...v...][g * in + c] - zx) * (w[u][v][c][o] -
- * zw[o])
+ *     s = bias[o] + sum_{u,v,c} (x[b][i * stride + u * dilation - before][...v...][g * in + c] - zx)
+ *                               * (w[u][v][c][o] - zw[o])
  *
  * where g is o's group. Exact. y: [count][out_h][out_w][out] of int32, float32 or codes. bias is [out] or NULL.
  * QL_EOVERFLOW: some image of this zero point could lead s out of int32. QL_EINVAL: channels is not groups * in, or the
