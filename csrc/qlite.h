@@ -20,6 +20,7 @@ typedef enum ql_status {
     QL_ENOMEM,     /* an allocation failed */
     QL_EOVERFLOW,  /* an exact int32 accumulator cannot hold the result at this depth */
     QL_ENONFINITE, /* the data holds NaN or infinity and the policy is to refuse them */
+    QL_ECODES,     /* a code that the weights were not packed for */
 } ql_status;
 
 const char *ql_status_text(ql_status status);
@@ -366,7 +367,7 @@ typedef struct ql_epilogue {
 
 /* s[i][j] = bias[j] + sum_k (a[i][k] - za[i]) * (b[k][j] - zb[j]), exact, and c[i][j] what the epilogue makes of it. c
  * is m x n of int32, float32 or codes. bias is [n] or NULL. QL_EOVERFLOW: some a of these zero points could lead s out
- * of int32. QL_EINVAL: packed for another purpose, or a code outside 0..127 for QL_PACK_INTEGER7. */
+ * of int32. QL_EINVAL: packed for another purpose. QL_ECODES: a code outside 0..127 for QL_PACK_INTEGER7. */
 ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias, const ql_epilogue *epilogue,
                   void *c);
 

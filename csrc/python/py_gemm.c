@@ -208,15 +208,10 @@ static ql_codes view_of(const code_operands *o)
                       PyArray_SIZE(o->zero_point) != 1};
 }
 
-/* ql_py_give, where codes may be too great for what the weights were packed for. */
-static PyObject *finish_codes(ql_status status, const code_operands *o, const char *left, const char *other,
-                              PyObject *out, PyArrayObject *result)
+/* The argument that a status of a product speaks of; other: that of what is out of its range. */
+static const char *blamed(ql_status status, const char *left, const char *both, const char *other)
 {
-    if (status != QL_EINVAL || ql_packed_purpose(o->b) != QL_PACK_INTEGER7)
-        return ql_py_give(out, result, status, other);
-    PyArray_DiscardWritebackIfCopy(result);
-    Py_DECREF(result);
-    return PyErr_Format(PyExc_ValueError, "%s: expected codes from 0 to 127, which the weights were packed for", left);
+    return status == QL_ECODES ? left : status == QL_EOVERFLOW ? both : other;
 }
 
 /* a, b, a_zero_point, out */
@@ -235,7 +230,7 @@ static PyObject *matmul_integer(PyObject *module, PyObject *const *args, Py_ssiz
         Py_BEGIN_ALLOW_THREADS
             status = ql_gemm(&codes, o.m, o.b, NULL, &sums, PyArray_DATA(c));
         Py_END_ALLOW_THREADS
-        result = finish_codes(status, &o, names[0], status == QL_EOVERFLOW ? "a, b" : names[2], args[3], c);
+        result = ql_py_give(args[3], c, status, blamed(status, names[0], "a, b", names[2]));
     }
     drop_codes(&o);
     return result;
@@ -276,7 +271,7 @@ static PyObject *linear_static(PyObject *module, PyObject *const *args, Py_ssize
     Py_BEGIN_ALLOW_THREADS
         status = ql_linear_static(&codes, o.m, o.b, bias ? PyArray_DATA(bias) : NULL, &output, PyArray_DATA(c));
     Py_END_ALLOW_THREADS
-    result = finish_codes(status, &o, names[0], status == QL_EOVERFLOW ? "x, w" : "output", args[5], c);
+    result = ql_py_give(args[5], c, status, blamed(status, names[0], "x, w", "output"));
 done:
     Py_XDECREF(scale);
     Py_XDECREF(bias);
