@@ -507,7 +507,7 @@ typedef struct ql_grouped_codes {
     const float *scale;        /* [ceil(k / group)][n], each finite, normal and > 0 */
     const int32_t *zero_point; /* as many, each a code, or NULL for zeros; not with a codebook */
     const float *codebook;     /* NULL: uniform; [entries], or [groups][n][entries] if is_own; of unsigned codes */
-    size_t entries;            /* 2 to 2^bits, finite or NaN for codes that are not there */
+    size_t entries;            /* 2 to 2^bits; those that are not finite count as 0 in integer products */
     bool is_own;
 } ql_grouped_codes;
 

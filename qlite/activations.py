@@ -117,6 +117,7 @@ def apply_table(codes: Any, table: Any, *, out: np.ndarray | None = None) -> np.
     Parameters
     ----------
     codes : array_like of int8 or uint8
+        Those of a QArray are ``q.codes``.
     table : ndarray of int8 or uint8, (256,)
         What `lookup_table` returns: the entry of a code stands at its byte, that of -1 last.
     out : ndarray of the dtype of `table`, optional
@@ -133,6 +134,13 @@ def apply_table(codes: Any, table: Any, *, out: np.ndarray | None = None) -> np.
     >>> p = ql.QParams(np.float32([0.1]), 0)
     >>> ql.apply_table(np.array([-50, 30, 90], np.int8), ql.lookup_table("relu6", p, p))
     array([ 0, 30, 60], dtype=int8)
+
+    From a QArray to one on the grid of the results:
+
+    >>> q = ql.quantize(np.array([-5.0, 3.0, 9.0]), p)
+    >>> y = ql.QArray(ql.apply_table(q.codes, ql.lookup_table("relu6", p, p)), p)
+    >>> np.asarray(y)
+    array([0., 3., 6.], dtype=float32)
     """
     return _core.lookup(_check.as_array("codes", codes), _check.as_array("table", table), out)
 
@@ -151,6 +159,7 @@ def softmax(
     Parameters
     ----------
     x : QArray on a uniform grid of up to 8 bits with one scale, or array_like of int8 or uint8
+        Floats have to be quantized first.
     scale : float
         Of plain codes, whose zero point does not matter. None for a QArray, which has its own.
     beta : float

@@ -22,10 +22,10 @@ class QArray:
     """Integer codes and the grid that they stand on.
 
     ``real = scale * (code - zero_point)``, or, on a grid with a codebook, ``real = scale * codebook[code]``. Made by
-    `quantize`, or by `QArray.from_codes` from integers that came from elsewhere (the constructor itself takes 8- and
-    16-bit codes over without a copy). ``np.asarray(q)`` dequantizes; ``x @ q`` multiplies floats by weights of up to 8
-    bits without dequantizing them first. An array is not changed once made. Indexing works as with any array; ``==``
-    says whether two have the same codes on the same grid.
+    `quantize`; by ``QArray(codes, qparams)`` from codes on a known grid (those of 8 and 16 bits are not copied); or by
+    `QArray.from_codes` from integers that came from elsewhere. ``np.asarray(q)`` dequantizes; ``x @ q`` multiplies
+    floats by weights of up to 8 bits without dequantizing them first. An array is not changed once made. Indexing works
+    as with any array; ``==`` says whether two have the same codes on the same grid.
 
     Codes of other widths than 8 and 16 are stored packed: the axis that is kept first, a row for each of its indices
     (one row for everything without such an axis), each row padded to a byte, low bits first. So `nbytes` is true, and

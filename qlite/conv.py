@@ -42,7 +42,7 @@ def conv2d(
     ----------
     x : QArray of up to 8 bits with one scale, or array_like of a real floating dtype, (count, height, width, channels)
         Floats are quantized on the way, to uint8 with one scale for all: ``s_x = (max - min) / 255`` of their range
-        widened to hold 0.
+        widened to hold 0. What an image gives then depends on which others come with it; codes do not have that.
     w : QArray (kernel_h, kernel_w, channels / groups, out) with one scale or one per output, or what `pack` made of it
         Up to 8 bits. A QArray is packed at its first use and keeps that form. Weights farther from their zero point
         than int8 reaches take two or three times as long.

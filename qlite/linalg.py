@@ -20,6 +20,7 @@ def matmul_integer(
     Parameters
     ----------
     a : array_like of int8 or uint8, (m, k)
+        Those of a QArray are ``q.codes``, with ``q.zero_point``.
     b : array_like of int8 or uint8, (k, n), or QArray or PackedWeight
     a_zero_point : int or array_like
         One, or one per row.

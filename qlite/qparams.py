@@ -254,18 +254,17 @@ class QParams:
             raise ValueError(f"low: expected at most high, {high.flat[worst]}, got {low.flat[worst]}")
         return form.spanning(low, high, Sharing.of(low.ndim, axis, group_size, group_axis))
 
+    @cached_property
+    def _by_rank(self) -> "dict[int, QParams]":
+        return {}
+
     def _of_rank(self, ndim: int) -> "QParams":
         """Return the same grid for data of another rank, if it is one for all values; else the grid as it is."""
         if self.scale.size != 1 or self.scale.ndim == ndim or self.group_size is not None:
             return self
-        if ndim not in self._other_ranks:
-            self._other_ranks[ndim] = self._reshaped((1,) * ndim)
-        return self._other_ranks[ndim]
-
-    @cached_property
-    def _other_ranks(self) -> dict[int, "QParams"]:
-        """What `_of_rank` made, kept because result after result stands on the same grid."""
-        return {}
+        if ndim not in self._by_rank:
+            self._by_rank[ndim] = self._reshaped((1,) * ndim)
+        return self._by_rank[ndim]
 
     def _reshaped(self, shape: tuple[int, ...]) -> "QParams":
         book = self.codebook

@@ -12,7 +12,7 @@ typedef struct ql_tap_set {
     int8_t *blocks;
 } ql_tap_set;
 
-/* Weights of one channel per group, for ql_depthwise_kernel. A unit is as many neighbouring pixels as make whole blocks
+/* Weights of one channel per group, for ql_depthwise_kernel. A unit is as many neighbouring pixels as fill blocks
  * of lanes; windows that move by one pixel are computed a unit at a time, others a pixel. */
 typedef struct ql_taps {
     ql_tap_set set[2];   /* of one output row; of two */

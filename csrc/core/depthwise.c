@@ -1,23 +1,21 @@
 /* Depthwise convolution: every channel by itself. A row of the result is an array of lanes, pixel after pixel, and a
  * tap adds the same lanes of the padded copy, so many bytes further on, times a weight per channel. Where windows move
- * by one pixel, neighbouring pixels make one unit of whole blocks of lanes, whatever the number of channels: two pixels
- * of 32 channels, 64 pixels of 3. Channels with several results stand in the copy several times. */
+ * by one pixel, neighbouring pixels make one unit that fills blocks of lanes, whatever the number of channels: two
+ * pixels of 32 channels, 11 pixels of 17. Channels with several results stand in the copy several times. */
 #include <string.h>
 
 #include "core/conv.h"
 #include "core/memory.h"
 
-/* More than that is not worth it: a block that is not full wastes little there. */
-enum { MAX_UNIT_LANES = 2048 };
+/* Of the lanes of a unit at most one in so many may be idle: the rest of its last block. */
+enum { IDLE = 16 };
 
-static size_t common_divisor(size_t a, size_t b)
+static size_t unit_of(size_t out, size_t lanes)
 {
-    while (b) {
-        const size_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
+    size_t unit = 1;
+    while ((ql_round_up(unit * out, lanes) - unit * out) * IDLE > unit * out)
+        unit++;
+    return unit;
 }
 
 /* Where the weight of a lane and a tap stands among those of its block (ql_depthwise_kernel). */
@@ -88,8 +86,8 @@ ql_status ql_taps_pack(ql_filter *w, const int8_t *terms)
 {
     const ql_depthwise_kernels *kernels = w->kernels->depthwise_u8s8s32;
     ql_taps *taps = &w->taps;
-    const size_t out = w->shape[3], unit = kernels->lanes / common_divisor(out, kernels->lanes);
-    taps->unit = unit <= MAX_UNIT_LANES / out ? unit : 1;
+    const size_t out = w->shape[3];
+    taps->unit = unit_of(out, kernels->lanes);
     taps->lanes = ql_round_up(out * taps->unit, kernels->lanes);
     ql_status status = sum_columns(w, terms);
     for (size_t p = 0; p < kernels->outputs && status == QL_OK; p++)

@@ -20,6 +20,8 @@
 
 enum {
     BLOCK_BYTES = 256 * 1024,
+    LARGE_BLOCK_BYTES = 768 * 1024,
+    LARGE_B_BYTES = 4 * 1024 * 1024,
     STRETCH_BYTES = 4 * 1024 * 1024,
     ITEMS_PER_THREAD = 4,
     MACS_PER_NS = 256,
@@ -42,9 +44,13 @@ static size_t tile_rows(size_t m, size_t mr)
     return divided_up(m, divided_up(m, mr));
 }
 
+/* A large b comes from L3 or from memory once per block: 512x4096x4096 is 1.03 to 1.17 times as fast with the
+ * larger blocks. Smaller ones are better where b itself stays near. */
 size_t ql_gemm_block_rows(const ql_packed *b, size_t m)
 {
-    size_t rows = BLOCK_BYTES / ((b->k + 1) * b->gemm->a_size) / b->gemm->mr * b->gemm->mr;
+    const bool is_large = b->n_padded / b->nr * b->panel_bytes > LARGE_B_BYTES;
+    size_t rows =
+        (is_large ? LARGE_BLOCK_BYTES : BLOCK_BYTES) / ((b->k + 1) * b->gemm->a_size) / b->gemm->mr * b->gemm->mr;
     return least(m, rows > b->gemm->mr ? rows : b->gemm->mr);
 }
 

@@ -12,7 +12,7 @@
 
 enum {
     CHUNK_ROWS = 384,         /* rows whose codes are held at a time */
-    BLOCK_BYTES = 256 * 1024, /* of codes that are multiplied with one panel after the other */
+    BLOCK_BYTES = 640 * 1024, /* of codes that meet one panel after the other; 256 KB: 8 % slower at 128 x 4096 */
     PANELS_PER_ITEM = 8,
     ROWS_PER_ITEM = 8,
     VALUES_PER_NS = 8, /* measured, quantized */

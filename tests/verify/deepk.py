@@ -80,12 +80,12 @@ class Deep:
 
     def compare(self, tally, label):
         fitting = self.b[: self.limit]
-        packed = _core.Packed(fitting, self.b_point, "integer")
         for code in self.a_codes:
             a = np.full((self.m, self.limit), code, self.a_dtype)
             expected = self.limit * (code - int(self.a_point[0])) * self.distance
-            got = _core.matmul_integer(a, packed, self.a_point, None)
-            tally.add(f"{label} at the limit", 1, not (got == expected).all(), lambda: self.words)
+            for purpose in ("integer", "integer7") if 0 <= code <= 127 else ("integer",):
+                got = _core.matmul_integer(a, _core.Packed(fitting, self.b_point, purpose), self.a_point, None)
+                tally.add(f"{label} at the limit", 1, not (got == expected).all(), lambda: self.words)
             self._compare_bias(tally, label, a, fitting, expected)
         deeper = np.full((self.m, self.limit + 1), self.a_codes[0], self.a_dtype)
         packed = _core.Packed(self.b, self.b_point, "integer")

@@ -121,27 +121,8 @@ static __attribute__((noinline)) void store_others(const ql_gemm_args *g, const 
     }
 }
 
-typedef lanes two_by_two[2][2]; /* [output][row] */
-
-/* Four taps of two rows, for one output or two. */
-static inline __attribute__((always_inline)) void add_taps(two_by_two sum, const uint8_t *a, size_t next_a,
-                                                           const size_t *offset, const int8_t *b, const int outputs,
-                                                           __mmask64 mask, const bool whole)
-{
-    const lanes first = interleaved(a, offset, mask, whole), second = interleaved(a + next_a, offset, mask, whole);
-#pragma GCC unroll 2
-    for (int p = 0; p < outputs; p++, b += KR * WIDTH) {
-#pragma GCC unroll 4
-        for (int v = 0; v < VECTORS; v++) {
-            const __m512i w = _mm512_load_si512(b + 64 * v);
-            sum[p][0].v[v] = dot4(sum[p][0].v[v], first.v[v], w);
-            sum[p][1].v[v] = dot4(sum[p][1].v[v], second.v[v], w);
-        }
-    }
-}
-
 /* One block of columns of all rows, two rows at a time, so that weights are loaded once for both. What the loops use is
- * copied first: stores to bytes could change anything. quads: segments / KR if it is 3, or 0. */
+ * copied first: stores to bytes could change anything. quads: segments / KR, or 0 if it is not known here. */
 static inline __attribute__((always_inline)) void multiply_block(const ql_gemm_args *g, size_t rows, size_t j,
                                                                  size_t cols, const int outputs, size_t output_stride,
                                                                  const size_t quads, const bool whole,
@@ -150,8 +131,7 @@ static inline __attribute__((always_inline)) void multiply_block(const ql_gemm_a
     const __mmask64 mask = whole ? UINT64_MAX : (UINT64_C(1) << cols) - 1;
     const lanes start = load_lanes(g->start + j);
     const rule to_code = to_codes ? rule_of(g->epilogue, j) : (rule){.flip = _mm512_setzero_si512()};
-    const size_t a_stride = g->a_stride, c_stride = g->c_stride, segments = g->segments;
-    const size_t step = (size_t)outputs * KR * WIDTH;
+    const size_t a_stride = g->a_stride, c_stride = g->c_stride, segments = quads ? quads * KR : g->segments;
     const uint8_t *a = (const uint8_t *)g->a + j;
     const int8_t *weights = g->b + j / WIDTH * g->panel_stride;
     const size_t *offset = g->offset;
@@ -159,14 +139,19 @@ static inline __attribute__((always_inline)) void multiply_block(const ql_gemm_a
         const bool has_next = i + 1 < rows;
         const size_t next_a = has_next ? a_stride : 0, next_c = has_next ? c_stride : 0; /* one row alone is both */
         const int8_t *b = weights;
-        two_by_two sum = {{start, start}, {start, start}};
-        if (quads == 3) {
-            add_taps(sum, a, next_a, offset, b, outputs, mask, whole);
-            add_taps(sum, a, next_a, offset + KR, b + step, outputs, mask, whole);
-            add_taps(sum, a, next_a, offset + 2 * KR, b + 2 * step, outputs, mask, whole);
-        } else {
-            for (size_t t = 0; t < segments; t += KR, b += step)
-                add_taps(sum, a, next_a, offset + t, b, outputs, mask, whole);
+        lanes sum[2][2] = {{start, start}, {start, start}}; /* [output][row] */
+        for (size_t t = 0; t < segments; t += KR) {
+            const lanes first = interleaved(a, offset + t, mask, whole);
+            const lanes second = interleaved(a + next_a, offset + t, mask, whole);
+#pragma GCC unroll 2
+            for (int p = 0; p < outputs; p++, b += KR * WIDTH) {
+#pragma GCC unroll 4
+                for (int v = 0; v < VECTORS; v++) {
+                    const __m512i w = _mm512_load_si512(b + 64 * v);
+                    sum[p][0].v[v] = dot4(sum[p][0].v[v], first.v[v], w);
+                    sum[p][1].v[v] = dot4(sum[p][1].v[v], second.v[v], w);
+                }
+            }
         }
 #pragma GCC unroll 2
         for (int p = 0; p < outputs; p++) {

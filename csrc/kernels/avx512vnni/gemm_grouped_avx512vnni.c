@@ -107,17 +107,17 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const ql_we
             }
         }
         for (const uint8_t *end = (const uint8_t *)scale; codes != end; codes += step_bytes, row += KR) {
-            __m512i w[VECTORS], low[VECTORS];
+            __m512i w[VECTORS], half[VECTORS];
 #pragma GCC unroll 2
             for (int v = 0; v < VECTORS; v++) {
                 w[v] = load(codes + 64 * v);
-                low[v] = low_of(form, w[v], table);
+                half[v] = low_of(form, w[v], table);
             }
-            multiply(mr, sum, low, row, a->stride);
+            multiply(mr, sum, half, row, a->stride);
 #pragma GCC unroll 2
             for (int v = 0; v < VECTORS; v++)
-                w[v] = high_of(form, w[v], codes + 64 * v, table);
-            multiply(mr, sum, w, row + 4, a->stride);
+                half[v] = high_of(form, w[v], codes + 64 * v, table);
+            multiply(mr, sum, half, row + 4, a->stride);
         }
         codes += NR * (sizeof *scale + (b->has_zero_point ? sizeof *zero_point : 0));
 #pragma GCC unroll 2
