@@ -38,8 +38,10 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "silu": _each(lambda v: v / (1 + _exp(-v))),
     "tanh": _each(math.tanh),
 }
-#: The grids of softmax: [0, 1) in steps of 1 / 256.
-SOFTMAX_SCALE = F32(1 / 256)
+#: The grids of softmax, by whether codes are signed: [0, 1) in steps of 1 / 256.
+SOFTMAX_GRIDS = {
+    signed: QParams(np.array([F32(1 / 256)]), np.array([-128 * signed]), 8, signed) for signed in (True, False)
+}
 #: Between these, numbers are neither 0 nor infinite as float32.
 LEAST, BEYOND = 2.0**-150, 2.0**128 * (1 - 2.0**-25)
 
@@ -140,7 +142,7 @@ def apply_table(codes: Any, table: Any, *, out: np.ndarray | None = None) -> np.
     >>> np.asarray(y)
     array([0., 3., 6.], dtype=float32)
     """
-    return _core.lookup(codes, table, out)
+    return _core.lookup(_check.as_array("codes", codes), _check.as_array("table", table), out)
 
 
 def softmax(
@@ -189,7 +191,6 @@ def softmax(
     array([[0.09, 0.25, 0.66]], dtype=float32)
     """
     _check.choice("requant", requant, ("float", "fixed"))
-    codes = x
     if isinstance(x, QArray):
         if scale is not None:
             raise ValueError(f"scale: expected None with a QArray, which has its own, got {scale!r:.40}")
@@ -197,13 +198,14 @@ def softmax(
         if p.bits > 8 or p.codebook is not None or p.scale.size != 1:
             raise ValueError(f"x: expected a uniform grid of up to 8 bits with one scale, got {p!r}")
         codes, scale = x.codes, float(p.scale.flat[0])
+    else:
+        codes = _check.as_array("x", x)
     y = _core.softmax(codes, _positive("scale", scale), _positive("beta", beta), requant == "fixed", out)
     if not isinstance(x, QArray):
         return y
     if out is None:
         y.flags.writeable = False
-    zero_point = np.array([np.iinfo(y.dtype).min])
-    return QArray._of_codes(y, QParams(np.array([SOFTMAX_SCALE]), zero_point, 8, y.dtype.kind == "i"))
+    return QArray._of_codes(y, SOFTMAX_GRIDS[y.dtype.kind == "i"])
 
 
 def _positive(name: str, value: Any) -> float:

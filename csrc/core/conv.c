@@ -249,7 +249,7 @@ static ql_status plan(ql_stage *s, size_t *copy_bytes)
 {
     const ql_images *x = s->x;
     const ql_window *window = s->window;
-    const size_t most = STAGE_BYTES * ql_num_threads(), channels = copied_channels(s);
+    const size_t channels = copied_channels(s);
     size_t all_rows, one_row, row_bytes, bytes;
     if (!extent(s->w, window, 0, window->out[0], &all_rows) || !extent(s->w, window, 0, 1, &one_row) ||
         !extent(s->w, window, 1, window->out[1], &s->padded_width))
@@ -260,9 +260,10 @@ static ql_status plan(ql_stage *s, size_t *copy_bytes)
         __builtin_mul_overflow(all_rows, row_bytes, &bytes))
         return QL_ENOMEM;
     s->row_stride = row_bytes;
+    s->images = x->count, s->rows = window->out[0];
+    const size_t most = STAGE_BYTES * ql_threads_for(compute_ns(s));
     if (bytes <= most) {
         s->images = least(x->count, most / bytes);
-        s->rows = window->out[0];
     } else {
         const size_t fitting = most / row_bytes;
         const size_t rows = fitting > one_row ? (fitting - one_row) / window->stride[0] + 1 : 1;

@@ -225,8 +225,10 @@ static bool is_below_128(const ql_codes *a, size_t m, size_t k)
 
 static ql_status check_operands(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias, uint8_t flip)
 {
-    if (!b->gemm || (b->purpose == QL_PACK_INTEGER7 && !is_below_128(a, m, b->k)))
+    if (!b->gemm)
         return QL_EINVAL;
+    if (b->purpose == QL_PACK_INTEGER7 && !is_below_128(a, m, b->k))
+        return QL_ECODES;
     const int32_t lowest = a->is_signed ? -128 : 0;
     const int32_t greatest = b->purpose == QL_PACK_INTEGER7 ? 127 : 255; /* of the codes as they are multiplied */
     int32_t a_reach = 0;

@@ -218,13 +218,7 @@ static PyObject *finish(operands *o, PyObject *out, ql_status status)
 {
     Py_CLEAR(o->x);
     Py_CLEAR(o->bias);
-    if (o->y && status == QL_OK)
-        return ql_py_finish(out, o->y);
-    if (!o->y)
-        return NULL;
-    PyArray_DiscardWritebackIfCopy(o->y);
-    Py_CLEAR(o->y);
-    return ql_py_raise(status, status == QL_EOVERFLOW ? "x, w" : "output");
+    return o->y ? ql_py_give(out, o->y, status, status == QL_EOVERFLOW ? "x, w" : "output") : NULL;
 }
 
 static PyObject *conv2d_integer(PyObject *module, PyObject *args)
