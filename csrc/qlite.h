@@ -386,7 +386,7 @@ size_t ql_epilogue_bytes(size_t n);
 
 /* Rule A: multiplier[j] = float32(float32(input_scale * weight_scale[j]) / scale). Rule B: ql_quantize_multiplier of
  * the same in float64. float32: scale[j] = float32(input_scale * weight_scale[j]), offset[j] = 0. QL_EINVAL: a
- * multiplier of either rule that is not below 2^30. */
+ * multiplier of either rule that is not below 2^30, or an infinite scale. */
 ql_status ql_epilogue_fill(const ql_output *output, size_t n, void *memory, ql_epilogue *epilogue);
 
 /* Static linear: ql_gemm with the epilogue that ql_epilogue_fill makes of the output. */

@@ -320,3 +320,13 @@ def test_a_bias_beyond_the_sums(rng):
     with pytest.raises(OverflowError, match=r"^x, w: "):
         ql.linear(x, w, np.full(3, 2**31 - 1, np.int32), out=out)
     assert (out == 7).all()
+
+
+def test_scales_whose_product_is_infinite_are_refused():
+    x = ql.QArray.from_codes(np.zeros((1, 8), np.uint8), 1e30)
+    w = ql.QArray.from_codes(np.ones((8, 2), np.int8), 1e30)
+    with pytest.raises(ValueError, match="^the scale of x times that of w: "):
+        ql.linear(x, w)
+    images = ql.QArray.from_codes(np.zeros((1, 4, 4, 1), np.uint8), 1e30)
+    with pytest.raises(ValueError, match="^the scale of x times that of w: "):
+        ql.conv2d(images, ql.QArray.from_codes(np.ones((3, 3, 1, 1), np.int8), 1e30))

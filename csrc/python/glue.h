@@ -76,6 +76,12 @@ PyArrayObject *ql_py_counts(PyObject *object, PyArrayObject *state, const char *
  * which output points to; NULL with an exception. */
 PyArrayObject *ql_py_output(PyObject *fields, npy_intp n, ql_output *output, int *typenum);
 
+/* What QL_EINVAL of such an output speaks of: that a multiplier or, of floats, a scale cannot be represented. */
+static inline const char *ql_py_output_name(const ql_output *output)
+{
+    return output->store == QL_STORE_F32 ? "the scale of x times that of w" : "output";
+}
+
 /* A call of METH_FASTCALL has this many arguments; 0, or -1 with an exception. */
 int ql_py_count(const char *function, Py_ssize_t got, Py_ssize_t expected);
 

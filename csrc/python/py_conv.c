@@ -213,12 +213,12 @@ static int separate(operands *o, PyArrayObject **scale)
     return -1;
 }
 
-/* The result, or the exception that is set or that the status means. */
-static PyObject *finish(operands *o, PyObject *out, ql_status status)
+/* The result, or the exception that is set or that the status means; name: what QL_EINVAL would speak of. */
+static PyObject *finish(operands *o, PyObject *out, ql_status status, const char *name)
 {
     Py_CLEAR(o->x);
     Py_CLEAR(o->bias);
-    return o->y ? ql_py_give(out, o->y, status, status == QL_EOVERFLOW ? "x, w" : "output") : NULL;
+    return o->y ? ql_py_give(out, o->y, status, status == QL_EOVERFLOW ? "x, w" : name) : NULL;
 }
 
 static PyObject *conv2d_integer(PyObject *module, PyObject *args)
@@ -235,7 +235,7 @@ static PyObject *conv2d_integer(PyObject *module, PyObject *args)
             status = ql_conv(&o.images, o.w, &o.window, NULL, &(ql_epilogue){.store = QL_STORE_S32}, y);
         Py_END_ALLOW_THREADS
     }
-    return finish(&o, out, status);
+    return finish(&o, out, status, "x");
 }
 
 static PyObject *conv2d(PyObject *module, PyObject *args)
@@ -243,7 +243,7 @@ static PyObject *conv2d(PyObject *module, PyObject *args)
     PyObject *x, *w, *window, *bias, *fields, *out;
     int zero_point, typenum;
     operands o;
-    ql_output output;
+    ql_output output = {0};
     ql_status status = QL_OK;
     PyArrayObject *scale = NULL;
     if (!PyArg_ParseTuple(args, "OOiOOOO", &x, &w, &zero_point, &window, &bias, &fields, &out))
@@ -259,7 +259,7 @@ static PyObject *conv2d(PyObject *module, PyObject *args)
         Py_END_ALLOW_THREADS
     }
     Py_XDECREF(scale);
-    return finish(&o, out, status);
+    return finish(&o, out, status, ql_py_output_name(&output));
 }
 
 PyMethodDef ql_py_conv_methods[] = {

@@ -271,7 +271,7 @@ static PyObject *linear_static(PyObject *module, PyObject *const *args, Py_ssize
     Py_BEGIN_ALLOW_THREADS
         status = ql_linear_static(&codes, o.m, o.b, bias ? PyArray_DATA(bias) : NULL, &output, PyArray_DATA(c));
     Py_END_ALLOW_THREADS
-    result = ql_py_give(args[5], c, status, blamed(status, names[0], "x, w", "output"));
+    result = ql_py_give(args[5], c, status, blamed(status, names[0], "x, w", ql_py_output_name(&output)));
 done:
     Py_XDECREF(scale);
     Py_XDECREF(bias);
