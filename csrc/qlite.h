@@ -20,6 +20,7 @@ typedef enum ql_status {
     QL_ENOMEM,     /* an allocation failed */
     QL_EOVERFLOW,  /* an exact int32 accumulator cannot hold the result at this depth */
     QL_ENONFINITE, /* the data holds NaN or infinity and the policy is to refuse them */
+    QL_ECODES,     /* a code that the weights were not packed for */
 } ql_status;
 
 const char *ql_status_text(ql_status status);
@@ -366,7 +367,7 @@ typedef struct ql_epilogue {
 
 /* s[i][j] = bias[j] + sum_k (a[i][k] - za[i]) * (b[k][j] - zb[j]), exact, and c[i][j] what the epilogue makes of it. c
  * is m x n of int32, float32 or codes. bias is [n] or NULL. QL_EOVERFLOW: some a of these zero points could lead s out
- * of int32. QL_EINVAL: packed for another purpose, or a code outside 0..127 for QL_PACK_INTEGER7. */
+ * of int32. QL_EINVAL: packed for another purpose. QL_ECODES: a code outside 0..127 for QL_PACK_INTEGER7. */
 ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias, const ql_epilogue *epilogue,
                   void *c);
 
@@ -385,7 +386,7 @@ size_t ql_epilogue_bytes(size_t n);
 
 /* Rule A: multiplier[j] = float32(float32(input_scale * weight_scale[j]) / scale). Rule B: ql_quantize_multiplier of
  * the same in float64. float32: scale[j] = float32(input_scale * weight_scale[j]), offset[j] = 0. QL_EINVAL: a
- * multiplier that is not finite or, for rule B, not in (0, 2^30). */
+ * multiplier of either rule that is not below 2^30, or an infinite scale. */
 ql_status ql_epilogue_fill(const ql_output *output, size_t n, void *memory, ql_epilogue *epilogue);
 
 /* Static linear: ql_gemm with the epilogue that ql_epilogue_fill makes of the output. */
@@ -481,8 +482,8 @@ typedef struct ql_window {
 
 /* y[b][i][j][o] = what the epilogue makes of
  *
- *     s = bias[o] + sum_{u,v,c} (x[b][i * stride + u * dilation - before][...v...][g * in + c] - zx) * (w[u][v][c][o] -
- * zw[o])
+ *     s = bias[o] + sum_{u,v,c} (x[b][i * stride + u * dilation - before][...v...][g * in + c] - zx)
+ *                               * (w[u][v][c][o] - zw[o])
  *
  * where g is o's group. Exact. y: [count][out_h][out_w][out] of int32, float32 or codes. bias is [out] or NULL.
  * QL_EOVERFLOW: some image of this zero point could lead s out of int32. QL_EINVAL: channels is not groups * in, or the

@@ -30,6 +30,9 @@ RULES = ("float", "fixed")
 
 INT32_MAX = np.iinfo(np.int32).max
 
+#: More steps than there are codes.
+BEYOND = 512
+
 
 class Output(NamedTuple):
     """The fields of `ql_output` in its order, as `_core` takes them.
@@ -94,7 +97,7 @@ def static_bias(bias: Any, input_scale: float, weight_scale: np.ndarray) -> np.n
         raise ValueError(f"bias: expected shape {shape}, got {array.shape}")
     if array.dtype.kind == "f":
         return integer_bias("bias", _check.finite("bias", _check.real_array("bias", array)), input_scale, weight_scale)
-    if array.dtype != np.int32:
+    if array.dtype.newbyteorder("=") != np.int32:
         raise TypeError(f"bias: expected int32, the sums' own integers, or a real floating dtype, got {array.dtype}")
     return array
 
@@ -103,10 +106,10 @@ def code_clamps(activation: str | None, qparams: QParams) -> tuple[int, int]:
     """The ends of the codes that an activation lets through: those of 0 and 6, where the grid reaches them."""
     if activation is None:
         return qparams.qmin, qparams.qmax
-    with np.errstate(over="ignore"):
-        steps = np.rint(np.array(clamps(activation), np.float32) / qparams.scale.ravel())
-    low, high = np.clip(steps + qparams.zero_point.ravel(), qparams.qmin, qparams.qmax)
-    return int(low), int(high)
+    scale, zero_point = qparams.scale.item(), int(qparams.zero_point.item())
+    steps = (round(float(np.float32(min(end / scale, BEYOND)))) for end in clamps(activation))
+    low, high = (min(max(n + zero_point, qparams.qmin), qparams.qmax) for n in steps)
+    return low, high
 
 
 def resolve(

@@ -39,8 +39,10 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "tanh": _each(math.tanh),
 }
 FUNCTIONS["swish"] = FUNCTIONS["silu"]  # Keras knows it by both names
-#: The grids of softmax: [0, 1) in steps of 1 / 256.
-SOFTMAX_SCALE = F32(1 / 256)
+#: The grids of softmax, by whether codes are signed: [0, 1) in steps of 1 / 256.
+SOFTMAX_GRIDS = {
+    signed: QParams(np.array([F32(1 / 256)]), np.array([-128 * signed]), 8, signed) for signed in (True, False)
+}
 #: Between these, numbers are neither 0 nor infinite as float32.
 LEAST, BEYOND = 2.0**-150, 2.0**128 * (1 - 2.0**-25)
 
@@ -148,7 +150,7 @@ def apply_table(codes: Any, table: Any, *, output: QParams | None = None, out: n
     array([0., 3., 6.], dtype=float32)
     """
     if output is None and type(codes) is not QArray:
-        return _core.lookup(codes, table, out)
+        return _core.lookup(_check.as_array("codes", codes), _check.as_array("table", table), out)
     if not isinstance(codes, QArray):
         raise ValueError(f"output: expected None for plain codes, whose results are plain, got {output!r}")
     if output is None:
@@ -220,8 +222,7 @@ def softmax(
         return y
     if out is None:
         y.flags.writeable = False
-    zero_point = np.array([np.iinfo(y.dtype).min])
-    return QArray._of_codes(y, QParams(np.array([SOFTMAX_SCALE]), zero_point, 8, y.dtype.kind == "i"))
+    return QArray._of_codes(y, SOFTMAX_GRIDS[y.dtype.kind == "i"])
 
 
 def _positive(name: str, value: Any) -> float:

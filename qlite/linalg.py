@@ -53,7 +53,7 @@ def matmul_integer(
         b_zero_point = 0
     if type(packed) is not _core.Packed:
         raise ValueError(
-            "b: expected one scale or one per column, got groups or a codebook, whose sums are not integers"
+            f"b: expected one scale or one per column of a matrix, whose sums are integers, got {_kind(packed)}"
         )
     if b_zero_point is not _ZERO and np.any(np.asarray(b_zero_point)):
         raise ValueError("b_zero_point: expected 0 with a QArray or packed weights, which have their own")
@@ -169,7 +169,9 @@ def linear(
         packed, scale = w._pack("w", "integer")
     else:
         raise TypeError(f"w: expected a QArray (ql.quantize(w, axis=1)) or a PackedWeight, got {type(w).__name__}")
-    if type(packed) is _core.Grouped:
+    if type(packed) is not _core.Packed:
+        if isinstance(packed, _core.Filter):
+            raise ValueError(f"w: expected weights of a matrix, got {_kind(packed)}")
         return _linear_grouped(x, packed, bias, activation, {"output": output, "requant": requant, "per": per}, out)
     if type(x) is not _ndarray and isinstance(x, QArray):
         _check.left_alone({"per": per}, {"per": "row"}, "for codes x, which have their scale")
@@ -187,6 +189,13 @@ def linear(
     if bias is not None:
         bias = _check.real_array("bias", bias)
     return _core.linear(_check.real_array("x", x), packed, scale, bias, low, high, per_tensor, out)
+
+
+def _kind(packed: "_core.Grouped | _core.Filter") -> str:
+    """What packed weights are, for errors."""
+    if isinstance(packed, _core.Filter):
+        return f"those of a convolution, of shape {packed.shape}"
+    return "groups or a codebook"
 
 
 def _linear_grouped(

@@ -49,7 +49,7 @@ class PackedWeight:
 def codes_of(name: str, value: Any, ndim: int = 2) -> np.ndarray:
     if isinstance(value, QArray):
         raise TypeError(f"{name}: expected int8 or uint8, got a QArray (it has q.codes and q.zero_point)")
-    codes = np.asarray(value)
+    codes = value if type(value) is np.ndarray else _check.as_array(name, value)
     if codes.dtype not in (np.int8, np.uint8):
         raise TypeError(f"{name}: expected int8 or uint8, got {codes.dtype}")
     if codes.ndim != ndim:
@@ -59,13 +59,15 @@ def codes_of(name: str, value: Any, ndim: int = 2) -> np.ndarray:
 
 def zero_points_of(name: str, value: Any, dtype: np.dtype, lengths: tuple[int, ...]) -> np.ndarray:
     """One zero point, or a vector of one of the lengths, as int32 in the range of the codes."""
-    zero_point = np.asarray(value)
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    if type(value) is int and low <= value <= high:
+        return np.array([value], np.int32)
+    zero_point = _check.as_array(name, value)
     if zero_point.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integers, got {zero_point.dtype}")
     zero_point = zero_point.ravel()
     if zero_point.size not in lengths:
         raise ValueError(f"{name}: expected one element or {lengths[-1]}, got {zero_point.size}")
-    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
     if zero_point.size and not low <= zero_point.min() <= zero_point.max() <= high:
         raise ValueError(f"{name}: expected {low} to {high} for {dtype} codes, got {zero_point[:4]}")
     return zero_point.astype(np.int32)

@@ -204,6 +204,13 @@ def test_linear_takes_lists_and_every_float(rng):
         same_bytes(ql.linear(same_x, w, [1.0] * 4), expected)
 
 
+@pytest.mark.parametrize("per", ["row", "tensor"])
+def test_linear_of_more_rows_than_memory(per):
+    """Rows of no values take no memory, however many they are."""
+    w = ql.QArray.from_codes(np.zeros((0, 0), np.int8), 1.0)
+    assert ql.linear(np.zeros((2**60, 0), np.float32), w, per=per).shape == (2**60, 0)
+
+
 def test_linear_sees_each_row_alone(rng):
     """A row with an outlier costs the others nothing; rows of zeros and of one value are exact."""
     w = ql.quantize(rng.normal(size=(6, 4)), axis=1)
@@ -302,9 +309,18 @@ def test_static_linear(isa, rng, m, k, n, activation, dtype):
 def test_static_linear_takes_a_bias_of_sums(isa, rng):
     x, w, _ = static_operands(rng, 4, 9, 5, np.uint8)
     bias = rng.integers(-1000, 1000, 5, np.int32)
-    same_bytes(ql.linear(x, w, bias), expected_static(x, w, bias, None, False, None))
+    for same_bias in (bias, bias.astype(">i4"), np.repeat(bias, 2)[::2]):
+        same_bytes(ql.linear(x, w, same_bias), expected_static(x, w, bias, None, False, None))
     w = ql.QArray.from_codes(w.codes, 0.01)
     same_bytes(ql.linear(x, w), expected_static(x, w, None, None, False, None))
+
+
+def test_results_on_one_grid_share_it(rng):
+    """To make a grid takes longer than a small product."""
+    x, w, _ = static_operands(rng, 4, 9, 5, np.uint8)
+    output = ql.QParams(np.float32(0.1), 10)
+    assert ql.linear(x, w, output=output).qparams is ql.linear(x, w, output=output).qparams
+    assert ql.softmax(x).qparams is ql.softmax(x).qparams
 
 
 def test_static_linear_of_short_codes_on_any_leading_shape(isa, rng):
@@ -347,3 +363,13 @@ def test_a_bias_beyond_the_sums(rng):
     with pytest.raises(OverflowError, match=r"^x, w: "):
         ql.linear(x, w, np.full(3, 2**31 - 1, np.int32), out=out)
     assert (out == 7).all()
+
+
+def test_scales_whose_product_is_infinite_are_refused():
+    x = ql.QArray.from_codes(np.zeros((1, 8), np.uint8), 1e30)
+    w = ql.QArray.from_codes(np.ones((8, 2), np.int8), 1e30)
+    with pytest.raises(ValueError, match=r"^the scale of x times that of w: "):
+        ql.linear(x, w)
+    images = ql.QArray.from_codes(np.zeros((1, 4, 4, 1), np.uint8), 1e30)
+    with pytest.raises(ValueError, match=r"^the scale of x times that of w: "):
+        ql.conv2d(images, ql.QArray.from_codes(np.ones((3, 3, 1, 1), np.int8), 1e30))

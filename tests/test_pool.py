@@ -8,6 +8,7 @@ from models import onnxruntime
 from reference import pool as reference
 
 import qlite as ql
+from qlite import _core
 from qlite._window import window
 
 DTYPES = [np.int8, np.uint8]
@@ -157,6 +158,13 @@ def test_qarrays(rng, kind):
         if kind == "max":
             true = np.asarray(q).reshape(2, 3, 2, 3, 2, 5).max(axis=(2, 4))
             assert np.array_equal(np.asarray(y), true)
+
+
+@pytest.mark.parametrize("pool", [_core.max_pool, _core.avg_pool])
+@pytest.mark.parametrize("image", [(0, 2), (2, 0)])
+def test_the_core_refuses_windows_with_nothing_inside(pool, image):
+    with pytest.raises(ValueError, match=r"^size, stride, padding: "):
+        pool(np.zeros((1, *image, 1), np.int8), (2, 2), (1, 1), (1, 1), (1, 1), None)
 
 
 @pytest.mark.parametrize("kind", FUNCTIONS)

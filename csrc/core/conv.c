@@ -14,19 +14,10 @@
 #include "core/gemm.h"
 #include "core/memory.h"
 #include "core/parallel.h"
+#include "core/sizes.h"
 
 enum { STAGE_BYTES = 256 * 1024, SLACK = 64, ITEMS_PER_THREAD = 4 };
 enum { MACS_PER_NS = 256, LANES_PER_NS = 64, COPIED_PER_NS = 16 };
-
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-static size_t divided_up(size_t n, size_t by)
-{
-    return n / by + (n % by != 0);
-}
 
 /* From the first row or column of a window to behind the last, of `count` windows. */
 static bool extent(const ql_filter *w, const ql_window *window, int axis, size_t count, size_t *length)
@@ -73,9 +64,9 @@ static void copy_row(void *context, size_t item)
     const ql_images *x = s->x;
     const size_t image = s->first_image + item / s->padded_rows, channels = copied_channels(s);
     const size_t row = s->first_row * s->window->stride[0] + item % s->padded_rows, above = s->window->before[0];
-    const size_t left = least(s->window->before[1], s->padded_width), a_size = element_bytes(s->w);
+    const size_t left = ql_least(s->window->before[1], s->padded_width), a_size = element_bytes(s->w);
     const bool is_outside = row < above || row - above >= x->height;
-    const size_t count = is_outside ? 0 : least(x->width, s->padded_width - left);
+    const size_t count = is_outside ? 0 : ql_least(x->width, s->padded_width - left);
     const size_t right = s->padded_width - left - count;
     const uint8_t flip = x->is_signed ? 128 : 0, zero = (uint8_t)(x->zero_point + flip);
     char *out = s->copy + item * s->row_stride, *inside = out + left * s->pixel_stride;
@@ -130,7 +121,7 @@ static void multiply(const ql_stage *s, size_t group, size_t first, size_t last,
         for (size_t r = begin; r < end; r++) {
             args.a = ql_stage_windows(s, r) + group * w->shape[2] * b->gemm->a_size;
             args.c = ql_stage_results(s, r) + group * b->n * s->c_size;
-            ql_gemm_tiles(&args, b, 0, width, j, least(step, last - j));
+            ql_gemm_tiles(&args, b, 0, width, j, ql_least(step, last - j));
         }
     }
 }
@@ -140,15 +131,15 @@ static void compute_item(void *context, size_t item)
 {
     const ql_stage *s = context;
     const size_t total = s->images * s->rows;
-    const size_t begin = item / s->chunks * s->block, end = least(total, begin + s->block);
+    const size_t begin = item / s->chunks * s->block, end = ql_least(total, begin + s->block);
     const size_t first = item % s->chunks * s->chunk;
     if (!s->w->packed) {
         ql_taps_rows(s, begin, end);
     } else if (s->w->groups == 1) {
         const size_t pair = 2 * s->w->packed[0]->nr;
-        multiply(s, 0, first * pair, least(s->w->shape[3], (first + s->chunk) * pair), begin, end);
+        multiply(s, 0, first * pair, ql_least(s->w->shape[3], (first + s->chunk) * pair), begin, end);
     } else {
-        for (size_t g = first; g < least(s->w->groups, first + s->chunk); g++)
+        for (size_t g = first; g < ql_least(s->w->groups, first + s->chunk); g++)
             multiply(s, g, 0, s->w->packed[g]->n, begin, end);
     }
 }
@@ -169,11 +160,11 @@ static void cut(ql_stage *s, uint64_t cost)
     const size_t items = threads > 1 ? ITEMS_PER_THREAD * threads : 1, rows = s->images * s->rows;
     const size_t pieces = !s->w->packed      ? 1
                           : s->w->groups > 1 ? s->w->groups
-                                             : divided_up(s->w->shape[3], 2 * s->w->packed[0]->nr);
-    s->block = divided_up(rows, items);
-    s->blocks = divided_up(rows, s->block);
-    s->chunk = divided_up(pieces, divided_up(items, s->blocks));
-    s->chunks = divided_up(pieces, s->chunk);
+                                             : ql_divided_up(s->w->shape[3], 2 * s->w->packed[0]->nr);
+    s->block = ql_divided_up(rows, items);
+    s->blocks = ql_divided_up(rows, s->block);
+    s->chunk = ql_divided_up(pieces, ql_divided_up(items, s->blocks));
+    s->chunks = ql_divided_up(pieces, s->chunk);
 }
 
 static void run_stage(ql_stage *s)
@@ -249,7 +240,7 @@ static ql_status plan(ql_stage *s, size_t *copy_bytes)
 {
     const ql_images *x = s->x;
     const ql_window *window = s->window;
-    const size_t most = STAGE_BYTES * ql_num_threads(), channels = copied_channels(s);
+    const size_t channels = copied_channels(s);
     size_t all_rows, one_row, row_bytes, bytes;
     if (!extent(s->w, window, 0, window->out[0], &all_rows) || !extent(s->w, window, 0, 1, &one_row) ||
         !extent(s->w, window, 1, window->out[1], &s->padded_width))
@@ -260,14 +251,15 @@ static ql_status plan(ql_stage *s, size_t *copy_bytes)
         __builtin_mul_overflow(all_rows, row_bytes, &bytes))
         return QL_ENOMEM;
     s->row_stride = row_bytes;
+    s->images = x->count, s->rows = window->out[0];
+    const size_t most = STAGE_BYTES * ql_threads_for(compute_ns(s));
     if (bytes <= most) {
-        s->images = least(x->count, most / bytes);
-        s->rows = window->out[0];
+        s->images = ql_least(x->count, most / bytes);
     } else {
         const size_t fitting = most / row_bytes;
         const size_t rows = fitting > one_row ? (fitting - one_row) / window->stride[0] + 1 : 1;
         s->images = 1;
-        s->rows = divided_up(window->out[0], divided_up(window->out[0], rows));
+        s->rows = ql_divided_up(window->out[0], ql_divided_up(window->out[0], rows));
     }
     extent(s->w, window, 0, s->rows, &s->padded_rows);
     if (__builtin_mul_overflow(s->images * s->padded_rows, row_bytes, &bytes) || bytes > PTRDIFF_MAX - SLACK)
@@ -280,9 +272,9 @@ static void run_stages(ql_stage *s)
 {
     const size_t images = s->images, rows = s->rows;
     for (s->first_image = 0; s->first_image < s->x->count; s->first_image += images) {
-        s->images = least(images, s->x->count - s->first_image);
+        s->images = ql_least(images, s->x->count - s->first_image);
         for (s->first_row = 0; s->first_row < s->window->out[0]; s->first_row += rows) {
-            s->rows = least(rows, s->window->out[0] - s->first_row);
+            s->rows = ql_least(rows, s->window->out[0] - s->first_row);
             extent(s->w, s->window, 0, s->rows, &s->padded_rows);
             run_stage(s);
         }

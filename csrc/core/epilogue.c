@@ -1,4 +1,5 @@
 /* What becomes of sums, from the scales of a product's operands and result. */
+#include <float.h>
 #include <string.h>
 
 #include "core/memory.h"
@@ -31,6 +32,16 @@ static ql_status fill_multiplier(const ql_output *o, size_t n, float *multiplier
     return valid ? QL_OK : QL_EINVAL;
 }
 
+static ql_status fill_scale(const ql_output *o, size_t n, float *scale)
+{
+    bool valid = true;
+    for (size_t j = 0; j < n; j++) {
+        scale[j] = o->input_scale * o->weight_scale[j];
+        valid &= scale[j] <= FLT_MAX;
+    }
+    return valid ? QL_OK : QL_EINVAL;
+}
+
 ql_status ql_epilogue_fill(const ql_output *o, size_t n, void *memory, ql_epilogue *epilogue)
 {
     float *first = memory, *second = first + n;
@@ -47,10 +58,8 @@ ql_status ql_epilogue_fill(const ql_output *o, size_t n, void *memory, ql_epilog
                               .qmax = o->qmax};
     switch (o->store) {
     case QL_STORE_F32:
-        for (size_t j = 0; j < n; j++)
-            first[j] = o->input_scale * o->weight_scale[j];
         memset(second, 0, n * sizeof *second);
-        return QL_OK;
+        return fill_scale(o, n, first);
     case QL_STORE_X8:
         return fill_multiplier(o, n, first);
     case QL_STORE_X8_FIXED:

@@ -11,7 +11,7 @@ typedef struct ql_gemm_job {
     const ql_packed *b;
     const uint8_t *a;
     size_t m, a_stride;
-    uint8_t flip;                  /* 128 if a is signed: its codes are multiplied as u8 with 128 added */
+    uint8_t flip;                  /* 128: a is s8, and is multiplied as u8 with 128 added; 0: a is u8, or below 128 */
     const int32_t *init;           /* [n_padded], from ql_gemm_init */
     const int32_t *row_zero_point; /* [m]: of a as u8; NULL when one for all is part of init */
     const float *row_scale;        /* [m]: of QL_STORE_F32, which multiplies by it first; NULL: ones */

@@ -9,6 +9,7 @@
 #include "core/grouped.h"
 #include "core/memory.h"
 #include "core/parallel.h"
+#include "core/sizes.h"
 
 enum {
     CHUNK_ROWS = 384,         /* rows whose codes are held at a time */
@@ -32,11 +33,6 @@ typedef struct grouped_job {
     float *scale;        /* [m] */
     const float *offset; /* [panels * nr] */
 } grouped_job;
-
-static size_t ceil_div(size_t n, size_t d)
-{
-    return n / d + (n % d != 0);
-}
 
 static void quantize_rows(void *context, size_t item)
 {
@@ -118,20 +114,20 @@ static bool all_found(const float *scale, size_t m)
 
 static void for_rows(grouped_job *job, void (*task)(void *context, size_t item))
 {
-    ql_parallel(ceil_div(job->m, ROWS_PER_ITEM), (uint64_t)job->m * job->w->k / VALUES_PER_NS, task, job);
+    ql_parallel(ql_divided_up(job->m, ROWS_PER_ITEM), (uint64_t)job->m * job->w->k / VALUES_PER_NS, task, job);
 }
 
 static void run_chunk(grouped_job *job)
 {
     const ql_grouped *w = job->w;
     const size_t mr = w->kernels->gemm_s8s4f32->mr, fitting = BLOCK_BYTES / (w->k_padded + 1) / mr * mr;
-    const size_t most = fitting > mr ? fitting : mr, blocks = ceil_div(job->m, most);
-    job->block_rows = ql_round_up(ceil_div(job->m, blocks), blocks > 1 ? mr : 1);
-    job->tile_rows = ceil_div(job->block_rows, ceil_div(job->block_rows, mr));
-    job->column_items = ceil_div(w->panels, PANELS_PER_ITEM);
+    const size_t most = fitting > mr ? fitting : mr, blocks = ql_divided_up(job->m, most);
+    job->block_rows = ql_round_up(ql_divided_up(job->m, blocks), blocks > 1 ? mr : 1);
+    job->tile_rows = ql_divided_up(job->block_rows, ql_divided_up(job->block_rows, mr));
+    job->column_items = ql_divided_up(w->panels, PANELS_PER_ITEM);
     for_rows(job, quantize_rows);
-    ql_parallel(ceil_div(job->m, job->block_rows) * job->column_items, (uint64_t)job->m * w->k * w->n / PRODUCTS_PER_NS,
-                multiply, job);
+    ql_parallel(ql_divided_up(job->m, job->block_rows) * job->column_items,
+                (uint64_t)job->m * w->k * w->n / PRODUCTS_PER_NS, multiply, job);
 }
 
 /* A product of no depth: no group, no scale. */

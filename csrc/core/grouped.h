@@ -18,8 +18,8 @@ struct ql_grouped {
     int32_t zero_point; /* where they have none of their own; shifted as the kernel wants it */
     int32_t reach;      /* no |weight - zero point| is greater */
     int8_t levels[QL_TABLE_ENTRIES];
-    /* QL_PACK_FLOAT with a codebook: value = scale * values[code], [entries] or [groups][panels * nr][entries], and at
-     * least QL_TABLE_ENTRIES */
+    /* QL_PACK_FLOAT with a codebook: value = scale * values[code], [entries] or [groups][panels * nr][entries], and
+     * QL_MAX_ENTRIES more: whatever somebody makes of the codes while they are packed, there is a value for it */
     float *values;
     size_t entries, values_count;
     bool is_own;

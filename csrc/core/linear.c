@@ -99,6 +99,8 @@ ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const ql_linea
         return QL_EINVAL;
     if (!ql_gemm_fits(b, 255, NULL))
         return QL_EOVERFLOW;
+    if (b->k == 0 && b->n == 0)
+        return QL_OK; /* of rows that take no memory there may be too many to plan for */
     const size_t block = ql_gemm_block_rows(b, m), threads = ql_threads_for(ql_gemm_cost_ns(b, m));
     const size_t most = threads > 1 ? 4 * threads * block : block, step = m < most ? m : most;
     const parts p = plan_parts(m, step, b);

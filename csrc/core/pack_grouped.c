@@ -62,7 +62,7 @@ static ql_status keep_values(ql_grouped *p, const ql_grouped_codes *w)
     p->entries = w->entries;
     p->is_own = w->is_own;
     p->values_count = (w->is_own ? p->groups * columns : 1) * w->entries;
-    p->values_count = p->values_count < QL_TABLE_ENTRIES ? QL_TABLE_ENTRIES : p->values_count;
+    p->values_count += QL_MAX_ENTRIES;
     p->values = ql_alloc(p->values_count, sizeof *p->values);
     if (!p->values)
         return QL_ENOMEM;
@@ -105,7 +105,8 @@ static void fill_codes(const grouped_packing *packing, uint8_t *to, size_t group
         uint8_t *place = to + (is_nibble ? i / 8 : i / 4) * block + i % 4;
         const int position = is_nibble && i / 4 % 2 ? 4 : 0;
         for (size_t j = 0; j < cols; j++) {
-            const uint8_t code = levels ? (uint8_t)levels[j][from[j]] : (uint8_t)(from[j] + packing->shift);
+            const uint8_t code =
+                levels ? (uint8_t)levels[j][from[j] % QL_TABLE_ENTRIES] : (uint8_t)(from[j] + packing->shift);
             place[4 * j] |= (uint8_t)(code << position);
         }
     }

@@ -97,12 +97,21 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+/* A moment for the other thread of the same core. */
+static void let_others(void)
+{
+#ifdef __x86_64__
+    __builtin_ia32_pause();
+#endif
+}
+
 static bool enter_in_time(void)
 {
     const int64_t end = now_ns() + PATIENCE_NS;
     do {
         if (enter())
             return true;
+        let_others();
     } while (now_ns() < end);
     return false;
 }

@@ -53,7 +53,7 @@ static void pool_row(void *context, size_t row)
 static bool axis_is_valid(size_t in, size_t kernel, size_t stride, size_t before, size_t out)
 {
     const size_t most = PTRDIFF_MAX / 2;
-    if (in > most || kernel < 1 || kernel > most || stride < 1 || before >= kernel || out < 1)
+    if (in < 1 || in > most || kernel < 1 || kernel > most || stride < 1 || before >= kernel || out < 1)
         return false;
     return out - 1 <= most / stride && (out - 1) * stride < in + before;
 }

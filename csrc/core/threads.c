@@ -2,6 +2,7 @@
  * count here as they do in other libraries; its threads are not used (core/parallel.c says why). This file alone is
  * compiled for it. */
 #define _POSIX_C_SOURCE 200809L
+#define _DARWIN_C_SOURCE /* macOS: the number of CPUs */
 #include <stdatomic.h>
 #include <unistd.h>
 

@@ -38,7 +38,8 @@ enum {
 };
 #endif
 
-/* Best last. */
+/* Best last. AMX, once there is a machine to run it on: a row amxint8 after avx512vbmi, its parent, and a bundle of
+ * tiles of 16 x 16 sums. */
 static const isa_row isas[] = {
     {&ql_kernels_scalar, 0},
 #ifdef QL_HAVE_AVX2

@@ -182,14 +182,13 @@ typedef struct ql_gemm_kernels {
 
 /* A product lane by lane (depthwise convolution), in the fields of ql_gemm_args, where a segment is one tap:
  *
- *     s[p][i][j] = start[j] + sum_{t < segments} a_t[i][j] * b_t[p][j]   (modulo 2^32),  p < outputs, i < rows, j <
- * cols
+ *     s[p][i][j] = start[j] + sum_{t < segments} a_t[i][j] * b_t[p][j]   (modulo 2^32)
  *
- * a_t as above, u8; segments is a multiple of kr. Output p's results begin p * output_stride elements after c. b:
- * blocks of `lanes` columns, panel_stride bytes apart, s8, aligned to 64 bytes. In a block, column j = 16 * l + 4 * v +
- * i is the i-th of four at [v][l]: [segments / kr][outputs][4][lanes / 16][4][kr], the order in which unpacking within
- * 128 bits leaves bytes. start and the epilogue's arrays exist for whole blocks. There are no row terms and no
- * row_scale. */
+ * for p < outputs, i < rows, j < cols. a_t as above, u8; segments is a multiple of kr. Output p's results begin p *
+ * output_stride elements after c. b: blocks of `lanes` columns, panel_stride bytes apart, s8, aligned to 64 bytes. In a
+ * block, column j = 16 * l + 4 * v + i is the i-th of four at [v][l]: [segments / kr][outputs][4][lanes / 16][4][kr],
+ * the order in which unpacking within 128 bits leaves bytes. start and the epilogue's arrays exist for whole blocks.
+ * There are no row terms and no row_scale. */
 typedef void ql_depthwise_kernel(const ql_gemm_args *g, size_t rows, size_t cols, size_t outputs, size_t output_stride);
 
 typedef struct ql_depthwise_kernels {
@@ -252,9 +251,12 @@ typedef struct ql_grouped_result {
 
 /* A tile of mr x nr float32 results. Integer sums are of shifted weights, so that they can be unsigned ones:
  * sum a * (b + shift) - (z + shift) * sum a. With acc[g] = sum_{p in group g} a[i][p] * (b[p][j] - z[g][j]), exact in
- * int32, t = 0, for g ascending t = t + float(acc[g]) * scale[g][j] y[i * y_stride + j] = clamp(t * a->scale[i] +
- * offset[j], low, high) where each operation is rounded; the clamp is that of ql_scale_kernel. All nr columns are
- * written. */
+ * int32,
+ *
+ *     t = 0, for g ascending t = t + float(acc[g]) * scale[g][j]
+ *     y[i * y_stride + j] = clamp(t * a->scale[i] + offset[j], low, high)
+ *
+ * where each operation is rounded; the clamp is that of ql_scale_kernel. All nr columns are written. */
 typedef void ql_gemm_grouped_ukernel(const ql_grouped_panel *b, const ql_grouped_rows *a, const ql_grouped_result *c);
 
 typedef struct ql_gemm_grouped_kernels {

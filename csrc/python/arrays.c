@@ -132,6 +132,20 @@ PyArrayObject *ql_py_optional_f32(PyObject *object, npy_intp n, const char *name
     return array;
 }
 
+int ql_py_bias_f32(PyObject *object, npy_intp n, PyArrayObject **bias)
+{
+    bool absent;
+    *bias = ql_py_optional_f32(object, n, "bias", &absent);
+    if (!*bias || n == 0)
+        return *bias || absent ? 0 : -1;
+    const ql_layout all = {.ndim = 1, .length = {(size_t)n}, .group = {(size_t)n}};
+    float low, high;
+    if (ql_minmax_f32(PyArray_DATA(*bias), &all, &low, &high))
+        return 0;
+    ql_py_raise(QL_ENONFINITE, "bias");
+    return -1;
+}
+
 static bool has_shape(PyArrayObject *array, int ndim, const npy_intp *shape)
 {
     if (PyArray_NDIM(array) != ndim)
@@ -221,6 +235,15 @@ PyObject *ql_py_finish(PyObject *out, PyArrayObject *result)
     int failed = PyArray_ResolveWritebackIfCopy(result) < 0;
     Py_DECREF(result);
     return failed ? NULL : Py_NewRef(out);
+}
+
+PyObject *ql_py_give(PyObject *out, PyArrayObject *result, ql_status status, const char *name)
+{
+    if (status == QL_OK)
+        return ql_py_finish(out, result);
+    PyArray_DiscardWritebackIfCopy(result);
+    Py_DECREF(result);
+    return ql_py_raise(status, name);
 }
 
 /* Neighbours along an axis of this length that share one of `count` parameters; 0 if the two do not go together. */

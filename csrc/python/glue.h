@@ -28,6 +28,9 @@ PyArrayObject *ql_py_codes(PyObject *object, const char *name, int32_t *qmin, in
 /* A float32 vector of length n, or NULL without an exception for None (then *absent is set). */
 PyArrayObject *ql_py_optional_f32(PyObject *object, npy_intp n, const char *name, bool *absent);
 
+/* A bias of n floats: nothing or a finite vector, a new reference in *bias. Returns 0, or -1 with an exception. */
+int ql_py_bias_f32(PyObject *object, npy_intp n, PyArrayObject **bias);
+
 /* Where a result goes: a new array when out is None, else out, which must have this type and shape and be writable. If
  * out is not contiguous, what is returned is a copy that ql_py_finish writes back. *input is replaced by a copy when it
  * shares memory with out; in_place allows it to be the very same elements. */
@@ -47,6 +50,9 @@ static inline ql_nonfinite ql_py_policy(int refuse_nonfinite, PyObject *out)
 
 /* The object to hand to the caller: the user's out, or the new array. Takes over the reference to result. */
 PyObject *ql_py_finish(PyObject *out, PyArrayObject *result);
+
+/* The same if the status is QL_OK; otherwise drops the result and raises what the status means, of argument `name`. */
+PyObject *ql_py_give(PyObject *out, PyArrayObject *result, ql_status status, const char *name);
 
 /* Groups of `size` along an axis; size 0: none. */
 typedef struct ql_py_groups {
@@ -69,6 +75,12 @@ PyArrayObject *ql_py_counts(PyObject *object, PyArrayObject *state, const char *
 /* The fields of qlite._output.Output, for n columns; *typenum is the result's. A new reference to the weight scales,
  * which output points to; NULL with an exception. */
 PyArrayObject *ql_py_output(PyObject *fields, npy_intp n, ql_output *output, int *typenum);
+
+/* What QL_EINVAL of such an output speaks of: that a multiplier or, of floats, a scale cannot be represented. */
+static inline const char *ql_py_output_name(const ql_output *output)
+{
+    return output->store == QL_STORE_F32 ? "the scale of x times that of w" : "output";
+}
 
 /* A call of METH_FASTCALL has this many arguments; 0, or -1 with an exception. */
 int ql_py_count(const char *function, Py_ssize_t got, Py_ssize_t expected);

@@ -58,13 +58,7 @@ static PyObject *softmax(PyObject *module, PyObject *args)
         status =
             ql_softmax_x8(PyArray_DATA(codes), rows, n, ql_py_is_signed(codes), scale, beta, fixed, PyArray_DATA(y));
     Py_END_ALLOW_THREADS
-    if (status == QL_OK) {
-        result = ql_py_finish(out, y);
-    } else {
-        PyArray_DiscardWritebackIfCopy(y);
-        Py_DECREF(y);
-        ql_py_raise(status, status == QL_EINVAL ? "scale, beta" : "x");
-    }
+    result = ql_py_give(out, y, status, status == QL_EINVAL ? "scale, beta" : "x");
 done:
     Py_DECREF(codes);
     return result;

@@ -221,18 +221,12 @@ static int separate(operands *o, PyArrayObject **scale)
     return -1;
 }
 
-/* The result, or the exception that is set or that the status means. */
-static PyObject *finish(operands *o, PyObject *out, ql_status status)
+/* The result, or the exception that is set or that the status means; name: what QL_EINVAL would speak of. */
+static PyObject *finish(operands *o, PyObject *out, ql_status status, const char *name)
 {
     Py_CLEAR(o->x);
     Py_CLEAR(o->bias);
-    if (o->y && status == QL_OK)
-        return ql_py_finish(out, o->y);
-    if (!o->y)
-        return NULL;
-    PyArray_DiscardWritebackIfCopy(o->y);
-    Py_CLEAR(o->y);
-    return ql_py_raise(status, status == QL_EOVERFLOW ? "x, w" : "output");
+    return o->y ? ql_py_give(out, o->y, status, status == QL_EOVERFLOW ? "x, w" : name) : NULL;
 }
 
 static PyObject *conv2d_integer(PyObject *module, PyObject *args)
@@ -249,7 +243,7 @@ static PyObject *conv2d_integer(PyObject *module, PyObject *args)
             status = ql_conv(&o.images, o.w, &o.window, NULL, &(ql_epilogue){.store = QL_STORE_S32}, y);
         Py_END_ALLOW_THREADS
     }
-    return finish(&o, out, status);
+    return finish(&o, out, status, "x");
 }
 
 static PyObject *conv2d(PyObject *module, PyObject *args)
@@ -257,7 +251,7 @@ static PyObject *conv2d(PyObject *module, PyObject *args)
     PyObject *x, *w, *window, *bias, *fields, *out;
     int zero_point, typenum;
     operands o;
-    ql_output output;
+    ql_output output = {0};
     ql_status status = QL_OK;
     PyArrayObject *scale = NULL;
     if (!PyArg_ParseTuple(args, "OOiOOOO", &x, &w, &zero_point, &window, &bias, &fields, &out))
@@ -273,7 +267,7 @@ static PyObject *conv2d(PyObject *module, PyObject *args)
         Py_END_ALLOW_THREADS
     }
     Py_XDECREF(scale);
-    return finish(&o, out, status);
+    return finish(&o, out, status, ql_py_output_name(&output));
 }
 
 /* An array of `count` elements of a type; NULL with an exception. */
@@ -294,7 +288,7 @@ static PyObject *conv2d_images(PyObject *module, PyObject *args)
     PyObject *x, *w, *scales, *zero_points, *window, *bias, *fields, *out;
     int typenum;
     operands o;
-    ql_output output;
+    ql_output output = {0};
     ql_status status = QL_OK;
     PyArrayObject *weight_scale = NULL, *scale = NULL, *zero_point = NULL;
     if (!PyArg_ParseTuple(args, "OOOOOOOO", &x, &w, &scales, &zero_points, &window, &bias, &fields, &out))
@@ -321,7 +315,7 @@ done:
     Py_XDECREF(weight_scale);
     Py_XDECREF(scale);
     Py_XDECREF(zero_point);
-    return finish(&o, out, status);
+    return finish(&o, out, status, ql_py_output_name(&output));
 }
 
 PyMethodDef ql_py_conv_methods[] = {

@@ -58,11 +58,7 @@ static int code_type(const ql_affine *affine)
 /* What a call returns: result, or NULL with the exception that status means; name is the data's. */
 static PyObject *finish(PyObject *out, PyArrayObject *result, ql_status status, const char *name)
 {
-    if (status == QL_OK)
-        return ql_py_finish(out, result);
-    PyArray_DiscardWritebackIfCopy(result);
-    Py_DECREF(result);
-    return ql_py_raise(status, status == QL_EINVAL ? "scale, zero_point" : name);
+    return ql_py_give(out, result, status, status == QL_EINVAL ? "scale, zero_point" : name);
 }
 
 static PyObject *quantize(PyObject *module, PyObject *args)

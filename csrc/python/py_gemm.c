@@ -167,16 +167,6 @@ static PyArrayObject *take_result(PyObject *out, int typenum, PyArrayObject **le
     return ql_py_result(out, typenum, ndim, shape, left, false);
 }
 
-/* Gives the result to the caller, or raises what a product came to. */
-static PyObject *finish_product(ql_status status, const char *name, PyObject *out, PyArrayObject *result)
-{
-    if (status == QL_OK)
-        return ql_py_finish(out, result);
-    PyArray_DiscardWritebackIfCopy(result);
-    Py_DECREF(result);
-    return ql_py_raise(status, name);
-}
-
 /* The codes that both integer products read: each array with a new reference, or NULL. */
 typedef struct code_operands {
     const ql_packed *b;
@@ -218,15 +208,10 @@ static ql_codes view_of(const code_operands *o)
                       PyArray_SIZE(o->zero_point) != 1};
 }
 
-/* finish_product, where codes may be too great for what the weights were packed for. */
-static PyObject *finish_codes(ql_status status, const code_operands *o, const char *left, const char *other,
-                              PyObject *out, PyArrayObject *result)
+/* The argument that a status of a product speaks of; other: that of what is out of its range. */
+static const char *blamed(ql_status status, const char *left, const char *both, const char *other)
 {
-    if (status != QL_EINVAL || ql_packed_purpose(o->b) != QL_PACK_INTEGER7)
-        return finish_product(status, other, out, result);
-    PyArray_DiscardWritebackIfCopy(result);
-    Py_DECREF(result);
-    return PyErr_Format(PyExc_ValueError, "%s: expected codes from 0 to 127, which the weights were packed for", left);
+    return status == QL_ECODES ? left : status == QL_EOVERFLOW ? both : other;
 }
 
 /* a, b, a_zero_point, out */
@@ -245,7 +230,7 @@ static PyObject *matmul_integer(PyObject *module, PyObject *const *args, Py_ssiz
         Py_BEGIN_ALLOW_THREADS
             status = ql_gemm(&codes, o.m, o.b, NULL, &sums, PyArray_DATA(c));
         Py_END_ALLOW_THREADS
-        result = finish_codes(status, &o, names[0], status == QL_EOVERFLOW ? "a, b" : names[2], args[3], c);
+        result = ql_py_give(args[3], c, status, blamed(status, names[0], "a, b", names[2]));
     }
     drop_codes(&o);
     return result;
@@ -286,7 +271,7 @@ static PyObject *linear_static(PyObject *module, PyObject *const *args, Py_ssize
     Py_BEGIN_ALLOW_THREADS
         status = ql_linear_static(&codes, o.m, o.b, bias ? PyArray_DATA(bias) : NULL, &output, PyArray_DATA(c));
     Py_END_ALLOW_THREADS
-    result = finish_codes(status, &o, names[0], status == QL_EOVERFLOW ? "x, w" : "output", args[5], c);
+    result = ql_py_give(args[5], c, status, blamed(status, names[0], "x, w", ql_py_output_name(&output)));
 done:
     Py_XDECREF(scale);
     Py_XDECREF(bias);
@@ -308,21 +293,6 @@ static void drop_inputs(float_operands *o)
     Py_XDECREF(o->bias);
 }
 
-/* Nothing, or a finite vector. */
-static int take_bias(PyObject *object, npy_intp n, PyArrayObject **bias)
-{
-    bool absent;
-    *bias = ql_py_optional_f32(object, n, "bias", &absent);
-    if (!*bias || n == 0)
-        return *bias || absent ? 0 : -1;
-    const ql_layout all = {.ndim = 1, .length = {(size_t)n}, .group = {(size_t)n}};
-    float low, high;
-    if (ql_minmax_f32(PyArray_DATA(*bias), &all, &low, &high))
-        return 0;
-    ql_py_raise(QL_ENONFINITE, "bias");
-    return -1;
-}
-
 /* objects: x, w, scale, bias. */
 static int take_floats(PyObject *module, PyObject *const *objects, PyObject *out, float_operands *o)
 {
@@ -335,7 +305,7 @@ static int take_floats(PyObject *module, PyObject *const *objects, PyObject *out
     if (no_scale)
         PyErr_SetString(PyExc_TypeError, "scale: expected an array, got None");
     o->x = o->scale ? ql_py_f32(objects[0], "x") : NULL;
-    if (!o->x || check_left(o->x, o->w, 0, "x") < 0 || take_bias(objects[3], n, &o->bias) < 0)
+    if (!o->x || check_left(o->x, o->w, 0, "x") < 0 || ql_py_bias_f32(objects[3], n, &o->bias) < 0)
         return -1;
     o->m = count_rows(o->x);
     o->y = take_result(out, NPY_FLOAT32, &o->x, o->w);
@@ -378,7 +348,7 @@ static PyObject *linear(PyObject *module, PyObject *const *args, Py_ssize_t coun
         Py_BEGIN_ALLOW_THREADS
             status = ql_linear(PyArray_DATA(o.x), o.m, o.w, &options, PyArray_DATA(o.y));
         Py_END_ALLOW_THREADS
-        result = finish_product(status, status == QL_EINVAL ? "w" : "x", args[7], o.y);
+        result = ql_py_give(args[7], o.y, status, status == QL_EINVAL ? "w" : "x");
     }
     drop_inputs(&o);
     return result;
@@ -398,7 +368,7 @@ static PyObject *matmul_float(PyObject *module, PyObject *const *args, Py_ssize_
             status = ql_gemm_f32(PyArray_DATA(o.x), o.m, o.w, PyArray_DATA(o.scale),
                                  o.bias ? PyArray_DATA(o.bias) : NULL, relu, PyArray_DATA(o.y));
         Py_END_ALLOW_THREADS
-        result = finish_product(status, status == QL_EINVAL ? "w" : "x", args[5], o.y);
+        result = ql_py_give(args[5], o.y, status, status == QL_EINVAL ? "w" : "x");
     }
     drop_inputs(&o);
     return result;

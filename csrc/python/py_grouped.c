@@ -201,21 +201,6 @@ static int check_left(PyArrayObject *x, size_t k)
     return -1;
 }
 
-/* Nothing, or a finite vector. */
-static int take_bias(PyObject *object, npy_intp n, PyArrayObject **bias)
-{
-    bool absent;
-    *bias = ql_py_optional_f32(object, n, "bias", &absent);
-    if (!*bias || n == 0)
-        return *bias || absent ? 0 : -1;
-    const ql_layout all = {.ndim = 1, .length = {(size_t)n}, .group = {(size_t)n}};
-    float low, high;
-    if (ql_minmax_f32(PyArray_DATA(*bias), &all, &low, &high))
-        return 0;
-    ql_py_raise(QL_ENONFINITE, "bias");
-    return -1;
-}
-
 static void drop_inputs(operands *o)
 {
     Py_XDECREF(o->x);
@@ -231,7 +216,7 @@ static int take_operands(PyObject *module, PyObject *x, PyObject *w, PyObject *b
     if (!o->x || check_left(o->x, ql_grouped_k(o->w)) < 0)
         return -1;
     const npy_intp n = (npy_intp)ql_grouped_n(o->w);
-    if (take_bias(bias, n, &o->bias) < 0)
+    if (ql_py_bias_f32(bias, n, &o->bias) < 0)
         return -1;
     const int last = PyArray_NDIM(o->x) - 1;
     for (int i = 0; i < last; i++)
@@ -252,11 +237,7 @@ static int take_operands(PyObject *module, PyObject *x, PyObject *w, PyObject *b
 static PyObject *finish(ql_status status, PyObject *out, operands *o)
 {
     drop_inputs(o);
-    if (status == QL_OK)
-        return ql_py_finish(out, o->y);
-    PyArray_DiscardWritebackIfCopy(o->y);
-    Py_DECREF(o->y);
-    return ql_py_raise(status, status == QL_ENONFINITE ? "x" : "w");
+    return ql_py_give(out, o->y, status, status == QL_ENONFINITE ? "x" : "w");
 }
 
 /* x, w, bias, low, high, out */

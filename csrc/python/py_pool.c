@@ -29,13 +29,7 @@ static PyObject *pool(PyObject *args, pool_function *function)
     Py_BEGIN_ALLOW_THREADS
         status = function(PyArray_DATA(x), &p, ql_py_is_signed(x), PyArray_DATA(y));
     Py_END_ALLOW_THREADS
-    if (status == QL_OK) {
-        result = ql_py_finish(out, y);
-    } else {
-        PyArray_DiscardWritebackIfCopy(y);
-        Py_DECREF(y);
-        ql_py_raise(status, status == QL_EINVAL ? "size, stride, padding" : "size");
-    }
+    result = ql_py_give(out, y, status, status == QL_EINVAL ? "size, stride, padding" : "size");
 done:
     Py_DECREF(x);
     return result;

@@ -8,25 +8,12 @@
 #define QL_QUADS_AVX2_H
 
 #include "kernels/avx2/tile_avx2.h"
+#include "kernels/quads.h"
 
 enum { KR = 4, MAX_SPLIT = 4 };
 
 /* sum + the products of four bytes, in each of eight columns; b: 32 bytes, aligned. */
 typedef __m256i dot4_function(__m256i sum, __m256i a, const int8_t *b);
-
-/* The next four bytes of a row, or the one to three that are left of it with zeros behind. */
-static inline int32_t group_of(const uint8_t *a, size_t left)
-{
-    uint32_t group;
-    if (left >= KR) {
-        memcpy(&group, a, sizeof group);
-    } else {
-        group = a[0];
-        group |= left > 1 ? (uint32_t)a[1] << 8 : 0;
-        group |= left > 2 ? (uint32_t)a[2] << 16 : 0;
-    }
-    return (int32_t)group;
-}
 
 static inline __attribute__((always_inline)) void gemm_quads(dot4_function *dot4, const int mr, const int vectors,
                                                              const int split, const ql_gemm_args *g, size_t i0,
@@ -69,7 +56,7 @@ static inline __attribute__((always_inline)) void gemm_quads(dot4_function *dot4
         for (; p < g->k; p += KR, b += NR * KR) {
 #pragma GCC unroll 6
             for (int i = 0; i < mr; i++) {
-                const __m256i a_four = _mm256_set1_epi32(group_of(a + (size_t)i * a_stride + p, g->k - p));
+                const __m256i a_four = _mm256_set1_epi32(ql_next_quad(a + (size_t)i * a_stride + p, g->k - p));
 #pragma GCC unroll 4
                 for (int v = 0; v < vectors; v++)
                     sum[0][i][v] = dot4(sum[0][i][v], a_four, b + (v < 2 ? 0 : next_panel) + 32 * (v % 2));

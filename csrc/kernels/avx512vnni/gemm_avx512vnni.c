@@ -11,6 +11,7 @@
  * Why no tile over two panels for one row: two streams from L2 are read at 0.8 of the speed of one. */
 #include "kernels/avx512vnni/lanes_avx512vnni.h"
 #include "kernels/finish.h"
+#include "kernels/quads.h"
 
 enum { NR = 32, KR = 4, MAX_MR = 12, MAX_SPLIT = 4, MAX_VECTORS = 2 };
 
@@ -23,20 +24,6 @@ static inline __attribute__((always_inline)) __m512i dot4_from(__m512i sum, __m5
 {
     __asm__ volatile("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a_u8), "m"(*(const __m512i *)b));
     return sum;
-}
-
-/* The next four bytes of a row, or the one to three that are left of it with zeros behind. */
-static inline int32_t group_of(const uint8_t *a, size_t left)
-{
-    uint32_t group;
-    if (left >= KR) {
-        memcpy(&group, a, sizeof group);
-    } else {
-        group = a[0];
-        group |= left > 1 ? (uint32_t)a[1] << 8 : 0;
-        group |= left > 2 ? (uint32_t)a[2] << 16 : 0;
-    }
-    return (int32_t)group;
 }
 
 typedef __m512i tile_sums[MAX_MR][MAX_SPLIT][MAX_VECTORS];
@@ -138,7 +125,7 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const int v
             size_t left = g->k - group * KR;
 #pragma GCC unroll 12
             for (int i = 0; i < mr; i++) {
-                __m512i a_four = _mm512_set1_epi32(group_of(a + (size_t)i * a_stride + group * KR, left));
+                __m512i a_four = _mm512_set1_epi32(ql_next_quad(a + (size_t)i * a_stride + group * KR, left));
 #pragma GCC unroll 2
                 for (int v = 0; v < vectors; v++)
                     sum[i][0][v] = dot4(sum[i][0][v], a_four, _mm512_load_si512(b + 64 * v));

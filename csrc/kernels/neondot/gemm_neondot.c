@@ -8,6 +8,7 @@
  * then four, then one by one: never beyond a segment. */
 #include "kernels/neon/tile_neon.h"
 #include "kernels/neondot/neondot.h"
+#include "kernels/quads.h"
 
 enum { NR = 8, MAX_MR = 8, KR = 4, VECTORS = NR / LANES, BLOCK = 16 };
 
@@ -31,18 +32,10 @@ static inline __attribute__((always_inline)) int8x16_t as_signed(uint8x16_t a, c
     return vreinterpretq_s8_u8(is_u7 ? a : veorq_u8(a, vdupq_n_u8(128)));
 }
 
-/* The next four bytes of a row, or those that are left of it with zeros behind; in every lane. */
-static inline uint8x16_t group_of(const uint8_t *a, size_t left)
+/* ql_next_quad in every lane. */
+static inline uint8x16_t quad_of(const uint8_t *a, size_t left)
 {
-    uint32_t group;
-    if (left >= KR) {
-        memcpy(&group, a, sizeof group);
-    } else {
-        group = a[0];
-        group |= left > 1 ? (uint32_t)a[1] << 8 : 0;
-        group |= left > 2 ? (uint32_t)a[2] << 16 : 0;
-    }
-    return vreinterpretq_u8_u32(vdupq_n_u32(group));
+    return vreinterpretq_u8_s32(vdupq_n_s32(ql_next_quad(a, left)));
 }
 
 static inline __attribute__((always_inline)) void gemm(const int mr, const bool is_u7, const ql_gemm_args *g, size_t i0,
@@ -87,7 +80,7 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const bool 
             }
 #pragma GCC unroll 8
             for (int i = 0; i < mr; i++) {
-                const int8x16_t a_four = as_signed(group_of(a + (size_t)i * g->a_stride + p, g->k - p), is_u7);
+                const int8x16_t a_four = as_signed(quad_of(a + (size_t)i * g->a_stride + p, g->k - p), is_u7);
                 sum[i][0] = vdotq_s32(sum[i][0], low, a_four);
                 sum[i][1] = vdotq_s32(sum[i][1], high, a_four);
             }
