@@ -495,6 +495,17 @@ ql_status ql_conv(const ql_images *x, const ql_filter *w, const ql_window *windo
 ql_status ql_conv_scaled(const ql_images *x, const ql_filter *w, const ql_window *window, const int32_t *bias,
                          const ql_output *output, void *y);
 
+/* What each image has of its own. */
+typedef struct ql_image_grids {
+    const float *scale;        /* [count], for ql_output's input_scale */
+    const int32_t *zero_point; /* [count], for ql_images' */
+    const int32_t *bias;       /* [count][out] or NULL */
+} ql_image_grids;
+
+/* ql_conv_scaled for every image by itself. y is untouched where the status is another than QL_ENOMEM. */
+ql_status ql_conv_images(const ql_images *x, const ql_image_grids *grids, const ql_filter *w, const ql_window *window,
+                         const ql_output *output, void *y);
+
 /* ---- products with grouped weights -------------------------------------------------------------- */
 
 /* Weights (in, out) whose scales are shared by groups of neighbours along k:

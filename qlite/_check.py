@@ -58,6 +58,15 @@ def as_array(name: str, value: Any) -> np.ndarray:
     return array
 
 
+def codes(name: str, value: Any) -> np.ndarray:
+    """Return plain codes of 8 bits as an array, where a QArray is taken too."""
+    array = as_array(name, value)
+    if array.dtype.char not in "bB":
+        hint = f" (ql.quantize({name}) makes a QArray of floats)" if array.dtype.kind == "f" else ""
+        raise TypeError(f"{name}: expected a QArray, or codes of int8 or uint8, got {array.dtype}{hint}")
+    return array
+
+
 def number(name: str, value: Any) -> float:
     """Return `value` if it is a real number, which a bool is not."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):

@@ -256,6 +256,18 @@ def conv2d(
     out: F32 | X8 | None,
 ) -> F32 | X8: ...
 
+# scale, zero_point: one per image; bias: (images, out)
+def conv2d_images(
+    x: X8,
+    w: Filter,
+    scale: F32,
+    zero_point: S32,
+    window: tuple[int, int, int, int, int, int, int, int],
+    bias: S32 | None,
+    fields: tuple[Any, ...],
+    out: F32 | X8 | None,
+) -> F32 | X8: ...
+
 class Plan:
     """buffers: (dtype, width, scale, zero_point, row_scale, row_zero_point) each; -1 for no row buffer."""
     def __init__(self, buffers: list[tuple[str, int, float, int, int, int]], input: int, output: int) -> None: ...

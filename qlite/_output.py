@@ -3,7 +3,7 @@
 A product of codes on one grid for all of `x` with weights of one scale per output column takes ``bias, activation,
 output, requant`` and does this::
 
-    bias, out_spec = _output.resolve(x, weight_scale, bias, activation, output, requant)
+    bias, out_spec = _output.resolve(x.scale.item(), weight_scale, bias, activation, output, requant)
     y = _core.linear_static(x.codes, packed, x.zero_point.ravel(), bias, out_spec, out)  # a new array, or out
     return _output.wrap(y, output, out)
 
@@ -83,6 +83,11 @@ def integer_bias(prefix: str, bias: np.ndarray, input_scale: float, weight_scale
     return codes.astype(np.int32)
 
 
+def image_biases(bias: np.ndarray, input_scale: np.ndarray, weight_scale: np.ndarray) -> np.ndarray:
+    """`integer_bias` for each of several input scales that are large enough, (scales, columns)."""
+    return np.rint(bias.astype(np.float64) / (input_scale.astype(np.float64)[:, None] * weight_scale)).astype(np.int32)
+
+
 def static_bias(bias: Any, input_scale: float, weight_scale: np.ndarray) -> np.ndarray | None:
     """A bias as int32 (columns,): integers as they are, floats at the scale of the sums."""
     if bias is None:
@@ -108,12 +113,12 @@ def code_clamps(activation: str | None, qparams: QParams) -> tuple[int, int]:
 
 
 def resolve(
-    x: QArray, weight_scale: np.ndarray, bias: Any, activation: str | None, output: QParams | None, requant: str
+    input_scale: float, weight_scale: np.ndarray, bias: Any, activation: str | None, output: Any, requant: str
 ) -> tuple[np.ndarray | None, Output]:
     """Check the arguments of a static product and bring them into the form of the core.
 
-    float32 (no `output`): ``clamp(float32(acc + bias) * float32(x.scale * weight_scale))``. Codes: rule A or B with
-    the multiplier ``x.scale * weight_scale / output.scale``, between the codes that the activation lets through.
+    float32 (no `output`): ``clamp(float32(acc + bias) * float32(input_scale * weight_scale))``. Codes: rule A or B with
+    the multiplier ``input_scale * weight_scale / output.scale``, between the codes that the activation lets through.
 
     Raises
     ------
@@ -124,7 +129,6 @@ def resolve(
     """
     _check.choice("requant", requant, RULES)
     low, high = clamps(activation)
-    input_scale = float(x.scale.item())
     if output is None:
         out_spec = Output("float32", False, input_scale, weight_scale, low, high, 0.0, 0, 0, 0)
     elif not isinstance(output, QParams):

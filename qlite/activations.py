@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from qlite import _check, _core
+from qlite import _check, _core, _output
 from qlite.array import QArray
 from qlite.qparams import QParams
 
@@ -24,7 +24,7 @@ def _exp(v: float) -> float:
 
 def _gelu(x: np.ndarray) -> np.ndarray:
     """In the float32 steps of LiteRT, which often end exactly at x where the true value is a little less."""
-    x = x.astype(F32)
+    x = np.clip(x, -1e30, np.finfo(F32).max).astype(F32)  # below, erfc is 0: not 0 times infinity
     return F32(0.5) * x * _each(math.erfc)(x * F32(-math.sqrt(0.5))).astype(F32)
 
 
@@ -38,6 +38,7 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "silu": _each(lambda v: v / (1 + _exp(-v))),
     "tanh": _each(math.tanh),
 }
+FUNCTIONS["swish"] = FUNCTIONS["silu"]  # Keras knows it by both names
 #: The grids of softmax, by whether codes are signed: [0, 1) in steps of 1 / 256.
 SOFTMAX_GRIDS = {
     signed: QParams(np.array([F32(1 / 256)]), np.array([-128 * signed]), 8, signed) for signed in (True, False)
@@ -57,8 +58,9 @@ def lookup_table(function: Any, input: QParams, output: QParams) -> np.ndarray:
 
     Parameters
     ----------
-    function : {"exp", "gelu", "hard_swish", "relu", "relu6", "sigmoid", "silu", "tanh"} or callable
-        A callable gets a float64 array of 256 values and returns as many numbers; infinities become the ends.
+    function : {"exp", "gelu", "hard_swish", "relu", "relu6", "sigmoid", "silu", "swish", "tanh"} or callable
+        "swish" is another name of "silu". A callable gets a float64 array of 256 values and returns as many numbers;
+        infinities become the ends.
     input, output : QParams
         Uniform grids of 8 bits with one scale.
 
@@ -111,22 +113,28 @@ def _one_grid(name: str, p: Any) -> QParams:
     return p
 
 
-def apply_table(codes: Any, table: Any, *, out: np.ndarray | None = None) -> np.ndarray:
+def apply_table(codes: Any, table: Any, *, output: QParams | None = None, out: np.ndarray | None = None) -> Any:
     """Look codes up in a table: ``table[codes]``, only faster.
 
     Parameters
     ----------
-    codes : array_like of int8 or uint8
-        Those of a QArray are ``q.codes``.
+    codes : array_like of int8 or uint8, or, with `output`, QArray of 8 bits with one scale
     table : ndarray of int8 or uint8, (256,)
         What `lookup_table` returns: the entry of a code stands at its byte, that of -1 last.
+    output : QParams, optional
+        The grid that `table` was made for, where `codes` is a QArray.
     out : ndarray of the dtype of `table`, optional
         Where to put the result; may be `codes`.
+
+    Returns
+    -------
+    ndarray of codes, or QArray on `output` for a QArray
 
     Raises
     ------
     TypeError, ValueError
-        Another dtype or shape.
+        Another dtype, shape or grid, entries of `table` that are not on `output`, an `output` for plain codes, or none
+        for a QArray.
 
     Examples
     --------
@@ -138,11 +146,20 @@ def apply_table(codes: Any, table: Any, *, out: np.ndarray | None = None) -> np.
     From a QArray to one on the grid of the results:
 
     >>> q = ql.quantize(np.array([-5.0, 3.0, 9.0]), p)
-    >>> y = ql.QArray(ql.apply_table(q.codes, ql.lookup_table("relu6", p, p)), p)
-    >>> np.asarray(y)
+    >>> np.asarray(ql.apply_table(q, ql.lookup_table("relu6", p, p), output=p))
     array([0., 3., 6.], dtype=float32)
     """
-    return _core.lookup(_check.as_array("codes", codes), _check.as_array("table", table), out)
+    if output is None and type(codes) is not QArray:
+        return _core.lookup(_check.as_array("codes", codes), _check.as_array("table", table), out)
+    if not isinstance(codes, QArray):
+        raise ValueError(f"output: expected None for plain codes, whose results are plain, got {output!r}")
+    if output is None:
+        raise TypeError("codes: expected int8 or uint8, got a QArray: give its q.codes, or output=QParams for a QArray")
+    _one_grid("codes", codes.qparams)
+    y, table = _one_grid("output", output), _check.codes("table", table)
+    if table.dtype != y.dtype or (table.size and not y.qmin <= table.min() <= table.max() <= y.qmax):
+        raise ValueError(f"table: expected entries of {y!r}, got {table.dtype} from {table.min()} to {table.max()}")
+    return _output.wrap(_core.lookup(codes.codes, table, out), y, out)
 
 
 def softmax(
@@ -199,7 +216,7 @@ def softmax(
             raise ValueError(f"x: expected a uniform grid of up to 8 bits with one scale, got {p!r}")
         codes, scale = x.codes, float(p.scale.flat[0])
     else:
-        codes = _check.as_array("x", x)
+        codes = _check.codes("x", x)
     y = _core.softmax(codes, _positive("scale", scale), _positive("beta", beta), requant == "fixed", out)
     if not isinstance(x, QArray):
         return y

@@ -24,8 +24,9 @@ class QArray:
     ``real = scale * (code - zero_point)``, or, on a grid with a codebook, ``real = scale * codebook[code]``. Made by
     `quantize`; by ``QArray(codes, qparams)`` from codes on a known grid (those of 8 and 16 bits are not copied); or by
     `QArray.from_codes` from integers that came from elsewhere. ``np.asarray(q)`` dequantizes; ``x @ q`` multiplies
-    floats by weights of up to 8 bits without dequantizing them first. An array is not changed once made. Indexing works
-    as with any array; ``==`` says whether two have the same codes on the same grid.
+    floats by weights of up to 8 bits without dequantizing them first. NumPy's functions, such as ``np.dot(x, q)``,
+    dequantize all of it without saying so. An array is not changed once made. Indexing works as with any array; ``==``
+    says whether two have the same codes on the same grid.
 
     Codes of other widths than 8 and 16 are stored packed: the axis that is kept first, a row for each of its indices
     (one row for everything without such an axis), each row padded to a byte, low bits first. So `nbytes` is true, and
@@ -177,6 +178,8 @@ class QArray:
         >>> np.asarray(fp4)
         array([0. , 0.5, 1. , 1.5, 2. , 3. , 4. , 6. ], dtype=float32)
         """
+        if isinstance(scale, QParams):
+            raise TypeError("scale: expected numbers, got QParams: use QArray(codes, qparams)")
         codes = np.array(codes)
         codes = codes.astype(codes.dtype.newbyteorder("="), copy=False)
         codes.flags.writeable = False
@@ -341,10 +344,10 @@ class QArray:
         """Scale and zero point of each column, the last axis, as kernels take them; `name` is for the error."""
         p = self.qparams
         if p.codebook is not None or p.group_size is not None or p.bits > 8:
-            raise ValueError(
-                f"{name}: expected up to 8 bits on a uniform grid without groups for a product (dequantize() makes "
-                f"floats of any array), got {self!r}"
-            )
+            what = "a product (dequantize() makes floats of any array)"
+            if len(axes) == 4:
+                what = "a convolution (conv2d takes one scale or one per output, axis=3)"
+            raise ValueError(f"{name}: expected up to 8 bits on a uniform grid without groups for {what}, got {self!r}")
         if self.ndim != len(axes) or (self.scale.size != 1 and self.scale.size != self.scale.shape[-1]):
             raise ValueError(
                 f"{name}: expected {len(axes)} dimensions ({', '.join(axes)}) with scales along axis {len(axes) - 1} "
@@ -485,6 +488,9 @@ class QArray:
         if type(packed) is _core.Grouped:
             return _core.matmul_grouped(x, packed, None)
         return _core.matmul_float(x, packed, scale, None, False, None)
+
+    def __matmul__(self, x: Any) -> Any:
+        raise TypeError("q @ x: expected the quantized weights on the right: x @ q, or q.dequantize() @ x")
 
     __array_priority__ = 100  # x @ q comes here before NumPy makes an array of q
     __array_ufunc__ = None

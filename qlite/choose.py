@@ -68,7 +68,8 @@ def choose_qparams(
         Cut `group_axis`, by default the last one that is not `axis`, into groups that have a scale each; the last may
         be shorter. Without `axis` every index of the other axes has its own groups, as in ONNX.
     symmetric : bool
-        Whether zero stands in the middle of a uniform grid.
+        Whether zero stands in the middle of a uniform grid. Activations that are never negative want
+        ``symmetric=False``: they leave half the codes of a symmetric grid unused.
     signed : bool, optional
         Signed codes; as `symmetric` by default.
     narrow : bool, optional

@@ -71,7 +71,7 @@ def set_num_threads(n: int | None) -> None:
     others run on their own. A forked child keeps the setting and starts helpers of its own.
 
     Where OpenMP's own limit (``OMP_NUM_THREADS``, threadpoolctl) is lower than the number of CPUs, it counts as well:
-    `get_num_threads` returns the lower one.
+    `get_num_threads` returns the lower one. So ``with threadpoolctl.threadpool_limits(1):`` limits for a while.
 
     Parameters
     ----------

@@ -26,6 +26,7 @@ def conv2d(
     activation: str | None = None,
     output: QParams | None = None,
     requant: str = "float",
+    per: str = "image",
     out: np.ndarray | None = None,
 ) -> "np.ndarray | QArray":
     """Convolve images with 8-bit weights: integers inside, floats or codes as the result.
@@ -41,8 +42,8 @@ def conv2d(
     Parameters
     ----------
     x : QArray of up to 8 bits with one scale, or array_like of a real floating dtype, (count, height, width, channels)
-        Floats are quantized on the way, to uint8 with one scale for all: ``s_x = (max - min) / 255`` of their range
-        widened to hold 0. What an image gives then depends on which others come with it; codes do not have that.
+        Floats are quantized on the way, to uint8: ``s_x = (max - min) / 255`` of the range of each image, widened to
+        hold 0.
     w : QArray (kernel_h, kernel_w, channels / groups, out) with one scale or one per output, or what `pack` made of it
         Up to 8 bits. A QArray is packed at its first use and keeps that form. Weights farther from their zero point
         than int8 reaches take two or three times as long.
@@ -60,6 +61,9 @@ def conv2d(
         The grid of the result: up to 8 bits, one scale.
     requant : {"float", "fixed"}
         The rule, with `output`.
+    per : {"image", "tensor"}
+        What has a scale and zero point of its own in floats `x`. With "tensor" what an image gives depends on which
+        others come with it.
     out : ndarray, optional
         Where to put the result: float32, or the codes' dtype.
 
@@ -92,10 +96,18 @@ def conv2d(
     packed, w_scale = _filter(w, groups, dilation)
     if w_scale is None:
         raise ValueError("w: expected weights with scales, pack(QArray), got packed codes")
-    x = _images(x)
-    bias, fields = _output.resolve(x, w_scale, bias, activation, output, requant)
-    where = _window(x.shape, packed, stride, padding, dilation)
-    y = _core.conv2d(x.codes, packed, x.zero_point.item(), where, bias, fields, out)
+    if isinstance(x, QArray):
+        _check.left_alone({"per": per}, {"per": "image"}, "for codes x, which have their scale")
+        codes, scale, zero_point = _codes(x)
+    else:
+        codes, scale, zero_point = _quantized(x, per)
+    where = _window(codes.shape, packed, stride, padding, dilation)
+    if scale.size == 1:
+        bias, fields = _output.resolve(scale.item(), w_scale, bias, activation, output, requant)
+        y = _core.conv2d(codes, packed, zero_point.item(), where, bias, fields, out)
+    else:
+        biases, fields = _of_images(scale.ravel(), w_scale, bias, activation, output, requant)
+        y = _core.conv2d_images(codes, packed, scale, zero_point, where, biases, fields, out)
     return _output.wrap(y, output, out)
 
 
@@ -170,7 +182,7 @@ def _filter(w: Any, groups: Any, dilation: Any) -> tuple[_core.Filter, Any]:
         known = w._filters.get((groups, is_dilated)) if type(groups) is int else None
         return known or pack_filter("w", w, "", 0, groups, is_dilated)
     if not isinstance(w, PackedWeight):
-        raise TypeError(f"w: expected a QArray or a PackedWeight, got {type(w).__name__}")
+        raise TypeError(f"w: expected a QArray (ql.quantize(w, axis=3)) or a PackedWeight, got {type(w).__name__}")
     packed = w._packed
     if not isinstance(packed, _core.Filter):
         raise ValueError(f"w: expected packed weights of a convolution, got packed weights of shape {w.shape}")
@@ -183,26 +195,39 @@ def _filter(w: Any, groups: Any, dilation: Any) -> tuple[_core.Filter, Any]:
     return packed, w._scale
 
 
-def _images(x: Any) -> QArray:
-    """Images as codes with one scale."""
-    if not isinstance(x, QArray):
-        return _quantized(x)
+def _codes(x: QArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Codes of images, their scale and their zero point."""
     if x.ndim != 4:
         raise ValueError(f"x: expected 4 dimensions (count, height, width, channels), got {x!r}")
-    return _output.static_input("x", x)
+    _output.static_input("x", x)
+    return x.codes, x.scale, x.zero_point
 
 
-def _quantized(x: Any) -> QArray:
-    """Floats on the grid of their own range, as `linear` does it with rows."""
+def _quantized(x: Any, per: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same of floats on the grids of their own ranges, as `linear` does it with rows."""
     x = _check.real_array("x", x)
     if x.ndim != 4:
         raise ValueError(f"x: expected 4 dimensions (count, height, width, channels), got shape {x.shape}")
-    low, high, is_finite = _core.minmax(x, (1, 1, 1, 1)) if x.size else (*np.zeros((2, 1, 1, 1, 1), np.float32), True)
+    per_image = _check.choice("per", per, ("image", "tensor")) == "image"
+    shape = (len(x) if per_image and x.size else 1, 1, 1, 1)
+    low, high, is_finite = _core.minmax(x, shape) if x.size else (*np.zeros((2, *shape), np.float32), True)
     if not is_finite:
         _check.finite("x", x)
     scale, zero_point = _core.range_qparams(low, high, 0, 255, False)
-    codes = _core.quantize(x, scale, zero_point, 0, 255, False, None, "x")
-    return QArray._of_codes(codes, QParams(scale, zero_point, signed=False))
+    return _core.quantize(x, scale, zero_point, 0, 255, False, None, "x"), scale, zero_point
+
+
+def _of_images(
+    scale: np.ndarray, w_scale: np.ndarray, bias: Any, activation: str | None, output: QParams | None, requant: str
+) -> tuple[np.ndarray | None, Any]:
+    """What `_output.resolve` makes of the arguments, with a bias for each image, (count, out)."""
+    integers, fields = _output.resolve(scale.min().item(), w_scale, bias, activation, output, requant)
+    if integers is None:
+        return None, fields
+    array = _check.numbers("bias", bias)
+    if array.dtype.kind == "f":  # that of the least scale, the greatest, did fit
+        return _output.image_biases(_check.real_array("bias", array), scale, w_scale), fields
+    return np.tile(integers, (len(scale), 1)), fields
 
 
 def _window(shape: tuple[int, ...], packed: _core.Filter, stride: Any, padding: Any, dilation: Any) -> Window:

@@ -72,7 +72,7 @@ def quantize(
         Width of a code, or the whole grid, from `choose_qparams` or a `Calibrator`; then no option of a grid may be
         given besides.
     grid, method, axis, group_size, group_axis, symmetric, signed, narrow, percentile, weights, scale_dtype
-        How the grid is chosen: see `choose_qparams`.
+        How the grid is chosen: see `choose_qparams`. Activations that are never negative want ``symmetric=False``.
     scale, zero_point : array_like, optional
         The grid's parameters, if they are known: one, or one for each index along `axis`, or the rank of `w`. Nothing
         is chosen then.

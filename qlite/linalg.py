@@ -19,11 +19,10 @@ def matmul_integer(
 
     Parameters
     ----------
-    a : array_like of int8 or uint8, (m, k)
-        Those of a QArray are ``q.codes``, with ``q.zero_point``.
+    a : array_like of int8 or uint8, (m, k), or QArray of up to 8 bits with one scale or one per row
     b : array_like of int8 or uint8, (k, n), or QArray or PackedWeight
     a_zero_point : int or array_like
-        One, or one per row.
+        One, or one per row; a QArray has its own.
     b_zero_point : int or array_like
         One, or one per column; a QArray or PackedWeight has its own.
     out : ndarray of int32, (m, n), optional
@@ -59,11 +58,26 @@ def matmul_integer(
     if b_zero_point is not _ZERO and np.any(np.asarray(b_zero_point)):
         raise ValueError("b_zero_point: expected 0 with a QArray or packed weights, which have their own")
     if type(a) is not _ndarray:
-        a = codes_of("a", a)
+        a, a_zero_point = _left_codes(a, a_zero_point)
     if a_zero_point is _ZERO:
         return _core.matmul_integer(a, packed, _NO_ZERO_POINT, out)
     a = codes_of("a", a)
     return _core.matmul_integer(a, packed, zero_points_of("a_zero_point", a_zero_point, a.dtype, (1, a.shape[0])), out)
+
+
+def _left_codes(a: Any, zero_point: Any) -> tuple[np.ndarray, Any]:
+    """The left operand of `matmul_integer` that is no ndarray: its codes, and their zero points."""
+    if not isinstance(a, QArray):
+        return codes_of("a", a), zero_point
+    p = a.qparams
+    if a.ndim != 2 or p.bits > 8 or p.codebook is not None or p.group_size is not None or p.scale.shape[1] != 1:
+        raise ValueError(
+            f"a: expected 2 dimensions and up to 8 bits on a uniform grid with one scale or one per row (axis=0), got "
+            f"{a!r}"
+        )
+    if np.any(np.asarray(zero_point)):
+        raise ValueError("a_zero_point: expected 0 with a QArray, which has its own")
+    return a.codes, p.zero_point
 
 
 def linear(
@@ -154,14 +168,15 @@ def linear(
     elif isinstance(w, QArray):
         packed, scale = w._pack("w", "integer")
     else:
-        raise TypeError(f"w: expected a QArray or a PackedWeight, got {type(w).__name__}")
+        raise TypeError(f"w: expected a QArray (ql.quantize(w, axis=1)) or a PackedWeight, got {type(w).__name__}")
     if type(packed) is not _core.Packed:
         if isinstance(packed, _core.Filter):
             raise ValueError(f"w: expected weights of a matrix, got {_kind(packed)}")
         return _linear_grouped(x, packed, bias, activation, {"output": output, "requant": requant, "per": per}, out)
     if type(x) is not _ndarray and isinstance(x, QArray):
         _check.left_alone({"per": per}, {"per": "row"}, "for codes x, which have their scale")
-        bias, fields = _output.resolve(_output.static_input("x", x), scale, bias, activation, output, requant)
+        input_scale = _output.static_input("x", x).scale.item()
+        bias, fields = _output.resolve(input_scale, scale, bias, activation, output, requant)
         y = _core.linear_static(x.codes, packed, x.zero_point.ravel(), bias, fields, out)
         return _output.wrap(y, output, out)
     if output is not None or requant != "float":

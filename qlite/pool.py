@@ -87,7 +87,7 @@ def avg_pool2d(x: Any, size: Any, *, stride: Any = None, padding: Any = 0, out: 
 
 
 def _pool(function: Any, x: Any, size: Any, stride: Any, padding: Any, out: np.ndarray | None) -> Any:
-    codes = _check.as_array("x", x.codes if isinstance(x, QArray) else x)
+    codes = x.codes if isinstance(x, QArray) else _check.codes("x", x)
     if codes.ndim != 4:
         raise ValueError(f"x: expected shape (images, height, width, channels), got {codes.shape}")
     if isinstance(x, QArray):

@@ -219,7 +219,7 @@ class QParams:
 
         Parameters
         ----------
-        low, high : array_like of a real floating dtype
+        low, high : array_like of real numbers
             The ends, both of the shape that `scale` is to have.
         bits, grid, symmetric, signed, narrow, scale_dtype
             See `choose_qparams`.
@@ -229,7 +229,7 @@ class QParams:
         Raises
         ------
         TypeError
-            An end that is not of a real floating dtype, or a flag that is not a bool.
+            An end that is not a real number, or a flag that is not a bool.
         ValueError
             Ends that are not finite, of different shapes, or in the wrong order; an option that there is not.
 
@@ -246,7 +246,7 @@ class QParams:
         form = Form.of(bits, grid, symmetric, signed, narrow, scale_dtype)
         if form.is_fitted:
             raise ValueError(f"grid: expected one that a range determines, got {grid!r}, which is fitted to data")
-        low, high = (_check.finite(n, _check.real_array(n, v)) for n, v in (("low", low), ("high", high)))
+        low, high = (_check.finite(n, _check.scales(n, v)) for n, v in (("low", low), ("high", high)))
         if low.shape != high.shape:
             raise ValueError(f"high: expected shape {low.shape} as low, got {high.shape}")
         if np.any(low > high):

@@ -63,6 +63,31 @@ def test_apply_table_in_place(isa, rng):
     same_bytes(ql.apply_table(table.copy(), table, out=table), expected)
 
 
+def test_apply_table_of_qarrays(isa, rng):
+    x, y, narrow = grid(0.1, 3, np.int8), grid(0.2, 7, np.uint8), QParams(np.float32([0.2]), 0, narrow=True)
+    q, table = ql.quantize(rng.normal(0, 4, (6, 11)), x), ql.lookup_table("relu", x, y)
+    same_bytes(ql.apply_table(q, table, output=y).codes, table[q.codes.view(np.uint8)])
+    assert ql.apply_table(q, table, output=y) == ql.QArray(ql.apply_table(q.codes, table), y)
+    out = np.zeros((6, 11), np.uint8)
+    result = ql.apply_table(q, table, output=y, out=out)
+    assert np.shares_memory(result.codes, out) and np.array_equal(out, ql.apply_table(q.codes, table))
+    out[...] = 7
+    for error, message, args, options in [
+        (TypeError, r"^codes: expected int8 or uint8, got a QArray: give its q\.codes, or output=", (q, table), {}),
+        (ValueError, r"^output: expected None", (q.codes, table), {"output": y}),
+        (TypeError, r"^output: expected QParams", (q, table), {"output": 0.5}),
+        (ValueError, r"^output: expected a uniform", (q, table), {"output": QParams(np.float32([0.1]), 0, 4)}),
+        (ValueError, r"^codes: expected a uniform", (ql.quantize(np.ones((6, 11)), 4), table), {"output": y}),
+        (ValueError, r"^codes: expected a uniform", (ql.quantize(np.ones((6, 11)), axis=1), table), {"output": y}),
+        (ValueError, r"^table: expected entries of", (q, table), {"output": x}),
+        (ValueError, r"^table: expected entries of", (q, np.full(256, -128, np.int8)), {"output": narrow}),
+        (ValueError, r"^table: expected", (q, table[:5]), {"output": y}),
+    ]:
+        with pytest.raises(error, match=message):
+            ql.apply_table(*args, **options, out=out)
+    assert (out == 7).all()
+
+
 def test_large_arrays(rng):
     """On as many threads as there are."""
     x, table = codes(rng, 3_000_001, np.int8), codes(rng, 256, np.uint8)
@@ -84,6 +109,7 @@ def exactly(name, x):
         "relu6": lambda: min(max(x, 0), 6),
         "sigmoid": lambda: 1 / (1 + exp),
         "silu": lambda: x / (1 + exp),
+        "swish": lambda: x / (1 + exp),
         "tanh": lambda: math.tanh(x),
     }[name]()
 
@@ -275,6 +301,7 @@ def test_softmax_refuses(rng):
     for error, name, call in [
         (TypeError, "x", lambda: ql.softmax(x.astype(np.int16), 0.1)),
         (TypeError, "x", lambda: ql.softmax("text", 0.1)),
+        (TypeError, "x", lambda: ql.softmax(np.ones((2, 3)))),
         (ValueError, "x", lambda: ql.softmax(np.int8(3), 0.1)),
         (ValueError, "x", lambda: ql.softmax(per_row)),
         (ValueError, "x", lambda: ql.softmax(ql.quantize(rng.normal(size=(2, 3)), grid="nf4"))),
@@ -292,6 +319,8 @@ def test_softmax_refuses(rng):
         with pytest.raises(error, match=f"^{name}: "):
             call()
     assert (out == 7).all()
+    with pytest.raises(TypeError, match=r"^x: expected a QArray, or .* got float64 \(ql\.quantize\(x\) makes"):
+        ql.softmax(np.ones((2, 3)))
     with pytest.raises(ValueError, match=r"^table: "):
         ql.apply_table(x, np.zeros(255, np.int8))
     with pytest.raises(TypeError, match=r"^codes: "):

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from arrays import LAYOUTS, codes, same_bytes, zero_points
 from models import extra, onnxruntime
-from reference import quantize_rows
-from reference.conv import conv_codes, conv_float, conv_integer
+from reference.conv import conv_codes, conv_dynamic, conv_float, conv_integer
 
 import qlite as ql
 from qlite import _core
@@ -181,14 +180,47 @@ def test_a_float_bias_becomes_sums(rng):
         ql.conv2d(x, w, np.full(5, 1e9))
 
 
-@pytest.mark.parametrize("groups", [1, 6])
-def test_floats_are_quantized_on_the_way(rng, groups):
-    x = rng.normal(0.3, 1, (2, 6, 5, 6)).astype(np.float32)
-    w, bias = weights(rng, (3, 3, 6 // groups, 6)), rng.normal(size=6).astype(np.float32)
-    a, scale, zero_point = quantize_rows(x.reshape(1, -1))
-    whole = ql.QArray.from_codes(a.reshape(x.shape), scale.ravel(), int(zero_point.ravel()[0]))
-    same_bytes(ql.conv2d(x, w, bias, groups=groups), ql.conv2d(whole, w, bias, groups=groups))
-    same_bytes(ql.conv2d(x.astype(np.float64), w, bias, groups=groups), ql.conv2d(whole, w, bias, groups=groups))
+@pytest.mark.parametrize("per", ["image", "tensor"])
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_floats_are_quantized_on_the_way(isa, rng, groups, per):
+    x = rng.normal(0.3, 1, (4, 6, 5, 6)).astype(np.float32) * np.float32([1, 30, 0.01, 0]).reshape(4, 1, 1, 1)
+    for kernel in ((3, 3), (1, 1)):
+        w, bias = weights(rng, (*kernel, 6 // groups, 6)), rng.normal(size=6).astype(np.float32)
+        for b in (None, bias):
+            expected = conv_dynamic(x, w.codes, w.scale.ravel(), b, per, groups=groups)
+            same_bytes(ql.conv2d(x, w, b, groups=groups, per=per), expected)
+            same_bytes(ql.conv2d(x.astype(np.float64), w, b, groups=groups, per=per), expected)
+
+
+def test_an_image_gives_the_same_in_every_batch(isa, rng):
+    x = rng.normal(0, 1, (5, 9, 8, 4)).astype(np.float32) * np.float32([1, 100, 1e-3, 0, 7]).reshape(5, 1, 1, 1)
+    w, grid = weights(rng, (3, 3, 4, 8)), GRIDS["u8"]
+    for bias in (None, rng.normal(size=8), rng.integers(-99, 99, 8, dtype=np.int32)):
+        options = {"bias": bias, "padding": "same", "activation": "relu"}
+        alone = np.concatenate([ql.conv2d(x[i : i + 1], w, **options) for i in range(5)])
+        same_bytes(ql.conv2d(x, w, **options), alone)
+        out = np.zeros((8, 5, 9, 8), np.float32).transpose(1, 2, 3, 0)
+        assert ql.conv2d(x, w, **options, out=out) is out and np.array_equal(out, alone)
+        for rule in ("float", "fixed"):
+            options |= {"output": grid, "requant": rule}
+            alone = np.concatenate([ql.conv2d(x[i : i + 1], w, **options).codes for i in range(5)])
+            same_bytes(ql.conv2d(x, w, **options).codes, alone)
+
+
+def test_images_are_refused_before_anything_is_written(rng):
+    w = weights(rng, (3, 3, 2, 4))
+    x = rng.normal(size=(3, 5, 5, 2)).astype(np.float32)
+    x[2] *= np.float32(1e30)  # what does not fit the grid comes last
+    out = np.full((3, 3, 3, 4), 7, np.uint8)
+    with pytest.raises(ValueError, match=r"^output: "):
+        ql.conv2d(x, w, output=ql.QParams(np.float32([1e-30]), 0, signed=False), out=out)
+    x[2] = 0.5
+    with pytest.raises(OverflowError, match=r"^bias: "):  # the scale of the last is the least
+        ql.conv2d(x, w, np.full(4, 1e6), output=GRIDS["u8"], out=out)
+    x[2] = np.nan
+    with pytest.raises(ValueError, match=r"^x: "):
+        ql.conv2d(x, w, output=GRIDS["u8"], out=out)
+    assert np.all(out == 7)
 
 
 def test_packed_weights_serve_many_images(isa, rng):
@@ -281,6 +313,8 @@ def message(error, **changes):
         (ValueError, "activation", {"activation": "gelu"}),
         (TypeError, "output", {"output": 0.5}),
         (ValueError, "output", {"output": ql.QParams(np.float32([[1, 2]]), 0)}),
+        (ValueError, "per", {"x": np.zeros((1, 5, 5, 4), np.float32), "per": "row"}),
+        (ValueError, "per", {"per": "tensor"}),
         (ValueError, "requant", {"requant": "double", "output": GRIDS["u8"]}),
         (TypeError, "out", {"out": np.zeros((1, 3, 3, 6), np.float64)}),
         (ValueError, "out", {"out": np.zeros((1, 3, 3, 5), np.float32)}),
@@ -289,6 +323,19 @@ def message(error, **changes):
 )
 def test_errors_name_the_argument(error, name, changes):
     assert message(error, **changes).startswith(f"{name}: ")
+
+
+def test_errors_say_what_would_do():
+    images, kernel = np.zeros((1, 5, 5, 3), np.float32), np.ones((3, 3, 1, 2), np.float32)
+    expected = r"^x: expected 1 channel for w of shape \(3, 3, 1, 2\) and groups=1, got 3$"
+    with pytest.raises(ValueError, match=expected):
+        ql.conv2d(images, ql.quantize(kernel, axis=3))
+    with pytest.raises(TypeError, match=r"^w: .*\(ql\.quantize\(w, axis=3\)\)"):
+        ql.conv2d(images, kernel)
+    grouped = ql.quantize(np.ones((3, 3, 64, 2)), 4, axis=3, group_size=32)
+    for w in (grouped, ql.quantize(np.ones((3, 3, 3, 2)), grid="nf4")):
+        with pytest.raises(ValueError, match=r"^w: .*conv2d takes one scale or one per output, axis=3"):
+            ql.conv2d(images, w)
 
 
 @pytest.mark.parametrize(

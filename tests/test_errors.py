@@ -179,7 +179,7 @@ ValueError requant  requantize(ACC, 0.5, requant="double")
 
 TypeError  a  matmul_integer(W, B)
 TypeError  a  matmul_integer([[1, 2, 3, 4]], B)
-TypeError  a  matmul_integer(ROWS, B)
+ValueError a  matmul_integer(ROWS, B)
 TypeError  a  matmul_integer(None, B)
 TypeError  a  matmul_integer(MASKED, B)
 ValueError a  matmul_integer(RAGGED, B)

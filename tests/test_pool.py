@@ -194,3 +194,5 @@ def test_refuses(rng, kind):
         with pytest.raises(error, match=f"^{name}: expected"):
             function(*args, **options)
     assert (out == 7).all()
+    with pytest.raises(TypeError, match=r"^x: expected a QArray, or .* got float64 \(ql\.quantize\(x\) makes"):
+        function(values, 2)

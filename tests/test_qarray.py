@@ -290,6 +290,16 @@ BAD_STORED = [
 ]
 
 
+def test_codes_with_a_grid_are_told_the_constructor():
+    p = ql.QParams.from_range(-6, 6, symmetric=False)
+    assert p == ql.QParams.from_range(-6.0, 6.0, symmetric=False)
+    assert ql.QParams.from_range(np.int64([-1, 0]), [1, 2], symmetric=True, axis=0).scale.shape == (2,)
+    with pytest.raises(TypeError, match=r"^low: "):
+        ql.QParams.from_range(False, True, symmetric=False)
+    with pytest.raises(TypeError, match=r"^scale: .* use QArray\(codes, qparams\)"):
+        ql.QArray.from_codes(np.zeros(3, np.uint8), p)
+
+
 @pytest.mark.parametrize("error, name, call", BAD_STORED)
 def test_codes_that_do_not_fit(error, name, call):
     with pytest.raises(error, match=rf"^{name}: expected .*got "):

@@ -362,24 +362,36 @@ static bool fits(const ql_filter *w, int32_t reach, const int32_t *bias)
     return true;
 }
 
-ql_status ql_conv(const ql_images *x, const ql_filter *w, const ql_window *window, const int32_t *bias,
-                  const ql_epilogue *epilogue, void *y)
+static ql_status check(const ql_images *x, const ql_filter *w, const ql_window *window, const int32_t *bias)
 {
     const int32_t flip = x->is_signed ? 128 : 0;
     if (x->channels != w->groups * w->shape[2] || x->zero_point < -flip || x->zero_point > 255 - flip ||
         (window->dilation[1] > 1 && w->by_row && w->shape[1] > 1))
         return QL_EINVAL;
-    if (!fits(w, ql_code_reach(x->zero_point + flip), bias))
-        return QL_EOVERFLOW;
+    return fits(w, ql_code_reach(x->zero_point + flip), bias) ? QL_OK : QL_EOVERFLOW;
+}
+
+static size_t result_bytes(ql_store store)
+{
+    return store == QL_STORE_S32 || store == QL_STORE_F32 ? 4 : 1;
+}
+
+/* After `check`. */
+static ql_status convolve(const ql_images *x, const ql_filter *w, const ql_window *window, const int32_t *bias,
+                          const ql_epilogue *epilogue, void *y)
+{
     if (x->count == 0 || window->out[0] == 0 || window->out[1] == 0)
         return QL_OK;
-    ql_stage s = {.x = x,
-                  .w = w,
-                  .window = window,
-                  .epilogue = epilogue,
-                  .y = y,
-                  .c_size = epilogue->store == QL_STORE_S32 || epilogue->store == QL_STORE_F32 ? 4 : 1};
+    ql_stage s = {
+        .x = x, .w = w, .window = window, .epilogue = epilogue, .y = y, .c_size = result_bytes(epilogue->store)};
     return is_plain_product(x, w, window) ? multiply_pixels(&s, bias) : run(&s, bias);
+}
+
+ql_status ql_conv(const ql_images *x, const ql_filter *w, const ql_window *window, const int32_t *bias,
+                  const ql_epilogue *epilogue, void *y)
+{
+    const ql_status status = check(x, w, window, bias);
+    return status == QL_OK ? convolve(x, w, window, bias, epilogue, y) : status;
 }
 
 ql_status ql_conv_scaled(const ql_images *x, const ql_filter *w, const ql_window *window, const int32_t *bias,
@@ -392,6 +404,49 @@ ql_status ql_conv_scaled(const ql_images *x, const ql_filter *w, const ql_window
     ql_status status = ql_epilogue_fill(output, w->shape[3], columns, &epilogue);
     if (status == QL_OK)
         status = ql_conv(x, w, window, bias, &epilogue, y);
+    free(columns);
+    return status;
+}
+
+/* One image of all, with its bias and what becomes of its sums. */
+typedef struct one_image {
+    ql_images x;
+    const int32_t *bias;
+    ql_epilogue epilogue;
+} one_image;
+
+static ql_status take_image(const ql_images *x, const ql_image_grids *grids, const ql_filter *w,
+                            const ql_output *output, size_t index, void *columns, one_image *one)
+{
+    ql_output own = *output;
+    own.input_scale = grids->scale[index];
+    one->x = *x;
+    one->x.count = 1;
+    one->x.data += index * x->height * x->width * x->channels;
+    one->x.zero_point = grids->zero_point[index];
+    one->bias = grids->bias ? grids->bias + index * w->shape[3] : NULL;
+    return ql_epilogue_fill(&own, w->shape[3], columns, &one->epilogue);
+}
+
+ql_status ql_conv_images(const ql_images *x, const ql_image_grids *grids, const ql_filter *w, const ql_window *window,
+                         const ql_output *output, void *y)
+{
+    const size_t bytes = window->out[0] * window->out[1] * w->shape[3] * result_bytes(output->store);
+    one_image one;
+    void *columns = ql_alloc(1, ql_epilogue_bytes(w->shape[3]));
+    if (!columns)
+        return QL_ENOMEM;
+    ql_status status = QL_OK;
+    for (size_t i = 0; i < x->count && status == QL_OK; i++) {
+        status = take_image(x, grids, w, output, i, columns, &one);
+        if (status == QL_OK)
+            status = check(&one.x, w, window, one.bias);
+    }
+    for (size_t i = 0; i < x->count && status == QL_OK; i++) {
+        status = take_image(x, grids, w, output, i, columns, &one);
+        if (status == QL_OK)
+            status = convolve(&one.x, w, window, one.bias, &one.epilogue, (char *)y + i * bytes);
+    }
     free(columns);
     return status;
 }

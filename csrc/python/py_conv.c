@@ -147,6 +147,15 @@ static int take_window(PyObject *object, ql_window *window)
     return 0;
 }
 
+static int raise_channels(const ql_filter *w, size_t expected, npy_intp got)
+{
+    const size_t *shape = ql_filter_shape(w), groups = ql_filter_groups(w);
+    PyErr_Format(PyExc_ValueError,
+                 "x: expected %zu channel%s for w of shape (%zu, %zu, %zu, %zu) and groups=%zu, got %zd", expected,
+                 expected == 1 ? "" : "s", shape[0], shape[1], shape[2], shape[3], groups, got);
+    return -1;
+}
+
 static int take_operands(PyObject *module, PyObject *x, PyObject *w, PyObject *window, int zero_point, operands *o)
 {
     const ql_module_state *state = PyModule_GetState(module);
@@ -160,13 +169,12 @@ static int take_operands(PyObject *module, PyObject *x, PyObject *w, PyObject *w
     if (!o->x || take_window(window, &o->window) < 0)
         return -1;
     const size_t channels = ql_filter_groups(o->w) * ql_filter_shape(o->w)[2];
-    if (PyArray_NDIM(o->x) != 4 || (size_t)PyArray_DIM(o->x, 3) != channels) {
-        PyObject *got = PyArray_IntTupleFromIntp(PyArray_NDIM(o->x), PyArray_DIMS(o->x));
-        if (got)
-            PyErr_Format(PyExc_ValueError, "x: expected shape (images, height, width, %zu), got %S", channels, got);
-        Py_XDECREF(got);
+    if (PyArray_NDIM(o->x) != 4) {
+        PyErr_Format(PyExc_ValueError, "x: expected 4 dimensions, got %d", PyArray_NDIM(o->x));
         return -1;
     }
+    if ((size_t)PyArray_DIM(o->x, 3) != channels)
+        return raise_channels(o->w, channels, PyArray_DIM(o->x, 3));
     const npy_intp *shape = PyArray_DIMS(o->x);
     o->images = (ql_images){.count = (size_t)shape[0],
                             .height = (size_t)shape[1],
@@ -262,8 +270,57 @@ static PyObject *conv2d(PyObject *module, PyObject *args)
     return finish(&o, out, status, ql_py_output_name(&output));
 }
 
+/* An array of `count` elements of a type; NULL with an exception. */
+static PyArrayObject *take_each(PyObject *object, int typenum, size_t count, const char *name)
+{
+    PyArrayObject *array = ql_py_exact(object, typenum, name);
+    if (array && (size_t)PyArray_SIZE(array) != count) {
+        PyErr_Format(PyExc_ValueError, "%s: expected %zu elements, got %zd", name, count, PyArray_SIZE(array));
+        Py_CLEAR(array);
+    }
+    return array;
+}
+
+/* x, w, scale, zero_point, window, bias, output, out: image by image. What an image has of its own comes from conv.py,
+ * in memory of its own. */
+static PyObject *conv2d_images(PyObject *module, PyObject *args)
+{
+    PyObject *x, *w, *scales, *zero_points, *window, *bias, *fields, *out;
+    int typenum;
+    operands o;
+    ql_output output = {0};
+    ql_status status = QL_OK;
+    PyArrayObject *weight_scale = NULL, *scale = NULL, *zero_point = NULL;
+    if (!PyArg_ParseTuple(args, "OOOOOOOO", &x, &w, &scales, &zero_points, &window, &bias, &fields, &out))
+        return NULL;
+    if (take_operands(module, x, w, window, 0, &o) < 0)
+        goto done;
+    const size_t count = o.images.count, channels = ql_filter_shape(o.w)[3];
+    scale = take_each(scales, NPY_FLOAT32, count, "scale");
+    zero_point = scale ? take_each(zero_points, NPY_INT32, count, "zero_point") : NULL;
+    if (!zero_point)
+        goto done;
+    if (bias != Py_None && !(o.bias = take_each(bias, NPY_INT32, count * channels, "bias")))
+        goto done;
+    weight_scale = ql_py_output(fields, (npy_intp)channels, &output, &typenum);
+    if (!weight_scale || take_result(&o, out, typenum) < 0 || separate(&o, &weight_scale) < 0)
+        goto done;
+    const ql_image_grids grids = {PyArray_DATA(scale), PyArray_DATA(zero_point), o.bias ? PyArray_DATA(o.bias) : NULL};
+    void *y = PyArray_DATA(o.y);
+    output.weight_scale = PyArray_DATA(weight_scale);
+    Py_BEGIN_ALLOW_THREADS
+        status = ql_conv_images(&o.images, &grids, o.w, &o.window, &output, y);
+    Py_END_ALLOW_THREADS
+done:
+    Py_XDECREF(weight_scale);
+    Py_XDECREF(scale);
+    Py_XDECREF(zero_point);
+    return finish(&o, out, status, ql_py_output_name(&output));
+}
+
 PyMethodDef ql_py_conv_methods[] = {
     {"conv2d_integer", conv2d_integer, METH_VARARGS, NULL},
     {"conv2d", conv2d, METH_VARARGS, NULL},
+    {"conv2d_images", conv2d_images, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -1,7 +1,15 @@
 """Convolution of codes [images][height][width][channels] with weights [kernel_h][kernel_w][in][out]."""
 
 import numpy as np
-from reference import F32, INT32, quantize_multiplier, requantize_fixed, requantize_float, scale_sums
+from reference import (
+    F32,
+    INT32,
+    quantize_multiplier,
+    quantize_rows,
+    requantize_fixed,
+    requantize_float,
+    scale_sums,
+)
 
 
 def windows(x, kernel, stride, padding, dilation, zero_point):
@@ -44,3 +52,17 @@ def conv_codes(acc, x_scale, w_scale, scale, zero_point, qmin, qmax, fixed):
     real = np.float64(F32(x_scale)) * w_scale / np.float64(F32(scale))
     q, e = np.array([quantize_multiplier(value) for value in real], np.int64).reshape(-1, 2).T
     return requantize_fixed(acc, q, e, zero_point, qmin, qmax)
+
+
+def conv_dynamic(x, w, w_scale, bias=None, per="image", **options):
+    """Floats, as u8 codes on the grid of each image or of all, with a float bias, come back as float32."""
+    parts = []
+    for image in np.split(x, len(x)) if per == "image" else [x]:
+        codes, scale, zero_point = quantize_rows(image.reshape(1, -1))
+        scale, zero_point = scale.item(), int(zero_point.item())
+        acc_bias = 0
+        if bias is not None:
+            acc_bias = np.rint(bias.astype(np.float64) / (scale * np.asarray(w_scale, np.float64))).astype(np.int32)
+        acc = conv_integer(codes.reshape(image.shape), w, zero_point, 0, acc_bias, **options)
+        parts.append(conv_float(acc, scale, w_scale))
+    return np.concatenate(parts)
