@@ -97,7 +97,8 @@ def conv2d(
     if w_scale is None:
         raise ValueError("w: expected weights with scales, pack(QArray), got packed codes")
     if isinstance(x, QArray):
-        _check.left_alone({"per": per}, {"per": "image"}, "for codes x, which have their scale")
+        if per != "image":
+            _check.left_alone({"per": per}, {"per": "image"}, "for codes x, which have their scale")
         codes, scale, zero_point = _codes(x)
     else:
         codes, scale, zero_point = _quantized(x, per)
