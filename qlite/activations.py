@@ -24,7 +24,7 @@ def _exp(v: float) -> float:
 
 def _gelu(x: np.ndarray) -> np.ndarray:
     """In the float32 steps of LiteRT, which often end exactly at x where the true value is a little less."""
-    x = x.astype(F32)
+    x = np.clip(x, -1e30, np.finfo(F32).max).astype(F32)  # below, erfc is 0: not 0 times infinity
     return F32(0.5) * x * _each(math.erfc)(x * F32(-math.sqrt(0.5))).astype(F32)
 
 

@@ -106,7 +106,7 @@ def pack(b: Any, zero_point: Any = 0, *, activation_bits: int = 8, groups: int =
     >>> ql.matmul_integer(np.array([[1, 2, 3]], np.uint8), p)
     array([[6, 6]], dtype=int32)
     """
-    if activation_bits not in range(1, 9):
+    if _check.integer("activation_bits", activation_bits) not in range(1, 9):
         raise ValueError(f"activation_bits: expected 1 to 8, got {activation_bits!r}")
     if isinstance(b, QArray) and np.any(np.asarray(zero_point)):
         raise ValueError("zero_point: expected 0 with a QArray, which has its own")

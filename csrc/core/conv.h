@@ -2,6 +2,7 @@
 #ifndef QL_CONV_H
 #define QL_CONV_H
 
+#include "core/memory.h"
 #include "core/packed.h"
 
 /* The taps of one output row, or of two, one above the other. */
@@ -39,6 +40,13 @@ static inline size_t ql_filter_segments(const ql_filter *w)
     return w->parts * w->shape[0] * (w->by_row ? 1 : w->shape[1]);
 }
 
+/* Of a start for every column or lane, aligned to QL_ALIGNMENT. */
+static inline size_t ql_filter_start_bytes(const ql_filter *w)
+{
+    const size_t columns = w->packed ? w->groups * w->packed[0]->n_padded : w->taps.lanes;
+    return ql_round_up(columns * sizeof(int32_t), QL_ALIGNMENT);
+}
+
 /* terms: [parts][kernel_h * kernel_w][out]. */
 ql_status ql_taps_pack(ql_filter *w, const int8_t *terms);
 
@@ -63,6 +71,9 @@ typedef struct ql_stage {
     void *columns; /* of ql_taps_fill */
     ql_gemm_args args;
 } ql_stage;
+
+/* All of it: x, w, window, epilogue, y and c_size are given. There is something to compute. */
+ql_status ql_stages_run(ql_stage *s, const int32_t *bias);
 
 /* Where the windows of output row r of the stage begin, and where its results go. */
 static inline const char *ql_stage_windows(const ql_stage *s, size_t r)

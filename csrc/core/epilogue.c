@@ -2,9 +2,9 @@
 #include <float.h>
 #include <string.h>
 
+#include "core/gemm.h"
 #include "core/memory.h"
 #include "core/multiplier.h"
-#include "qlite.h"
 
 size_t ql_epilogue_bytes(size_t n)
 {
@@ -82,4 +82,25 @@ ql_status ql_linear_static(const ql_codes *a, size_t m, const ql_packed *b, cons
         status = ql_gemm(a, m, b, bias, &epilogue, c);
     free(memory);
     return status;
+}
+
+ql_epilogue ql_epilogue_from(const ql_epilogue *e, size_t first)
+{
+    ql_epilogue own = *e;
+    switch (e->store) {
+    case QL_STORE_S32:
+        break;
+    case QL_STORE_F32:
+        own.scale += first;
+        own.offset += first;
+        break;
+    case QL_STORE_X8:
+        own.multiplier += first;
+        break;
+    case QL_STORE_X8_FIXED:
+        own.mantissa += first;
+        own.exponent += first;
+        break;
+    }
+    return own;
 }

@@ -20,6 +20,9 @@ typedef struct ql_gemm_job {
     size_t c_stride;
 } ql_gemm_job;
 
+/* That of the columns from `first` on. */
+ql_epilogue ql_epilogue_from(const ql_epilogue *epilogue, size_t first);
+
 /* init[j] = bias[j] - zero_point * column_sum[j], modulo 2^32; zero_point is that of a as u8. bias may be NULL. */
 void ql_gemm_init(const ql_packed *b, const int32_t *bias, int32_t zero_point, int32_t *init);
 
