@@ -86,6 +86,9 @@ PyArrayObject *ql_py_x8(PyObject *object, const char *name)
     PyArrayObject *result = NULL;
     if (PyArray_TYPE(array) == NPY_INT8 || PyArray_TYPE(array) == NPY_UINT8)
         result = (PyArrayObject *)PyArray_FromArray(array, NULL, NPY_ARRAY_CARRAY_RO);
+    else if (PyArray_ISFLOAT(array))
+        PyErr_Format(PyExc_TypeError, "%s: expected int8 or uint8, got %S (ql.quantize(%s) makes codes of floats)",
+                     name, (PyObject *)PyArray_DESCR(array), name);
     else
         raise_dtype(name, "int8 or uint8", array);
     Py_DECREF(array);
