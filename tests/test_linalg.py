@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -179,6 +180,16 @@ def test_errors_of_dtypes_say_what_makes_the_right_one():
     ):
         with pytest.raises(TypeError, match=message):
             call()
+
+
+def test_vectors_of_another_shape_are_named_by_it():
+    w, codes = ql.quantize(np.eye(3), axis=1), np.zeros((2, 3), np.int8)
+    for x in (np.eye(3), ql.quantize(np.eye(3))):
+        for bias in (np.zeros(2), np.zeros((3, 1)), np.float64(0)):
+            with pytest.raises(ValueError, match=rf"^bias: expected shape \(3,\), got {re.escape(str(bias.shape))}$"):
+                ql.linear(x, w, bias)
+    with pytest.raises(ValueError, match=r"^table: expected shape \(256,\), got \(16, 16\)$"):
+        ql.apply_table(codes, np.zeros((16, 16), np.int8))
 
 
 def test_activations_that_are_no_clamp_are_pointed_to_tables():
