@@ -82,16 +82,19 @@ def numbers(name: str, value: Any) -> np.ndarray:
     return array
 
 
-def real_array(name: str, value: Any) -> np.ndarray:
+def real_array(name: str, value: Any, *, may_be_codes: bool = False) -> np.ndarray:
     """Return `value`, of a real floating dtype, as float32: rounded once, and not copied if it is that already.
 
-    What lies beyond float32 becomes an infinity, for the caller to refuse or to saturate.
+    What lies beyond float32 becomes an infinity, for the caller to refuse or to saturate. `may_be_codes`: where a
+    QArray is taken too.
     """
     if type(value) is np.ndarray and value.dtype is _FLOAT32:
         return value
     array = as_array(name, value)
     if array.dtype.kind != "f":
-        raise TypeError(f"{name}: expected a real floating dtype, got {array.dtype}")
+        is_codes = may_be_codes and array.dtype.char in "bB"
+        hint = f" (QArray.from_codes({name}, scale) says what codes stand for)" if is_codes else ""
+        raise TypeError(f"{name}: expected a real floating dtype, got {array.dtype}{hint}")
     with np.errstate(over="ignore", under="ignore"):
         return array.astype(np.float32, copy=False)
 

@@ -56,7 +56,12 @@ def clamps(activation: str | None) -> tuple[float, float]:
     """The ends of the real values that an activation lets through."""
     if activation is None or (type(activation) is str and activation in CLAMPS):
         return CLAMPS[activation]
-    return CLAMPS[_check.choice("activation", activation, ACTIVATIONS)]
+    if not isinstance(activation, str) or activation.lower() in CLAMPS:
+        return CLAMPS[_check.choice("activation", activation, ACTIVATIONS)]
+    raise ValueError(
+        f"activation: expected None, {' or '.join(map(repr, ACTIVATIONS))}, got {activation!r} (lookup_table and "
+        f"apply_table take any function, afterwards)"
+    )
 
 
 def one_grid(name: str, qparams: QParams) -> None:

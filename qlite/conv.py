@@ -8,7 +8,7 @@ import numpy as np
 from qlite import _check, _core, _output
 from qlite._window import pair, window
 from qlite.array import QArray
-from qlite.packing import PackedWeight, codes_of, pack_filter
+from qlite.packing import PackedWeight, codes_of, no_weights, pack_filter
 from qlite.qparams import QParams
 
 Window = tuple[int, int, int, int, int, int, int, int]
@@ -60,7 +60,7 @@ def conv2d(
     output : QParams, optional
         The grid of the result: up to 8 bits, one scale.
     requant : {"float", "fixed"}
-        The rule, with `output`.
+        The rule for `output`, see `requantize`; without `output` there is no use for it.
     per : {"image", "tensor"}
         What has a scale and zero point of its own in floats `x`. With "tensor" what an image gives depends on which
         others come with it.
@@ -141,6 +141,10 @@ def conv2d_integer(
     out : ndarray of int32, (count, out_h, out_w, out), optional
         Where to put the result.
 
+    Returns
+    -------
+    ndarray of int32, (count, out_h, out_w, out)
+
     Raises
     ------
     TypeError, ValueError, OverflowError
@@ -183,15 +187,16 @@ def _filter(w: Any, groups: Any, dilation: Any) -> tuple[_core.Filter, Any]:
         known = w._filters.get((groups, is_dilated)) if type(groups) is int else None
         return known or pack_filter("w", w, "", 0, groups, is_dilated)
     if not isinstance(w, PackedWeight):
-        raise TypeError(f"w: expected a QArray (ql.quantize(w, axis=3)) or a PackedWeight, got {type(w).__name__}")
+        raise no_weights(w, axis=3)
     packed = w._packed
     if not isinstance(packed, _core.Filter):
         raise ValueError(f"w: expected packed weights of a convolution, got packed weights of shape {w.shape}")
     if _check.integer("groups", groups) != packed.groups or is_dilated != packed.is_dilated:
         gaps = {False: "without gaps", True: "with gaps"}
         raise ValueError(
-            f"w: expected weights packed for {groups} groups and windows {gaps[is_dilated]} along the width, got "
-            f"{packed.groups} groups and windows {gaps[packed.is_dilated]}"
+            f"w: expected weights packed for groups={groups} and windows {gaps[is_dilated]} along the width "
+            f"(pack(w, groups={groups}, dilation={dilation})), got groups={packed.groups} and windows "
+            f"{gaps[packed.is_dilated]}"
         )
     return packed, w._scale
 
@@ -206,7 +211,7 @@ def _codes(x: QArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _quantized(x: Any, per: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The same of floats on the grids of their own ranges, as `linear` does it with rows."""
-    x = _check.real_array("x", x)
+    x = _check.real_array("x", x, may_be_codes=True)
     if x.ndim != 4:
         raise ValueError(f"x: expected 4 dimensions (count, height, width, channels), got shape {x.shape}")
     per_image = _check.choice("per", per, ("image", "tensor")) == "image"

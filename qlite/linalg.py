@@ -6,7 +6,7 @@ import numpy as np
 
 from qlite import _check, _core, _output
 from qlite.array import QArray
-from qlite.packing import PackedWeight, codes_of, pack_codes, zero_points_of
+from qlite.packing import PackedWeight, codes_of, no_weights, pack_codes, zero_points_of
 from qlite.qparams import QParams
 
 
@@ -27,6 +27,11 @@ def matmul_integer(
         One, or one per column; a QArray or PackedWeight has its own.
     out : ndarray of int32, (m, n), optional
         Where to put the result.
+
+    Returns
+    -------
+    ndarray of int32, (m, n)
+        Times the scales of both it is the product of what the codes stand for.
 
     Raises
     ------
@@ -99,8 +104,8 @@ def linear(
 
     Codes `x` are multiplied as they are (static): ``acc`` is as above, with an int32 bias at the scale ``s_x * s_w``
     added to it, ``bias_q = rint(bias / (s_x * s_w))``. The result is float32, ``y = activation(acc * (s_x * s_w))``, or
-    codes on the grid `output`, by rule A or B of `requantize` with the multiplier ``s_x * s_w / s_y`` and clamped to
-    the codes that the activation lets through: what a step of a quantized model computes.
+    codes on the grid `output`, by one of the two rules of `requantize` with the multiplier ``s_x * s_w / s_y`` and
+    clamped to the codes that the activation lets through: what a step of a quantized model computes.
 
     Weights in groups along `in` or on a codebook take floats `x`, whose rows have no zero point, as
     ``quantize(x, axis=0)`` makes them (``s_x = max(abs(row)) / 127``): ``y = activation(s_x * sum_g acc_g * s_w_g +
@@ -112,6 +117,7 @@ def linear(
     Parameters
     ----------
     x : array_like of a real floating dtype, (..., in), or QArray of up to 8 bits with one scale
+        Images on one grid become rows by ``QArray(x.codes.reshape(count, -1), x.qparams)``.
     w : QArray (in, out), or what `pack` made of it
         With one scale, one per column, or groups that cut axis 0 (``quantize(w, 4, axis=1, group_size=32)``).
         A QArray is packed at its first product and keeps that form.
@@ -121,7 +127,7 @@ def linear(
     output : QParams, optional
         With codes `x`: the grid of the result, of up to 8 bits with one scale.
     requant : {"float", "fixed"}
-        Rule A or B, for `output`.
+        The rule for `output`, see `requantize`; codes `x` without `output` have no use for it.
     per : {"row", "tensor"}
         What has a scale of its own in floats `x`.
     out : ndarray, (..., out), optional
@@ -168,7 +174,7 @@ def linear(
     elif isinstance(w, QArray):
         packed, scale = w._pack("w", "integer")
     else:
-        raise TypeError(f"w: expected a QArray (ql.quantize(w, axis=1)) or a PackedWeight, got {type(w).__name__}")
+        raise no_weights(w, axis=1)
     if type(packed) is not _core.Packed:
         if isinstance(packed, _core.Filter):
             raise ValueError(f"w: expected weights of a matrix, got {_kind(packed)}")
@@ -188,7 +194,8 @@ def linear(
     low, high = _ALL if activation is None else _output.clamps(activation)
     if bias is not None:
         bias = _check.real_array("bias", bias)
-    return _core.linear(_check.real_array("x", x), packed, scale, bias, low, high, per_tensor, out)
+    x = _check.real_array("x", x, may_be_codes=True)
+    return _core.linear(x, packed, scale, bias, low, high, per_tensor, out)
 
 
 def _kind(packed: "_core.Grouped | _core.Filter") -> str:

@@ -45,16 +45,44 @@ class PackedWeight:
         scaled = "" if self._scale is None else ", with scales"
         return f"PackedWeight(shape={self.shape}, {self.nbytes} bytes for {self.isa}{scaled})"
 
+    def __copy__(self) -> "PackedWeight":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "PackedWeight":
+        return self
+
+    def __reduce__(self) -> Any:
+        raise TypeError("PackedWeight: the layout stays in its process: pickle the QArray and pack that there")
+
+    def __rmatmul__(self, x: Any) -> Any:
+        raise TypeError("x @ p: expected a QArray, got a PackedWeight, which linear and matmul_integer take")
+
+    def __matmul__(self, x: Any) -> Any:
+        raise TypeError("p @ x: expected the weights on the right: linear(x, p) or matmul_integer(codes, p)")
+
+    __array_ufunc__ = None  # x @ p comes here before NumPy makes an array of p
+
 
 def codes_of(name: str, value: Any, ndim: int = 2) -> np.ndarray:
     if isinstance(value, QArray):
         raise TypeError(f"{name}: expected int8 or uint8, got a QArray (it has q.codes and q.zero_point)")
+    if isinstance(value, PackedWeight):
+        raise TypeError(f"{name}: expected a QArray, or codes of int8 or uint8, got a PackedWeight")
     codes = value if type(value) is np.ndarray else _check.as_array(name, value)
     if codes.dtype not in (np.int8, np.uint8):
-        raise TypeError(f"{name}: expected int8 or uint8, got {codes.dtype}")
+        hint = f" (ql.quantize({name}) makes codes of floats)" if codes.dtype.kind == "f" else ""
+        raise TypeError(f"{name}: expected int8 or uint8, got {codes.dtype}{hint}")
     if codes.ndim != ndim:
         raise ValueError(f"{name}: expected {ndim} dimensions, got shape {codes.shape}")
     return codes
+
+
+def no_weights(w: Any, axis: int) -> TypeError:
+    """The error for what is neither a QArray nor packed, whose outputs would lie along `axis`."""
+    is_codes = isinstance(w, np.ndarray) and w.dtype.char in "bB"
+    way = "QArray.from_codes(w, scale)" if is_codes else f"ql.quantize(w, axis={axis})"
+    came = f"an ndarray of {w.dtype}" if isinstance(w, np.ndarray) else type(w).__name__
+    return TypeError(f"w: expected a QArray ({way}) or a PackedWeight, got {came}")
 
 
 def zero_points_of(name: str, value: Any, dtype: np.dtype, lengths: tuple[int, ...]) -> np.ndarray:
@@ -80,7 +108,8 @@ def pack(b: Any, zero_point: Any = 0, *, activation_bits: int = 8, groups: int =
     ----------
     b : QArray or array_like of int8 or uint8
         Weights (in, out), or (kernel_h, kernel_w, in, out) of a convolution. A QArray brings its own zero points and
-        scales: one, or one per column, the last axis; or, for `linear`, groups that cut axis 0, or a codebook.
+        scales: one, or one per column, the last axis; or, for `linear`, groups that cut axis 0, or a codebook. Plain
+        codes have no scales: they are for `matmul_integer` and `conv2d_integer`.
     zero_point : int or array_like
         Of plain codes: one, or one per column.
     activation_bits : int
@@ -91,6 +120,11 @@ def pack(b: Any, zero_point: Any = 0, *, activation_bits: int = 8, groups: int =
         Of a convolution: as in `conv2d`.
     dilation : int or (int, int)
         Of a convolution: as in `conv2d`. Weights for windows with gaps along the width have a layout of their own.
+
+    Returns
+    -------
+    PackedWeight
+        For this process: it cannot be pickled or saved, which the QArray can.
 
     Raises
     ------

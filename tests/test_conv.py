@@ -336,6 +336,11 @@ def test_errors_say_what_would_do():
     for w in (grouped, ql.quantize(np.ones((3, 3, 3, 2)), grid="nf4")):
         with pytest.raises(ValueError, match=r"^w: .*conv2d takes one scale or one per output, axis=3"):
             ql.conv2d(images, w)
+    with pytest.raises(TypeError, match=r"^x: .* got uint8 \(QArray\.from_codes\(x, scale\)"):
+        ql.conv2d(images.astype(np.uint8), ql.quantize(kernel, axis=3))
+    packed = ql.pack(ql.quantize(kernel, axis=3))
+    with pytest.raises(ValueError, match=r"^w: expected .*\(pack\(w, groups=2, dilation=1\)\), got groups=1 and"):
+        ql.conv2d(images, packed, groups=2)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """Products through the public API: exact integers, and float results within what 8 bits promise."""
 
+import copy
 import math
+import pickle
+import re
 
 import numpy as np
 import pytest
@@ -149,6 +152,55 @@ def test_pack_for_seven_bits(rng):
     same_bytes(ql.matmul_integer(a[:4], ql.pack(w, activation_bits=4)), reference.matmul_integer(a[:4], w.codes, 0, 0))
     with pytest.raises(ValueError, match=r"^w: expected weights packed for 8-bit activations, got 7"):
         ql.linear(np.zeros((1, 33)), ql.pack(w, activation_bits=7))
+
+
+def test_packed_weights_say_what_takes_them():
+    packed = ql.pack(ql.quantize(np.eye(3), axis=1))
+    for product in (lambda: np.eye(3) @ packed, lambda: np.matmul(np.eye(3), packed), lambda: packed @ np.eye(3)):
+        with pytest.raises(TypeError, match=r"linear|__array_ufunc__"):
+            product()
+    with pytest.raises(TypeError, match=r"^PackedWeight: .*pickle the QArray"):
+        pickle.dumps(packed)
+    with pytest.raises(TypeError, match=r"^b: expected a QArray, or codes of int8 or uint8, got a PackedWeight"):
+        ql.pack(packed)
+    assert copy.copy(packed) is copy.deepcopy(packed) is packed
+
+
+def test_errors_of_dtypes_say_what_makes_the_right_one():
+    floats, ints = np.eye(3), np.eye(3, dtype=np.uint8)
+    w = ql.quantize(floats, axis=1)
+    for call, message in (
+        (lambda: ql.linear(floats, floats), r"^w: .*\(ql\.quantize\(w, axis=1\)\).* got an ndarray of float64"),
+        (lambda: ql.linear(floats, ints), r"^w: .*\(QArray\.from_codes\(w, scale\)\).* got an ndarray of uint8"),
+        (lambda: ql.linear(floats, None), r"^w: .*\(ql\.quantize\(w, axis=1\)\).* got NoneType"),
+        (lambda: ql.linear(ints, w), r"^x: .* got uint8 \(QArray\.from_codes\(x, scale\)"),
+        (lambda: ql.linear(ints.astype(int), w), r"^x: .* got int64$"),
+        (lambda: ql.conv2d(ints, floats), r"^w: .*\(ql\.quantize\(w, axis=3\)\)"),
+        (lambda: ql.matmul_integer(floats, w), r"^a: .* got float64 \(ql\.quantize\(a\) makes codes of floats\)"),
+        (lambda: ql.matmul_integer(ints, floats), r"^b: .* got float64 \(ql\.quantize\(b\)"),
+        (lambda: ql.pack(floats), r"^b: .* got float64 \(ql\.quantize\(b\)"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            call()
+
+
+def test_vectors_of_another_shape_are_named_by_it():
+    w, codes = ql.quantize(np.eye(3), axis=1), np.zeros((2, 3), np.int8)
+    for x in (np.eye(3), ql.quantize(np.eye(3))):
+        for bias in (np.zeros(2), np.zeros((3, 1)), np.float64(0)):
+            with pytest.raises(ValueError, match=rf"^bias: expected shape \(3,\), got {re.escape(str(bias.shape))}$"):
+                ql.linear(x, w, bias)
+    with pytest.raises(ValueError, match=r"^table: expected shape \(256,\), got \(16, 16\)$"):
+        ql.apply_table(codes, np.zeros((16, 16), np.int8))
+
+
+def test_activations_that_are_no_clamp_are_pointed_to_tables():
+    w, codes = ql.quantize(np.eye(3), axis=1), ql.quantize(np.eye(3))
+    with pytest.raises(ValueError, match=r"^activation: expected None, 'relu' or 'relu6', got 'gelu' \(lookup_table"):
+        ql.linear(codes, w, activation="gelu")
+    with pytest.raises(ValueError, match=r"^activation: .* got 'ReLU': did you mean 'relu'"):
+        ql.linear(codes, w, activation="ReLU")
+    same_bytes(ql.linear(codes, w, activation=np.str_("relu")), ql.linear(codes, w, activation="relu"))
 
 
 def test_the_deepest_product_and_one_more():

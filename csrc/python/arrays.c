@@ -86,6 +86,9 @@ PyArrayObject *ql_py_x8(PyObject *object, const char *name)
     PyArrayObject *result = NULL;
     if (PyArray_TYPE(array) == NPY_INT8 || PyArray_TYPE(array) == NPY_UINT8)
         result = (PyArrayObject *)PyArray_FromArray(array, NULL, NPY_ARRAY_CARRAY_RO);
+    else if (PyArray_ISFLOAT(array))
+        PyErr_Format(PyExc_TypeError, "%s: expected int8 or uint8, got %S (ql.quantize(%s) makes codes of floats)",
+                     name, (PyObject *)PyArray_DESCR(array), name);
     else
         raise_dtype(name, "int8 or uint8", array);
     Py_DECREF(array);
@@ -118,17 +121,25 @@ PyArrayObject *ql_py_codes(PyObject *object, const char *name, int32_t *qmin, in
     return result;
 }
 
+int ql_py_vector(PyArrayObject *array, npy_intp n, const char *name)
+{
+    if (PyArray_NDIM(array) == 1 && PyArray_DIM(array, 0) == n)
+        return 0;
+    PyObject *got = PyArray_IntTupleFromIntp(PyArray_NDIM(array), PyArray_DIMS(array));
+    if (got)
+        PyErr_Format(PyExc_ValueError, "%s: expected shape (%zd,), got %S", name, n, got);
+    Py_XDECREF(got);
+    return -1;
+}
+
 PyArrayObject *ql_py_optional_f32(PyObject *object, npy_intp n, const char *name, bool *absent)
 {
     *absent = object == Py_None;
     if (*absent)
         return NULL;
     PyArrayObject *array = ql_py_f32(object, name);
-    if (array && (PyArray_NDIM(array) != 1 || PyArray_DIM(array, 0) != n)) {
-        PyErr_Format(PyExc_ValueError, "%s: expected shape (%zd,), got %d dimensions and %zd elements", name, n,
-                     PyArray_NDIM(array), PyArray_SIZE(array));
+    if (array && ql_py_vector(array, n, name) < 0)
         Py_CLEAR(array);
-    }
     return array;
 }
 

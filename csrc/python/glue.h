@@ -25,6 +25,9 @@ static inline bool ql_py_is_signed(PyArrayObject *codes)
 /* Codes of 8 or 16 bits, signed or not, and the range of their type. */
 PyArrayObject *ql_py_codes(PyObject *object, const char *name, int32_t *qmin, int32_t *qmax);
 
+/* Whether an array is a vector of length n: 0, or -1 with an exception. */
+int ql_py_vector(PyArrayObject *array, npy_intp n, const char *name);
+
 /* A float32 vector of length n, or NULL without an exception for None (then *absent is set). */
 PyArrayObject *ql_py_optional_f32(PyObject *object, npy_intp n, const char *name, bool *absent);
 

@@ -10,11 +10,8 @@ static PyObject *lookup(PyObject *module, PyObject *args)
     PyArrayObject *y, *table = NULL, *codes = ql_py_x8(codes_object, "codes");
     if (!codes || !(table = ql_py_x8(table_object, "table")))
         goto done;
-    if (PyArray_NDIM(table) != 1 || PyArray_SIZE(table) != 256) {
-        PyErr_Format(PyExc_ValueError, "table: expected shape (256,), got %d dimensions and %zd elements",
-                     PyArray_NDIM(table), PyArray_SIZE(table));
+    if (ql_py_vector(table, 256, "table") < 0)
         goto done;
-    }
     y = ql_py_result(out, PyArray_TYPE(table), PyArray_NDIM(codes), PyArray_DIMS(codes), &codes, true);
     if (!y)
         goto done;

@@ -203,12 +203,7 @@ static int take_bias(operands *o, PyObject *object)
     o->bias = ql_py_exact(object, NPY_INT32, "bias");
     if (!o->bias)
         return -1;
-    const size_t channels = ql_filter_shape(o->w)[3];
-    if (PyArray_NDIM(o->bias) == 1 && (size_t)PyArray_DIM(o->bias, 0) == channels)
-        return 0;
-    PyErr_Format(PyExc_ValueError, "bias: expected shape (%zu,), got %d dimensions and %zd elements", channels,
-                 PyArray_NDIM(o->bias), PyArray_SIZE(o->bias));
-    return -1;
+    return ql_py_vector(o->bias, (npy_intp)ql_filter_shape(o->w)[3], "bias");
 }
 
 /* A result in memory of its own; 0, or -1 with an exception. */

@@ -255,13 +255,8 @@ static PyObject *linear_static(PyObject *module, PyObject *const *args, Py_ssize
         goto done;
     if (args[3] != Py_None) {
         bias = ql_py_exact(args[3], NPY_INT32, "bias");
-        if (!bias)
+        if (!bias || ql_py_vector(bias, n, "bias") < 0)
             goto done;
-        if (PyArray_NDIM(bias) != 1 || PyArray_DIM(bias, 0) != n) {
-            PyErr_Format(PyExc_ValueError, "bias: expected shape (%zd,), got %d dimensions and %zd elements", n,
-                         PyArray_NDIM(bias), PyArray_SIZE(bias));
-            goto done;
-        }
     }
     c = take_result(args[5], typenum, &o.a, o.b);
     if (!c)

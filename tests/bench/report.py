@@ -29,7 +29,10 @@ class Bench:
         threads = "One thread" if self.threads == 1 else f"{self.threads} threads"
         print(f"\n{self.title}\n{threads}; microseconds per call; {self.unit}.")
         rows, versions = [], {}
-        for task in (task for task in self.tasks if only in task.label):
+        tasks = list(self.tasks)
+        if not any(only in task.label for task in tasks):
+            raise SystemExit(f"--only: no label has {only!r}: {', '.join(task.label for task in tasks)}")
+        for task in (task for task in tasks if only in task.label):
             row = task.measure(SECONDS_PER_TASK_QUICK if quick else SECONDS_PER_TASK)
             for contender in task.contenders:
                 if contender.name not in row["missing"]:
@@ -83,7 +86,10 @@ class Bench:
             cells += f"{other:6}  {row['best_other'] or '':{NAME}}"
             yield f"{row['case']:{LABEL}}{cells}{', '.join(map(_goal, row['goals']))}".rstrip()
         missed = sum(goal["missed"] for row in rows for goal in (row["ratio"], *row["goals"]) if goal)
+        absent = ", ".join(sorted({name for row in rows for name in row["missing"]}))
         yield f"* Targets not reached: {missed}" if missed else "All targets are reached"
+        if absent:
+            yield f"Ratios are those to the peers that are here: without {absent}"
 
 
 def figure(microseconds):
