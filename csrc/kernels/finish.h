@@ -3,7 +3,6 @@
 #ifndef QL_FINISH_H
 #define QL_FINISH_H
 
-#include <math.h>
 #include <string.h>
 
 #include "kernels/kernels.h"

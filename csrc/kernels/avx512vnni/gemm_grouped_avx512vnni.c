@@ -4,23 +4,14 @@
  * load meet four codes each, so a row's next eight codes are two broadcasts, each into a register: taken from memory in
  * the multiplication itself they would bind the load ports (690 instead of 860 GOPS).
  *
- * Weights are unsigned for the instruction: signed ones have 128 added, and to their zero points too.
- *
- * The instruction is written in assembly for the reason in gemm_avx512vnni.c. */
-#include <immintrin.h>
+ * Weights are unsigned for the instruction: signed ones have 128 added, and to their zero points too. */
 #include <string.h>
 
-#include "kernels/avx512vnni/avx512vnni.h"
+#include "kernels/avx512vnni/lanes_avx512vnni.h"
 
 enum { NR = 32, KR = 8, MAX_MR = 6, VECTORS = NR / 16 };
 
 typedef int32_t __attribute__((may_alias)) four_codes;
-
-static inline __attribute__((always_inline)) __m512i dot4(__m512i sum, __m512i weight_u8, __m512i a_s8)
-{
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(weight_u8), "v"(a_s8));
-    return sum;
-}
 
 /* Sixteen columns of eight k. Loaded once: from the intrinsic alone gcc makes a load for each use. */
 static inline __attribute__((always_inline)) __m512i load(const uint8_t *codes)

@@ -1,4 +1,5 @@
-/* vpdpbusd alone: 24 sums, as many as the largest tile of the product has. In assembly for the reason given there. */
+/* vpdpbusd alone: 24 sums, as many as the largest tile of the product has. In assembly for the
+ * reason that lanes_avx512vnni.h gives. */
 #include <immintrin.h>
 
 #include "kernels/avx512vnni/avx512vnni.h"
