@@ -39,7 +39,7 @@ WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes", "-Wvla"]
 # -fno-trapping-math: it promises to keep values, but makes GCC 12 drop the integer in (float)(int)x, and -0 comes out.
 COMPILE = ["-std=c11", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", *WARNINGS]
 LINK = []
-THREADS, OPENMP = "csrc/core/threads.c", ["-fopenmp"]
+THREADS, OPENMP = "csrc/core/base/threads.c", ["-fopenmp"]
 if os.environ.get("QLITE_STRICT") == "1":
     COMPILE += ["-Werror"]
 if os.environ.get("QLITE_DEBUG") == "1":

@@ -16,31 +16,31 @@ except ModuleNotFoundError as error:
         "called `qlite` on the package index also installs a module of this name. This one is `qlite-quant`."
     ) from None
 
-from qlite.activations import apply_table, lookup_table, softmax
-from qlite.array import QArray
-from qlite.calibration import Calibrator
-from qlite.choose import choose_qparams
+from qlite.analysis.report import Report, compare
+from qlite.arrays.error import ErrorStats, quantization_error
+from qlite.arrays.qarray import QArray
+from qlite.arrays.quantize import dequantize, fake_quantize, quantize, requantize
 from qlite.config import get_num_threads, set_num_threads, show_config
-from qlite.conv import conv2d, conv2d_integer
-from qlite.elementwise import dequantize, fake_quantize, quantize, requantize
-from qlite.error import QuantizationError, quantization_error
+from qlite.grids.calibrator import Calibrator
+from qlite.grids.choose import choose_qparams
+from qlite.grids.qparams import QParams
 from qlite.io.load import load
 from qlite.io.sklearn import from_sklearn
-from qlite.linalg import linear, matmul_integer
 from qlite.nn.layers import Dense
 from qlite.nn.qmodel import QModel, quantize_model
 from qlite.nn.sequential import Sequential, from_weights
-from qlite.packing import PackedWeight, pack
-from qlite.pool import avg_pool2d, max_pool2d
-from qlite.qparams import QParams
-from qlite.report import Report, compare
+from qlite.ops.conv import conv2d, conv2d_integer
+from qlite.ops.linear import linear, matmul_integer
+from qlite.ops.packing import PackedWeight, pack
+from qlite.ops.pool import avg_pool2d, max_pool2d
+from qlite.ops.tables import apply_table, lookup_table, softmax
 
 if TYPE_CHECKING:
     from qlite import distributed
-    from qlite.checkpoint import Checkpoint, quantize_checkpoint
+    from qlite.io.checkpoint import Checkpoint, quantize_checkpoint
 
 #: Looked up when asked for: what these need takes longer to import than everything above.
-_LATE = {"Checkpoint": "checkpoint", "quantize_checkpoint": "checkpoint", "distributed": "distributed"}
+_LATE = {"Checkpoint": "io.checkpoint", "quantize_checkpoint": "io.checkpoint", "distributed": "distributed"}
 
 
 def __getattr__(name: str) -> Any:
@@ -62,11 +62,11 @@ __all__ = [
     "Calibrator",
     "Checkpoint",
     "Dense",
+    "ErrorStats",
     "PackedWeight",
     "QArray",
     "QModel",
     "QParams",
-    "QuantizationError",
     "Report",
     "Sequential",
     "apply_table",

@@ -131,7 +131,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _quantize(options: argparse.Namespace) -> int:
-    from qlite.checkpoint import quantize_checkpoint
+    from qlite.io.checkpoint import quantize_checkpoint
 
     summary = quantize_checkpoint(
         options.src,

@@ -16,9 +16,9 @@ import numpy as np
 
 import qlite as ql
 from qlite import metrics
-from qlite.nn.model import Model
+from qlite.analysis.timing import in_turn, one_thread
+from qlite.nn.predictor import Predictor
 from qlite.progress import progress
-from qlite.timing import in_turn, one_thread
 
 #: What the float network becomes: scheme, target, what it means.
 NETWORKS = {
@@ -204,7 +204,7 @@ def _measure(
     model: ql.Sequential, networks: dict[str, ql.QModel], paths: dict[str, Path], data: Data
 ) -> dict[str, Measured]:
     x, y = data.x_test, data.y_test
-    every: dict[str, Model] = {"float32": model, **networks}
+    every: dict[str, Predictor] = {"float32": model, **networks}
     timed: dict[str, Callable[[np.ndarray], Any]] = {**every, "float32": _plain(model)}
     times: dict[str, dict[int, float]] = {name: {} for name in timed}
     for batch in BATCHES:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from qlite import _check
-from qlite.calibration import Calibrator
-from qlite.elementwise import quantize as quantize_array
-from qlite.form import NONFINITE
-from qlite.qparams import QParams
+from qlite.arrays.quantize import quantize as quantize_array
+from qlite.grids.calibrator import Calibrator
+from qlite.grids.qparams import QParams
+from qlite.grids.spec import NONFINITE
 
 #: How many calibrators a task merges: bounds what a worker holds.
 FAN_IN = 8
@@ -122,7 +122,7 @@ def quantize(x: Any, qparams: QParams, *, nonfinite: str = "raise") -> Any:
     if not isinstance(qparams, QParams):
         raise TypeError(f"qparams: expected QParams, got {type(qparams).__name__}")
     p = qparams._of_rank(x.ndim)
-    expected = p.sharing.shape(x.shape) if p.scale.ndim == x.ndim else ()
+    expected = p.granularity.shape(x.shape) if p.scale.ndim == x.ndim else ()
     lengths = list(zip(p.scale.shape, x.shape, expected, strict=False))
     if len(lengths) != x.ndim or any(s not in (1, n, groups) for s, n, groups in lengths):
         raise ValueError(f"qparams: expected scales that fit shape {x.shape}, got {p.scale.shape}")

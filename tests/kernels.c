@@ -10,8 +10,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "core/gemm.h"
-#include "core/memory.h"
+#include "core/base/memory.h"
+#include "core/gemm/gemm.h"
 #include "kernels/kernels.h"
 #include "qlite.h"
 

@@ -27,7 +27,15 @@ HEAVY += [
     "html",
     "qlite.io.idx",
 ]
-HEAVY += ["dask", "distributed", "qlite.checkpoint", "qlite.io.model_file", "qlite.plot", "qlite.demo", "qlite.cli"]
+HEAVY += [
+    "dask",
+    "distributed",
+    "qlite.io.checkpoint",
+    "qlite.io.model_file",
+    "qlite.analysis.plot",
+    "qlite.demo",
+    "qlite.cli",
+]
 
 PROGRAM = """
 import sys, time
@@ -90,7 +98,7 @@ def test_public_names_are_documented(name):
 
 @pytest.mark.parametrize("name", public_modules())
 def test_examples(name, tmp_path, monkeypatch):
-    if name in ("qlite.plot", "qlite.demo"):
+    if name in ("qlite.analysis.plot", "qlite.demo"):
         extra("matplotlib").use("agg")
     if name == "qlite.io.sklearn":
         extra("sklearn")

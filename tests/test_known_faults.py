@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import reference
-from arrays import dynamic_linear, one, same_bytes
+from samples import dynamic_linear, one, same_bytes
 
 import qlite as ql
 from qlite import _core

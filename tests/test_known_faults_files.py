@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from arrays import same_bytes
 from safetensors.numpy import load as safetensors_load
+from samples import same_bytes
 
 import qlite as ql
 from qlite.io import array_file, container, model_file

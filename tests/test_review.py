@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 import reference
-from arrays import same_bytes
+from samples import same_bytes
 
 import qlite as ql
 from qlite import _core

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from qlite import _check
-from qlite.array import QArray
-from qlite.form import Form
-from qlite.grids import GRIDS
+from qlite.arrays.qarray import QArray
+from qlite.grids.formats import GRIDS
+from qlite.grids.qparams import QParams
+from qlite.grids.spec import GridSpec
 from qlite.io import container
-from qlite.qparams import QParams
 
 FORMAT_VERSION = 1
 #: The name of the array in a file that holds one alone.
@@ -146,7 +146,7 @@ def _build(name: str, described: Any, tensors: dict[str, np.ndarray]) -> QArray:
         if book.dtype != np.float32:
             raise ValueError(f"{name}: codebook: expected float32, got {book.dtype}")
     elif not GRIDS[grid].is_fitted and grid != "codebook":
-        book = Form.of(bits, grid, False, None, None, None).codebook
+        book = GridSpec.of(bits, grid, False, None, None, None).codebook
     if "scale" in described:
         scale_codes = _build(f"{name}.scale", described["scale"], tensors)
         scale = scale_codes.dequantize()

@@ -36,7 +36,7 @@ def load(path: Any) -> Any:
     array([[1., 2., 3.]], dtype=float32)
     """
     if os.path.isdir(path):
-        from qlite.checkpoint import Checkpoint
+        from qlite.io.checkpoint import Checkpoint
 
         return Checkpoint(path)
     from pathlib import Path

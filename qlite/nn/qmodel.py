@@ -5,16 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from qlite.array import QArray
-from qlite.nn.model import Model
+from qlite.arrays.qarray import QArray
+from qlite.grids.qparams import QParams
+from qlite.nn.lower import build_program, convert, resolve_target
+from qlite.nn.predictor import Predictor
 from qlite.nn.program import Gemm, GemmF32, Program, Quantize
-from qlite.nn.quantize import build_program, convert, resolve_target
 from qlite.nn.scheme import Scheme
 from qlite.nn.sequential import Sequential
-from qlite.qparams import QParams
 
 
-class QModel(Model):
+class QModel(Predictor):
     """A model that computes with integers. Made by `quantize_model` or `load`.
 
     Called on samples (samples, features) of a real floating dtype it gives raw float32 outputs, in one call of the

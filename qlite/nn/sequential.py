@@ -7,10 +7,10 @@ import numpy as np
 
 from qlite import _check
 from qlite.nn.layers import Dense, finite_float32
-from qlite.nn.model import Model
+from qlite.nn.predictor import Predictor
 
 
-class Sequential(Model):
+class Sequential(Predictor):
     """A float model whose layers follow one another.
 
     Parameters
@@ -19,7 +19,7 @@ class Sequential(Model):
         Each takes what the one before gives.
     mean, scale : array_like of a real floating dtype, (in,), optional
         The first layer gets ``(x - mean) / scale``: zeros and ones by default. This stays float32 in every quantized
-        form, because features of different ranges that share one 8-bit grid would lose those of small range.
+        spec, because features of different ranges that share one 8-bit grid would lose those of small range.
     output : {"softmax", "sigmoid", "identity"}
         What the raw outputs are; see `predict`.
     classes : array_like, optional

@@ -6,7 +6,7 @@ SHA-256 of what the products and models of the public interface give, in sizes a
 from hashlib import sha256
 
 import numpy as np
-from arrays import codes, zero_points
+from samples import codes, zero_points
 
 import qlite as ql
 from qlite.config import on_threads

@@ -1,0 +1,25 @@
+/* Tables of 256 codes, on arrays. */
+#include "core/base/parallel.h"
+#include "kernels/kernels.h"
+
+enum { GRAIN = 1 << 16, CODES_PER_NS = 16 };
+
+typedef struct codes {
+    const ql_kernels *kernels;
+    const uint8_t *x, *table;
+    uint8_t *y;
+    size_t n;
+} codes;
+
+static void look_up(void *context, size_t i)
+{
+    const codes *c = context;
+    const size_t first = i * GRAIN, left = c->n - first;
+    c->kernels->lookup_x8(c->x + first, left < GRAIN ? left : GRAIN, c->table, c->y + first);
+}
+
+void ql_lookup_x8(const uint8_t *x, size_t n, const uint8_t *table, uint8_t *y)
+{
+    codes c = {ql_kernels_active(), x, table, y, n};
+    ql_parallel((n + GRAIN - 1) / GRAIN, n / CODES_PER_NS, look_up, &c);
+}

@@ -1,0 +1,88 @@
+/* Pooling: an output row at a time. Its windows are cut where they reach into the padding; those in the middle, which
+ * are whole from left to right, go to the kernel together. */
+#include "core/base/parallel.h"
+#include "kernels/kernels.h"
+
+enum { CODES_PER_NS = 8 };
+
+typedef void pool_kernel(const uint8_t *x, const ql_windows *windows, bool is_signed, uint8_t *y);
+
+typedef struct pooling {
+    pool_kernel *kernel;
+    const ql_pool *shape;
+    const uint8_t *x;
+    uint8_t *y;
+    bool is_signed;
+} pooling;
+
+/* What of a window's length lies inside, [first, end), for output i along one axis. */
+typedef struct extent {
+    size_t first, end;
+} extent;
+
+static extent inside(size_t i, size_t stride, size_t before, size_t kernel, size_t length)
+{
+    const size_t first = i * stride, end = first + kernel;
+    return (extent){first > before ? first - before : 0, end - before < length ? end - before : length};
+}
+
+/* The output rows of all images, one after the other. */
+static void pool_row(void *context, size_t row)
+{
+    const pooling *p = context;
+    const ql_pool *s = p->shape;
+    const size_t pixel = s->channels, image = row / s->out_h;
+    const extent rows = inside(row % s->out_h, s->stride_h, s->top, s->kernel_h, s->in_h);
+    const uint8_t *x = p->x + (image * s->in_h + rows.first) * s->in_w * pixel;
+    uint8_t *y = p->y + row * s->out_w * pixel;
+    for (size_t j = 0; j < s->out_w;) {
+        const extent cols = inside(j, s->stride_w, s->left, s->kernel_w, s->in_w);
+        const size_t width = cols.end - cols.first;
+        size_t n = 1;
+        if (width == s->kernel_w) {
+            n += (s->in_w - cols.end) / s->stride_w;
+            n = n < s->out_w - j ? n : s->out_w - j;
+        }
+        const ql_windows windows = {n, s->stride_w * pixel, s->in_w * pixel, rows.end - rows.first, width, pixel};
+        p->kernel(x + cols.first * pixel, &windows, p->is_signed, y + j * pixel);
+        j += n;
+    }
+}
+
+/* Whether each window holds an element: the first begins at -before, the last at (out - 1) * stride - before. */
+static bool axis_is_valid(size_t in, size_t kernel, size_t stride, size_t before, size_t out)
+{
+    const size_t most = PTRDIFF_MAX / 2;
+    if (in < 1 || in > most || kernel < 1 || kernel > most || stride < 1 || before >= kernel || out < 1)
+        return false;
+    return out - 1 <= most / stride && (out - 1) * stride < in + before;
+}
+
+static ql_status pool(pool_kernel *kernel, const uint8_t *x, const ql_pool *s, bool is_signed, uint8_t *y)
+{
+    if (s->images == 0 || s->channels == 0)
+        return QL_OK;
+    if (!axis_is_valid(s->in_h, s->kernel_h, s->stride_h, s->top, s->out_h) ||
+        !axis_is_valid(s->in_w, s->kernel_w, s->stride_w, s->left, s->out_w))
+        return QL_EINVAL;
+    pooling p = {kernel, s, x, y, is_signed};
+    const uint64_t outputs = (uint64_t)s->images * s->out_h * s->out_w * s->channels;
+    const size_t rows = s->kernel_h < s->in_h ? s->kernel_h : s->in_h,
+                 cols = s->kernel_w < s->in_w ? s->kernel_w : s->in_w;
+    ql_parallel(s->images * s->out_h, outputs * rows * cols / CODES_PER_NS, pool_row, &p);
+    return QL_OK;
+}
+
+ql_status ql_max_pool_x8(const uint8_t *x, const ql_pool *shape, bool is_signed, uint8_t *y)
+{
+    return pool(ql_kernels_active()->max_pool_x8, x, shape, is_signed, y);
+}
+
+ql_status ql_avg_pool_x8(const uint8_t *x, const ql_pool *shape, bool is_signed, uint8_t *y)
+{
+    const size_t rows = shape->kernel_h < shape->in_h ? shape->kernel_h : shape->in_h;
+    const size_t cols = shape->kernel_w < shape->in_w ? shape->kernel_w : shape->in_w;
+    if (cols && rows > (QL_MAX_AVG_POOL - 1) / cols)
+        return QL_EOVERFLOW;
+    return pool(ql_kernels_active()->avg_pool_x8, x, shape, is_signed, y);
+}

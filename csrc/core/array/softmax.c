@@ -1,0 +1,240 @@
+/* Softmax of codes, by two rules (qlite.h). Only 256 differences from a row's maximum exist, so that both take the
+ * exponentials from a table, and what is left is a sum and a product per code, in long rows a product per difference.
+ *
+ * The sum of the first rule is one of floats and goes from left to right: another order has other bits. Four rows at
+ * once hide how long an addition takes. */
+#include <math.h>
+
+#include "core/base/exponential.h"
+#include "core/base/memory.h"
+#include "core/base/parallel.h"
+#include "kernels/kernels.h"
+
+enum {
+    DIFFERENCES = 256,
+    ACCUMULATOR_BITS = 12,
+    DIFFERENCE_BITS = 5,
+    ROWS = 4,     /* summed at once */
+    GRAIN = 4096, /* codes in a task, about */
+};
+
+typedef struct softmax {
+    float exp[DIFFERENCES];        /* by maximum - code */
+    int32_t fixed[DIFFERENCES];    /* the same, in units of 2^-31 */
+    int32_t summands[DIFFERENCES]; /* the same, in units of 2^-19 */
+    const ql_kernels *kernels;
+    const uint8_t *x;
+    uint8_t *y;
+    size_t rows, n, rows_at_once;
+    uint8_t flip; /* the top bit, which turns signed codes into unsigned ones in the same order */
+} softmax;
+
+/* What a row's exponentials are multiplied with. */
+typedef struct divisor {
+    float inverse;
+    int32_t fixed; /* the inverse by the other rule, whose products are divided by 2^shift */
+    int shift;
+} divisor;
+
+static uint8_t greatest(const uint8_t *x, size_t n, uint8_t flip)
+{
+    uint8_t most = 0;
+    for (size_t i = 0; i < n; i++)
+        most = (x[i] ^ flip) > most ? x[i] ^ flip : most;
+    return most;
+}
+
+typedef int32_t code_function(const softmax *s, const divisor *by, int difference);
+
+static inline uint8_t limited(const softmax *s, int32_t code)
+{
+    return (uint8_t)(code < 255 ? code : 255) ^ s->flip;
+}
+
+/* The codes of a row: one by one, or from a table. */
+static inline __attribute__((always_inline)) void put_row(const softmax *s, const uint8_t *x, uint8_t most,
+                                                          const divisor *by, code_function *code, uint8_t *y)
+{
+    uint8_t table[DIFFERENCES] = {0};
+    if (s->n < DIFFERENCES) {
+        for (size_t i = 0; i < s->n; i++)
+            y[i] = limited(s, code(s, by, most - (x[i] ^ s->flip)));
+        return;
+    }
+    for (int c = 0; c <= most; c++)
+        table[c ^ s->flip] = limited(s, code(s, by, most - c));
+    s->kernels->lookup_x8(x, s->n, table, y);
+}
+
+/* ---- float -------------------------------------------------------------------------------------- */
+
+static void fill_float(float step, float *table)
+{
+    for (int d = 0; d < DIFFERENCES; d++)
+        table[d] = (float)ql_exp((double)(-step * (float)d));
+}
+
+static inline int32_t code_float(const softmax *s, const divisor *by, int difference)
+{
+    const float share = s->exp[difference] * by->inverse;
+    const int32_t whole = (int32_t)share;
+    return whole + (share - (float)whole >= 0.5f);
+}
+
+/* `count` rows, at most ROWS. */
+static inline __attribute__((always_inline)) void rows_float(const softmax *s, const uint8_t *x, size_t count,
+                                                             uint8_t *y)
+{
+    const size_t n = s->n;
+    uint8_t most[ROWS];
+    float sum[ROWS] = {0};
+    for (size_t r = 0; r < count; r++)
+        most[r] = greatest(x + r * n, n, s->flip);
+    for (size_t i = 0; i < n; i++) {
+        for (size_t r = 0; r < count; r++)
+            sum[r] += s->exp[most[r] - (x[r * n + i] ^ s->flip)];
+    }
+    for (size_t r = 0; r < count; r++) {
+        const divisor by = {.inverse = 1.0f / (sum[r] * (1.0f / 256))};
+        put_row(s, x + r * n, most[r], &by, code_float, y + r * n);
+    }
+}
+
+/* ---- fixed: gemmlowp's arithmetic --------------------------------------------------------------- */
+
+/* a * b / 2^31, the nearest; both are fractions of 2^31. */
+static int32_t product(int32_t a, int32_t b)
+{
+    return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
+}
+
+/* x / 2^n, the nearest, of two the one farther from zero. */
+static int32_t quotient(int32_t x, int n)
+{
+    const int64_t half = (INT64_C(1) << n) / 2;
+    return (int32_t)((x < 0 ? -((half - (int64_t)x) >> n) : (half + (int64_t)x) >> n));
+}
+
+/* x * 2^n, or the end of the range. */
+static int32_t multiple(int32_t x, int n)
+{
+    const int64_t wide = (int64_t)x * (1 << n);
+    return wide > INT32_MAX ? INT32_MAX : wide < INT32_MIN ? INT32_MIN : (int32_t)wide;
+}
+
+/* e^x for x in [-1/4, 0), in units of 2^-31: the series around -1/8. */
+static int32_t exp_of_quarter(int32_t x)
+{
+    const int32_t exp_eighth = 1895147668, third = 715827883;
+    const int32_t t = x + (1 << 28), t2 = product(t, t), t3 = product(t2, t), t4 = product(t2, t2);
+    const int32_t rest = quotient(product(quotient(t4, 2) + t3, third) + t2, 1);
+    return exp_eighth + product(exp_eighth, t + rest);
+}
+
+/* e^x in units of 2^-31, for x <= 0 in units of 2^-26: a power between -1/4 and 0 and those of 1/4, 1/2, ... 16. */
+static int32_t exp_of_negative(int32_t x)
+{
+    enum { QUARTER_BIT = 24, FACTORS = 7 };
+    static const int32_t factor[FACTORS] = {1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242};
+    const int32_t quarter = 1 << QUARTER_BIT, near = (x & (quarter - 1)) - quarter, far = near - x;
+    if (x == 0)
+        return INT32_MAX;
+    int32_t result = exp_of_quarter(multiple(near, DIFFERENCE_BITS));
+    for (int i = 0; i < FACTORS; i++)
+        result = far >> (QUARTER_BIT + i) & 1 ? product(result, factor[i]) : result;
+    return result;
+}
+
+/* 1 / (1 + x) in units of 2^-31, x in [0, 1): three of Newton's steps from 48/17 - 32/17 (1 + x) / 2. */
+static int32_t reciprocal(int32_t x)
+{
+    const int32_t one = 1 << 29, start = 1515870810, slope = -1010580540; /* of 2^-29, as the approximation */
+    const int32_t half = (int32_t)(((int64_t)x + INT32_MAX + 1) / 2);
+    int32_t y = start + product(half, slope);
+    for (int i = 0; i < 3; i++)
+        y += multiple(product(y, one - product(half, y)), 2);
+    return multiple(y, 1);
+}
+
+static ql_status fill_fixed(double step, softmax *s)
+{
+    const double greatest_step = 0x1p31 - 1, scaled = step * 0x1p26;
+    int32_t mantissa, exponent;
+    if (!(scaled > 1))
+        return QL_EINVAL;
+    const double multiplier = scaled < greatest_step ? scaled : greatest_step;
+    /* A quarter, because ql_quantize_multiplier ends at 2^30. */
+    if (ql_quantize_multiplier(multiplier / 4, &mantissa, &exponent) != QL_OK)
+        return QL_EINVAL;
+    exponent += 2;
+    const int64_t radius = (INT64_C(31) << 26) >> exponent;
+    for (int d = 0; d < DIFFERENCES; d++) {
+        const bool counts = d <= radius;
+        s->fixed[d] =
+            counts ? exp_of_negative(product((int32_t)(-(int64_t)d * (INT64_C(1) << exponent)), mantissa)) : 0;
+        s->summands[d] = quotient(s->fixed[d], ACCUMULATOR_BITS);
+    }
+    return QL_OK;
+}
+
+static inline int32_t code_fixed(const softmax *s, const divisor *by, int difference)
+{
+    return quotient(product(by->fixed, s->fixed[difference]), by->shift);
+}
+
+static void row_fixed(const softmax *s, const uint8_t *x, uint8_t *y)
+{
+    const uint8_t flip = s->flip, most = greatest(x, s->n, flip);
+    int32_t sum = 0;
+    for (size_t i = 0; i < s->n; i++)
+        sum += s->summands[most - (x[i] ^ flip)];
+    const int headroom = __builtin_clz((unsigned)sum);
+    const divisor by = {.fixed = reciprocal((int32_t)(((uint32_t)sum << headroom) - (UINT32_C(1) << 31))),
+                        .shift = ACCUMULATOR_BITS - headroom + 31 - 8};
+    put_row(s, x, most, &by, code_fixed, y);
+}
+
+/* ---- rows --------------------------------------------------------------------------------------- */
+
+static size_t end_of(const softmax *s, size_t task)
+{
+    const size_t end = (task + 1) * s->rows_at_once;
+    return end < s->rows ? end : s->rows;
+}
+
+static void run_float(void *context, size_t task)
+{
+    const softmax *s = context;
+    size_t i = task * s->rows_at_once;
+    for (; i + ROWS <= end_of(s, task); i += ROWS)
+        rows_float(s, s->x + i * s->n, ROWS, s->y + i * s->n);
+    for (; i < end_of(s, task); i++)
+        rows_float(s, s->x + i * s->n, 1, s->y + i * s->n);
+}
+
+static void run_fixed(void *context, size_t task)
+{
+    const softmax *s = context;
+    for (size_t i = task * s->rows_at_once; i < end_of(s, task); i++)
+        row_fixed(s, s->x + i * s->n, s->y + i * s->n);
+}
+
+ql_status ql_softmax_x8(const uint8_t *x, size_t rows, size_t n, bool is_signed, float scale, float beta, bool fixed,
+                        uint8_t *y)
+{
+    const float step = scale * beta;
+    if (!(scale > 0 && beta > 0 && step < INFINITY))
+        return QL_EINVAL;
+    if (fixed && n > QL_MAX_FIXED_SOFTMAX)
+        return QL_EOVERFLOW;
+    softmax s = {.kernels = ql_kernels_active(), .x = x, .y = y, .rows = rows, .n = n, .flip = is_signed ? 0x80 : 0};
+    s.rows_at_once = ql_round_up(GRAIN / (n ? n : 1) + 1, ROWS);
+    if (fixed && fill_fixed((double)scale * (double)beta, &s) != QL_OK)
+        return QL_EINVAL;
+    if (!fixed)
+        fill_float(step, s.exp);
+    if (n > 0)
+        ql_parallel((rows + s.rows_at_once - 1) / s.rows_at_once, (uint64_t)rows * n, fixed ? run_fixed : run_float,
+                    &s);
+    return QL_OK;
+}

@@ -1,0 +1,29 @@
+/* Data cut into shares of about QL_SHARE elements, which threads can take on in any order: several whole runs, or a
+ * part of a long one. */
+#ifndef QL_SHARES_H
+#define QL_SHARES_H
+
+#include "core/base/layout.h"
+
+enum {
+    QL_SHARE = 65536, /* some microseconds of the quickest kernels */
+    QL_TILE = 512,    /* elements of joined runs that are given to a kernel at once */
+};
+
+typedef struct ql_shares {
+    const ql_layout *layout;
+    size_t count;
+    size_t parts; /* of a run that is longer than a share; else 1 */
+    size_t runs;  /* of a share */
+} ql_shares;
+
+ql_shares ql_shares_of(const ql_layout *layout);
+
+/* One run, or a part of one; or, with count > 1, so many short runs that follow each other and have the same
+ * parameters. */
+typedef void ql_visit(void *context, const ql_run *run, size_t count);
+
+/* Visits what share i consists of, in order. */
+void ql_share_visit(const ql_shares *shares, size_t i, ql_visit *visit, void *context);
+
+#endif

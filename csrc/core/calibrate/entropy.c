@@ -1,0 +1,191 @@
+/* Kullback-Leibler divergence of the quantized histogram q from the data's p (Migacz, "8-bit inference with TensorRT",
+ * 2017). p: counts, the clipped ones moved to the outermost bins of the range. q: the counts of each level spread
+ * evenly over the level's bins that are not empty. Exact zeros are in neither: after a relu they would decide alone. A
+ * range of fewer bins than codes is out of the question: everything clipped to one bin would have no divergence at all.
+ *
+ * sum p log(p / q) = (sum c log c - C log T) / T - sum over levels of their share * log(their q), so prefix sums of c,
+ * c log c and of the filled bins make a candidate cost O(levels), not O(bins).
+ *
+ * Candidates are a geometric ladder of fractions of the full range, refined by golden sections between the best one's
+ * neighbours; without symmetry the two ends take turns. */
+#include "core/calibrate/entropy.h"
+
+#include <math.h>
+
+#include "core/base/logarithm.h"
+
+typedef struct search {
+    const ql_histogram *h;
+    const int64_t *counts;
+    size_t bins;
+    double width;
+    const ql_grid *grid;
+    const ql_entropy_sums *sums;
+} search;
+
+static double times_log(double x)
+{
+    return x > 0 ? x * ql_log(x) : 0;
+}
+
+/* The first bin whose middle rounds, half to even, to more than k steps. May lie outside of the bins. */
+static double bin_after(const search *s, double steps_per_bin, double k)
+{
+    const double edge = (k + 0.5) / steps_per_bin - (double)s->h->origin - 0.5, bin = ceil(edge);
+    const bool k_is_even = fmod(k, 2) == 0;
+    return bin == edge && k_is_even ? bin + 1 : bin;
+}
+
+static size_t clamped_bin(double bin, size_t bins)
+{
+    return bin <= 0 ? 0 : bin >= (double)bins ? bins : (size_t)bin;
+}
+
+/* What the bin holds once clipped counts have come to it, minus what it held. */
+static double log_gain(const search *s, size_t bin, double clipped)
+{
+    const double count = (double)s->counts[bin];
+    return times_log(count + clipped) - times_log(count);
+}
+
+static double divergence(const search *s, float scale, int32_t zero_point)
+{
+    const double least_share = 1e-9, steps_per_bin = s->width / (double)scale;
+    const double low = (double)s->grid->qmin - zero_point, high = (double)s->grid->qmax - zero_point;
+    const double total = s->sums[s->bins].count;
+    /* Both ends' half steps are inside, so ties count. */
+    const double first_edge = ceil((low - 0.5) / steps_per_bin - (double)s->h->origin - 0.5);
+    const double last_edge = floor((high + 0.5) / steps_per_bin - (double)s->h->origin - 0.5) + 1;
+    const size_t first = clamped_bin(first_edge, s->bins), end = clamped_bin(last_edge, s->bins);
+    if (end <= first || end - first <= (size_t)(s->grid->qmax - s->grid->qmin))
+        return INFINITY;
+    const double inside = s->sums[end].count - s->sums[first].count;
+    const double below = s->sums[first].count, above = total - s->sums[end].count;
+    if (!(inside > 0))
+        return INFINITY;
+    double logs = s->sums[end].count_log - s->sums[first].count_log;
+    logs += log_gain(s, first, below) + log_gain(s, end - 1, above);
+    double sum = (logs - total * ql_log(total)) / total;
+    size_t from = first;
+    for (double k = low; k <= high && from < end; k++) {
+        size_t to = k < high ? clamped_bin(bin_after(s, steps_per_bin, k), s->bins) : end;
+        to = to < end ? to : end;
+        if (to <= from)
+            continue;
+        const double level = s->sums[to].count - s->sums[from].count;
+        double filled = s->sums[to].filled - s->sums[from].filled, clipped = 0;
+        if (from == first) {
+            clipped += below;
+            filled += below > 0 && s->counts[first] == 0;
+        }
+        if (to == end) {
+            clipped += above;
+            filled += above > 0 && s->counts[end - 1] == 0;
+        }
+        if (filled > 0) {
+            const double share = level / filled / inside;
+            sum -= (level + clipped) / total * ql_log(share > least_share ? share : least_share);
+        }
+        from = to;
+    }
+    return sum;
+}
+
+/* Which ends of the range a fraction shrinks. */
+typedef enum shrink { BOTH, LOW, HIGH } shrink;
+
+static double score(const search *s, double low, double high, shrink which, double fraction)
+{
+    float scale;
+    int32_t zero_point;
+    low *= which == HIGH ? 1 : fraction;
+    high *= which == LOW ? 1 : fraction;
+    if (ql_range_scale((float)low, (float)high, s->grid, &scale, &zero_point) != QL_OK)
+        return INFINITY;
+    return divergence(s, scale, zero_point);
+}
+
+static double ladder(int i)
+{
+    static const double eighths[8] = {1.0,
+                                      0.9170040432046712,
+                                      0.8408964152537145,
+                                      0.7711054127039704,
+                                      0.7071067811865476,
+                                      0.6484197773255048,
+                                      0.5946035575013605,
+                                      0.5452538663326288};
+    return ldexp(eighths[i % 8], -(i / 8));
+}
+
+static double best_fraction(const search *s, double low, double high, shrink which)
+{
+    enum { STEPS = 8 * 12, SECTIONS = 16 };
+    const double golden = 0.6180339887498949;
+    int best = 0;
+    double least = INFINITY;
+    for (int i = 0; i <= STEPS; i++) {
+        const double found = score(s, low, high, which, ladder(i));
+        if (found < least) {
+            least = found;
+            best = i;
+        }
+    }
+    double left = ladder(best + 1), right = ladder(best > 0 ? best - 1 : 0), fraction = ladder(best);
+    double a = right - golden * (right - left), b = left + golden * (right - left);
+    double score_a = score(s, low, high, which, a), score_b = score(s, low, high, which, b);
+    for (int i = 0; i < SECTIONS; i++) {
+        const bool a_wins = score_a < score_b;
+        if ((a_wins ? score_a : score_b) < least) {
+            least = a_wins ? score_a : score_b;
+            fraction = a_wins ? a : b;
+        }
+        if (a_wins) {
+            right = b;
+            b = a;
+            score_b = score_a;
+            a = right - golden * (right - left);
+            score_a = score(s, low, high, which, a);
+        } else {
+            left = a;
+            a = b;
+            score_a = score_b;
+            b = left + golden * (right - left);
+            score_b = score(s, low, high, which, b);
+        }
+    }
+    return fraction;
+}
+
+static void take_sums(const int64_t *counts, size_t bins, ql_entropy_sums *sums)
+{
+    ql_entropy_sums sum = {0};
+    for (size_t b = 0; b < bins; b++) {
+        sums[b] = sum;
+        sum.count += (double)counts[b];
+        sum.count_log += times_log((double)counts[b]);
+        sum.filled += counts[b] > 0;
+    }
+    sums[bins] = sum;
+}
+
+void ql_entropy_range(const ql_histogram *h, const int64_t *counts, size_t bins, const ql_grid *grid,
+                      ql_entropy_sums *sums, float *low, float *high)
+{
+    enum { ROUNDS = 2 };
+    const search s = {h, counts, bins, ldexp(1.0, h->exponent), grid, sums};
+    double least = h->min < 0 ? h->min : 0, greatest = h->max > 0 ? h->max : 0;
+    take_sums(counts, bins, sums);
+    if (grid->symmetric) {
+        greatest = -least > greatest ? -least : greatest;
+        least = -greatest;
+    }
+    const double f = best_fraction(&s, least, greatest, BOTH);
+    double best_low = least * f, best_high = greatest * f;
+    for (int i = 0; i < ROUNDS && !grid->symmetric && least != 0 && greatest != 0; i++) {
+        best_high = greatest * best_fraction(&s, best_low, greatest, HIGH);
+        best_low = least * best_fraction(&s, least, best_high, LOW);
+    }
+    *low = (float)best_low;
+    *high = (float)best_high;
+}

@@ -1,0 +1,11 @@
+/* The range of the grid whose expected squared error is least. */
+#ifndef QL_MSE_H
+#define QL_MSE_H
+
+#include "core/calibrate/distribution.h"
+#include "core/calibrate/range.h"
+
+/* codebook: its levels, or NULL. The values are not all equal. */
+void ql_mse_range(const ql_distribution *d, const ql_grid *grid, const ql_levels *codebook, float *low, float *high);
+
+#endif

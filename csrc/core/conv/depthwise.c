@@ -1,0 +1,208 @@
+/* Depthwise convolution: every channel by itself. A row of the result is an array of lanes, pixel after pixel, and a
+ * tap adds the same lanes of the padded copy, so many bytes further on, times a weight per channel. Where windows move
+ * by one pixel, neighbouring pixels make one unit that fills blocks of lanes, whatever the number of channels: two
+ * pixels of 32 channels, 11 pixels of 17. Channels with several results stand in the copy several times. */
+#include <string.h>
+
+#include "core/base/memory.h"
+#include "core/conv/conv.h"
+
+/* Of the lanes of a unit at most one in so many may be idle: the rest of its last block. */
+enum { IDLE = 16 };
+
+static size_t unit_of(size_t out, size_t lanes)
+{
+    size_t unit = 1;
+    while ((ql_round_up(unit * out, lanes) - unit * out) * IDLE > unit * out)
+        unit++;
+    return unit;
+}
+
+/* Where the weight of a lane and a tap stands among those of its block (ql_depthwise_kernel). */
+static size_t place_of(const ql_depthwise_kernels *kernels, size_t outputs, size_t output, size_t lane, size_t tap)
+{
+    const size_t v = lane / 4 % 4, l = lane / 16, i = lane % 4, quads = kernels->lanes / 16;
+    const size_t group = tap / kernels->kr * outputs + output;
+    return (((group * 4 + v) * quads + l) * 4 + i) * kernels->kr + tap % kernels->kr;
+}
+
+/* The weights of one row of taps, [kernel_w][out], for one of the outputs. */
+static void fill_row(const ql_filter *w, ql_tap_set *set, const int8_t *terms, size_t output, size_t first_tap)
+{
+    const ql_depthwise_kernels *kernels = w->kernels->depthwise_u8s8s32;
+    const size_t out = w->shape[3];
+    for (size_t v = 0; v < w->shape[1]; v++, terms += out) {
+        for (size_t lane = 0; lane < out * w->taps.unit; lane++) {
+            int8_t *block = set->blocks + lane / kernels->lanes * set->block_bytes;
+            block[place_of(kernels, set->outputs, output, lane % kernels->lanes, first_tap + v)] = terms[lane % out];
+        }
+    }
+}
+
+/* Output p sees row u of the kernel in row u + p of the taps. */
+static ql_status fill_set(const ql_filter *w, ql_tap_set *set, const int8_t *terms, size_t outputs)
+{
+    const ql_depthwise_kernels *kernels = w->kernels->depthwise_u8s8s32;
+    const size_t kh = w->shape[0], kw = w->shape[1], out = w->shape[3], rows = kh + outputs - 1;
+    size_t weights;
+    set->outputs = outputs;
+    if (__builtin_mul_overflow(w->parts * rows, kw, &set->count) ||
+        __builtin_mul_overflow(ql_round_up(set->count, kernels->kr) * outputs, kernels->lanes, &weights))
+        return QL_ENOMEM;
+    set->count = ql_round_up(set->count, kernels->kr);
+    set->block_bytes = ql_round_up(weights, QL_ALIGNMENT);
+    set->blocks = ql_alloc(w->taps.lanes / kernels->lanes, set->block_bytes);
+    if (!set->blocks)
+        return QL_ENOMEM;
+    memset(set->blocks, 0, w->taps.lanes / kernels->lanes * set->block_bytes);
+    for (size_t part = 0; part < w->parts; part++) {
+        for (size_t u = 0; u < kh; u++) {
+            for (size_t p = 0; p < outputs; p++)
+                fill_row(w, set, terms + (part * kh + u) * kw * out, p, (part * rows + u + p) * kw);
+        }
+    }
+    return QL_OK;
+}
+
+static ql_status sum_columns(ql_filter *w, const int8_t *terms)
+{
+    const size_t out = w->shape[3], count = w->parts * w->shape[0] * w->shape[1];
+    w->taps.column_sum = calloc(out, sizeof *w->taps.column_sum);
+    if (!w->taps.column_sum)
+        return QL_ENOMEM;
+    for (size_t j = 0; j < out; j++) {
+        int64_t reach = 0;
+        for (size_t t = 0; t < count; t++) {
+            const int8_t term = terms[t * out + j];
+            w->taps.column_sum[j] = (int32_t)((uint32_t)w->taps.column_sum[j] + (uint32_t)(int32_t)term);
+            reach += term < 0 ? -(int64_t)term : term;
+        }
+        w->taps.column_reach = reach > w->taps.column_reach ? reach : w->taps.column_reach;
+    }
+    return QL_OK;
+}
+
+ql_status ql_taps_pack(ql_filter *w, const int8_t *terms)
+{
+    const ql_depthwise_kernels *kernels = w->kernels->depthwise_u8s8s32;
+    ql_taps *taps = &w->taps;
+    const size_t out = w->shape[3];
+    taps->unit = unit_of(out, kernels->lanes);
+    taps->lanes = ql_round_up(out * taps->unit, kernels->lanes);
+    ql_status status = sum_columns(w, terms);
+    for (size_t p = 0; p < kernels->outputs && status == QL_OK; p++)
+        status = fill_set(w, taps->set + p, terms, p + 1);
+    return status;
+}
+
+void ql_taps_convert(const ql_filter *w, const uint8_t *pixels, size_t count, uint8_t flip, uint8_t *out)
+{
+    const size_t times = w->shape[3] / w->groups, channels = count * w->groups;
+    if (times == 1 && !flip) {
+        memcpy(out, pixels, channels);
+    } else if (times == 1) {
+        for (size_t p = 0; p < channels; p++)
+            out[p] = pixels[p] ^ flip;
+    } else {
+        for (size_t p = 0; p < channels; p++, out += times)
+            memset(out, pixels[p] ^ flip, times);
+    }
+}
+
+size_t ql_taps_columns_bytes(const ql_filter *w)
+{
+    return 2 * w->taps.lanes * sizeof(float);
+}
+
+/* Four bytes per result, for all lanes of a unit and zeros to the end of its last block. */
+static void repeat(const ql_filter *w, const void *values, void *lanes)
+{
+    const size_t out = w->shape[3], bytes = out * sizeof(int32_t);
+    char *to = lanes;
+    for (size_t u = 0; u < w->taps.unit; u++)
+        memcpy(to + u * bytes, values, bytes);
+    memset(to + w->taps.unit * bytes, 0, (w->taps.lanes - w->taps.unit * out) * sizeof(int32_t));
+}
+
+void ql_taps_fill(const ql_filter *w, const int32_t *bias, int32_t zero_point, const ql_epilogue *epilogue,
+                  void *columns, ql_epilogue *own, int32_t *start)
+{
+    const size_t out = w->shape[3];
+    float *first = columns, *second = first + w->taps.lanes;
+    *own = *epilogue;
+    own->scale = own->multiplier = first;
+    own->offset = second;
+    own->mantissa = (int32_t *)columns;
+    own->exponent = own->mantissa + w->taps.lanes;
+    if (epilogue->store == QL_STORE_F32) {
+        repeat(w, epilogue->scale, first);
+        repeat(w, epilogue->offset, second);
+    } else if (epilogue->store == QL_STORE_X8) {
+        repeat(w, epilogue->multiplier, first);
+    } else if (epilogue->store == QL_STORE_X8_FIXED) {
+        repeat(w, epilogue->mantissa, first);
+        repeat(w, epilogue->exponent, second);
+    }
+    memset(start, 0, w->taps.lanes * sizeof *start);
+    for (size_t lane = 0; lane < out * w->taps.unit; lane++) {
+        const size_t j = lane % out;
+        const uint32_t from_bias = bias ? (uint32_t)bias[j] : 0;
+        start[lane] = (int32_t)(from_bias - (uint32_t)zero_point * (uint32_t)w->taps.column_sum[j]);
+    }
+}
+
+size_t ql_taps_offsets(const ql_filter *w)
+{
+    return w->taps.set[0].count + w->taps.set[1].count;
+}
+
+void ql_taps_fill_offsets(const ql_stage *s, size_t *offset)
+{
+    const size_t kw = s->w->shape[1];
+    for (int p = 0; p < 2; p++) {
+        const ql_tap_set *set = s->w->taps.set + p;
+        const size_t rows = s->w->shape[0] + set->outputs - 1, taps = rows * kw;
+        for (size_t t = 0; t < set->count; t++) {
+            const size_t u = t % taps / kw, v = t % kw;
+            *offset++ = t < s->w->parts * taps
+                            ? u * s->window->dilation[0] * s->row_stride + v * s->window->dilation[1] * s->pixel_stride
+                            : 0; /* a tap of weight 0 */
+        }
+    }
+}
+
+/* One or two output rows from r on. */
+static void compute(const ql_stage *s, size_t r, const ql_tap_set *set)
+{
+    const size_t out = s->w->shape[3], width = s->window->out[1];
+    const size_t unit = s->window->stride[1] == 1 ? s->w->taps.unit : 1, whole = width / unit, rest = width % unit;
+    ql_depthwise_kernel *const kernel = s->w->kernels->depthwise_u8s8s32->kernel;
+    const ql_gemm_args args = {.a = ql_stage_windows(s, r),
+                               .a_stride = unit * s->window->stride[1] * s->pixel_stride,
+                               .segments = set->count,
+                               .offset = s->offset + (set->outputs == 1 ? 0 : s->w->taps.set[0].count),
+                               .b = set->blocks,
+                               .panel_stride = set->block_bytes,
+                               .start = s->start,
+                               .epilogue = s->epilogue,
+                               .c = ql_stage_results(s, r),
+                               .c_stride = unit * out};
+    kernel(&args, whole, unit * out, set->outputs, width * out);
+    if (rest == 0)
+        return;
+    ql_gemm_args last = args;
+    last.a = (const char *)args.a + whole * args.a_stride;
+    last.c = (char *)args.c + whole * args.c_stride * s->c_size;
+    kernel(&last, 1, rest * out, set->outputs, width * out);
+}
+
+void ql_taps_rows(const ql_stage *s, size_t begin, size_t end)
+{
+    const ql_tap_set *one = s->w->taps.set, *two = s->w->taps.set + 1;
+    const bool in_pairs = two->outputs == 2 && s->window->stride[0] == 1 && s->window->dilation[0] == 1;
+    for (size_t r = begin; r < end;) {
+        const bool is_pair = in_pairs && r + 1 < end && (r + 1) % s->rows != 0;
+        compute(s, r, is_pair ? two : one);
+        r += is_pair ? 2 : 1;
+    }
+}

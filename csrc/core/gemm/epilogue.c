@@ -1,0 +1,106 @@
+/* What becomes of sums, from the scales of a product's operands and result. */
+#include <float.h>
+#include <string.h>
+
+#include "core/array/multiplier.h"
+#include "core/base/memory.h"
+#include "core/gemm/gemm.h"
+
+size_t ql_epilogue_bytes(size_t n)
+{
+    return 2 * n * sizeof(float);
+}
+
+static ql_status fill_fixed(const ql_output *o, size_t n, int32_t *mantissa, int32_t *exponent)
+{
+    bool valid = true;
+    for (size_t j = 0; j < n; j++) {
+        double real = (double)o->input_scale * (double)o->weight_scale[j] / (double)o->scale;
+        valid &= ql_split_multiplier(real, mantissa + j, exponent + j);
+    }
+    return valid ? QL_OK : QL_EINVAL;
+}
+
+static ql_status fill_multiplier(const ql_output *o, size_t n, float *multiplier)
+{
+    bool valid = true;
+    for (size_t j = 0; j < n; j++) {
+        float product = o->input_scale * o->weight_scale[j];
+        multiplier[j] = product / o->scale;
+        valid &= multiplier[j] < 0x1p30f;
+    }
+    return valid ? QL_OK : QL_EINVAL;
+}
+
+static ql_status fill_scale(const ql_output *o, size_t n, float *scale)
+{
+    bool valid = true;
+    for (size_t j = 0; j < n; j++) {
+        scale[j] = o->input_scale * o->weight_scale[j];
+        valid &= scale[j] <= FLT_MAX;
+    }
+    return valid ? QL_OK : QL_EINVAL;
+}
+
+ql_status ql_epilogue_fill(const ql_output *o, size_t n, void *memory, ql_epilogue *epilogue)
+{
+    float *first = memory, *second = first + n;
+    *epilogue = (ql_epilogue){.store = o->store,
+                              .scale = first,
+                              .offset = second,
+                              .low = o->low,
+                              .high = o->high,
+                              .multiplier = first,
+                              .mantissa = memory,
+                              .exponent = (int32_t *)memory + n,
+                              .zero_point = o->zero_point,
+                              .qmin = o->qmin,
+                              .qmax = o->qmax};
+    switch (o->store) {
+    case QL_STORE_F32:
+        memset(second, 0, n * sizeof *second);
+        return fill_scale(o, n, first);
+    case QL_STORE_X8:
+        return fill_multiplier(o, n, first);
+    case QL_STORE_X8_FIXED:
+        return fill_fixed(o, n, memory, (int32_t *)memory + n);
+    default:
+        return QL_EINVAL;
+    }
+}
+
+ql_status ql_linear_static(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias,
+                           const ql_output *output, void *c)
+{
+    const size_t n = ql_packed_n(b);
+    void *memory = ql_alloc(1, ql_epilogue_bytes(n));
+    if (!memory)
+        return QL_ENOMEM;
+    ql_epilogue epilogue;
+    ql_status status = ql_epilogue_fill(output, n, memory, &epilogue);
+    if (status == QL_OK)
+        status = ql_gemm(a, m, b, bias, &epilogue, c);
+    free(memory);
+    return status;
+}
+
+ql_epilogue ql_epilogue_from(const ql_epilogue *e, size_t first)
+{
+    ql_epilogue own = *e;
+    switch (e->store) {
+    case QL_STORE_S32:
+        break;
+    case QL_STORE_F32:
+        own.scale += first;
+        own.offset += first;
+        break;
+    case QL_STORE_X8:
+        own.multiplier += first;
+        break;
+    case QL_STORE_X8_FIXED:
+        own.mantissa += first;
+        own.exponent += first;
+        break;
+    }
+    return own;
+}

@@ -1,0 +1,139 @@
+/* Packing: columns in panels as wide as the kernel's tile, k in the kernel's groups, both padded with zeros. One loop
+ * serves every instruction set, because the layout is fully described by nr and kr. */
+#include <assert.h>
+#include <string.h>
+
+#include "core/base/memory.h"
+#include "core/gemm/packed.h"
+
+static ql_status allocate(ql_packed *p)
+{
+    size_t segment = p->k / p->segments, groups;
+    size_t panels = p->n / p->nr + (p->n % p->nr != 0);
+    p->n_padded = panels * p->nr;
+    if (__builtin_mul_overflow(segment / p->kr + (segment % p->kr != 0), p->segments, &groups) ||
+        __builtin_mul_overflow(groups, p->nr * p->kr, &p->panel_bytes))
+        return QL_ENOMEM;
+    p->panel_bytes = ql_round_up(p->panel_bytes, QL_ALIGNMENT);
+    p->panels = ql_alloc(panels, p->panel_bytes);
+    p->zero_point = ql_alloc(p->n_padded, sizeof *p->zero_point);
+    p->column_sum = ql_alloc(p->n_padded, sizeof *p->column_sum);
+    if (!p->panels || !p->zero_point || !p->column_sum)
+        return QL_ENOMEM;
+    memset(p->panels, 0, panels * p->panel_bytes);
+    memset(p->zero_point, 0, p->n_padded * sizeof *p->zero_point);
+    memset(p->column_sum, 0, p->n_padded * sizeof *p->column_sum);
+    return QL_OK;
+}
+
+/* Row by row, as the codes lie in memory; reach is [n], zeros at first. */
+static void fill(ql_packed *p, const uint8_t *b, uint8_t flip, int64_t *reach)
+{
+    const size_t segment = p->k / p->segments, padded = ql_round_up(segment, p->kr);
+    for (size_t i = 0; i < p->k; i++) {
+        const uint8_t *row = b + i * p->n;
+        size_t place = i / segment * padded + i % segment;
+        int8_t *group = p->panels + place / p->kr * (p->nr * p->kr) + place % p->kr;
+        for (size_t j = 0; j < p->n; j++) {
+            int8_t code = (int8_t)(row[j] ^ flip);
+            int32_t distance = code - p->zero_point[j];
+            group[j / p->nr * p->panel_bytes + j % p->nr * p->kr] = code;
+            p->column_sum[j] = (int32_t)((uint32_t)p->column_sum[j] + (uint32_t)distance);
+            reach[j] += distance < 0 ? -distance : distance;
+        }
+    }
+    for (size_t j = 0; j < p->n; j++)
+        p->column_reach = reach[j] > p->column_reach ? reach[j] : p->column_reach;
+}
+
+static const ql_gemm_kernels *gemm_for(const ql_kernels *kernels, ql_pack_for purpose)
+{
+    switch (purpose) {
+    case QL_PACK_INTEGER:
+        return kernels->gemm_u8s8s32;
+    case QL_PACK_INTEGER7:
+        return kernels->gemm_u7s8s32;
+    default:
+        return NULL;
+    }
+}
+
+ql_status ql_pack(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t n, const int32_t *zero_point,
+                  ql_packed **packed)
+{
+    return ql_pack_segments(purpose, b, is_signed, k, 1, n, zero_point, packed);
+}
+
+ql_status ql_pack_segments(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t segments, size_t n,
+                           const int32_t *zero_point, ql_packed **packed)
+{
+    assert(segments >= 1 && k % segments == 0);
+    const ql_kernels *kernels = ql_kernels_active();
+    const int32_t flip = is_signed ? 0 : 128;
+    for (size_t j = 0; zero_point && j < n; j++) {
+        if (zero_point[j] < flip - 128 || zero_point[j] > flip + 127)
+            return QL_EINVAL;
+    }
+    ql_packed *p = calloc(1, sizeof *p);
+    if (!p)
+        return QL_ENOMEM;
+    p->purpose = purpose;
+    p->kernels = kernels;
+    p->k = k;
+    p->n = n;
+    p->segments = segments;
+    p->gemm = gemm_for(kernels, purpose);
+    p->nr = p->gemm ? p->gemm->nr : kernels->gemm_f32s8f32->nr;
+    p->kr = p->gemm ? p->gemm->kr : 1;
+    ql_status status = allocate(p);
+    int64_t *reach = calloc(n ? n : 1, sizeof *reach);
+    if (status != QL_OK || !reach) {
+        free(reach);
+        ql_packed_free(p);
+        return QL_ENOMEM;
+    }
+    for (size_t j = 0; j < n; j++) {
+        p->zero_point[j] = (zero_point ? zero_point[j] : 0) - flip;
+        p->has_zero_point |= p->zero_point[j] != 0;
+    }
+    fill(p, b, (uint8_t)flip, reach);
+    free(reach);
+    *packed = p;
+    return QL_OK;
+}
+
+void ql_packed_free(ql_packed *packed)
+{
+    if (!packed)
+        return;
+    free(packed->panels);
+    free(packed->zero_point);
+    free(packed->column_sum);
+    free(packed);
+}
+
+size_t ql_packed_k(const ql_packed *packed)
+{
+    return packed->k;
+}
+
+size_t ql_packed_n(const ql_packed *packed)
+{
+    return packed->n;
+}
+
+size_t ql_packed_nbytes(const ql_packed *packed)
+{
+    size_t columns = packed->n_padded * (sizeof *packed->zero_point + sizeof *packed->column_sum);
+    return sizeof *packed + packed->n_padded / packed->nr * packed->panel_bytes + columns;
+}
+
+ql_pack_for ql_packed_purpose(const ql_packed *packed)
+{
+    return packed->purpose;
+}
+
+const char *ql_packed_isa(const ql_packed *packed)
+{
+    return packed->kernels->isa;
+}

@@ -1,0 +1,1 @@
+"""Reports, pictures and timing of quantized models."""

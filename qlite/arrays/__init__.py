@@ -1,0 +1,1 @@
+"""Quantized arrays: how they are made, stored and measured."""

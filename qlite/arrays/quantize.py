@@ -1,0 +1,354 @@
+"""quantize, dequantize, fake_quantize and requantize, on grids of every kind."""
+
+from operator import is_not
+from typing import Any
+
+import numpy as np
+
+from qlite import _check, _core
+from qlite.arrays.qarray import QArray
+from qlite.arrays.storage import WHOLE_WIDTHS
+from qlite.grids.choose import choose_qparams
+from qlite.grids.granularity import Granularity, along
+from qlite.grids.qparams import QParams
+from qlite.grids.spec import NONFINITE, PERCENTILE, GridSpec
+
+#: What `quantize` is told of the grid unless it is told something else.
+OPTIONS = {
+    "grid": "uniform",
+    "method": "minmax",
+    "axis": None,
+    "group_size": None,
+    "group_axis": None,
+    "symmetric": True,
+    "signed": None,
+    "narrow": None,
+    "percentile": PERCENTILE,
+    "weights": None,
+    "scale_dtype": None,
+    "scale": None,
+    "zero_point": None,
+}
+#: Those that say how to choose, which there is no need to with a known scale.
+CHOICE = ("method", "percentile", "weights", "scale_dtype")
+ROUNDINGS = ("even", "away", "stochastic")
+#: What is not over half of the smallest float32 is 0 as float32.
+LEAST_MULTIPLIER = 2.0**-150
+
+
+def quantize(
+    w: Any,
+    bits: int | QParams | None = None,
+    *,
+    grid: Any = "uniform",
+    method: str = "minmax",
+    axis: int | None = None,
+    group_size: int | None = None,
+    group_axis: int | None = None,
+    symmetric: bool = True,
+    signed: bool | None = None,
+    narrow: bool | None = None,
+    percentile: float = PERCENTILE,
+    weights: Any = None,
+    scale: Any = None,
+    zero_point: Any = None,
+    scale_dtype: str | None = None,
+    rounding: str = "even",
+    seed: int = 0,
+    nonfinite: str = "raise",
+    out: np.ndarray | None = None,
+) -> QArray:
+    """Quantize an array: ``code = clip(rint(w / scale) + zero_point, qmin, qmax)``.
+
+    The division is rounded once to float32, ties go to the even code, as in ONNX QuantizeLinear. On a grid with a
+    codebook the code is that of the entry nearest to ``w / scale``, of two that are equally near the even one, which is
+    how small floats round.
+
+    Parameters
+    ----------
+    w : array_like of a real floating dtype
+        The values; anything but float32 is rounded to float32 first.
+    bits : int or QParams, optional
+        Width of a code, or the whole grid, from `choose_qparams` or a `Calibrator`; then no option of a grid may be
+        given besides.
+    grid, method, axis, group_size, group_axis, symmetric, signed, narrow, percentile, weights, scale_dtype
+        How the grid is chosen: see `choose_qparams`. Activations that are never negative want ``symmetric=False``.
+    scale, zero_point : array_like, optional
+        The grid's parameters, if they are known: one, or one for each index along `axis`, or the rank of `w`. Nothing
+        is chosen then.
+    rounding : {"even", "away", "stochastic"}
+        Ties to the even code, ties away from zero, or up with the probability of what is cut off, ``floor(t) + (u < t -
+        floor(t))`` for ``t = w / scale`` and a uniform u that a hash makes of the seed and the value's place: the same
+        codes in every run, on every CPU. The last two are for uniform grids.
+    seed : int
+        Of the stochastic rounding, 0 to 2**64 - 1.
+    nonfinite : {"raise", "saturate"}
+        What NaN and infinities are: an error, or the zero point and the ends of the range.
+    out : ndarray, optional
+        Where to put the codes, in the form of `QArray.stored`; the result shows this memory.
+
+    Returns
+    -------
+    QArray
+
+    Raises
+    ------
+    TypeError
+        `w` is not of a real floating dtype, `out` not of the codes' dtype, or an option is of another type.
+    ValueError
+        An option is not one of those that there are, or does not apply beside another one; `w` holds NaN or infinity,
+        or a shape does not fit. `out` is untouched then.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> w = np.array([[0.1, -0.4], [1.27, 0.2]], np.float32)
+    >>> q = ql.quantize(w, axis=1)
+    >>> q.codes
+    array([[  10, -127],
+           [ 127,   64]], dtype=int8)
+    >>> q
+    QArray(shape=(2, 2), int8, 2 scales along axis 1, 12 bytes, 24.00 bits/value)
+    >>> ql.quantize(np.ones((8, 64)), grid="mxfp4")
+    QArray(shape=(8, 64), mxfp4, 16 scales for groups of 32 along axis 1, 272 bytes, 4.25 bits/value)
+    """
+    refuse, seed = _checked_policy(rounding, seed, nonfinite)
+    told: tuple[Any, ...] = (grid, method, axis, group_size, group_axis, symmetric, signed, narrow, percentile, weights)
+    told += (scale_dtype, scale, zero_point)
+    w = _check.real_array("w", w)
+    if isinstance(bits, QParams):
+        if any(map(is_not, told, OPTIONS.values())):
+            _check.left_alone(dict(zip(OPTIONS, told, strict=True)), OPTIONS, "beside a whole grid")
+        p = bits._of_rank(w.ndim)
+    else:
+        options = dict(zip(OPTIONS, told, strict=True))
+        if scale is not None:
+            _check.left_alone({name: options.pop(name) for name in CHOICE}, OPTIONS, "beside scale")
+            p = _given_qparams(w.ndim, bits, **options)
+        elif zero_point is not None:
+            raise ValueError(f"zero_point: expected None without scale, got {zero_point!r:.40}")
+        else:
+            del options["scale"], options["zero_point"]
+            p = choose_qparams(w, bits, nonfinite=nonfinite, **options)
+            refuse = False  # choosing has found w finite, or was told not to care
+    if p.bits not in WHOLE_WIDTHS:
+        q = QArray._of_codes(_encoded("w", w, p, rounding, seed, refuse, None), p)
+        return q if out is None else q._into(out)
+    codes = _encoded("w", w, p, rounding, seed, refuse, out)
+    if out is None:
+        codes.flags.writeable = False
+    return QArray._of_codes(codes, p)
+
+
+def _checked_policy(rounding: Any, seed: Any, nonfinite: Any) -> tuple[bool, int]:
+    """Whether NaN and infinities are refused, and the seed."""
+    _check.choice("nonfinite", nonfinite, NONFINITE)
+    _check.choice("rounding", rounding, ROUNDINGS)
+    if not 0 <= _check.integer("seed", seed) < 1 << 64:
+        raise ValueError(f"seed: expected 0 to {(1 << 64) - 1}, got {seed}")
+    if seed and rounding != "stochastic":
+        raise ValueError(f"seed: expected 0 unless rounding='stochastic', got {seed}")
+    return nonfinite == "raise", int(seed)
+
+
+def _given_qparams(
+    ndim: int,
+    bits: int | None,
+    grid: Any,
+    axis: Any,
+    group_size: Any,
+    group_axis: Any,
+    symmetric: Any,
+    signed: Any,
+    narrow: Any,
+    scale: Any,
+    zero_point: Any,
+) -> QParams:
+    spec = GridSpec.of(bits, grid, symmetric, signed, narrow, None)
+    if spec.is_fitted:
+        raise ValueError(f"scale: expected None for grid {spec.grid!r}, which is fitted to the data, got {scale!r:.40}")
+    granularity = Granularity.of(ndim, axis, spec.grouped(group_size), group_axis)
+    scale = _check.scales("scale", scale)
+    if scale.ndim != ndim:
+        if scale.size != 1 and (granularity.axis is None or scale.ndim != 1):
+            raise ValueError(f"scale: expected one element, or an axis and a vector, got shape {scale.shape}")
+        scale = scale.reshape(along(granularity.axis, ndim))
+    if zero_point is None:
+        zero_point = (spec.qmin + spec.qmax + 1) // 2 if spec.symmetric and spec.codebook is None else 0
+    zero_point = np.asarray(zero_point)
+    if zero_point.ndim == 1 and granularity.axis is not None:
+        zero_point = zero_point.reshape(along(granularity.axis, ndim))
+    return spec.at(scale, zero_point, granularity)
+
+
+def _encoded(
+    name: str, x: np.ndarray, p: QParams, rounding: str, seed: int, refuse: bool, out: np.ndarray | None
+) -> np.ndarray:
+    """The codes of float32 data on a grid."""
+    if p.codebook is None:
+        options = (*p.granularity.groups, rounding, seed)
+        return _core.quantize(x, p.scale, p.zero_point, p.qmin, p.qmax, refuse, out, name, *options)
+    if rounding != "even":
+        raise ValueError(f"rounding: expected 'even' for grid {p.grid!r}, got {rounding!r}")
+    if p.codebook.ndim == 1 or p.axis is None or p.group_size is not None:
+        return _core.quantize_codebook(x, p.scale, p.codebook, refuse, out, name, *p.granularity.groups)
+    # With the axis first, values that share a codebook stand side by side.
+    x, scale, book = (np.ascontiguousarray(np.moveaxis(a, p.axis, 0)) for a in (x, p.scale, p.codebook))
+    codes = np.moveaxis(_core.quantize_codebook(x, scale, book, refuse, None, name), 0, p.axis)
+    if out is None:
+        return np.ascontiguousarray(codes)
+    _check.out(out, codes.dtype, codes.shape)[...] = codes
+    return out
+
+
+def dequantize(q: QArray, out: np.ndarray | None = None) -> np.ndarray:
+    """Return the float32 values of a quantized array: ``float32(code - zero_point) * scale``.
+
+    Parameters
+    ----------
+    q : QArray
+    out : ndarray of float32, optional
+        Where to put them.
+
+    Raises
+    ------
+    TypeError
+        `q` is no QArray, `out` is not float32.
+    ValueError
+        `out` has another shape or is read-only.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> ql.dequantize(ql.quantize(np.array([0.5, -1.27])))
+    array([ 0.5 , -1.27], dtype=float32)
+    """
+    if not isinstance(q, QArray):
+        raise TypeError(f"q: expected a QArray, got {type(q).__name__}")
+    return q.dequantize(out)
+
+
+def fake_quantize(
+    x: Any,
+    qparams: QParams,
+    *,
+    rounding: str = "even",
+    seed: int = 0,
+    nonfinite: str = "raise",
+    return_mask: bool = False,
+    out: np.ndarray | None = None,
+) -> Any:
+    """Return the values that quantizing and dequantizing gives, without the codes in between: the same bits.
+
+    Parameters
+    ----------
+    x : array_like of a real floating dtype
+    qparams : QParams
+    rounding, seed, nonfinite
+        As in `quantize`.
+    return_mask : bool
+        Also return where the straight-through gradient passes: True where ``qmin <= rint(x / scale) + zero_point <=
+        qmax``, with a codebook where ``x / scale`` lies between its ends.
+    out : ndarray of float32, optional
+        Where to put the values; may be `x`.
+
+    Returns
+    -------
+    ndarray of float32, or that and an ndarray of bool
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `quantize`.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> x = np.array([0.26, -0.24, 9.0, 900.0])
+    >>> ql.fake_quantize(x, ql.QParams(np.float32([0.5]), np.int32([0])), return_mask=True)
+    (array([ 0.5,  0. ,  9. , 63.5], dtype=float32), array([ True,  True,  True, False]))
+    """
+    if not isinstance(qparams, QParams):
+        raise TypeError(f"qparams: expected QParams, got {type(qparams).__name__}")
+    refuse, seed = _checked_policy(rounding, seed, nonfinite)
+    p, x = qparams, _check.real_array("x", x)
+    mask = None
+    if p.codebook is None:
+        if _check.flag("return_mask", return_mask):
+            mask = _core.in_range(x, p.scale, p.zero_point, p.qmin, p.qmax, *p.granularity.groups)
+        options = (*p.granularity.groups, rounding, seed)
+        y = _core.fake_quantize(x, p.scale, p.zero_point, p.qmin, p.qmax, refuse, out, *options)
+    else:
+        q = QArray._of_codes(_encoded("x", x, p, rounding, seed, refuse, None), p)
+        if _check.flag("return_mask", return_mask):
+            low, high = map(q._spread, q.qparams.range)
+            mask = (low <= x) & (x <= high)
+        y = q.dequantize(out)
+    return y if mask is None else (y, mask)
+
+
+def requantize(
+    acc: Any,
+    multiplier: Any,
+    zero_point: int = 0,
+    *,
+    bits: int = 8,
+    signed: bool = True,
+    axis: int | None = None,
+    requant: str = "float",
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Turn int32 sums into 8-bit codes: ``clip(round(acc * multiplier) + zero_point)``, by one of two named rules.
+
+    ``"float"`` multiplies by ``float32(multiplier)``, clamps and rounds half to even, as LiteRT's default path and ONNX
+    Runtime do. ``"fixed"`` multiplies by a 31-bit integer and shifts, rounding twice (gemmlowp), as TensorFlow Lite
+    Micro and CMSIS-NN do: integers only.
+
+    Parameters
+    ----------
+    acc : array_like of int32
+    multiplier : array_like of float
+        ``s_a * s_w / s_out``: one, or one for each index along `axis`. Over 0, below 2**30.
+    zero_point : int
+        The output's code of 0.0.
+    bits, signed
+        Width and signedness of the codes; 8 bits so far.
+    axis : int, optional
+        The axis that `multiplier` lies along.
+    requant : {"float", "fixed"}
+        The rule.
+    out : ndarray of int8 or uint8, optional
+        Where to put the codes.
+
+    Raises
+    ------
+    TypeError
+        `acc` is not int32, `multiplier` no numbers, `zero_point` no integer.
+    ValueError
+        A multiplier or zero point is out of range, or a shape does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> acc = np.array([1, 2, 3, 10000], np.int32)
+    >>> ql.requantize(acc, 0.5)
+    array([  0,   1,   2, 127], dtype=int8)
+    >>> ql.requantize(acc, 0.5, requant="fixed")
+    array([  1,   1,   2, 127], dtype=int8)
+    """
+    _check.bits(bits, (8,))
+    _check.flag("signed", signed)
+    _check.choice("requant", requant, ("float", "fixed"))
+    acc = np.asarray(acc)
+    axis = _check.axis(axis, acc.ndim)
+    multiplier = _check.numbers("multiplier", multiplier).astype(np.float64)
+    wrong = multiplier[~((multiplier > LEAST_MULTIPLIER) & (multiplier < 2.0**30))]
+    if wrong.size:
+        raise ValueError(f"multiplier: expected over 0 (as float32) and below 2**30, got {wrong[0]}")
+    if multiplier.ndim == 1 and axis is not None:
+        multiplier = multiplier.reshape(along(axis, acc.ndim))
+    codes = QParams(np.ones(1, np.float32), np.array([0 if signed else 128]), bits, bool(signed))
+    zero_point = _check.integer("zero_point", zero_point)
+    if not codes.qmin <= zero_point <= codes.qmax:
+        raise ValueError(f"zero_point: expected {codes.qmin} to {codes.qmax}, got {zero_point}")
+    return _core.requantize(acc, multiplier, zero_point, codes.qmin, codes.qmax, requant == "fixed", out)

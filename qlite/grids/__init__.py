@@ -1,0 +1,1 @@
+"""What codes can stand for, and how scales and zero points are chosen."""

@@ -1,0 +1,85 @@
+"""Which values of an array share their parameters."""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+from qlite import _check
+
+#: What the core counts the values of a group with.
+MAX_GROUP = (1 << 31) - 1
+
+
+def along(axis: int | None, ndim: int) -> tuple[int, ...]:
+    """The shape that lays a vector along an axis of data of rank `ndim`; without an axis, that lays out one element."""
+    return tuple(-1 if i == axis else 1 for i in range(ndim))
+
+
+@dataclass(frozen=True)
+class Granularity:
+    """Which values share their parameters: how a shape is divided among scales.
+
+    Without groups an index of `axis` has its own, or everything has one. Groups cut `group_axis` into runs of
+    `group_size`; then without an `axis` every index of the other axes has its own, as in ONNX's blocked quantization.
+    """
+
+    ndim: int
+    axis: int | None
+    group_size: int | None = None
+    group_axis: int | None = None
+
+    @classmethod
+    def of(cls, ndim: int, axis: Any, group_size: Any = None, group_axis: Any = None) -> "Granularity":
+        """Check the three options against a rank; groups cut the last axis that is not kept by default."""
+        try:
+            return _sharing(ndim, axis, group_size, group_axis)
+        except TypeError:  # also for what has no hash
+            return cls._settled(ndim, axis, group_size, group_axis)
+
+    @classmethod
+    def _settled(cls, ndim: int, axis: Any, group_size: Any, group_axis: Any) -> "Granularity":
+        axis = _check.axis(axis, ndim)
+        if group_size is None:
+            if group_axis is not None:
+                raise ValueError(f"group_axis: expected None without group_size, got {group_axis!r}")
+            return cls(ndim, axis)
+        if not 1 <= _check.integer("group_size", group_size) <= MAX_GROUP:
+            raise ValueError(f"group_size: expected 1 to {MAX_GROUP}, got {group_size}")
+        left = [i for i in range(ndim) if i != axis]
+        if not left:
+            raise ValueError(
+                f"group_size: expected None with axis={axis} of {ndim}, which leaves none to cut, got {group_size}"
+            )
+        cut = left[-1] if group_axis is None else _check.axis(group_axis, ndim, "group_axis")
+        if cut == axis:
+            raise ValueError(f"group_axis: expected another axis than the one that is kept, got {group_axis} for both")
+        return cls(ndim, axis, int(group_size), cut)
+
+    def shape(self, data: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the parameters over data of this shape."""
+        if self.group_size is None and self.axis is None:
+            return (1,) * len(data)
+
+        def count(i: int, length: int) -> int:
+            if i == self.group_axis and self.group_size:
+                return -(-length // self.group_size) if length else 0
+            return length if i == self.axis or (self.group_size and self.axis is None) else 1
+
+        return tuple(count(i, length) for i, length in enumerate(data))
+
+    def axis_of(self, shape: tuple[int, ...]) -> int | None:
+        """The axis that has its own scales, once these, of this shape, are shared in no other way."""
+        own = [i for i, n in enumerate(shape) if n != 1 and i != self.group_axis]
+        if self.axis is None:
+            return own[0] if len(own) == 1 else None
+        if own not in ([], [self.axis]):
+            raise ValueError(f"axis: expected scale to be longer than 1 along it alone, got {self.axis} and {shape}")
+        return self.axis
+
+    @cached_property
+    def groups(self) -> tuple[int, int]:
+        """Size and axis of the groups as the core takes them: size 0 for none."""
+        return self.group_size or 0, self.group_axis or 0
+
+
+_sharing = lru_cache(maxsize=256, typed=True)(Granularity._settled)

@@ -1,0 +1,92 @@
+"""What is remembered of a stream of values: per channel the exact range and the counts of a histogram."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from qlite import _check, _core
+from qlite.grids.granularity import Granularity, along
+from qlite.grids.qparams import QParams
+from qlite.grids.spec import GridSpec
+
+#: Enough to find a clipping range within 0.01 dB of the sample's optimum, with an outlier 30 times as far out as the
+#: rest; channels, of which there are many, get a quarter.
+TENSOR_BINS = 8192
+CHANNEL_BINS = 2048
+
+
+class Histogram:
+    """The state of a calibrator: per channel the exact range and the counts of a histogram."""
+
+    FIELDS = ("exponent", "origin", "count", "zeros")
+
+    def __init__(self, channels: int, bins: int) -> None:
+        self.state = np.zeros(channels, _core.HISTOGRAM_DTYPE)
+        self.counts = np.zeros((channels, bins), np.int64)
+        _core.histogram_clear(self.state, self.counts)
+
+    def copy(self) -> "Histogram":
+        """Another one with the same values."""
+        other = object.__new__(Histogram)
+        other.state, other.counts = self.state.copy(), self.counts.copy()
+        return other
+
+    @classmethod
+    def side_by_side(cls, parts: Sequence["Histogram"]) -> "Histogram":
+        """One for the channels of all parts."""
+        both = object.__new__(cls)
+        both.state = np.concatenate([part.state for part in parts])
+        both.counts = np.concatenate([part.counts for part in parts])
+        return both
+
+    def merge(self, other: "Histogram") -> "Histogram":
+        """Take in what another one has counted; returns itself."""
+        _core.histogram_merge(self.state, self.counts, other.state, other.counts)
+        return self
+
+    def qparams(self, method: str, percentile: float, spec: GridSpec, granularity: Granularity) -> QParams:
+        """Choose a grid for what has been counted."""
+        shape = along(granularity.axis, granularity.ndim)
+        if spec.is_fitted:
+            books = _core.histogram_codebook(self.state, self.counts, spec.grid, spec.entries)
+            books = books.reshape(*shape, spec.entries)
+            return spec.at(np.ones(books.shape[:-1], np.float32), 0, granularity, books)
+        low, high = self.ranges(method, percentile, spec)
+        return spec.spanning(low.reshape(shape), high.reshape(shape), granularity)
+
+    def ranges(self, method: str, percentile: float, spec: GridSpec) -> tuple[np.ndarray, np.ndarray]:
+        """The ends of each channel's range."""
+        if method == "minmax" and not spec.is_sign:
+            return self.state["min"], self.state["max"]
+        method = "mse" if spec.is_sign else method
+        return _core.histogram_range(self.state, self.counts, method, percentile, *spec.core_options)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """What `from_json` takes: a dict per channel, without the bins that are empty."""
+        channels = []
+        for state, counts in zip(self.state, self.counts, strict=True):
+            used = np.flatnonzero(counts)
+            ends = {name: state[name].item() for name in ("min", "max") if state["count"]}
+            fields = {name: state[name].item() for name in self.FIELDS}
+            channels.append({**fields, **ends, "bins": used.tolist(), "counts": counts[used].tolist()})
+        return channels
+
+    @classmethod
+    def from_json(cls, channels: list[dict[str, Any]], bins: int) -> "Histogram":
+        """The state that was written; ValueError for one that no values could have led to."""
+        half = cls(len(channels), bins)
+        for state, counts, channel in zip(half.state, half.counts, channels, strict=True):
+            for name in cls.FIELDS:
+                state[name] = _check.integer(name, channel[name])
+            if channel["count"]:
+                with np.errstate(over="ignore"):  # the infinities are found below
+                    state["min"], state["max"] = channel["min"], channel["max"]
+            used, filled = (np.array(channel[name] or np.zeros(0, int)) for name in ("bins", "counts"))
+            if used.dtype.kind != "i" or filled.dtype.kind != "i" or used.shape != filled.shape or used.ndim != 1:
+                raise ValueError("a count belongs to a bin")
+            if np.any(used < 0) or np.any(np.diff(used) <= 0):
+                raise ValueError("bins ascend")
+            counts[used] = filled
+        cls(len(channels), bins).merge(half)  # looks the state over
+        return half

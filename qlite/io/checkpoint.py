@@ -1,0 +1,459 @@
+"""Checkpoints: folders of safetensors shards, quantized tensor by tensor into folders of qlite's files.
+
+Every tensor becomes a file of its own, written whole or not at all, with a note of which bytes and which options it was
+made from; so a run that was interrupted goes on where it stopped. The index is written last: a folder that has one is
+complete.
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qlite import _check, distributed
+from qlite.arrays.quantize import quantize
+from qlite.grids.formats import GRIDS
+from qlite.grids.spec import PERCENTILE
+from qlite.io import array_file, container
+from qlite.io.shards import FLOATS, ShardTensor, find_tensors, widened
+from qlite.nn.scheme import Scheme
+from qlite.progress import progress
+
+INDEX = "qlite.index.json"
+INDEX_VERSION = 1
+#: Letters of a tensor's name in that of its file; file systems take 255.
+MAX_NAME = 160
+#: What the note in a file says besides where it comes from.
+FINDINGS = ("quantized", "sqnr_db")
+#: Tensors that a summary's table names.
+LISTED = 5
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
+
+
+def file_name(tensor: str) -> str:
+    """The file of a tensor: its name, where that is the same on every file system, else that and a digest of it."""
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", tensor)[:MAX_NAME]
+    if not safe or safe.startswith("."):
+        safe = f"_{safe[1:]}"
+    if safe != tensor or safe != safe.lower():
+        import hashlib
+
+        safe += "~" + hashlib.sha256(tensor.encode()).hexdigest()[:16]
+    return f"{safe}.qlite"
+
+
+@dataclass(frozen=True)
+class CheckpointSummary:
+    """What `quantize_checkpoint` did.
+
+    Attributes
+    ----------
+    path : str
+        The folder.
+    scheme : str
+    sqnr_db : dict
+        The signal to noise ratio in dB of each tensor that was quantized, infinite for one that comes back exactly.
+    copied : int
+        How many tensors were copied.
+    skipped : int
+        How many tensors' files were there already.
+    bytes_before, bytes_after : int
+        Of all tensors in the source, and of all files.
+
+    Examples
+    --------
+    >>> from qlite.io.checkpoint import CheckpointSummary
+    >>> CheckpointSummary("small", "w8", {"a": 40.1, "b": 39.0}, 1, 0, 4000, 1250)
+    CheckpointSummary(small, w8: 2 tensors quantized and 1 copied, 4,000 -> 1,250 bytes (3.2x), worst SQNR 39.00 dB: b)
+    """
+
+    path: str
+    scheme: str
+    sqnr_db: dict[str, float]
+    copied: int
+    skipped: int
+    bytes_before: int
+    bytes_after: int
+
+    @property
+    def tensors(self) -> int:
+        """How many tensors there are."""
+        return len(self.sqnr_db) + self.copied
+
+    @property
+    def ratio(self) -> float:
+        """Bytes before by bytes after."""
+        return self.bytes_before / self.bytes_after if self.bytes_after else 1.0
+
+    @property
+    def worst(self) -> str | None:
+        """The quantized tensor of the least SQNR."""
+        return min(self.sqnr_db, key=lambda name: self.sqnr_db[name], default=None)
+
+    def __str__(self) -> str:
+        """A table, with the tensors that lost most."""
+        rows = [
+            ("folder", self.path),
+            ("scheme", self.scheme),
+            ("tensors", f"{len(self.sqnr_db)} quantized, {self.copied} copied"),
+            ("bytes", f"{self.bytes_before:,} -> {self.bytes_after:,} ({self.ratio:.2f}x smaller)"),
+        ]
+        if self.skipped:
+            rows.append(("there already", f"{self.skipped} of {self.tensors}"))
+        lossiest = sorted(self.sqnr_db, key=lambda name: self.sqnr_db[name])[:LISTED]
+        rows += [
+            ("" if i else "least SQNR", f"{self.sqnr_db[name]:6.2f} dB  {name}") for i, name in enumerate(lossiest)
+        ]
+        return "\n".join(f"{name:<15}{text}" for name, text in rows)
+
+    def __repr__(self) -> str:
+        there = f" ({self.skipped} were there)" if self.skipped else ""
+        worst = "" if self.worst is None else f", worst SQNR {self.sqnr_db[self.worst]:.2f} dB: {self.worst}"
+        return (
+            f"CheckpointSummary({self.path}, {self.scheme}: {len(self.sqnr_db)} tensors quantized and {self.copied} "
+            f"copied{there}, {self.bytes_before:,} -> {self.bytes_after:,} bytes ({self.ratio:.1f}x){worst})"
+        )
+
+
+class Checkpoint(Mapping[str, Any]):
+    """The tensors of a folder that `quantize_checkpoint` wrote, by name; each is read when it is asked for.
+
+    A quantized tensor is a `QArray`, a copied one an array: bfloat16 as float32, floats of 8 bits as the uint8 that
+    hold their bits. ``ql.load(folder)`` gives such a mapping.
+
+    Parameters
+    ----------
+    path : path-like
+        The folder.
+
+    Raises
+    ------
+    OSError
+        A file cannot be read, or the folder is not complete.
+    ValueError
+        A file in it is damaged.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql, os, tempfile
+    >>> from safetensors.numpy import save_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_file({"w": np.eye(4, 64)}, os.path.join(folder, "model.safetensors"))
+    ...     _ = ql.quantize_checkpoint(folder, os.path.join(folder, "small"))
+    ...     tensors = ql.load(os.path.join(folder, "small"))
+    ...     tensors["w"]
+    QArray(shape=(4, 64), int8, 4 scales along axis 0, 272 bytes, 8.50 bits/value)
+    """
+
+    def __init__(self, path: Any) -> None:
+        self.path = Path(path)
+        if not (self.path / INDEX).exists():
+            raise FileNotFoundError(
+                f"{self.path}: expected a checkpoint with {INDEX}, which is written when all is done"
+            )
+        try:
+            index = container.parse((self.path / INDEX).read_bytes(), INDEX)
+            if index.get("version") != INDEX_VERSION:
+                raise ValueError(f"expected version {INDEX_VERSION}, got {index.get('version')!r}")
+            self.options: dict[str, Any] = index["options"]
+            self._entries: dict[str, dict[str, Any]] = index["tensors"]
+            for name, entry in self._entries.items():
+                if entry["file"] != file_name(name):
+                    raise ValueError(f"expected {file_name(name)} for {name!r}, got {entry['file']!r:.80}")
+            self.scheme: str = self.options["scheme"]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"{self.path}: not a usable checkpoint: {INDEX}: {error}") from None
+
+    def __getitem__(self, name: str) -> Any:
+        entry = self._entries[name]
+        path = self.path / entry["file"]
+        try:
+            description, tensors = container.read(path)
+            content = container.parse(description, "the description")
+            if content.get("about", {}).get("tensor") != name:
+                raise ValueError(f"expected the tensor {name!r}, got another one")
+            array = array_file.build(content, tensors)
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise ValueError(f"{path}: not a usable qlite file: {error}") from None
+        return widened(array[array_file.ALONE], entry["dtype"]) if isinstance(array, dict) else array
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries  # without reading it
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    __eq__, __hash__ = object.__eq__, object.__hash__  # a mapping's would read everything
+
+    def __repr__(self) -> str:
+        return f"Checkpoint({os.fspath(self.path)!r}, {self.scheme}, {len(self)} tensors)"
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A tensor that is to become a file; `quantizing` are the options of `quantize`, None for one to copy."""
+
+    tensor: ShardTensor
+    folder: str
+    options: dict[str, Any]
+    quantizing: dict[str, Any] | None
+
+    @property
+    def path(self) -> Path:
+        return Path(self.folder, file_name(self.tensor.name))
+
+    @property
+    def note(self) -> dict[str, Any]:
+        """What the file says of where it comes from."""
+        return {"tensor": self.tensor.name, "origin": self.tensor.origin, "options": self.options}
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of a tensor: its entry in the index, or what is wrong with it."""
+
+    tensor: ShardTensor
+    entry: dict[str, Any] | None
+    error: str = ""
+    was_there: bool = False
+
+
+def _carry_out(job: _Job) -> _Outcome:
+    """Make the file of a tensor, unless it is there; always the same bytes, wherever and how often it is called."""
+    about = _about(job.path)
+    was_there = about is not None and about == {**job.note, **{name: about.get(name) for name in FINDINGS}}
+    if not was_there:
+        try:
+            about = _make(job)
+        except ValueError as error:
+            job.path.unlink(missing_ok=True)
+            return _Outcome(job.tensor, None, str(error).removeprefix("w: "))
+    assert about is not None
+    entry = {
+        "file": job.path.name,
+        "dtype": job.tensor.dtype,
+        "shape": list(job.tensor.shape),
+        "source_bytes": job.tensor.nbytes,
+        "bytes": job.path.stat().st_size,
+        "quantized": about["quantized"],
+        "sqnr_db": about["sqnr_db"],
+    }
+    return _Outcome(job.tensor, entry, was_there=was_there)
+
+
+def _about(path: Path) -> dict[str, Any] | None:
+    """The note in a file that is whole; None if there is none."""
+    try:
+        description, _ = container.read(path)
+        about = container.parse(description, "the description").get("about")
+    except (ValueError, RecursionError, FileNotFoundError):
+        return None
+    return about if isinstance(about, dict) else None
+
+
+def _make(job: _Job) -> dict[str, Any]:
+    tensor = job.tensor.read()
+    about = {**job.note, "quantized": job.quantizing is not None, "sqnr_db": None}
+    if job.quantizing is None:
+        array_file.save_arrays(job.path, {array_file.ALONE: tensor}, about=about)
+        return about
+    values = _check.real_array("tensor", widened(tensor, job.tensor.dtype))
+    del tensor
+    q = quantize(values, **job.quantizing)
+    if job.quantizing["nonfinite"] == "saturate":
+        is_finite = np.isfinite(values)  # what stands for the others has no error that can be told
+        values = values if is_finite.all() else np.where(is_finite, values, q.dequantize())
+    sqnr_db = float(q.error(values).sqnr_db)
+    about["sqnr_db"] = sqnr_db if math.isfinite(sqnr_db) else None
+    del values
+    array_file.save_arrays(job.path, {array_file.ALONE: q}, alone=True, about=about)
+    return about
+
+
+def quantize_checkpoint(
+    src: Any,
+    dst: Any,
+    scheme: str | None = None,
+    *,
+    method: str = "minmax",
+    grid: Any = "uniform",
+    axis: int | None = 0,
+    symmetric: bool | None = None,
+    percentile: float = PERCENTILE,
+    scale_dtype: str | None = None,
+    nonfinite: str = "raise",
+    skip: str | Sequence[str] = (),
+    client: Any = None,
+) -> CheckpointSummary:
+    """Quantize a folder of safetensors shards tensor by tensor; ``ql.load(dst)`` opens the result.
+
+    Tensors of float64, float32, float16 and bfloat16 with two dimensions or more are quantized; all others, biases and
+    integers for example, are copied bit for bit. Memory is bounded by the largest tensor: its float32 copy and its
+    codes.
+
+    Every tensor becomes a file of its own, whole at every moment, and a last file, qlite.index.json, says for each what
+    was lost. Run it again after an interruption and it does what is missing: files that are whole and were made with
+    the same options from the same bytes of a shard that has not changed since are left as they are. One run at a time.
+
+    Parameters
+    ----------
+    src : path-like
+        The folder, with or without Hugging Face's ``model.safetensors.index.json``, or a single file.
+    dst : path-like
+        The folder for the result: a new one, or the one of an unfinished run.
+    scheme : str, optional
+        Weights alone: ``w<bits>[g<group>]``, such as "w4g32"; "w8", or the width of the grid, by default. Symmetric and
+        without the lowest code from 8 bits on; asymmetric below.
+    method, grid, percentile, scale_dtype
+        See `choose_qparams`; the grid's width is that of the scheme: "w4" for "nf4".
+    axis : int or None
+        The axis that keeps a scale per index. Here weights are (out, in), as in PyTorch and Hugging Face's files.
+        Groups cut the last other axis.
+    symmetric : bool, optional
+        Instead of the scheme's choice.
+    nonfinite : {"raise", "saturate"}
+        Whether tensors with NaN or infinities are an error, or these become the zero point and the ends of the range.
+    skip : str or sequence of str
+        Patterns such as ``"lm_head.*"`` or ``"*embed*"``: tensors of these names are copied.
+    client : distributed.Client, optional
+        Where to run (extra: dask): a task for each tensor, on workers that see the same folders. The same files, bit
+        for bit.
+
+    Returns
+    -------
+    CheckpointSummary
+
+    Raises
+    ------
+    TypeError
+        An option is of another type.
+    OSError
+        There is no `src`, or a file cannot be written.
+    ValueError
+        An option is not one of those that there are; `dst` holds a run with other options. Or, once everything else is
+        done: shards are broken, or tensors hold NaN or infinity; the message names them all. There is no index then.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql, tempfile
+    >>> from safetensors.numpy import save_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_file({"w": np.eye(128), "b": np.ones(4)}, f"{folder}/model.safetensors")
+    ...     done = ql.quantize_checkpoint(folder, f"{folder}/small", "w8")
+    >>> done.tensors, done.copied, done.sqnr_db
+    (2, 1, {'w': inf})
+    """
+    src, dst = Path(src).absolute(), Path(dst).absolute()  # workers may stand in another folder
+    if client is not None:
+        distributed.checked(client)
+    if scheme is None:
+        scheme = f"w{GRIDS[grid].widths[0]}" if isinstance(grid, str) and grid in GRIDS else "w8"
+    parsed = _weight_scheme(scheme)
+    patterns = _patterns(skip)
+    quantizing = {
+        **parsed.weight_options(None if axis is None else _check.integer("axis", axis)),
+        **{"grid": grid, "method": method, "percentile": _check.number("percentile", percentile)},
+        **{"scale_dtype": scale_dtype, "nonfinite": nonfinite},
+    }
+    if symmetric is not None:
+        quantizing["symmetric"] = _check.flag("symmetric", symmetric)
+    quantize(np.eye(2, 64, dtype=np.float32), **quantizing)  # the options, looked over before anything is done
+    plain_grid = grid if isinstance(grid, str) else np.asarray(grid, np.float64).tolist()
+    options = {"scheme": parsed.name, **quantizing, "grid": plain_grid, "skip": list(patterns)}
+    tensors, broken = find_tensors(src)
+    _prepare(src, dst, options)
+
+    def is_quantized(tensor: ShardTensor) -> bool:
+        is_weight = tensor.dtype in FLOATS and len(tensor.shape) > 1 and 0 not in tensor.shape
+        return is_weight and not any(fnmatchcase(tensor.name, pattern) for pattern in patterns)
+
+    jobs = [_Job(t, str(dst), options, quantizing if is_quantized(t) else None) for t in tensors]
+    outcomes: dict[str, _Outcome] = {}
+    with closing((_carry_out(j) for j in jobs) if client is None else distributed.run(client, _carry_out, jobs)) as run:
+        for outcome in progress(run, "quantizing", "tensor", len(jobs)):
+            if not outcome.was_there:
+                (dst / INDEX).unlink(missing_ok=True)
+            outcomes[outcome.tensor.name] = outcome
+    for path in dst.iterdir():
+        if _TEMPORARY.fullmatch(path.name):  # of a process that was killed
+            path.unlink(missing_ok=True)
+    ordered = [outcomes[tensor.name] for tensor in tensors]
+    _refuse_failures(src, dst, broken, ordered)
+    _write_index(dst, options, ordered)
+    return _summary(dst, parsed.name, ordered)
+
+
+def _weight_scheme(scheme: Any) -> Scheme:
+    parsed = Scheme.parse(scheme)
+    if parsed.activation_bits is not None:
+        raise ValueError(f"scheme: expected weights alone, such as 'w{parsed.weight_bits}', got {scheme!r}")
+    return parsed
+
+
+def _patterns(skip: Any) -> tuple[str, ...]:
+    patterns = (skip,) if isinstance(skip, str) else skip
+    if not isinstance(patterns, Sequence) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise TypeError(f"skip: expected patterns of names, got {skip!r}")
+    return tuple(patterns)
+
+
+def _prepare(src: Path, dst: Path, options: dict[str, Any]) -> None:
+    """Make the folder, or see to it that what is in it was made with the same options."""
+    folder = src if src.is_dir() else src.parent
+    if dst.exists() and dst.samefile(folder):
+        raise ValueError(f"dst: expected another folder than that of src, got {dst}")
+    if dst.exists() and not dst.is_dir():
+        raise ValueError(f"dst: expected a folder, got what is none: {dst}")
+    dst.mkdir(parents=True, exist_ok=True)
+    for path in dst.glob("*.qlite"):
+        try:
+            about = container.parse(container.read_description(path), "the description").get("about")
+            before = about["options"] if isinstance(about, dict) else None
+        except (ValueError, KeyError):
+            continue  # damaged: it is made anew
+        if isinstance(before, dict) and before != options:
+            names = sorted(name for name in {*before, *options} if before.get(name) != options.get(name))
+            changes = ", ".join(f"{name} {before.get(name)!r} there and {options.get(name)!r} here" for name in names)
+            raise ValueError(f"dst: expected a new folder or a run with the same options, got {dst} with {changes}")
+
+
+def _refuse_failures(src: Path, dst: Path, broken: dict[str, str], outcomes: list[_Outcome]) -> None:
+    bad = [outcome for outcome in outcomes if outcome.entry is None]
+    if not broken and not bad:
+        return
+    lines = [f"shard {shard}: {error}" for shard, error in broken.items()]
+    lines += [f"tensor {o.tensor.name!r} in {Path(o.tensor.shard).name}: {o.error}" for o in bad]
+    raise ValueError(
+        f"src: not everything in {src} can be quantized; {len(outcomes) - len(bad)} tensors are done in {dst}, and "
+        "another run will not do them again; these are not:\n  " + "\n  ".join(lines)
+    )
+
+
+def _write_index(dst: Path, options: dict[str, Any], outcomes: list[_Outcome]) -> None:
+    index = {"version": INDEX_VERSION, "options": options, "tensors": {o.tensor.name: o.entry for o in outcomes}}
+    container.replace_file(dst / INDEX, json.dumps(index, indent=1, allow_nan=False).encode())
+
+
+def _summary(dst: Path, scheme: str, outcomes: list[_Outcome]) -> CheckpointSummary:
+    entries = {o.tensor.name: o.entry for o in outcomes if o.entry is not None}
+    quantized = {name: entry["sqnr_db"] for name, entry in entries.items() if entry["quantized"]}
+    return CheckpointSummary(
+        os.fspath(dst),
+        scheme,
+        {name: math.inf if sqnr_db is None else sqnr_db for name, sqnr_db in quantized.items()},
+        copied=len(entries) - len(quantized),
+        skipped=sum(outcome.was_there for outcome in outcomes),
+        bytes_before=sum(entry["source_bytes"] for entry in entries.values()),
+        bytes_after=sum(entry["bytes"] for entry in entries.values()),
+    )

@@ -1,0 +1,153 @@
+"""What float and integer models have in common: from raw outputs to labels, probabilities and figures."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from qlite import _check, metrics
+
+OUTPUTS = ("softmax", "sigmoid", "identity")
+METRICS = ("accuracy", "recall", "cross_entropy", "mse")
+
+
+def _plain_labels(classes: Any) -> np.ndarray:
+    """Labels as an array of integers, floats, strings or bools, which are what a model file can hold."""
+    labels = np.array(classes)
+    if labels.dtype == object:
+        plain = np.asarray(labels.tolist())
+        labels = plain if plain.tolist() == labels.tolist() else labels
+    if labels.dtype.kind not in "iufUb":
+        raise TypeError(f"classes: expected integers, floats, strings or bools, got {labels.dtype}")
+    return labels
+
+
+class Predictor(ABC):
+    """A model whose call gives raw outputs, one row per sample.
+
+    Attributes
+    ----------
+    output : {"softmax", "sigmoid", "identity"}
+        What the raw outputs are: logits of several classes, the logit of the second of two classes, or values.
+    classes : ndarray or None
+        The labels, sorted; None stands for 0, 1, 2...
+    """
+
+    output: str
+    classes: np.ndarray | None
+
+    def _set_output(self, output: str, classes: Any, units: int) -> None:
+        self.output = _check.choice("output", output, OUTPUTS)
+        if output == "sigmoid" and units != 1:
+            raise ValueError(f"output: expected 'softmax' or 'identity' for {units} outputs, got 'sigmoid'")
+        if output == "softmax" and units == 1:
+            raise ValueError("output: expected 'sigmoid' or 'identity' for 1 output, got 'softmax'")
+        count = 2 if output == "sigmoid" else units
+        if classes is not None:
+            classes = _plain_labels(classes)
+            if output == "identity":
+                raise ValueError("classes: expected None for output='identity'")
+            if classes.shape != (count,) or len(np.unique(classes)) != count or np.any(classes != np.sort(classes)):
+                raise ValueError(f"classes: expected {count} sorted, different labels, got {classes!r}")
+        self.classes = classes
+
+    @abstractmethod
+    def __call__(self, x: Any) -> np.ndarray:
+        """Return the raw outputs: logits or values, float32 of shape (samples, units)."""
+
+    def _labels(self, units: int) -> np.ndarray:
+        return np.arange(units) if self.classes is None else self.classes
+
+    def predict(self, x: Any) -> np.ndarray:
+        """Return the label of each sample, or for ``output="identity"`` the values (one value each: a vector)."""
+        return self._decide(self(x))
+
+    def _decide(self, raw: np.ndarray) -> np.ndarray:
+        """Return the labels or values that raw outputs stand for."""
+        if self.output == "identity":
+            return raw[:, 0] if raw.shape[1] == 1 else raw
+        if self.output == "sigmoid":
+            return self._labels(2)[(raw[:, 0] > 0).astype(np.intp)]
+        return self._labels(raw.shape[1])[raw.argmax(axis=1)]
+
+    def predict_proba(self, x: Any) -> np.ndarray:
+        """Return the probability of each class, float64 of shape (samples, classes).
+
+        softmax: ``exp(z_i) / sum_j exp(z_j)`` of the logits z. sigmoid: ``1 / (1 + exp(-z))`` for the second class, the
+        rest for the first.
+
+        Raises
+        ------
+        ValueError
+            The model gives values, not classes.
+        """
+        if self.output == "identity":
+            raise ValueError("output: expected a model with classes ('softmax' or 'sigmoid'), got 'identity'")
+        return self._probability(self(x))
+
+    def _probability(self, raw: np.ndarray) -> np.ndarray:
+        raw = raw.astype(np.float64)
+        if self.output == "sigmoid":
+            raw = np.hstack([np.zeros_like(raw), raw])
+        odds = np.exp(raw - raw.max(axis=1, keepdims=True))
+        return odds / odds.sum(axis=1, keepdims=True)
+
+    def evaluate(self, x: Any, y: Any, metrics: Sequence[str] | None = None) -> dict[str, float]:
+        """Measure the model on labelled data.
+
+        Parameters
+        ----------
+        x : array_like
+            Samples.
+        y : array_like
+            Their labels, (samples,) or (samples, 1); for ``output="identity"`` their values, in the shape of `predict`.
+        metrics : str or sequence of {"accuracy", "recall", "cross_entropy", "mse"}, optional
+            ``("accuracy", "recall")`` by default, ``("mse",)`` for values. Recall is averaged over the classes.
+
+        Returns
+        -------
+        dict
+            The figures by name. The model is run once for all of them.
+
+        Raises
+        ------
+        TypeError
+            `metrics` is no string and no sequence of strings.
+        ValueError
+            A metric that there is not or that does not fit the output; no samples; labels that do not match.
+        """
+        names = self._metric_names(metrics)
+        raw = self(x)
+        y = self._expected(y, raw)
+        return {name: self._metric(name, y, raw) for name in names}
+
+    def _metric_names(self, metrics: Any) -> list[str]:
+        is_value = self.output == "identity"
+        if metrics is None:
+            return ["mse"] if is_value else ["accuracy", "recall"]
+        if not isinstance(metrics, (str, Sequence)):
+            raise TypeError(f"metrics: expected a string or a sequence of strings, got {metrics!r}")
+        names = [metrics] if isinstance(metrics, str) else list(metrics)
+        return [_check.choice("metrics", name, ("mse",) if is_value else METRICS[:3]) for name in names]
+
+    def _expected(self, y: Any, raw: np.ndarray) -> np.ndarray:
+        """The labels or values y, in the shape of the predictions."""
+        y, expected = np.asarray(y), self._decide(raw)
+        shape = expected.shape
+        if y.shape == (*shape, 1):
+            y = y[..., 0]
+        if y.shape != shape or len(y) == 0:
+            raise ValueError(f"y: expected shape {shape}, one for each sample (at least 1), got {y.shape}")
+        if y.dtype != object and (y.dtype.kind == "U") != (expected.dtype.kind == "U"):
+            raise ValueError(f"y: expected what the model predicts, {expected.dtype}, got {y.dtype}")
+        return y
+
+    def _metric(self, name: str, y: np.ndarray, raw: np.ndarray) -> float:
+        if name != "cross_entropy":
+            return getattr(metrics, name)(y, self._decide(raw))
+        probability = self._probability(raw)
+        labels = self._labels(probability.shape[1])
+        if not np.isin(y, labels).all():
+            raise ValueError(f"y: expected labels out of {labels}, got {np.setdiff1d(y, labels)[:4]} too")
+        return metrics.cross_entropy(y, probability, labels)

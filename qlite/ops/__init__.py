@@ -1,0 +1,1 @@
+"""Products, convolutions, pools and tables on quantized arrays."""

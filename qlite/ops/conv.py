@@ -1,0 +1,258 @@
+"""Convolutions of images (count, height, width, channels) with 8-bit arithmetic."""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from qlite import _check, _core
+from qlite.arrays.qarray import QArray
+from qlite.grids.qparams import QParams
+from qlite.ops import epilogue
+from qlite.ops.packing import PackedWeight, codes_of, no_weights, pack_filter
+from qlite.ops.window import pair, window
+
+Window = tuple[int, int, int, int, int, int, int, int]
+
+
+def conv2d(
+    x: Any,
+    w: Any,
+    bias: Any = None,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    activation: str | None = None,
+    output: QParams | None = None,
+    requant: str = "float",
+    per: str = "image",
+    out: np.ndarray | None = None,
+) -> "np.ndarray | QArray":
+    """Convolve images with 8-bit weights: integers inside, floats or codes as the result.
+
+    ``acc[b, i, j, o] = bias[o] + sum_{u,v,c} (x[b, i*stride + u*dilation - top, j*stride + v*dilation - left, g*in + c]
+    - z_x) * (w[u, v, c, o] - z_w[o])``, exact in int32, where ``g`` is the group of ``o``; outside the image x is
+    ``z_x``, which stands for 0. Without `output` the result is ``float32(acc) * float32(s_x * s_w[o])``, clamped by the
+    activation. With it the result is codes on that grid: ``requant="float"`` multiplies by
+    ``float32(float32(s_x * s_w[o]) / s_y)``, clamps and rounds half to even, as LiteRT and ONNX Runtime do;
+    ``"fixed"`` is the rule of TensorFlow Lite Micro and CMSIS-NN (see `requantize`). There the activation is a clamp of
+    codes: from ``z_y`` on, and to ``z_y + rint(6 / s_y)`` for relu6.
+
+    Parameters
+    ----------
+    x : QArray of up to 8 bits with one scale, or array_like of a real floating dtype, (count, height, width, channels)
+        Floats are quantized on the way, to uint8: ``s_x = (max - min) / 255`` of the range of each image, widened to
+        hold 0.
+    w : QArray (kernel_h, kernel_w, channels / groups, out) with one scale or one per output, or what `pack` made of it
+        Up to 8 bits. A QArray is packed at its first use and keeps that form. Weights farther from their zero point
+        than int8 reaches take two or three times as long.
+    bias : array_like (out,), optional
+        int32 in units of ``s_x * s_w[o]``, or of a real floating dtype, which becomes that:
+        ``rint(bias / (s_x * s_w[o]))`` in float64.
+    stride, dilation : int or (int, int)
+        Of the window, along height and width.
+    padding : int, "same", "valid" or ((top, bottom), (left, right))
+        "same" makes ``ceil(length / stride)`` outputs, an odd element at the bottom and right, as TensorFlow does.
+    groups : int
+        Channels and outputs fall into so many groups; with one channel in each this is a depthwise convolution.
+    activation : {None, "relu", "relu6"}
+    output : QParams, optional
+        The grid of the result: up to 8 bits, one scale.
+    requant : {"float", "fixed"}
+        The rule for `output`, see `requantize`; without `output` there is no use for it.
+    per : {"image", "tensor"}
+        What has a scale and zero point of its own in floats `x`. With "tensor" what an image gives depends on which
+        others come with it.
+    out : ndarray, optional
+        Where to put the result: float32, or the codes' dtype.
+
+    Returns
+    -------
+    ndarray of float32, or QArray on `output`, (count, out_h, out_w, out)
+
+    Raises
+    ------
+    TypeError, ValueError
+        Other dtypes, shapes or options that do not fit, NaN or infinity in `x` or `bias`, a window that is larger than
+        the padded image, weights packed for other groups or gaps.
+    OverflowError
+        The window is so large that an int32 could overflow, or the bias does not fit int32.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> x = ql.QArray.from_codes(np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1), 0.5)
+    >>> w = ql.QArray.from_codes(np.ones((3, 3, 1, 1), np.int8), 1.0)
+    >>> ql.conv2d(x, w, padding="same", stride=2)[0, :, :, 0]
+    array([[22.5, 19.5],
+           [33. , 25. ]], dtype=float32)
+    >>> grid = ql.QParams(np.float32([0.25]), 0, signed=False)
+    >>> y = ql.conv2d(x, w, [-25.0], padding="same", stride=2, activation="relu", output=grid)
+    >>> y.codes[0, :, :, 0]
+    array([[ 0,  0],
+           [32,  0]], dtype=uint8)
+    """
+    packed, w_scale = _filter(w, groups, dilation)
+    if w_scale is None:
+        raise ValueError("w: expected weights with scales, pack(QArray), got packed codes")
+    if isinstance(x, QArray):
+        if per != "image":
+            _check.left_alone({"per": per}, {"per": "image"}, "for codes x, which have their scale")
+        codes, scale, zero_point = _codes(x)
+    else:
+        codes, scale, zero_point = _quantized(x, per)
+    where = _window(codes.shape, packed, stride, padding, dilation)
+    if scale.size == 1:
+        bias, fields = epilogue.resolve(scale.item(), w_scale, bias, activation, output, requant)
+        y = _core.conv2d(codes, packed, zero_point.item(), where, bias, fields, out)
+    else:
+        biases, fields = _of_images(scale.ravel(), w_scale, bias, activation, output, requant)
+        y = _core.conv2d_images(codes, packed, scale, zero_point, where, biases, fields, out)
+    return epilogue.wrap(y, output, out)
+
+
+def conv2d_integer(
+    x: Any,
+    w: Any,
+    x_zero_point: Any = 0,
+    w_zero_point: Any = 0,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Convolve 8-bit images with 8-bit weights exactly: the ``acc`` of `conv2d` without a bias, in int32.
+
+    The operator is ONNX ConvInteger on images (count, height, width, channels). Nothing saturates: the result is the
+    same on every instruction set.
+
+    Parameters
+    ----------
+    x : array_like of int8 or uint8, (count, height, width, channels)
+    w : array_like of int8 or uint8, (kernel_h, kernel_w, channels / groups, out), or QArray or PackedWeight
+    x_zero_point : int
+    w_zero_point : int or array_like
+        One, or one per output; a QArray or PackedWeight has its own.
+    stride, padding, dilation, groups
+        As in `conv2d`.
+    out : ndarray of int32, (count, out_h, out_w, out), optional
+        Where to put the result.
+
+    Returns
+    -------
+    ndarray of int32, (count, out_h, out_w, out)
+
+    Raises
+    ------
+    TypeError, ValueError, OverflowError
+        As in `conv2d`, and zero points outside the codes' range.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> x = np.arange(6, dtype=np.uint8).reshape(1, 2, 3, 1)
+    >>> ql.conv2d_integer(x, np.ones((2, 2, 1, 1), np.int8)).ravel()
+    array([ 8, 12], dtype=int32)
+    """
+    if isinstance(w, (QArray, PackedWeight)):
+        if np.any(np.asarray(w_zero_point)):
+            raise ValueError("w_zero_point: expected 0 with a QArray or packed weights, which have their own")
+        packed, _ = _filter(w, groups, dilation)
+    else:
+        is_dilated = _is_dilated(dilation)
+        packed, _ = pack_filter("w", w, "w_zero_point", w_zero_point, groups, is_dilated)
+    codes = codes_of("x", x, 4)
+    x_zero_point = _check.integer("x_zero_point", x_zero_point)
+    low, high = np.iinfo(codes.dtype).min, np.iinfo(codes.dtype).max
+    if not low <= x_zero_point <= high:
+        raise ValueError(f"x_zero_point: expected {low} to {high} for {codes.dtype} codes, got {x_zero_point}")
+    where = _window(codes.shape, packed, stride, padding, dilation)
+    return _core.conv2d_integer(codes, packed, x_zero_point, where, out)
+
+
+def _is_dilated(dilation: Any) -> bool:
+    """Whether windows have gaps along the width."""
+    if type(dilation) is int:
+        return dilation > 1
+    return pair("dilation", dilation)[1] > 1
+
+
+def _filter(w: Any, groups: Any, dilation: Any) -> tuple[_core.Filter, Any]:
+    """Weights as the core takes them, and their scales."""
+    is_dilated = _is_dilated(dilation)
+    if isinstance(w, QArray):
+        known = w._filters.get((groups, is_dilated)) if type(groups) is int else None
+        return known or pack_filter("w", w, "", 0, groups, is_dilated)
+    if not isinstance(w, PackedWeight):
+        raise no_weights(w, axis=3)
+    packed = w._packed
+    if not isinstance(packed, _core.Filter):
+        raise ValueError(f"w: expected packed weights of a convolution, got packed weights of shape {w.shape}")
+    if _check.integer("groups", groups) != packed.groups or is_dilated != packed.is_dilated:
+        gaps = {False: "without gaps", True: "with gaps"}
+        raise ValueError(
+            f"w: expected weights packed for groups={groups} and windows {gaps[is_dilated]} along the width "
+            f"(pack(w, groups={groups}, dilation={dilation})), got groups={packed.groups} and windows "
+            f"{gaps[packed.is_dilated]}"
+        )
+    return packed, w._scale
+
+
+def _codes(x: QArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Codes of images, their scale and their zero point."""
+    if x.ndim != 4:
+        raise ValueError(f"x: expected 4 dimensions (count, height, width, channels), got {x!r}")
+    epilogue.static_input("x", x)
+    return x.codes, x.scale, x.zero_point
+
+
+def _quantized(x: Any, per: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same of floats on the grids of their own ranges, as `linear` does it with rows."""
+    x = _check.real_array("x", x, may_be_codes=True)
+    if x.ndim != 4:
+        raise ValueError(f"x: expected 4 dimensions (count, height, width, channels), got shape {x.shape}")
+    per_image = _check.choice("per", per, ("image", "tensor")) == "image"
+    shape = (len(x) if per_image and x.size else 1, 1, 1, 1)
+    low, high, is_finite = _core.minmax(x, shape) if x.size else (*np.zeros((2, *shape), np.float32), True)
+    if not is_finite:
+        _check.finite("x", x)
+    scale, zero_point = _core.range_qparams(low, high, 0, 255, False)
+    return _core.quantize(x, scale, zero_point, 0, 255, False, None, "x"), scale, zero_point
+
+
+def _of_images(
+    scale: np.ndarray, w_scale: np.ndarray, bias: Any, activation: str | None, output: QParams | None, requant: str
+) -> tuple[np.ndarray | None, Any]:
+    """What `epilogue.resolve` makes of the arguments, with a bias for each image, (count, out)."""
+    integers, fields = epilogue.resolve(scale.min().item(), w_scale, bias, activation, output, requant)
+    if integers is None:
+        return None, fields
+    array = _check.numbers("bias", bias)
+    if array.dtype.kind == "f":  # that of the least scale, the greatest, did fit
+        return epilogue.image_biases(_check.real_array("bias", array), scale, w_scale), fields
+    return np.tile(integers, (len(scale), 1)), fields
+
+
+def _window(shape: tuple[int, ...], packed: _core.Filter, stride: Any, padding: Any, dilation: Any) -> Window:
+    """The window as the core takes it: stride, dilation, what lies before the image, and the result's size."""
+    is_plain = _is_plain(stride) and _is_plain(padding) and _is_plain(dilation)
+    resolve = _known_window if is_plain else _new_window
+    return resolve(shape[1:3], packed.shape[:2], stride, padding, dilation)
+
+
+def _is_plain(option: Any) -> bool:
+    """Whether an option can be looked up: True and 1.0 would be found as 1."""
+    kind = type(option)
+    return kind is int or kind is str or (kind is tuple and all(map(_is_plain, option)))
+
+
+def _new_window(image: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Window:
+    steps, gaps, (vertical, horizontal), size = window("", image, kernel, stride, padding, dilation)
+    return *steps, *gaps, vertical[0], horizontal[0], *size
+
+
+_known_window = lru_cache(1024)(_new_window)  # a network asks for the same few again and again

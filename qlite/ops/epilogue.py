@@ -1,0 +1,156 @@
+"""What becomes of the exact sums of a static product: `linear` and `conv2d` share these arguments.
+
+A product of codes on one grid for all of `x` with weights of one scale per output column takes ``bias, activation,
+output, requant`` and does this::
+
+    bias, out_spec = epilogue.resolve(x.scale.item(), weight_scale, bias, activation, output, requant)
+    y = _core.linear_static(x.codes, packed, x.zero_point.ravel(), bias, out_spec, out)  # a new array, or out
+    return epilogue.wrap(y, output, out)
+
+`x` is what `static_input` let pass, `weight_scale` float32 (columns,), `bias` None or int32 (columns,) afterwards.
+`out_spec` is an `Output`; in C `ql_py_output` (csrc/python/py_output.c) makes a `ql_output` of it, and
+`ql_epilogue_fill` the epilogue that kernels take.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qlite import _check
+from qlite.arrays.qarray import QArray
+from qlite.grids.qparams import QParams
+
+#: What an activation that is a clamp keeps real values in.
+CLAMPS = {None: (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
+
+ACTIVATIONS = tuple(name for name in CLAMPS if name)
+
+#: The rules by which sums become codes: see `requantize`.
+RULES = ("float", "fixed")
+
+INT32_MAX = np.iinfo(np.int32).max
+
+#: More steps than there are codes.
+BEYOND = 512
+
+
+class Output(NamedTuple):
+    """The fields of `ql_output` in its order, as `_core` takes them.
+
+    `store` is "float32", or the rule of codes; what the other does not need is 0.
+    """
+
+    store: str
+    is_signed: bool
+    input_scale: float
+    weight_scale: np.ndarray
+    low: float
+    high: float
+    scale: float
+    zero_point: int
+    qmin: int
+    qmax: int
+
+
+def clamps(activation: str | None) -> tuple[float, float]:
+    """The ends of the real values that an activation lets through."""
+    if activation is None or (type(activation) is str and activation in CLAMPS):
+        return CLAMPS[activation]
+    if not isinstance(activation, str) or activation.lower() in CLAMPS:
+        return CLAMPS[_check.choice("activation", activation, ACTIVATIONS)]
+    raise ValueError(
+        f"activation: expected None, {' or '.join(map(repr, ACTIVATIONS))}, got {activation!r} (lookup_table and "
+        f"apply_table take any function, afterwards)"
+    )
+
+
+def one_grid(name: str, qparams: QParams) -> None:
+    """Refuse a grid that is not uniform, of up to 8 bits, with one scale and one zero point."""
+    if qparams.codebook is not None or qparams.bits > 8 or qparams.scale.size != 1 or qparams.group_size is not None:
+        raise ValueError(f"{name}: expected a uniform grid of up to 8 bits with one scale, got {qparams!r}")
+
+
+def static_input(name: str, x: QArray) -> QArray:
+    """Return `x` if a static product can read it: codes of up to 8 bits on one grid."""
+    one_grid(name, x.qparams)
+    return x
+
+
+def integer_bias(prefix: str, bias: np.ndarray, input_scale: float, weight_scale: np.ndarray) -> np.ndarray:
+    """Return ``rint(bias / (input_scale * weight_scale))`` in float64, as int32."""
+    codes = np.rint(bias.astype(np.float64) / (np.float64(input_scale) * weight_scale))
+    if np.any(np.abs(codes) > INT32_MAX):
+        worst = int(np.argmax(np.abs(codes)))
+        raise OverflowError(
+            f"{prefix}: the bias {bias[worst]:.4g} of output {worst} does not fit int32 at the scale "
+            f"{input_scale:.4g} * {weight_scale[worst]:.4g}"
+        )
+    return codes.astype(np.int32)
+
+
+def image_biases(bias: np.ndarray, input_scale: np.ndarray, weight_scale: np.ndarray) -> np.ndarray:
+    """`integer_bias` for each of several input scales that are large enough, (scales, columns)."""
+    return np.rint(bias.astype(np.float64) / (input_scale.astype(np.float64)[:, None] * weight_scale)).astype(np.int32)
+
+
+def static_bias(bias: Any, input_scale: float, weight_scale: np.ndarray) -> np.ndarray | None:
+    """A bias as int32 (columns,): integers as they are, floats at the scale of the sums."""
+    if bias is None:
+        return None
+    array, shape = _check.numbers("bias", bias), weight_scale.shape
+    if array.shape != shape:
+        raise ValueError(f"bias: expected shape {shape}, got {array.shape}")
+    if array.dtype.kind == "f":
+        return integer_bias("bias", _check.finite("bias", _check.real_array("bias", array)), input_scale, weight_scale)
+    if array.dtype.newbyteorder("=") != np.int32:
+        raise TypeError(f"bias: expected int32, the sums' own integers, or a real floating dtype, got {array.dtype}")
+    return array
+
+
+def code_clamps(activation: str | None, qparams: QParams) -> tuple[int, int]:
+    """The ends of the codes that an activation lets through: those of 0 and 6, where the grid reaches them."""
+    if activation is None:
+        return qparams.qmin, qparams.qmax
+    scale, zero_point = qparams.scale.item(), int(qparams.zero_point.item())
+    steps = (round(float(np.float32(min(end / scale, BEYOND)))) for end in clamps(activation))
+    low, high = (min(max(n + zero_point, qparams.qmin), qparams.qmax) for n in steps)
+    return low, high
+
+
+def resolve(
+    input_scale: float, weight_scale: np.ndarray, bias: Any, activation: str | None, output: Any, requant: str
+) -> tuple[np.ndarray | None, Output]:
+    """Check the arguments of a static product and bring them into the form of the core.
+
+    float32 (no `output`): ``clamp(float32(acc + bias) * float32(input_scale * weight_scale))``. Codes: rule A or B with
+    the multiplier ``input_scale * weight_scale / output.scale``, between the codes that the activation lets through.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An option that there is not, a bias of another shape or dtype, a grid that is not one of up to 8 bits for all.
+    OverflowError
+        The bias does not fit int32 at the scale of the sums.
+    """
+    _check.choice("requant", requant, RULES)
+    low, high = clamps(activation)
+    if output is None:
+        out_spec = Output("float32", False, input_scale, weight_scale, low, high, 0.0, 0, 0, 0)
+    elif not isinstance(output, QParams):
+        raise TypeError(f"output: expected QParams or None, got {type(output).__name__}")
+    else:
+        one_grid("output", output)
+        out_spec = Output(
+            *(requant, output.signed, input_scale, weight_scale, low, high),
+            *(float(output.scale.item()), int(output.zero_point.item()), *code_clamps(activation, output)),
+        )
+    return static_bias(bias, input_scale, weight_scale), out_spec
+
+
+def wrap(result: np.ndarray, output: QParams | None, out: np.ndarray | None) -> Any:
+    """Return the float32 result as it is, codes as an array on the grid `output`; `out` is the caller's or None."""
+    if output is None:
+        return result
+    if out is None:
+        result.flags.writeable = False
+    return QArray._of_codes(result, output)

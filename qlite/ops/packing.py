@@ -1,0 +1,178 @@
+"""Weights in the layout that this machine multiplies from."""
+
+from typing import Any
+
+import numpy as np
+
+from qlite import _check, _core
+from qlite.arrays.qarray import QArray
+from qlite.ops.window import pair
+
+
+class PackedWeight:
+    """Weights in the layout that this machine multiplies from. Made by `pack`; they cannot be changed.
+
+    Attributes
+    ----------
+    shape : tuple
+        (in, out), or (kernel_h, kernel_w, in, out) of a convolution.
+    nbytes : int
+        Bytes of the packed form.
+    isa : str
+        The instruction set that it was packed for.
+    activation_bits : int
+        8, or 7 for left operands of 7 bits or fewer.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> p = ql.pack(ql.quantize(np.ones((3, 2)), axis=1))
+    >>> p.shape
+    (3, 2)
+    >>> ql.linear(np.ones((1, 3)), p)
+    array([[3., 3.]], dtype=float32)
+    """
+
+    def __init__(self, packed: "_core.Packed | _core.Grouped | _core.Filter", scale: np.ndarray | None = None) -> None:
+        self._packed: Any = packed
+        self._scale = scale
+        self.shape: tuple[int, ...] = packed.shape
+        self.nbytes: int = packed.nbytes
+        self.isa: str = packed.isa
+        self.activation_bits = 7 if isinstance(packed, _core.Packed) and packed.purpose == "integer7" else 8
+
+    def __repr__(self) -> str:
+        scaled = "" if self._scale is None else ", with scales"
+        return f"PackedWeight(shape={self.shape}, {self.nbytes} bytes for {self.isa}{scaled})"
+
+    def __copy__(self) -> "PackedWeight":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "PackedWeight":
+        return self
+
+    def __reduce__(self) -> Any:
+        raise TypeError("PackedWeight: the layout stays in its process: pickle the QArray and pack that there")
+
+    def __rmatmul__(self, x: Any) -> Any:
+        raise TypeError("x @ p: expected a QArray, got a PackedWeight, which linear and matmul_integer take")
+
+    def __matmul__(self, x: Any) -> Any:
+        raise TypeError("p @ x: expected the weights on the right: linear(x, p) or matmul_integer(codes, p)")
+
+    __array_ufunc__ = None  # x @ p comes here before NumPy makes an array of p
+
+
+def codes_of(name: str, value: Any, ndim: int = 2) -> np.ndarray:
+    if isinstance(value, QArray):
+        raise TypeError(f"{name}: expected int8 or uint8, got a QArray (it has q.codes and q.zero_point)")
+    if isinstance(value, PackedWeight):
+        raise TypeError(f"{name}: expected a QArray, or codes of int8 or uint8, got a PackedWeight")
+    codes = value if type(value) is np.ndarray else _check.as_array(name, value)
+    if codes.dtype not in (np.int8, np.uint8):
+        hint = f" (ql.quantize({name}) makes codes of floats)" if codes.dtype.kind == "f" else ""
+        raise TypeError(f"{name}: expected int8 or uint8, got {codes.dtype}{hint}")
+    if codes.ndim != ndim:
+        raise ValueError(f"{name}: expected {ndim} dimensions, got shape {codes.shape}")
+    return codes
+
+
+def no_weights(w: Any, axis: int) -> TypeError:
+    """The error for what is neither a QArray nor packed, whose outputs would lie along `axis`."""
+    is_codes = isinstance(w, np.ndarray) and w.dtype.char in "bB"
+    way = "QArray.from_codes(w, scale)" if is_codes else f"ql.quantize(w, axis={axis})"
+    came = f"an ndarray of {w.dtype}" if isinstance(w, np.ndarray) else type(w).__name__
+    return TypeError(f"w: expected a QArray ({way}) or a PackedWeight, got {came}")
+
+
+def zero_points_of(name: str, value: Any, dtype: np.dtype, lengths: tuple[int, ...]) -> np.ndarray:
+    """One zero point, or a vector of one of the lengths, as int32 in the range of the codes."""
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    if type(value) is int and low <= value <= high:
+        return np.array([value], np.int32)
+    zero_point = _check.as_array(name, value)
+    if zero_point.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integers, got {zero_point.dtype}")
+    zero_point = zero_point.ravel()
+    if zero_point.size not in lengths:
+        raise ValueError(f"{name}: expected one element or {lengths[-1]}, got {zero_point.size}")
+    if zero_point.size and not low <= zero_point.min() <= zero_point.max() <= high:
+        raise ValueError(f"{name}: expected {low} to {high} for {dtype} codes, got {zero_point[:4]}")
+    return zero_point.astype(np.int32)
+
+
+def pack(b: Any, zero_point: Any = 0, *, activation_bits: int = 8, groups: int = 1, dilation: Any = 1) -> PackedWeight:
+    """Bring weights into the layout of this machine's kernels, once for many products or convolutions.
+
+    Parameters
+    ----------
+    b : QArray or array_like of int8 or uint8
+        Weights (in, out), or (kernel_h, kernel_w, in, out) of a convolution. A QArray brings its own zero points and
+        scales: one, or one per column, the last axis; or, for `linear`, groups that cut axis 0, or a codebook. Plain
+        codes have no scales: they are for `matmul_integer` and `conv2d_integer`.
+    zero_point : int or array_like
+        Of plain codes: one, or one per column.
+    activation_bits : int
+        1 to 8, for a matrix. With 7 or fewer, the codes of the left operand have to lie in [0, 127], whatever their
+        dtype, and `matmul_integer` refuses others: without VNNI that is faster, and elsewhere the same. `linear` of
+        floats needs 8.
+    groups : int
+        Of a convolution: as in `conv2d`.
+    dilation : int or (int, int)
+        Of a convolution: as in `conv2d`. Weights for windows with gaps along the width have a layout of their own.
+
+    Returns
+    -------
+    PackedWeight
+        For this process: it cannot be pickled or saved, which the QArray can.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Codes of another dtype or rank, zero points outside the codes' range, scales along other axes, groups that are
+        no multiple of 8, a codebook of more than 16 entries, activation_bits outside 1 to 8, `groups` that do not
+        divide the outputs.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> p = ql.pack(np.ones((3, 2), np.int8))
+    >>> ql.matmul_integer(np.array([[1, 2, 3]], np.uint8), p)
+    array([[6, 6]], dtype=int32)
+    """
+    if _check.integer("activation_bits", activation_bits) not in range(1, 9):
+        raise ValueError(f"activation_bits: expected 1 to 8, got {activation_bits!r}")
+    if isinstance(b, QArray) and np.any(np.asarray(zero_point)):
+        raise ValueError("zero_point: expected 0 with a QArray, which has its own")
+    if np.ndim(b) == 4:
+        _check.left_alone({"activation_bits": activation_bits}, {"activation_bits": 8}, "for a convolution")
+        is_dilated = pair("dilation", dilation)[1] > 1
+        return PackedWeight(*pack_filter("b", b, "zero_point", zero_point, groups, is_dilated))
+    _check.left_alone({"groups": groups, "dilation": dilation}, {"groups": 1, "dilation": 1}, "for a matrix")
+    purpose = "integer" if activation_bits == 8 else "integer7"
+    if isinstance(b, QArray):
+        return PackedWeight(*b._pack("b", purpose))
+    return PackedWeight(pack_codes(b, "zero_point", zero_point, purpose))
+
+
+def pack_filter(
+    name: str, w: Any, zero_point_name: str, zero_point: Any, groups: Any, is_dilated: bool
+) -> tuple["_core.Filter", np.ndarray | None]:
+    """Weights (kernel_h, kernel_w, in, out) in the layout of this machine's kernels, and the scales of a QArray."""
+    if type(w) is not QArray:
+        w = codes_of(name, w, 4)
+    shape = w.shape
+    if len(shape) != 4 or 0 in shape:
+        raise ValueError(f"{name}: expected (kernel_h, kernel_w, in, out), none of them 0, got shape {shape}")
+    if _check.integer("groups", groups) < 1 or shape[3] % groups:
+        raise ValueError(f"groups: expected a divisor of the {shape[3]} output channels of {name}, got {groups}")
+    if isinstance(w, QArray):
+        return w._pack_filter(name, groups, is_dilated)
+    zero_point = zero_points_of(zero_point_name, zero_point, w.dtype, (1, shape[3]))
+    return _core.Filter(w, np.ascontiguousarray(np.broadcast_to(zero_point, shape[3])), groups, is_dilated), None
+
+
+def pack_codes(b: Any, name: str, zero_point: Any, purpose: str) -> _core.Packed:
+    codes = codes_of("b", b)
+    zero_point = zero_points_of(name, zero_point, codes.dtype, (1, codes.shape[1]))
+    return _core.Packed(codes, np.ascontiguousarray(np.broadcast_to(zero_point, codes.shape[1])), purpose)

@@ -1,0 +1,234 @@
+"""Functions of 8-bit codes: tables of 256 entries, softmax."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from qlite import _check, _core
+from qlite.arrays.qarray import QArray
+from qlite.grids.qparams import QParams
+from qlite.ops import epilogue
+
+F32 = np.float32
+
+
+def _each(function: Callable[[float], float]) -> Callable[[np.ndarray], np.ndarray]:
+    """`function`, one of the module `math`, on arrays. NumPy's own differ in the last bit from CPU to CPU."""
+    return lambda x: np.array([function(v) for v in x.tolist()])
+
+
+def _exp(v: float) -> float:
+    return math.exp(v) if v < 709 else math.inf
+
+
+def _gelu(x: np.ndarray) -> np.ndarray:
+    """In the float32 steps of LiteRT, which often end exactly at x where the true value is a little less."""
+    x = np.clip(x, -1e30, np.finfo(F32).max).astype(F32)  # below, erfc is 0: not 0 times infinity
+    return F32(0.5) * x * _each(math.erfc)(x * F32(-math.sqrt(0.5))).astype(F32)
+
+
+FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "exp": _each(_exp),
+    "gelu": _gelu,
+    "hard_swish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    "relu": lambda x: np.maximum(x, 0),
+    "relu6": lambda x: np.clip(x, 0, 6),
+    "sigmoid": _each(lambda v: 1 / (1 + _exp(-v))),
+    "silu": _each(lambda v: v / (1 + _exp(-v))),
+    "tanh": _each(math.tanh),
+}
+FUNCTIONS["swish"] = FUNCTIONS["silu"]  # Keras knows it by both names
+#: The grids of softmax, by whether codes are signed: [0, 1) in steps of 1 / 256.
+SOFTMAX_GRIDS = {
+    signed: QParams(np.array([F32(1 / 256)]), np.array([-128 * signed]), 8, signed) for signed in (True, False)
+}
+#: Between these, numbers are neither 0 nor infinite as float32.
+LEAST, BEYOND = 2.0**-150, 2.0**128 * (1 - 2.0**-25)
+
+
+def lookup_table(function: Any, input: QParams, output: QParams) -> np.ndarray:
+    """Tabulate a function of real numbers for all 256 codes of a grid.
+
+    ``table[code] = clip(round(function(s_in * (code - z_in)) / s_out) + z_out, qmin, qmax)`` in float64, rounded half
+    away from zero. The entries lie by the byte of the code, so that ``table[codes]`` is right for signed codes too.
+
+    Sigmoid (output: scale 1/256, the zero at the lowest code) and tanh (1/128, the zero in the middle) are those of
+    LiteRT's default path, byte for byte; gelu, in the erf spec, and exp those of all its paths.
+
+    Parameters
+    ----------
+    function : {"exp", "gelu", "hard_swish", "relu", "relu6", "sigmoid", "silu", "swish", "tanh"} or callable
+        "swish" is another name of "silu". A callable gets a float64 array of 256 values and returns as many numbers;
+        infinities become the ends.
+    input, output : QParams
+        Uniform grids of 8 bits with one scale.
+
+    Returns
+    -------
+    ndarray of int8 or uint8, (256,)
+
+    Raises
+    ------
+    TypeError
+        `function` is neither a name nor callable or returns no real numbers, `input` or `output` no QParams.
+    ValueError
+        There is no function of that name, a grid is not as above, a result has another shape or is NaN.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> x, y = ql.QParams(np.float32([0.05]), 0), ql.QParams(np.float32([1 / 256]), -128)
+    >>> table = ql.lookup_table("sigmoid", x, y)
+    >>> table[np.array([-128, 0, 20, 127], np.int8)]
+    array([-128,    0,   59,  127], dtype=int8)
+    >>> leaky = ql.lookup_table(lambda v: np.where(v < 0, 0.1 * v, v), x, x)
+    >>> leaky[np.array([-100, 50], np.int8)]
+    array([-10,  50], dtype=int8)
+    """
+    if isinstance(function, str):
+        function = FUNCTIONS[_check.choice("function", function, tuple(FUNCTIONS))]
+    elif not callable(function):
+        raise TypeError(f"function: expected a name or a callable, got {type(function).__name__}")
+    x, y = (_one_grid(name, p) for name, p in (("input", input), ("output", output)))
+    codes = np.arange(256, dtype=np.uint8).view(x.dtype).astype(np.float64)
+    value = _check.numbers("function", function(float(x.scale.flat[0]) * (codes - int(x.zero_point.flat[0]))))
+    if value.shape != (256,):
+        raise ValueError(f"function: expected results of shape (256,), got {value.shape}")
+    if np.isnan(value).any():
+        raise ValueError(f"function: expected numbers, got NaN for code {int(codes[np.isnan(value)][0])}")
+    with np.errstate(over="ignore"):
+        steps = value.astype(np.float64) / float(y.scale.flat[0])
+    whole = np.trunc(np.clip(steps, -(2**16), 2**16))  # beyond all codes, and exact
+    nearest = whole + np.sign(steps) * (np.abs(steps - whole) >= 0.5)
+    return np.clip(nearest + int(y.zero_point.flat[0]), y.qmin, y.qmax).astype(y.dtype)
+
+
+def _one_grid(name: str, p: Any) -> QParams:
+    """Return a uniform grid of 8 bits with one scale."""
+    if not isinstance(p, QParams):
+        raise TypeError(f"{name}: expected QParams, got {type(p).__name__}")
+    if p.bits != 8 or p.codebook is not None or p.scale.size != 1:
+        raise ValueError(f"{name}: expected a uniform grid of 8 bits with one scale, got {p!r}")
+    return p
+
+
+def apply_table(codes: Any, table: Any, *, output: QParams | None = None, out: np.ndarray | None = None) -> Any:
+    """Look codes up in a table: ``table[codes]``, only faster.
+
+    Parameters
+    ----------
+    codes : array_like of int8 or uint8, or, with `output`, QArray of 8 bits with one scale
+    table : ndarray of int8 or uint8, (256,)
+        What `lookup_table` returns: the entry of a code stands at its byte, that of -1 last.
+    output : QParams, optional
+        The grid that `table` was made for, where `codes` is a QArray.
+    out : ndarray of the dtype of `table`, optional
+        Where to put the result; may be `codes`.
+
+    Returns
+    -------
+    ndarray of codes, or QArray on `output` for a QArray
+
+    Raises
+    ------
+    TypeError, ValueError
+        Another dtype, shape or grid, entries of `table` that are not on `output`, an `output` for plain codes, or none
+        for a QArray.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> p = ql.QParams(np.float32([0.1]), 0)
+    >>> ql.apply_table(np.array([-50, 30, 90], np.int8), ql.lookup_table("relu6", p, p))
+    array([ 0, 30, 60], dtype=int8)
+
+    From a QArray to one on the grid of the results:
+
+    >>> q = ql.quantize(np.array([-5.0, 3.0, 9.0]), p)
+    >>> np.asarray(ql.apply_table(q, ql.lookup_table("relu6", p, p), output=p))
+    array([0., 3., 6.], dtype=float32)
+    """
+    if output is None and type(codes) is not QArray:
+        return _core.lookup(_check.as_array("codes", codes), _check.as_array("table", table), out)
+    if not isinstance(codes, QArray):
+        raise ValueError(f"output: expected None for plain codes, whose results are plain, got {output!r}")
+    if output is None:
+        raise TypeError("codes: expected int8 or uint8, got a QArray: give its q.codes, or output=QParams for a QArray")
+    _one_grid("codes", codes.qparams)
+    y, table = _one_grid("output", output), _check.codes("table", table)
+    if table.dtype != y.dtype or (table.size and not y.qmin <= table.min() <= table.max() <= y.qmax):
+        raise ValueError(f"table: expected entries of {y!r}, got {table.dtype} from {table.min()} to {table.max()}")
+    return epilogue.wrap(_core.lookup(codes.codes, table, out), y, out)
+
+
+def softmax(
+    x: Any, scale: Any = None, *, beta: float = 1.0, requant: str = "float", out: np.ndarray | None = None
+) -> Any:
+    """Softmax over the last axis of 8-bit codes: ``exp(beta * v) / sum(exp(beta * v))`` for ``v = scale * x``.
+
+    The result has the scale 1/256 and the lowest code as zero point, so that codes reach from 0 to 255/256. One of two
+    named rules says how it comes about, exactly. ``"float"``: 256 exponentials in float32, summed from left to right,
+    one product per code, rounded half away from zero: LiteRT's default path. ``"fixed"``: gemmlowp's fixed-point
+    exponential and reciprocal, integers only: the reference kernels of TensorFlow Lite and TensorFlow Lite Micro. (They
+    stop the process where more than 511 classes have the same code; here all get the probability that rounds to.)
+
+    Parameters
+    ----------
+    x : QArray on a uniform grid of up to 8 bits with one scale, or array_like of int8 or uint8
+        Floats have to be quantized first.
+    scale : float
+        Of plain codes, whose zero point does not matter. None for a QArray, which has its own.
+    beta : float
+        A factor over 0, float32.
+    requant : {"float", "fixed"}
+        The rule.
+    out : ndarray of the codes' dtype, optional
+        Where to put the codes; may be `x`.
+
+    Returns
+    -------
+    QArray for a QArray, else ndarray of codes
+
+    Raises
+    ------
+    TypeError, ValueError
+        Another dtype or grid, no axis, a scale or beta that is not finite and positive, for "fixed" ``scale * beta`` of
+        at most 2**-26.
+    OverflowError
+        More than 4095 classes for "fixed".
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> ql.softmax(np.array([[10, 20, 30]], np.int8), 0.1)
+    array([[-105,  -65,   42]], dtype=int8)
+    >>> q = ql.quantize(np.array([[1.0, 2.0, 3.0]]))
+    >>> np.asarray(ql.softmax(q)).round(2)
+    array([[0.09, 0.25, 0.66]], dtype=float32)
+    """
+    _check.choice("requant", requant, ("float", "fixed"))
+    if isinstance(x, QArray):
+        if scale is not None:
+            raise ValueError(f"scale: expected None with a QArray, which has its own, got {scale!r:.40}")
+        p = x.qparams
+        if p.bits > 8 or p.codebook is not None or p.scale.size != 1:
+            raise ValueError(f"x: expected a uniform grid of up to 8 bits with one scale, got {p!r}")
+        codes, scale = x.codes, float(p.scale.flat[0])
+    else:
+        codes = _check.codes("x", x)
+    y = _core.softmax(codes, _positive("scale", scale), _positive("beta", beta), requant == "fixed", out)
+    if not isinstance(x, QArray):
+        return y
+    if out is None:
+        y.flags.writeable = False
+    return QArray._of_codes(y, SOFTMAX_GRIDS[y.dtype.kind == "i"])
+
+
+def _positive(name: str, value: Any) -> float:
+    """Return a number that is finite and over 0 as float32."""
+    number = _check.number(name, value)
+    if not LEAST < number < BEYOND:
+        raise ValueError(f"{name}: expected a finite number over 0 (as float32), got {value!r}")
+    return number

@@ -1,0 +1,342 @@
+"""Threads: the same bits for any number of them, and life with forks, signals, other threads and other libraries."""
+
+import ctypes
+import multiprocessing
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import reference
+from samples import same_bytes
+
+import qlite as ql
+
+SHARE = 65536  # elements (csrc/core/shares.h)
+COUNTS = [1, 2, 3, 16]
+HAS_OPENMP = ql.show_config("dict")["openmp"] is not None
+needs_openmp = pytest.mark.skipif(not HAS_OPENMP, reason="built without OpenMP")
+needs_two_cpus = pytest.mark.skipif(ql.get_num_threads() < 2, reason="needs two CPUs")
+needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+
+# What the processes that the tests start begin with: work that takes its time, and what must come of it.
+PRELUDE = """
+import os, signal, sys, threading, time
+import numpy as np
+import qlite as ql
+x = np.random.default_rng(1).normal(size=2_000_000).astype(np.float32)
+p = ql.choose_qparams(x, 12)
+def work():
+    return ql.quantize(x, p, rounding="stochastic", seed=3).codes.tobytes()
+ql.set_num_threads(1)
+expected = work()
+ql.set_num_threads(3)
+assert work() == expected
+"""
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before():
+    yield
+    ql.set_num_threads(None)
+
+
+def run(program, *, prelude=PRELUDE, timeout=100, **environment):
+    """What the program prints."""
+    environment = {**os.environ, **{name.upper(): value for name, value in environment.items()}}
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", prelude + program]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+# ---- how many ---------------------------------------------------------------------------------------
+
+
+def test_set_and_get():
+    default = ql.get_num_threads()
+    assert 1 <= default <= (os.cpu_count() or 1)
+    for n in (1, np.int64(1), 1024, 7):
+        assert ql.set_num_threads(n) is None
+        assert ql.get_num_threads() in (n, default)  # the second where OpenMP's limit is lower
+    assert ql.show_config("dict")["threads"] == ql.get_num_threads()
+    ql.set_num_threads(None)
+    assert ql.get_num_threads() == default
+
+
+def test_bad_arguments_change_nothing():
+    ql.set_num_threads(1)
+    cases = [(0, ValueError), (1025, ValueError), (-(10**30), ValueError), (2.0, TypeError), ("2", TypeError)]
+    for bad, error in cases:
+        with pytest.raises(error, match=r"n: expected .*, got "):
+            ql.set_num_threads(bad)
+    assert ql.get_num_threads() == 1
+
+
+@needs_openmp
+def test_environment_is_a_limit():
+    program = "import qlite as ql; print(ql.get_num_threads()); ql.set_num_threads(5); print(ql.get_num_threads())"
+    assert run(program, prelude="", omp_num_threads="1").split() == ["1", "1" if os.cpu_count() != 1 else "5"]
+    cpus = run("import qlite as ql; print(ql.get_num_threads())", prelude="", omp_num_threads="")
+    assert run(program, prelude="", omp_num_threads="64").split() == [cpus, "5"]  # of no use: not a lower limit
+
+
+@needs_openmp
+@needs_two_cpus
+def test_threadpoolctl_is_a_limit():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    ql.set_num_threads(9)
+    with threadpoolctl.threadpool_limits(1):
+        assert ql.get_num_threads() == 1
+    assert ql.get_num_threads() == 9
+
+
+@needs_openmp
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs affinities")
+def test_affinity_is_the_default():
+    program = """
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+ql.set_num_threads(None)
+print(ql.get_num_threads())"""
+    assert run(program) == "1"
+
+
+@needs_linux
+def test_threads_start_when_there_is_work_for_them():
+    program = """
+started = [len(os.listdir("/proc/self/task"))]
+for n in (2, 4, 3):
+    ql.set_num_threads(n)
+    assert work() == expected
+    started.append(len(os.listdir("/proc/self/task")))
+print(started[0] - started[-1], started[2] - started[1])
+"""
+    assert run(program, omp_num_threads="").split() == ["-1", "1"]
+    small = "ql.quantize(np.ones(1000, np.float32)); print(len(os.listdir('/proc/self/task')))"
+    alone = "print(len(os.listdir('/proc/self/task')))"
+    start = "import os; import numpy as np; import qlite as ql;"
+    assert run(start + small, prelude="") == run(start + alone, prelude="")
+
+
+# ---- the same bits ----------------------------------------------------------------------------------
+
+# Shapes and options of which each cuts runs in another way: one run, long ones, many short ones, groups longer and
+# shorter than a share, and one that a share ends in.
+CUTS = [
+    ((1_300_001,), {}),
+    ((3, 450_001), {"axis": 0}),
+    ((40_000, 33), {"axis": 1}),
+    ((1200, 1100), {"axis": 0, "group_size": 7}),
+    ((2, 700_000), {"axis": 0, "group_size": 2 * SHARE + 5}),
+    ((1_200_000,), {"group_size": 1000}),
+    ((700, 1500), {"axis": 1}),
+]
+
+
+@pytest.mark.parametrize("shape, granularity", CUTS, ids=str)
+def test_any_number_of_threads_gives_the_same_bits(isa, rng, shape, granularity):
+    w = rng.normal(0, 3, shape).astype(np.float32)
+    p = ql.choose_qparams(w, symmetric=False, **granularity)
+    wide = ql.choose_qparams(w, 12, **granularity)
+    groups = dict(zip(("group_size", "group_axis"), p.granularity.groups, strict=True))
+    codes = reference.quantize(w, p.scale, p.zero_point, p.qmin, p.qmax, **groups).astype(p.dtype)
+    values = reference.dequantize(codes, p.scale, p.zero_point, **groups)
+    ql.set_num_threads(1)
+    stochastic = ql.quantize(w, wide, rounding="stochastic", seed=5)
+    for n in COUNTS:
+        ql.set_num_threads(n)
+        q = ql.quantize(w, p)
+        same_bytes(q.codes, codes)
+        same_bytes(ql.dequantize(q), values)
+        same_bytes(ql.fake_quantize(w, p), values)
+        same_bytes(ql.quantize(w, wide, rounding="stochastic", seed=5).codes, stochastic.codes)
+        again = ql.choose_qparams(w, symmetric=False, **granularity)
+        same_bytes(again.scale, p.scale)
+        same_bytes(again.zero_point, p.zero_point)
+
+
+@pytest.mark.parametrize("m, k, n", [(1, 2100, 3001), (70, 1100, 1001), (700, 301, 700)])
+def test_products_of_any_number_of_threads(isa, rng, m, k, n):
+    a, b = rng.integers(0, 256, (m, k), np.uint8), rng.integers(-128, 128, (k, n), np.int8)
+    x, bias = rng.normal(size=(m, k)).astype(np.float32), rng.normal(size=n).astype(np.float32)
+    q = ql.quantize(rng.normal(size=(k, n)).astype(np.float32), axis=1)
+    exact = reference.matmul_integer(a, b, 3, -4)
+    ql.set_num_threads(1)
+    expected, floats = ql.linear(x, q, bias, activation="relu"), x @ q
+    for threads in COUNTS:
+        ql.set_num_threads(threads)
+        same_bytes(ql.matmul_integer(a, b, 3, -4), exact)
+        same_bytes(ql.linear(x, q, bias, activation="relu"), expected)
+        same_bytes(x @ q, floats)
+
+
+@pytest.mark.parametrize("place", [0, 777_777, -1])
+@pytest.mark.parametrize("bits", [8, 12])
+def test_what_one_thread_finds_stops_all(rng, place, bits):
+    w = rng.normal(size=1_500_000).astype(np.float32)
+    p = ql.choose_qparams(w, bits)
+    out, same = np.full(w.shape, 77, p.dtype), np.full(w.shape, 5, np.float32)
+    w[place] = np.nan
+    for n in COUNTS:
+        ql.set_num_threads(n)
+        with pytest.raises(ValueError, match=r"[wx]: "):
+            ql.quantize(w, p, out=out)
+        with pytest.raises(ValueError, match=r"[wx]: "):
+            ql.fake_quantize(w, p, out=same)
+        with pytest.raises(ValueError, match=r"[wx]: "):
+            ql.choose_qparams(w)
+        assert (out == 77).all() and (same == 5).all()
+        assert ql.quantize(w, p, nonfinite="saturate").codes[place] == p.zero_point.item()
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or sys.platform != "linux", reason="the number of a rounding mode")
+def test_helpers_compute_as_the_caller_does(rng):
+    """The direction of rounding is a thread's own. (Denormals that are flushed to zero are, too.)"""
+    libm, upward = ctypes.CDLL("libm.so.6"), 0x800
+    q = ql.quantize(rng.normal(size=1_500_000).astype(np.float32))
+    nearest = q.dequantize()
+    assert libm.fesetround(upward) == 0
+    try:
+        results = []
+        for n in (1, 4, 4, 4):
+            ql.set_num_threads(n)
+            results.append(q.dequantize())
+    finally:
+        libm.fesetround(0)
+    assert any(nearest != results[0])
+    for result in results[1:]:
+        same_bytes(result, results[0])
+
+
+# ---- with others ------------------------------------------------------------------------------------
+
+
+def test_many_python_threads_at_once(rng):
+    ql.set_num_threads(4)
+    w = rng.normal(size=(1100, 1000)).astype(np.float32)
+    p = ql.choose_qparams(w, axis=1)
+    x = rng.normal(size=(64, 1100)).astype(np.float32)
+    weight, codes = ql.pack(ql.quantize(w, p)), rng.integers(-128, 128, (256, 1100), np.int8)
+    calls = [
+        lambda: ql.quantize(w, p).codes,
+        lambda: ql.fake_quantize(w, p, rounding="stochastic", seed=1),
+        lambda: ql.matmul_integer(codes, ql.quantize(w, p).codes),
+        lambda: ql.linear(x, weight),
+    ]
+    expected = [call().tobytes() for call in calls]
+    wrong = []
+
+    def work(first):
+        for i in range(first, first + 12):
+            if calls[i % len(calls)]().tobytes() != expected[i % len(calls)]:
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+FORK = """
+def child_is_well():
+    pid = os.fork()
+    if pid == 0:
+        try:
+            signal.alarm(5)
+            os._exit(0 if work() == expected else 1)
+        finally:
+            os._exit(2)
+    return os.waitpid(pid, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_computes():
+    program = """
+for _ in range(50):
+    assert work() == expected
+    assert child_is_well()
+"""
+    run(FORK + program)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_amid_the_work_of_others():
+    program = """
+done, wrong = [], []
+def others():
+    while not done:
+        if work() != expected:
+            wrong.append(1)
+threads = [threading.Thread(target=others) for _ in range(2)]
+for thread in threads:
+    thread.start()
+well = [child_is_well() for _ in range(20)]
+done.append(True)
+for thread in threads:
+    thread.join()
+assert all(well) and not wrong
+"""
+    run(FORK + program)
+
+
+PROCESSES = """
+import hashlib, multiprocessing, sys
+import numpy as np
+import qlite as ql
+
+def work(seed):
+    ql.set_num_threads(2)
+    x = np.random.default_rng(seed).normal(size=2_000_000).astype(np.float32)
+    return hashlib.sha256(ql.quantize(x, 12, rounding="stochastic", seed=seed).codes).hexdigest()
+
+if __name__ == "__main__":
+    expected = [work(seed) for seed in range(4)]
+    with multiprocessing.get_context(sys.argv[1]).Pool(2) as pool:
+        assert pool.map_async(work, range(4)).get(60) == expected
+    print("well")
+"""
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_multiprocessing(tmp_path, method):
+    script = tmp_path / "processes.py"
+    script.write_text(PROCESSES)
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", str(script), method]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.stdout.strip() == "well", result.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_ctrl_c():
+    program = """
+try:
+    print("ready", flush=True)
+    while True:
+        work()
+except KeyboardInterrupt:
+    assert work() == expected
+    print("stopped", flush=True)
+"""
+    command = [sys.executable, "-c", PRELUDE + program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert out == "stopped\n", err
+    assert process.returncode == 0
+
+
+@needs_linux
+def test_the_program_ends_while_helpers_wait():
+    for pause in ("0", "0.01"):
+        run(f"time.sleep({pause})")

@@ -1,0 +1,237 @@
+"""Bad input to the functions that choose grids: a message that names the argument, what was expected and what came, and
+nothing changed. The cases that every array function shares stand in test_errors.py."""
+
+import pickle
+import re
+
+import numpy as np
+import pytest
+
+from qlite import Calibrator, QArray, QParams, choose_qparams, fake_quantize, quantize  # noqa: F401 (the table's names)
+from qlite.grids.formats import GRIDS
+
+W = np.linspace(-1, 1, 24).reshape(4, 6).astype(np.float32)
+SEEN = Calibrator().update(W)
+GROUPED = choose_qparams(W, 4, axis=0, group_size=4)
+QP = choose_qparams(W, 4, axis=1)
+NF4 = choose_qparams(W, grid="nf4")
+ONE = np.ones((1, 1), np.float32)
+FOUR = np.float32([-1, 0, 1, 2])
+
+# Each row: what is raised, the argument that it names, what came, and the call.
+CASES = """
+ValueError | bits | 0 | quantize(W, 0)
+ValueError | bits | 17 | quantize(W, 17)
+ValueError | bits | -4 | choose_qparams(W, -4)
+TypeError  | bits | 4.0 | quantize(W, 4.0)
+TypeError  | bits | '4' | quantize(W, "4")
+TypeError  | bits | True | quantize(W, True)
+ValueError | bits | 9 | quantize(W, 9, grid="kmeans")
+ValueError | bits | 8 | quantize(W, 8, grid="nf4")
+ValueError | bits | 4 | quantize(W, 4, grid="mxint8")
+ValueError | bits | 0 | SEEN.qparams(bits=0)
+TypeError  | bits | 2.5 | SEEN.stability(bits=2.5)
+ValueError | bits | 1000000000000000000000 | quantize(W, 10**21)
+
+ValueError | grid | 'nf5' | quantize(W, grid="nf5")
+ValueError | grid | 'codebook' | quantize(W, grid="codebook")
+ValueError | grid | 'NF4' | choose_qparams(W, grid="NF4")
+TypeError  | grid | None | quantize(W, grid=None)
+ValueError | grid | 'int4' | SEEN.qparams(grid="int4")
+ValueError | grid | 'kmeans' | QParams.from_range(-1.0, 1.0, grid="kmeans", symmetric=True)
+ValueError | grid | 'mxfp4' | SEEN.qparams(grid="mxfp4")
+
+ValueError | axis | 2 | quantize(W, 4, axis=2)
+ValueError | axis | -3 | quantize(W, 4, axis=-3, group_size=2)
+TypeError  | axis | '0' | quantize(W, grid="nf4", axis="0")
+TypeError  | axis | 1.0 | Calibrator(axis=1.0)
+ValueError | axis | 2 | Calibrator(axis=2).update(W)
+ValueError | group_size | 0 | quantize(W, group_size=0)
+ValueError | group_size | -32 | quantize(W, group_size=-32)
+TypeError  | group_size | 32.0 | quantize(W, group_size=32.0)
+TypeError  | group_size | True | quantize(W, group_size=True)
+ValueError | group_size | 16 | quantize(W, grid="mxfp4", group_size=16)
+ValueError | group_size | axis=0 | quantize(W[0], axis=0, group_size=2)
+ValueError | group_size | axis=None | quantize(np.float32(1), group_size=2)
+ValueError | group_axis | 0 | quantize(W, group_axis=0)
+ValueError | group_axis | 2 | quantize(W, group_size=2, group_axis=2)
+ValueError | group_axis | 0 | quantize(W, axis=0, group_size=2, group_axis=0)
+ValueError | group_axis | -2 | quantize(W, axis=0, group_size=2, group_axis=-2)
+TypeError  | group_axis | '1' | quantize(W, group_size=2, group_axis="1")
+
+TypeError  | symmetric | 1 | quantize(W, symmetric=1)
+TypeError  | symmetric | None | SEEN.qparams(symmetric=None)
+TypeError  | signed | 'yes' | quantize(W, signed="yes")
+TypeError  | narrow | 0 | quantize(W, narrow=0)
+ValueError | narrow | True | quantize(W, 1, symmetric=False, narrow=True)
+ValueError | narrow | True | QParams(ONE, 0, 1, narrow=True)
+
+ValueError | method | 'kl' | quantize(W, method="kl")
+ValueError | method | 'ema' | choose_qparams(W, method="ema")
+ValueError | method | 'nf4' | quantize(W, grid="nf4", method="entropy")
+ValueError | method | 'entropy' | quantize(W, 4, group_size=2, method="entropy")
+ValueError | percentile | 50.0 | quantize(W, method="percentile", percentile=50)
+ValueError | percentile | 100.5 | quantize(W, method="percentile", percentile=100.5)
+ValueError | percentile | nan | quantize(W, method="percentile", percentile=np.nan)
+TypeError  | percentile | None | quantize(W, percentile=None)
+ValueError | percentile | 99.0 | quantize(W, percentile=99)
+
+ValueError | weights | 'uniform' | quantize(W, weights=W)
+ValueError | weights | (6, 4) | quantize(W, grid="kmeans", weights=np.ones((6, 4)))
+ValueError | weights | -1.0 | quantize(W, grid="kmeans", weights=W)
+ValueError | weights | 0 | quantize(W, grid="kmeans", weights=0 * W)
+ValueError | weights | nan | quantize(W, grid="kmeans", weights=W * np.nan)
+TypeError  | weights | complex | quantize(W, grid="kmeans", weights=W * 1j)
+TypeError  | weights | <U1 | quantize(W, grid="kmeans", weights="a")
+
+ValueError | scale_dtype | 'float64' | quantize(W, scale_dtype="float64")
+ValueError | scale_dtype | 'float16' | quantize(W, grid="mxfp4", scale_dtype="float16")
+ValueError | scale_dtype | 'e8m0' | quantize(W, grid="kmeans", scale_dtype="e8m0")
+ValueError | scale_dtype | 16 | quantize(W, scale_dtype=16)
+ValueError | scale_dtype | 'bf16' | QParams(ONE, 0, scale_dtype="bf16")
+ValueError | scale_codes | None | QParams(ONE, 0, scale_dtype="uint8")
+ValueError | scale_codes | QArray | QParams(ONE, 0, scale_codes=quantize(W))
+ValueError | scale | 0.3 | QParams(ONE * np.float32(0.3), 0, scale_dtype="e8m0")
+ValueError | scale | 0.3 | QParams(ONE * np.float32(0.3), 0, scale_dtype="float16")
+
+ValueError | scale | 0.0 | quantize(W, 4, scale=[1.0, 0.0, 1.0, 1.0], axis=0)
+ValueError | scale | inf | quantize(W, grid="nf4", scale=np.inf)
+ValueError | scale | (3,) | quantize(W, 4, scale=[1.0, 2.0, 3.0])
+ValueError | scale | (4, 4) | quantize(W, 4, scale=np.ones((4, 4)), group_size=2)
+ValueError | scale | (4, 3) | quantize(W, 4, scale=np.ones((4, 3)))
+ValueError | scale | 'kmeans' | quantize(W, grid="kmeans", scale=1.0)
+ValueError | scale | (1, 6) | quantize(W.T, QP)
+ValueError | scale | (4, 2) | quantize(W[:3], GROUPED)
+ValueError | scale | (4, 2) | quantize(W[:, :4], GROUPED)
+ValueError | scale | (4, 2) | fake_quantize(W[0], GROUPED)
+ValueError | zero_point | 8 | quantize(W, 4, scale=1.0, zero_point=8)
+ValueError | zero_point | 3 | quantize(W, grid="nf4", scale=1.0, zero_point=3)
+ValueError | zero_point | 0 | quantize(W, 4, zero_point=0)
+
+ValueError | symmetric | False | quantize(W, QP, symmetric=False)
+ValueError | grid | 'nf4' | quantize(W, QP, grid="nf4")
+ValueError | axis | 1 | quantize(W, QP, axis=1)
+ValueError | group_size | 2 | quantize(W, QP, group_size=2)
+ValueError | scale | 1.0 | quantize(W, QP, scale=1.0)
+ValueError | method | 'mse' | quantize(W, QP, method="mse")
+ValueError | method | 'mse' | quantize(W, scale=1.0, method="mse")
+
+ValueError | rounding | 'up' | quantize(W, rounding="up")
+ValueError | rounding | 'away' | quantize(W, grid="nf4", rounding="away")
+ValueError | rounding | 'stochastic' | fake_quantize(W, NF4, rounding="stochastic")
+ValueError | seed | 1 | quantize(W, seed=1)
+ValueError | seed | -1 | quantize(W, rounding="stochastic", seed=-1)
+ValueError | seed | 18446744073709551616 | quantize(W, rounding="stochastic", seed=2**64)
+TypeError  | seed | 0.5 | quantize(W, rounding="stochastic", seed=0.5)
+ValueError | nonfinite | 'ignore' | quantize(W, nonfinite="ignore")
+TypeError  | return_mask | 1 | fake_quantize(W, QP, return_mask=1)
+TypeError  | return_mask | None | fake_quantize(W, NF4, return_mask=None)
+TypeError  | qparams | int | fake_quantize(W, 8)
+
+ValueError | w | (0, 6) | quantize(W[:0], 4, axis=1)
+ValueError | w | (4, 0) | quantize(W[:, :0], grid="mxfp4")
+ValueError | w | (4, 0) | choose_qparams(W[:, :0], grid="kmeans", axis=0)
+TypeError  | w | int64 | quantize(np.arange(6), grid="nf4")
+TypeError  | w | bool | quantize(W > 0, 1)
+TypeError  | w | complex64 | quantize(W * 1j, 4)
+
+ValueError | codebook | (5,) | QParams(ONE, 0, 2, False, codebook=np.arange(5.0), grid="codebook")
+ValueError | codebook | (1,) | QParams(ONE, 0, 2, False, codebook=[1.0], grid="codebook")
+ValueError | codebook | (2, 1, 4) | QParams(ONE, 0, 2, False, codebook=[[FOUR], [FOUR]], grid="codebook")
+ValueError | codebook | another one | QParams(ONE, 0, 4, False, codebook=np.arange(16.0), grid="nf4")
+ValueError | codebook | None | QParams(ONE, 0, 4, False, grid="nf4")
+ValueError | codebook | one | QParams(ONE, 0, 2, False, codebook=FOUR)
+ValueError | codebook | nan | QParams(ONE, 0, 2, False, codebook=[1, np.nan, np.nan, np.nan], grid="codebook")
+ValueError | signed | True | QParams(ONE, 0, 2, True, codebook=FOUR, grid="codebook")
+ValueError | zero_point | 1 | QParams(ONE, 1, 2, False, codebook=FOUR, grid="codebook")
+
+ValueError | bins | 100 | Calibrator(bins=100)
+ValueError | bins | 64 | Calibrator(bins=64)
+TypeError  | bins | 128.0 | Calibrator(bins=128.0)
+ValueError | momentum | 0 | Calibrator(momentum=0)
+ValueError | momentum | 1.5 | Calibrator(momentum=1.5)
+TypeError  | momentum | '0.1' | Calibrator(momentum="0.1")
+ValueError | high | (2,) | QParams.from_range(np.zeros(3), np.zeros(2), symmetric=True)
+ValueError | low | 2.0 | QParams.from_range(2.0, 1.0, symmetric=True)
+"""
+ROWS = [tuple(part.strip() for part in row.split("|", 3)) for row in CASES.splitlines() if row]
+
+
+@pytest.mark.parametrize("error, name, came, call", ROWS, ids=lambda value: str(value)[:60])
+def test_messages(error, name, came, call):
+    before = W.tobytes(), pickle.dumps(SEEN), pickle.dumps(QP)
+    with pytest.raises({"TypeError": TypeError, "ValueError": ValueError}[error]) as caught:
+        eval(call)
+    message = str(caught.value)
+    assert re.match(rf"{name}: expected .*\bgot ", message), message
+    assert came in message, message
+    assert "\n" not in message and len(message) < 260
+    assert before == (W.tobytes(), pickle.dumps(SEEN), pickle.dumps(QP))
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_out_is_untouched(rows):
+    """An error is raised before anything is written."""
+    bad = W.copy()
+    bad[rows, 5] = np.nan
+    for options in ({}, {"bits": 4}, {"grid": "nf4"}, {"grid": "mxfp4"}, {"bits": 12}, {"bits": GROUPED}):
+        right = quantize(W, **options)
+        for call in (
+            lambda o, right=right: quantize(bad, right.qparams, out=o),
+            lambda o, k=options: quantize(bad, **k, out=o),
+        ):
+            out = np.full_like(right.stored, 3)
+            with pytest.raises(ValueError, match=r"^w: expected finite values, got NaN or infinity"):
+                call(out)
+            assert np.all(out == 3)
+        values = np.full(W.shape, 3, np.float32)
+        with pytest.raises(ValueError, match=r"^x: expected finite values, got NaN or infinity"):
+            fake_quantize(bad, right.qparams, out=values)
+        assert np.all(values == 3)
+
+
+# ---- NaN and infinities ------------------------------------------------------------------------------
+
+GRID_NAMES = [name for name in GRIDS if name != "codebook"]
+SHARINGS = [{}, {"axis": 0}, {"axis": 1}, {"axis": 0, "group_size": 32}]
+METHODS = ["minmax", "percentile", "mse"]
+
+
+def methods(grid):
+    """Those that a grid takes: a fitted one is fitted to all values."""
+    return [method for method in METHODS if method != "percentile" or grid not in ("kmeans", "quantile")]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("grid", GRID_NAMES)
+def test_nonfinite_values_are_refused(rng, grid, bad):
+    w = rng.normal(size=(3, 64))
+    w[1, 7] = bad
+    for options in SHARINGS:
+        for method in methods(grid):
+            for function in (quantize, choose_qparams):
+                with pytest.raises(ValueError, match=r"^w: expected finite values, got NaN or infinity"):
+                    function(w, grid=grid, method=method, **options)
+    for calibrator in (Calibrator(), Calibrator(axis=1)):
+        with pytest.raises(ValueError, match=r"^batch: expected finite values, got NaN or infinity"):
+            calibrator.update(w)
+        assert calibrator.count == 0
+
+
+@pytest.mark.parametrize("grid", GRID_NAMES)
+@pytest.mark.parametrize("granularity", SHARINGS, ids=str)
+def test_nonfinite_values_saturate(rng, grid, granularity):
+    """The grid is that of the data with zeros in their place; the codes are that of zero and the ends."""
+    w = rng.normal(size=(3, 64)).astype(np.float32)
+    w[0, 3], w[1, 8], w[2, 60] = np.nan, np.inf, -np.inf
+    finite = np.where(np.isfinite(w), w, np.float32(0))
+    for method in methods(grid):
+        p = choose_qparams(w, grid=grid, method=method, nonfinite="saturate", **granularity)
+        assert p == choose_qparams(finite, grid=grid, method=method, **granularity)
+        q = quantize(w, grid=grid, method=method, nonfinite="saturate", **granularity)
+        values, expected = np.asarray(q), np.asarray(quantize(finite, p))
+        np.testing.assert_array_equal(values[np.isfinite(w)], expected[np.isfinite(w)])
+        assert values[0, 3] == expected[0, 3]
+        low, high = (np.broadcast_to(q._spread(end), w.shape) for end in p.range)
+        assert (values[1, 8], values[2, 60]) == (np.float32(high[1, 8]), np.float32(low[2, 60]))
+        np.testing.assert_array_equal(fake_quantize(w, p, nonfinite="saturate"), values)

@@ -1,0 +1,209 @@
+"""Files of quantized arrays: what is written comes back, in the bytes that `nbytes` promises; what is damaged or makes
+no sense is refused by name."""
+
+import json
+
+import numpy as np
+import pytest
+from models import extra
+from qarrays import KINDS, quantized
+from samples import same_bytes
+
+import qlite as ql
+from qlite.io import container
+from qlite.io.array_file import save_arrays
+
+SMALL = {
+    "two levels": {"bits": 3, "axis": 0, "group_size": 2, "symmetric": False, "scale_dtype": "uint8"},
+    "e8m0": {"grid": "mxfp4"},
+    "kmeans": {"grid": "kmeans", "bits": 2, "axis": 1},
+}
+# What a description may not say, by field: of a 4-bit array (3, 5) with zero points in groups of 2 along axis 1.
+NONSENSE = {
+    "shape": [[3, 4], [5, 3], [3], [3, 5, 1], [3, -5], [3, 5.0], [True, 5], None, [2**62, 2**62], [3, 2**40], ["3", 5]],
+    "bits": [3, 5, 8, 0, 17, 4.0, True, None, "4", 10**30],
+    "signed": [1, None, "yes"],
+    "narrow": [1, None, "false"],
+    "axis": [2, -3, 1.0, False, "0", 10**30],
+    "group_size": [0, -2, 1, 3, 6, None, 2.0, True, 10**30],
+    "group_axis": [2, -3, "1", True],
+    "grid": ["nf4", "uniformly", "codebook", "kmeans", "mxfp4", 5, None, ["uniform"]],
+    "scale_dtype": ["float16", "e8m0", "uint8", "fp8_e4m3", "float64", None, 32],
+    "scale_shape": [[3, 2], [9], [3, 3, 1], [1, 9], None, [3, -3], [2**40, 2**40]],
+}
+
+
+def small(kind):
+    return ql.quantize(np.linspace(-1, 2, 15).reshape(3, 5), **SMALL[kind])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_arrays_come_back(rng, tmp_path, kind):
+    q = quantized(rng, kind)
+    q.save(tmp_path / "array")
+    back = ql.load(tmp_path / "array")
+    assert back == q and repr(back) == repr(q)
+    same_bytes(np.asarray(back), np.asarray(q))
+    assert not back.codes.flags.writeable
+    tensors = extra("safetensors.numpy").load_file(tmp_path / "array")
+    assert sum(tensor.nbytes for tensor in tensors.values()) - q.nbytes in (0, 3)  # rows of zero points are padded
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 0, 2), (1, 1, 1, 1), (2,) * 10])
+@pytest.mark.parametrize("bits", [3, 8, 12])
+def test_any_shape_comes_back(tmp_path, shape, bits):
+    q = ql.quantize(np.ones(shape, np.float32), bits, scale=0.5)
+    q.save(tmp_path / "array")
+    assert ql.load(tmp_path / "array") == q
+
+
+def test_extreme_scales_come_back(tmp_path):
+    tiny, huge = np.finfo(np.float32).smallest_normal, np.finfo(np.float32).max
+    for dtype, scales in {
+        "float32": [tiny, huge, 0.1],
+        "float16": [2.0**-24, 65504, 2.0**-14],
+        "e8m0": [tiny, 2.0**127, 1],
+    }.items():
+        q = ql.QArray.from_codes(np.eye(3, dtype=np.int8), scales, axis=0, scale_dtype=dtype)
+        q.save(tmp_path / "array")
+        assert ql.load(tmp_path / "array") == q
+
+
+def test_many_arrays_in_a_file(rng, tmp_path):
+    arrays = {kind: quantized(rng, kind) for kind in KINDS}
+    arrays |= {"plain": rng.normal(size=3), "no axes": np.float32(2.0), "empty": np.zeros((0, 3), np.int64)}
+    save_arrays(tmp_path / "many", arrays)
+    back = ql.load(tmp_path / "many")
+    assert set(back) == set(arrays)
+    for name, array in arrays.items():
+        if isinstance(array, ql.QArray):
+            assert back[name] == array
+        else:
+            same_bytes(back[name], np.asarray(array))
+    with pytest.raises(ValueError, match=r"^arrays: expected names that differ.*int8\.codes"):
+        save_arrays(tmp_path / "many", {"int8": arrays["int8"], "int8.codes": arrays["plain"]})
+    assert set(ql.load(tmp_path / "many")) == set(arrays)
+
+
+# ---- damage -----------------------------------------------------------------------------------------
+
+
+def refused(path, content):
+    """Whether loading these bytes is an error that names the file."""
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="not a usable qlite file") as caught:
+        ql.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_every_byte_counts(tmp_path):
+    path, kind = tmp_path / "array", "two levels"
+    small(kind).save(path)
+    whole = path.read_bytes()
+    for i in range(len(whole)):
+        changed = bytearray(whole)
+        changed[i] ^= 1 << i % 8
+        path.write_bytes(changed)
+        try:
+            assert ql.load(path) == small(kind)  # such as a space for another one
+        except ValueError as error:
+            assert "not a usable qlite file" in str(error)
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_files_cut_short(tmp_path, kind):
+    path = tmp_path / "array"
+    small(kind).save(path)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 29):
+        refused(path, whole[:length])
+    refused(path, whole + b"\0")
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(OSError):
+        ql.load(tmp_path / "nowhere")
+    with pytest.raises(OSError):
+        small("e8m0").save(tmp_path / "no" / "folder")
+
+
+# ---- descriptions that make no sense, under a digest that is right ----------------------------------
+
+
+def described(tmp_path):
+    """The path, the description and the tensors of a file."""
+    path = tmp_path / "array"
+    w = np.linspace(-1, 2, 15).reshape(3, 5)
+    ql.quantize(w, 4, group_size=2, symmetric=False).save(path)
+    text, tensors = container.read(path)
+    return path, json.loads(text), tensors
+
+
+def refuses(path, description, tensors):
+    container.write(path, json.dumps(description), tensors)
+    refused(path, path.read_bytes())
+
+
+@pytest.mark.parametrize("field", NONSENSE)
+def test_nonsense_in_a_field(tmp_path, field):
+    path, description, tensors = described(tmp_path)
+    for value in NONSENSE[field]:
+        changed = json.loads(json.dumps(description))
+        assert field in changed["arrays"]["array"]
+        changed["arrays"]["array"][field] = value
+        refuses(path, changed, tensors)
+    del description["arrays"]["array"][field]
+    refuses(path, description, tensors)
+
+
+def test_descriptions_of_something_else(tmp_path):
+    path, description, tensors = described(tmp_path)
+    array = description["arrays"]["array"]
+    for changed in (
+        {**description, "version": 2},
+        {**description, "version": None},
+        {**description, "alone": 1},
+        {**description, "more": 1},
+        {**description, "arrays": [array]},
+        {**description, "arrays": {"array": None}},
+        {**description, "arrays": {"other": array}},
+        {**description, "arrays": {"array": {**array, "more": 1}}},
+        {**description, "arrays": {"array": {**array, "scale": array}}},
+        {**description, "arrays": {}},
+        {"arrays": description["arrays"]},
+        [description],
+        "array",
+    ):
+        refuses(path, changed, tensors)
+
+
+def test_tensors_that_do_not_fit(tmp_path):
+    path, description, tensors = described(tmp_path)
+    codes, scale, zero_point = (tensors[f"array.{part}"] for part in ("codes", "scale", "zero_point"))
+    for name, values in {
+        "codes": [codes.view(np.int8), codes[:2], codes[:, :2], codes.ravel(), codes.astype(np.float32)],
+        "scale": [
+            scale[:2],
+            scale.ravel(),
+            scale.astype(np.float64),
+            scale * 0,
+            -scale,
+            scale * np.nan,
+            scale * np.inf,
+        ],
+        "zero_point": [zero_point[:, :2], zero_point.astype(np.float32), zero_point[0], zero_point.view(np.int8)],
+    }.items():
+        for value in values:
+            refuses(path, description, {**tensors, f"array.{name}": value})
+        if name != "zero_point":  # which a file may lack
+            refuses(path, description, {k: v for k, v in tensors.items() if k != f"array.{name}"})
+    refuses(path, description, {**tensors, "array.codebook": np.arange(16, dtype=np.float32)})
+    refuses(path, description, {**tensors, "stranger": scale})
+
+
+@pytest.mark.parametrize("book", [np.float32([0, np.nan]), np.zeros((1, 9, 4)), np.zeros((2, 5, 4), np.float32)])
+def test_codebooks_that_do_not_fit(tmp_path, book):
+    path = tmp_path / "array"
+    small("kmeans").save(path)
+    text, tensors = container.read(path)
+    refuses(path, json.loads(text), {**tensors, "array.codebook": book})

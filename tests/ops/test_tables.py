@@ -1,0 +1,328 @@
+"""Tables and softmax: equal to the reference on every instruction set, and to LiteRT byte for byte."""
+
+import math
+
+import litert
+import numpy as np
+import pytest
+from reference import activations as reference
+from samples import LAYOUTS, LENGTHS, codes, same_bytes
+
+import qlite as ql
+from qlite import QParams, _core
+from qlite.ops.tables import FUNCTIONS
+
+DTYPES = [np.int8, np.uint8]
+NAMES = ["int8", "uint8"]
+
+
+def grid(scale, zero_point, dtype):
+    return QParams(np.float32([scale]), np.array([zero_point]), 8, np.dtype(dtype) == np.int8)
+
+
+def lowest(dtype):
+    return int(np.iinfo(dtype).min)
+
+
+def all_codes(dtype):
+    return np.arange(256, dtype=np.uint8).view(dtype)
+
+
+# ---- tables -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table_dtype", DTYPES, ids=NAMES)
+@pytest.mark.parametrize("dtype", DTYPES, ids=NAMES)
+def test_apply_table(isa, rng, dtype, table_dtype):
+    for n in [*LENGTHS, 255, 256, 257, 70_001]:
+        x, table = codes(rng, n, dtype), codes(rng, 256, table_dtype)
+        same_bytes(ql.apply_table(x, table), reference.lookup(x, table))
+    same_bytes(ql.apply_table(all_codes(dtype), table), table)
+    same_bytes(table[x], ql.apply_table(x, table))  # what the docstring says
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_apply_table_to_every_layout(isa, rng, layout):
+    x, table = codes(rng, (5, 7, 33), np.int8), codes(rng, 256, np.uint8)
+    same_bytes(ql.apply_table(LAYOUTS[layout](x), LAYOUTS[layout](table)), reference.lookup(x, table))
+
+
+def test_apply_table_in_place(isa, rng):
+    table = codes(rng, 256, np.int8)
+    for n in LENGTHS:
+        x = codes(rng, n, np.int8)
+        expected = reference.lookup(x, table)
+        assert ql.apply_table(x, table, out=x) is x
+        same_bytes(x, expected)
+    x = codes(rng, 1000, np.int8)
+    for out, source in ((x[1:], x[:-1]), (x[:-1], x[1:]), (x[::-1], x)):  # overlapping in other ways
+        x[...] = codes(rng, 1000, np.int8)
+        expected = reference.lookup(source.copy(), table)
+        same_bytes(np.ascontiguousarray(ql.apply_table(source, table, out=out)), expected)
+    expected = reference.lookup(table, table)
+    same_bytes(ql.apply_table(table.copy(), table, out=table), expected)
+
+
+def test_apply_table_of_qarrays(isa, rng):
+    x, y, narrow = grid(0.1, 3, np.int8), grid(0.2, 7, np.uint8), QParams(np.float32([0.2]), 0, narrow=True)
+    q, table = ql.quantize(rng.normal(0, 4, (6, 11)), x), ql.lookup_table("relu", x, y)
+    same_bytes(ql.apply_table(q, table, output=y).codes, table[q.codes.view(np.uint8)])
+    assert ql.apply_table(q, table, output=y) == ql.QArray(ql.apply_table(q.codes, table), y)
+    out = np.zeros((6, 11), np.uint8)
+    result = ql.apply_table(q, table, output=y, out=out)
+    assert np.shares_memory(result.codes, out) and np.array_equal(out, ql.apply_table(q.codes, table))
+    out[...] = 7
+    for error, message, args, options in [
+        (TypeError, r"^codes: expected int8 or uint8, got a QArray: give its q\.codes, or output=", (q, table), {}),
+        (ValueError, r"^output: expected None", (q.codes, table), {"output": y}),
+        (TypeError, r"^output: expected QParams", (q, table), {"output": 0.5}),
+        (ValueError, r"^output: expected a uniform", (q, table), {"output": QParams(np.float32([0.1]), 0, 4)}),
+        (ValueError, r"^codes: expected a uniform", (ql.quantize(np.ones((6, 11)), 4), table), {"output": y}),
+        (ValueError, r"^codes: expected a uniform", (ql.quantize(np.ones((6, 11)), axis=1), table), {"output": y}),
+        (ValueError, r"^table: expected entries of", (q, table), {"output": x}),
+        (ValueError, r"^table: expected entries of", (q, np.full(256, -128, np.int8)), {"output": narrow}),
+        (ValueError, r"^table: expected", (q, table[:5]), {"output": y}),
+    ]:
+        with pytest.raises(error, match=message):
+            ql.apply_table(*args, **options, out=out)
+    assert (out == 7).all()
+
+
+def test_large_arrays(rng):
+    """On as many threads as there are."""
+    x, table = codes(rng, 3_000_001, np.int8), codes(rng, 256, np.uint8)
+    same_bytes(ql.apply_table(x, table), table[x])
+    x = x[: 2000 * 500].reshape(2000, 500)
+    for requant in RULES:
+        alone = [ql.softmax(part, 0.05, requant=requant) for part in np.split(x, 200)]
+        same_bytes(ql.softmax(x, 0.05, requant=requant), np.concatenate(alone))
+
+
+def exactly(name, x):
+    """The function in Python's own floating point, one number at a time."""
+    exp = math.exp(-x) if x > -700 else math.inf
+    return {
+        "exp": lambda: math.exp(x),
+        "gelu": lambda: 0.5 * x * math.erfc(-x * math.sqrt(0.5)),
+        "hard_swish": lambda: x * min(max(x + 3, 0), 6) / 6,
+        "relu": lambda: max(x, 0),
+        "relu6": lambda: min(max(x, 0), 6),
+        "sigmoid": lambda: 1 / (1 + exp),
+        "silu": lambda: x / (1 + exp),
+        "swish": lambda: x / (1 + exp),
+        "tanh": lambda: math.tanh(x),
+    }[name]()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_lookup_table(rng, name):
+    for trial in range(50):
+        (x_dtype, y_dtype) = (DTYPES[i] for i in rng.integers(0, 2, 2))
+        zx, zy = int(rng.integers(0, 256)) + lowest(x_dtype), int(rng.integers(0, 256)) + lowest(y_dtype)
+        sx, sy = np.float32(2.0 ** rng.uniform(-9, 1)), np.float32(2.0 ** rng.uniform(-9, 0))
+        table = ql.lookup_table(name, grid(sx, zx, x_dtype), grid(sy, zy, y_dtype))
+        assert table.dtype == y_dtype and table.shape == (256,)
+        low, high = lowest(y_dtype), lowest(y_dtype) + 255
+        for code, got in zip(all_codes(x_dtype).tolist(), table.tolist(), strict=True):
+            steps = exactly(name, float(sx) * (code - zx)) / float(sy)
+            assert got == min(max(math.floor(abs(steps) + 0.5) * (1 if steps > 0 else -1) + zy, low), high), (
+                trial,
+                code,
+            )
+
+
+def test_lookup_table_rounds_half_away_and_saturates():
+    p = grid(0.5, 0, np.int8)
+    table = ql.lookup_table(lambda v: v / 2, p, p)
+    assert table[np.array([-3, -1, 1, 3, 5])].tolist() == [-2, -1, 1, 2, 3]
+    table = ql.lookup_table(lambda v: np.where(v < 0, -np.inf, np.inf), p, p)
+    assert set(table.tolist()) == {-128, 127}
+    table = ql.lookup_table(lambda v: 1e300 * v, p, grid(1e-37, 3, np.uint8))
+    assert table[:2].tolist() == [3, 255] and table[-1] == 0
+    narrow = QParams(np.float32([0.5]), np.array([0]), 8, True, True)
+    assert ql.lookup_table("relu", p, narrow).min() == 0 and ql.lookup_table(np.negative, p, narrow).min() == -127
+    steps = ql.lookup_table(lambda v: v.astype(np.int64), p, p)  # results may be integers
+    assert steps[4] == 4
+
+
+def test_lookup_table_refuses():
+    p = grid(0.1, 0, np.int8)
+    for error, name, args in [
+        (ValueError, "function", ("sigmoids", p, p)),
+        (TypeError, "function", (3, p, p)),
+        (TypeError, "function", (None, p, p)),
+        (ValueError, "function", (lambda v: v[:5], p, p)),
+        (ValueError, "function", (lambda v: 1.0, p, p)),
+        (ValueError, "function", (lambda v: v * np.nan, p, p)),
+        (TypeError, "function", (lambda v: v + 1j, p, p)),
+        (TypeError, "function", (lambda v: None, p, p)),
+        (TypeError, "input", ("relu", 0.1, p)),
+        (TypeError, "output", ("relu", p, None)),
+        (ValueError, "input", ("relu", QParams(np.float32([0.1]), 0, 4), p)),
+        (ValueError, "output", ("relu", p, QParams(np.float32([0.1]), 0, 16))),
+        (ValueError, "output", ("relu", p, QParams(np.float32([0.1, 0.2]), 0))),
+        (ValueError, "input", ("relu", ql.QParams.from_range(-1.0, 1.0, grid="nf4", symmetric=True), p)),
+    ]:
+        with pytest.raises(error, match=f"^{name}: expected"):
+            ql.lookup_table(*args)
+
+
+TFLITE = {
+    "sigmoid": ("LOGISTIC", {}, 1 / 256, 0),
+    "tanh": ("TANH", {}, 1 / 128, 128),
+    "gelu": ("GELU", {"options_type": "GeluOptions", "approximate": False}, None, None),
+    "exp": ("EXP", {"version": 2}, None, None),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=NAMES)
+@pytest.mark.parametrize("name", TFLITE)
+def test_tables_are_litert_s(rng, name, dtype):
+    """Scales that are powers of two make ties in exp and gelu, so that this tells the rounding."""
+    op, options, scale, zero = TFLITE[name]
+    if name == "exp" and dtype == np.uint8:
+        pytest.skip("LiteRT has no EXP of uint8")
+    if name in ("sigmoid", "tanh"):
+        options = {"version": 2}
+    if name == "gelu":
+        options = {**options, "version": 2}
+    x = all_codes(dtype)[None]
+    for trial in range(120):
+        power = trial % 2
+        zx = int(rng.integers(0, 256)) + lowest(dtype)
+        sx = 2.0 ** (rng.integers(-9, 3) if power else rng.uniform(-9, 1))
+        sy = scale or 2.0 ** (rng.integers(-8, 5) if power else rng.uniform(-8, 2))
+        zy = lowest(dtype) + (zero if zero is not None else int(rng.integers(0, 256)))
+        content = litert.model(op, x, x, (np.float32(sx), zx), (np.float32(sy), zy), **options)
+        table = ql.lookup_table(name, grid(sx, zx, dtype), grid(sy, zy, dtype))
+        same_bytes(ql.apply_table(x, table), litert.run(content, x))
+
+
+# ---- softmax ----------------------------------------------------------------------------------------
+
+RULES = {"float": reference.softmax_float, "fixed": reference.softmax_fixed}
+RESOLVERS = {"float": "default", "fixed": "reference"}
+SHAPES = [(1, 1), (3, 2), (7, 10), (2, 3, 16), (5, 17), (2, 100), (1, 255), (1, 1000)]
+
+
+def rows(rng, shape, dtype, kind):
+    """Codes of every kind: anything, both ends, all equal, near to each other."""
+    if kind == "equal":
+        return np.full(shape, rng.integers(0, 256) + lowest(dtype), dtype)
+    if kind == "near":
+        return np.clip(np.rint(rng.normal(128, 8, shape)) + lowest(dtype), lowest(dtype), lowest(dtype) + 255).astype(
+            dtype
+        )
+    return codes(rng, shape, dtype, kind)
+
+
+KINDS = ["random", "extreme", "equal", "near"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=NAMES)
+@pytest.mark.parametrize("requant", RULES)
+def test_softmax(isa, rng, requant, dtype):
+    for shape in SHAPES:
+        for kind in KINDS:
+            x = rows(rng, shape, dtype, kind)
+            for scale, beta in [(0.1, 1.0), (2.0 ** rng.uniform(-12, 6), 1.0), (2.0 ** rng.uniform(-6, 1), 0.3)]:
+                got = ql.softmax(x, scale, beta=beta, requant=requant)
+                same_bytes(got, RULES[requant](x, scale, beta))
+
+
+@pytest.mark.parametrize("requant", RULES)
+@pytest.mark.parametrize("scale", [1e-7, 1e-30, 31.0, 32.0, 33.0, 1e6, 1e30, 3e38, 1.2e-38])
+def test_softmax_of_extreme_scales(rng, requant, scale):
+    x = codes(rng, (9, 40), np.int8)
+    if requant == "fixed" and scale < 2.0**-26:
+        with pytest.raises(ValueError, match=r"^scale, beta: "):
+            ql.softmax(x, scale, requant=requant)
+        return
+    same_bytes(ql.softmax(x, scale, requant=requant), RULES[requant](x, scale))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=NAMES)
+@pytest.mark.parametrize("requant", RULES)
+def test_softmax_is_litert_s(rng, requant, dtype):
+    for trial in range(150):
+        n = int(rng.choice([1, 2, 3, 5, 10, 16, 33, 100, 256, 500, 1000]))
+        x = rows(rng, (int(rng.integers(1, 20)), n), dtype, "random" if n == 1000 else KINDS[trial % 4])
+        scale, beta = np.float32(2.0 ** rng.uniform(-5 if n == 1000 else -9, 6)), float(rng.choice([1, 1, 0.5, 3]))
+        options = {"options_type": "SoftmaxOptions", "beta": beta, "version": 2}
+        content = litert.model("SOFTMAX", x, x, (scale, lowest(dtype) + 7), (1 / 256, lowest(dtype)), **options)
+        expected = litert.run(content, x, RESOLVERS[requant])
+        same_bytes(ql.softmax(x, scale, beta=beta, requant=requant), expected)
+
+
+def test_softmax_of_many_equal_classes():
+    """Beyond 511 of them the reference kernels of TensorFlow Lite stop the process."""
+    for n, expected in [(511, -127), (513, -128), (4095, -128)]:
+        x = np.full((2, n), 5, np.int8)
+        same_bytes(ql.softmax(x, 0.1, requant="fixed"), np.full((2, n), expected, np.int8))
+    with pytest.raises(OverflowError, match=r"^x: "):
+        ql.softmax(np.zeros((1, 4096), np.int8), 0.1, requant="fixed")
+    assert (ql.softmax(np.zeros((1, 5000), np.int8), 0.1) == -128).all()
+
+
+def test_softmax_of_layouts_and_in_place(rng):
+    x = codes(rng, (6, 5, 21), np.uint8)
+    for requant, function in RULES.items():
+        expected = function(x, 0.07)
+        for layout in LAYOUTS.values():
+            same_bytes(ql.softmax(layout(x), 0.07, requant=requant), expected)
+        y = x.copy()
+        assert ql.softmax(y, 0.07, requant=requant, out=y) is y
+        same_bytes(y, expected)
+        out = np.zeros((6, 5, 42), np.uint8)[..., ::2]
+        same_bytes(ql.softmax(x, 0.07, requant=requant, out=out).copy(), expected)
+    for shape in [(0, 3), (3, 0), (0,)]:
+        assert ql.softmax(np.zeros(shape, np.int8), 1.0).shape == shape
+
+
+def test_softmax_of_qarrays(rng):
+    values = rng.normal(0, 3, (4, 12)).astype(np.float32)
+    for bits, signed in [(8, True), (8, False), (4, True), (6, False)]:
+        q = ql.quantize(values, bits, signed=signed)
+        y = ql.softmax(q)
+        same_bytes(y.codes, ql.softmax(q.codes, q.scale.item()))
+        assert y.scale.item() == 1 / 256 and y.zero_point.item() == y.qparams.qmin and y.bits == 8
+        true = np.exp(np.asarray(q, np.float64))
+        true /= true.sum(axis=-1, keepdims=True)
+        assert np.abs(np.asarray(y) - true).max() < 0.51 / 256  # half a step, and what float32 adds
+    out = np.zeros((4, 12), np.uint8)
+    assert ql.softmax(ql.quantize(values, signed=False), out=out).codes.base is not None and out.any()
+
+
+def test_softmax_refuses(rng):
+    x = codes(rng, (2, 3), np.int8)
+    q = ql.quantize(rng.normal(size=(2, 3)))
+    per_row = ql.quantize(rng.normal(size=(2, 3)), axis=0)
+    out = np.full((2, 3), 7, np.int8)
+    for error, name, call in [
+        (TypeError, "x", lambda: ql.softmax(x.astype(np.int16), 0.1)),
+        (TypeError, "x", lambda: ql.softmax("text", 0.1)),
+        (TypeError, "x", lambda: ql.softmax(np.ones((2, 3)))),
+        (ValueError, "x", lambda: ql.softmax(np.int8(3), 0.1)),
+        (ValueError, "x", lambda: ql.softmax(per_row)),
+        (ValueError, "x", lambda: ql.softmax(ql.quantize(rng.normal(size=(2, 3)), grid="nf4"))),
+        (ValueError, "scale", lambda: ql.softmax(q, 0.1)),
+        (TypeError, "scale", lambda: ql.softmax(x)),
+        (TypeError, "scale", lambda: ql.softmax(x, [0.1, 0.2])),
+        (TypeError, "beta", lambda: ql.softmax(x, 0.1, beta="1")),
+        (ValueError, "requant", lambda: ql.softmax(x, 0.1, requant="fast")),
+        (ValueError, "scale, beta", lambda: ql.softmax(x, 1e30, beta=1e30, out=out)),
+        *((ValueError, "scale", lambda s=s: ql.softmax(x, s, out=out)) for s in (0, -1.0, np.nan, np.inf, 1e300)),
+        *((ValueError, "beta", lambda b=b: ql.softmax(x, 0.1, beta=b, out=out)) for b in (0, -1.0, np.nan, 1e-60)),
+        (TypeError, "out", lambda: ql.softmax(x, 0.1, out=out.view(np.uint8))),
+        (ValueError, "out", lambda: ql.softmax(x, 0.1, out=out.T)),
+    ]:
+        with pytest.raises(error, match=f"^{name}: "):
+            call()
+    assert (out == 7).all()
+    with pytest.raises(TypeError, match=r"^x: expected a QArray, or .* got float64 \(ql\.quantize\(x\) makes"):
+        ql.softmax(np.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"^table: "):
+        ql.apply_table(x, np.zeros(255, np.int8))
+    with pytest.raises(TypeError, match=r"^codes: "):
+        ql.apply_table(x.astype(np.int32), np.zeros(256, np.int8))
+    assert _core.lookup(x, np.zeros(256, np.int8), None).shape == x.shape
