@@ -29,6 +29,8 @@ def flag(name: str, value: Any) -> bool:
 
 def integer(name: str, value: Any) -> int:
     """Return `value` if it is an integer, which a bool is not."""
+    if type(value) is int:
+        return value
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name}: expected an integer, got {value!r}")
     return int(value)

@@ -93,10 +93,10 @@ class QArray:
         return q
 
     @classmethod
-    def _of(cls, stored: np.ndarray, shape: tuple[int, ...], qparams: QParams) -> "QArray":
-        """An array of stored codes that nobody else has and that are known to be right."""
+    def _of_stored(cls, stored: np.ndarray, shape: tuple[int, ...], qparams: QParams) -> "QArray":
+        """An array of stored codes that are known to be right, under parameters of its rank."""
         q = object.__new__(cls)
-        q._set(storage.read_only(stored), shape, qparams)
+        q._set(stored, shape, qparams)
         return q
 
     @classmethod
@@ -128,7 +128,7 @@ class QArray:
             raise TypeError(f"stored: expected {dtype}, got {stored.dtype}")
         if stored.shape != expected:
             raise ValueError(f"stored: expected shape {expected} for {p.bits}-bit codes of {shape}, got {stored.shape}")
-        q = cls._of(stored.copy(), shape, p)
+        q = cls._of_stored(storage.read_only(stored.copy()), shape, p)
         codes = q.codes
         if codes.size and not p.qmin <= codes.min() <= codes.max() <= p.qmax:
             raise ValueError(f"stored: expected codes from {p.qmin} to {p.qmax}, got {codes.min()} to {codes.max()}")
@@ -308,14 +308,12 @@ class QArray:
 
     def copy(self) -> "QArray":
         """Return an array with memory of its own."""
-        return QArray._of(self.stored.copy(), self.shape, self.qparams)
+        return QArray._of_stored(storage.read_only(self.stored.copy()), self.shape, self.qparams)
 
     def _into(self, out: np.ndarray) -> "QArray":
         """The same array in the memory of `out`."""
         _check.out(out, self.stored.dtype, self.stored.shape)[...] = self.stored
-        shown = object.__new__(QArray)
-        shown._set(out, self.shape, self.qparams)
-        return shown
+        return QArray._of_stored(out, self.shape, self.qparams)
 
     def save(self, path: Any) -> None:
         """Write the array to a file, for `qlite.load`: safetensors, all of it or nothing.
@@ -421,7 +419,7 @@ class QArray:
         stored = self.stored[(slice(None),) * axis + (rows,) if self.bits in WHOLE_WIDTHS else rows]
         count = len(np.empty(self.shape[axis], np.bool_)[rows])
         shape = (*self.shape[:axis], count, *self.shape[axis + 1 :])
-        taken = QArray._of(stored, shape, self.qparams._taken(rows, axis))
+        taken = QArray._of_stored(storage.read_only(stored), shape, self.qparams._taken(rows, axis))
         taken._is_fixed = self._is_fixed
         return taken
 

@@ -207,14 +207,16 @@ class QParams:
     def _trusted(cls, scale: np.ndarray, zero_point: np.ndarray, spec: GridSpec, granularity: Granularity) -> "QParams":
         """The same for arrays that the core has just made, unchecked: checks take longer than 1000 values."""
         scale.flags.writeable = zero_point.flags.writeable = False
+        axis = granularity.axis_of(scale.shape)
         p = object.__new__(cls)
         p.__dict__.update(
+            granularity=granularity if axis == granularity.axis else replace(granularity, axis=axis),
             scale=scale,
             zero_point=zero_point,
             bits=spec.bits,
             signed=spec.signed,
             narrow=spec.narrow,
-            axis=granularity.axis_of(scale.shape),
+            axis=axis,
             group_size=granularity.group_size,
             group_axis=granularity.group_axis,
             codebook=spec.codebook,
