@@ -30,7 +30,7 @@ def quantize(
     signed: bool | None = None,
     narrow: bool | None = None,
     percentile: float = PERCENTILE,
-    weights: Any = None,
+    importance: Any = None,
     scale: Any = None,
     zero_point: Any = None,
     scale_dtype: str | None = None,
@@ -50,23 +50,23 @@ def quantize(
     w : array_like of a real floating dtype
         The values; anything but float32 is rounded to float32 first.
     bits : int or QParams, optional
-        Width of a code, or the whole grid, from `choose_qparams` or a `Calibrator`; then no option of a grid may be
-        given besides.
-    grid, method, axis, group_size, group_axis, symmetric, signed, narrow, percentile, weights, scale_dtype
-        How the grid is chosen: see `choose_qparams`. Activations that are never negative want ``symmetric=False``.
+        Width of a code; or all parameters, from `choose_qparams` or a `Calibrator`, and then none of the options that
+        say how to choose them.
+    grid, method, axis, group_size, group_axis, symmetric, signed, narrow, percentile, importance, scale_dtype
+        How parameters are chosen: see `choose_qparams`. Activations that are never negative want ``symmetric=False``.
     scale, zero_point : array_like, optional
-        The grid's parameters, if they are known: one, or one for each index along `axis`, or the rank of `w`. Nothing
-        is chosen then.
+        Known scales and zero points, for which nothing is chosen: one, or one for each index along `axis`, or the rank
+        of `w`.
     rounding : {"even", "away", "stochastic"}
         Ties to the even code, ties away from zero, or up with the probability of what is cut off, ``floor(t) + (u < t -
         floor(t))`` for ``t = w / scale`` and a uniform u that a hash makes of the seed and the value's place: the same
         codes in every run, on every CPU. The last two are for uniform grids.
     seed : int
-        Of the stochastic rounding, 0 to 2**64 - 1.
+        Seed of the stochastic rounding, 0 to 2**64 - 1.
     nonfinite : {"raise", "saturate"}
         What NaN and infinities are: an error, or the zero point and the ends of the range.
     out : ndarray, optional
-        Where to put the codes, in the form of `QArray.stored`; the result shows this memory.
+        Memory for the codes, in the form of `QArray.stored`; the result shares it.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def quantize(
             "signed": signed,
             "narrow": narrow,
             "percentile": percentile,
-            "weights": weights,
+            "importance": importance,
             "scale": scale,
             "zero_point": zero_point,
             "scale_dtype": scale_dtype,
@@ -114,12 +114,11 @@ def quantize(
         _check.left_alone(options, DEFAULTS, "beside QParams")
         p = bits._of_rank(w.ndim)
     elif scale is not None:
-        options = {"method": method, "percentile": percentile, "weights": weights, "scale_dtype": scale_dtype}
+        options = {"method": method, "percentile": percentile, "importance": importance, "scale_dtype": scale_dtype}
         _check.left_alone(options, DEFAULTS, "beside scale")
         spec = GridSpec.of(bits, grid, symmetric, signed, narrow, None)
-        p = _given_qparams(
-            scale, zero_point, spec, Granularity.of(w.ndim, axis, spec.group_size(group_size), group_axis)
-        )
+        granularity = Granularity.of(w.ndim, axis, spec.group_size(group_size), group_axis)
+        p = _given_qparams(scale, zero_point, spec, granularity)
     elif zero_point is not None:
         raise ValueError(f"zero_point: expected None without scale, got {zero_point!r:.40}")
     else:
@@ -135,7 +134,7 @@ def quantize(
             signed=signed,
             narrow=narrow,
             percentile=percentile,
-            weights=weights,
+            importance=importance,
             scale_dtype=scale_dtype,
             nonfinite=nonfinite,
         )
@@ -150,11 +149,11 @@ def quantize(
 
 
 #: Defaults of the options of `quantize`, by name.
-DEFAULTS = quantize.__kwdefaults__
+DEFAULTS: Any = quantize.__kwdefaults__
 
 
 def _checked_policy(rounding: Any, seed: Any, nonfinite: Any) -> tuple[bool, int]:
-    """Whether NaN and infinities are refused, and the seed."""
+    """Check the three options; returns whether NaN and infinities are refused, and the seed."""
     _check.choice("nonfinite", nonfinite, NONFINITE)
     _check.choice("rounding", rounding, ROUNDINGS)
     seed = _check.integer("seed", seed)
@@ -185,7 +184,7 @@ def _given_qparams(scale: Any, zero_point: Any, spec: GridSpec, granularity: Gra
 def _encoded(
     name: str, x: np.ndarray, p: QParams, rounding: str, seed: int, refuse: bool, out: np.ndarray | None
 ) -> np.ndarray:
-    """The codes of float32 data on a grid."""
+    """The codes of float32 data."""
     if p.codebook is None:
         options = (*p.granularity.groups, rounding, seed)
         return _core.quantize(x, p.scale, p.zero_point, p.qmin, p.qmax, refuse, out, name, *options)
@@ -193,7 +192,7 @@ def _encoded(
         raise ValueError(f"rounding: expected 'even' for grid {p.grid!r}, got {rounding!r}")
     if p.codebook.ndim == 1 or p.axis is None or p.group_size is not None:
         return _core.quantize_codebook(x, p.scale, p.codebook, refuse, out, name, *p.granularity.groups)
-    # With the axis first, values that share a codebook stand side by side.
+    # With the axis first, values that share a codebook are neighbours.
     x, scale, book = (np.ascontiguousarray(np.moveaxis(a, p.axis, 0)) for a in (x, p.scale, p.codebook))
     codes = np.moveaxis(_core.quantize_codebook(x, scale, book, refuse, None, name), 0, p.axis)
     if out is None:

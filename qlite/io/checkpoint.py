@@ -1,8 +1,7 @@
 """Checkpoints: folders of safetensors shards, quantized tensor by tensor into folders of qlite's files.
 
-Every tensor becomes a file of its own, written whole or not at all, with a note of which bytes and which options it was
-made from; so a run that was interrupted goes on where it stopped. The index is written last: a folder that has one is
-complete.
+Every tensor becomes a file of its own, written whole or not at all, with a note of its source and the options, so that
+a run that was interrupted goes on where it stopped. The index is written last: a folder that has one is complete.
 """
 
 import json
@@ -30,17 +29,17 @@ from qlite.progress import progress
 
 INDEX = "qlite.index.json"
 INDEX_VERSION = 1
-#: Letters of a tensor's name in that of its file; file systems take 255.
+#: Letters that a file name takes from the name of its tensor; file systems take 255 in all.
 MAX_NAME = 160
-#: What the note in a file says besides where it comes from.
+#: Results in the note of a file, besides its source and the options.
 FINDINGS = ("quantized", "sqnr_db")
-#: Tensors that a summary's table names.
+#: Tensors in the table of a summary.
 LISTED = 5
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
 
 def file_name(tensor: str) -> str:
-    """The file of a tensor: its name, where that is the same on every file system, else that and a digest of it."""
+    """The file name of a tensor: the tensor's name, and a digest of it unless all file systems can tell it apart."""
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", tensor)[:MAX_NAME]
     if not safe or safe.startswith("."):
         safe = f"_{safe[1:]}"
@@ -53,7 +52,7 @@ def file_name(tensor: str) -> str:
 
 @dataclass(frozen=True)
 class CheckpointSummary:
-    """What `quantize_checkpoint` did.
+    """Result of `quantize_checkpoint`.
 
     Attributes
     ----------
@@ -204,7 +203,7 @@ class Checkpoint(Mapping[str, Any]):
 
 @dataclass(frozen=True)
 class _Job:
-    """A tensor that is to become a file; `quantizing` are the options of `quantize`, None for one to copy."""
+    """A tensor that is to become a file; `quantizing` holds the options of `quantize`, or None for a copy."""
 
     tensor: ShardTensor
     folder: str
@@ -217,13 +216,13 @@ class _Job:
 
     @property
     def note(self) -> dict[str, Any]:
-        """What the file says of where it comes from."""
+        """The source and the options, for the file."""
         return {"tensor": self.tensor.name, "origin": self.tensor.origin, "options": self.options}
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of a tensor: its entry in the index, or what is wrong with it."""
+    """Result for a tensor: its entry in the index, or an error."""
 
     tensor: ShardTensor
     entry: dict[str, Any] | None
@@ -274,7 +273,7 @@ def _make(job: _Job) -> dict[str, Any]:
     del tensor
     q = quantize(values, **job.quantizing)
     if job.quantizing["nonfinite"] == "saturate":
-        is_finite = np.isfinite(values)  # what stands for the others has no error that can be told
+        is_finite = np.isfinite(values)  # the others have no error that could be measured
         values = values if is_finite.all() else np.where(is_finite, values, q.dequantize())
     sqnr_db = float(q.error(values).sqnr_db)
     about["sqnr_db"] = sqnr_db if math.isfinite(sqnr_db) else None
@@ -356,7 +355,7 @@ def quantize_checkpoint(
     >>> done.tensors, done.copied, done.sqnr_db
     (2, 1, {'w': inf})
     """
-    src, dst = Path(src).absolute(), Path(dst).absolute()  # workers may stand in another folder
+    src, dst = Path(src).absolute(), Path(dst).absolute()  # workers may run in another folder
     if client is not None:
         distributed.checked(client)
     if scheme is None:
@@ -370,7 +369,7 @@ def quantize_checkpoint(
     }
     if symmetric is not None:
         quantizing["symmetric"] = _check.flag("symmetric", symmetric)
-    quantize(np.eye(2, 64, dtype=np.float32), **quantizing)  # the options, looked over before anything is done
+    quantize(np.eye(2, 64, dtype=np.float32), **quantizing)  # refuses bad options before anything is done
     plain_grid = grid if isinstance(grid, str) else np.asarray(grid, np.float64).tolist()
     options = {"scheme": parsed.name, **quantizing, "grid": plain_grid, "skip": list(patterns)}
     tensors, broken = find_tensors(src)
@@ -411,7 +410,7 @@ def _patterns(skip: Any) -> tuple[str, ...]:
 
 
 def _prepare(src: Path, dst: Path, options: dict[str, Any]) -> None:
-    """Make the folder, or see to it that what is in it was made with the same options."""
+    """Make the folder, or refuse one with files that were made with other options."""
     folder = src if src.is_dir() else src.parent
     if dst.exists() and dst.samefile(folder):
         raise ValueError(f"dst: expected another folder than that of src, got {dst}")
@@ -423,7 +422,7 @@ def _prepare(src: Path, dst: Path, options: dict[str, Any]) -> None:
             about = container.parse(container.read_description(path), "the description").get("about")
             before = about["options"] if isinstance(about, dict) else None
         except (ValueError, KeyError):
-            continue  # damaged: it is made anew
+            continue  # a damaged file is written again
         if isinstance(before, dict) and before != options:
             names = sorted(name for name in {*before, *options} if before.get(name) != options.get(name))
             changes = ", ".join(f"{name} {before.get(name)!r} there and {options.get(name)!r} here" for name in names)
