@@ -23,7 +23,9 @@ from qlite.arrays.quantize import quantize
 from qlite.grids.formats import GRIDS
 from qlite.grids.spec import PERCENTILE
 from qlite.io import array_file, container
+from qlite.io.atomic_file import remove_leftovers, replace_file
 from qlite.io.shards import FLOATS, ShardTensor, find_tensors, widened
+from qlite.io.strict_json import parse
 from qlite.nn.scheme import Scheme
 from qlite.progress import progress
 
@@ -35,7 +37,6 @@ MAX_NAME = 160
 FINDINGS = ("quantized", "sqnr_db")
 #: Tensors in the table of a summary.
 LISTED = 5
-_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
 
 def file_name(tensor: str) -> str:
@@ -161,7 +162,7 @@ class Checkpoint(Mapping[str, Any]):
                 f"{self.path}: expected a checkpoint with {INDEX}, which is written when all is done"
             )
         try:
-            index = container.parse((self.path / INDEX).read_bytes(), INDEX)
+            index = parse((self.path / INDEX).read_bytes(), INDEX)
             if index.get("version") != INDEX_VERSION:
                 raise ValueError(f"expected version {INDEX_VERSION}, got {index.get('version')!r}")
             self.options: dict[str, Any] = index["options"]
@@ -178,7 +179,7 @@ class Checkpoint(Mapping[str, Any]):
         path = self.path / entry["file"]
         try:
             description, tensors = container.read(path)
-            content = container.parse(description, "the description")
+            content = parse(description, "the description")
             if content.get("about", {}).get("tensor") != name:
                 raise ValueError(f"expected the tensor {name!r}, got another one")
             array = array_file.build(content, tensors)
@@ -257,7 +258,7 @@ def _about(path: Path) -> dict[str, Any] | None:
     """The note in a file that is whole; None if there is none."""
     try:
         description, _ = container.read(path)
-        about = container.parse(description, "the description").get("about")
+        about = parse(description, "the description").get("about")
     except (ValueError, RecursionError, FileNotFoundError):
         return None
     return about if isinstance(about, dict) else None
@@ -386,9 +387,7 @@ def quantize_checkpoint(
             if not outcome.was_there:
                 (dst / INDEX).unlink(missing_ok=True)
             outcomes[outcome.tensor.name] = outcome
-    for path in dst.iterdir():
-        if _TEMPORARY.fullmatch(path.name):  # of a process that was killed
-            path.unlink(missing_ok=True)
+    remove_leftovers(dst)
     ordered = [outcomes[tensor.name] for tensor in tensors]
     _refuse_failures(src, dst, broken, ordered)
     _write_index(dst, options, ordered)
@@ -419,7 +418,7 @@ def _prepare(src: Path, dst: Path, options: dict[str, Any]) -> None:
     dst.mkdir(parents=True, exist_ok=True)
     for path in dst.glob("*.qlite"):
         try:
-            about = container.parse(container.read_description(path), "the description").get("about")
+            about = parse(container.read_description(path), "the description").get("about")
             before = about["options"] if isinstance(about, dict) else None
         except (ValueError, KeyError):
             continue  # a damaged file is written again
@@ -443,7 +442,7 @@ def _refuse_failures(src: Path, dst: Path, broken: dict[str, str], outcomes: lis
 
 def _write_index(dst: Path, options: dict[str, Any], outcomes: list[_Outcome]) -> None:
     index = {"version": INDEX_VERSION, "options": options, "tensors": {o.tensor.name: o.entry for o in outcomes}}
-    container.replace_file(dst / INDEX, json.dumps(index, indent=1, allow_nan=False).encode())
+    replace_file(dst / INDEX, json.dumps(index, indent=1, allow_nan=False).encode())
 
 
 def _summary(dst: Path, scheme: str, outcomes: list[_Outcome]) -> CheckpointSummary:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qlite.io import container
+from qlite.io.strict_json import parse
 
 #: NumPy's dtype for the bits of each of the format's dtypes: integers for bfloat16 and floats of 8 bits.
 HOLDERS = {
@@ -105,7 +105,7 @@ def _listed(folder: Path) -> tuple[list[str], Mapping[str, str] | None]:
         return sorted(path.name for path in folder.glob("*.safetensors") if path.is_file()), None
     if len(indexes) > 1:
         raise ValueError(f"src: expected one index in {folder}, got {', '.join(path.name for path in indexes)}")
-    index = container.parse(indexes[0].read_bytes(), f"src: {indexes[0]}").get("weight_map")
+    index = parse(indexes[0].read_bytes(), f"src: {indexes[0]}").get("weight_map")
     if not isinstance(index, dict) or not all(_is_plain(shard) for shard in index.values()):
         raise ValueError(f"src: expected a weight_map from tensors to files of the folder in {indexes[0]}")
     return sorted(set(index.values())), index
