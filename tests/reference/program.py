@@ -1,16 +1,9 @@
 """The steps of an integer program, in plain NumPy."""
 
 import numpy as np
-from reference import (
-    F32,
-    dequantize,
-    matmul_float,
-    matmul_integer,
-    output_of_sums,
-    quantize,
-    quantize_rows,
-    scale_sums,
-)
+from reference.basics import F32
+from reference.elementwise import dequantize, quantize
+from reference.gemm import matmul_float, matmul_integer, output_of_sums, quantize_rows, scale_sums
 
 
 def evaluate(program, x):
