@@ -38,8 +38,8 @@ class Static:
         q = _with_room_for_bias(builder.quantize_weight(name, weight), weight, bias, input_scale)
         fields = _weight_fields(q)
         fields["bias"] = integer_bias(f"layer {name!r}", bias, input_scale, fields["weight_scale"])
-        fields |= _affine(builder.qparams[name])
-        return builder.append(Gemm, (codes,), name, **fields, activation=activation, requant="float")
+        fields |= {"activation": activation, "requant": "float"}
+        return builder.append(Gemm, (codes,), name, scales=_affine(builder.qparams[name]), **fields)
 
 
 class Dynamic:
@@ -52,7 +52,7 @@ class Dynamic:
             "row_scale": builder.add_buffer(f"{name}_scale", rows, "float32"),
             "row_zero_point": builder.add_buffer(f"{name}_zero_point", rows, "int32"),
         }
-        codes = builder.append(QuantizeDynamic, (source,), f"{name}_codes", **own)
+        codes = builder.append(QuantizeDynamic, (source,), f"{name}_codes", scales=own)
         fields = _weight_fields(builder.quantize_weight(name, weight))
         fields |= {"bias": bias, "activation": activation, "requant": "float"}
         return builder.append(Gemm, (codes,), name, dtype="float32", **fields)
@@ -152,7 +152,7 @@ class Builder:
             return x
         if x not in self._codes:
             self._codes[x] = self.append(
-                Quantize, (x,), f"{buffer.layer}_codes", layer=buffer.layer, **_affine(self.qparams[buffer.name])
+                Quantize, (x,), f"{buffer.layer}_codes", layer=buffer.layer, scales=_affine(self.qparams[buffer.name])
             )
         return self._codes[x]
 
@@ -170,9 +170,9 @@ class Builder:
         repaired = self.repair(name, weight) if self.repair else None
         return quantize(weight, axis=1, method=self.weight_method) if repaired is None else repaired
 
-    def add_buffer(self, name: str, shape: tuple[int, ...], dtype: str, **scales: Any) -> int:
-        """Add a buffer of the layer that is being lowered, and return its number."""
-        self.buffers.append(Buffer(name, scales.pop("layer", self.layer), shape, dtype, **scales))
+    def add_buffer(self, name: str, shape: tuple[int, ...], dtype: str) -> int:
+        """Add a buffer without a scale of the layer that is being lowered, and return its number."""
+        self.buffers.append(Buffer(name, self.layer, shape, dtype))
         return len(self.buffers) - 1
 
     def append(
@@ -181,22 +181,20 @@ class Builder:
         inputs: tuple[int, ...],
         name: str,
         *,
-        dtype: str | None = None,
         layer: str | None = None,
-        scale: float | None = None,
-        zero_point: int | None = None,
-        row_scale: int | None = None,
-        row_zero_point: int | None = None,
+        dtype: str | None = None,
+        scales: dict[str, Any] | None = None,
         **fields: Any,
     ) -> int:
-        """Append a step and the buffer that it writes, whose shape and, by default, dtype follow; return its number."""
+        """Append a step and the buffer that it writes, and return the buffer's number.
+
+        The shape and, by default, the dtype follow from the step; `scales` are the buffer's scale and zero point, or
+        its row buffers; `fields` are the step's.
+        """
         step = kind(inputs, len(self.buffers), **fields)
         shape, dtypes = step.infer(*(self.buffers[i] for i in inputs))
         self.steps.append(step)
-        buffer = Buffer(
-            *(name, layer or self.layer, shape, dtype or dtypes[0]), *(scale, zero_point, row_scale, row_zero_point)
-        )
-        self.buffers.append(buffer)
+        self.buffers.append(Buffer(name, layer or self.layer, shape, dtype or dtypes[0], **(scales or {})))
         return step.output
 
 

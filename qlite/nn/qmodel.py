@@ -1,5 +1,6 @@
 """Quantized models."""
 
+from collections.abc import Callable
 from functools import cached_property
 from threading import Lock
 from typing import Any
@@ -61,7 +62,7 @@ class QModel(Predictor):
         (output,) = program.outputs
         self._set_task(task, classes, program.buffers[output].shape[-1])
         self._plan: Plan | None = None
-        self._run = self._run_first
+        self._run: Callable[[Any], np.ndarray] = self._run_first
 
     @property
     def plan(self) -> Plan:

@@ -167,7 +167,7 @@ class Gemm(_Product):
         with np.errstate(over="ignore", under="ignore"):
             product = np.float32(x.scale) * self.weight_scale
             if not output.is_codes:
-                _expect(np.isfinite(product).all(), "weight_scale: times the input's scale it leaves float32")
+                _expect(bool(np.isfinite(product).all()), "weight_scale: times the input's scale it leaves float32")
                 return
             _expect(output.scale is not None, "output: expected one scale for all samples, got one for each row")
             multiplier = product / np.float32(output.scale)

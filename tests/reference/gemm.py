@@ -38,15 +38,16 @@ def output_of_sums(acc, input_scale, weight_scale, grid=None, fixed=False, low=-
     return requantize_fixed(acc, q, e, zero_point, qmin, qmax)
 
 
-def matmul_float(x, codes, scale, zero_point=0, offset=0, low=-np.inf):
-    """Weight-only product: max((x @ (codes - z)) * scale + offset, low), one fma per k, k ascending."""
+def matmul_float(x, codes, scale, zero_point=0, offset=0, low=-np.inf, high=np.inf):
+    """Weight-only product: clamp((x @ (codes - z)) * scale + offset, low, high), one fma per k, k ascending."""
     x = np.asarray(x, F32)
     weight = (codes.astype(np.int32) - np.asarray(zero_point, np.int32)).astype(F32)
     total = np.zeros((x.shape[0], weight.shape[1]), F32)
     for k in range(x.shape[1]):
         total = fma(x[:, k : k + 1], weight[k], total)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        return at_least(total * np.asarray(scale, F32) + np.asarray(offset, F32), low)
+        y = total * np.asarray(scale, F32) + np.asarray(offset, F32)
+    return -at_least(-at_least(y, low), -high)
 
 
 def quantize_rows(x):
