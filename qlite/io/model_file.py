@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from functools import cache
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -88,7 +88,7 @@ def _classes(content: Any) -> np.ndarray | None:
 def _types(cls: type) -> dict[str, tuple[Any, ...]]:
     """The types that each field of a dataclass may have."""
     hints = get_type_hints(cls)
-    return {f.name: get_args(hints[f.name]) or (hints[f.name],) for f in fields(cls)}
+    return {f.name: get_args(h) if isinstance(h := hints[f.name], UnionType) else (h,) for f in fields(cls)}
 
 
 def _value(where: str, value: Any, types: tuple[Any, ...]) -> Any:

@@ -275,7 +275,7 @@ def test_schemes_for_layers_that_there_are_not():
 
 def test_weights_of_a_repair(rng):
     """What the hook gives is what the program holds; where it gives None, the usual weights."""
-    network, x = small_network()
+    network, _ = small_network()
     own = ql.quantize(network.layers[1].weight, axis=1, method="mse")
     builder = Builder(Scheme.parse("w8"), repair=lambda name, weight: own if name == "dense_2" else None)
     first, second = builder.program(network.lower(builder)).steps
