@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, _core
+from qlite._public import public
 from qlite.arrays import storage
 from qlite.arrays.storage import WHOLE_WIDTHS
 from qlite.grids.formats import GRIDS
@@ -20,6 +21,7 @@ from qlite.ops import grouped
 Packed = tuple["_core.Packed | _core.Grouped", np.ndarray]
 
 
+@public
 class QArray:
     """Integer codes and the grid that they stand on.
 
@@ -197,7 +199,7 @@ class QArray:
         spec = GridSpec.of(bits, grid, False, **flags, scale_dtype=scale_dtype)
         if spec.is_fitted:
             raise ValueError(f"grid: expected the codebook that was fitted, got {grid!r}")
-        granularity = Granularity.of(codes.ndim, axis, spec.grouped(group_size), group_axis)
+        granularity = Granularity.of(codes.ndim, axis, spec.group_size(group_size), group_axis)
         scale, zero_point = _check.scales("scale", scale), np.asarray(zero_point)
         if scale.size == 1:
             scale = scale.reshape((1,) * codes.ndim)
@@ -331,7 +333,7 @@ class QArray:
         >>> ql.load(path) == q
         True
         """
-        from qlite.io.array_file import save_array
+        from qlite.io.array_file import save_array  # late: files are made of arrays
 
         save_array(path, self)
 
@@ -368,13 +370,13 @@ class QArray:
         >>> float(ql.quantize(w).error(w).max_abs)
         0.5
         """
-        from qlite.arrays.error import quantization_error
+        from qlite.arrays.error import quantization_error  # late: it measures arrays
 
         return quantization_error(w, self)
 
     def plot(self, w: Any = None) -> Any:
         """Draw the distribution of the codes, and of the errors if the originals `w` are given (extra: plot)."""
-        from qlite.analysis.plot import plot_array
+        from qlite.analysis.plot import plot_array  # late: it draws arrays, and takes long to import
 
         return plot_array(self, w)
 
@@ -416,19 +418,10 @@ class QArray:
 
     def _rows(self, rows: Any, axis: int) -> "QArray":
         """What stands at some indices of the axis that is kept, without unpacking the rest."""
-        p = self.qparams
-        pick = (slice(None),) * axis + (rows,)
-
-        def picked(parameters: Any) -> Any:
-            return parameters if parameters is None or parameters.shape[axis] == 1 else parameters[pick]
-
-        arrays = {name: picked(getattr(p, name)) for name in ("scale", "zero_point", "scale_codes")}
-        if p.codebook is not None and p.codebook.ndim > 1:
-            arrays["codebook"] = picked(p.codebook)
-        stored = self.stored[pick if p.bits in WHOLE_WIDTHS else rows]
+        stored = self.stored[(slice(None),) * axis + (rows,) if self.bits in WHOLE_WIDTHS else rows]
         count = len(np.empty(self.shape[axis], np.bool_)[rows])
         shape = (*self.shape[:axis], count, *self.shape[axis + 1 :])
-        taken = QArray._of(stored, shape, replace(p, **arrays))
+        taken = QArray._of(stored, shape, self.qparams._taken(rows, axis))
         taken._is_fixed = self._is_fixed
         return taken
 
@@ -508,8 +501,12 @@ class QArray:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __reduce__(self) -> Any:
-        return QArray._of, (self.stored, self.shape, self.qparams)
+    def __getstate__(self) -> tuple[np.ndarray, tuple[int, ...], QParams]:
+        return self.stored, self.shape, self.qparams
+
+    def __setstate__(self, state: tuple[np.ndarray, tuple[int, ...], QParams]) -> None:
+        stored, shape, qparams = state
+        self._set(storage.read_only(stored), shape, qparams)
 
     def _kind(self) -> str:
         p = self.qparams
