@@ -16,6 +16,7 @@ from qlite.nn.program import Buffer, Dequantize, Gemm, GemmF32, Normalize, Progr
 from qlite.nn.scheme import TARGETS, Scheme, Target
 from qlite.nn.sequential import Sequential
 from qlite.ops.epilogue import integer_bias
+from qlite.ops.packing import columns_of
 
 #: Rows of calibration data that pass through the float model at once: bounds the memory, not the result.
 CALIBRATION_ROWS = 4096
@@ -44,7 +45,7 @@ def _grid(qparams: QParams) -> dict[str, Any]:
 
 
 def _weight_fields(q: QArray) -> dict[str, Any]:
-    scale, zero_point = q._columns("weight")
+    scale, zero_point = columns_of(q, "weight")
     return {"weight": q.codes, "weight_scale": scale, "weight_zero_point": zero_point if zero_point.any() else None}
 
 
