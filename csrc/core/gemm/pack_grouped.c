@@ -205,27 +205,13 @@ void ql_grouped_free(ql_grouped *packed)
     free(packed);
 }
 
-size_t ql_grouped_k(const ql_grouped *packed)
+ql_packed_info ql_grouped_describe(const ql_grouped *packed)
 {
-    return packed->k;
-}
-
-size_t ql_grouped_n(const ql_grouped *packed)
-{
-    return packed->n;
-}
-
-size_t ql_grouped_nbytes(const ql_grouped *packed)
-{
-    return sizeof *packed + packed->panels * packed->panel_bytes + packed->values_count * sizeof *packed->values;
-}
-
-ql_pack_for ql_grouped_purpose(const ql_grouped *packed)
-{
-    return packed->purpose;
-}
-
-const char *ql_grouped_isa(const ql_grouped *packed)
-{
-    return packed->kernels->isa;
+    const size_t values = packed->values_count * sizeof *packed->values;
+    return (ql_packed_info){.purpose = packed->purpose,
+                            .ndim = 2,
+                            .shape = {packed->k, packed->n},
+                            .groups = 1,
+                            .nbytes = sizeof *packed + packed->panels * packed->panel_bytes + values,
+                            .isa = packed->kernels->isa};
 }
