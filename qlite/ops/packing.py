@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, _core
+from qlite._public import public
 from qlite.arrays.qarray import QArray
 from qlite.ops.grouped import is_grouped, pack_grouped
 from qlite.ops.window import pair
@@ -13,6 +14,7 @@ from qlite.ops.window import pair
 Weights = tuple[_core.Packed, np.ndarray]
 
 
+@public
 class PackedWeight:
     """Weights in the layout that this machine multiplies from. Made by `pack`; they cannot be changed.
 
