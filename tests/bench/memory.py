@@ -4,6 +4,8 @@
 takes; inputs and outputs are the caller's.
 """
 
+import itertools
+
 import numpy as np
 
 import qlite as ql
@@ -27,7 +29,7 @@ def worked_example(scheme):
     """The network 784-128-64-10."""
     rng = np.random.default_rng(0)
     widths = (784, 128, 64, 10)
-    layers = [(rng.normal(size=pair) / pair[0] ** 0.5, None) for pair in zip(widths, widths[1:], strict=False)]
+    layers = [(rng.normal(size=pair) / pair[0] ** 0.5, None) for pair in itertools.pairwise(widths)]
     return ql.quantize_model(ql.from_weights(layers), scheme, rng.random((64, 784), np.float32)).program
 
 
