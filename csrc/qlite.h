@@ -527,18 +527,18 @@ typedef struct ql_grouped_codes {
 /* Such weights in the layout that the active instruction set multiplies from; as ql_packed. */
 typedef struct ql_grouped ql_grouped;
 
-/* Integer products take codebooks of up to 16 entries as 8-bit levels, level = rint(entry / step), kept within
- * 127, under the scale float32(scale * step). The step is the greatest power of two of which all entries are multiples,
- * if none is then more than 127 steps, which makes the levels exact; otherwise it is float32(greatest magnitude / 127),
- * and an entry is up to half a step beside its level. QL_EINVAL: weights that are not as above, or float32(scale *
- * step) is infinite. */
+/* Integer products take a codebook of up to 16 entries as a table of int8, rint(entry / step) kept within 127,
+ * under the scale float32(scale * step). The step is the greatest power of two of which all entries are multiples,
+ * if none is then more than 127 steps, which makes the table exact; otherwise it is float32(greatest magnitude / 127),
+ * and what the table holds is up to half a step beside the entry. QL_EINVAL: weights that are not as above, or
+ * float32(scale * step) is infinite. */
 ql_status ql_pack_grouped(ql_pack_for purpose, const ql_grouped_codes *w, ql_grouped **packed);
 void ql_grouped_free(ql_grouped *packed);
 ql_packed_info ql_grouped_describe(const ql_grouped *packed);
 
 /* Dynamic linear: row i of x (m x k) becomes codes a[i] in -127..127 with a scale s[i] of its own, ql_range_qparams of
  * its range, symmetric. With acc[g] = sum_{p in group g} a[i][p] * (w[p][j] - z[g][j]), exact in int32, w the code or
- * level,
+ * what the table holds for it,
  *     t = 0, for g ascending t = t + float32(acc[g]) * scale[g][j]
  *     y[i][j] = clamp(t * s[i] + offset[j], low, high)
  * where each operation is rounded to float32. offset is [n] or NULL for zeros.

@@ -6,7 +6,7 @@ from qlite import _core
 from qlite.arrays.qarray import QArray
 
 #: A codebook of more entries has no form for integer products.
-MAX_LEVELS = 16
+MAX_ENTRIES = 16
 
 
 def is_grouped(q: QArray) -> bool:
@@ -34,9 +34,9 @@ def pack_grouped(q: QArray, name: str, purpose: str) -> _core.Packed:
             f"{name}: expected (in, out) with scales along axis 1, or groups that cut axis 0 (axis=1, "
             f"group_size=32), got {q!r}"
         )
-    if purpose == "integer" and p.codebook is not None and p.codebook.shape[-1] > MAX_LEVELS:
+    if purpose == "integer" and p.codebook is not None and p.codebook.shape[-1] > MAX_ENTRIES:
         raise ValueError(
-            f"{name}: expected a codebook of up to {MAX_LEVELS} entries for a product with integers (x @ q takes any), "
+            f"{name}: expected a codebook of up to {MAX_ENTRIES} entries for a product with integers (x @ q takes any), "
             f"got {q!r}"
         )
 

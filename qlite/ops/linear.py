@@ -111,7 +111,7 @@ def linear(
     Weights in groups along `in` or on a codebook take floats `x`, whose rows have no zero point, as
     ``quantize(x, axis=0)`` makes them (``s_x = max(abs(row)) / 127``): ``y = activation(s_x * sum_g acc_g * s_w_g +
     bias)``, where each `acc_g` is exact and all else float32, groups in order. A codebook of up to 16 entries becomes
-    8-bit levels when it is packed: entries that are multiples of a power of two, at most 127 of it, stay exact (fp4,
+    a table of int8 when it is packed: entries that are multiples of a power of two, at most 127 of it, stay exact (fp4,
     for one); others move by up to half a 127th of the greatest, and the product by up to
     ``sum(abs(x)) * s_w * max(abs(codebook)) / 254``.
 

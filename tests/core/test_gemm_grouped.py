@@ -116,16 +116,16 @@ def test_weight_only_with_codebooks(isa, rng, entries, own):
         same_bytes(_core.matmul_grouped(x, packed, None), reference.matmul_grouped(x, w))
 
 
-def test_levels(rng):
+def test_codebook_s8(rng):
     fp4 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
-    table, step = reference.levels(fp4)
+    table, step = reference.codebook_s8(fp4)
     assert step == 0.5 and np.array_equal(table * step, fp4)
     book = rng.normal(size=16).astype(np.float32)
-    table, step = reference.levels(book)
+    table, step = reference.codebook_s8(book)
     assert np.abs(table).max() == 127
     assert np.all(np.abs(table * np.float64(step) - book) <= np.float64(step) * 0.5001)
     tiny = np.array([np.nan, np.inf, 3e-45, -300 * 1.4e-45], np.float32)
-    assert reference.levels(tiny)[0].tolist() == [0, 0, 1, -127]
+    assert reference.codebook_s8(tiny)[0].tolist() == [0, 0, 1, -127]
 
 
 def special_rows(k):

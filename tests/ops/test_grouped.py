@@ -74,7 +74,7 @@ def test_linear(isa, rng, kind, m):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_linear_is_within_its_budget(rng, kind):
-    """Half a step of each row, and what a codebook's levels add, which the docstring says."""
+    """Half a step of each row, and what a codebook's 8-bit table adds, which the docstring says."""
     q, x = quantized(rng, kind), rows(rng, 9)
     w, size = q.dequantize().astype(np.float64), np.abs(x).astype(np.float64)
     scale, _, group, book = spread_over(q)
@@ -85,7 +85,7 @@ def test_linear_is_within_its_budget(rng, kind):
     assert np.all(np.abs(ql.linear(x, q) - x.astype(np.float64) @ w) <= budget * (1 + ORDER_TOLERANCE) + 1e-5)
 
 
-def test_exact_levels_add_no_error(rng):
+def test_exact_tables_add_no_error(rng):
     """fp4's entries are multiples of a half."""
     q, x = quantized(rng, "mxfp4"), rows(rng, 9)
     a, s = reference.quantize_rows_symmetric(x)
