@@ -95,7 +95,7 @@ typedef struct ql_module_state {
     PyTypeObject *packed_type, *filter_type, *grouped_type;
 } ql_module_state;
 
-extern PyMethodDef ql_py_elementwise_methods[], ql_py_histogram_methods[], ql_py_search_methods[];
+extern PyMethodDef ql_py_elementwise_methods[], ql_py_histogram_methods[], ql_py_choose_methods[];
 extern PyMethodDef ql_py_codebook_methods[], ql_py_bits_methods[], ql_py_error_methods[], ql_py_gemm_methods[];
 extern PyMethodDef ql_py_activations_methods[], ql_py_pool_methods[], ql_py_conv_methods[];
 extern PyMethodDef ql_py_grouped_methods[], ql_py_peak_methods[];
