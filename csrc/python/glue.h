@@ -125,7 +125,7 @@ typedef struct ql_py_packed {
 /* The packed weights of an argument, borrowed; NULL with an exception if it is none or of another kind. */
 const ql_py_packed *ql_py_take_packed(PyObject *module, PyObject *object, ql_py_kind kind, const char *name);
 
-extern PyMethodDef ql_py_elementwise_methods[], ql_py_histogram_methods[], ql_py_search_methods[];
+extern PyMethodDef ql_py_elementwise_methods[], ql_py_histogram_methods[], ql_py_choose_methods[];
 extern PyMethodDef ql_py_codebook_methods[], ql_py_bits_methods[], ql_py_error_methods[], ql_py_gemm_methods[];
 extern PyMethodDef ql_py_activations_methods[], ql_py_pool_methods[], ql_py_conv_methods[];
 extern PyMethodDef ql_py_peak_methods[];
