@@ -292,3 +292,7 @@ def test_pickled_calibrators_go_on(rng):
 def test_representation(rng):
     assert repr(calibrated(np.float32([-1, 2]))) == "Calibrator(2 values in [-1, 2], 8192 bins)"
     assert "3 channels" in repr(calibrated(rng.normal(size=(4, 3)), axis=1))
+
+
+def test_channels_get_fewer_bins():
+    assert "8192 bins" in repr(ql.Calibrator()) and "2048 bins" in repr(ql.Calibrator(axis=1))

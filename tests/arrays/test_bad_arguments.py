@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from samples import same_bytes
 
 from qlite import (  # noqa: F401 (the table's names)
     Calibrator,
@@ -358,3 +359,21 @@ def test_failures_write_nothing():
         with pytest.raises(ValueError):
             call()
     assert (codes == 7).all() and (values == 7).all() and (sums == 7).all()
+
+
+def test_masked_values():
+    x = np.ma.masked_array([1.0, 99.0], [False, True])
+    for call in (quantize, choose_qparams, Calibrator().update):
+        with pytest.raises(TypeError, match=r"mask"):
+            call(x)
+    same_bytes(quantize(np.ma.masked_array([1.0, 2.0])).codes, quantize([1.0, 2.0]).codes)
+
+
+def test_beyond_float32():
+    x = np.array([1e300, 1.0])
+    with pytest.raises(ValueError, match=r"^w: "):
+        quantize(x)
+    assert quantize(x, nonfinite="saturate").codes.tolist() == [127, 127]
+    assert np.isfinite(fake_quantize(x, choose_qparams(np.ones(1)), nonfinite="saturate")).all()
+    with pytest.raises(ValueError, match=r"^bias: "):
+        linear(np.ones((1, 4)), quantize(W), np.full(3, 1e300))
