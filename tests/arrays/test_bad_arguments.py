@@ -347,16 +347,16 @@ def test_bad_outs(function):
 
 def test_failures_write_nothing():
     codes, values, sums = np.full((1, 2), 7, np.int8), np.full((1, 3), 7, np.float32), np.full((1, 3), 7, np.int32)
-    for call in (
-        lambda: quantize(NAN[None], out=codes),
-        lambda: fake_quantize(np.float32([[1, 2, np.inf]]), QParams(ONE, ZERO), out=values),
-        lambda: linear(np.float32([[1, 1, 1, np.inf]]), Q, out=values),
-        lambda: matmul_integer(A[:1], B, 300, out=sums),
-        lambda: requantize(np.ones((1, 2), np.int32), np.nan, out=codes),
-        lambda: softmax(codes, np.nan, out=codes),
-        lambda: max_pool2d(IMAGES, 7, out=codes),
+    for name, call in (
+        ("w", lambda: quantize(NAN[None], out=codes)),
+        ("x", lambda: fake_quantize(np.float32([[1, 2, np.inf]]), QParams(ONE, ZERO), out=values)),
+        ("x", lambda: linear(np.float32([[1, 1, 1, np.inf]]), Q, out=values)),
+        ("a_zero_point", lambda: matmul_integer(A[:1], B, 300, out=sums)),
+        ("multiplier", lambda: requantize(np.ones((1, 2), np.int32), np.nan, out=codes)),
+        ("scale", lambda: softmax(codes, np.nan, out=codes)),
+        ("x", lambda: max_pool2d(IMAGES, 7, out=codes)),
     ):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=rf"^{name}: "):
             call()
     assert (codes == 7).all() and (values == 7).all() and (sums == 7).all()
 

@@ -70,7 +70,7 @@ def test_nothing_can_be_changed(rng, kind):
     ]
     for array in (*arrays, *([] if q.codebook is None else [q.codebook])):
         assert not array.flags.writeable
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="read-only"):
             array[...] = 0
 
 
@@ -158,8 +158,14 @@ def test_as_a_sequence(rng):
     assert len(q) == 6
     for row, values in zip(q, np.asarray(q), strict=True):
         same_bytes(np.asarray(row), values)
-    for index in (6, (0, 10), -7, "a", (0, 0, 0, 0)):
-        with pytest.raises(IndexError):
+    for index, said in (
+        (6, "out of bounds for axis 0"),
+        ((0, 10), "out of bounds for axis 1"),
+        (-7, "out of bounds for axis 0"),
+        ("a", "valid indices"),
+        ((0, 0, 0, 0), "too many indices"),
+    ):
+        with pytest.raises(IndexError, match=said):
             q[index]
 
 
@@ -209,12 +215,12 @@ def test_rows_are_taken_before_the_rest(rng, options, index):
     q = ql.quantize(rng.normal(size=(3, 4, 5)), axis=0, **options)
     same_bytes(np.asarray(q[index]), np.asarray(q)[index])
     same_bytes(q[index].codes, q.codes[index])
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match="out of bounds for axis 0"):
         q[3]
 
 
 def test_nothing_to_iterate_over():
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="without dimensions"):
         list(ql.quantize(np.float32(3)))
     assert [row.shape for row in ql.quantize(W)] == [(5,)] * 6
 

@@ -268,7 +268,7 @@ def test_a_refused_batch_leaves_no_trace(rng, bad, options):
         calibrator.update(batch)
     assert pickle.dumps(calibrator) == before
     fresh = ql.Calibrator(**options)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"^batch: "):
         fresh.update(batch)
     assert fresh.update(np.ones((2, 7))).count == 14  # not bound to the refused batch's channels
 
