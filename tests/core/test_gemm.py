@@ -88,7 +88,7 @@ def test_depth_limit(isa, a_dtype, b_dtype):
         same_bytes(product(a, b), np.full((2, 3), limit * int(a_fill) * int(b_fill), np.int32))
     deepest = low_b if abs(int(low_b)) > high_b else high_b
     a, b = np.zeros((1, limit + 1), a_dtype), np.full((limit + 1, 1), deepest, b_dtype)
-    with pytest.raises(OverflowError):
+    with pytest.raises(OverflowError, match=r"^a, b: "):
         product(a, b)
     same_bytes(product(a, np.zeros_like(b)), np.zeros((1, 1), np.int32))
 
@@ -105,7 +105,7 @@ def test_zero_points_lower_the_depth_limit_and_never_wrap(isa, a_dtype, b_dtype)
                 a, b = np.full((1, k), a_fill, a_dtype), np.full((k, 2), b_fill, b_dtype)
                 greatest = k * max(a_max - za, za - a_min) * abs(int(b_fill) - zb)
                 if greatest > 2**31 - 1:
-                    with pytest.raises(OverflowError):
+                    with pytest.raises(OverflowError, match=r"^a, b: "):
                         product(a, b, za_array, zb_array)
                 else:
                     assert product(a, b, za_array, zb_array).tolist() == [[exact, exact]]
@@ -190,41 +190,38 @@ def test_out(isa, rng):
             product(a, b, out=array)
 
 
-def test_overlapping_out_gives_the_right_result_or_an_error(isa, rng):
+def test_an_out_that_overlaps_the_input(isa, rng):
     memory = codes(rng, (64 * 64,), np.int8)
     b = codes(rng, (16, 16), np.int8)
     a, out = memory[:256].reshape(16, 16), memory[:1024].view(np.int32).reshape(16, 16)
     expected = expected_product(a.copy(), b)
-    try:
-        product(a, b, out=out)
-    except ValueError:
-        return
+    product(a, b, out=out)
     same_bytes(out, expected)
 
 
 @pytest.mark.parametrize("dtype", ["f4", "i4", "i2", "?", "O"])
 def test_other_dtypes_are_refused(dtype):
     good = np.zeros((3, 3), np.int8)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"^a: "):
         product(np.zeros((3, 3), dtype), good)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"^codes: "):
         product(good, np.zeros((3, 3), dtype))
 
 
 def test_shapes_and_zero_points_that_do_not_fit():
     a, b = np.zeros((2, 3), np.int8), np.zeros((3, 4), np.int8)
     cases = [
-        lambda: product(np.zeros((2, 4), np.int8), b),
-        lambda: product(np.zeros(3, np.int8), b),
-        lambda: product(a, np.zeros(3, np.int8)),
-        lambda: product(a, b, za=np.zeros(3, np.int32)),
-        lambda: product(a, b, za=np.zeros(0, np.int32)),
-        lambda: product(a, b, za=one(128, np.int32)),
-        lambda: product(a, b, za=one(-129, np.int32)),
-        lambda: product(a, b, zb=np.zeros(3, np.int32)),
-        lambda: product(a, b, zb=np.full(4, 128, np.int32)),
-        lambda: _core.matmul_integer(a, _core.Packed.matrix(b, None, "float"), one(0, np.int32), None),
+        ("a", lambda: product(np.zeros((2, 4), np.int8), b)),
+        ("a", lambda: product(np.zeros(3, np.int8), b)),
+        ("codes", lambda: product(a, np.zeros(3, np.int8))),
+        ("a_zero_point", lambda: product(a, b, za=np.zeros(3, np.int32))),
+        ("a_zero_point", lambda: product(a, b, za=np.zeros(0, np.int32))),
+        ("a_zero_point", lambda: product(a, b, za=one(128, np.int32))),
+        ("a_zero_point", lambda: product(a, b, za=one(-129, np.int32))),
+        ("zero_point", lambda: product(a, b, zb=np.zeros(3, np.int32))),
+        ("zero_point", lambda: product(a, b, zb=np.full(4, 128, np.int32))),
+        ("a_zero_point", lambda: _core.matmul_integer(a, _core.Packed.matrix(b, None, "float"), one(0, np.int32), None)),
     ]
-    for case in cases:
-        with pytest.raises(ValueError):
+    for name, case in cases:
+        with pytest.raises(ValueError, match=rf"^{name}: "):
             case()

@@ -129,17 +129,17 @@ def test_out_and_arguments(isa, rng):
         for array in (np.zeros((4, 5)), np.zeros((5, 4), np.float32), LAYOUTS["read_only"](out)):
             with pytest.raises((TypeError, ValueError), match=r"^out: "):
                 function(x, packed, scale, bias, False, array)
-        for arguments in (
-            (x[:, :7], packed, scale, bias, False, None),
-            (x[0, 0], packed, scale, bias, False, None),
-            (x, packed, scale[:4], bias, False, None),
-            (x, packed, None, bias, False, None),
-            (x, packed, scale, bias[:4], False, None),
+        for name, arguments in (
+            ("x", (x[:, :7], packed, scale, bias)),
+            ("x", (x[0, 0], packed, scale, bias)),
+            ("scale", (x, packed, scale[:4], bias)),
+            ("scale", (x, packed, None, bias)),
+            ("bias", (x, packed, scale, bias[:4])),
         ):
-            with pytest.raises((TypeError, ValueError)):
-                function(*arguments)
+            with pytest.raises((TypeError, ValueError), match=rf"^{name}: "):
+                function(*arguments, False, None)
         other = _core.Packed.matrix(w, z, "float" if purpose == "integer" else "integer")
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=r"^w: "):
             function(x, other, scale, bias, False, None)
 
 
@@ -153,5 +153,5 @@ def test_depth_limit_of_dynamic_linear(isa):
         if k == limit:
             same_bytes(dynamic_linear(x, packed, scale, None, False, None), reference.linear(x, w, scale))
             continue
-        with pytest.raises(OverflowError):
+        with pytest.raises(OverflowError, match=r"^x: "):
             dynamic_linear(x, packed, scale, None, False, None)

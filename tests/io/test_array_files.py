@@ -121,9 +121,9 @@ def test_files_cut_short(tmp_path, kind):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(OSError):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
         ql.load(tmp_path / "nowhere")
-    with pytest.raises(OSError):
+    with pytest.raises(FileNotFoundError, match=r"^path: expected a name in a folder that exists"):
         small("e8m0").save(tmp_path / "no" / "folder")
 
 

@@ -1,6 +1,6 @@
 """Model files: what is saved comes back as it was, a save is all or nothing, and whatever else is refused.
 
-The catalogue's files, one named fault each, stand in test_known_faults_files.py; here is what can be gone through as a
+The catalogue's files, one named fault each, stand in test_known_faults.py; here is what can be gone through as a
 whole: every scheme, every length, every value of the description.
 """
 

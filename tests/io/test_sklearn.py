@@ -10,6 +10,7 @@ import qlite as ql
 
 networks, linear = extra("sklearn.neural_network"), extra("sklearn.linear_model")
 pipeline, preprocessing = extra("sklearn.pipeline"), extra("sklearn.preprocessing")
+datasets = extra("sklearn.datasets")
 
 # scikit-learn computes in float64, the float model in float32: 24 bits over sums of about ten terms.
 TOLERANCE = 1e-5
@@ -132,3 +133,13 @@ def test_activations_to_come(activation):
 @pytest.mark.parametrize("labels", [2, 3])
 def test_several_labels_per_sample(labels):
     refused(ValueError, "one label", trained(network("MLPClassifier"), X, (X[:, :labels] > 0).astype(int)))
+
+
+@pytest.mark.parametrize("scheme", ["w8a8", "dynamic", "w8"])
+@pytest.mark.parametrize("name", ["wine", "breast_cancer"])
+def test_a_scaler_before_features_of_different_ranges(name, scheme):
+    x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    model = scaled(linear.LogisticRegression()).fit(x, y)
+    m = ql.from_sklearn(model)
+    assert np.mean(m.predict(x) == model.predict(x)) >= 0.998
+    assert np.mean(ql.quantize_model(m, scheme, x).predict(x) == m.predict(x)) >= 0.98

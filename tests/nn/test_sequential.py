@@ -134,16 +134,20 @@ def test_names():
     assert list(m.intermediates(X)) == ["input", "first", "dense_2"]
 
 
+def three_layers(name):
+    return Sequential([Dense(W1, B1, "relu", "first"), Dense(W2, B2, "relu", name), Dense(W2.T, name="last")])
+
+
 @pytest.mark.parametrize("name", ["input", "output", "input_codes", "first_codes", "first_scale", "first_zero_point"])
+def test_a_layer_may_not_hide_another_value(name):
+    with pytest.raises(ValueError, match=rf"^layers: expected names that no other buffer has, got \['{name}'\]$"):
+        three_layers(name)
+
+
+@pytest.mark.parametrize("name", ["inputs", "first_output", "codes", "scale", "first.codes", "dense_1"])
 @pytest.mark.parametrize("scheme", ["w8a8", "dynamic", "w8"])
-def test_a_layer_may_not_hide_another_value(name, scheme):
-    """Any name is refused, or no value is lost and the results are those of a layer called otherwise."""
-    layers = [Dense(W1, B1, "relu", "first"), Dense(W2, B2, "relu", name), Dense(W2.T, name="last")]
-    plain = Sequential([*layers[:1], Dense(W2, B2, "relu", "second"), layers[2]])
-    try:
-        m = Sequential(layers)
-    except ValueError:
-        return
+def test_names_change_no_value(name, scheme):
+    m, plain = three_layers(name), three_layers("second")
     for target in ["numpy", "tflite"] if scheme == "w8a8" else ["numpy"]:
         data = 9 * X if scheme == "w8a8" else None
         same_bytes(
@@ -151,6 +155,22 @@ def test_a_layer_may_not_hide_another_value(name, scheme):
         )
         values = quantize_model(m, scheme, data, target=target).intermediates(X)
         assert len(values) == len(quantize_model(plain, scheme, data, target=target).intermediates(X))
+
+
+@pytest.mark.parametrize(
+    "names", [["input"], ["output"], ["normalized"], ["a", "a_codes"], ["a_scale", "a"], [3], [""]]
+)
+def test_names_that_are_taken(names):
+    with pytest.raises((TypeError, ValueError), match="name"):
+        ql.Sequential([ql.Dense(np.eye(3), name=name) for name in names])
+
+
+def test_one_layer_used_twice(rng):
+    layer = ql.Dense(rng.normal(size=(5, 5)), activation="relu")
+    m, x = ql.Sequential([layer, layer]), rng.normal(size=(50, 5))
+    qm = ql.quantize_model(m, data=x)
+    assert [b.dtype for b in qm.program.buffers] == ["float32", "uint8", "uint8", "float32"]
+    assert ql.compare(m, qm, x).sqnr_db > 25
 
 
 @pytest.mark.parametrize("scheme", ["w8a8", "dynamic", "w8"])
@@ -238,6 +258,36 @@ def test_evaluate_values():
     assert VALUES.evaluate(X, y.tolist(), metrics=["mse"]) == {"mse": 0.25}
     for shape in ((3,), (3, 1)):  # both are usual for one value each
         assert VALUE.evaluate(X, VALUE(X).reshape(shape) + 0.5) == {"mse": 0.25}
+
+
+class Counted(ql.Sequential):
+    calls = 0
+
+    def __call__(self, x):
+        self.calls += 1
+        return super().__call__(x)
+
+
+def test_evaluating_runs_the_model_once(rng):
+    weight, x = rng.normal(size=(6, 5)), rng.normal(size=(8, 6))
+    m = Counted([Dense(weight)])
+    figures = m.evaluate(x, np.zeros((8, 1), int), ("accuracy", "recall", "cross_entropy"))
+    assert m.calls == 1 and figures == m.evaluate(x, np.zeros(8, int), ("accuracy", "recall", "cross_entropy"))
+    for y in (0, None, np.zeros(7), np.zeros((8, 2)), np.zeros((1, 8)), ["a"] * 8):
+        with pytest.raises(ValueError, match=r"^y: "):
+            m.evaluate(x, y)
+    with pytest.raises(ValueError, match=r"^x: "):
+        m.evaluate(1.0, [0])
+    with pytest.raises(TypeError, match=r"^metrics: "):
+        m.evaluate(x, np.zeros(8), 3)
+    values = ql.Sequential([Dense(weight[:, :1])], output="identity")
+    assert values.evaluate(x, values(x)) == {"mse": 0.0} == values.evaluate(x, values.predict(x))
+
+
+def test_labels_of_other_dtypes():
+    assert ql.Sequential([ql.Dense(np.eye(2))], classes=np.array(["a", "b"], object)).classes.dtype.kind == "U"
+    with pytest.raises(TypeError, match=r"^classes: "):
+        ql.Sequential([ql.Dense(np.eye(2))], classes=np.array([1 + 0j, 2]))
 
 
 def test_outputs_are_named_alike_in_both_kinds_of_models():

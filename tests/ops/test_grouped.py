@@ -187,26 +187,27 @@ def test_arguments_of_the_core():
     codes, scale = np.ones((32, 2), np.int8), np.ones((4, 2), np.float32)
     _core.Packed.grouped(codes, scale, None, None, 4, 8, "integer")
     book = np.ones(16, np.float32)
-    for bad in (
-        (codes, scale[:3], None, None, 4, 8, "integer"),
-        (codes, scale, np.ones((4, 1), np.int32), None, 4, 8, "integer"),
-        (codes, scale, np.full((4, 2), 8, np.int32), None, 4, 8, "integer"),
-        (codes * 8, scale, None, None, 4, 8, "integer"),
-        (codes, scale * np.nan, None, None, 4, 8, "integer"),
-        (codes, scale * 0, None, None, 4, 8, "integer"),
-        (codes, scale, None, None, 9, 8, "integer"),
-        (codes, scale, None, None, 4, 12, "integer"),
-        (codes, scale, None, None, 4, 0, "integer"),
-        (codes, scale, None, None, 4, 8, "other"),
-        (codes, scale, None, book, 4, 8, "integer"),
-        (codes.astype(np.uint8), scale, None, book[:1], 4, 8, "integer"),
-        (codes.astype(np.uint8), scale * 1e38, None, book * 1e38, 4, 8, "integer"),
-        (codes.astype(np.uint8), scale, None, np.ones(17, np.float32), 8, 8, "integer"),
-        (codes.astype(np.uint8), scale, None, np.ones((4, 3, 16), np.float32), 4, 8, "integer"),
-        (codes.astype(np.uint8), scale, None, np.float32(1), 4, 8, "integer"),
-        (codes[0], scale, None, None, 4, 8, "integer"),
+    together = "codes, scale, zero_point or codebook"
+    for name, bad in (
+        ("scale", (codes, scale[:3], None, None, 4, 8, "integer")),
+        ("zero_point", (codes, scale, np.ones((4, 1), np.int32), None, 4, 8, "integer")),
+        (together, (codes, scale, np.full((4, 2), 8, np.int32), None, 4, 8, "integer")),
+        (together, (codes * 8, scale, None, None, 4, 8, "integer")),
+        (together, (codes, scale * np.nan, None, None, 4, 8, "integer")),
+        (together, (codes, scale * 0, None, None, 4, 8, "integer")),
+        (together, (codes, scale, None, None, 9, 8, "integer")),
+        ("group_size", (codes, scale, None, None, 4, 12, "integer")),
+        ("group_size", (codes, scale, None, None, 4, 0, "integer")),
+        ("purpose", (codes, scale, None, None, 4, 8, "other")),
+        (together, (codes, scale, None, book, 4, 8, "integer")),
+        (together, (codes.astype(np.uint8), scale, None, book[:1], 4, 8, "integer")),
+        (together, (codes.astype(np.uint8), scale * 1e38, None, book * 1e38, 4, 8, "integer")),
+        (together, (codes.astype(np.uint8), scale, None, np.ones(17, np.float32), 8, 8, "integer")),
+        ("codebook", (codes.astype(np.uint8), scale, None, np.ones((4, 3, 16), np.float32), 4, 8, "integer")),
+        ("codebook", (codes.astype(np.uint8), scale, None, np.float32(1), 4, 8, "integer")),
+        ("codes", (codes[0], scale, None, None, 4, 8, "integer")),
     ):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=rf"^{name}: "):
             _core.Packed.grouped(*bad)
     packed, x = _core.Packed.grouped(codes, scale, None, None, 4, 8, "float"), np.ones((1, 32), np.float32)
     with pytest.raises(ValueError, match=r"^w: "):

@@ -1,4 +1,4 @@
-"""The catalogue of known faults (see test_known_faults.py): what has gone wrong with model files."""
+"""The catalogue of known faults (see tests/test_known_faults.py): what has gone wrong with model files."""
 
 import json
 import os
