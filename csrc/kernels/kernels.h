@@ -348,4 +348,16 @@ const ql_kernels *ql_kernels_active(void);
     QL_KERNELS(QL_DECLARE_FUNCTION, QL_DECLARE_BUNDLE, isa) \
     extern const ql_kernels ql_kernels_##isa
 
+/* What a source that is compiled for several instruction sets (portable/, x86/) is compiled for: setup.py defines it.
+ */
+#ifndef QL_ISA
+#define QL_ISA scalar
+#endif
+
+#define QL_NAME_FOR(name, isa) name##__##isa
+#define QL_EXPANDED_NAME_FOR(name, isa) QL_NAME_FOR(name, isa)
+
+/* ql_<operation>_<types> -> ql_<operation>_<types>__<isa> */
+#define QL_KERNEL(name) QL_EXPANDED_NAME_FOR(name, QL_ISA)
+
 #endif
