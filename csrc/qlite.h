@@ -371,12 +371,29 @@ typedef struct ql_epilogue {
 ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias, const ql_epilogue *epilogue,
                   void *c);
 
-/* A result by its scales: how sums at the scale input_scale * weight_scale[j] become float32 or codes on a grid. */
+/* An activation that a product applies itself: a clamp of its result to [0, inf] or [0, 6]. */
+typedef enum ql_activation { QL_ACTIVATION_NONE, QL_ACTIVATION_RELU, QL_ACTIVATION_RELU6 } ql_activation;
+
+/* Returns whether there is one of that name, "relu" or "relu6"; NULL is none. */
+bool ql_activation_from_name(const char *name, ql_activation *activation);
+
+/* Bounds of a result: of floats, and of its codes on a grid. */
+typedef struct ql_clamps {
+    float low, high;
+    int32_t qmin, qmax;
+} ql_clamps;
+
+/* What an activation leaves of codes qmin..qmax on a grid: from clamp(rint(low / scale) + zero_point) to
+ * clamp(rint(high / scale) + zero_point), where each quotient is rounded to float32. A scale of 0: there is no grid. */
+ql_clamps ql_activation_clamps(ql_activation activation, float scale, int32_t zero_point, int32_t qmin, int32_t qmax);
+
+/* A result by its scales: how sums at the scale input_scale * weight_scale[j] become float32 or codes on a grid, and
+ * which of them the activation lets through. */
 typedef struct ql_output {
     ql_store store; /* not QL_STORE_S32 */
+    ql_activation activation;
     float input_scale;
     const float *weight_scale; /* [n], as input_scale finite, normal and > 0 */
-    float low, high;           /* QL_STORE_F32: clamps */
     float scale;               /* of codes */
     int32_t zero_point, qmin, qmax;
 } ql_output;
@@ -393,18 +410,18 @@ ql_status ql_epilogue_fill(const ql_output *output, size_t n, void *memory, ql_e
 ql_status ql_linear_static(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias,
                            const ql_output *output, void *c);
 
-/* y = (x @ (b - zb)) * scale + offset, with relu never below 0; x is float32: one fused multiply-add per k, k
- * ascending. scale is [n], offset [n] or NULL. */
-ql_status ql_gemm_f32(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset, bool relu,
-                      float *y);
+/* y = activation((x @ (b - zb)) * scale + offset); x is float32: one fused multiply-add per k, k ascending. scale is
+ * [n], offset [n] or NULL. */
+ql_status ql_gemm_f32(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset,
+                      ql_activation activation, float *y);
 
 /* Dynamic linear: each row of x, or all of x at once, gets a scale and zero point of its own (ql_range_qparams of its
  * range on [0, 255]), is multiplied as integers and comes back as float:
- * y = clamp((float32(acc) * row_scale) * scale[j] + offset[j], low, high), each step rounded. offset is [n] or NULL.
+ * y = activation((float32(acc) * row_scale) * scale[j] + offset[j]), each step rounded. offset is [n] or NULL.
  * QL_ENONFINITE for NaN or inf in x. */
 typedef struct ql_linear_options {
     const float *scale, *offset;
-    float low, high;
+    ql_activation activation;
     bool per_tensor;
 } ql_linear_options;
 
@@ -542,12 +559,12 @@ const char *ql_grouped_isa(const ql_grouped *packed);
  * its range, symmetric. With acc[g] = sum_{p in group g} a[i][p] * (w[p][j] - z[g][j]), exact in int32, w the code or
  * level,
  *     t = 0, for g ascending t = t + float32(acc[g]) * scale[g][j]
- *     y[i][j] = clamp(t * s[i] + offset[j], low, high)
+ *     y[i][j] = activation(t * s[i] + offset[j])
  * where each operation is rounded to float32. offset is [n] or NULL for zeros.
  * QL_ENONFINITE for NaN or inf in x; QL_EOVERFLOW if a group is so long that some acc could lead out of int32. */
 typedef struct ql_grouped_options {
     const float *offset;
-    float low, high;
+    ql_activation activation;
 } ql_grouped_options;
 
 ql_status ql_linear_grouped(const float *x, size_t m, const ql_grouped *w, const ql_grouped_options *options, float *y);

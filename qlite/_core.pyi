@@ -194,12 +194,13 @@ def linear(
     w: Packed,
     scale: F32,
     bias: F32 | None,
-    low: float,
-    high: float,
+    activation: str | None,
     per_tensor: bool,
     out: F32 | None,
 ) -> F32: ...
-def matmul_float(x: ArrayLike, w: Packed, scale: F32, bias: F32 | None, relu: bool, out: F32 | None) -> F32: ...
+def matmul_float(
+    x: ArrayLike, w: Packed, scale: F32, bias: F32 | None, activation: str | None, out: F32 | None
+) -> F32: ...
 
 class Filter:
     """Weights (kernel_h, kernel_w, in, out) of a convolution, packed for the active instruction set. is_dilated: for
@@ -239,7 +240,7 @@ class Grouped:
     @property
     def purpose(self) -> str: ...
 
-def linear_grouped(x: ArrayLike, w: Grouped, bias: F32 | None, low: float, high: float, out: F32 | None) -> F32: ...
+def linear_grouped(x: ArrayLike, w: Grouped, bias: F32 | None, activation: str | None, out: F32 | None) -> F32: ...
 def matmul_grouped(x: ArrayLike, w: Grouped, out: F32 | None) -> F32: ...
 
 # window: stride, dilation, padding before the image, size of the result: height and width of each

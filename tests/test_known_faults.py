@@ -280,7 +280,7 @@ def test_k49_errors_keep_no_references():
         for call in (
             lambda: _core.quantize(x, scale, zero, -128, 127, True, out),
             lambda: _core.quantize(x, scale, zero, 5, 4, True, None),
-            lambda: dynamic_linear(x, packed, scale, None, False, None),
+            lambda: dynamic_linear(x, packed, scale, None, None, None),
             lambda: _core.matmul_integer(x, packed, zero, None),
             lambda: _core.Packed(x, None, "integer"),
             lambda: _core.Plan([("f4", 3, 0.0, 0, -1, -1)], 0, 9),

@@ -75,8 +75,11 @@ int ql_py_axis_layout(PyArrayObject *data, int axis, ql_layout *layout);
 PyArrayObject *ql_py_state(PyObject *object, const char *name);
 PyArrayObject *ql_py_counts(PyObject *object, PyArrayObject *state, const char *name);
 
-/* The fields of qlite._output.Output, for n columns; *typenum is the result's. A new reference to the weight scales,
- * which output points to; NULL with an exception. */
+/* None, or the name of an activation that products apply; 0, or -1 with an exception. */
+int ql_py_activation(PyObject *object, ql_activation *activation);
+
+/* The fields of qlite.ops.epilogue.Output, for n columns; *typenum is the result's. A new reference to the weight
+ * scales, which output points to; NULL with an exception. */
 PyArrayObject *ql_py_output(PyObject *fields, npy_intp n, ql_output *output, int *typenum);
 
 /* What QL_EINVAL of such an output speaks of: that a multiplier or, of floats, a scale cannot be represented. */

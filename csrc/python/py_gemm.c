@@ -313,13 +313,6 @@ static int take_floats(PyObject *module, PyObject *const *objects, PyObject *out
     return -1;
 }
 
-/* Numbers from Python's; -1 with an exception. */
-static int take_float(PyObject *object, float *value)
-{
-    *value = (float)PyFloat_AsDouble(object);
-    return PyErr_Occurred() ? -1 : 0;
-}
-
 static int take_flag(PyObject *object, bool *value)
 {
     const int truth = PyObject_IsTrue(object);
@@ -327,41 +320,41 @@ static int take_flag(PyObject *object, bool *value)
     return truth < 0 ? -1 : 0;
 }
 
-/* x, w, scale, bias, low, high, per_tensor, out */
+/* x, w, scale, bias, activation, per_tensor, out */
 static PyObject *linear(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     ql_linear_options options;
     PyObject *result = NULL;
     float_operands o;
-    if (ql_py_count("linear", count, 8) < 0 || take_float(args[4], &options.low) < 0 ||
-        take_float(args[5], &options.high) < 0 || take_flag(args[6], &options.per_tensor) < 0)
+    if (ql_py_count("linear", count, 7) < 0 || ql_py_activation(args[4], &options.activation) < 0 ||
+        take_flag(args[5], &options.per_tensor) < 0)
         return NULL;
-    if (take_floats(module, args, args[7], &o) == 0) {
+    if (take_floats(module, args, args[6], &o) == 0) {
         options.scale = PyArray_DATA(o.scale);
         options.offset = o.bias ? PyArray_DATA(o.bias) : NULL;
         ql_status status;
         Py_BEGIN_ALLOW_THREADS
             status = ql_linear(PyArray_DATA(o.x), o.m, o.w, &options, PyArray_DATA(o.y));
         Py_END_ALLOW_THREADS
-        result = ql_py_give(args[7], o.y, status, status == QL_EINVAL ? "w" : "x");
+        result = ql_py_give(args[6], o.y, status, status == QL_EINVAL ? "w" : "x");
     }
     drop_inputs(&o);
     return result;
 }
 
-/* x, w, scale, bias, relu, out */
+/* x, w, scale, bias, activation, out */
 static PyObject *matmul_float(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     PyObject *result = NULL;
     float_operands o;
-    bool relu;
-    if (ql_py_count("matmul_float", count, 6) < 0 || take_flag(args[4], &relu) < 0)
+    ql_activation activation;
+    if (ql_py_count("matmul_float", count, 6) < 0 || ql_py_activation(args[4], &activation) < 0)
         return NULL;
     if (take_floats(module, args, args[5], &o) == 0) {
         ql_status status;
         Py_BEGIN_ALLOW_THREADS
             status = ql_gemm_f32(PyArray_DATA(o.x), o.m, o.w, PyArray_DATA(o.scale),
-                                 o.bias ? PyArray_DATA(o.bias) : NULL, relu, PyArray_DATA(o.y));
+                                 o.bias ? PyArray_DATA(o.bias) : NULL, activation, PyArray_DATA(o.y));
         Py_END_ALLOW_THREADS
         result = ql_py_give(args[5], o.y, status, status == QL_EINVAL ? "w" : "x");
     }

@@ -240,16 +240,14 @@ static PyObject *finish(ql_status status, PyObject *out, operands *o)
     return ql_py_give(out, o->y, status, status == QL_ENONFINITE ? "x" : "w");
 }
 
-/* x, w, bias, low, high, out */
+/* x, w, bias, activation, out */
 static PyObject *linear_grouped(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     operands o;
-    if (ql_py_count("linear_grouped", count, 6) < 0)
+    ql_grouped_options options;
+    if (ql_py_count("linear_grouped", count, 5) < 0 || ql_py_activation(args[3], &options.activation) < 0)
         return NULL;
-    ql_grouped_options options = {.low = (float)PyFloat_AsDouble(args[3]), .high = (float)PyFloat_AsDouble(args[4])};
-    if (PyErr_Occurred())
-        return NULL;
-    if (take_operands(module, args[0], args[1], args[2], args[5], &o) < 0) {
+    if (take_operands(module, args[0], args[1], args[2], args[4], &o) < 0) {
         drop_inputs(&o);
         return NULL;
     }
@@ -258,7 +256,7 @@ static PyObject *linear_grouped(PyObject *module, PyObject *const *args, Py_ssiz
     Py_BEGIN_ALLOW_THREADS
         status = ql_linear_grouped(PyArray_DATA(o.x), o.m, o.w, &options, PyArray_DATA(o.y));
     Py_END_ALLOW_THREADS
-    return finish(status, args[5], &o);
+    return finish(status, args[4], &o);
 }
 
 /* x, w, out */

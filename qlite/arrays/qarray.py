@@ -489,7 +489,7 @@ class QArray:
         x = _check.real_array("x", x)
         if type(packed) is _core.Grouped:
             return _core.matmul_grouped(x, packed, None)
-        return _core.matmul_float(x, packed, scale, None, False, None)
+        return _core.matmul_float(x, packed, scale, None, None, None)
 
     def __matmul__(self, x: Any) -> Any:
         raise TypeError("q @ x: expected the quantized weights on the right: x @ q, or q.dequantize() @ x")

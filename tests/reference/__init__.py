@@ -569,6 +569,17 @@ def matmul_integer(a, b, a_zero_point=0, b_zero_point=0):
     return acc.astype(np.int32)
 
 
+# What an activation that is a clamp keeps results in.
+CLAMPS = {None: (-np.inf, np.inf), "relu": (0, np.inf), "relu6": (0, 6)}
+
+
+def code_clamps(activation, scale, zero_point, qmin, qmax):
+    """The codes of these bounds, as near as codes qmin..qmax come: rint(bound / scale) + z, the quotient in float32."""
+    with np.errstate(over="ignore"):
+        steps = np.rint(F32(CLAMPS[activation]) / F32(scale))
+    return tuple(int(code) for code in np.clip(steps + zero_point, qmin, qmax))
+
+
 def at_least(y, low):
     """low where y is less than low, else y: NaN stays NaN."""
     return np.where(y < F32(low), F32(low), y).astype(F32)
@@ -613,15 +624,16 @@ def fma(x, y, z):
         return np.where(inexact_even, bits + toward, bits).view(np.float64).astype(F32)
 
 
-def matmul_float(x, codes, scale, zero_point=0, offset=0, low=-np.inf):
-    """Weight-only product: max((x @ (codes - z)) * scale + offset, low), one fma per k, k ascending."""
+def matmul_float(x, codes, scale, zero_point=0, offset=0, low=-np.inf, high=np.inf):
+    """Weight-only product: clamp((x @ (codes - z)) * scale + offset, low, high), one fma per k, k ascending."""
     x = np.asarray(x, F32)
     weight = (codes.astype(np.int32) - np.asarray(zero_point, np.int32)).astype(F32)
     total = np.zeros((x.shape[0], weight.shape[1]), F32)
     for k in range(x.shape[1]):
         total = fma(x[:, k : k + 1], weight[k], total)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        return at_least(total * np.asarray(scale, F32) + np.asarray(offset, F32), low)
+        y = at_least(total * np.asarray(scale, F32) + np.asarray(offset, F32), low)
+    return -at_least(-y, -high)
 
 
 def quantize_rows(x):

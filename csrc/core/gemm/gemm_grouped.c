@@ -23,7 +23,8 @@ enum {
 typedef struct grouped_job {
     const ql_grouped *w;
     const float *x;
-    float low, high, *y;
+    ql_clamps clamps;
+    float *y;
     size_t m; /* of the chunk, as x and y */
     size_t block_rows, tile_rows, column_items;
     int32_t factor; /* of the sums of a row's codes */
@@ -61,8 +62,8 @@ static void run_tile(const grouped_job *job, const ql_grouped_panel *panel, size
                                .scale = job->scale + i};
     float tile[QL_MAX_MR * QL_MAX_NR], *y = job->y + i * w->n + j;
     const ql_grouped_result c = {.offset = job->offset + j,
-                                 .low = job->low,
-                                 .high = job->high,
+                                 .low = job->clamps.low,
+                                 .high = job->clamps.high,
                                  .y = whole ? y : tile,
                                  .y_stride = whole ? w->n : w->nr};
     w->kernels->gemm_s8s4f32->ukernel[w->form][rows](panel, &a, &c);
@@ -133,10 +134,11 @@ static void run_chunk(grouped_job *job)
 /* A product of no depth: no group, no scale. */
 static void fill_with_offset(size_t m, size_t n, const ql_grouped_options *options, float *y)
 {
+    const ql_clamps clamps = ql_activation_clamps(options->activation, 0.0f, 0, 0, 0);
     for (size_t i = 0; i < m * n; i++) {
         float v = 0.0f + (options->offset ? options->offset[i % n] : 0.0f);
-        v = v < options->low ? options->low : v;
-        y[i] = v > options->high ? options->high : v;
+        v = v < clamps.low ? clamps.low : v;
+        y[i] = v > clamps.high ? clamps.high : v;
     }
 }
 
@@ -160,8 +162,7 @@ ql_status ql_linear_grouped(const float *x, size_t m, const ql_grouped *w, const
     grouped_job job = {.w = w,
                        .x = x,
                        .m = m,
-                       .low = options->low,
-                       .high = options->high,
+                       .clamps = ql_activation_clamps(options->activation, 0.0f, 0, 0, 0),
                        .factor = w->has_zero_point ? -1 : -w->zero_point,
                        .rows = workspace,
                        .stride = stride};

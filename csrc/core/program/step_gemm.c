@@ -4,7 +4,6 @@
  *   float output   bias int32: y = float32(acc + bias) * float32(s_a * s_w)
  *   float output of activations with a scale per row
  *                  bias float32: y = (float32(acc) * s_row) * s_w + bias */
-#include <math.h>
 #include <string.h>
 
 #include "core/base/memory.h"
@@ -61,26 +60,23 @@ static void fill_dynamic(gemm_state *s, const ql_value *v, size_t n)
         memcpy(offset, v[BIAS].array.data, n * sizeof *offset);
     else
         memset(offset, 0, n * sizeof *offset);
-    s->epilogue = (ql_epilogue){.store = QL_STORE_F32,
-                                .scale = scale,
-                                .offset = offset,
-                                .low = v[RELU].integer ? 0.0f : -INFINITY,
-                                .high = INFINITY};
+    const ql_clamps clamps =
+        ql_activation_clamps(v[RELU].integer ? QL_ACTIVATION_RELU : QL_ACTIVATION_NONE, 0.0f, 0, 0, 0);
+    s->epilogue =
+        (ql_epilogue){.store = QL_STORE_F32, .scale = scale, .offset = offset, .low = clamps.low, .high = clamps.high};
 }
 
 static ql_status fill_static(gemm_state *s, const ql_buffer *in, const ql_buffer *out, const ql_value *v)
 {
-    const int32_t zero_point = ql_zero_point_u8(out);
     const ql_output output = {.store = out->type == QL_F32     ? QL_STORE_F32
                                        : v[FIXED].integer != 0 ? QL_STORE_X8_FIXED
                                                                : QL_STORE_X8,
                               .input_scale = in->scale,
                               .weight_scale = v[WEIGHT_SCALE].array.data,
-                              .low = v[RELU].integer ? 0.0f : -INFINITY,
-                              .high = INFINITY,
+                              .activation = v[RELU].integer ? QL_ACTIVATION_RELU : QL_ACTIVATION_NONE,
                               .scale = out->scale,
-                              .zero_point = zero_point,
-                              .qmin = v[RELU].integer ? zero_point : 0,
+                              .zero_point = ql_zero_point_u8(out),
+                              .qmin = 0,
                               .qmax = 255};
     return ql_epilogue_fill(&output, out->width, s->columns, &s->epilogue);
 }

@@ -21,7 +21,7 @@ static const ql_field fields[] = {
 typedef struct gemm_f32_state {
     ql_packed *weight;
     float *scale, *offset; /* [n] */
-    bool relu;
+    ql_activation activation;
 } gemm_f32_state;
 
 static void destroy(void *state)
@@ -65,7 +65,7 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *s
     memset(s->offset, 0, n * sizeof *s->offset);
     if (v[BIAS].array.data)
         memcpy(s->offset, v[BIAS].array.data, n * sizeof *s->offset);
-    s->relu = v[RELU].integer != 0;
+    s->activation = v[RELU].integer ? QL_ACTIVATION_RELU : QL_ACTIVATION_NONE;
     step->state = s;
     step->cost_ns = 4 * ql_gemm_cost_ns(s->weight, QL_BLOCK_ROWS);
     return QL_OK;
@@ -76,7 +76,7 @@ static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *b
 {
     (void)buffers;
     const gemm_f32_state *s = step->state;
-    (void)ql_gemm_f32(block->data[step->input], block->rows, s->weight, s->scale, s->offset, s->relu,
+    (void)ql_gemm_f32(block->data[step->input], block->rows, s->weight, s->scale, s->offset, s->activation,
                       block->data[step->output]);
 }
 
