@@ -26,8 +26,9 @@ from qlite.grids.choose import choose_qparams
 from qlite.grids.qparams import QParams
 from qlite.io.load import load
 from qlite.io.sklearn import from_sklearn
-from qlite.nn.layers import Dense
-from qlite.nn.qmodel import QModel, quantize_model
+from qlite.nn.layers.dense import Dense
+from qlite.nn.qmodel import QModel
+from qlite.nn.quantize import quantize_model
 from qlite.nn.sequential import Sequential, from_weights
 from qlite.ops.conv import conv2d, conv2d_integer
 from qlite.ops.linear import linear, matmul_integer

@@ -13,7 +13,8 @@ from samples import same_bytes
 
 import qlite as ql
 from qlite import _core
-from qlite.nn.program import Buffer, Dequantize, Normalize, Program, Quantize
+from qlite.nn.program import Buffer, Program
+from qlite.nn.steps import Dequantize, Normalize, Quantize
 
 SCHEMES = ["w8a8", "dynamic", "w8"]
 W = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
@@ -76,10 +77,10 @@ def test_nothing_to_normalize_is_no_step():
 def test_bad_normalization(changes):
     with pytest.raises(ValueError, match=rf"^{next(iter(changes))}: "):
         ql.Sequential([ql.Dense(W)], **changes)
-    buffers = [Buffer("input", "input", 6, "float32"), Buffer("normalized", "input", 6, "float32")]
+    buffers = [Buffer("input", "input", (6,), "float32"), Buffer("normalized", "input", (6,), "float32")]
     fields = {"mean": np.zeros(6), "scale": np.ones(6)} | changes
     with pytest.raises(ValueError, match="step 0"):
-        Program(buffers, [Normalize(0, 1, **{k: v.astype(np.float32) for k, v in fields.items()})])
+        Program(buffers, [Normalize((0,), 1, **{k: v.astype(np.float32) for k, v in fields.items()})])
 
 
 # ---- calibrators and threads ------------------------------------------------------------------------
@@ -364,11 +365,15 @@ def test_names_that_are_taken(names):
 
 
 def test_programs_whose_buffers_make_no_sense():
-    a, codes, y = (Buffer("a", "a", 3, "float32"), Buffer("b", "a", 3, "uint8", 1.0, 0), Buffer("y", "a", 3, "float32"))
+    a, codes, y = (
+        Buffer("a", "a", (3,), "float32"),
+        Buffer("b", "a", (3,), "uint8", 1.0, 0),
+        Buffer("y", "a", (3,), "float32"),
+    )
     with pytest.raises(ValueError, match=r"^buffers: .*'b'"):
-        Program([a, codes, codes, y], [Quantize(0, 1), Dequantize(1, 3)])
-    with pytest.raises(ValueError, match=r"^output: .*'y'"):
-        Program([a, codes, y], [Quantize(0, 1)])
+        Program([a, codes, codes, y], [Quantize((0,), 1), Dequantize((1,), 3)])
+    with pytest.raises(ValueError, match=r"^outputs: .*'y'"):
+        Program([a, codes, y], [Quantize((0,), 1)])
 
 
 def test_one_layer_used_twice(rng):
@@ -398,7 +403,7 @@ def test_evaluating_runs_the_model_once(rng):
         m.evaluate(1.0, [0])
     with pytest.raises(TypeError, match=r"^metrics: "):
         m.evaluate(x, np.zeros(8), 3)
-    values = ql.Sequential([ql.Dense(W[:, :1])], output="identity")
+    values = ql.Sequential([ql.Dense(W[:, :1])], task="regression")
     assert values.evaluate(x, values(x)) == {"mse": 0.0} == values.evaluate(x, values.predict(x))
 
 

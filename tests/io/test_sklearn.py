@@ -31,20 +31,20 @@ def scaled(model, **options):
 
 
 CLASSIFIERS = {
-    "network of two classes": (lambda: network("MLPClassifier"), TWO, "sigmoid"),
-    "network of booleans": (lambda: network("MLPClassifier"), TWO.astype(bool), "sigmoid"),
-    "network of three classes": (lambda: network("MLPClassifier"), THREE, "softmax"),
-    "network of names": (lambda: network("MLPClassifier"), NAMES, "softmax"),
-    "network without hidden layers": (lambda: network("MLPClassifier", hidden_layer_sizes=()), THREE, "softmax"),
-    "network of identities": (lambda: network("MLPClassifier", activation="identity"), THREE, "softmax"),
-    "logistic regression of two": (linear.LogisticRegression, TWO, "sigmoid"),
-    "logistic regression of three": (linear.LogisticRegression, NAMES, "softmax"),
-    "no intercept": (lambda: linear.LogisticRegression(fit_intercept=False), THREE, "softmax"),
-    "scaled network": (lambda: scaled(network("MLPClassifier")), THREE, "softmax"),
-    "scaled regression": (lambda: scaled(linear.LogisticRegression()), TWO, "sigmoid"),
-    "without mean": (lambda: scaled(network("MLPClassifier"), with_mean=False), THREE, "softmax"),
-    "without std": (lambda: scaled(network("MLPClassifier"), with_std=False), THREE, "softmax"),
-    "without either": (lambda: scaled(linear.LogisticRegression(), with_mean=False, with_std=False), TWO, "sigmoid"),
+    "network of two classes": (lambda: network("MLPClassifier"), TWO, "binary"),
+    "network of booleans": (lambda: network("MLPClassifier"), TWO.astype(bool), "binary"),
+    "network of three classes": (lambda: network("MLPClassifier"), THREE, "multiclass"),
+    "network of names": (lambda: network("MLPClassifier"), NAMES, "multiclass"),
+    "network without hidden layers": (lambda: network("MLPClassifier", hidden_layer_sizes=()), THREE, "multiclass"),
+    "network of identities": (lambda: network("MLPClassifier", activation="identity"), THREE, "multiclass"),
+    "logistic regression of two": (linear.LogisticRegression, TWO, "binary"),
+    "logistic regression of three": (linear.LogisticRegression, NAMES, "multiclass"),
+    "no intercept": (lambda: linear.LogisticRegression(fit_intercept=False), THREE, "multiclass"),
+    "scaled network": (lambda: scaled(network("MLPClassifier")), THREE, "multiclass"),
+    "scaled regression": (lambda: scaled(linear.LogisticRegression()), TWO, "binary"),
+    "without mean": (lambda: scaled(network("MLPClassifier"), with_mean=False), THREE, "multiclass"),
+    "without std": (lambda: scaled(network("MLPClassifier"), with_std=False), THREE, "multiclass"),
+    "without either": (lambda: scaled(linear.LogisticRegression(), with_mean=False, with_std=False), TWO, "binary"),
 }
 REGRESSORS = {
     "network of one value": (lambda: network("MLPRegressor"), VALUE),
@@ -71,10 +71,10 @@ def close(got, expected):
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_classifiers(name):
-    make, y, output = CLASSIFIERS[name]
+    make, y, task = CLASSIFIERS[name]
     theirs = trained(make(), X, y)
     ours = ql.from_sklearn(theirs)
-    assert ours.output == output
+    assert ours.task == task
     close(ours.predict_proba(X), theirs.predict_proba(X))
     sure = np.ptp(np.sort(theirs.predict_proba(X))[:, -2:], axis=1) > TOLERANCE
     labels = ours.predict(X)
@@ -91,7 +91,7 @@ def test_regressors(name):
     make, y = REGRESSORS[name]
     theirs = trained(make(), X, y)
     ours = ql.from_sklearn(theirs)
-    assert ours.output == "identity" and ours.classes is None
+    assert ours.task == "regression" and ours.classes is None
     assert ours.predict(X).shape == theirs.predict(X).shape
     close(ours.predict(X), theirs.predict(X))
     assert ours.evaluate(X, y)["mse"] == pytest.approx(np.mean((theirs.predict(X) - y) ** 2), rel=1e-3)

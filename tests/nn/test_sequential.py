@@ -16,9 +16,9 @@ W1, W2 = np.arange(6.0).reshape(2, 3) - 2, np.arange(12.0).reshape(3, 4) - 5
 B1, B2 = np.array([1.0, -1, 0]), np.zeros(4)
 X = np.array([[1.0, -2], [0.5, 3], [0, 0]])
 M = from_weights([(W1, B1), (W2, None)])
-VALUES = from_weights([(W1, B1)], output="identity")
-VALUE = from_weights([(W1[:, :1], None)], output="identity")
-BINARY = from_weights([(W1[:, :1], [0.25])], output="sigmoid", classes=["no", "yes"])
+VALUES = from_weights([(W1, B1)], task="regression")
+VALUE = from_weights([(W1[:, :1], None)], task="regression")
+BINARY = from_weights([(W1[:, :1], [0.25])], task="binary", classes=["no", "yes"])
 LETTERS = from_weights([(W1, B1)], classes=["a", "b", "c"])
 
 CASES = """
@@ -44,17 +44,17 @@ TypeError  layers  Sequential(None)
 TypeError  layers\\[1\\]  Sequential([Dense(W1), W2])
 ValueError layers\\[1\\]  Sequential([Dense(W1), Dense(W1)])
 ValueError layers  Sequential([Dense(W1, name="a"), Dense(W2, name="a")])
-ValueError output  Sequential([Dense(W1)], output="tanh")
-ValueError output  Sequential([Dense(W1)], output=None)
-ValueError output  Sequential([Dense(W1)], output="sigmoid")
-ValueError output  Sequential([Dense(W1[:, :1])], output="softmax")
+ValueError task  Sequential([Dense(W1)], task="tanh")
+ValueError task  Sequential([Dense(W1)], task=None)
+ValueError task  Sequential([Dense(W1)], task="binary")
+ValueError task  Sequential([Dense(W1[:, :1])], task="multiclass")
 ValueError classes  Sequential([Dense(W1)], classes=["a", "b"])
 ValueError classes  Sequential([Dense(W1)], classes=["c", "b", "a"])
 ValueError classes  Sequential([Dense(W1)], classes=["a", "a", "b"])
 ValueError classes  Sequential([Dense(W1)], classes=[[1, 2, 3]])
 ValueError classes  Sequential([Dense(W1)], classes=[0.0, 1.0, np.nan])
-ValueError classes  Sequential([Dense(W1)], output="identity", classes=["a", "b", "c"])
-ValueError classes  Sequential([Dense(W1[:, :1])], output="sigmoid", classes=["a"])
+ValueError classes  Sequential([Dense(W1)], task="regression", classes=["a", "b", "c"])
+ValueError classes  Sequential([Dense(W1[:, :1])], task="binary", classes=["a"])
 TypeError  weights  from_weights(None)
 ValueError layers  from_weights([])
 ValueError weights\\[1\\]  from_weights([(W1, B1), W2])
@@ -73,7 +73,7 @@ ValueError x  M(X[0])
 ValueError x  M(X[:, :1])
 ValueError x  M.predict(X.T)
 ValueError x  M.intermediates(X[None])
-ValueError output  VALUES.predict_proba(X)
+ValueError task  VALUES.predict_proba(X)
 ValueError metrics  M.evaluate(X, [0, 1, 2], metrics=["f1"])
 ValueError metrics  M.evaluate(X, [0, 1, 2], metrics="mse")
 ValueError metrics  VALUES.evaluate(X, X, metrics=("accuracy",))
@@ -196,7 +196,7 @@ def test_sigmoid():
     second = 1 / (1 + np.exp(-raw))
     np.testing.assert_allclose(BINARY.predict_proba(X), np.stack([1 - second, second], axis=1), rtol=1e-12)
     assert BINARY.predict_proba(1e4 * X).sum() == 3
-    numbered = from_weights([(W1[:, :1], None)], output="sigmoid")
+    numbered = from_weights([(W1[:, :1], None)], task="binary")
     assert set(numbered.predict(X).tolist()) <= {0, 1}
 
 
@@ -242,7 +242,7 @@ def test_evaluate_values():
 
 def test_outputs_are_named_alike_in_both_kinds_of_models():
     q = quantize_model(BINARY, data=X)
-    assert q.output == "sigmoid" and q.classes.tolist() == ["no", "yes"]
+    assert q.task == "binary" and q.classes.tolist() == ["no", "yes"]
     assert q.predict(X).tolist() == BINARY.predict(X).tolist()
     assert q.evaluate(X, ["no", "yes", "yes"]).keys() == BINARY.evaluate(X, ["no", "yes", "yes"]).keys()
     assert ql.QModel.predict is Sequential.predict

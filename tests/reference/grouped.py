@@ -1,7 +1,10 @@
 """Products with weights whose scales are shared by groups along k, in plain NumPy."""
 
 import numpy as np
-from reference import F32, at_least, fma, minmax, quantize, range_qparams, spread
+from reference.basics import F32, at_least, fma, spread
+from reference.elementwise import quantize
+from reference.ranges import range_qparams
+from reference.sums import minmax
 
 REACH = 127  # of the codes of a row, and of the levels of a codebook
 
