@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import pickle
 import warnings
 from functools import cache
 from types import SimpleNamespace
