@@ -320,23 +320,29 @@ ql_status ql_error_sums(const float *w, const ql_coded *q, const ql_axis *axis, 
 
 /* ---- integer matrix product --------------------------------------------------------------------- */
 
-/* Weights in the layout that the active instruction set multiplies from. It remembers that instruction set and is
- * always multiplied by it. */
-typedef struct ql_packed ql_packed;
-
-/* What the packed weights will be multiplied with: 8-bit codes, 8-bit codes from 0 to 127, signed or not
+/* What packed weights will be multiplied with: 8-bit codes, 8-bit codes from 0 to 127, signed or not
  * (QL_PACK_INTEGER7: faster on AVX2), or float32. */
 typedef enum ql_pack_for { QL_PACK_INTEGER, QL_PACK_INTEGER7, QL_PACK_FLOAT } ql_pack_for;
+
+/* What packed weights of any type are: ql_packed, ql_grouped, ql_filter. */
+typedef struct ql_packed_info {
+    ql_pack_for purpose;
+    size_t ndim, shape[4]; /* (in, out), or (kernel_h, kernel_w, in, out) of a filter */
+    size_t groups;         /* of a filter's channels; else 1 */
+    bool is_dilated;       /* a filter for windows with gaps along the width */
+    size_t nbytes;
+    const char *isa;
+} ql_packed_info;
+
+/* Weights [k][n] in the layout that the active instruction set multiplies from. They remember that instruction set and
+ * are always multiplied by it. */
+typedef struct ql_packed ql_packed;
 
 /* b is [k][n] codes; zero_point is [n] or NULL for zeros. */
 ql_status ql_pack(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t n, const int32_t *zero_point,
                   ql_packed **packed);
 void ql_packed_free(ql_packed *packed);
-size_t ql_packed_k(const ql_packed *packed);
-size_t ql_packed_n(const ql_packed *packed);
-size_t ql_packed_nbytes(const ql_packed *packed);
-ql_pack_for ql_packed_purpose(const ql_packed *packed);
-const char *ql_packed_isa(const ql_packed *packed);
+ql_packed_info ql_packed_describe(const ql_packed *packed);
 
 /* The left operand: m x k codes in rows that are row_stride apart. */
 typedef struct ql_codes {
@@ -477,11 +483,7 @@ typedef struct ql_filter ql_filter;
 ql_status ql_filter_pack(const uint8_t *w, bool is_signed, const size_t shape[4], const int32_t *zero_point,
                          size_t groups, bool is_dilated, ql_filter **filter);
 void ql_filter_free(ql_filter *filter);
-const size_t *ql_filter_shape(const ql_filter *filter); /* [4] */
-size_t ql_filter_groups(const ql_filter *filter);
-bool ql_filter_is_dilated(const ql_filter *filter);
-size_t ql_filter_nbytes(const ql_filter *filter);
-const char *ql_filter_isa(const ql_filter *filter);
+ql_packed_info ql_filter_describe(const ql_filter *filter);
 
 /* Codes [count][height][width][channels]. */
 typedef struct ql_images {
@@ -542,22 +544,18 @@ typedef struct ql_grouped_codes {
 /* Such weights in the layout that the active instruction set multiplies from; as ql_packed. */
 typedef struct ql_grouped ql_grouped;
 
-/* Integer products take codebooks of up to 16 entries as 8-bit levels, level = rint(entry / step), kept within
- * 127, under the scale float32(scale * step). The step is the greatest power of two of which all entries are multiples,
- * if none is then more than 127 steps, which makes the levels exact; otherwise it is float32(greatest magnitude / 127),
- * and an entry is up to half a step beside its level. QL_EINVAL: weights that are not as above, or float32(scale *
- * step) is infinite. */
+/* Integer products take a codebook of up to 16 entries as a table of int8, rint(entry / step) kept within 127,
+ * under the scale float32(scale * step). The step is the greatest power of two of which all entries are multiples,
+ * if none is then more than 127 steps, which makes the table exact; otherwise it is float32(greatest magnitude / 127),
+ * and what the table holds is up to half a step beside the entry. QL_EINVAL: weights that are not as above, or
+ * float32(scale * step) is infinite. */
 ql_status ql_pack_grouped(ql_pack_for purpose, const ql_grouped_codes *w, ql_grouped **packed);
 void ql_grouped_free(ql_grouped *packed);
-size_t ql_grouped_k(const ql_grouped *packed);
-size_t ql_grouped_n(const ql_grouped *packed);
-size_t ql_grouped_nbytes(const ql_grouped *packed);
-ql_pack_for ql_grouped_purpose(const ql_grouped *packed);
-const char *ql_grouped_isa(const ql_grouped *packed);
+ql_packed_info ql_grouped_describe(const ql_grouped *packed);
 
 /* Dynamic linear: row i of x (m x k) becomes codes a[i] in -127..127 with a scale s[i] of its own, ql_range_qparams of
  * its range, symmetric. With acc[g] = sum_{p in group g} a[i][p] * (w[p][j] - z[g][j]), exact in int32, w the code or
- * level,
+ * what the table holds for it,
  *     t = 0, for g ascending t = t + float32(acc[g]) * scale[g][j]
  *     y[i][j] = activation(t * s[i] + offset[j])
  * where each operation is rounded to float32. offset is [n] or NULL for zeros.

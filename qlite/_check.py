@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 _FLOAT32 = np.dtype(np.float32)
+SMALLEST_NORMAL = np.finfo(np.float32).smallest_normal
 
 
 def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
@@ -110,6 +111,14 @@ def finite(name: str, array: np.ndarray) -> np.ndarray:
     is_finite = np.isfinite(array)
     if not is_finite.all():
         raise ValueError(f"{name}: expected finite values, got {array[~is_finite].flat[0]} (as float32)")
+    return array
+
+
+def normal(name: str, array: np.ndarray) -> np.ndarray:
+    """Return float32 `array` if its values are finite, normal and positive."""
+    is_normal = (array >= SMALLEST_NORMAL) & (array < np.inf)
+    if not is_normal.all():
+        raise ValueError(f"{name}: expected finite, normal and positive values, got {array[~is_normal].flat[0]}")
     return array
 
 

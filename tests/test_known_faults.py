@@ -273,7 +273,7 @@ def test_k48_empty_everything(isa):
 
 def test_k49_errors_keep_no_references():
     x, b, out = np.zeros((2, 3), np.float32), np.zeros((3, 2), np.int8), np.zeros(7, np.int16)
-    packed = _core.Packed(b, None, "integer")
+    packed = _core.Packed.matrix(b, None, "integer")
     scale, zero = one(1), one(0, np.int32)
 
     def fail():
@@ -282,7 +282,7 @@ def test_k49_errors_keep_no_references():
             lambda: _core.quantize(x, scale, zero, 5, 4, True, None),
             lambda: dynamic_linear(x, packed, scale, None, None, None),
             lambda: _core.matmul_integer(x, packed, zero, None),
-            lambda: _core.Packed(x, None, "integer"),
+            lambda: _core.Packed.matrix(x, None, "integer"),
             lambda: _core.Plan([("f4", 3, 0.0, 0, -1, -1)], 0, 9),
             lambda: _core.histogram_update(x, 7, x, x),
         ):

@@ -219,7 +219,7 @@ enum { QL_PEAK_ROUND = 1536 };
 
 /* How weights of a group lie, eight k at a time: [nr][4] bytes, of which byte (j, q) holds
  *   U4: the codes 0..15 of column j for k = q in its low four bits, for k = 4 + q in its high ones
- *   TABLE: the same, and the weight is levels[code]
+ *   TABLE: the same, and the weight is table[code]
  *   S8: the code for k = q; another [nr][4] bytes follow for k = 4 + q */
 typedef enum ql_weight_form { QL_WEIGHTS_U4, QL_WEIGHTS_TABLE, QL_WEIGHTS_S8, QL_WEIGHT_FORMS } ql_weight_form;
 
@@ -230,7 +230,7 @@ typedef struct ql_grouped_panel {
     const uint8_t *data;
     size_t k, group; /* multiples of 8 */
     bool has_zero_point;
-    const int8_t *levels; /* [16], in -127..127 */
+    const int8_t *table; /* [16], in -127..127 */
 } ql_grouped_panel;
 
 /* Rows to multiply with it. */

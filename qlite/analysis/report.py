@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from qlite import metrics
+from qlite._public import public
 from qlite.analysis.timing import in_turn, one_thread
 from qlite.arrays.error import quantization_error
 from qlite.arrays.qarray import QArray
@@ -42,6 +43,7 @@ class LayerReport:
     advice: str
 
 
+@public
 @dataclass(frozen=True)
 class Report:
     """The comparison of a float model with its quantized form: one row per layer, and the whole. Made by `compare`.

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, _core, metrics
+from qlite._public import public
 from qlite.arrays.qarray import QArray
 
 
+@public
 @dataclass(frozen=True, eq=False)
 class ErrorStats:
     """The difference between an array and its quantized form.

@@ -3,23 +3,22 @@
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from qlite import _check, _core
+from qlite._public import public
 from qlite.arrays import storage
 from qlite.arrays.storage import WHOLE_WIDTHS
 from qlite.grids.formats import GRIDS
 from qlite.grids.granularity import Granularity, along
 from qlite.grids.qparams import QParams
 from qlite.grids.spec import GridSpec
-from qlite.ops import grouped
-
-#: What products multiply from, and the scales; those of columns are not part of it.
-Packed = tuple["_core.Packed | _core.Grouped", np.ndarray]
 
 
+@public
 class QArray:
     """Integer codes and the grid that they stand on.
 
@@ -80,8 +79,7 @@ class QArray:
         self.stored = stored if self._is_fixed else storage.read_only(stored)
         self.shape = shape
         self.qparams = qparams
-        self._packed: dict[str, Packed] = {}
-        self._filters: dict[tuple[int, bool], tuple[_core.Filter, np.ndarray]] = {}
+        self._packed: dict[Any, Any] = {}  # forms that products multiply from: ops.packing makes and keeps them here
 
     @classmethod
     def _of_codes(cls, codes: np.ndarray, qparams: QParams) -> "QArray":
@@ -197,7 +195,7 @@ class QArray:
         spec = GridSpec.of(bits, grid, False, **flags, scale_dtype=scale_dtype)
         if spec.is_fitted:
             raise ValueError(f"grid: expected the codebook that was fitted, got {grid!r}")
-        granularity = Granularity.of(codes.ndim, axis, spec.grouped(group_size), group_axis)
+        granularity = Granularity.of(codes.ndim, axis, spec.group_size(group_size), group_axis)
         scale, zero_point = _check.scales("scale", scale), np.asarray(zero_point)
         if scale.size == 1:
             scale = scale.reshape((1,) * codes.ndim)
@@ -331,7 +329,7 @@ class QArray:
         >>> ql.load(path) == q
         True
         """
-        from qlite.io.array_file import save_array
+        from qlite.io.array_file import save_array  # late: files are made of arrays
 
         save_array(path, self)
 
@@ -341,22 +339,6 @@ class QArray:
         if size == 0 or parameters.shape[axis] == self.shape[axis]:
             return parameters
         return parameters.repeat(size, axis)[(slice(None),) * axis + (slice(self.shape[axis]),)]
-
-    def _columns(self, name: str, axes: tuple[str, ...] = ("in", "out")) -> tuple[np.ndarray, np.ndarray]:
-        """Scale and zero point of each column, the last axis, as kernels take them; `name` is for the error."""
-        p = self.qparams
-        if p.codebook is not None or p.group_size is not None or p.bits > 8:
-            what = "a product (dequantize() makes floats of any array)"
-            if len(axes) == 4:
-                what = "a convolution (conv2d takes one scale or one per output, axis=3)"
-            raise ValueError(f"{name}: expected up to 8 bits on a uniform grid without groups for {what}, got {self!r}")
-        if self.ndim != len(axes) or (self.scale.size != 1 and self.scale.size != self.scale.shape[-1]):
-            raise ValueError(
-                f"{name}: expected {len(axes)} dimensions ({', '.join(axes)}) with scales along axis {len(axes) - 1} "
-                f"or one scale, got {self!r}"
-            )
-        scale, zero_point = (np.broadcast_to(p.ravel(), self.shape[-1]) for p in (self.scale, self.zero_point))
-        return np.ascontiguousarray(scale), np.ascontiguousarray(zero_point)
 
     def error(self, w: Any) -> Any:
         """Return how far the values are from the originals `w`: see `quantization_error`.
@@ -368,13 +350,13 @@ class QArray:
         >>> float(ql.quantize(w).error(w).max_abs)
         0.5
         """
-        from qlite.arrays.error import quantization_error
+        from qlite.arrays.error import quantization_error  # late: it measures arrays
 
         return quantization_error(w, self)
 
     def plot(self, w: Any = None) -> Any:
         """Draw the distribution of the codes, and of the errors if the originals `w` are given (extra: plot)."""
-        from qlite.analysis.plot import plot_array
+        from qlite.analysis.plot import plot_array  # late: it draws arrays, and takes long to import
 
         return plot_array(self, w)
 
@@ -416,19 +398,10 @@ class QArray:
 
     def _rows(self, rows: Any, axis: int) -> "QArray":
         """What stands at some indices of the axis that is kept, without unpacking the rest."""
-        p = self.qparams
-        pick = (slice(None),) * axis + (rows,)
-
-        def picked(parameters: Any) -> Any:
-            return parameters if parameters is None or parameters.shape[axis] == 1 else parameters[pick]
-
-        arrays = {name: picked(getattr(p, name)) for name in ("scale", "zero_point", "scale_codes")}
-        if p.codebook is not None and p.codebook.ndim > 1:
-            arrays["codebook"] = picked(p.codebook)
-        stored = self.stored[pick if p.bits in WHOLE_WIDTHS else rows]
+        stored = self.stored[(slice(None),) * axis + (rows,) if self.bits in WHOLE_WIDTHS else rows]
         count = len(np.empty(self.shape[axis], np.bool_)[rows])
         shape = (*self.shape[:axis], count, *self.shape[axis + 1 :])
-        taken = QArray._of(stored, shape, replace(p, **arrays))
+        taken = QArray._of(stored, shape, self.qparams._taken(rows, axis))
         taken._is_fixed = self._is_fixed
         return taken
 
@@ -453,31 +426,6 @@ class QArray:
             *(scale, zero_point, p.bits, p.signed, p.narrow, None, group_size, group_axis, book, p.grid, scale_dtype)
         )
 
-    def _pack(self, name: str, purpose: str) -> Packed:
-        """Weights (in, out) in the layout of this machine's kernels, and the scale of each column; made once."""
-        if purpose in self._packed:
-            return self._packed[purpose]
-        packed: Packed
-        if grouped.is_grouped(self):
-            packed = grouped.pack(self, name, purpose), self.scale
-        else:
-            scale, zero_point = self._columns(name)
-            packed = _core.Packed(self.codes, zero_point, purpose), scale
-        if self._is_fixed:
-            self._packed[purpose] = packed
-        return packed
-
-    def _pack_filter(self, name: str, groups: int, is_dilated: bool) -> tuple[_core.Filter, np.ndarray]:
-        """The same for weights (kernel_h, kernel_w, in, out) of a convolution."""
-        key = (groups, is_dilated)
-        if key in self._filters:
-            return self._filters[key]
-        scale, zero_point = self._columns(name, ("kernel_h", "kernel_w", "in", "out"))
-        packed = _core.Filter(self.codes, zero_point, groups, is_dilated), scale
-        if self._is_fixed:
-            self._filters[key] = packed
-        return packed
-
     def __rmatmul__(self, x: Any) -> np.ndarray:
         """Multiply floats (..., in) by the weights: one fused multiply-add per term, in order, then the scale.
 
@@ -485,11 +433,7 @@ class QArray:
 
         NaN and infinities pass through, as in a float product.
         """
-        packed, scale = self._pack("q", "float")
-        x = _check.real_array("x", x)
-        if type(packed) is _core.Grouped:
-            return _core.matmul_grouped(x, packed, None)
-        return _core.matmul_float(x, packed, scale, None, None, None)
+        return _products().matmul_float(x, self)
 
     def __matmul__(self, x: Any) -> Any:
         raise TypeError("q @ x: expected the quantized weights on the right: x @ q, or q.dequantize() @ x")
@@ -508,8 +452,12 @@ class QArray:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __reduce__(self) -> Any:
-        return QArray._of, (self.stored, self.shape, self.qparams)
+    def __getstate__(self) -> tuple[np.ndarray, tuple[int, ...], QParams]:
+        return self.stored, self.shape, self.qparams
+
+    def __setstate__(self, state: tuple[np.ndarray, tuple[int, ...], QParams]) -> None:
+        stored, shape, qparams = state
+        self._set(storage.read_only(stored), shape, qparams)
 
     def _kind(self) -> str:
         p = self.qparams
@@ -535,3 +483,11 @@ class QArray:
         }
         cells = "".join(f"<tr><th style='text-align:left'>{k}</th><td>{v}</td></tr>" for k, v in rows.items())
         return f"<table><caption>QArray</caption>{cells}</table>"
+
+
+@cache  # 0.05 us where an import statement takes 1
+def _products() -> Any:
+    """The module of `x @ q`, imported at the first product: ops stand on arrays."""
+    from qlite.ops import linear
+
+    return linear

@@ -167,7 +167,7 @@ def _given_qparams(
     spec = GridSpec.of(bits, grid, symmetric, signed, narrow, None)
     if spec.is_fitted:
         raise ValueError(f"scale: expected None for grid {spec.grid!r}, which is fitted to the data, got {scale!r:.40}")
-    granularity = Granularity.of(ndim, axis, spec.grouped(group_size), group_axis)
+    granularity = Granularity.of(ndim, axis, spec.group_size(group_size), group_axis)
     scale = _check.scales("scale", scale)
     if scale.ndim != ndim:
         if scale.size != 1 and (granularity.axis is None or scale.ndim != 1):
@@ -178,7 +178,7 @@ def _given_qparams(
     zero_point = np.asarray(zero_point)
     if zero_point.ndim == 1 and granularity.axis is not None:
         zero_point = zero_point.reshape(along(granularity.axis, ndim))
-    return spec.at(scale, zero_point, granularity)
+    return QParams._of_spec(scale, zero_point, spec, granularity)
 
 
 def _encoded(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, _core
+from qlite._public import public
 from qlite.grids.granularity import Granularity, along
 from qlite.grids.histogram import CHANNEL_BINS, TENSOR_BINS, Histogram
 from qlite.grids.qparams import QParams
@@ -18,10 +19,13 @@ from qlite.progress import progress
 #: Values of an array that `Calibrator.from_data` takes in at once: bounds the memory, not the result.
 BATCH_VALUES = 1 << 20
 JSON_FORMAT = "qlite calibrator 1"
-#: Of a NumPy array.
-MOST_DIMENSIONS = 64
+#: Names of the state, besides the two histograms.
+FIELDS = ("axis", "bins", "momentum", "ndim", "batches", "average")
+#: Limit of NumPy.
+MAX_NDIM = 64
 
 
+@public
 class Calibrator:
     """Watches batches of values and answers with grids. Several threads may share one.
 
@@ -230,12 +234,16 @@ class Calibrator:
         return both
 
     def __getstate__(self) -> dict[str, Any]:
+        """A copy of the state, of plain objects and arrays alone."""
         with self._lock:
-            state = {**self.__dict__, "_halves": [half.copy() for half in self._halves]}
-        return {k: v for k, v in state.items() if k != "_lock"}
+            halves = [(half.state.copy(), half.counts.copy()) for half in self._halves]
+            return {**{name: getattr(self, f"_{name}") for name in FIELDS}, "halves": halves}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=Lock())
+        self._lock = Lock()
+        self._halves = [Histogram.of(*half) for half in state["halves"]]
+        for name in FIELDS:
+            setattr(self, f"_{name}", state[name])
 
     def to_json(self) -> str:
         """Return the whole state as JSON, for `from_json`; empty bins are left out.
@@ -249,12 +257,12 @@ class Calibrator:
         import json
 
         state = self.__getstate__()
-        average = state["_average"]
+        average = state["average"]
         content = {
             "format": JSON_FORMAT,
-            **{name: state[f"_{name}"] for name in ("axis", "bins", "momentum", "ndim", "batches")},
+            **{name: state[name] for name in FIELDS},
             "average": None if average is None else average.tolist(),
-            "halves": [half.to_json() for half in state["_halves"]],
+            "halves": [Histogram.of(*half).to_json() for half in state["halves"]],
         }
         return json.dumps(content, separators=(",", ":"), allow_nan=False)
 
@@ -293,7 +301,7 @@ class Calibrator:
                 raise ValueError(f"it counts {calibrator._batches} batches")
             if content["ndim"] is not None:
                 calibrator._ndim = _check.integer("ndim", content["ndim"])
-                if not 0 <= calibrator._ndim <= MOST_DIMENSIONS:
+                if not 0 <= calibrator._ndim <= MAX_NDIM:
                     raise ValueError(f"data has no {calibrator._ndim} dimensions")
                 _check.axis(calibrator._axis, calibrator._ndim)
             if content["average"] is not None:
@@ -357,7 +365,7 @@ class Calibrator:
             low, high = self._average.astype(np.float32)
             shape = along(granularity.axis, granularity.ndim)
             # for constant batches rounding may put one end before the other
-            return spec.spanning(low.reshape(shape), np.maximum(low, high).reshape(shape), granularity)
+            return QParams._of_range(low.reshape(shape), np.maximum(low, high).reshape(shape), spec, granularity)
 
     def stability(
         self,

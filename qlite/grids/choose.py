@@ -112,7 +112,7 @@ def choose_qparams(
     percentile = check_method(method, METHODS, spec, percentile)
     _check.choice("nonfinite", nonfinite, NONFINITE)
     w = _check.real_array("w", w)
-    granularity = Granularity.of(w.ndim, axis, spec.grouped(group_size), group_axis)
+    granularity = Granularity.of(w.ndim, axis, spec.group_size(group_size), group_axis)
     if w.size == 0:
         raise ValueError(f"w: expected data to choose from, got an empty array of shape {w.shape}")
     if weights is not None:
@@ -122,16 +122,16 @@ def choose_qparams(
     low, high = _finite_range(w, granularity)  # the check of the data, even where the range is not wanted
     if spec.is_fitted:
         book = _fitted(w, weights, spec, granularity)
-        return spec.at(np.ones(book.shape[:-1], np.float32), 0, granularity, book)
+        return QParams._of_spec(np.ones(book.shape[:-1], np.float32), 0, spec, granularity, book)
     if spec.is_sign:
         mean = _mean_magnitude(w, granularity)
-        return spec.spanning(-mean, mean, granularity)
+        return QParams._of_range(-mean, mean, spec, granularity)
     if method == "minmax":
         if spec.block_exponent is None:
-            return spec.spanning(low, high, granularity)
-        return spec.at(_block_scale(np.maximum(-low, high), spec.block_exponent), 0, granularity)
+            return QParams._of_range(low, high, spec, granularity)
+        return QParams._of_spec(_block_scale(np.maximum(-low, high), spec.block_exponent), 0, spec, granularity)
     if granularity.group_size is None:
-        return spec.spanning(*_searched(w, granularity, method, percentile, spec), granularity)
+        return QParams._of_range(*_searched(w, granularity, method, percentile, spec), spec, granularity)
     if method == "entropy":
         raise ValueError(
             "method: expected 'minmax', 'percentile' or 'mse' with groups, which have too few values for a histogram, "
@@ -140,7 +140,7 @@ def choose_qparams(
     for rows, numbers in _members(w, granularity):
         ends = _core.sorted_range(np.sort(rows, axis=1), method, percentile, *spec.core_options)
         low.ravel()[numbers], high.ravel()[numbers] = ends
-    return spec.spanning(low, high, granularity)
+    return QParams._of_range(low, high, spec, granularity)
 
 
 def _checked_weights(weights: Any, shape: tuple[int, ...], spec: GridSpec) -> np.ndarray:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+import numpy as np
+
 from qlite import _check
 
 #: What the core counts the values of a group with.
@@ -13,6 +15,11 @@ MAX_GROUP = (1 << 31) - 1
 def along(axis: int | None, ndim: int) -> tuple[int, ...]:
     """The shape that lays a vector along an axis of data of rank `ndim`; without an axis, that lays out one element."""
     return tuple(-1 if i == axis else 1 for i in range(ndim))
+
+
+def taken(parameters: np.ndarray, indices: Any, axis: int) -> np.ndarray:
+    """The parameters at some indices of an axis of the data; those that all its indices share stay as they are."""
+    return parameters if parameters.shape[axis] == 1 else parameters[(slice(None),) * axis + (indices,)]
 
 
 @dataclass(frozen=True)

@@ -26,19 +26,21 @@ class Histogram:
         self.counts = np.zeros((channels, bins), np.int64)
         _core.histogram_clear(self.state, self.counts)
 
+    @classmethod
+    def of(cls, state: np.ndarray, counts: np.ndarray) -> "Histogram":
+        """The histogram that these arrays belong to."""
+        histogram = object.__new__(cls)
+        histogram.state, histogram.counts = state, counts
+        return histogram
+
     def copy(self) -> "Histogram":
-        """Another one with the same values."""
-        other = object.__new__(Histogram)
-        other.state, other.counts = self.state.copy(), self.counts.copy()
-        return other
+        """Another histogram with the same values."""
+        return Histogram.of(self.state.copy(), self.counts.copy())
 
     @classmethod
     def side_by_side(cls, parts: Sequence["Histogram"]) -> "Histogram":
-        """One for the channels of all parts."""
-        both = object.__new__(cls)
-        both.state = np.concatenate([part.state for part in parts])
-        both.counts = np.concatenate([part.counts for part in parts])
-        return both
+        """One histogram for the channels of all parts."""
+        return cls.of(np.concatenate([part.state for part in parts]), np.concatenate([part.counts for part in parts]))
 
     def merge(self, other: "Histogram") -> "Histogram":
         """Take in what another one has counted; returns itself."""
@@ -51,9 +53,9 @@ class Histogram:
         if spec.is_fitted:
             books = _core.histogram_codebook(self.state, self.counts, spec.grid, spec.entries)
             books = books.reshape(*shape, spec.entries)
-            return spec.at(np.ones(books.shape[:-1], np.float32), 0, granularity, books)
+            return QParams._of_spec(np.ones(books.shape[:-1], np.float32), 0, spec, granularity, books)
         low, high = self.ranges(method, percentile, spec)
-        return spec.spanning(low.reshape(shape), high.reshape(shape), granularity)
+        return QParams._of_range(low.reshape(shape), high.reshape(shape), spec, granularity)
 
     def ranges(self, method: str, percentile: float, spec: GridSpec) -> tuple[np.ndarray, np.ndarray]:
         """The ends of each channel's range."""

@@ -1,7 +1,7 @@
 """Files of arrays: quantized ones, described, and plain ones, as they are.
 
 The tensors of a quantized array are ``<name>.codes`` as they are stored, ``<name>.scale`` (float32, float16, or e8m0 as
-the exponents' bytes; two levels are an array of their own, ``<name>.scale.codes`` and so on; none where the codebook is
+the exponents' bytes; for two levels ``<name>.scale.codes`` and ``<name>.scale.scale``; none where the codebook is
 fitted to the data), ``<name>.zero_point`` if there are any that are not 0, packed like codes, and ``<name>.codebook``
 unless the grid's name says it.
 """
@@ -13,8 +13,9 @@ import numpy as np
 
 from qlite import _check
 from qlite.arrays.qarray import QArray
-from qlite.grids.formats import GRIDS
+from qlite.grids.formats import GRIDS, TWO_LEVELS
 from qlite.grids.qparams import QParams
+from qlite.grids.scale_codes import ScaleCodes
 from qlite.grids.spec import GridSpec
 from qlite.io import container
 
@@ -89,7 +90,8 @@ def _describe(name: str, q: QArray, tensors: dict[str, np.ndarray]) -> dict[str,
     }
     _put(tensors, f"{name}.codes", q.stored)
     if p.scale_codes is not None:
-        described["scale"] = _describe(f"{name}.scale", p.scale_codes, tensors)
+        _put(tensors, f"{name}.scale.codes", p.scale_codes.codes)
+        _put(tensors, f"{name}.scale.scale", p.scale_codes.scale)
     elif not p.is_unscaled:
         _put(tensors, f"{name}.scale", _stored_scale(p))
     if p.zero_point.any():
@@ -123,7 +125,7 @@ def _read_scale(stored: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.nd
 
 
 def _build(name: str, described: Any, tensors: dict[str, np.ndarray]) -> QArray:
-    if not isinstance(described, dict) or not set(_FIELDS) <= set(described) <= {*_FIELDS, "scale"}:
+    if not isinstance(described, dict) or set(described) != set(_FIELDS):
         raise ValueError(f"{name}: expected a description with {sorted(_FIELDS)}, got {described!r:.80}")
     for field, kind in _FIELDS.items():
         value = described[field]
@@ -147,8 +149,8 @@ def _build(name: str, described: Any, tensors: dict[str, np.ndarray]) -> QArray:
             raise ValueError(f"{name}: codebook: expected float32, got {book.dtype}")
     elif not GRIDS[grid].is_fitted and grid != "codebook":
         book = GridSpec.of(bits, grid, False, None, None, None).codebook
-    if "scale" in described:
-        scale_codes = _build(f"{name}.scale", described["scale"], tensors)
+    if described["scale_dtype"] in TWO_LEVELS:
+        scale_codes = ScaleCodes.of((take("scale.codes"), take("scale.scale")), described["scale_dtype"])
         scale = scale_codes.dequantize()
         if scale.shape != scale_shape:
             raise ValueError(f"{name}: scale: expected shape {scale_shape}, got {scale.shape}")

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, distributed
+from qlite._public import public
 from qlite.arrays.quantize import quantize
 from qlite.grids.formats import GRIDS
 from qlite.grids.spec import PERCENTILE
@@ -123,6 +124,7 @@ class CheckpointSummary:
         )
 
 
+@public
 class Checkpoint(Mapping[str, Any]):
     """The tensors of a folder that `quantize_checkpoint` wrote, by name; each is read when it is asked for.
 

@@ -17,6 +17,7 @@ from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.scheme import Scheme
 from qlite.nn.steps import Dequantize, Gemm, GemmF32, Normalize, Quantize, QuantizeDynamic
 from qlite.ops.epilogue import integer_bias
+from qlite.ops.packing import columns_of
 
 #: A bias may take up half of an int32 sum; the other half is the product's.
 BIAS_ROOM = 2.0**30
@@ -203,7 +204,7 @@ def _affine(qparams: QParams) -> dict[str, Any]:
 
 
 def _weight_fields(q: QArray) -> dict[str, Any]:
-    scale, zero_point = q._columns("weight")
+    scale, zero_point = columns_of(q, "weight")
     return {"weight": q.codes, "weight_scale": scale, "weight_zero_point": zero_point if zero_point.any() else None}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from qlite._public import public
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
 from qlite.nn.plan import Plan
@@ -20,6 +21,7 @@ from qlite.nn.steps import STEPS, Gemm, GemmF32, Quantize
 _PLANNING = Lock()
 
 
+@public
 class QModel(Predictor):
     """A model that computes with integers. Made by `quantize_model` or `load`.
 

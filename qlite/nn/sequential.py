@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 
 from qlite import _check
+from qlite._public import public
 from qlite.nn.layers.dense import Dense
 from qlite.nn.layers.layer import finite_float32
 from qlite.nn.lower import Builder
 from qlite.nn.predictor import Predictor
 
 
+@public
 class Sequential(Predictor):
     """A float model whose layers follow one another.
 

@@ -21,7 +21,7 @@ DEPTH_LIMITS = {("int8", "int8"): 131071, ("uint8", "int8"): 65793, ("int8", "ui
 
 def product(a, b, za=None, zb=None, out=None):
     za = np.zeros(1, np.int32) if za is None else za
-    return _core.matmul_integer(a, _core.Packed(b, zb, "integer"), za, out)
+    return _core.matmul_integer(a, _core.Packed.matrix(b, zb, "integer"), za, out)
 
 
 def expected_product(a, b, za=None, zb=None):
@@ -120,13 +120,17 @@ def test_seven_bits(isa, rng, a_dtype, b_dtype):
         b = codes(rng, (k, n), b_dtype, fill)
         a = a.astype(a_dtype)
         za, zb = zero_points(rng, [1, m][i % 2], a_dtype), zero_points(rng, n, b_dtype)
-        same_bytes(_core.matmul_integer(a, _core.Packed(b, zb, "integer7"), za, None), expected_product(a, b, za, zb))
+        same_bytes(
+            _core.matmul_integer(a, _core.Packed.matrix(b, zb, "integer7"), za, None), expected_product(a, b, za, zb)
+        )
 
 
 @pytest.mark.parametrize("bad", [np.array([[0, 128]], np.uint8), np.array([[0, -1]], np.int8)])
 def test_eight_bits_where_seven_were_declared(isa, bad):
     with pytest.raises(ValueError, match=r"^a: expected codes from 0 to 127"):
-        _core.matmul_integer(bad, _core.Packed(np.zeros((2, 3), np.int8), None, "integer7"), one(0, np.int32), None)
+        _core.matmul_integer(
+            bad, _core.Packed.matrix(np.zeros((2, 3), np.int8), None, "integer7"), one(0, np.int32), None
+        )
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -143,7 +147,7 @@ def test_every_layout(isa, rng, layout):
 def test_same_row_in_any_batch(isa, rng):
     """M = 1 may take another path than M = 100: a row's result must not depend on its company."""
     a, b = codes(rng, (100, 77), np.uint8), codes(rng, (77, 45), np.int8)
-    packed, za = _core.Packed(b, None, "integer"), one(9, np.int32)
+    packed, za = _core.Packed.matrix(b, None, "integer"), one(9, np.int32)
     together = _core.matmul_integer(a, packed, za, None)
     for i in range(100):
         same_bytes(_core.matmul_integer(a[i : i + 1], packed, za, None), together[i : i + 1])
@@ -157,7 +161,7 @@ def test_packed_weights_remember_their_instruction_set(rng):
         packed = []
         for name in runnable:
             _core.isa_select(name)
-            packed.append(_core.Packed(b, None, "integer"))
+            packed.append(_core.Packed.matrix(b, None, "integer"))
         for name in runnable:
             _core.isa_select(name)
             for made_for, weight in zip(runnable, packed, strict=True):
@@ -169,7 +173,7 @@ def test_packed_weights_remember_their_instruction_set(rng):
 
 @pytest.mark.parametrize("purpose", ["integer", "integer7", "float"])
 def test_packed_describes_itself(isa, purpose):
-    packed = _core.Packed(np.zeros((5, 7), np.int8), None, purpose)
+    packed = _core.Packed.matrix(np.zeros((5, 7), np.int8), None, purpose)
     assert (packed.shape, packed.isa, packed.purpose) == ((5, 7), isa, purpose)
     assert packed.nbytes >= 35
 
@@ -219,7 +223,7 @@ def test_shapes_and_zero_points_that_do_not_fit():
         lambda: product(a, b, za=one(-129, np.int32)),
         lambda: product(a, b, zb=np.zeros(3, np.int32)),
         lambda: product(a, b, zb=np.full(4, 128, np.int32)),
-        lambda: _core.matmul_integer(a, _core.Packed(b, None, "float"), one(0, np.int32), None),
+        lambda: _core.matmul_integer(a, _core.Packed.matrix(b, None, "float"), one(0, np.int32), None),
     ]
     for case in cases:
         with pytest.raises(ValueError):

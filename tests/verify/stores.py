@@ -35,7 +35,7 @@ class Store:
         n = b.shape[1]
         fields = (self.rule, self.dtype is np.int8, self.activation, INPUT_SCALE, WEIGHT_SCALE[:n])
         fields += (OUTPUT_SCALE, self.zero_point, self.qmin, self.qmax)
-        return _core.linear_static(a, _core.Packed(b, b_zero_point, purpose), zero_point, bias, fields, out)
+        return _core.linear_static(a, _core.Packed.matrix(b, b_zero_point, purpose), zero_point, bias, fields, out)
 
     def expected(self, sums):
         """What becomes of exact sums."""

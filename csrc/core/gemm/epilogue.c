@@ -117,7 +117,7 @@ ql_status ql_epilogue_fill(const ql_output *o, size_t n, void *memory, ql_epilog
 ql_status ql_linear_static(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias,
                            const ql_output *output, void *c)
 {
-    const size_t n = ql_packed_n(b);
+    const size_t n = b->n;
     void *memory = ql_alloc(1, ql_epilogue_bytes(n));
     if (!memory)
         return QL_ENOMEM;

@@ -136,28 +136,14 @@ void ql_packed_free(ql_packed *packed)
     free(packed);
 }
 
-size_t ql_packed_k(const ql_packed *packed)
+ql_packed_info ql_packed_describe(const ql_packed *packed)
 {
-    return packed->k;
-}
-
-size_t ql_packed_n(const ql_packed *packed)
-{
-    return packed->n;
-}
-
-size_t ql_packed_nbytes(const ql_packed *packed)
-{
-    size_t columns = packed->n_padded * (sizeof *packed->zero_point + sizeof *packed->column_sum);
-    return sizeof *packed + packed->n_padded / packed->nr * packed->panel_bytes + columns;
-}
-
-ql_pack_for ql_packed_purpose(const ql_packed *packed)
-{
-    return packed->purpose;
-}
-
-const char *ql_packed_isa(const ql_packed *packed)
-{
-    return packed->kernels->isa;
+    const size_t column = sizeof *packed->zero_point + sizeof *packed->column_sum;
+    const size_t panels = packed->n_padded / packed->nr * packed->panel_bytes;
+    return (ql_packed_info){.purpose = packed->purpose,
+                            .ndim = 2,
+                            .shape = {packed->k, packed->n},
+                            .groups = 1,
+                            .nbytes = sizeof *packed + panels + packed->n_padded * column,
+                            .isa = packed->kernels->isa};
 }

@@ -158,7 +158,7 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *s
         return status;
     }
     step->state = s;
-    step->weight_bytes = ql_packed_nbytes(s->weight);
+    step->weight_bytes = ql_packed_describe(s->weight).nbytes;
     return QL_OK;
 }
 

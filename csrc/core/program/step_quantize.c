@@ -1,6 +1,6 @@
 /* Steps between float and 8-bit buffers: quantize, quantize_dynamic, dequantize. They need no state: the grid belongs
  * to the 8-bit buffer. */
-#include "core/gemm/linear.h"
+#include "core/gemm/quantize_rows.h"
 #include "core/program/step.h"
 
 static const ql_field fields[] = {{"inputs", QL_VALUE_BUFFERS}, {"output", QL_VALUE_BUFFER}, {NULL, 0}};

@@ -5,10 +5,12 @@ from typing import Any
 import numpy as np
 
 from qlite import _check
+from qlite._public import public
 from qlite.nn.layers.layer import Layer, finite_float32
 from qlite.nn.lower import Builder
 
 
+@public
 class Dense(Layer):
     """A fully connected layer: ``activation(x @ weight + bias)``.
 
