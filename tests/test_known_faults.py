@@ -275,10 +275,10 @@ def test_k49_errors_keep_no_references():
         for name, call in (
             ("out", lambda: _core.quantize(x, scale, zero, -128, 127, True, out)),
             ("scale, zero_point", lambda: _core.quantize(x, scale, zero, 5, 4, True, None)),
-            ("scale", lambda: dynamic_linear(x, packed, scale, None, False, None)),
+            ("scale", lambda: dynamic_linear(x, packed, scale, None, None, None)),
             ("a", lambda: _core.matmul_integer(x, packed, zero, None)),
             ("codes", lambda: _core.Packed.matrix(x, None, "integer")),
-            ("buffers", lambda: _core.Plan([("f4", 3, 0.0, 0, -1, -1)], 0, 9)),
+            ("buffers", lambda: _core.Plan([("f4", (3,), 0.0, 0, -1, -1)], (0,), (9,))),
             ("state", lambda: _core.histogram_update(x, 7, x, x)),
         ):
             with pytest.raises((TypeError, ValueError), match=rf"^{name}: "):

@@ -85,8 +85,11 @@ int ql_py_axis_layout(PyArrayObject *data, int axis, ql_layout *layout);
 PyArrayObject *ql_py_state(PyObject *object, const char *name);
 PyArrayObject *ql_py_counts(PyObject *object, PyArrayObject *state, const char *name);
 
-/* The fields of qlite._output.Output, for n columns; *typenum is the result's. A new reference to the weight scales,
- * which output points to; NULL with an exception. */
+/* None, or the name of an activation that products apply; 0, or -1 with an exception. */
+int ql_py_activation(PyObject *object, ql_activation *activation);
+
+/* The fields of qlite.ops.epilogue.Output, for n columns; *typenum is the result's. A new reference to the weight
+ * scales, which output points to; NULL with an exception. */
 PyArrayObject *ql_py_output(PyObject *fields, npy_intp n, ql_output *output, int *typenum);
 
 /* What QL_EINVAL of such an output speaks of: that a multiplier or, of floats, a scale cannot be represented. */
@@ -94,6 +97,22 @@ static inline const char *ql_py_output_name(const ql_output *output)
 {
     return output->store == QL_STORE_F32 ? "the scale of x times that of w" : "output";
 }
+
+/* A dtype as buffers and arrays of a program have it. */
+typedef struct ql_py_type {
+    const char *name;
+    ql_type type;
+    int typenum;
+} ql_py_type;
+
+/* NULL: there is none of that name or NumPy type. */
+const ql_py_type *ql_py_type_by_name(const char *name);
+const ql_py_type *ql_py_type_by_typenum(int typenum);
+const ql_py_type *ql_py_type_of(ql_type type);
+
+/* The values of a step's fields, from a dict by name. Arrays are borrowed from *owners, a new reference (which may be
+ * set when there is an exception). Returns 0, or -1 with an exception that names the field. */
+int ql_py_fields(PyObject *dict, const ql_field *fields, ql_value values[QL_MAX_FIELDS], PyObject **owners);
 
 /* A call of METH_FASTCALL has this many arguments; 0, or -1 with an exception. */
 int ql_py_count(const char *function, Py_ssize_t got, Py_ssize_t expected);

@@ -192,13 +192,6 @@ static PyObject *finish(float_operands *o, PyObject *out, ql_status status)
     return o->y ? ql_py_give(out, o->y, status, status == QL_ENONFINITE ? "x" : "w") : NULL;
 }
 
-/* Numbers from Python's; -1 with an exception. */
-static int take_float(PyObject *object, float *value)
-{
-    *value = (float)PyFloat_AsDouble(object);
-    return PyErr_Occurred() ? -1 : 0;
-}
-
 static int take_flag(PyObject *object, bool *value)
 {
     const int truth = PyObject_IsTrue(object);
@@ -206,55 +199,54 @@ static int take_flag(PyObject *object, bool *value)
     return truth < 0 ? -1 : 0;
 }
 
-/* x, w, scale, bias, low, high, per_tensor, out */
+/* x, w, scale, bias, activation, per_tensor, out */
 static PyObject *linear(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     ql_linear_options options;
     ql_status status = QL_OK;
     float_operands o;
-    if (ql_py_count("linear", count, 8) < 0 || take_float(args[4], &options.low) < 0 ||
-        take_float(args[5], &options.high) < 0 || take_flag(args[6], &options.per_tensor) < 0)
+    if (ql_py_count("linear", count, 7) < 0 || ql_py_activation(args[4], &options.activation) < 0 ||
+        take_flag(args[5], &options.per_tensor) < 0)
         return NULL;
-    if (take_floats(module, args[0], args[1], args[2], args[3], args[7], &o) == 0) {
+    if (take_floats(module, args[0], args[1], args[2], args[3], args[6], &o) == 0) {
         options.scale = PyArray_DATA(o.scale);
         options.offset = ql_py_data(o.bias);
         Py_BEGIN_ALLOW_THREADS
             status = ql_linear(PyArray_DATA(o.x), o.m, o.w->weights.matrix, &options, PyArray_DATA(o.y));
         Py_END_ALLOW_THREADS
     }
-    return finish(&o, args[7], status);
+    return finish(&o, args[6], status);
 }
 
-/* x, w, bias, low, high, out */
+/* x, w, bias, activation, out */
 static PyObject *linear_grouped(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     ql_grouped_options options;
     ql_status status = QL_OK;
     float_operands o;
-    if (ql_py_count("linear_grouped", count, 6) < 0 || take_float(args[3], &options.low) < 0 ||
-        take_float(args[4], &options.high) < 0)
+    if (ql_py_count("linear_grouped", count, 5) < 0 || ql_py_activation(args[3], &options.activation) < 0)
         return NULL;
-    if (take_floats(module, args[0], args[1], NULL, args[2], args[5], &o) == 0) {
+    if (take_floats(module, args[0], args[1], NULL, args[2], args[4], &o) == 0) {
         options.offset = ql_py_data(o.bias);
         Py_BEGIN_ALLOW_THREADS
             status = ql_linear_grouped(PyArray_DATA(o.x), o.m, o.w->weights.grouped, &options, PyArray_DATA(o.y));
         Py_END_ALLOW_THREADS
     }
-    return finish(&o, args[5], status);
+    return finish(&o, args[4], status);
 }
 
-/* x, w, scale, bias, relu, out */
+/* x, w, scale, bias, activation, out */
 static PyObject *matmul_float(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     ql_status status = QL_OK;
     float_operands o;
-    bool relu;
-    if (ql_py_count("matmul_float", count, 6) < 0 || take_flag(args[4], &relu) < 0)
+    ql_activation activation;
+    if (ql_py_count("matmul_float", count, 6) < 0 || ql_py_activation(args[4], &activation) < 0)
         return NULL;
     if (take_floats(module, args[0], args[1], args[2], args[3], args[5], &o) == 0) {
         Py_BEGIN_ALLOW_THREADS
             status = ql_gemm_f32(PyArray_DATA(o.x), o.m, o.w->weights.matrix, PyArray_DATA(o.scale), ql_py_data(o.bias),
-                                 relu, PyArray_DATA(o.y));
+                                 activation, PyArray_DATA(o.y));
         Py_END_ALLOW_THREADS
     }
     return finish(&o, args[5], status);

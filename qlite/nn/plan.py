@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from qlite import _core
-from qlite.nn.program import Program, step_fields
+from qlite.nn.program import Program, step_fields, step_nbytes
 
 
 class Plan:
@@ -48,7 +48,7 @@ class Plan:
     def update(self, program: Program) -> None:
         """Take over the arrays of a program that differs from this one's in nothing else, into the memory there is."""
         for i, (old, new) in enumerate(zip(self.program.steps, program.steps, strict=True)):
-            if old is not new:
+            if old is not new and step_nbytes(new):
                 self._core.update(i, step_fields(new))
         self.program = program
 

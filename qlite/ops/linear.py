@@ -192,11 +192,12 @@ def linear(
     if type(w) is PackedWeight and w.activation_bits != 8:
         raise ValueError(f"w: expected weights packed for 8-bit activations, got {w.activation_bits}")
     per_tensor = per != "row" and _check.choice("per", per, ("row", "tensor")) == "tensor"
-    low, high = _ALL if activation is None else epilogue.clamps(activation)
+    if activation is not None:
+        epilogue.check_activation(activation)
     if bias is not None:
         bias = _check.real_array("bias", bias)
     x = _check.real_array("x", x, may_be_codes=True)
-    return _core.linear(x, packed, scale, bias, low, high, per_tensor, out)
+    return _core.linear(x, packed, scale, bias, activation, per_tensor, out)
 
 
 def _kind(packed: _core.Packed) -> str:
@@ -214,10 +215,10 @@ def _linear_grouped(
         raise ValueError(f"x: expected floats for weights with groups or a codebook, got {x!r}")
     defaults = {"output": None, "requant": "float", "per": "row"}
     _check.left_alone(others, defaults, "for weights with groups or a codebook")
-    low, high = _ALL if activation is None else epilogue.clamps(activation)
+    epilogue.check_activation(activation)
     if bias is not None:
         bias = _check.real_array("bias", bias)
-    return _core.linear_grouped(_check.real_array("x", x), packed, bias, low, high, out)
+    return _core.linear_grouped(_check.real_array("x", x), packed, bias, activation, out)
 
 
 def matmul_float(x: Any, q: QArray) -> np.ndarray:
@@ -226,11 +227,10 @@ def matmul_float(x: Any, q: QArray) -> np.ndarray:
     x = _check.real_array("x", x)
     if packed.kind == "grouped":
         return _core.matmul_grouped(x, packed, None)
-    return _core.matmul_float(x, packed, scale, None, False, None)
+    return _core.matmul_float(x, packed, scale, None, None, None)
 
 
 # For the way of a small product, which a look-up more would make longer.
 _ndarray = np.ndarray
-_ALL = epilogue.clamps(None)
 _NO_ZERO_POINT = np.zeros(1, np.int32)
 _ZERO: Any = 0  # the default, told by `is`: == would make an array of an array

@@ -220,7 +220,10 @@ def test_shapes_and_zero_points_that_do_not_fit():
         ("a_zero_point", lambda: product(a, b, za=one(-129, np.int32))),
         ("zero_point", lambda: product(a, b, zb=np.zeros(3, np.int32))),
         ("zero_point", lambda: product(a, b, zb=np.full(4, 128, np.int32))),
-        ("a_zero_point", lambda: _core.matmul_integer(a, _core.Packed.matrix(b, None, "float"), one(0, np.int32), None)),
+        (
+            "a_zero_point",
+            lambda: _core.matmul_integer(a, _core.Packed.matrix(b, None, "float"), one(0, np.int32), None),
+        ),
     ]
     for name, case in cases:
         with pytest.raises(ValueError, match=rf"^{name}: "):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from reference import dequantize, dequantize_codebook, spread
+from reference import CLAMPS, dequantize, dequantize_codebook, spread
 from reference import grouped as reference
 from samples import LAYOUTS, same_bytes
 
@@ -38,16 +38,16 @@ def rows(rng, m, k):
     return rng.normal(rng.normal(), 2.0 ** rng.integers(-20, 20), (m, k)).astype(np.float32)
 
 
-def linear(x, packed, bias=None, low=-np.inf, high=np.inf, out=None):
-    return _core.linear_grouped(x, packed, bias, low, high, out)
+def linear(x, packed, bias=None, activation=None, out=None):
+    return _core.linear_grouped(x, packed, bias, activation, out)
 
 
-def check(x, codes, scale, zero_point, bits, group, bias=None, low=-np.inf, high=np.inf, codebook=None):
+def check(x, codes, scale, zero_point, bits, group, bias=None, activation=None, codebook=None):
     """Both products of the same weights."""
     z, offset = 0 if zero_point is None else zero_point, 0 if bias is None else bias
     packed = _core.Packed.grouped(codes, scale, zero_point, codebook, bits, group, "integer")
-    expected = reference.linear_grouped(x, codes, scale, z, group, offset, low, high, codebook)
-    same_bytes(linear(x, packed, bias, low, high), expected)
+    expected = reference.linear_grouped(x, codes, scale, z, group, offset, *CLAMPS[activation], codebook)
+    same_bytes(linear(x, packed, bias, activation), expected)
 
 
 @pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
@@ -57,7 +57,7 @@ def test_uniform(isa, rng, bits, signed):
         x, codes, scale = rows(rng, m, k), random_codes(rng, k, n, bits, signed), scales(rng, k, n, group)
         bias = rng.normal(size=n).astype(np.float32)
         check(x, codes, scale, None, bits, group)
-        check(x, codes, scale, random_zero_points(rng, scale, bits, signed), bits, group, bias, 0, 6)
+        check(x, codes, scale, random_zero_points(rng, scale, bits, signed), bits, group, bias, "relu6")
         one = np.full(scale.shape, -1 if signed else 1, np.int32)
         check(x, codes, scale, one, bits, group, bias)
 
@@ -88,7 +88,7 @@ def test_codebooks(isa, rng, entries, own):
         check(x, codes, scale, None, 4, group, codebook=book)
         bias = rng.normal(size=n).astype(np.float32)
         for other in (np.rint(book * 4) / 2 + 8, book * np.float32(1e-44), np.where(book > 0.5, np.nan, book)):
-            check(x, codes, scale, None, 4, group, bias, 0, np.inf, other)
+            check(x, codes, scale, None, 4, group, bias, "relu", other)
 
 
 @pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])

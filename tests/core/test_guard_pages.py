@@ -161,9 +161,9 @@ def test_float_products(isa, rng, guard):
         zb = guard(zero_points(rng, n, np.int8))
         scale, bias = guard(rng.uniform(0.1, 1, n).astype(np.float32)), guard(rng.normal(size=n).astype(np.float32))
         out = guard(np.zeros((m, n), np.float32))
-        dynamic_linear(x, _core.Packed.matrix(w, zb, "integer"), scale, bias, True, out)
+        dynamic_linear(x, _core.Packed.matrix(w, zb, "integer"), scale, bias, "relu", out)
         same_bytes(out, reference.linear(x, w, scale, zb, bias, 0))
-        _core.matmul_float(x, _core.Packed.matrix(w, zb, "float"), scale, bias, True, out)
+        _core.matmul_float(x, _core.Packed.matrix(w, zb, "float"), scale, bias, "relu", out)
         same_bytes(out, reference.matmul_float(x, w, scale, zb, bias, 0))
 
 
@@ -176,7 +176,7 @@ def test_grouped_products(isa, rng, guard, entries):
         z = None if entries else guard(rng.integers(0, 16, (count, n)).astype(np.int32))
         book = guard(rng.normal(size=entries).astype(np.float32)) if entries else None
         out = guard(np.zeros((m, n), np.float32))
-        _core.linear_grouped(x, _core.Packed.grouped(w, scale, z, book, 4, 8, "integer"), bias, 0, np.inf, out)
+        _core.linear_grouped(x, _core.Packed.grouped(w, scale, z, book, 4, 8, "integer"), bias, "relu", out)
         zero_point = 0 if entries else z
         same_bytes(out, grouped.linear_grouped(x, w, scale, zero_point, 8, bias, 0, codebook=book))
         _core.matmul_grouped(x, _core.Packed.grouped(w, scale, z, book, 4, 8, "float"), out)
@@ -233,7 +233,7 @@ def test_convolutions(isa, rng, guard):
         scale, grid = np.full(o * groups, 0.01, np.float32), (0.02, 7, -128, 127)
         for rule in ("float", "fixed"):
             out = guard(np.zeros(expected.shape, np.int8))
-            fields = (rule, True, 0.5, scale, 0.0, 0.0, *grid)
+            fields = (rule, True, None, 0.5, scale, *grid)
             y = _core.conv2d(x, packed, 3, window, None, fields, out)
             same_bytes(y, reference.conv.conv_codes(expected, 0.5, scale, *grid, rule == "fixed"))
 

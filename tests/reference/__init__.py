@@ -25,7 +25,7 @@ from reference.elementwise import ROUND, dequantize, fake_quantize, in_range, qu
 from reference.error import error_sums, log
 from reference.gemm import linear, matmul_float, matmul_integer, output_of_sums, quantize_rows, scale_sums
 from reference.histograms import count_beyond, divergence, histogram, squared_error
-from reference.program import evaluate
+from reference.program import CLAMPS, evaluate
 from reference.ranges import range_qparams
 from reference.requantization import quantize_multiplier, requantize_fixed, requantize_float
 from reference.sums import minmax, minmax_per_parameter, moments

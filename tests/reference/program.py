@@ -77,7 +77,7 @@ def step_gemm(buffers, step, values):
             params = (target.scale, target.zero_point, *code_clamps(step.activation, target))
         fixed = step.requant == "fixed"
         result = output_of_sums(acc, source.scale, step.weight_scale, params, fixed, low, high).astype(target.dtype)
-    values[step.output] = result.reshape(*values[x].shape[:-1], -1)
+    values[step.output] = result.reshape(*values[x].shape[:-1], step.weight.shape[1])
 
 
 def step_gemm_f32(buffers, step, values):
@@ -85,7 +85,7 @@ def step_gemm_f32(buffers, step, values):
     zero_point = 0 if step.weight_zero_point is None else step.weight_zero_point
     bias = 0 if step.bias is None else step.bias
     result = matmul_float(rows(values[x]), step.weight, step.weight_scale, zero_point, bias, *CLAMPS[step.activation])
-    values[step.output] = result.reshape(*values[x].shape[:-1], -1)
+    values[step.output] = result.reshape(*values[x].shape[:-1], step.weight.shape[1])
 
 
 STEPS = {

@@ -63,7 +63,7 @@ def _check_groups(tally, label):
 
 
 def linear_of_groups(x, packed):
-    return _core.linear_grouped(x, packed, None, -np.inf, np.inf, None)
+    return _core.linear_grouped(x, packed, None, None, None)
 
 
 class Deep:

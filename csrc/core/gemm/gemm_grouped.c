@@ -20,7 +20,8 @@ enum {
 typedef struct grouped_job {
     const ql_grouped *w;
     ql_rows rows; /* of the chunk; behind the codes of each is what its groups begin with */
-    float low, high, *y;
+    ql_clamps clamps;
+    float *y;
     size_t block_rows, tile_rows, column_items;
     int32_t factor;      /* of the sums of a row's codes */
     const float *offset; /* [panels * nr] */
@@ -52,8 +53,8 @@ static void run_tile(const grouped_job *job, const ql_grouped_panel *panel, size
                                .scale = job->rows.scale + i};
     float tile[QL_MAX_MR * QL_MAX_NR], *y = job->y + i * w->n + j;
     const ql_grouped_result c = {.offset = job->offset + j,
-                                 .low = job->low,
-                                 .high = job->high,
+                                 .low = job->clamps.low,
+                                 .high = job->clamps.high,
                                  .y = whole ? y : tile,
                                  .y_stride = whole ? w->n : w->nr};
     w->kernels->gemm_s8s4f32->ukernel[w->form][rows](panel, &a, &c);
@@ -95,10 +96,11 @@ static void run_chunk(grouped_job *job)
 /* A product of no depth: no group, no scale. */
 static void fill_with_offset(size_t m, size_t n, const ql_grouped_options *options, float *y)
 {
+    const ql_clamps clamps = ql_activation_clamps(options->activation, 0.0f, 0, 0, 0);
     for (size_t i = 0; i < m * n; i++) {
         float v = 0.0f + (options->offset ? options->offset[i % n] : 0.0f);
-        v = v < options->low ? options->low : v;
-        y[i] = v > options->high ? options->high : v;
+        v = v < clamps.low ? clamps.low : v;
+        y[i] = v > clamps.high ? clamps.high : v;
     }
 }
 
@@ -129,8 +131,7 @@ ql_status ql_linear_grouped(const float *x, size_t m, const ql_grouped *w, const
     for (size_t i = 0; is_finite && i < m; i += chunk) {
         grouped_job job = {.w = w,
                            .rows = all,
-                           .low = options->low,
-                           .high = options->high,
+                           .clamps = ql_activation_clamps(options->activation, 0.0f, 0, 0, 0),
                            .y = y + i * w->n,
                            .factor = w->has_zero_point ? -1 : -w->zero_point,
                            .offset = offset};
