@@ -34,7 +34,8 @@ from qlite.ops.conv import conv2d, conv2d_integer
 from qlite.ops.linear import linear, matmul_integer
 from qlite.ops.packing import PackedWeight, pack
 from qlite.ops.pool import avg_pool2d, max_pool2d
-from qlite.ops.tables import apply_table, lookup_table, softmax
+from qlite.ops.softmax import softmax
+from qlite.ops.tables import apply_table, lookup_table
 
 if TYPE_CHECKING:
     from qlite import distributed

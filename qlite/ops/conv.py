@@ -1,6 +1,5 @@
 """Convolutions of images (count, height, width, channels) with 8-bit arithmetic."""
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -239,20 +238,7 @@ def _of_images(
 
 def _window(shape: tuple[int, ...], packed: _core.Packed, stride: Any, padding: Any, dilation: Any) -> Window:
     """The window as the core takes it: stride, dilation, what lies before the image, and the result's size."""
-    is_plain = _is_plain(stride) and _is_plain(padding) and _is_plain(dilation)
-    resolve = _known_window if is_plain else _new_window
-    return resolve(shape[1:3], packed.shape[:2], stride, padding, dilation)
-
-
-def _is_plain(option: Any) -> bool:
-    """Whether an option can be looked up: True and 1.0 would be found as 1."""
-    kind = type(option)
-    return kind is int or kind is str or (kind is tuple and all(map(_is_plain, option)))
-
-
-def _new_window(image: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Window:
-    steps, gaps, (vertical, horizontal), size = window("", image, kernel, stride, padding, dilation)
-    return *steps, *gaps, vertical[0], horizontal[0], *size
-
-
-_known_window = lru_cache(1024)(_new_window)  # a network asks for the same few again and again
+    (down, right), (gap_down, gap_right), ((top, _), (left, _)), (height, width) = window(
+        "", shape[1:3], packed.shape[:2], stride, padding, dilation
+    )
+    return down, right, gap_down, gap_right, top, left, height, width

@@ -36,8 +36,8 @@ def pack_grouped(q: QArray, name: str, purpose: str) -> _core.Packed:
         )
     if purpose == "integer" and p.codebook is not None and p.codebook.shape[-1] > MAX_ENTRIES:
         raise ValueError(
-            f"{name}: expected a codebook of up to {MAX_ENTRIES} entries for a product with integers (x @ q takes any), "
-            f"got {q!r}"
+            f"{name}: expected a codebook of up to {MAX_ENTRIES} entries for a product with integers (x @ q takes "
+            f"any), got {q!r}"
         )
 
     def over(parameters: np.ndarray, *last: int) -> np.ndarray:

@@ -210,6 +210,7 @@ def test_other_dtypes_are_refused(dtype):
 
 def test_shapes_and_zero_points_that_do_not_fit():
     a, b = np.zeros((2, 3), np.int8), np.zeros((3, 4), np.int8)
+    floating = _core.Packed.matrix(b, None, "float")
     cases = [
         ("a", lambda: product(np.zeros((2, 4), np.int8), b)),
         ("a", lambda: product(np.zeros(3, np.int8), b)),
@@ -222,7 +223,7 @@ def test_shapes_and_zero_points_that_do_not_fit():
         ("zero_point", lambda: product(a, b, zb=np.full(4, 128, np.int32))),
         (
             "a_zero_point",
-            lambda: _core.matmul_integer(a, _core.Packed.matrix(b, None, "float"), one(0, np.int32), None),
+            lambda: _core.matmul_integer(a, floating, one(0, np.int32), None),
         ),
     ]
     for name, case in cases:

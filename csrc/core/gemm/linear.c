@@ -32,22 +32,20 @@ static size_t rows_at_once(const ql_packed *b, size_t m)
     return ql_least(m, threads > 1 ? 4 * threads * block : block);
 }
 
-/* Quantizes and multiplies rows whose grids are known, `step` at a time. whole: the product of all of them. */
-static void multiply(const ql_rows *all, size_t step, const ql_gemm_job *whole, void *workspace)
+/* Quantizes and multiplies rows whose grids are known, `step` at a time. job: for the first of them; both are left
+ * behind the last. */
+static void multiply(ql_rows *rows, size_t step, ql_gemm_job *job, void *workspace)
 {
-    for (size_t i = 0; i < all->m; i += step) {
-        ql_rows rows = *all;
-        rows.m = ql_least(step, all->m - i);
-        rows.x += i * rows.k;
-        rows.scale += i;
-        rows.zero_point += i;
-        ql_rows_quantize(&rows);
-        ql_gemm_job job = *whole;
-        job.m = rows.m;
-        job.row_scale = rows.scale;
-        job.row_zero_point = whole->row_zero_point ? rows.zero_point : NULL;
-        job.c = (float *)whole->c + i * whole->c_stride;
-        ql_gemm_run(&job, workspace);
+    for (size_t left = rows->m; left > 0; left -= rows->m) {
+        rows->m = job->m = ql_least(step, left);
+        ql_rows_quantize(rows);
+        ql_gemm_run(job, workspace);
+        rows->x += rows->m * rows->k;
+        rows->scale += rows->m;
+        rows->zero_point += rows->m;
+        job->row_scale = rows->scale;
+        job->row_zero_point = job->row_zero_point ? rows->zero_point : NULL;
+        job->c = (float *)job->c + rows->m * job->c_stride;
     }
 }
 
@@ -64,14 +62,14 @@ ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const ql_linea
     char *memory = ql_alloc(1, p.end);
     if (!memory)
         return QL_ENOMEM;
-    const ql_rows rows = {.kernels = b->kernels,
-                          .x = x,
-                          .m = m,
-                          .k = b->k,
-                          .scale = (float *)(memory + p.scale),
-                          .zero_point = (int32_t *)(memory + p.zero_point),
-                          .codes = (uint8_t *)(memory + p.codes),
-                          .stride = b->k};
+    ql_rows rows = {.kernels = b->kernels,
+                    .x = x,
+                    .m = m,
+                    .k = b->k,
+                    .scale = (float *)(memory + p.scale),
+                    .zero_point = (int32_t *)(memory + p.zero_point),
+                    .codes = (uint8_t *)(memory + p.codes),
+                    .stride = b->k};
     if (!ql_rows_find_grids(&rows, options->per_tensor)) {
         free(memory);
         return QL_ENONFINITE;
@@ -85,14 +83,15 @@ ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const ql_linea
                                   .offset = options->offset ? options->offset : zeros,
                                   .low = clamps.low,
                                   .high = clamps.high};
-    const ql_gemm_job job = {.b = b,
-                             .a = rows.codes,
-                             .a_stride = rows.stride,
-                             .init = init,
-                             .row_zero_point = options->per_tensor ? NULL : rows.zero_point,
-                             .epilogue = &epilogue,
-                             .c = y,
-                             .c_stride = b->n};
+    ql_gemm_job job = {.b = b,
+                       .a = rows.codes,
+                       .a_stride = rows.stride,
+                       .init = init,
+                       .row_zero_point = options->per_tensor ? NULL : rows.zero_point,
+                       .row_scale = rows.scale,
+                       .epilogue = &epilogue,
+                       .c = y,
+                       .c_stride = b->n};
     multiply(&rows, step, &job, memory + p.workspace);
     free(memory);
     return QL_OK;
