@@ -331,7 +331,7 @@ except KeyboardInterrupt:
         try:
             assert process.stdout.readline() == "ready\n"
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=20)
+            out, err = process.communicate(timeout=100)
         finally:
             process.kill()
     assert out == "stopped\n", err
