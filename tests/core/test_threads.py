@@ -185,11 +185,11 @@ def test_what_one_thread_finds_stops_all(rng, place, bits):
     w[place] = np.nan
     for n in COUNTS:
         ql.set_num_threads(n)
-        with pytest.raises(ValueError, match=r"[wx]: "):
+        with pytest.raises(ValueError, match=r"^w: "):
             ql.quantize(w, p, out=out)
-        with pytest.raises(ValueError, match=r"[wx]: "):
+        with pytest.raises(ValueError, match=r"^x: "):
             ql.fake_quantize(w, p, out=same)
-        with pytest.raises(ValueError, match=r"[wx]: "):
+        with pytest.raises(ValueError, match=r"^w: "):
             ql.choose_qparams(w)
         assert (out == 77).all() and (same == 5).all()
         assert ql.quantize(w, p, nonfinite="saturate").codes[place] == p.zero_point.item()
@@ -318,6 +318,7 @@ def test_multiprocessing(tmp_path, method):
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_ctrl_c():
     program = """
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where pytest runs in the background of a shell
 try:
     print("ready", flush=True)
     while True:

@@ -97,17 +97,13 @@ def refused(path, content):
 
 
 def test_every_byte_counts(tmp_path):
-    path, kind = tmp_path / "array", "two levels"
-    small(kind).save(path)
+    path = tmp_path / "array"
+    small("two levels").save(path)
     whole = path.read_bytes()
     for i in range(len(whole)):
         changed = bytearray(whole)
         changed[i] ^= 1 << i % 8
-        path.write_bytes(changed)
-        try:
-            assert ql.load(path) == small(kind)  # such as a space for another one
-        except ValueError as error:
-            assert "not a usable qlite file" in str(error)
+        refused(path, changed)
 
 
 @pytest.mark.parametrize("kind", SMALL)
