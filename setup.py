@@ -106,8 +106,9 @@ class BuildCore(build_ext):
             return False
 
     def get_source_files(self):
-        """What the sdist holds: setuptools by itself would take tests/test_*.py without the files that they import."""
-        return [*super().get_source_files(), *glob("tests/**/*.py", recursive=True), *glob("notebooks/*.ipynb")]
+        """What the sdist holds: setuptools by itself would take tests/test_*.py without the files that they need."""
+        more = [*glob("tests/**/*.py", recursive=True), *glob("tests/kernels/*.[ch]"), *glob("notebooks/*.ipynb")]
+        return [*super().get_source_files(), *more]
 
 
 def kernel_sources(isa):

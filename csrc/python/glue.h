@@ -25,7 +25,14 @@ static inline bool ql_py_is_signed(PyArrayObject *codes)
 /* Codes of 8 or 16 bits, signed or not, and the range of their type. */
 PyArrayObject *ql_py_codes(PyObject *object, const char *name, int32_t *qmin, int32_t *qmax);
 
-/* Whether an array is a vector of length n: 0, or -1 with an exception. */
+/* The elements of an array that may be NULL. */
+static inline void *ql_py_data(PyArrayObject *array)
+{
+    return array ? PyArray_DATA(array) : NULL;
+}
+
+/* Whether an array has this shape, or is a vector of length n: 0, or -1 with an exception. */
+int ql_py_shape(PyArrayObject *array, int ndim, const npy_intp *shape, const char *name);
 int ql_py_vector(PyArrayObject *array, npy_intp n, const char *name);
 
 /* A float32 vector of length n, or NULL without an exception for None (then *absent is set). */
@@ -40,8 +47,11 @@ int ql_py_bias_f32(PyObject *object, npy_intp n, PyArrayObject **bias);
 PyArrayObject *ql_py_result(PyObject *out, int typenum, int ndim, const npy_intp *shape, PyArrayObject **input,
                             bool in_place);
 
-/* Replaces *input by a copy if it shares memory with result. Returns 0, or -1 with an exception. */
+/* Replaces *input, which may be NULL, by a copy if it shares memory with result. Returns 0, or -1 with an exception. */
 int ql_py_separate(PyArrayObject *result, PyArrayObject **input);
+
+/* Drops a result that is not to be had; `out` stays as it was. Sets it to NULL. */
+void ql_py_drop(PyArrayObject **result);
 
 /* What becomes of NaN and infinities: an array that nobody has seen yet may be written to before an error. */
 static inline ql_nonfinite ql_py_policy(int refuse_nonfinite, PyObject *out)
@@ -75,8 +85,11 @@ int ql_py_axis_layout(PyArrayObject *data, int axis, ql_layout *layout);
 PyArrayObject *ql_py_state(PyObject *object, const char *name);
 PyArrayObject *ql_py_counts(PyObject *object, PyArrayObject *state, const char *name);
 
-/* The fields of qlite._output.Output, for n columns; *typenum is the result's. A new reference to the weight scales,
- * which output points to; NULL with an exception. */
+/* None, or the name of an activation that products apply; 0, or -1 with an exception. */
+int ql_py_activation(PyObject *object, ql_activation *activation);
+
+/* The fields of qlite.ops.epilogue.Output, for n columns; *typenum is the result's. A new reference to the weight
+ * scales, which output points to; NULL with an exception. */
 PyArrayObject *ql_py_output(PyObject *fields, npy_intp n, ql_output *output, int *typenum);
 
 /* What QL_EINVAL of such an output speaks of: that a multiplier or, of floats, a scale cannot be represented. */
@@ -85,6 +98,22 @@ static inline const char *ql_py_output_name(const ql_output *output)
     return output->store == QL_STORE_F32 ? "the scale of x times that of w" : "output";
 }
 
+/* A dtype as buffers and arrays of a program have it. */
+typedef struct ql_py_type {
+    const char *name;
+    ql_type type;
+    int typenum;
+} ql_py_type;
+
+/* NULL: there is none of that name or NumPy type. */
+const ql_py_type *ql_py_type_by_name(const char *name);
+const ql_py_type *ql_py_type_by_typenum(int typenum);
+const ql_py_type *ql_py_type_of(ql_type type);
+
+/* The values of a step's fields, from a dict by name. Arrays are borrowed from *owners, a new reference (which may be
+ * set when there is an exception). Returns 0, or -1 with an exception that names the field. */
+int ql_py_fields(PyObject *dict, const ql_field *fields, ql_value values[QL_MAX_FIELDS], PyObject **owners);
+
 /* A call of METH_FASTCALL has this many arguments; 0, or -1 with an exception. */
 int ql_py_count(const char *function, Py_ssize_t got, Py_ssize_t expected);
 
@@ -92,13 +121,33 @@ int ql_py_count(const char *function, Py_ssize_t got, Py_ssize_t expected);
 PyObject *ql_py_raise(ql_status status, const char *name);
 
 typedef struct ql_module_state {
-    PyTypeObject *packed_type, *filter_type, *grouped_type;
+    PyTypeObject *packed_type;
 } ql_module_state;
 
-extern PyMethodDef ql_py_elementwise_methods[], ql_py_histogram_methods[], ql_py_search_methods[];
+/* Which product packed weights are for, and so which of the core's types they have. */
+typedef enum ql_py_kind { QL_PY_MATRIX, QL_PY_GROUPED, QL_PY_FILTER } ql_py_kind;
+
+/* _core.Packed */
+typedef struct ql_py_packed {
+    PyObject ob_base;
+    ql_py_kind kind;
+    PyObject *kind_name;
+    const char *purpose_name;
+    ql_packed_info info;
+    union {
+        ql_packed *matrix;
+        ql_grouped *grouped;
+        ql_filter *filter;
+    } weights;
+} ql_py_packed;
+
+/* The packed weights of an argument, borrowed; NULL with an exception if it is none or of another kind. */
+const ql_py_packed *ql_py_take_packed(PyObject *module, PyObject *object, ql_py_kind kind, const char *name);
+
+extern PyMethodDef ql_py_elementwise_methods[], ql_py_histogram_methods[], ql_py_choose_methods[];
 extern PyMethodDef ql_py_codebook_methods[], ql_py_bits_methods[], ql_py_error_methods[], ql_py_gemm_methods[];
 extern PyMethodDef ql_py_activations_methods[], ql_py_pool_methods[], ql_py_conv_methods[];
-extern PyMethodDef ql_py_grouped_methods[], ql_py_peak_methods[];
-extern PyType_Spec ql_py_packed_spec, ql_py_filter_spec, ql_py_grouped_spec, ql_py_plan_spec;
+extern PyMethodDef ql_py_peak_methods[];
+extern PyType_Spec ql_py_packed_spec, ql_py_plan_spec;
 
 #endif

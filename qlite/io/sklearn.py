@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from qlite.nn.layers import Dense
+from qlite.nn.layers.dense import Dense
 from qlite.nn.sequential import Sequential
 
 NETWORKS = ("MLPClassifier", "MLPRegressor")
@@ -60,7 +60,7 @@ def from_sklearn(model: Any) -> Sequential:
         for i, (w, b) in enumerate(weights)
     ]
     classes = getattr(last, "classes_", None)
-    return Sequential(layers, mean=mean, scale=scale, output=_output(last, kind), classes=classes)
+    return Sequential(layers, mean=mean, scale=scale, task=_task(last, kind), classes=classes)
 
 
 def _network(model: Any) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -84,10 +84,10 @@ def _scaling(scaler: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
     return scaler.mean_ if scaler.with_mean else None, scaler.scale_
 
 
-def _output(model: Any, kind: str) -> str:
+def _task(model: Any, kind: str) -> str:
     if kind in ("MLPRegressor", "LinearRegression"):
-        return "identity"
+        return "regression"
     classes = np.asarray(model.classes_)
     if kind == "MLPClassifier" and model.out_activation_ == "logistic" and model.n_outputs_ > 1:
         raise ValueError("model: expected one label per sample, got a model of several")
-    return "sigmoid" if len(classes) == 2 else "softmax"
+    return "binary" if len(classes) == 2 else "multiclass"

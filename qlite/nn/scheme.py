@@ -85,14 +85,14 @@ class Target:
     signed: bool  # activations are int8, else uint8
     symmetric: bool  # zero points are 0
     integer_output: bool  # the last layer gives codes too, which a last step dequantizes
-    fixed: bool  # requantize by rule B, else by rule A
+    requant: str  # the rule by which sums become codes: "float" (A) or "fixed" (B)
 
 
 TARGETS = {
-    "numpy": Target(signed=False, symmetric=False, integer_output=False, fixed=False),
-    "onnx": Target(signed=False, symmetric=False, integer_output=True, fixed=False),
-    "tflite": Target(signed=True, symmetric=False, integer_output=True, fixed=False),
-    "tflm": Target(signed=True, symmetric=False, integer_output=True, fixed=True),
-    "c": Target(signed=True, symmetric=False, integer_output=True, fixed=True),
-    "tensorrt": Target(signed=True, symmetric=True, integer_output=True, fixed=False),
+    "numpy": Target(signed=False, symmetric=False, integer_output=False, requant="float"),
+    "onnx": Target(signed=False, symmetric=False, integer_output=True, requant="float"),
+    "tflite": Target(signed=True, symmetric=False, integer_output=True, requant="float"),
+    "tflm": Target(signed=True, symmetric=False, integer_output=True, requant="fixed"),
+    "c": Target(signed=True, symmetric=False, integer_output=True, requant="fixed"),
+    "tensorrt": Target(signed=True, symmetric=True, integer_output=True, requant="float"),
 }

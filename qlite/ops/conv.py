@@ -1,6 +1,5 @@
 """Convolutions of images (count, height, width, channels) with 8-bit arithmetic."""
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -181,16 +180,16 @@ def _is_dilated(dilation: Any) -> bool:
     return pair("dilation", dilation)[1] > 1
 
 
-def _filter(w: Any, groups: Any, dilation: Any) -> tuple[_core.Filter, Any]:
+def _filter(w: Any, groups: Any, dilation: Any) -> tuple[_core.Packed, Any]:
     """Weights as the core takes them, and their scales."""
     is_dilated = _is_dilated(dilation)
     if isinstance(w, QArray):
-        known = w._filters.get((groups, is_dilated)) if type(groups) is int else None
+        known = w._packed.get((groups, is_dilated)) if type(groups) is int else None
         return known or pack_filter("w", w, "", 0, groups, is_dilated)
     if not isinstance(w, PackedWeight):
         raise no_weights(w, axis=3)
     packed = w._packed
-    if not isinstance(packed, _core.Filter):
+    if packed.kind != "filter":
         raise ValueError(f"w: expected packed weights of a convolution, got packed weights of shape {w.shape}")
     if _check.integer("groups", groups) != packed.groups or is_dilated != packed.is_dilated:
         gaps = {False: "without gaps", True: "with gaps"}
@@ -237,22 +236,9 @@ def _of_images(
     return np.tile(integers, (len(scale), 1)), fields
 
 
-def _window(shape: tuple[int, ...], packed: _core.Filter, stride: Any, padding: Any, dilation: Any) -> Window:
+def _window(shape: tuple[int, ...], packed: _core.Packed, stride: Any, padding: Any, dilation: Any) -> Window:
     """The window as the core takes it: stride, dilation, what lies before the image, and the result's size."""
-    is_plain = _is_plain(stride) and _is_plain(padding) and _is_plain(dilation)
-    resolve = _known_window if is_plain else _new_window
-    return resolve(shape[1:3], packed.shape[:2], stride, padding, dilation)
-
-
-def _is_plain(option: Any) -> bool:
-    """Whether an option can be looked up: True and 1.0 would be found as 1."""
-    kind = type(option)
-    return kind is int or kind is str or (kind is tuple and all(map(_is_plain, option)))
-
-
-def _new_window(image: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Window:
-    steps, gaps, (vertical, horizontal), size = window("", image, kernel, stride, padding, dilation)
-    return *steps, *gaps, vertical[0], horizontal[0], *size
-
-
-_known_window = lru_cache(1024)(_new_window)  # a network asks for the same few again and again
+    (down, right), (gap_down, gap_right), ((top, _), (left, _)), (height, width) = window(
+        "", shape[1:3], packed.shape[:2], stride, padding, dilation
+    )
+    return down, right, gap_down, gap_right, top, left, height, width

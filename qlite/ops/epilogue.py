@@ -20,44 +20,38 @@ from qlite import _check
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
 
-#: What an activation that is a clamp keeps real values in.
-CLAMPS = {None: (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
-
-ACTIVATIONS = tuple(name for name in CLAMPS if name)
+#: Activations that are clamps, which products apply themselves.
+ACTIVATIONS = ("relu", "relu6")
 
 #: The rules by which sums become codes: see `requantize`.
 RULES = ("float", "fixed")
 
 INT32_MAX = np.iinfo(np.int32).max
 
-#: More steps than there are codes.
-BEYOND = 512
-
 
 class Output(NamedTuple):
-    """The fields of `ql_output` in its order, as `_core` takes them.
+    """The fields of `ql_output`, as `_core` takes them.
 
     `store` is "float32", or the rule of codes; what the other does not need is 0.
     """
 
     store: str
     is_signed: bool
+    activation: str | None
     input_scale: float
     weight_scale: np.ndarray
-    low: float
-    high: float
     scale: float
     zero_point: int
     qmin: int
     qmax: int
 
 
-def clamps(activation: str | None) -> tuple[float, float]:
-    """The ends of the real values that an activation lets through."""
-    if activation is None or (type(activation) is str and activation in CLAMPS):
-        return CLAMPS[activation]
-    if not isinstance(activation, str) or activation.lower() in CLAMPS:
-        return CLAMPS[_check.choice("activation", activation, ACTIVATIONS)]
+def check_activation(activation: str | None) -> str | None:
+    """Return the name of an activation that products apply themselves, or None."""
+    if activation is None or (type(activation) is str and activation in ACTIVATIONS):
+        return activation
+    if not isinstance(activation, str) or activation.lower() in ACTIVATIONS:
+        return _check.choice("activation", activation, ACTIVATIONS)
     raise ValueError(
         f"activation: expected None, {' or '.join(map(repr, ACTIVATIONS))}, got {activation!r} (lookup_table and "
         f"apply_table take any function, afterwards)"
@@ -107,23 +101,13 @@ def static_bias(bias: Any, input_scale: float, weight_scale: np.ndarray) -> np.n
     return array
 
 
-def code_clamps(activation: str | None, qparams: QParams) -> tuple[int, int]:
-    """The ends of the codes that an activation lets through: those of 0 and 6, where the grid reaches them."""
-    if activation is None:
-        return qparams.qmin, qparams.qmax
-    scale, zero_point = qparams.scale.item(), int(qparams.zero_point.item())
-    steps = (round(float(np.float32(min(end / scale, BEYOND)))) for end in clamps(activation))
-    low, high = (min(max(n + zero_point, qparams.qmin), qparams.qmax) for n in steps)
-    return low, high
-
-
 def resolve(
     input_scale: float, weight_scale: np.ndarray, bias: Any, activation: str | None, output: Any, requant: str
 ) -> tuple[np.ndarray | None, Output]:
     """Check the arguments of a static product and bring them into the form of the core.
 
     float32 (no `output`): ``clamp(float32(acc + bias) * float32(input_scale * weight_scale))``. Codes: rule A or B with
-    the multiplier ``input_scale * weight_scale / output.scale``, between the codes that the activation lets through.
+    the multiplier ``input_scale * weight_scale / output.scale``, between the codes of what the activation lets through.
 
     Raises
     ------
@@ -133,16 +117,16 @@ def resolve(
         The bias does not fit int32 at the scale of the sums.
     """
     _check.choice("requant", requant, RULES)
-    low, high = clamps(activation)
+    check_activation(activation)
     if output is None:
-        out_spec = Output("float32", False, input_scale, weight_scale, low, high, 0.0, 0, 0, 0)
+        out_spec = Output("float32", False, activation, input_scale, weight_scale, 0.0, 0, 0, 0)
     elif not isinstance(output, QParams):
         raise TypeError(f"output: expected QParams or None, got {type(output).__name__}")
     else:
         one_grid("output", output)
         out_spec = Output(
-            *(requant, output.signed, input_scale, weight_scale, low, high),
-            *(float(output.scale.item()), int(output.zero_point.item()), *code_clamps(activation, output)),
+            *(requant, output.signed, activation, input_scale, weight_scale),
+            *(float(output.scale.item()), int(output.zero_point.item()), output.qmin, output.qmax),
         )
     return static_bias(bias, input_scale, weight_scale), out_spec
 

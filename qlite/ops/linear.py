@@ -8,7 +8,7 @@ from qlite import _check, _core
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
 from qlite.ops import epilogue
-from qlite.ops.packing import PackedWeight, codes_of, no_weights, pack_codes, zero_points_of
+from qlite.ops.packing import PackedWeight, codes_of, no_weights, pack_codes, pack_matrix, zero_points_of
 
 
 def matmul_integer(
@@ -53,11 +53,11 @@ def matmul_integer(
     if type(b) is PackedWeight:
         packed = b._packed
     elif isinstance(b, QArray):
-        packed = b._pack("b", "integer")[0]
+        packed = pack_matrix(b, "b", "integer")[0]
     else:
         packed = pack_codes(b, "b_zero_point", b_zero_point, "integer")
         b_zero_point = 0
-    if type(packed) is not _core.Packed:
+    if packed.kind != "matrix":
         raise ValueError(
             f"b: expected one scale or one per column of a matrix, whose sums are integers, got {_kind(packed)}"
         )
@@ -111,7 +111,7 @@ def linear(
     Weights in groups along `in` or on a codebook take floats `x`, whose rows have no zero point, as
     ``quantize(x, axis=0)`` makes them (``s_x = max(abs(row)) / 127``): ``y = activation(s_x * sum_g acc_g * s_w_g +
     bias)``, where each `acc_g` is exact and all else float32, groups in order. A codebook of up to 16 entries becomes
-    8-bit levels when it is packed: entries that are multiples of a power of two, at most 127 of it, stay exact (fp4,
+    a table of int8 when it is packed: entries that are multiples of a power of two, at most 127 of it, stay exact (fp4,
     for one); others move by up to half a 127th of the greatest, and the product by up to
     ``sum(abs(x)) * s_w * max(abs(codebook)) / 254``.
 
@@ -173,11 +173,11 @@ def linear(
         if scale is None:
             raise ValueError("w: expected weights with scales, pack(QArray), got packed codes")
     elif isinstance(w, QArray):
-        packed, scale = w._pack("w", "integer")
+        packed, scale = pack_matrix(w, "w", "integer")
     else:
         raise no_weights(w, axis=1)
-    if type(packed) is not _core.Packed:
-        if isinstance(packed, _core.Filter):
+    if packed.kind != "matrix":
+        if packed.kind == "filter":
             raise ValueError(f"w: expected weights of a matrix, got {_kind(packed)}")
         return _linear_grouped(x, packed, bias, activation, {"output": output, "requant": requant, "per": per}, out)
     if type(x) is not _ndarray and isinstance(x, QArray):
@@ -192,36 +192,45 @@ def linear(
     if type(w) is PackedWeight and w.activation_bits != 8:
         raise ValueError(f"w: expected weights packed for 8-bit activations, got {w.activation_bits}")
     per_tensor = per != "row" and _check.choice("per", per, ("row", "tensor")) == "tensor"
-    low, high = _ALL if activation is None else epilogue.clamps(activation)
+    if activation is not None:
+        epilogue.check_activation(activation)
     if bias is not None:
         bias = _check.real_array("bias", bias)
     x = _check.real_array("x", x, may_be_codes=True)
-    return _core.linear(x, packed, scale, bias, low, high, per_tensor, out)
+    return _core.linear(x, packed, scale, bias, activation, per_tensor, out)
 
 
-def _kind(packed: "_core.Grouped | _core.Filter") -> str:
-    """What packed weights are, for errors."""
-    if isinstance(packed, _core.Filter):
+def _kind(packed: _core.Packed) -> str:
+    """What packed weights are that are no matrix, for errors."""
+    if packed.kind == "filter":
         return f"those of a convolution, of shape {packed.shape}"
     return "groups or a codebook"
 
 
 def _linear_grouped(
-    x: Any, packed: _core.Grouped, bias: Any, activation: str | None, others: dict[str, Any], out: np.ndarray | None
+    x: Any, packed: _core.Packed, bias: Any, activation: str | None, others: dict[str, Any], out: np.ndarray | None
 ) -> np.ndarray:
     """`linear` with weights in groups or on a codebook; `others` are the options that these have no use for."""
     if isinstance(x, QArray):
         raise ValueError(f"x: expected floats for weights with groups or a codebook, got {x!r}")
     defaults = {"output": None, "requant": "float", "per": "row"}
     _check.left_alone(others, defaults, "for weights with groups or a codebook")
-    low, high = _ALL if activation is None else epilogue.clamps(activation)
+    epilogue.check_activation(activation)
     if bias is not None:
         bias = _check.real_array("bias", bias)
-    return _core.linear_grouped(_check.real_array("x", x), packed, bias, low, high, out)
+    return _core.linear_grouped(_check.real_array("x", x), packed, bias, activation, out)
+
+
+def matmul_float(x: Any, q: QArray) -> np.ndarray:
+    """Multiply floats (..., in) by weights: `QArray.__rmatmul__`."""
+    packed, scale = pack_matrix(q, "q", "float")
+    x = _check.real_array("x", x)
+    if packed.kind == "grouped":
+        return _core.matmul_grouped(x, packed, None)
+    return _core.matmul_float(x, packed, scale, None, None, None)
 
 
 # For the way of a small product, which a look-up more would make longer.
 _ndarray = np.ndarray
-_ALL = epilogue.clamps(None)
 _NO_ZERO_POINT = np.zeros(1, np.int32)
 _ZERO: Any = 0  # the default, told by `is`: == would make an array of an array

@@ -6,7 +6,9 @@ from functools import cached_property, partial
 import numpy as np
 
 import qlite as ql
-from qlite.nn.program import Buffer, Gemm, Program
+from qlite.nn.plan import Plan
+from qlite.nn.program import Buffer, Program
+from qlite.nn.steps import Gemm
 
 from . import openvino_model
 from .harness import Contender, Work, fastest
@@ -79,10 +81,10 @@ def qlite_requantized(case, requant):
 
 def qlite_program(case, requant):
     """The same as the step of a program, which has its parameters ready."""
-    source = Buffer("a", "a", case.b.shape[0], "uint8", A_SCALE, A_ZERO_POINT)
-    target = Buffer("y", "y", case.b.shape[1], "uint8", float(case.y_scale), Y_ZERO_POINT)
-    step = Gemm(0, 1, case.b, case.b_scale, None, None, relu=False, fixed=requant == "fixed")
-    call = partial(Program([source, target], [step]).run, case.a)
+    source = Buffer("a", "a", (case.b.shape[0],), "uint8", A_SCALE, A_ZERO_POINT)
+    target = Buffer("y", "y", (case.b.shape[1],), "uint8", float(case.y_scale), Y_ZERO_POINT)
+    step = Gemm((0,), 1, case.b, case.b_scale, None, None, activation=None, requant=requant)
+    call = partial(Plan(Program([source, target], [step])).run, case.a)
     return Work(call, call)
 
 

@@ -1,5 +1,5 @@
 """Bad input to the functions that choose grids: a message that names the argument, what was expected and what came, and
-nothing changed. The cases that every array function shares stand in test_errors.py."""
+nothing changed. The cases that every array function shares stand in arrays/test_bad_arguments.py."""
 
 import pickle
 import re
@@ -188,6 +188,36 @@ def test_out_is_untouched(rows):
         with pytest.raises(ValueError, match=r"^x: expected finite values, got NaN or infinity"):
             fake_quantize(bad, right.qparams, out=values)
         assert np.all(values == 3)
+
+
+@pytest.mark.parametrize("size", [1 << 31, 1 << 62, 10**30])
+def test_groups_longer_than_any(size):
+    with pytest.raises(ValueError, match=r"^group_size: "):
+        quantize(W, group_size=size)
+    with pytest.raises(TypeError, match=r"^group_size: "):
+        quantize(W, grid="mxfp4", group_size=32.0)
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("method", {"scale": 1.0, "method": "mse"}),
+        ("percentile", {"scale": 1.0, "percentile": 90}),
+        ("zero_point", {"zero_point": 1}),
+        ("axis", {"bits": choose_qparams(W), "axis": 1}),
+        ("scale", {"bits": choose_qparams(W), "scale": 1.0}),
+        ("scale", {"scale": "a"}),
+        ("symmetric", {"symmetric": "no"}),
+        ("percentile", {"percentile": "99"}),
+        ("grid", {"bits": choose_qparams(W), "grid": np.array([0.0, 1.0])}),
+        ("method", {"scale": 1.0, "method": np.zeros(2)}),
+        ("method", {"grid": "kmeans", "method": "percentile"}),
+        ("method", {"grid": "quantile", "method": "entropy"}),
+    ],
+)
+def test_options_that_do_not_apply(name, options):
+    with pytest.raises((TypeError, ValueError), match=rf"^{name}: "):
+        quantize(W, **options)
 
 
 # ---- NaN and infinities ------------------------------------------------------------------------------

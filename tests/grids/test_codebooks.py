@@ -158,6 +158,11 @@ def test_more_entries_than_values():
                 same_bytes(q.dequantize(), x)
 
 
+def test_codebooks_as_wide_as_float32():
+    book = np.array([-3e38, 0, 3e38], np.float32)
+    same_bytes(np.asarray(ql.quantize(book, grid=book, scale=1.0)), book)
+
+
 # ---- the best codebook ------------------------------------------------------------------------------
 
 

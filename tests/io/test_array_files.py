@@ -97,17 +97,13 @@ def refused(path, content):
 
 
 def test_every_byte_counts(tmp_path):
-    path, kind = tmp_path / "array", "two levels"
-    small(kind).save(path)
+    path = tmp_path / "array"
+    small("two levels").save(path)
     whole = path.read_bytes()
     for i in range(len(whole)):
         changed = bytearray(whole)
         changed[i] ^= 1 << i % 8
-        path.write_bytes(changed)
-        try:
-            assert ql.load(path) == small(kind)  # such as a space for another one
-        except ValueError as error:
-            assert "not a usable qlite file" in str(error)
+        refused(path, changed)
 
 
 @pytest.mark.parametrize("kind", SMALL)
@@ -121,9 +117,9 @@ def test_files_cut_short(tmp_path, kind):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(OSError):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
         ql.load(tmp_path / "nowhere")
-    with pytest.raises(OSError):
+    with pytest.raises(FileNotFoundError, match=r"^path: expected a name in a folder that exists"):
         small("e8m0").save(tmp_path / "no" / "folder")
 
 

@@ -368,7 +368,7 @@ def test_files_that_were_exchanged(tmp_path, src):
     loaded = ql.load(tmp_path / "dst")
     with pytest.raises(ValueError, match=r"expected the tensor 'embed\.weight', got another one"):
         loaded["embed.weight"]
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"head\.weight\.qlite"):
         loaded["head.weight"]
 
 
@@ -382,7 +382,7 @@ def test_a_checkpoint_reads_what_is_asked_for(tmp_path, src, monkeypatch):
     assert repr(loaded).endswith("w16, 7 tensors)") and loaded == loaded and hash(loaded) == hash(loaded)
     assert read == []
     assert loaded["head.weight"].bits == 16 and read == ["head.weight.qlite"]
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="tail"):
         loaded["tail"]
     assert ql.load(tmp_path / "dst" / "head.weight.qlite") == loaded["head.weight"]
 

@@ -10,6 +10,7 @@ import qlite as ql
 
 networks, linear = extra("sklearn.neural_network"), extra("sklearn.linear_model")
 pipeline, preprocessing = extra("sklearn.pipeline"), extra("sklearn.preprocessing")
+datasets = extra("sklearn.datasets")
 
 # scikit-learn computes in float64, the float model in float32: 24 bits over sums of about ten terms.
 TOLERANCE = 1e-5
@@ -31,20 +32,20 @@ def scaled(model, **options):
 
 
 CLASSIFIERS = {
-    "network of two classes": (lambda: network("MLPClassifier"), TWO, "sigmoid"),
-    "network of booleans": (lambda: network("MLPClassifier"), TWO.astype(bool), "sigmoid"),
-    "network of three classes": (lambda: network("MLPClassifier"), THREE, "softmax"),
-    "network of names": (lambda: network("MLPClassifier"), NAMES, "softmax"),
-    "network without hidden layers": (lambda: network("MLPClassifier", hidden_layer_sizes=()), THREE, "softmax"),
-    "network of identities": (lambda: network("MLPClassifier", activation="identity"), THREE, "softmax"),
-    "logistic regression of two": (linear.LogisticRegression, TWO, "sigmoid"),
-    "logistic regression of three": (linear.LogisticRegression, NAMES, "softmax"),
-    "no intercept": (lambda: linear.LogisticRegression(fit_intercept=False), THREE, "softmax"),
-    "scaled network": (lambda: scaled(network("MLPClassifier")), THREE, "softmax"),
-    "scaled regression": (lambda: scaled(linear.LogisticRegression()), TWO, "sigmoid"),
-    "without mean": (lambda: scaled(network("MLPClassifier"), with_mean=False), THREE, "softmax"),
-    "without std": (lambda: scaled(network("MLPClassifier"), with_std=False), THREE, "softmax"),
-    "without either": (lambda: scaled(linear.LogisticRegression(), with_mean=False, with_std=False), TWO, "sigmoid"),
+    "network of two classes": (lambda: network("MLPClassifier"), TWO, "binary"),
+    "network of booleans": (lambda: network("MLPClassifier"), TWO.astype(bool), "binary"),
+    "network of three classes": (lambda: network("MLPClassifier"), THREE, "multiclass"),
+    "network of names": (lambda: network("MLPClassifier"), NAMES, "multiclass"),
+    "network without hidden layers": (lambda: network("MLPClassifier", hidden_layer_sizes=()), THREE, "multiclass"),
+    "network of identities": (lambda: network("MLPClassifier", activation="identity"), THREE, "multiclass"),
+    "logistic regression of two": (linear.LogisticRegression, TWO, "binary"),
+    "logistic regression of three": (linear.LogisticRegression, NAMES, "multiclass"),
+    "no intercept": (lambda: linear.LogisticRegression(fit_intercept=False), THREE, "multiclass"),
+    "scaled network": (lambda: scaled(network("MLPClassifier")), THREE, "multiclass"),
+    "scaled regression": (lambda: scaled(linear.LogisticRegression()), TWO, "binary"),
+    "without mean": (lambda: scaled(network("MLPClassifier"), with_mean=False), THREE, "multiclass"),
+    "without std": (lambda: scaled(network("MLPClassifier"), with_std=False), THREE, "multiclass"),
+    "without either": (lambda: scaled(linear.LogisticRegression(), with_mean=False, with_std=False), TWO, "binary"),
 }
 REGRESSORS = {
     "network of one value": (lambda: network("MLPRegressor"), VALUE),
@@ -71,10 +72,10 @@ def close(got, expected):
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_classifiers(name):
-    make, y, output = CLASSIFIERS[name]
+    make, y, task = CLASSIFIERS[name]
     theirs = trained(make(), X, y)
     ours = ql.from_sklearn(theirs)
-    assert ours.output == output
+    assert ours.task == task
     close(ours.predict_proba(X), theirs.predict_proba(X))
     sure = np.ptp(np.sort(theirs.predict_proba(X))[:, -2:], axis=1) > TOLERANCE
     labels = ours.predict(X)
@@ -91,7 +92,7 @@ def test_regressors(name):
     make, y = REGRESSORS[name]
     theirs = trained(make(), X, y)
     ours = ql.from_sklearn(theirs)
-    assert ours.output == "identity" and ours.classes is None
+    assert ours.task == "regression" and ours.classes is None
     assert ours.predict(X).shape == theirs.predict(X).shape
     close(ours.predict(X), theirs.predict(X))
     assert ours.evaluate(X, y)["mse"] == pytest.approx(np.mean((theirs.predict(X) - y) ** 2), rel=1e-3)
@@ -132,3 +133,13 @@ def test_activations_to_come(activation):
 @pytest.mark.parametrize("labels", [2, 3])
 def test_several_labels_per_sample(labels):
     refused(ValueError, "one label", trained(network("MLPClassifier"), X, (X[:, :labels] > 0).astype(int)))
+
+
+@pytest.mark.parametrize("scheme", ["w8a8", "dynamic", "w8"])
+@pytest.mark.parametrize("name", ["wine", "breast_cancer"])
+def test_a_scaler_before_features_of_different_ranges(name, scheme):
+    x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    model = scaled(linear.LogisticRegression()).fit(x, y)
+    m = ql.from_sklearn(model)
+    assert np.mean(m.predict(x) == model.predict(x)) >= 0.998
+    assert np.mean(ql.quantize_model(m, scheme, x).predict(x) == m.predict(x)) >= 0.98

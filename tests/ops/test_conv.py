@@ -361,13 +361,14 @@ def test_errors_of_integers_name_the_argument(arguments, name):
 
 
 def test_sizes_cannot_wrap():
-    """What does not fit the memory is told so; nothing wraps to a small size."""
+    """What does not fit the memory is told so; nothing wraps to a small size. The first result is beyond NumPy, of the
+    second the row of pixels beyond any memory."""
     x, w = np.zeros((1, 1, 1, 1), np.uint8), np.zeros((1, 1, 1, 1), np.int8)
     most = 2**31 - 1
-    with pytest.raises((MemoryError, ValueError)):
+    with pytest.raises(ValueError, match="too big"):
         ql.conv2d_integer(x, w, padding=((most, most), (most, most)))
     wide = np.zeros((1, 2, 2, 65536), np.uint8)
-    with pytest.raises((MemoryError, ValueError)):
+    with pytest.raises(MemoryError):
         ql.conv2d_integer(wide, np.zeros((1, 1, 1, 65536), np.int8), stride=most, padding=most, groups=65536)
 
 

@@ -16,6 +16,7 @@ from samples import LAYOUTS, codes, same_bytes, zero_points
 import qlite as ql
 
 PROPERTY = settings(derandomize=True, deadline=None, database=None, max_examples=100)
+W = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
 TYPES = [(a, b) for a in (np.uint8, np.int8) for b in (np.int8, np.uint8)]
 PEER_TYPES = [types for types in TYPES if types != (np.int8, np.uint8)]  # the pair that onnxruntime lacks
 SHAPES = [(1, 1, 1), (1, 64, 17), (5, 7, 3), (33, 100, 65), (0, 4, 3), (3, 4, 0), (2, 0, 5)]
@@ -222,6 +223,15 @@ def test_matmul_integer_as_onnxruntime(rng, types):
     same_bytes(ql.matmul_integer(a, b, za, zb), onnxruntime("MatMulInteger", [a, b, za, zb], np.int32))
 
 
+def test_quantized_arrays_in_integer_products():
+    q = ql.quantize(W, axis=1, symmetric=False)
+    a = np.arange(12, dtype=np.uint8).reshape(2, 6)
+    same_bytes(ql.matmul_integer(a, q, 3), ql.matmul_integer(a, q.codes, 3, q.zero_point))
+    same_bytes(ql.linear(W.T @ W @ W.T, q), ql.linear(W.T @ W @ W.T, ql.pack(q)))
+    with pytest.raises(ValueError, match=r"^b_zero_point: "):
+        ql.matmul_integer(a, q, 0, 1)
+
+
 # ---- linear -----------------------------------------------------------------------------------------
 
 
@@ -300,6 +310,16 @@ def test_linear_on_any_leading_shape(isa, rng, shape, activation, low, high, per
     out = np.full(expected.shape, np.nan, np.float32)
     assert ql.linear(x, w, bias, activation=activation, per=per, out=out) is out
     same_bytes(out, expected)
+
+
+def test_products_of_every_rank(rng):
+    q, x = ql.quantize(W, axis=1), rng.normal(size=(2, 3, 6)).astype(np.float32)
+    flat = x.reshape(6, 6) @ q
+    same_bytes(x @ q, flat.reshape(2, 3, 5))
+    same_bytes(x[0, 0] @ q, flat[0])
+    for bad in (np.float32(1), np.ones(5), np.ones((2, 2, 5))):
+        with pytest.raises(ValueError, match=r"^x: "):
+            bad @ q
 
 
 # ---- static linear ----------------------------------------------------------------------------------

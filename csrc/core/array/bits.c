@@ -53,7 +53,7 @@ static void store_four(uint16_t *codes, uint64_t word)
 
 static const uint64_t EACH = 0x0001000100010001, EVEN = 0x0000FFFF0000FFFF;
 
-/* Four codes of 16 bits <-> 4 x b bits, b over 8. */
+/* Four codes of 16 bits become 4 * bits bits, bits > 8; apart() is the reverse. */
 static uint64_t together(uint64_t word, int bits)
 {
     word &= EACH * ((1u << bits) - 1);
@@ -69,7 +69,7 @@ static uint64_t apart(uint64_t word, bool is_signed, int bits)
     return is_signed ? word | (word >> (bits - 1) & EACH) * (0xFFFF & 0xFFFFu << bits) : word;
 }
 
-/* Eight codes as two words that overlap: the first eight bytes, and the last of all b. */
+/* Packs eight codes into `bits` bytes, by two words that overlap: the first eight bytes, and the last eight. */
 static void pack_eight(const uint16_t *codes, int bits, uint8_t *packed)
 {
     const uint64_t low = together(load_four(codes), bits), high = together(load_four(codes + 4), bits);

@@ -8,6 +8,7 @@
  * Morin, "Array layouts for comparison-based searching", 2017). */
 #include <math.h>
 
+#include "core/array/codebook_order.h"
 #include "core/base/finite.h"
 #include "core/base/layout.h"
 #include "core/base/memory.h"
@@ -19,14 +20,6 @@ typedef struct entry {
     float value;
     int32_t code;
 } entry;
-
-static int order(const void *left, const void *right)
-{
-    const entry *a = left, *b = right;
-    if (a->value != b->value)
-        return a->value < b->value ? -1 : 1;
-    return a->code < b->code ? -1 : 1;
-}
 
 static int sign_of(double v)
 {
@@ -59,23 +52,21 @@ static float threshold_between(const entry *low, const entry *high)
     return t;
 }
 
-/* The finite values in ascending order, the first code of each; returns how many. */
+/* Fills entries with the finite values in ascending order, each once, with its first code; returns how many. */
 static size_t sorted_entries(const float *values, size_t count, entry *entries)
 {
-    size_t finite = 0, distinct = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (isfinite(values[i]))
-            entries[finite++] = (entry){values[i], (int32_t)i};
-    }
-    qsort(entries, finite, sizeof *entries, order);
+    uint8_t codes[QL_MAX_ENTRIES];
+    const size_t finite = ql_sort_codes(values, count, codes);
+    size_t distinct = 0;
     for (size_t i = 0; i < finite; i++) {
-        if (distinct == 0 || entries[i].value != entries[distinct - 1].value)
-            entries[distinct++] = entries[i];
+        const float value = values[codes[i]];
+        if (distinct == 0 || value != entries[distinct - 1].value)
+            entries[distinct++] = (entry){value, codes[i]};
     }
     return distinct;
 }
 
-/* Rank r's threshold, that between r - 1 and r, stands where walking the tree in order comes to it. */
+/* Threshold r, which parts ranks r - 1 and r, stands where a walk of the tree in order comes r-th. */
 static void fill_tree(const entry *entries, size_t distinct, int levels, float *threshold, int32_t *code)
 {
     const size_t leaves = (size_t)1 << levels;
@@ -99,7 +90,8 @@ static int levels_for(size_t entries)
     return levels;
 }
 
-/* Negative floats come after the positive ones, and backwards. */
+/* Finds how codes follow from ranks. Codes that are the bits of floats are folded: negative ones come after the
+ * positive ones, and backwards. */
 static void find_order(const int32_t *code, size_t distinct, ql_codebook_tree *tree)
 {
     const int32_t leaves = 1 << tree->levels;
@@ -114,7 +106,7 @@ static void find_order(const int32_t *code, size_t distinct, ql_codebook_tree *t
     tree->mirror = leaves + code[0];
 }
 
-/* A tree per codebook, in one piece of memory: count trees, then their tables. It is the caller's even on failure. */
+/* Allocates a tree per codebook in one piece: count trees, then their tables. The caller frees it, also on failure. */
 static ql_status make_trees(const ql_codebook *p, size_t count, ql_codebook_tree **trees)
 {
     const int levels = levels_for(p->entries);
@@ -144,8 +136,8 @@ static bool codebook_is_valid(const ql_codebook *p, size_t parameters)
     return p->entries >= 1 && p->entries <= QL_MAX_ENTRIES && ql_scales_are_valid(p->scale, parameters);
 }
 
-/* What a kernel takes from element `first` of a run on: where parameters have codebooks of their own, what shares one.
- */
+/* Returns the piece of a run from element `first` on that a kernel takes: all of it, or where parameters have codebooks
+ * of their own, the elements that share one. */
 static ql_run piece_of(const ql_codebook *p, const ql_run *run, size_t first)
 {
     return ql_run_piece(run, first, p->is_own ? run->group : SIZE_MAX);

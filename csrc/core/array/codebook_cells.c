@@ -5,27 +5,13 @@
 #include <float.h>
 #include <math.h>
 
+#include "core/array/codebook_order.h"
 #include "core/base/memory.h"
 #include "kernels/kernels.h"
 
 static float as_float(double x)
 {
     return x > FLT_MAX ? FLT_MAX : x < -FLT_MAX ? -FLT_MAX : (float)x;
-}
-
-/* By value, NaN left out; most codebooks ascend already. */
-static size_t sort_codes(const float *book, size_t entries, uint8_t *order)
-{
-    size_t count = 0;
-    for (size_t code = 0; code < entries; code++) {
-        if (isnan(book[code]))
-            continue;
-        size_t at = count++;
-        for (; at > 0 && book[order[at - 1]] > book[code]; at--)
-            order[at] = order[at - 1];
-        order[at] = (uint8_t)code;
-    }
-    return count;
 }
 
 /* Cells meet in the middle between their entries; the two at the ends reach as far out as in. A single one has no end.
@@ -52,7 +38,7 @@ static ql_status prepare_book(const float *book, size_t entries, ql_cell *cells,
         if (isinf(book[code]))
             return QL_EINVAL;
     }
-    for (size_t i = 0, left = sort_codes(book, entries, order); i < left; i++) {
+    for (size_t i = 0, left = ql_sort_codes(book, entries, order); i < left; i++) {
         const float value = book[order[i]];
         if (count == 0 || cells[count - 1].value != value)
             cells[count++].value = value;
@@ -65,7 +51,7 @@ static ql_status prepare_book(const float *book, size_t entries, ql_cell *cells,
     return QL_OK;
 }
 
-ql_status ql_prepare_books(const ql_coded *q, ql_codebooks *books)
+ql_status ql_codebook_cells_make(const ql_coded *q, ql_codebook_cells *books)
 {
     const size_t count = q->is_own ? ql_layout_parameters(&q->layout) : 1;
     books->entries = q->entries;
@@ -99,7 +85,7 @@ size_t ql_find_cell(const ql_cell *cells, size_t size, float t, int32_t *fault)
     return nearest_cell(cells, size, t);
 }
 
-void ql_codebooks_free(ql_codebooks *books)
+void ql_codebook_cells_free(ql_codebook_cells *books)
 {
     free(books->size);
     free(books->rank);

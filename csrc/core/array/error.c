@@ -19,14 +19,14 @@
 
 enum { BLOCK = 512, TILE_COUNTS = 1 << 16, MIN_STRIP = 8, MAX_TILE = 64, SMALL = 128, SUMS = 6 };
 
-/* Of a code: how many values lie in each sub-bin of its cell, and in the last place how many more unclipped values have
- * the code than lie in the cell. */
+/* Counts of a code: of the values in each sub-bin of its cell, and in the last place how many more unclipped values
+ * have the code than lie in the cell. */
 typedef int64_t counts[QL_CODE_PLACES];
 
 /* The channels that are measured at the same time. */
 typedef struct tile {
     size_t lanes;
-    double *sums; /* [SUMS][stride], of which each channel has `lanes` neighbours */
+    double *sums; /* [SUMS][stride]; a channel has `lanes` neighbours of a row */
     size_t stride;
     int64_t *clipped; /* [channels] */
     counts *counts;   /* [channels][codes] */
@@ -34,11 +34,11 @@ typedef struct tile {
 } tile;
 
 typedef struct block {
-    float code[BLOCK]; /* with a codebook the number of its cell */
+    float code[BLOCK]; /* or, with a codebook, the number of its cell */
     float scale[BLOCK], zero_point[BLOCK], value[BLOCK];
     size_t book[BLOCK];
     int32_t place[BLOCK], fault[BLOCK];
-    size_t held, parameter; /* so many elements from the first one have this parameter */
+    size_t held, parameter; /* the first `held` elements are filled with this parameter */
 } block;
 
 typedef struct measurement {
@@ -46,18 +46,19 @@ typedef struct measurement {
     const float *w;
     const ql_coded *q;
     ql_axis axis;
-    size_t codes;  /* that there are, or the cells of a codebook */
-    int32_t first; /* the least of them */
-    ql_codebooks books;
-    double logarithms[SMALL]; /* of its own place, and 0 at 0 */
+    size_t codes;  /* number of codes, or of a codebook's entries */
+    int32_t first; /* least code */
+    ql_codebook_cells books;
+    double logarithms[SMALL]; /* log(i) at i, 0 at 0 */
     tile tile;
     block block;
 } measurement;
 
 /* ---- blocks ------------------------------------------------------------------------------------- */
 
-/* As the kernel place_f32 does it on a uniform grid. A code that stands for nothing has the value NaN. */
-static bool place_on_codebook(const ql_codebooks *books, block *b, size_t n)
+/* Does with a codebook what the kernel place_f32 does on a uniform grid. A code that has no entry gets the value NaN.
+ */
+static bool place_on_codebook(const ql_codebook_cells *books, block *b, size_t n)
 {
     int32_t any = 0;
     for (size_t i = 0; i < n; i++) {
@@ -98,7 +99,7 @@ static void load_codes(const ql_coded *q, size_t offset, size_t n, float *code)
         code[i] = u16[offset + i];
 }
 
-/* n elements from i on have parameters from `parameter` on: one for all, or each its own. */
+/* Fills elements i to i + n - 1 with parameters from `parameter` on: one for all (step 0), or each its own (step 1). */
 static void fill(const ql_coded *q, block *b, size_t i, size_t n, size_t parameter, size_t step)
 {
     for (size_t k = 0; k < n; k++)
@@ -130,7 +131,7 @@ static void load_parameters(const ql_coded *q, size_t offset, size_t n, block *b
     }
 }
 
-/* The block of n values from offset on. Returns whether one of them has a fault. */
+/* Loads the block of n values that begins at offset. Returns whether one of them has a fault. */
 static bool load(measurement *m, size_t offset, size_t n)
 {
     block *b = &m->block;
@@ -174,14 +175,14 @@ static void count(measurement *m, size_t channel, size_t i, size_t n, bool has_f
     }
 }
 
-/* The neighbours whose sums are taken in one go: the elements of a channel, or where these are few a row of channels.
- */
+/* Number of neighbours whose sums are taken in one go: the elements of a channel, or where these are few a row of
+ * channels. */
 static size_t unit_of(const measurement *m, size_t channels)
 {
     return m->axis.inner < QL_LANES ? channels * m->axis.inner : m->axis.inner;
 }
 
-/* Element i of the block and n - 1 after it, which stand at `at` in the tile's row. */
+/* Takes in elements i to i + n - 1 of the block, which stand at `at` in the tile's row. */
 static void take(measurement *m, size_t offset, size_t i, size_t n, size_t at, bool has_faults)
 {
     const size_t inner = m->axis.inner;
@@ -195,7 +196,7 @@ static void take(measurement *m, size_t offset, size_t i, size_t n, size_t at, b
     }
 }
 
-/* A contiguous part of the data: rows of `row` elements, each for all channels of the tile. */
+/* Takes in a contiguous part of the data: rows of `row` elements, each for all channels of the tile. */
 static void take_rows(measurement *m, size_t offset, size_t length, size_t row, size_t unit)
 {
     size_t n;
@@ -229,8 +230,9 @@ static double logarithm(const measurement *m, int64_t n)
     return n < SMALL ? m->logarithms[n] : ql_log((double)n);
 }
 
-/* sum n log(p / q) over the sub-bins of a code, with p = n / total and q = given / filled / unclipped, by logarithms of
- * integers, which are mostly small. Choices without jumps: which sub-bins are empty cannot be predicted. */
+/* Returns sum n log(p / q) over the sub-bins of a code, with p = n / total and q = given / filled / unclipped, by
+ * logarithms of integers, which are mostly small. Choices without jumps: which sub-bins are empty cannot be predicted.
+ */
 static double code_divergence(const measurement *m, const counts n, double total, double unclipped, double log_share)
 {
     const double least_share = 1e-9;
@@ -309,7 +311,8 @@ static bool is_valid(const ql_coded *q, const ql_axis *axis)
     return ql_scales_are_valid(q->scale, parameters);
 }
 
-/* How many channels at a time. Strips of fewer than MIN_STRIP neighbours would be read too slowly. */
+/* Number of channels that are measured at a time. Strips of fewer than MIN_STRIP neighbours would be read too slowly.
+ */
 static size_t tile_channels(const ql_axis *axis, size_t codes)
 {
     size_t channels = TILE_COUNTS / (codes * QL_CODE_PLACES), least = axis->inner < QL_LANES ? MIN_STRIP : 1;
@@ -335,7 +338,7 @@ ql_status ql_error_sums(const float *w, const ql_coded *q, const ql_axis *axis, 
         m->logarithms[i] = ql_log((double)i);
     m->codes = q->codebook ? q->entries : (size_t)(q->qmax - q->qmin) + 1;
     m->first = q->codebook ? 0 : q->qmin;
-    if (q->codebook && (status = ql_prepare_books(q, &m->books)) != QL_OK)
+    if (q->codebook && (status = ql_codebook_cells_make(q, &m->books)) != QL_OK)
         goto done;
     const size_t channels = tile_channels(axis, m->codes);
     m->tile.lanes = axis->inner < QL_LANES ? axis->inner : QL_LANES;
@@ -361,7 +364,7 @@ done:
         free(m->tile.counts);
         free(m->tile.clipped);
         free(m->tile.sums);
-        ql_codebooks_free(&m->books);
+        ql_codebook_cells_free(&m->books);
     }
     free(results);
     free(m);

@@ -1,4 +1,4 @@
-/* Tables of 256 codes, on arrays. */
+/* Lookup of arrays in a table of 256 codes, on several threads. */
 #include "core/base/parallel.h"
 #include "kernels/kernels.h"
 

@@ -7,15 +7,15 @@
 #include "core/base/shares.h"
 
 enum {
-    FEW = 1024,         /* so many parameters are little beside a share: each share may have its own results */
-    NS_PER_SHARE = 2500 /* from the L2 cache */
+    FEW = 1024,         /* parameters up to which each share has its own results: they are little beside a share */
+    NS_PER_SHARE = 2500 /* data in the L2 cache */
 };
 
 typedef struct work {
     const ql_kernels *kernels;
     const float *x;
     ql_shares shares;
-    float *results; /* for each share: parameters minima, as many maxima */
+    float *results; /* [shares][2][parameters]: minima, maxima */
     size_t parameters;
     atomic_bool has_nan;
 } work;

@@ -7,8 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* ql_quantize_multiplier for value > 0; false: the value is not in its range. A double is m * 2^(e - 53) with m in
- * [2^52, 2^53), but for those so small that they vanish, and m is rounded to 31 bits, half up. */
+/* Does ql_quantize_multiplier's work; returns false for a value that is not in its range. A double is m * 2^(e - 53)
+ * with m in [2^52, 2^53), but for those so small that they vanish, and m is rounded to 31 bits, half up. */
 static inline bool ql_split_multiplier(double value, int32_t *mantissa, int32_t *exponent)
 {
     uint64_t bits;

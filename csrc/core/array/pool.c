@@ -15,7 +15,7 @@ typedef struct pooling {
     bool is_signed;
 } pooling;
 
-/* What of a window's length lies inside, [first, end), for output i along one axis. */
+/* Part of a window that lies inside along one axis: [first, end). */
 typedef struct extent {
     size_t first, end;
 } extent;
@@ -26,7 +26,7 @@ static extent inside(size_t i, size_t stride, size_t before, size_t kernel, size
     return (extent){first > before ? first - before : 0, end - before < length ? end - before : length};
 }
 
-/* The output rows of all images, one after the other. */
+/* Pools one output row, counted over all images. */
 static void pool_row(void *context, size_t row)
 {
     const pooling *p = context;
@@ -49,7 +49,8 @@ static void pool_row(void *context, size_t row)
     }
 }
 
-/* Whether each window holds an element: the first begins at -before, the last at (out - 1) * stride - before. */
+/* Returns whether each window holds an element: the first begins at -before, the last at (out - 1) * stride - before.
+ */
 static bool axis_is_valid(size_t in, size_t kernel, size_t stride, size_t before, size_t out)
 {
     const size_t most = PTRDIFF_MAX / 2;

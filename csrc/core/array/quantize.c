@@ -18,7 +18,7 @@ enum {
     SET_ASIDE = 32768, /* codes at a time: with their data inside L2 */
 };
 
-/* About how long a share takes, by a kernel that goes from end to end and by way of int32. */
+/* Time that a share takes: by a kernel that goes from end to end, and by way of int32. */
 enum { NS_DIRECT = 3500, NS_BY_BLOCKS = 25000 };
 
 size_t ql_code_size(int32_t qmin, int32_t qmax)
@@ -60,15 +60,15 @@ typedef bool piece_function(const work *w, const ql_run *piece);
 struct work {
     const ql_kernels *kernels;
     const ql_affine *affine;
-    const float *scale; /* those of affine, or a tile of copies */
+    const float *scale; /* affine's, or a tile of copies */
     const int32_t *zero_point;
     uint64_t key;
     const void *from;
     void *to;
     size_t size;        /* bytes per code */
-    uint8_t *set_aside; /* for what was in `to`; may be NULL */
+    uint8_t *set_aside; /* copy of what was in `to`, or NULL */
     piece_function *function;
-    size_t limit; /* elements that it takes at once */
+    size_t limit; /* elements that the function takes at once */
     ql_shares shares;
     atomic_bool *nonfinite;
 };
@@ -171,7 +171,7 @@ static void run_piece(const work *w, const ql_run *piece)
         atomic_store_explicit(w->nonfinite, true, memory_order_relaxed);
 }
 
-/* Pieces of several short runs, with as many copies of their parameters. */
+/* Runs the function on pieces of several short runs, with as many copies of their parameters. */
 static void run_joined(const work *w, const ql_run *run, size_t count)
 {
     float scale[QL_TILE];

@@ -14,8 +14,8 @@ ql_status ql_quantize_multiplier(double value, int32_t *mantissa, int32_t *expon
     return QL_OK;
 }
 
-/* One multiplier in all its forms, a column each. The kernels take parameters by column; where a run shares one, a
- * short row of copies stands in for it. */
+/* Multipliers in all their forms, one per column, as the kernels take them. Where a run shares one, a short row of
+ * COPIES stands in for it. */
 enum { COPIES = 256 };
 
 typedef struct columns {
@@ -39,7 +39,7 @@ static void requantize(const requantizer *r, columns p, const int32_t *acc, size
                                       cols);
 }
 
-/* n sums that share parameter c. */
+/* Requantizes n sums that share parameter c. */
 static void requantize_group(const requantizer *r, columns p, size_t c, const int32_t *acc, size_t n, uint8_t *codes)
 {
     float multiplier[COPIES];

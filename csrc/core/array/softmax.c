@@ -15,13 +15,13 @@ enum {
     ACCUMULATOR_BITS = 12,
     DIFFERENCE_BITS = 5,
     ROWS = 4,     /* summed at once */
-    GRAIN = 4096, /* codes in a task, about */
+    GRAIN = 4096, /* codes in a task, at least */
 };
 
 typedef struct softmax {
-    float exp[DIFFERENCES];        /* by maximum - code */
-    int32_t fixed[DIFFERENCES];    /* the same, in units of 2^-31 */
-    int32_t summands[DIFFERENCES]; /* the same, in units of 2^-19 */
+    float exp[DIFFERENCES];        /* exponentials, by maximum - code */
+    int32_t fixed[DIFFERENCES];    /* the same in units of 2^-31 */
+    int32_t summands[DIFFERENCES]; /* the same in units of 2^-19 */
     const ql_kernels *kernels;
     const uint8_t *x;
     uint8_t *y;
@@ -29,10 +29,10 @@ typedef struct softmax {
     uint8_t flip; /* the top bit, which turns signed codes into unsigned ones in the same order */
 } softmax;
 
-/* What a row's exponentials are multiplied with. */
+/* Inverse of a row's sum, by either rule. */
 typedef struct divisor {
     float inverse;
-    int32_t fixed; /* the inverse by the other rule, whose products are divided by 2^shift */
+    int32_t fixed; /* products with it are divided by 2^shift */
     int shift;
 } divisor;
 
@@ -51,7 +51,7 @@ static inline uint8_t limited(const softmax *s, int32_t code)
     return (uint8_t)(code < 255 ? code : 255) ^ s->flip;
 }
 
-/* The codes of a row: one by one, or from a table. */
+/* Writes the codes of a row: one by one, or from a table. */
 static inline __attribute__((always_inline)) void put_row(const softmax *s, const uint8_t *x, uint8_t most,
                                                           const divisor *by, code_function *code, uint8_t *y)
 {
@@ -81,7 +81,7 @@ static inline int32_t code_float(const softmax *s, const divisor *by, int differ
     return whole + (share - (float)whole >= 0.5f);
 }
 
-/* `count` rows, at most ROWS. */
+/* Writes `count` rows, at most ROWS. */
 static inline __attribute__((always_inline)) void rows_float(const softmax *s, const uint8_t *x, size_t count,
                                                              uint8_t *y)
 {
@@ -102,27 +102,27 @@ static inline __attribute__((always_inline)) void rows_float(const softmax *s, c
 
 /* ---- fixed: gemmlowp's arithmetic --------------------------------------------------------------- */
 
-/* a * b / 2^31, the nearest; both are fractions of 2^31. */
+/* Returns round(a * b / 2^31): the product of two fractions of 2^31. */
 static int32_t product(int32_t a, int32_t b)
 {
     return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
 }
 
-/* x / 2^n, the nearest, of two the one farther from zero. */
+/* Returns x / 2^n, rounded half away from zero. */
 static int32_t quotient(int32_t x, int n)
 {
     const int64_t half = (INT64_C(1) << n) / 2;
     return (int32_t)((x < 0 ? -((half - (int64_t)x) >> n) : (half + (int64_t)x) >> n));
 }
 
-/* x * 2^n, or the end of the range. */
+/* Returns x * 2^n, or the end of int32 that lies before it. */
 static int32_t multiple(int32_t x, int n)
 {
     const int64_t wide = (int64_t)x * (1 << n);
     return wide > INT32_MAX ? INT32_MAX : wide < INT32_MIN ? INT32_MIN : (int32_t)wide;
 }
 
-/* e^x for x in [-1/4, 0), in units of 2^-31: the series around -1/8. */
+/* Returns e^x for x in [-1/4, 0), in units of 2^-31: the series around -1/8. */
 static int32_t exp_of_quarter(int32_t x)
 {
     const int32_t exp_eighth = 1895147668, third = 715827883;
@@ -131,7 +131,8 @@ static int32_t exp_of_quarter(int32_t x)
     return exp_eighth + product(exp_eighth, t + rest);
 }
 
-/* e^x in units of 2^-31, for x <= 0 in units of 2^-26: a power between -1/4 and 0 and those of 1/4, 1/2, ... 16. */
+/* Returns e^x in units of 2^-31, for x <= 0 in units of 2^-26: the product of a power in [-1/4, 0) and of those of 1/4,
+ * 1/2, ... 16 that are the bits of the rest. */
 static int32_t exp_of_negative(int32_t x)
 {
     enum { QUARTER_BIT = 24, FACTORS = 7 };
@@ -145,10 +146,10 @@ static int32_t exp_of_negative(int32_t x)
     return result;
 }
 
-/* 1 / (1 + x) in units of 2^-31, x in [0, 1): three of Newton's steps from 48/17 - 32/17 (1 + x) / 2. */
+/* Returns 1 / (1 + x) in units of 2^-31, x in [0, 1): three of Newton's steps from 48/17 - 32/17 (1 + x) / 2. */
 static int32_t reciprocal(int32_t x)
 {
-    const int32_t one = 1 << 29, start = 1515870810, slope = -1010580540; /* of 2^-29, as the approximation */
+    const int32_t one = 1 << 29, start = 1515870810, slope = -1010580540; /* units of 2^-29, as y */
     const int32_t half = (int32_t)(((int64_t)x + INT32_MAX + 1) / 2);
     int32_t y = start + product(half, slope);
     for (int i = 0; i < 3; i++)

@@ -7,8 +7,8 @@
 
 #include "kernels/kernels.h"
 
-/* Each finite, normal and > 0. No early way out, so that the loop becomes vectors: there may be a scale for every few
- * values. */
+/* Returns whether each scale is finite, normal and > 0. The loop has no early way out, so that it becomes vectors:
+ * there may be a scale for every few values. */
 static inline bool ql_scales_are_valid(const float *scale, size_t n)
 {
     int32_t valid = 1;
@@ -17,6 +17,7 @@ static inline bool ql_scales_are_valid(const float *scale, size_t n)
     return valid;
 }
 
+/* Returns whether x holds neither NaN nor an infinity. */
 static inline bool ql_all_finite(const ql_kernels *kernels, const float *x, size_t n)
 {
     float min = INFINITY, max = -INFINITY;

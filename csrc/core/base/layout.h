@@ -11,15 +11,15 @@ typedef struct ql_run {
     size_t group;
 } ql_run;
 
-/* Of data that is not empty. */
+/* Number of runs, and run i, of data that is not empty. */
 size_t ql_run_count(const ql_layout *layout);
 ql_run ql_run_at(const ql_layout *layout, size_t i);
 
-/* At most `limit` elements of a run, from element `first` on, where another piece ended: whole groups, or a part of
- * one. */
+/* Returns the piece of a run that begins with element `first`, where another piece ended: at most `limit` elements,
+ * which are whole groups or a part of one. */
 ql_run ql_run_piece(const ql_run *run, size_t first, size_t limit);
 
-/* How many runs, counted from one that is a multiple of it, have the same parameters. */
+/* Returns n such that runs 0 to n - 1 have the same parameters, and so have n to 2n - 1, ... */
 size_t ql_runs_alike(const ql_layout *layout);
 
 #endif

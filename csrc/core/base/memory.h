@@ -5,14 +5,11 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "core/base/sizes.h"
+
 enum { QL_ALIGNMENT = 64 };
 
-static inline size_t ql_round_up(size_t n, size_t multiple)
-{
-    return (n + multiple - 1) / multiple * multiple;
-}
-
-/* count * size bytes, or NULL. Free with free(). */
+/* Allocates count * size bytes, aligned, for free(); NULL where memory is short or the product would wrap. */
 static inline void *ql_alloc(size_t count, size_t size)
 {
     size_t bytes;

@@ -29,7 +29,7 @@
 #include "qlite.h"
 
 enum {
-    PATIENCE_NS = 2000000, /* that a helper looks at the door */
+    PATIENCE_NS = 2000000, /* time that a helper looks at the door before it sleeps */
     INSIDE = 1 << 16,      /* a door is the number of free seats, and this times the helpers inside */
     SEATS = INSIDE - 1,
 };
@@ -46,7 +46,7 @@ typedef struct work {
 static struct {
     _Alignas(QL_ALIGNMENT) atomic_uint door;
     _Alignas(QL_ALIGNMENT) atomic_size_t next;
-    _Alignas(QL_ALIGNMENT) atomic_bool is_taken; /* a caller at a time; the others work alone */
+    _Alignas(QL_ALIGNMENT) atomic_bool is_taken; /* by a caller; the others work alone */
     work work;
     atomic_int caller_cpu;
     size_t helpers;
@@ -97,7 +97,7 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* A moment for the other thread of the same core. */
+/* Leaves the core to its other thread for a moment. */
 static void let_others(void)
 {
 #ifdef __x86_64__
@@ -192,7 +192,8 @@ static void *help(void *unused)
 
 /* ---- callers ------------------------------------------------------------------------------------ */
 
-/* Signals are for the program's own threads. */
+/* Starts helpers until there are n, as far as the system allows. They block all signals, which are for the program's
+ * own threads. */
 static void have_helpers(size_t n)
 {
     if (pool.helpers >= n)
@@ -241,7 +242,7 @@ static void run_alone(const work *w)
 /* Small work asks nobody: finding out how many CPUs there are takes longer than a small product. */
 size_t ql_threads_for(uint64_t cost_ns)
 {
-    const uint64_t shares = cost_ns / QL_SHARE_NS;
+    const uint64_t shares = cost_ns / QL_THREAD_NS;
     if (shares < 2 || !forks_are_watched)
         return 1;
     const size_t limit = ql_num_threads();

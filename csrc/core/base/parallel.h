@@ -5,12 +5,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What there has to be to do for each thread: several times what it costs the caller to wake one. */
-enum { QL_SHARE_NS = 25000 };
+/* Work that a thread must have, in ns: several times what it costs the caller to wake one. */
+enum { QL_THREAD_NS = 25000 };
 
 /* Runs task(context, i) for every i in [0, count), each once, in any order, on the caller and on helpers that take the
  * next i when they are free. cost_ns is about how long all of it takes one thread: there is a thread for every
- * QL_SHARE_NS of it, up to ql_num_threads(). Small work, work inside a task, and what comes while the helpers work for
+ * QL_THREAD_NS of it, up to ql_num_threads(). Small work, work inside a task, and what comes while the helpers work for
  * another caller are the caller's alone, i ascending.
  *
  * Results must not depend on who does what: tasks write to places of their own, or add integers. Helpers compute in the
@@ -18,7 +18,7 @@ enum { QL_SHARE_NS = 25000 };
  * afterwards. A task cannot fail and must not fork. */
 void ql_parallel(size_t count, uint64_t cost_ns, void (*task)(void *context, size_t i), void *context);
 
-/* How many threads ql_parallel would give work of this cost, if there are enough items. */
+/* Returns how many threads ql_parallel gives work of this cost, if there are enough items. */
 size_t ql_threads_for(uint64_t cost_ns);
 
 #endif

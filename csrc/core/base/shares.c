@@ -5,7 +5,7 @@
 
 enum { SHORT_RUN = 128 /* up to this length runs are joined */ };
 
-/* Whole groups, or a part of one, as ql_run_piece() cuts them. */
+/* Number of pieces that ql_run_piece() makes of a run. */
 static size_t parts_of(size_t length, size_t group)
 {
     if (length <= QL_SHARE)

@@ -13,17 +13,17 @@ enum {
 typedef struct ql_shares {
     const ql_layout *layout;
     size_t count;
-    size_t parts; /* of a run that is longer than a share; else 1 */
-    size_t runs;  /* of a share */
+    size_t parts; /* shares that a run makes, 1 unless it is longer than a share */
+    size_t runs;  /* runs that a share holds */
 } ql_shares;
 
 ql_shares ql_shares_of(const ql_layout *layout);
 
-/* One run, or a part of one; or, with count > 1, so many short runs that follow each other and have the same
- * parameters. */
+/* Takes a run or a part of one; with count > 1, the first of that many short runs, which follow each other and have
+ * the same parameters. */
 typedef void ql_visit(void *context, const ql_run *run, size_t count);
 
-/* Visits what share i consists of, in order. */
+/* Visits the runs of share i in order. */
 void ql_share_visit(const ql_shares *shares, size_t i, ql_visit *visit, void *context);
 
 #endif

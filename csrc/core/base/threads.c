@@ -1,6 +1,6 @@
-/* How many threads there may be. OpenMP's runtime is asked, so that OMP_NUM_THREADS and threadpoolctl, which set it,
- * count here as they do in other libraries; its threads are not used (core/base/parallel.c says why). This file alone
- * is compiled for it. */
+/* Number of threads that there may be. OpenMP's runtime is asked, so that OMP_NUM_THREADS and threadpoolctl, which set
+ * it, count here as they do in other libraries; its threads are not used (core/base/parallel.c says why). This file
+ * alone is compiled for it. */
 #define _POSIX_C_SOURCE 200809L
 #define _DARWIN_C_SOURCE /* macOS: the number of CPUs */
 #include <stdatomic.h>

@@ -1,4 +1,4 @@
-/* From what was seen to a clipping range or a codebook: which method, for which channel or row. */
+/* Choice of clipping ranges and codebooks: checks, then a method for every channel or row. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ typedef enum ends { BOTH, LOW, HIGH } ends;
 
 static double mass_at(const ql_distribution *d, double x)
 {
-    ql_moments m;
+    ql_sums m;
     ql_distribution_at(d, &(double){ql_distribution_u(d, x)}, 1, &m);
     return m.m0;
 }
@@ -134,7 +134,7 @@ done:
     return status;
 }
 
-/* Whether every row ascends; NaN does not. */
+/* Checks that every row is finite and ascends. */
 static ql_status check_rows(const float *x, size_t rows, size_t n)
 {
     if (n == 0)

@@ -1,4 +1,4 @@
-/* Entries of a codebook from what was found: float32, each greater than the one before.
+/* Entries of a codebook: float32, each greater than the one before.
  *
  * Values that round to the same float are one entry. What is then missing follows as the next greater floats: a
  * codebook has as many entries as were asked for, and all of them differ. */
@@ -7,7 +7,7 @@
 #include <float.h>
 #include <math.h>
 
-/* One more of the floats, if it is greater than those before. */
+/* Appends a value that is greater than those before; returns how many there are. */
 static size_t append(float value, size_t count, float *codebook)
 {
     value += 0.0f;
@@ -16,7 +16,7 @@ static size_t append(float value, size_t count, float *codebook)
     return count;
 }
 
-/* The next greater floats, or the next smaller ones at the end of float32. */
+/* Fills up with the next greater floats, and moves down what would lie beyond float32's end. */
 static void fill_up(size_t count, size_t entries, float *codebook)
 {
     for (; count < entries; count++)

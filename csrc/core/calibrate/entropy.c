@@ -28,7 +28,7 @@ static double times_log(double x)
     return x > 0 ? x * ql_log(x) : 0;
 }
 
-/* The first bin whose middle rounds, half to even, to more than k steps. May lie outside of the bins. */
+/* Number of the first bin whose middle rounds, half to even, to more than k steps; perhaps outside of the bins. */
 static double bin_after(const search *s, double steps_per_bin, double k)
 {
     const double edge = (k + 0.5) / steps_per_bin - (double)s->h->origin - 0.5, bin = ceil(edge);
@@ -41,7 +41,7 @@ static size_t clamped_bin(double bin, size_t bins)
     return bin <= 0 ? 0 : bin >= (double)bins ? bins : (size_t)bin;
 }
 
-/* What the bin holds once clipped counts have come to it, minus what it held. */
+/* Growth of count * log(count) when clipped counts come to a bin. */
 static double log_gain(const search *s, size_t bin, double clipped)
 {
     const double count = (double)s->counts[bin];
@@ -53,7 +53,7 @@ static double divergence(const search *s, float scale, int32_t zero_point)
     const double least_share = 1e-9, steps_per_bin = s->width / (double)scale;
     const double low = (double)s->grid->qmin - zero_point, high = (double)s->grid->qmax - zero_point;
     const double total = s->sums[s->bins].count;
-    /* Both ends' half steps are inside, so ties count. */
+    /* Values half a step beyond the ends round to the ends. */
     const double first_edge = ceil((low - 0.5) / steps_per_bin - (double)s->h->origin - 0.5);
     const double last_edge = floor((high + 0.5) / steps_per_bin - (double)s->h->origin - 0.5) + 1;
     const size_t first = clamped_bin(first_edge, s->bins), end = clamped_bin(last_edge, s->bins);
@@ -91,7 +91,7 @@ static double divergence(const search *s, float scale, int32_t zero_point)
     return sum;
 }
 
-/* Which ends of the range a fraction shrinks. */
+/* Ends of the range that a fraction shrinks. */
 typedef enum shrink { BOTH, LOW, HIGH } shrink;
 
 static double score(const search *s, double low, double high, shrink which, double fraction)

@@ -12,7 +12,7 @@
 #include "core/calibrate/histogram.h"
 #include "kernels/kernels.h"
 
-enum { OUTSIDE = 2 };              /* zeros, misses */
+enum { OUTSIDE = 2 };              /* slots beyond the bins: zeros, misses */
 enum { TABLES = 4 };               /* 3.3 Ge/s; 1 table 1.9 */
 enum { PIECE = 1024 };             /* slots on the stack */
 enum { BLOCK = 1 << 17 };          /* values that stay in the second-level cache between their range and their count */
@@ -23,10 +23,10 @@ typedef struct counter {
     const ql_kernels *kernels;
     size_t bins;
     uint32_t *tables;            /* [TABLES][bins + OUTSIDE] */
-    uint32_t *slots;             /* of rows */
-    float *inverse_width;        /* of the columns of a row, or of several rows */
+    uint32_t *slots;             /* slots of rows */
+    float *inverse_width;        /* one per column of a row, or of several short rows */
     int32_t *origin;             /* the same */
-    int64_t (*outside)[OUTSIDE]; /* of the columns of a row */
+    int64_t (*outside)[OUTSIDE]; /* one per column of a row */
 } counter;
 
 static void counter_free(counter *c)
@@ -117,10 +117,10 @@ static bool is_worth_tables(size_t n, size_t bins)
     return n >= TABLES * bins;
 }
 
-/* Neighbours of one channel. */
+/* Counts neighbours of one channel. Returns whether none missed the bins. */
 static bool count_segment(const counter *c, const float *x, size_t n, ql_histogram *h, int64_t *counts)
 {
-    const size_t most = (size_t)1 << 31; /* a table holds that many */
+    const size_t most = (size_t)1 << 31; /* counts that a table holds */
     int64_t outside[OUTSIDE] = {0};
     if (!is_worth_tables(n, c->bins)) {
         count_few(c, x, n, h, counts, outside);
@@ -133,8 +133,8 @@ static bool count_segment(const counter *c, const float *x, size_t n, ql_histogr
     return settle(h, n, outside);
 }
 
-/* Rows of columns that are a channel each: slots first, several rows at once if they are short; then all rows of a few
- * columns, whose counts stay in the cache. */
+/* Counts rows whose columns are a channel each: slots first, several rows at once if they are short; then all rows of a
+ * few columns, whose counts stay in the cache. Returns whether none missed the bins. */
 static bool count_rows(const counter *c, const float *x, size_t rows, size_t columns, ql_histogram *h, int64_t *counts)
 {
     const size_t tile = columns < TILE ? TILE / columns * columns : columns;
@@ -185,7 +185,7 @@ static bool count_runs(const counter *c, const float *x, const ql_layout *layout
     return all;
 }
 
-/* All ranges, then all counts. */
+/* Updates any channels: all ranges, then all counts. */
 static ql_status update_channels(const float *x, const ql_layout *layout, ql_histogram *h, int64_t *counts, size_t bins)
 {
     const size_t channels = ql_layout_parameters(layout);
@@ -229,8 +229,8 @@ done:
     return status;
 }
 
-/* One channel, more than a cache holds: range and counts block by block, so that memory is read once. The counts of x
- * stay apart until all of it has turned out to be finite. */
+/* Updates one channel with more than a cache holds: range and counts block by block, so that memory is read once. The
+ * counts of x stay apart until all of it has turned out to be finite. */
 static ql_status update_blocks(const float *x, size_t n, ql_histogram *h, int64_t *counts, size_t bins)
 {
     ql_status status = QL_ENOMEM;

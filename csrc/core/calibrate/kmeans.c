@@ -12,9 +12,9 @@
 #include "core/calibrate/codebook_entries.h"
 
 enum {
-    EXACT_POINTS = 100000, /* more distinct samples are gathered in bins */
-    GATHER_EVEN = 4096,    /* bins of even width, and as many of even count */
-    POINTS_PER_CELL = 4,   /* at least; bins are cut into pieces for it */
+    EXACT_POINTS = 100000, /* distinct samples that are points; more are gathered in runs */
+    GATHER_EVEN = 4096,    /* runs of even width, and as many of even count */
+    POINTS_PER_CELL = 4,   /* least number of points; bins are cut into pieces for it */
     LLOYD_STEPS = 2000,
 };
 
@@ -49,20 +49,20 @@ static void add_point(ql_kmeans *k, double position, double weight)
     k->n++;
 }
 
-static ql_moments point_moments(const void *of, size_t i)
+static ql_sums point_sums(const void *of, size_t i)
 {
     const ql_kmeans *k = of;
     const double w = k->weight[i], u = k->position[i];
-    return (ql_moments){w, w * u, w * u * u};
+    return (ql_sums){w, w * u, w * u * u};
 }
 
-/* The distribution's centre is about the median: the first point from there on is the anchor. */
+/* Takes the first point from the distribution's centre on as the anchor. */
 static void take_prefix(ql_kmeans *k)
 {
     size_t anchor = 0;
     while (anchor < k->n && k->position[anchor] < 0)
         anchor++;
-    ql_moments_prefix(k->prefix, k->n, anchor, point_moments, k);
+    ql_prefix_sums(k->prefix, k->n, anchor, point_sums, k);
 }
 
 static size_t filled_bins(const ql_distribution *d)
@@ -90,7 +90,7 @@ static void points_of_bins(ql_kmeans *k, const ql_distribution *d, size_t entrie
     }
 }
 
-/* Samples that differ, with their weights; false if there are too many. */
+/* Makes points of the samples that differ, with their weights. Returns false if there are too many. */
 static bool points_of_samples(ql_kmeans *k, const ql_distribution *d)
 {
     k->n = 0;
@@ -108,7 +108,7 @@ static bool points_of_samples(ql_kmeans *k, const ql_distribution *d)
     return true;
 }
 
-/* Even widths resolve the tails, even counts the bulk beside an outlier. */
+/* Makes points of runs of samples: even widths resolve the tails, even counts the bulk beside an outlier. */
 static void points_of_gathered(ql_kmeans *k, const ql_distribution *d)
 {
     size_t n = 0, by_width = 1, by_count = 1;
@@ -123,10 +123,10 @@ static void points_of_gathered(ql_kmeans *k, const ql_distribution *d)
     }
     k->position[n - 1] = d->greatest;
     ql_distribution_at(d, k->position, n, k->prefix);
-    ql_moments before = d->below;
+    ql_sums before = d->below;
     k->n = 0;
     for (size_t i = 0; i < n; i++) {
-        const ql_moments m = ql_moments_minus(k->prefix[i], before);
+        const ql_sums m = ql_sums_minus(k->prefix[i], before);
         if (m.m0 > 0) {
             add_point(k, m.m1 / m.m0, m.m0);
             before = k->prefix[i];
@@ -136,32 +136,32 @@ static void points_of_gathered(ql_kmeans *k, const ql_distribution *d)
 
 /* ---- codebooks ------------------------------------------------------------------------------------------ */
 
-/* Of the cells of the partition found. */
+/* Means of the cells of the partition that was found. */
 static void cell_means(const ql_kmeans *k, double *means)
 {
     const ql_partition *found = &k->partitioner.found;
     for (size_t i = 0; i < found->cells; i++) {
         const size_t from = found->cuts[i], to = found->cuts[i + 1];
-        const ql_moments m = ql_moments_minus(k->prefix[to], k->prefix[from]);
+        const ql_sums m = ql_sums_minus(k->prefix[to], k->prefix[from]);
         const double mean = m.m1 / m.m0, least = k->position[from], greatest = k->position[to - 1];
         means[i] = mean < least ? least : mean > greatest ? greatest : mean;
     }
 }
 
-/* Until what a step gains is nothing beside the variance that is left. */
+/* Lloyd's iteration, until what a step gains is nothing beside the variance that is left. */
 static void lloyd(const ql_distribution *d, size_t n, double *means)
 {
     const double precision = 1e-11;
     double threshold[QL_MAX_ENTRIES];
-    ql_moments at[QL_MAX_ENTRIES];
+    ql_sums at[QL_MAX_ENTRIES];
     for (int step = 0; step < LLOYD_STEPS; step++) {
         for (size_t i = 0; i < n; i++)
             threshold[i] = i + 1 < n ? 0.5 * (means[i] + means[i + 1]) : INFINITY;
         ql_distribution_at(d, threshold, n, at);
         double gained = 0, left = 0;
-        ql_moments before = d->below;
+        ql_sums before = d->below;
         for (size_t i = 0; i < n; i++) {
-            const ql_moments m = ql_moments_minus(at[i], before);
+            const ql_sums m = ql_sums_minus(at[i], before);
             before = at[i];
             if (!(m.m0 > 0))
                 continue;

@@ -7,18 +7,17 @@
 
 typedef struct ql_kmeans {
     size_t n;                  /* points in use */
-    double *position, *weight; /* of a point: the distribution's u, ascending; over 0 */
-    ql_moments *prefix;        /* of the points before point i */
+    double *position, *weight; /* [n]: u of the distribution, ascending; > 0 */
+    ql_sums *prefix;           /* [n + 1]: sums over the points before point i */
     ql_partitioner partitioner;
 } ql_kmeans;
 
-/* Room for what so many bins or samples can need. False, with what there is to be freed, if memory is short. */
+/* Makes room for so many bins or samples. False: memory is short; free it all the same. */
 bool ql_kmeans_alloc(ql_kmeans *k, size_t bins_or_samples, size_t entries);
 void ql_kmeans_free(ql_kmeans *k);
 
-/* d of a histogram with its zeros. */
+/* Codebooks of a histogram with its zeros, and of sorted samples. */
 void ql_kmeans_of_bins(ql_kmeans *k, const ql_distribution *d, size_t entries, float *codebook);
-/* d of sorted samples. */
 void ql_kmeans_of_samples(ql_kmeans *k, const ql_distribution *d, size_t entries, float *codebook);
 
 #endif

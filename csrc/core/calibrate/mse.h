@@ -1,4 +1,4 @@
-/* The range of the grid whose expected squared error is least. */
+/* Range of the grid whose expected squared error is least. */
 #ifndef QL_MSE_H
 #define QL_MSE_H
 

@@ -22,7 +22,7 @@ static double level(const ql_levels *l, size_t k)
 }
 
 /* M2 - 2 v M1 + v^2 M0 of everything between two thresholds. */
-static double spread(const ql_moments *from, const ql_moments *to, double v)
+static double spread(const ql_sums *from, const ql_sums *to, double v)
 {
     return (to->m2 - from->m2) - 2 * v * (to->m1 - from->m1) + v * v * (to->m0 - from->m0);
 }
@@ -33,7 +33,7 @@ static double by_parts(const ql_distribution *d, const ql_levels *l, double step
     double sum = (d->above.m2 - 2 * last * d->above.m1 + last * last * d->above.m0) -
                  (d->below.m2 - 2 * first * d->below.m1 + first * first * d->below.m0);
     double left = first, gain = 0, threshold[CHUNK], gap[CHUNK];
-    ql_moments at[CHUNK];
+    ql_sums at[CHUNK];
     for (size_t k = 1; k < l->count; k += CHUNK) {
         const size_t n = l->count - k < CHUNK ? l->count - k : CHUNK;
         for (size_t i = 0; i < n; i++) {
@@ -54,7 +54,7 @@ static double by_parts(const ql_distribution *d, const ql_levels *l, double step
 static double fine_steps(const ql_distribution *d, const ql_levels *l, double step)
 {
     const double first = level(l, 0) * step - d->centre, last = level(l, l->count - 1) * step - d->centre;
-    ql_moments at[2];
+    ql_sums at[2];
     ql_distribution_at(d, (double[]){first - 0.5 * step, last + 0.5 * step}, 2, at);
     const double inside = (at[1].m0 - at[0].m0) * step * step * (1.0 / 12);
     const double clipped = spread(&d->below, &at[0], first) + spread(&at[1], &d->above, last);
@@ -65,7 +65,7 @@ double ql_clipped_error(const ql_distribution *d, const ql_levels *l, double sca
 {
     const double step = scale / d->unit;
     const double first = level(l, 0) * step - d->centre, last = level(l, l->count - 1) * step - d->centre;
-    ql_moments at[2];
+    ql_sums at[2];
     ql_distribution_at(d, (double[]){first, last}, 2, at);
     return spread(&d->below, &at[0], first) + spread(&at[1], &d->above, last);
 }
@@ -88,7 +88,7 @@ double ql_fitted_scale(const ql_distribution *d, const ql_levels *l, double scal
 {
     const double step = scale / d->unit;
     double product = 0, square = 0, threshold[CHUNK];
-    ql_moments from = d->below, at[CHUNK];
+    ql_sums from = d->below, at[CHUNK];
     for (size_t k = 0; k < l->count; k += CHUNK) {
         const size_t n = l->count - k < CHUNK ? l->count - k : CHUNK;
         for (size_t i = 0; i < n; i++) {
@@ -171,7 +171,7 @@ ql_fit ql_fit_samples(const ql_distribution *d, const ql_levels *l, double scale
 
 static double sum_of_squares(const ql_distribution *d)
 {
-    const ql_moments m = ql_moments_minus(d->above, d->below);
+    const ql_sums m = ql_sums_minus(d->above, d->below);
     return m.m2 + 2 * d->centre * m.m1 + d->centre * d->centre * m.m0;
 }
 

@@ -1,4 +1,4 @@
-/* The optimal partition of sorted points.
+/* Optimal partition of sorted points.
  *
  * Cells are runs of the points, and the cost of a run, sum w (u - mean)^2, comes from prefix sums. The least cost of k
  * cells is convex in k (the cost has the Monge property), so a price per cell finds it: for a price the cheapest
@@ -39,22 +39,22 @@ void ql_partitioner_free(ql_partitioner *p)
     free(p->more.cuts);
 }
 
-/* Of points from..to-1 as one cell. */
+/* Cost of points from..to-1 as one cell. */
 static double cell_cost(const ql_partitioner *p, size_t from, size_t to)
 {
-    const ql_moments m = ql_moments_minus(p->prefix[to], p->prefix[from]);
+    const ql_sums m = ql_sums_minus(p->prefix[to], p->prefix[from]);
     const double cost = m.m2 - m.m1 * m.m1 / m.m0;
     return cost > 0 ? cost : 0;
 }
 
-/* Of the first `to` points, when the last cell begins at `from`. */
+/* Cost of the first `to` points when the last cell begins at `from`. */
 static double cost_from(const ql_partitioner *p, size_t from, size_t to)
 {
     return p->partial[from].cost + cell_cost(p, from, to);
 }
 
-/* The first of the points after `low` up to which `later` is the better last cut than `sooner`; n + 1 if there is none.
- * It is not up to `low`. About where it is says `guess`. */
+/* Returns the least number of points, over `low`, for which `later` is a better last cut than `sooner`; n + 1 if there
+ * is none. For `low` it is not better. The search begins at `guess`. */
 static size_t crossing(const ql_partitioner *p, size_t later, size_t sooner, size_t low, size_t guess)
 {
     size_t step = 1, high;
@@ -84,7 +84,7 @@ static size_t crossing(const ql_partitioner *p, size_t later, size_t sooner, siz
     return high;
 }
 
-/* The cheapest partition, with its cost free of the price. */
+/* Finds the cheapest partition at a price per cell; its cost leaves the price out. */
 static void partition_at(ql_partitioner *p, double price, ql_partition *result)
 {
     uint32_t *queue = p->queue, *begin = p->begin;
@@ -139,7 +139,7 @@ static void swap(ql_partition *a, ql_partition *b)
     *b = c;
 }
 
-/* `cells` cells into found: the first ones of `more`, then the last ones of `fewer`. */
+/* Makes `cells` cells in `found`: the first ones of `more`, then the last ones of `fewer`. */
 static void splice(ql_partitioner *p, size_t cells)
 {
     const uint32_t *few = p->fewer.cuts, *many = p->more.cuts;
@@ -152,7 +152,7 @@ static void splice(ql_partitioner *p, size_t cells)
         p->found.cuts[j] = j <= i + ahead ? many[j] : few[j - ahead];
 }
 
-void ql_best_partition(ql_partitioner *p, const ql_moments *prefix, size_t n, size_t cells)
+void ql_best_partition(ql_partitioner *p, const ql_sums *prefix, size_t n, size_t cells)
 {
     enum { GUESSES = 8, PASSES = 200 };
     const double tie = 1 - 1e-13;

@@ -1,4 +1,4 @@
-/* Sorted points, parted into cells of the least squared error. */
+/* Partition of sorted points into cells of the least squared error. */
 #ifndef QL_PARTITION_H
 #define QL_PARTITION_H
 
@@ -7,13 +7,13 @@
 
 #include "core/calibrate/prefix_sums.h"
 
-/* The best partition of the first points; `from` is where its last cell begins. */
+/* Best partition of the first points; its last cell begins at `from`. */
 typedef struct ql_partial {
     double cost;
     uint32_t from, cells;
 } ql_partial;
 
-/* A partition of all points: cell i is cuts[i] to cuts[i + 1] - 1. */
+/* Partition of all points: cell i is cuts[i] to cuts[i + 1] - 1. */
 typedef struct ql_partition {
     size_t cells;
     double cost;
@@ -21,18 +21,18 @@ typedef struct ql_partition {
 } ql_partition;
 
 typedef struct ql_partitioner {
-    size_t n;                 /* points in use */
-    const ql_moments *prefix; /* of the points before point i */
+    size_t n;              /* points in use */
+    const ql_sums *prefix; /* [n + 1]: sums over the points before point i */
     ql_partial *partial;
-    uint32_t *queue, *begin; /* who is the best last cut, and from which point on */
+    uint32_t *queue, *begin; /* candidates for the best last cut, and the point from which on each is it */
     ql_partition found, fewer, more;
 } ql_partitioner;
 
-/* For fewer than `room` points. False, with what there is to be freed, if memory is short. */
+/* Makes room for fewer than `room` points. False: memory is short; free it all the same. */
 bool ql_partitioner_alloc(ql_partitioner *p, size_t room);
 void ql_partitioner_free(ql_partitioner *p);
 
-/* The best partition of n points into cells, 1 <= cells <= n, as `found`. */
-void ql_best_partition(ql_partitioner *p, const ql_moments *prefix, size_t n, size_t cells);
+/* Leaves the best partition of n points into cells, 1 <= cells <= n, in `found`. */
+void ql_best_partition(ql_partitioner *p, const ql_sums *prefix, size_t n, size_t cells);
 
 #endif

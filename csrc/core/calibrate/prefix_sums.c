@@ -7,9 +7,9 @@ typedef struct exact_sum {
     double sum, lost;
 } exact_sum;
 
-typedef struct exact_moments {
+typedef struct exact_sums {
     exact_sum m0, m1, m2;
-} exact_moments;
+} exact_sums;
 
 static void add(exact_sum *s, double value)
 {
@@ -18,29 +18,29 @@ static void add(exact_sum *s, double value)
     s->sum = total;
 }
 
-static void add_moments(exact_moments *s, ql_moments m)
+static void add_sums(exact_sums *s, ql_sums m)
 {
     add(&s->m0, m.m0);
     add(&s->m1, m.m1);
     add(&s->m2, m.m2);
 }
 
-static ql_moments rounded(const exact_moments *s)
+static ql_sums rounded(const exact_sums *s)
 {
-    return (ql_moments){s->m0.sum + s->m0.lost, s->m1.sum + s->m1.lost, s->m2.sum + s->m2.lost};
+    return (ql_sums){s->m0.sum + s->m0.lost, s->m1.sum + s->m1.lost, s->m2.sum + s->m2.lost};
 }
 
-void ql_moments_prefix(ql_moments *prefix, size_t parts, size_t anchor, ql_moments (*part)(const void *of, size_t i),
-                       const void *of)
+void ql_prefix_sums(ql_sums *prefix, size_t parts, size_t anchor, ql_sums (*part)(const void *of, size_t i),
+                    const void *of)
 {
-    exact_moments up = {0}, down = {0};
+    exact_sums up = {0}, down = {0};
     for (size_t i = anchor; i < parts; i++) {
         prefix[i] = rounded(&up);
-        add_moments(&up, part(of, i));
+        add_sums(&up, part(of, i));
     }
     prefix[parts] = rounded(&up);
     for (size_t i = anchor; i-- > 0;) {
-        add_moments(&down, ql_moments_minus((ql_moments){0}, part(of, i)));
+        add_sums(&down, ql_sums_minus((ql_sums){0}, part(of, i)));
         prefix[i] = rounded(&down);
     }
 }

@@ -1,26 +1,26 @@
-/* Prefix sums of mass, first and second moment. */
-#ifndef QL_MOMENTS_H
-#define QL_MOMENTS_H
+/* Sums of mass, first and second moment, and their prefix sums. */
+#ifndef QL_PREFIX_SUMS_H
+#define QL_PREFIX_SUMS_H
 
 #include <stddef.h>
 
-typedef struct ql_moments {
+typedef struct ql_sums {
     double m0, m1, m2; /* sum w, sum w u, sum w u^2 */
-} ql_moments;
+} ql_sums;
 
-static inline ql_moments ql_moments_plus(ql_moments a, ql_moments b)
+static inline ql_sums ql_sums_plus(ql_sums a, ql_sums b)
 {
-    return (ql_moments){a.m0 + b.m0, a.m1 + b.m1, a.m2 + b.m2};
+    return (ql_sums){a.m0 + b.m0, a.m1 + b.m1, a.m2 + b.m2};
 }
 
-static inline ql_moments ql_moments_minus(ql_moments a, ql_moments b)
+static inline ql_sums ql_sums_minus(ql_sums a, ql_sums b)
 {
-    return (ql_moments){a.m0 - b.m0, a.m1 - b.m1, a.m2 - b.m2};
+    return (ql_sums){a.m0 - b.m0, a.m1 - b.m1, a.m2 - b.m2};
 }
 
-/* prefix[i], i = 0..parts: the sum of part(of, 0..i-1), minus the same at the anchor. It is summed outwards from there,
- * as if in twice the precision. */
-void ql_moments_prefix(ql_moments *prefix, size_t parts, size_t anchor, ql_moments (*part)(const void *of, size_t i),
-                       const void *of);
+/* prefix[i], i = 0..parts, is the sum of part(of, k) over k < i minus that over k < anchor. The sums run outwards from
+ * the anchor, as if in twice the precision. */
+void ql_prefix_sums(ql_sums *prefix, size_t parts, size_t anchor, ql_sums (*part)(const void *of, size_t i),
+                    const void *of);
 
 #endif

@@ -1,14 +1,15 @@
-/* From a range of values to a grid, and back. */
+/* Scales and zero points from ranges of values, and back. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
+#include "core/array/codebook_order.h"
 #include "core/calibrate/range.h"
 
 #define F16_LEAST 0x1p-14f
 #define F16_GREATEST 65504.0f
 
-/* How many bits of float32's mantissa a type does without. */
+/* Number of bits of float32's mantissa that a type does without. */
 static int dropped_bits(ql_scale_type type)
 {
     return type == QL_SCALE_F16 ? 13 : type == QL_SCALE_E8M0 ? 23 : 0;
@@ -24,8 +25,8 @@ static float greatest_scale(ql_scale_type type)
     return type == QL_SCALE_F16 ? F16_GREATEST : type == QL_SCALE_E8M0 ? 0x1p127f : FLT_MAX;
 }
 
-/* Mantissas with the dropped bits cleared, after adding `bias` to them; a carry moves on to the exponent, as it should.
- * scale is positive. */
+/* Returns a positive scale with the dropped bits of its mantissa cleared, after `bias` has been added to them; a carry
+ * moves on to the exponent, as it should. */
 static float shortened(float scale, int dropped, uint32_t bias)
 {
     uint32_t bits;
@@ -62,7 +63,7 @@ float ql_nearest_scale(double scale, ql_scale_type type)
     return rounded <= greatest_scale(type) ? rounded : greatest_scale(type);
 }
 
-/* The greatest scale up to this one that `reach` steps do not carry out of float32. */
+/* Returns the greatest scale up to this one that `reach` steps do not carry out of float32. */
 static float scale_for_reach(float scale, float reach, ql_scale_type type)
 {
     if (reach * scale <= FLT_MAX)
@@ -73,7 +74,8 @@ static float scale_for_reach(float scale, float reach, ql_scale_type type)
     return scale;
 }
 
-/* 127 * (FLT_MAX / 127) rounds to infinity. codes: how many there are on the end's side of the zero point. */
+/* Lowers a scale with which the end would come back infinite, as FLT_MAX does from 127 * (FLT_MAX / 127). codes is
+ * their number on the end's side of the zero point. */
 static float finite_scale(float end, int32_t codes, float scale, ql_scale_type type)
 {
     return scale_for_reach(scale, fminf(rintf(end / scale), (float)codes), type);
@@ -90,7 +92,7 @@ static int32_t middle_code(int32_t qmin, int32_t qmax)
     return (qmin + qmax + 1) / 2;
 }
 
-/* end / codes, where there are codes on that side. */
+/* Returns end / codes, or 0 where there are no codes on that side. */
 static float scale_of_side(float end, int32_t codes)
 {
     return codes > 0 ? end / (float)codes : 0;
@@ -112,8 +114,8 @@ static bool uniform_scale(float low, float high, int32_t qmin, int32_t qmax, boo
         *scale = ql_scale_at_least(least, type);
         *zero_point = middle;
     } else {
-        float range = high - low, levels = (float)(qmax - qmin);
-        least = range <= FLT_MAX ? range / levels : high / levels - low / levels;
+        float range = high - low, steps = (float)(qmax - qmin);
+        least = range <= FLT_MAX ? range / steps : high / steps - low / steps;
         *scale = ql_scale_at_least(least, type);
         *zero_point = clamped_round((float)qmin - low / *scale, qmin, qmax);
     }
@@ -138,19 +140,13 @@ void ql_range_qparams(float low, float high, int32_t qmin, int32_t qmax, bool sy
 
 size_t ql_sorted_entries(const float *codebook, size_t entries, double *sorted)
 {
+    uint8_t codes[QL_MAX_ENTRIES];
+    const size_t finite = ql_sort_codes(codebook, entries, codes);
     size_t count = 0;
-    for (size_t i = 0; i < entries; i++) {
-        const double entry = codebook[i];
-        if (isnan(entry))
-            continue;
-        size_t at = count;
-        while (at > 0 && sorted[at - 1] > entry)
-            at--;
-        if (at > 0 && sorted[at - 1] == entry)
-            continue;
-        memmove(sorted + at + 1, sorted + at, (count - at) * sizeof *sorted);
-        sorted[at] = entry;
-        count++;
+    for (size_t i = 0; i < finite; i++) {
+        const double entry = codebook[codes[i]];
+        if (count == 0 || entry != sorted[count - 1])
+            sorted[count++] = entry;
     }
     return count;
 }
@@ -221,7 +217,7 @@ ql_status ql_ranges_qparams(const float *low, const float *high, size_t n, const
     return QL_OK;
 }
 
-/* The end of `reach` steps; one that does not give more than the scale when it is divided again. */
+/* Returns the end of `reach` steps, rounded so that end / reach is not more than the scale. */
 static float end_of(float scale, float reach)
 {
     if (!(reach > 0))
@@ -248,8 +244,8 @@ void ql_scale_range(float scale, int32_t zero_point, const ql_grid *grid, float 
     } else {
         *low = 0 - end_of(scale, (float)(zero_point - grid->qmin));
         *high = end_of(scale, (float)(grid->qmax - zero_point));
-        const float levels = (float)(grid->qmax - grid->qmin);
-        while ((*high - *low) / levels > scale && *high - *low <= FLT_MAX) {
+        const float steps = (float)(grid->qmax - grid->qmin);
+        while ((*high - *low) / steps > scale && *high - *low <= FLT_MAX) {
             *high = *high > 0 ? nextafterf(*high, 0) : *high;
             *low = *high > 0 ? *low : nextafterf(*low, 0);
         }

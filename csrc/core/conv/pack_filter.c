@@ -110,33 +110,19 @@ void ql_filter_free(ql_filter *w)
     free(w);
 }
 
-const size_t *ql_filter_shape(const ql_filter *w)
+ql_packed_info ql_filter_describe(const ql_filter *w)
 {
-    return w->shape;
-}
-
-size_t ql_filter_groups(const ql_filter *w)
-{
-    return w->groups;
-}
-
-bool ql_filter_is_dilated(const ql_filter *w)
-{
-    return w->is_dilated;
-}
-
-size_t ql_filter_nbytes(const ql_filter *w)
-{
-    size_t bytes = sizeof *w;
+    ql_packed_info info = {.purpose = QL_PACK_INTEGER,
+                           .ndim = 4,
+                           .shape = {w->shape[0], w->shape[1], w->shape[2], w->shape[3]},
+                           .groups = w->groups,
+                           .is_dilated = w->is_dilated,
+                           .nbytes = sizeof *w,
+                           .isa = w->kernels->isa};
     for (size_t g = 0; w->packed && g < w->groups; g++)
-        bytes += sizeof *w->packed + ql_packed_nbytes(w->packed[g]);
+        info.nbytes += sizeof *w->packed + ql_packed_describe(w->packed[g]).nbytes;
     for (int p = 0; p < 2 && !w->packed; p++)
-        bytes += w->taps.lanes / w->kernels->depthwise_u8s8s32->lanes * w->taps.set[p].block_bytes;
-    bytes += w->packed ? 0 : w->shape[3] * sizeof *w->taps.column_sum;
-    return bytes;
-}
-
-const char *ql_filter_isa(const ql_filter *w)
-{
-    return w->kernels->isa;
+        info.nbytes += w->taps.lanes / w->kernels->depthwise_u8s8s32->lanes * w->taps.set[p].block_bytes;
+    info.nbytes += w->packed ? 0 : w->shape[3] * sizeof *w->taps.column_sum;
+    return info;
 }

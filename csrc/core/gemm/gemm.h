@@ -4,9 +4,6 @@
 
 #include "core/gemm/packed.h"
 
-/* Rows that pass through a layer together, so that they are still in L2 when the next one reads them. */
-enum { QL_BLOCK_ROWS = 96 };
-
 typedef struct ql_gemm_job {
     const ql_packed *b;
     const uint8_t *a;

@@ -5,7 +5,7 @@
 #include "kernels/kernels.h"
 #include "qlite.h"
 
-enum { QL_TABLE_ENTRIES = 16, QL_ROW_REACH = 127 /* of the codes of a row of x */ };
+enum { QL_TABLE_ENTRIES = 16, QL_TABLE_REACH = 127 /* of an entry */ };
 
 struct ql_grouped {
     ql_pack_for purpose;
@@ -15,9 +15,9 @@ struct ql_grouped {
     size_t k_padded, group, groups; /* multiples of 8 */
     uint8_t *data;                  /* [panels][panel_bytes]: ql_grouped_panel in kernels.h */
     bool has_zero_point;
-    int32_t zero_point; /* where they have none of their own; shifted as the kernel wants it */
-    int32_t reach;      /* no |weight - zero point| is greater */
-    int8_t levels[QL_TABLE_ENTRIES];
+    int32_t zero_point;             /* where they have none of their own; shifted as the kernel wants it */
+    int32_t reach;                  /* no |weight - zero point| is greater */
+    int8_t table[QL_TABLE_ENTRIES]; /* QL_WEIGHTS_TABLE: the weight of a code */
     /* QL_PACK_FLOAT with a codebook: value = scale * values[code], [entries] or [groups][panels * nr][entries], and
      * QL_MAX_ENTRIES more: whatever somebody makes of the codes while they are packed, there is a value for it */
     float *values;
@@ -43,7 +43,7 @@ static inline size_t ql_grouped_length(const ql_grouped *w, size_t group)
     return left < w->group ? left : w->group;
 }
 
-/* A codebook as levels, |level| <= 127, and returns the step (ql_pack_grouped in qlite.h). */
-float ql_codebook_levels(const float *codebook, size_t entries, int8_t *levels);
+/* Fills the 8-bit table of a codebook and returns the step of its entries (ql_pack_grouped in qlite.h). */
+float ql_codebook_s8(const float *codebook, size_t entries, int8_t *table);
 
 #endif

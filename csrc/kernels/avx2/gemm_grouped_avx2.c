@@ -88,7 +88,7 @@ static inline __attribute__((always_inline)) void add_codes(const int mr, size_t
 }
 
 /* Eight k of signed weights. */
-static inline __attribute__((always_inline)) void add_levels(const int mr, const ql_weight_form form,
+static inline __attribute__((always_inline)) void add_signed(const int mr, const ql_weight_form form,
                                                              const uint8_t *codes, __m256i table, const int8_t *row,
                                                              size_t stride, __m256i sum[MAX_MR][VECTORS])
 {
@@ -124,7 +124,7 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const ql_we
                                                        const ql_grouped_result *c)
 {
     const size_t step_bytes = form == QL_WEIGHTS_S8 ? 8 * NR : 4 * NR;
-    const __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)b->levels));
+    const __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)b->table));
     __m256 total[MAX_MR][VECTORS];
 #pragma GCC unroll 4
     for (int i = 0; i < mr; i++) {
@@ -154,7 +154,7 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const ql_we
             row += steps * KR;
         } else {
             for (size_t t = 0; t < steps; t++, codes += step_bytes, row += KR)
-                add_levels(mr, form, codes, table, row, a->stride, sum);
+                add_signed(mr, form, codes, table, row, a->stride, sum);
         }
         codes = (const uint8_t *)(scale + NR) + (b->has_zero_point ? NR * sizeof *zero_point : 0);
 #pragma GCC unroll 2

@@ -26,60 +26,7 @@ static inline __attribute__((always_inline)) __m512i dot4_from(__m512i sum, __m5
     return sum;
 }
 
-typedef __m512i tile_sums[MAX_MR][MAX_SPLIT][MAX_VECTORS];
-
-static inline __attribute__((always_inline)) void store_s32(const int mr, const int vectors, const ql_gemm_args *g,
-                                                            tile_sums sum, size_t at)
-{
-#pragma GCC unroll 12
-    for (int i = 0; i < mr; i++) {
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++)
-            _mm512_storeu_si512((int32_t *)g->c + at + (size_t)i * g->c_stride + LANES * v, sum[i][0][v]);
-    }
-}
-
-static inline __attribute__((always_inline)) void store_f32(const int mr, const int vectors, const ql_gemm_args *g,
-                                                            tile_sums sum, size_t i0, size_t j)
-{
-    const ql_epilogue *e = g->epilogue;
-    const __m512 low = _mm512_set1_ps(e->low), high = _mm512_set1_ps(e->high);
-    float *y = (float *)g->c + i0 * g->c_stride + j;
-#pragma GCC unroll 2
-    for (int v = 0; v < vectors; v++) {
-        const __m512 scale = _mm512_loadu_ps(e->scale + j + LANES * v),
-                     offset = _mm512_loadu_ps(e->offset + j + LANES * v);
-#pragma GCC unroll 12
-        for (int i = 0; i < mr; i++) {
-            __m512 s = _mm512_cvtepi32_ps(sum[i][0][v]);
-            if (g->row_scale)
-                s = _mm512_mul_ps(s, _mm512_set1_ps(g->row_scale[i0 + (size_t)i]));
-            s = _mm512_add_ps(_mm512_mul_ps(s, scale), offset);
-            _mm512_storeu_ps(y + (size_t)i * g->c_stride + LANES * v, _mm512_min_ps(high, _mm512_max_ps(low, s)));
-        }
-    }
-}
-
-static inline __attribute__((always_inline)) void store_x8(const int mr, const int vectors, const ql_gemm_args *g,
-                                                           tile_sums sum, size_t i0, size_t j)
-{
-    const ql_epilogue *e = g->epilogue;
-    const __m512 low = _mm512_set1_ps((float)(e->qmin - e->zero_point));
-    const __m512 high = _mm512_set1_ps((float)(e->qmax - e->zero_point));
-    const __m512i zero_point = _mm512_set1_epi32(e->zero_point);
-    uint8_t *codes = (uint8_t *)g->c + i0 * g->c_stride + j;
-#pragma GCC unroll 2
-    for (int v = 0; v < vectors; v++) {
-        const __m512 multiplier = _mm512_loadu_ps(e->multiplier + j + LANES * v);
-#pragma GCC unroll 12
-        for (int i = 0; i < mr; i++) {
-            __m512 s = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[i][0][v]), multiplier);
-            __m512i code = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(s, low), high));
-            __m128i bytes = _mm512_cvtepi32_epi8(_mm512_add_epi32(code, zero_point));
-            _mm_storeu_si128((__m128i *)(codes + (size_t)i * g->c_stride + LANES * v), bytes);
-        }
-    }
-}
+#include "kernels/x86/tile_x86.h"
 
 /* vectors: 2 for whole panels, 1 for their first 16 columns. split: over how many sets of
  * accumulators k is dealt out. */
@@ -89,16 +36,11 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const int v
     const size_t a_stride = g->a_stride;
     const int8_t *b = g->b + j / NR * g->panel_stride;
     const uint8_t *rows = (const uint8_t *)g->a + i0 * a_stride;
-    tile_sums sum;
-#pragma GCC unroll 12
-    for (int i = 0; i < mr; i++) {
+    tile_sums sum[MAX_SPLIT];
+    start_tile(mr, vectors, g, j, sum[0]);
 #pragma GCC unroll 4
-        for (int s = 0; s < split; s++) {
-#pragma GCC unroll 2
-            for (int v = 0; v < vectors; v++)
-                sum[i][s][v] = s ? _mm512_setzero_si512() : _mm512_loadu_si512(g->start + j + LANES * v);
-        }
-    }
+    for (int s = 1; s < split; s++)
+        start_split(mr, vectors, sum[s]);
     for (size_t t = 0; t < g->segments; t++) {
         const uint8_t *a = rows + g->offset[t];
         size_t whole = g->k / KR, group = 0;
@@ -116,8 +58,8 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const int v
                     __m512i a_four = _mm512_set1_epi32(four);
 #pragma GCC unroll 2
                     for (int v = 0; v < vectors; v++)
-                        sum[i][s][v] = mr > 1 ? dot4(sum[i][s][v], a_four, columns[v])
-                                              : dot4_from(sum[i][s][v], a_four, b + 64 * v);
+                        sum[s][i][v] = mr > 1 ? dot4(sum[s][i][v], a_four, columns[v])
+                                              : dot4_from(sum[s][i][v], a_four, b + 64 * v);
                 }
             }
         }
@@ -128,50 +70,14 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const int v
                 __m512i a_four = _mm512_set1_epi32(ql_next_quad(a + (size_t)i * a_stride + group * KR, left));
 #pragma GCC unroll 2
                 for (int v = 0; v < vectors; v++)
-                    sum[i][0][v] = dot4(sum[i][0][v], a_four, _mm512_load_si512(b + 64 * v));
+                    sum[0][i][v] = dot4(sum[0][i][v], a_four, _mm512_load_si512(b + 64 * v));
             }
         }
     }
-#pragma GCC unroll 12
-    for (int i = 0; i < mr; i++) {
 #pragma GCC unroll 4
-        for (int s = 1; s < split; s++) {
-#pragma GCC unroll 2
-            for (int v = 0; v < vectors; v++)
-                sum[i][0][v] = _mm512_add_epi32(sum[i][0][v], sum[i][s][v]);
-        }
-    }
-    if (cols < (size_t)(LANES * vectors) || g->epilogue->store == QL_STORE_X8_FIXED) {
-        _Alignas(64) int32_t sums[MAX_MR * MAX_VECTORS * LANES];
-#pragma GCC unroll 12
-        for (int i = 0; i < mr; i++) {
-#pragma GCC unroll 2
-            for (int v = 0; v < vectors; v++)
-                _mm512_store_si512(sums + (i * vectors + v) * LANES, sum[i][0][v]);
-        }
-        ql_finish_tile(&finishers, g, sums, (size_t)(vectors * LANES), i0, (size_t)mr, j, cols);
-        return;
-    }
-#pragma GCC unroll 2
-    for (int u = 0; u < 2; u++) {
-        if (!g->row_term[u])
-            continue;
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++) {
-            __m512i col = _mm512_loadu_si512(g->col_term[u] + j + LANES * v);
-#pragma GCC unroll 12
-            for (int i = 0; i < mr; i++) {
-                __m512i row = _mm512_set1_epi32(g->row_term[u][i0 + (size_t)i]);
-                sum[i][0][v] = _mm512_add_epi32(sum[i][0][v], _mm512_mullo_epi32(row, col));
-            }
-        }
-    }
-    if (g->epilogue->store == QL_STORE_S32)
-        store_s32(mr, vectors, g, sum, i0 * g->c_stride + j);
-    else if (g->epilogue->store == QL_STORE_F32)
-        store_f32(mr, vectors, g, sum, i0, j);
-    else
-        store_x8(mr, vectors, g, sum, i0, j);
+    for (int s = 1; s < split; s++)
+        add_split(mr, vectors, sum[0], sum[s]);
+    finish_tile(mr, vectors, g, sum[0], i0, j, cols);
 }
 
 static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, void *out)

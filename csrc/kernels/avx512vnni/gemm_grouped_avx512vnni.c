@@ -63,7 +63,7 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const ql_we
     const size_t step_bytes = form == QL_WEIGHTS_S8 ? 8 * NR : 4 * NR;
     __m512i table = _mm512_setzero_si512();
     if (form == QL_WEIGHTS_TABLE)
-        table = _mm512_xor_si512(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)b->levels)),
+        table = _mm512_xor_si512(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)b->table)),
                                  _mm512_set1_epi8(-128));
     __m512 total[MAX_MR][VECTORS];
 #pragma GCC unroll 6

@@ -1,7 +1,7 @@
 /* The product with grouped weights, with what every ARMv8 has: products of bytes in 16 bits.
  *
  * A vector of weights is four columns of four k; its halves, two columns each, meet a row's four codes twice over. Of
- * codes of 4 bits the sixteen products of 64 k fit 16 bits (15 * 127 * 16 = 30,480), of levels and bytes two do
+ * codes of 4 bits the sixteen products of 64 k fit 16 bits (15 * 127 * 16 = 30,480), of table entries and bytes two do
  * (128 * 127 * 2 = 32,512); then they go on in 32 bits. Tile 4 x 8: 16 registers of sums. */
 #include <arm_neon.h>
 #include <string.h>
@@ -88,7 +88,7 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const ql_we
                                                        const ql_grouped_result *c)
 {
     const size_t step_bytes = form == QL_WEIGHTS_S8 ? 8 * NR : 4 * NR, most = form == QL_WEIGHTS_U4 ? STEPS : 1;
-    const int8x16_t table = vld1q_s8(b->levels);
+    const int8x16_t table = vld1q_s8(b->table);
     float32x4_t total[MAX_MR][VECTORS];
     for (int i = 0; i < mr; i++) {
         for (int v = 0; v < VECTORS; v++)

@@ -252,7 +252,7 @@ done:
     return result;
 }
 
-PyMethodDef ql_py_search_methods[] = {
+PyMethodDef ql_py_choose_methods[] = {
     {"range_qparams", range_qparams, METH_VARARGS, NULL},
     {"histogram_range", histogram_range, METH_VARARGS, NULL},
     {"sorted_range", sorted_range, METH_VARARGS, NULL},

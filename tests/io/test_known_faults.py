@@ -1,4 +1,4 @@
-"""The catalogue of known faults (see test_known_faults.py): what has gone wrong with model files."""
+"""The catalogue of known faults (see tests/test_known_faults.py): what has gone wrong with model files."""
 
 import json
 import os
@@ -96,11 +96,11 @@ def test_k54_shapes_that_wrap_or_have_too_many_dimensions(path, shape):
 
 def test_k54_numbers_that_wrap_in_the_description(path):
     content = path.read_bytes()
-    for width in (2**62, 2**32 + 6, 0, -1, 1.5, "6", True, None):
-        refused(path, with_description(content, lambda d, w=width: d["program"]["buffers"][0].update(width=w)))
+    for length in (2**62, 2**32 + 6, 0, -1, 1.5, "6", True, None):
+        refused(path, with_description(content, lambda d, n=length: d["program"]["buffers"][0].update(shape=[n])))
     for number in (2**63, 99, -1, 1.0, None):
         refused(path, with_description(content, lambda d, n=number: d["program"]["steps"][0].update(output=n)))
-        refused(path, with_description(content, lambda d, n=number: d["program"].update(output=n)))
+        refused(path, with_description(content, lambda d, n=number: d["program"].update(outputs=[n])))
 
 
 def test_k55_no_check_is_an_assert():

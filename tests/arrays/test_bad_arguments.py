@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from samples import same_bytes
 
 from qlite import (  # noqa: F401 (the table's names)
     Calibrator,
@@ -346,15 +347,33 @@ def test_bad_outs(function):
 
 def test_failures_write_nothing():
     codes, values, sums = np.full((1, 2), 7, np.int8), np.full((1, 3), 7, np.float32), np.full((1, 3), 7, np.int32)
-    for call in (
-        lambda: quantize(NAN[None], out=codes),
-        lambda: fake_quantize(np.float32([[1, 2, np.inf]]), QParams(ONE, ZERO), out=values),
-        lambda: linear(np.float32([[1, 1, 1, np.inf]]), Q, out=values),
-        lambda: matmul_integer(A[:1], B, 300, out=sums),
-        lambda: requantize(np.ones((1, 2), np.int32), np.nan, out=codes),
-        lambda: softmax(codes, np.nan, out=codes),
-        lambda: max_pool2d(IMAGES, 7, out=codes),
+    for name, call in (
+        ("w", lambda: quantize(NAN[None], out=codes)),
+        ("x", lambda: fake_quantize(np.float32([[1, 2, np.inf]]), QParams(ONE, ZERO), out=values)),
+        ("x", lambda: linear(np.float32([[1, 1, 1, np.inf]]), Q, out=values)),
+        ("a_zero_point", lambda: matmul_integer(A[:1], B, 300, out=sums)),
+        ("multiplier", lambda: requantize(np.ones((1, 2), np.int32), np.nan, out=codes)),
+        ("scale", lambda: softmax(codes, np.nan, out=codes)),
+        ("x", lambda: max_pool2d(IMAGES, 7, out=codes)),
     ):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=rf"^{name}: "):
             call()
     assert (codes == 7).all() and (values == 7).all() and (sums == 7).all()
+
+
+def test_masked_values():
+    x = np.ma.masked_array([1.0, 99.0], [False, True])
+    for call in (quantize, choose_qparams, Calibrator().update):
+        with pytest.raises(TypeError, match=r"mask"):
+            call(x)
+    same_bytes(quantize(np.ma.masked_array([1.0, 2.0])).codes, quantize([1.0, 2.0]).codes)
+
+
+def test_beyond_float32():
+    x = np.array([1e300, 1.0])
+    with pytest.raises(ValueError, match=r"^w: "):
+        quantize(x)
+    assert quantize(x, nonfinite="saturate").codes.tolist() == [127, 127]
+    assert np.isfinite(fake_quantize(x, choose_qparams(np.ones(1)), nonfinite="saturate")).all()
+    with pytest.raises(ValueError, match=r"^bias: "):
+        linear(np.ones((1, 4)), quantize(W), np.full(3, 1e300))
