@@ -157,8 +157,8 @@ def out(value: Any, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     return value
 
 
-def left_alone(options: Mapping[str, Any], defaults: Mapping[str, Any], why: str) -> None:
-    """Refuse options that have another value than their default, because of `why` they have no effect."""
+def expect_defaults(options: Mapping[str, Any], defaults: Mapping[str, Any], why: str) -> None:
+    """Refuse options that differ from their defaults, where `why` keeps them from having an effect."""
     for name, value in options.items():
         default = defaults[name]
         if value is not default and (default is None or isinstance(value, np.ndarray) or value != default):

@@ -111,11 +111,11 @@ def quantize(
             "zero_point": zero_point,
             "scale_dtype": scale_dtype,
         }
-        _check.left_alone(options, DEFAULTS, "beside QParams")
+        _check.expect_defaults(options, DEFAULTS, "beside QParams")
         p = bits._of_rank(w.ndim)
     elif scale is not None:
         options = {"method": method, "percentile": percentile, "importance": importance, "scale_dtype": scale_dtype}
-        _check.left_alone(options, DEFAULTS, "beside scale")
+        _check.expect_defaults(options, DEFAULTS, "beside scale")
         spec = GridSpec.of(bits, grid, symmetric, signed, narrow, None)
         granularity = Granularity.of(w.ndim, axis, spec.group_size(group_size), group_axis)
         p = _given_qparams(scale, zero_point, spec, granularity)

@@ -98,7 +98,7 @@ def conv2d(
         raise ValueError("w: expected weights with scales, pack(QArray), got packed codes")
     if isinstance(x, QArray):
         if per != "image":
-            _check.left_alone({"per": per}, {"per": "image"}, "for codes x, which have their scale")
+            _check.expect_defaults({"per": per}, {"per": "image"}, "for codes x, which have their scale")
         codes, scale, zero_point = _codes(x)
     else:
         codes, scale, zero_point = _quantized(x, per)

@@ -181,14 +181,14 @@ def linear(
             raise ValueError(f"w: expected weights of a matrix, got {_kind(packed)}")
         return _linear_grouped(x, packed, bias, activation, {"output": output, "requant": requant, "per": per}, out)
     if type(x) is not _ndarray and isinstance(x, QArray):
-        _check.left_alone({"per": per}, {"per": "row"}, "for codes x, which have their scale")
+        _check.expect_defaults({"per": per}, {"per": "row"}, "for codes x, which have their scale")
         input_scale = epilogue.static_input("x", x).scale.item()
         bias, fields = epilogue.resolve(input_scale, scale, bias, activation, output, requant)
         y = _core.linear_static(x.codes, packed, x.zero_point.ravel(), bias, fields, out)
         return epilogue.wrap(y, output, out)
     if output is not None or requant != "float":
         options = {"output": output, "requant": requant}
-        _check.left_alone(options, {"output": None, "requant": "float"}, "for floats x, whose result is float32")
+        _check.expect_defaults(options, {"output": None, "requant": "float"}, "for floats x, whose result is float32")
     if type(w) is PackedWeight and w.activation_bits != 8:
         raise ValueError(f"w: expected weights packed for 8-bit activations, got {w.activation_bits}")
     per_tensor = per != "row" and _check.choice("per", per, ("row", "tensor")) == "tensor"
@@ -214,7 +214,7 @@ def _linear_grouped(
     if isinstance(x, QArray):
         raise ValueError(f"x: expected floats for weights with groups or a codebook, got {x!r}")
     defaults = {"output": None, "requant": "float", "per": "row"}
-    _check.left_alone(others, defaults, "for weights with groups or a codebook")
+    _check.expect_defaults(others, defaults, "for weights with groups or a codebook")
     epilogue.check_activation(activation)
     if bias is not None:
         bias = _check.real_array("bias", bias)

@@ -151,10 +151,10 @@ def pack(b: Any, zero_point: Any = 0, *, activation_bits: int = 8, groups: int =
     if isinstance(b, QArray) and np.any(np.asarray(zero_point)):
         raise ValueError("zero_point: expected 0 with a QArray, which has its own")
     if np.ndim(b) == 4:
-        _check.left_alone({"activation_bits": activation_bits}, {"activation_bits": 8}, "for a convolution")
+        _check.expect_defaults({"activation_bits": activation_bits}, {"activation_bits": 8}, "for a convolution")
         is_dilated = pair("dilation", dilation)[1] > 1
         return PackedWeight(*pack_filter("b", b, "zero_point", zero_point, groups, is_dilated))
-    _check.left_alone({"groups": groups, "dilation": dilation}, {"groups": 1, "dilation": 1}, "for a matrix")
+    _check.expect_defaults({"groups": groups, "dilation": dilation}, {"groups": 1, "dilation": 1}, "for a matrix")
     purpose = "integer" if activation_bits == 8 else "integer7"
     if isinstance(b, QArray):
         return PackedWeight(*pack_matrix(b, "b", purpose))

@@ -149,7 +149,7 @@ def test_k59_names_in_the_file_set_nothing(path):
         lambda d: d.update(output="os.system"),
         lambda d: d.update(classes={"a": 1}),
         lambda d: d.update(classes=[0, 1]),
-        lambda d: d.update(version=2),
+        lambda d: d.update(version=99),
     ]
     for change in changes:
         refused(path, with_description(content, change))
