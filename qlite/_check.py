@@ -1,4 +1,4 @@
-"""Checks of arguments that several modules share. Every message names the argument, what came and what was expected."""
+"""Checks of arguments. Every message names the argument, what came and what was expected."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,6 +29,8 @@ def flag(name: str, value: Any) -> bool:
 
 def integer(name: str, value: Any) -> int:
     """Return `value` if it is an integer, which a bool is not."""
+    if type(value) is int:
+        return value
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name}: expected an integer, got {value!r}")
     return int(value)
@@ -45,7 +47,7 @@ def shape(name: str, value: Any) -> tuple[int, ...]:
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
-    """Return `value` as an array that is not one of Python objects."""
+    """Return `value` as an array; of Python objects only if it is such an array."""
     try:
         array = np.asarray(value)
     except ValueError:
@@ -60,7 +62,7 @@ def as_array(name: str, value: Any) -> np.ndarray:
 
 
 def codes(name: str, value: Any) -> np.ndarray:
-    """Return plain codes of 8 bits as an array, where a QArray is taken too."""
+    """Return codes of 8 bits as an array; messages say that a QArray is taken too."""
     array = as_array(name, value)
     if array.dtype.char not in "bB":
         hint = f" (ql.quantize({name}) makes a QArray of floats)" if array.dtype.kind == "f" else ""
@@ -86,8 +88,8 @@ def numbers(name: str, value: Any) -> np.ndarray:
 def real_array(name: str, value: Any, *, may_be_codes: bool = False) -> np.ndarray:
     """Return `value`, of a real floating dtype, as float32: rounded once, and not copied if it is that already.
 
-    What lies beyond float32 becomes an infinity, for the caller to refuse or to saturate. `may_be_codes`: where a
-    QArray is taken too.
+    Values beyond float32 become infinities, for the caller to refuse or to saturate. With `may_be_codes` the message
+    for codes says how they become a QArray, which the caller takes too.
     """
     if type(value) is np.ndarray and value.dtype is _FLOAT32:
         return value

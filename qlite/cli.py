@@ -85,7 +85,7 @@ def _add_quantize(commands: Any) -> None:
     quantize.add_argument(
         "--symmetric",
         action=argparse.BooleanOptionalAction,
-        help="whether zero stands in the middle (default: from 8 bits on)",
+        help="whether zero is the middle code (default: from 8 bits on)",
     )
     quantize.add_argument(
         "--scale-dtype", metavar="NAME", help="float32, float16, e8m0, uint8 or fp8_e4m3 (default: the grid's)"

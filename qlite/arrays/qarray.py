@@ -1,4 +1,4 @@
-"""Quantized arrays."""
+"""QArray, a quantized array."""
 
 import math
 from collections.abc import Iterator
@@ -20,30 +20,29 @@ from qlite.grids.spec import GridSpec
 
 @public
 class QArray:
-    """Integer codes and the grid that they stand on.
+    """Integer codes and their quantization parameters.
 
     ``real = scale * (code - zero_point)``, or, on a grid with a codebook, ``real = scale * codebook[code]``. Made by
-    `quantize`; by ``QArray(codes, qparams)`` from codes on a known grid (those of 8 and 16 bits are not copied); or by
-    `QArray.from_codes` from integers that came from elsewhere. ``np.asarray(q)`` dequantizes; ``x @ q`` multiplies
-    floats by weights of up to 8 bits without dequantizing them first. NumPy's functions, such as ``np.dot(x, q)``,
-    dequantize all of it without saying so. An array is not changed once made. Indexing works as with any array; ``==``
-    says whether two have the same codes on the same grid.
+    `quantize`; by ``QArray(codes, qparams)`` from codes with known parameters (codes of 8 and 16 bits are not copied);
+    or by `QArray.from_codes` from integers that came from elsewhere. ``np.asarray(q)`` dequantizes; ``x @ q``
+    multiplies floats by weights of up to 8 bits without dequantizing them first. NumPy's functions dequantize all of it
+    without saying so, ``np.dot(x, q)`` for example. An array is not changed once made. Indexing works as with any
+    array; ``==`` says whether two have the same codes and parameters.
 
-    Codes of other widths than 8 and 16 are stored packed: the axis that is kept first, a row for each of its indices
-    (one row for everything without such an axis), each row padded to a byte, low bits first. So `nbytes` is true, and
-    taking indices of the kept axis takes rows.
+    Codes of other widths than 8 and 16 are stored packed: a row for each index of `axis`, or one row for everything
+    without an axis; each row padded to a byte, low bits first. So `nbytes` is true, and indices of `axis` take rows.
 
     Attributes
     ----------
     stored : ndarray, read-only
-        What is kept of the codes: packed bytes of shape (rows, bytes), or the codes themselves for 8 and 16 bits.
+        The codes in memory: packed bytes of shape (rows, bytes), or the codes themselves for 8 and 16 bits.
     shape : tuple
     qparams : QParams
 
     Raises
     ------
     TypeError, ValueError
-        The codes are not of the grid's dtype or width, or the scales do not fit their shape.
+        The codes are not of the parameters' dtype or width, or the scales do not fit their shape.
 
     Examples
     --------
@@ -71,11 +70,11 @@ class QArray:
         if p.bits in WHOLE_WIDTHS:
             self._set(codes, codes.shape, p)
         else:
-            stored = _core.pack_bits(np.ascontiguousarray(storage.kept_first(codes, p.axis)), p.bits)
+            stored = _core.pack_bits(np.ascontiguousarray(storage.to_rows(codes, p.axis)), p.bits)
             self._set(storage.read_only(stored), codes.shape, p)
 
     def _set(self, stored: np.ndarray, shape: tuple[int, ...], qparams: QParams) -> None:
-        self._is_fixed = not stored.flags.writeable  # else somebody may write to the codes, and nothing is kept of them
+        self._is_fixed = not stored.flags.writeable  # else somebody may write to them, and no packed form is kept
         self.stored = stored if self._is_fixed else storage.read_only(stored)
         self.shape = shape
         self.qparams = qparams
@@ -89,20 +88,20 @@ class QArray:
         return q
 
     @classmethod
-    def _of(cls, stored: np.ndarray, shape: tuple[int, ...], qparams: QParams) -> "QArray":
-        """An array of stored codes that nobody else has and that are known to be right."""
+    def _of_stored(cls, stored: np.ndarray, shape: tuple[int, ...], qparams: QParams) -> "QArray":
+        """An array of stored codes that are known to be right, under parameters of its rank."""
         q = object.__new__(cls)
-        q._set(storage.read_only(stored), shape, qparams)
+        q._set(stored, shape, qparams)
         return q
 
     @classmethod
     def from_stored(cls, stored: Any, shape: Any, qparams: QParams) -> "QArray":
-        """Take over stored codes, as `stored` gives them, that came from elsewhere, such as a file.
+        """Take over a copy of `stored` of another array, for example from a file.
 
         Raises
         ------
         TypeError, ValueError
-            The dtype, the number of rows or bytes, or a code does not go with the shape and the grid.
+            The dtype, the number of rows or bytes, or a code does not go with the shape and the parameters.
 
         Examples
         --------
@@ -124,7 +123,7 @@ class QArray:
             raise TypeError(f"stored: expected {dtype}, got {stored.dtype}")
         if stored.shape != expected:
             raise ValueError(f"stored: expected shape {expected} for {p.bits}-bit codes of {shape}, got {stored.shape}")
-        q = cls._of(stored.copy(), shape, p)
+        q = cls._of_stored(storage.read_only(stored.copy()), shape, p)
         codes = q.codes
         if codes.size and not p.qmin <= codes.min() <= codes.max() <= p.qmax:
             raise ValueError(f"stored: expected codes from {p.qmin} to {p.qmax}, got {codes.min()} to {codes.max()}")
@@ -226,7 +225,7 @@ class QArray:
         if p.bits in WHOLE_WIDTHS:
             return self.stored
         rows = _core.unpack_bits(self.stored, p.bits, p.signed, 0, self.size // max(len(self.stored), 1))
-        return storage.read_only(storage.kept_back(rows, self.shape, p.axis))
+        return storage.read_only(storage.from_rows(rows, self.shape, p.axis))
 
     @property
     def scale(self) -> np.ndarray:
@@ -304,14 +303,12 @@ class QArray:
 
     def copy(self) -> "QArray":
         """Return an array with memory of its own."""
-        return QArray._of(self.stored.copy(), self.shape, self.qparams)
+        return QArray._of_stored(storage.read_only(self.stored.copy()), self.shape, self.qparams)
 
     def _into(self, out: np.ndarray) -> "QArray":
-        """The same array in the memory of `out`."""
+        """The same array, stored in `out`."""
         _check.out(out, self.stored.dtype, self.stored.shape)[...] = self.stored
-        shown = object.__new__(QArray)
-        shown._set(out, self.shape, self.qparams)
-        return shown
+        return QArray._of_stored(out, self.shape, self.qparams)
 
     def save(self, path: Any) -> None:
         """Write the array to a file, for `qlite.load`: safetensors, all of it or nothing.
@@ -392,27 +389,27 @@ class QArray:
             return self._rows(rows, self.axis)
         if self.axis is not None and (self.bits not in WHOLE_WIDTHS or self.group_size is not None):
             parts = storage.basic_parts(index, self.axis, self.shape)
-            if parts is not None:  # the rest of the axis is neither unpacked nor looked at
+            if parts is not None:  # without unpacking the rest of the axis
                 return self._rows(parts[0], self.axis)[parts[1]]
         return QArray._of_codes(np.asarray(self.codes[index]), self._reindexed(index))
 
     def _rows(self, rows: Any, axis: int) -> "QArray":
-        """What stands at some indices of the axis that is kept, without unpacking the rest."""
+        """The array at some indices of the axis that is kept; nothing is unpacked."""
         stored = self.stored[(slice(None),) * axis + (rows,) if self.bits in WHOLE_WIDTHS else rows]
         count = len(np.empty(self.shape[axis], np.bool_)[rows])
         shape = (*self.shape[:axis], count, *self.shape[axis + 1 :])
-        taken = QArray._of(stored, shape, self.qparams._taken(rows, axis))
+        taken = QArray._of_stored(storage.read_only(stored), shape, self.qparams._taken(rows, axis))
         taken._is_fixed = self._is_fixed
         return taken
 
     def _reindexed(self, index: Any) -> QParams:
-        """The grid of what an index leaves."""
+        """The parameters of what an index leaves."""
         p = self.qparams
         if p.scale.size == 1 and p.group_size is None:
             return p if p.codebook is None or p.codebook.ndim == 1 else replace(p, codebook=p.codebook.reshape(-1))
-        numbers = self._spread(np.arange(p.scale.size).reshape(p.scale.shape))
-        taken = np.asarray(np.broadcast_to(numbers, self.shape)[index])
-        if taken.size == 0:  # no value is left to say whose scale stays: the first one, or 1 if there never was one
+        indices = self._spread(np.arange(p.scale.size).reshape(p.scale.shape))
+        taken = np.asarray(np.broadcast_to(indices, self.shape)[index])
+        if taken.size == 0:  # no value is left: keep the first scale, or 1 if there never was one
             taken = np.zeros((1,) * taken.ndim, np.intp)
         kept, group_size, group_axis = storage.without_repeats(taken, p.group_size)
         scale = np.append(p.scale, np.float32(1))[kept]

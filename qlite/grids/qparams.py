@@ -114,7 +114,7 @@ class QParams:
                 f"scale_codes: expected {'some' if codes is None else 'None'} for scale_dtype {self.scale_dtype!r}, "
                 f"got {codes!r}"
             )
-        held = scale
+        held = scale  # what the dtype makes of them
         if codes is not None:
             codes = ScaleCodes.of(codes, self.scale_dtype)
             object.__setattr__(self, "scale_codes", codes)
@@ -167,13 +167,13 @@ class QParams:
 
     @classmethod
     def _of_range(cls, low: np.ndarray, high: np.ndarray, spec: GridSpec, granularity: Granularity) -> "QParams":
-        """The parameters that make the codes of a format reach from low to high."""
+        """The parameters with which the codes of a format reach from low to high."""
         scale, zero_point = spec.scales(low, high)
         if spec.scale_dtype not in TWO_LEVELS:
             return cls._trusted(scale, zero_point, spec, granularity)
         codes = ScaleCodes.nearest(scale, granularity.axis, spec.scale_dtype)
         scale = codes.dequantize()
-        if not spec.symmetric and spec.codebook is None:  # zero points for the scales that the codes stand for
+        if not spec.symmetric and spec.codebook is None:  # the codes have moved the scales
             zero_point = np.rint(spec.qmin - np.minimum(low, 0) / scale).clip(spec.qmin, spec.qmax).astype(np.int32)
         return cls._of_spec(scale, zero_point, spec, granularity, scale_codes=codes)
 
@@ -207,14 +207,16 @@ class QParams:
     def _trusted(cls, scale: np.ndarray, zero_point: np.ndarray, spec: GridSpec, granularity: Granularity) -> "QParams":
         """The same for arrays that the core has just made, unchecked: checks take longer than 1000 values."""
         scale.flags.writeable = zero_point.flags.writeable = False
+        axis = granularity.axis_of(scale.shape)
         p = object.__new__(cls)
         p.__dict__.update(
+            granularity=granularity if axis == granularity.axis else replace(granularity, axis=axis),
             scale=scale,
             zero_point=zero_point,
             bits=spec.bits,
             signed=spec.signed,
             narrow=spec.narrow,
-            axis=granularity.axis_of(scale.shape),
+            axis=axis,
             group_size=granularity.group_size,
             group_axis=granularity.group_axis,
             codebook=spec.codebook,
@@ -242,7 +244,7 @@ class QParams:
     ) -> "QParams":
         """Return the parameters whose codes reach from `low` to `high`.
 
-        Symmetric: zero stands at the middle code z and ``scale = max(-low / (z - qmin), high / (qmax - z))``.
+        Symmetric: zero is the middle code z and ``scale = max(-low / (z - qmin), high / (qmax - z))``.
         Asymmetric: the range is widened to hold 0, ``scale = (high - low) / (qmax - qmin)`` and
         ``zero_point = rint(qmin - low / scale)``. ``low == high`` gets a scale that brings the constant back exactly.
         A codebook is scaled until its ends reach those of the range. A scale that its dtype does not hold is rounded
@@ -345,7 +347,7 @@ class QParams:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of what the codes need besides: scales, zero points that are not 0, codebooks of no fixed format."""
+        """Bytes of scales, zero points that are not 0, and codebooks that no format fixes."""
         bits = 0
         if self.scale_codes is not None:
             bits += 8 * self.scale_codes.nbytes
@@ -359,12 +361,12 @@ class QParams:
 
     @property
     def is_unscaled(self) -> bool:
-        """Whether codebooks that were fitted to the data hold the values themselves."""
+        """Whether codebooks hold the values themselves, as those do that were fitted to data."""
         return GRIDS[self.grid].is_fitted and bool(np.all(self.scale == 1))
 
     @property
     def has_known_codebook(self) -> bool:
-        """Whether the name of the grid and the width say what the codebook is."""
+        """Whether the codebook follows from the grid's name and the width."""
         return GRIDS[self.grid].values is not None
 
     def __eq__(self, other: object) -> bool:
@@ -397,7 +399,7 @@ class QParams:
         return f"QParams({kind}, {self._scales()}: {scales})"
 
     def _scales(self) -> str:
-        """How many scales there are and what they are for."""
+        """The number of scales and which values share one, in words."""
         noun = "scale" if self.codebook is None or self.codebook.ndim == 1 else "codebook"
         if self.scale.size == 1:
             return f"1 {noun}"

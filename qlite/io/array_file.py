@@ -1,4 +1,4 @@
-"""Files of arrays: quantized ones, described, and plain ones, as they are.
+"""Files of arrays, quantized and plain.
 
 The tensors of a quantized array are ``<name>.codes`` as they are stored, ``<name>.scale`` (float32, float16, or e8m0 as
 the exponents' bytes; for two levels ``<name>.scale.codes`` and ``<name>.scale.scale``; none where the codebook is
@@ -59,7 +59,7 @@ def save_arrays(path: Any, arrays: dict[str, Any], alone: bool = False, about: d
 
 
 def build(content: dict[str, Any], tensors: dict[str, np.ndarray]) -> Any:
-    """The array of a description, or a dict of several and of the plain ones beside them."""
+    """The quantized array of a description of one alone, or else a dict of all arrays."""
     if content.get("version") != FORMAT_VERSION:
         raise ValueError(f"expected format version {FORMAT_VERSION}, got {content.get('version')!r}")
     names = {"version", "alone", "arrays"}
@@ -103,7 +103,7 @@ def _describe(name: str, q: QArray, tensors: dict[str, np.ndarray]) -> dict[str,
 
 
 def _codes_alone(bits: int, signed: bool) -> QParams:
-    """A grid for zero points, which are stored as codes are."""
+    """Parameters for zero points, which are stored as codes are."""
     return QParams(np.ones(1, np.float32), np.zeros(1, np.int32), bits, signed)
 
 
@@ -119,7 +119,7 @@ def _read_scale(stored: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.nd
     if expected is None or stored.dtype != expected or stored.shape != shape:
         raise ValueError(f"scale: expected {dtype} of shape {shape}, got {stored.dtype} of {stored.shape}")
     if dtype == "e8m0":
-        with np.errstate(over="ignore"):  # the code of NaN gives an infinity, which no scale is
+        with np.errstate(over="ignore"):  # the code of NaN becomes an infinity, which `QParams` refuses
             return np.ldexp(np.float32(1), stored.astype(np.int32) - E8M0_BIAS)
     return stored.astype(np.float32)
 

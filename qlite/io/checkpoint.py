@@ -1,8 +1,7 @@
 """Checkpoints: folders of safetensors shards, quantized tensor by tensor into folders of qlite's files.
 
-Every tensor becomes a file of its own, written whole or not at all, with a note of which bytes and which options it was
-made from; so a run that was interrupted goes on where it stopped. The index is written last: a folder that has one is
-complete.
+Every tensor becomes a file of its own, written whole or not at all, with a note of its source and the options, so that
+a run that was interrupted goes on where it stopped. The index is written last: a folder that has one is complete.
 """
 
 import json
@@ -24,23 +23,24 @@ from qlite.arrays.quantize import quantize
 from qlite.grids.formats import GRIDS
 from qlite.grids.spec import PERCENTILE
 from qlite.io import array_file, container
+from qlite.io.atomic_file import remove_leftovers, replace_file
 from qlite.io.shards import FLOATS, ShardTensor, find_tensors, widened
+from qlite.io.strict_json import parse
 from qlite.nn.scheme import Scheme
 from qlite.progress import progress
 
 INDEX = "qlite.index.json"
 INDEX_VERSION = 1
-#: Letters of a tensor's name in that of its file; file systems take 255.
+#: Letters that a file name takes from the name of its tensor; file systems take 255 in all.
 MAX_NAME = 160
-#: What the note in a file says besides where it comes from.
+#: Results in the note of a file, besides its source and the options.
 FINDINGS = ("quantized", "sqnr_db")
-#: Tensors that a summary's table names.
+#: Tensors in the table of a summary.
 LISTED = 5
-_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
 
 def file_name(tensor: str) -> str:
-    """The file of a tensor: its name, where that is the same on every file system, else that and a digest of it."""
+    """The file name of a tensor: the tensor's name, and a digest of it unless all file systems can tell it apart."""
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", tensor)[:MAX_NAME]
     if not safe or safe.startswith("."):
         safe = f"_{safe[1:]}"
@@ -53,7 +53,7 @@ def file_name(tensor: str) -> str:
 
 @dataclass(frozen=True)
 class CheckpointSummary:
-    """What `quantize_checkpoint` did.
+    """Result of `quantize_checkpoint`.
 
     Attributes
     ----------
@@ -162,7 +162,7 @@ class Checkpoint(Mapping[str, Any]):
                 f"{self.path}: expected a checkpoint with {INDEX}, which is written when all is done"
             )
         try:
-            index = container.parse((self.path / INDEX).read_bytes(), INDEX)
+            index = parse((self.path / INDEX).read_bytes(), INDEX)
             if index.get("version") != INDEX_VERSION:
                 raise ValueError(f"expected version {INDEX_VERSION}, got {index.get('version')!r}")
             self.options: dict[str, Any] = index["options"]
@@ -179,7 +179,7 @@ class Checkpoint(Mapping[str, Any]):
         path = self.path / entry["file"]
         try:
             description, tensors = container.read(path)
-            content = container.parse(description, "the description")
+            content = parse(description, "the description")
             if content.get("about", {}).get("tensor") != name:
                 raise ValueError(f"expected the tensor {name!r}, got another one")
             array = array_file.build(content, tensors)
@@ -204,7 +204,7 @@ class Checkpoint(Mapping[str, Any]):
 
 @dataclass(frozen=True)
 class _Job:
-    """A tensor that is to become a file; `quantizing` are the options of `quantize`, None for one to copy."""
+    """A tensor that is to become a file; `quantizing` holds the options of `quantize`, or None for a copy."""
 
     tensor: ShardTensor
     folder: str
@@ -217,13 +217,13 @@ class _Job:
 
     @property
     def note(self) -> dict[str, Any]:
-        """What the file says of where it comes from."""
+        """The source and the options, for the file."""
         return {"tensor": self.tensor.name, "origin": self.tensor.origin, "options": self.options}
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of a tensor: its entry in the index, or what is wrong with it."""
+    """Result for a tensor: its entry in the index, or an error."""
 
     tensor: ShardTensor
     entry: dict[str, Any] | None
@@ -258,7 +258,7 @@ def _about(path: Path) -> dict[str, Any] | None:
     """The note in a file that is whole; None if there is none."""
     try:
         description, _ = container.read(path)
-        about = container.parse(description, "the description").get("about")
+        about = parse(description, "the description").get("about")
     except (ValueError, RecursionError, FileNotFoundError):
         return None
     return about if isinstance(about, dict) else None
@@ -274,7 +274,7 @@ def _make(job: _Job) -> dict[str, Any]:
     del tensor
     q = quantize(values, **job.quantizing)
     if job.quantizing["nonfinite"] == "saturate":
-        is_finite = np.isfinite(values)  # what stands for the others has no error that can be told
+        is_finite = np.isfinite(values)  # the others have no error that could be measured
         values = values if is_finite.all() else np.where(is_finite, values, q.dequantize())
     sqnr_db = float(q.error(values).sqnr_db)
     about["sqnr_db"] = sqnr_db if math.isfinite(sqnr_db) else None
@@ -356,7 +356,7 @@ def quantize_checkpoint(
     >>> done.tensors, done.copied, done.sqnr_db
     (2, 1, {'w': inf})
     """
-    src, dst = Path(src).absolute(), Path(dst).absolute()  # workers may stand in another folder
+    src, dst = Path(src).absolute(), Path(dst).absolute()  # workers may run in another folder
     if client is not None:
         distributed.checked(client)
     if scheme is None:
@@ -370,7 +370,7 @@ def quantize_checkpoint(
     }
     if symmetric is not None:
         quantizing["symmetric"] = _check.flag("symmetric", symmetric)
-    quantize(np.eye(2, 64, dtype=np.float32), **quantizing)  # the options, looked over before anything is done
+    quantize(np.eye(2, 64, dtype=np.float32), **quantizing)  # refuses bad options before anything is done
     plain_grid = grid if isinstance(grid, str) else np.asarray(grid, np.float64).tolist()
     options = {"scheme": parsed.name, **quantizing, "grid": plain_grid, "skip": list(patterns)}
     tensors, broken = find_tensors(src)
@@ -387,9 +387,7 @@ def quantize_checkpoint(
             if not outcome.was_there:
                 (dst / INDEX).unlink(missing_ok=True)
             outcomes[outcome.tensor.name] = outcome
-    for path in dst.iterdir():
-        if _TEMPORARY.fullmatch(path.name):  # of a process that was killed
-            path.unlink(missing_ok=True)
+    remove_leftovers(dst)
     ordered = [outcomes[tensor.name] for tensor in tensors]
     _refuse_failures(src, dst, broken, ordered)
     _write_index(dst, options, ordered)
@@ -411,7 +409,7 @@ def _patterns(skip: Any) -> tuple[str, ...]:
 
 
 def _prepare(src: Path, dst: Path, options: dict[str, Any]) -> None:
-    """Make the folder, or see to it that what is in it was made with the same options."""
+    """Make the folder, or refuse one with files that were made with other options."""
     folder = src if src.is_dir() else src.parent
     if dst.exists() and dst.samefile(folder):
         raise ValueError(f"dst: expected another folder than that of src, got {dst}")
@@ -420,10 +418,10 @@ def _prepare(src: Path, dst: Path, options: dict[str, Any]) -> None:
     dst.mkdir(parents=True, exist_ok=True)
     for path in dst.glob("*.qlite"):
         try:
-            about = container.parse(container.read_description(path), "the description").get("about")
+            about = parse(container.read_description(path), "the description").get("about")
             before = about["options"] if isinstance(about, dict) else None
         except (ValueError, KeyError):
-            continue  # damaged: it is made anew
+            continue  # a damaged file is written again
         if isinstance(before, dict) and before != options:
             names = sorted(name for name in {*before, *options} if before.get(name) != options.get(name))
             changes = ", ".join(f"{name} {before.get(name)!r} there and {options.get(name)!r} here" for name in names)
@@ -444,7 +442,7 @@ def _refuse_failures(src: Path, dst: Path, broken: dict[str, str], outcomes: lis
 
 def _write_index(dst: Path, options: dict[str, Any], outcomes: list[_Outcome]) -> None:
     index = {"version": INDEX_VERSION, "options": options, "tensors": {o.tensor.name: o.entry for o in outcomes}}
-    container.replace_file(dst / INDEX, json.dumps(index, indent=1, allow_nan=False).encode())
+    replace_file(dst / INDEX, json.dumps(index, indent=1, allow_nan=False).encode())
 
 
 def _summary(dst: Path, scheme: str, outcomes: list[_Outcome]) -> CheckpointSummary:

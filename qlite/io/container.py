@@ -1,22 +1,21 @@
 """The container of qlite's files: safetensors, whose metadata holds a JSON description and a digest.
 
 ``__metadata__`` holds ``qlite``, the description, and ``digest``, a SHA-256 of the description and of all tensors, so
-that a changed byte is found. Reading runs no code. Writing makes another file in the same folder and renames it: at
-every moment the name stands for the old file or the new one, whole.
+that a changed byte is found. Reading runs no code.
 """
 
 import hashlib
 import json
 import os
-import secrets
-import stat
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-#: A header longer than this is refused unread; a description of a thousand layers has about a megabyte.
+from qlite.io.atomic_file import replace_file
+from qlite.io.strict_json import parse
+
+#: Bytes of the longest header that is read; a description of a thousand layers has about a megabyte.
 MAX_HEADER = 8 << 20
 
 
@@ -41,37 +40,14 @@ def read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
 
 
 def read_description(path: Path) -> str:
-    """The description alone, of which nothing is known but that it stands there: the digest needs the whole file."""
+    """The description alone, unchecked: the digest needs the whole file."""
     with open(path, "rb") as file:
         head = file.read(8)
         return _metadata(head + file.read(min(int.from_bytes(head, "little"), MAX_HEADER)))[0]
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) != len(keys):
-        raise ValueError(f"a name occurs twice in {sorted(keys)[:8]}")
-    return dict(pairs)
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"expected finite numbers, got {name}")
-
-
-def parse(text: str | bytes, what: str) -> dict[str, Any]:
-    try:
-        content = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-    except UnicodeDecodeError:
-        raise ValueError(f"{what} is not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{what} is not JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{what} is not a JSON object")
-    return content
-
-
 def _ordered(header: bytes) -> bytes:
-    """The start of a file, with the metadata in one order, which the package leaves to chance."""
+    """The start of a file, with sorted metadata, whose order safetensors leaves to chance."""
     content = json.loads(header)
     content["__metadata__"] = dict(sorted(content["__metadata__"].items()))
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
@@ -111,35 +87,3 @@ def _tensors(data: bytes) -> dict[str, np.ndarray]:
         return from_bytes(data)
     except (SafetensorError, KeyError, TypeError) as error:
         raise ValueError(f"the tensors cannot be read ({error})") from None
-
-
-def replace_file(path: Path, *parts: bytes | memoryview) -> None:
-    """Make a file of these parts, or put it in the place of the one that is there: all of it or nothing."""
-    if path.exists() and not path.is_file():  # a rename would put a file where a folder, device or pipe is
-        raise OSError(f"path: expected a file, or a new name, got what is no regular file: {path}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"path: expected a name in a folder that exists, got {path}")
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileNotFoundError):
-            os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """The new name survives a power cut only once the folder is on disk too; not every file system can do that."""
-    with suppress(OSError):
-        number = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)

@@ -2,9 +2,9 @@
 
     00 00 | type code | number of dimensions | each dimension, uint32 | the data      all of it big-endian
 
-The header says how many bytes must follow. That is compared with the file before memory is taken for it, and nothing is
-read far past it, so what a damaged file can cost is bounded by its own size. Deflate turns a byte into at most 1032:
-that bounds the size of the data in a gzipped file before it is inflated.
+The header says how many bytes must follow. This is compared with the file before memory is taken, and no more is read,
+so a damaged file takes no more memory than its own size. Deflate turns a byte into at most 1032, which bounds the data
+of a gzipped file before it is inflated.
 """
 
 import gzip

@@ -42,10 +42,11 @@ def load(path: Any) -> Any:
     from pathlib import Path
 
     from qlite.io import container
+    from qlite.io.strict_json import parse
 
     try:
         description, tensors = container.read(Path(path))
-        content = container.parse(description, "the description")
+        content = parse(description, "the description")
         if "arrays" in content:
             from qlite.io import array_file
 

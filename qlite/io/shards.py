@@ -1,7 +1,7 @@
 """Safetensors shards as other tools write them, read tensor by tensor.
 
-The package looks each header over: that it is whole and covers the file without gaps. The bytes of a tensor are then
-read from their place, so no shard is ever read or mapped as a whole, and what NumPy has no dtype for comes out too.
+The package `safetensors` checks each header: that it is whole and covers the file without gaps. A tensor is then read
+from its offset, so no shard is ever read or mapped as a whole, and dtypes that NumPy lacks come out too.
 """
 
 import json
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from qlite.io import container
+from qlite.io.strict_json import parse
 
-#: What holds the bits of each of the format's dtypes. NumPy has neither bfloat16 nor floats of 8 bits: integers do.
+#: NumPy's dtype for the bits of each of the format's dtypes: integers for bfloat16 and floats of 8 bits.
 HOLDERS = {
     "BOOL": "?",
     **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)},
@@ -23,13 +23,13 @@ HOLDERS = {
     "BF16": "<u2",
     **{f"F8_{kind}": "u1" for kind in ("E4M3", "E5M2", "E8M0", "E4M3FNUZ", "E5M2FNUZ")},
 }
-#: The dtypes of weights that nothing has quantized yet.
+#: Dtypes of weights that are not quantized yet.
 FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 @dataclass(frozen=True)
 class ShardTensor:
-    """Where a tensor stands: `offset` is the place in the file of its first byte."""
+    """A tensor of a shard; its first byte is at `offset` in the file."""
 
     shard: str
     name: str
@@ -42,7 +42,7 @@ class ShardTensor:
 
     @property
     def origin(self) -> list[str | int]:
-        """What identifies the tensor's bytes: another shard, or one that was changed, gives another list."""
+        """Identity of the tensor's bytes: another shard, or one that was changed, gives another list."""
         return [Path(self.shard).name, self.shard_size, self.shard_time, self.dtype, self.offset, *self.shape]
 
     def read(self) -> np.ndarray:
@@ -71,7 +71,7 @@ def widened(tensor: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def find_tensors(src: Path) -> tuple[list[ShardTensor], dict[str, str]]:
-    """All tensors of a shard or of a folder of them, and what is wrong with each shard that is broken."""
+    """All tensors of a shard or of a folder of shards, and an error for each shard that is broken."""
     if not src.exists():
         raise FileNotFoundError(f"src: expected a folder of safetensors files, or one of them, got nothing at {src}")
     folder, shards, index = (src, *_listed(src)) if src.is_dir() else (src.parent, [src.name], None)
@@ -87,7 +87,7 @@ def find_tensors(src: Path) -> tuple[list[ShardTensor], dict[str, str]]:
             continue
         if index is not None:
             tensors = [t for t in tensors if index.get(t.name) == shard]
-            missing = {name for name, place in index.items() if place == shard} - {t.name for t in tensors}
+            missing = {name for name, file in index.items() if file == shard} - {t.name for t in tensors}
             if missing:
                 broken[shard] = f"{len(missing)} tensors that the index names are not in it, such as {min(missing)!r}"
         for tensor in tensors:
@@ -99,13 +99,13 @@ def find_tensors(src: Path) -> tuple[list[ShardTensor], dict[str, str]]:
 
 
 def _listed(folder: Path) -> tuple[list[str], Mapping[str, str] | None]:
-    """The names of a folder's shards, and the index of which tensor is where, if there is one."""
+    """The names of a folder's shards, and its index from tensors to shards, if there is one."""
     indexes = sorted(folder.glob("*.safetensors.index.json"))
     if not indexes:
         return sorted(path.name for path in folder.glob("*.safetensors") if path.is_file()), None
     if len(indexes) > 1:
         raise ValueError(f"src: expected one index in {folder}, got {', '.join(path.name for path in indexes)}")
-    index = container.parse(indexes[0].read_bytes(), f"src: {indexes[0]}").get("weight_map")
+    index = parse(indexes[0].read_bytes(), f"src: {indexes[0]}").get("weight_map")
     if not isinstance(index, dict) or not all(_is_plain(shard) for shard in index.values()):
         raise ValueError(f"src: expected a weight_map from tensors to files of the folder in {indexes[0]}")
     return sorted(set(index.values())), index
@@ -131,6 +131,6 @@ def _tensors(shard: Path) -> list[ShardTensor]:
     tensors = []
     for name, entry in header.items():
         first, end = entry["data_offsets"]
-        place = (8 + length + first, end - first, status.st_size, status.st_mtime_ns)
-        tensors.append(ShardTensor(str(shard), name, entry["dtype"], tuple(entry["shape"]), *place))
+        position = (8 + length + first, end - first, status.st_size, status.st_mtime_ns)
+        tensors.append(ShardTensor(str(shard), name, entry["dtype"], tuple(entry["shape"]), *position))
     return sorted(tensors, key=lambda tensor: tensor.offset)

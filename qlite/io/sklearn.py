@@ -1,4 +1,4 @@
-"""Models from scikit-learn. Nothing is imported from it: a model is known by the name of its class."""
+"""Models from scikit-learn, which is not imported: a model is known by the name of its class."""
 
 from typing import Any
 

@@ -10,7 +10,7 @@ import pytest
 from shards import Bits, contents, shard_bytes, two_shards, write_checkpoint
 
 import qlite as ql
-from qlite.io import array_file, checkpoint, container
+from qlite.io import array_file, atomic_file, checkpoint, container
 from qlite.io.checkpoint import INDEX, file_name
 
 SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")
@@ -160,7 +160,7 @@ class Interrupted:
 def test_an_interrupted_run_goes_on(tmp_path, src, monkeypatch, done):
     ql.quantize_checkpoint(src, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(container, "_sync_folder", lambda folder: None)
+        patch.setattr(atomic_file, "_sync_folder", lambda folder: None)
         patch.setattr(os, "fsync", Interrupted(done))
         with pytest.raises(KeyboardInterrupt):
             ql.quantize_checkpoint(src, tmp_path / "dst")
