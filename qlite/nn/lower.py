@@ -152,9 +152,9 @@ class Builder:
         if buffer.is_codes:
             return x
         if x not in self._codes:
-            self._codes[x] = self.append(
-                Quantize, (x,), f"{buffer.layer}_codes", layer=buffer.layer, scales=_affine(self.qparams[buffer.name])
-            )
+            name = "input_codes" if buffer.layer == "input" else f"{buffer.layer}_output_codes"
+            scales = _affine(self.qparams[buffer.name])
+            self._codes[x] = self.append(Quantize, (x,), name, layer=buffer.layer, scales=scales)
         return self._codes[x]
 
     def floats(self, x: int) -> int:

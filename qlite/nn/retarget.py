@@ -40,7 +40,10 @@ def convert(program: Program, target: Target) -> Program:
     if isinstance(steps[-1], Dequantize):
         (last,) = steps.pop().inputs
     buffers = [b if b.scale is None else _as_codes(b, target) for b in old[: last + 1]]
-    if not target.integer_output:
+    if old[last].scale is None:
+        if target.integer_output:
+            raise ValueError("output_dtype: expected 'float32' after a layer that gives no codes, got 'integer'")
+    elif not target.integer_output:
         buffers[last] = replace(_as_codes(old[last], TARGETS["numpy"]), dtype="float32")
     for i, step in enumerate(steps):
         if isinstance(step, Gemm) and old[step.inputs[0]].scale is not None:

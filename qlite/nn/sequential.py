@@ -144,7 +144,7 @@ def _check_names(names: list[str]) -> None:
     if len(set(names)) != len(names):
         raise ValueError(f"layers: expected different names, got {names}")
     taken = {"input", "normalized", "input_codes", "output"}
-    taken |= {f"{name}_{what}" for name in names for what in ("scale", "zero_point", "codes", "values")}
+    taken |= {f"{name}_{what}" for name in names for what in ("scale", "zero_point", "codes", "output_codes", "values")}
     if taken & set(names):
         raise ValueError(f"layers: expected names that no other buffer has, got {sorted(taken & set(names))}")
 

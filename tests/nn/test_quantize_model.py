@@ -266,6 +266,7 @@ def test_schemes_for_layers_that_there_are_not():
         (TypeError, "^per_layer: expected a dict", {"per_layer": ["dense_1"]}),
         (ValueError, "^per_layer: .*'dense_1', 'dense_2', got 'dense_9'", {"per_layer": {"dense_9": "w8"}}),
         (ValueError, "^scheme: ", {"per_layer": {"dense_1": "w9"}}),
+        (ValueError, "^output_dtype: .*no codes", {"per_layer": {"dense_2": "w8"}, "output_dtype": "integer"}),
         (ValueError, "^target: expected 'numpy' with per_layer", {"per_layer": {"dense_1": "w8"}, "target": "tflite"}),
         (ValueError, "^data: expected samples", {"per_layer": {"dense_1": "w8a8"}, "scheme": "w8", "data": None}),
     ]:

@@ -51,7 +51,7 @@ def test_schemes_that_no_model_runs_by_yet(name):
 
 
 @pytest.mark.parametrize("scheme", ["w8", "dynamic"])
-@pytest.mark.parametrize("option", [{"requant": "fixed"}, {"output": "float"}])
+@pytest.mark.parametrize("option", [{"requant": "fixed"}, {"output_dtype": "float32"}])
 def test_conventions_of_what_is_not_there(scheme, option):
     m = ql.Sequential([ql.Dense(np.eye(6))])
     for call in (

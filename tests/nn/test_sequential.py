@@ -280,7 +280,7 @@ def test_evaluating_runs_the_model_once(rng):
         m.evaluate(1.0, [0])
     with pytest.raises(TypeError, match=r"^metrics: "):
         m.evaluate(x, np.zeros(8), 3)
-    values = ql.Sequential([Dense(weight[:, :1])], output="identity")
+    values = ql.Sequential([Dense(weight[:, :1])], task="regression")
     assert values.evaluate(x, values(x)) == {"mse": 0.0} == values.evaluate(x, values.predict(x))
 
 

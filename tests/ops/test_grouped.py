@@ -187,7 +187,7 @@ def test_arguments_of_the_core():
     codes, scale = np.ones((32, 2), np.int8), np.ones((4, 2), np.float32)
     _core.Packed.grouped(codes, scale, None, None, 4, 8, "integer")
     book = np.ones(16, np.float32)
-    together = "codes, scale, zero_point or codebook"
+    together = "codes, scale, zero_point, codebook or purpose"
     for name, bad in (
         ("scale", (codes, scale[:3], None, None, 4, 8, "integer")),
         ("zero_point", (codes, scale, np.ones((4, 1), np.int32), None, 4, 8, "integer")),

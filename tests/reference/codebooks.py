@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 from reference.basics import F32
@@ -73,6 +74,7 @@ def kmeans(x, entries, weights=None):
     def mean(i, j):
         return values[i] + np.dot(mass[i:j], values[i:j] - values[i]) / mass[i:j].sum()
 
+    @cache
     def cost(i, j):
         return np.dot(mass[i:j], (values[i:j] - mean(i, j)) ** 2)
 

@@ -89,9 +89,8 @@ def divergence(state, counts, scale, zero_point, qmin, qmax):
     p = inside.astype(np.float64)
     p[reach[0]] += counts[below].sum()
     p[reach[-1]] += counts[above].sum()
-    q = np.zeros_like(p)
-    for level in np.unique(nearest[reach]):
-        members = np.flatnonzero((nearest == level) & (p > 0))
-        q[members] = inside[members].sum() / max(members.size, 1)
+    q, filled = np.zeros_like(p), np.flatnonzero(p > 0)
+    _, level = np.unique(nearest[filled], return_inverse=True)
+    q[filled] = (np.bincount(level, inside[filled]) / np.bincount(level))[level]
     p, q = p / counts.sum(), np.maximum(q / inside.sum(), 1e-9)
     return float(np.sum(p[p > 0] * np.log(p[p > 0] / q[p > 0])))
