@@ -34,17 +34,20 @@ def place(w, codes, scale, zero_point, qmin, qmax):
     return below | above, np.clip(codes_of_t, qmin, qmax).astype(int) - qmin, bins, codes.astype(int) - qmin
 
 
-def place_on_codebook(t, code, book):
-    """The same of one value t = w / scale with this code. Cells meet in the middle between entries, and those at the
-    ends are as wide outwards as inwards."""
+def cells_of(book):
+    """The distinct entries of a codebook and the edges of their cells, which meet in the middle between entries; those
+    at the ends are as wide outwards as inwards."""
     values = np.unique(book[~np.isnan(book)]).astype(np.float64)
     if len(values) == 1:
-        edges = np.array([-HUGE, HUGE])
-    else:
-        ends = values[0] - (values[1] - values[0]) / 2, values[-1] + (values[-1] - values[-2]) / 2
-        edges = np.array([ends[0], *(values[:-1] + values[1:]) / 2, ends[1]])
-        edges = np.clip(edges, -HUGE, HUGE).astype(F32)
-    given = cell = int(np.searchsorted(values, book[code]))
+        return values, np.array([-HUGE, HUGE])
+    ends = values[0] - (values[1] - values[0]) / 2, values[-1] + (values[-1] - values[-2]) / 2
+    edges = np.array([ends[0], *(values[:-1] + values[1:]) / 2, ends[1]])
+    return values, np.clip(edges, -HUGE, HUGE).astype(F32)
+
+
+def place_on_codebook(t, entry, values, edges):
+    """What `place` says, of one value t = w / scale whose code stands for this entry."""
+    given = cell = int(np.searchsorted(values, entry))
     is_clipped = bool(t < edges[0] or t > edges[-1])
     if not edges[cell] <= t <= edges[cell + 1]:
         cell = min(max(int(np.searchsorted(edges, t, side="right")) - 1, 0), len(values) - 1)
@@ -82,11 +85,14 @@ def error_sums(w, codes, scale, zero_point, codebook, qmin, qmax, axis=-1, group
         z = spread(zero_point, w.shape, group_size, group_axis)
         v, places = dequantize(codes, s, z), place(w, codes, s, z, qmin, qmax)
     else:
+        books = codebook.reshape(-1, codebook.shape[-1])
         number = np.zeros(scale.shape, int) if codebook.ndim == 1 else np.arange(scale.size).reshape(scale.shape)
-        books = codebook.reshape(-1, codebook.shape[-1])[spread(number, w.shape, group_size, group_axis)]
-        v, t = s * np.take_along_axis(books, codes[..., None].astype(int), -1)[..., 0], w / s
-        rows = zip(t.ravel(), codes.ravel().tolist(), books.reshape(w.size, -1), strict=True)
-        places = [np.array(a).reshape(w.shape) for a in zip(*(place_on_codebook(*row) for row in rows), strict=True)]
+        number = spread(number, w.shape, group_size, group_axis)
+        entry, cells = books[number, codes], [cells_of(book) for book in books]
+        v, t = s * entry, w / s
+        rows = zip(t.ravel(), entry.ravel(), number.ravel().tolist(), strict=True)
+        places = zip(*(place_on_codebook(value, own, *cells[n]) for value, own, n in rows), strict=True)
+        places = [np.array(a).reshape(w.shape) for a in places]
     exact, v = w.astype(np.float64), v.astype(np.float64)
     fields = [exact * exact, exact * v, v * v, exact - v, *places]
     shape = (1, 1, w.size) if axis < 0 else (math.prod(w.shape[:axis]), w.shape[axis], math.prod(w.shape[axis + 1 :]))
