@@ -107,7 +107,12 @@ class BuildCore(build_ext):
 
     def get_source_files(self):
         """What the sdist holds: setuptools by itself would take tests/test_*.py without the files that they need."""
-        more = [*glob("tests/**/*.py", recursive=True), *glob("tests/kernels/*.[ch]"), *glob("notebooks/*.ipynb")]
+        more = [
+            *glob("tests/**/*.py", recursive=True),
+            *glob("tests/kernels/*.[ch]"),
+            *glob("tests/**/*.qlite", recursive=True),
+        ]
+        more += glob("notebooks/*.ipynb")
         return [*super().get_source_files(), *more]
 
 

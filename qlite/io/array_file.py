@@ -36,6 +36,8 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "scale_dtype": str,
     "scale_shape": list,
 }
+#: What the first files of version 1 say besides of scales of two levels; it follows from `scale_dtype`.
+_NESTED = "scale"
 
 
 def save_array(path: Any, q: QArray) -> None:
@@ -125,6 +127,8 @@ def _read_scale(stored: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.nd
 
 
 def _build(name: str, described: Any, tensors: dict[str, np.ndarray]) -> QArray:
+    if isinstance(described, dict) and described.get("scale_dtype") in TWO_LEVELS and _NESTED in described:
+        described = {field: value for field, value in described.items() if field != _NESTED}
     if not isinstance(described, dict) or set(described) != set(_FIELDS):
         raise ValueError(f"{name}: expected a description with {sorted(_FIELDS)}, got {described!r:.80}")
     for field, kind in _FIELDS.items():
