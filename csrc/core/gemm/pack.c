@@ -26,7 +26,7 @@ static ql_status allocate(ql_packed *p)
     return QL_OK;
 }
 
-/* Row by row, as the codes lie in memory; reach is [n], zeros at first. */
+/* Fills the panels row by row, as the codes lie in memory. reach: [n] zeros, for the sums of |b - zero_point|. */
 static void fill(ql_packed *p, const uint8_t *b, uint8_t flip, int64_t *reach)
 {
     const size_t segment = p->k / p->segments, padded = ql_round_up(segment, p->kr);
