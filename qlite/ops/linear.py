@@ -66,7 +66,7 @@ def matmul_integer(
     if type(a) is not _ndarray:
         a, a_zero_point = _left_codes(a, a_zero_point)
     if a_zero_point is ZERO:
-        return _core.matmul_integer(a, packed, _NOZERO_POINT, out)
+        return _core.matmul_integer(a, packed, _NO_ZERO_POINT, out)
     a = codes_of("a", a)
     return _core.matmul_integer(a, packed, zero_points_of("a_zero_point", a_zero_point, a.dtype, (1, a.shape[0])), out)
 
@@ -232,4 +232,4 @@ def matmul_float(x: Any, q: QArray) -> np.ndarray:
 # Made once, because of a small product's 0.8 us they would take:
 _ndarray = np.ndarray  # 0.03
 _ALL = epilogue.clamps(None)  # 0.08
-_NOZERO_POINT = np.zeros(1, np.int32)  # 0.7
+_NO_ZERO_POINT = np.zeros(1, np.int32)  # 0.7
