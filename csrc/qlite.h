@@ -320,15 +320,15 @@ ql_status ql_error_sums(const float *w, const ql_coded *q, const ql_axis *axis, 
 
 /* ---- integer matrix product --------------------------------------------------------------------- */
 
-/* What packed weights will be multiplied with: 8-bit codes, 8-bit codes from 0 to 127, signed or not
+/* Left operands that packed weights will be multiplied with: 8-bit codes, 8-bit codes from 0 to 127, signed or not
  * (QL_PACK_INTEGER7: faster on AVX2), or float32. */
 typedef enum ql_pack_for { QL_PACK_INTEGER, QL_PACK_INTEGER7, QL_PACK_FLOAT } ql_pack_for;
 
-/* What packed weights of any type are: ql_packed, ql_grouped, ql_filter. */
+/* Properties of packed weights of any type: ql_packed, ql_grouped, ql_filter. */
 typedef struct ql_packed_info {
     ql_pack_for purpose;
     size_t ndim, shape[4]; /* (in, out), or (kernel_h, kernel_w, in, out) of a filter */
-    size_t groups;         /* of a filter's channels; else 1 */
+    size_t groups;         /* those of a filter's channels; else 1 */
     bool is_dilated;       /* a filter for windows with gaps along the width */
     size_t nbytes;
     const char *isa;
@@ -338,7 +338,7 @@ typedef struct ql_packed_info {
  * are always multiplied by it. */
 typedef struct ql_packed ql_packed;
 
-/* b is [k][n] codes; zero_point is [n] or NULL for zeros. */
+/* Packs b, [k][n] codes; zero_point is [n] or NULL for zeros. */
 ql_status ql_pack(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t n, const int32_t *zero_point,
                   ql_packed **packed);
 void ql_packed_free(ql_packed *packed);
@@ -462,7 +462,7 @@ typedef struct ql_pool {
     size_t kernel_h, kernel_w, stride_h, stride_w, top, left, out_h, out_w;
 } ql_pool;
 
-/* From as many codes in a window on the sum of the mean's could leave int32. */
+/* The least number of codes in a window whose sum could leave int32. */
 enum { QL_MAX_AVG_POOL = 1 << 23 };
 
 /* The greatest code in each window, and the mean of the codes, rounded half away from zero. QL_EINVAL: a shape that is
@@ -493,8 +493,8 @@ typedef struct ql_images {
     int32_t zero_point;
 } ql_images;
 
-/* Height and width of each: output (i, j) looks at the image from (i * stride - before) on, in steps of dilation. What
- * lies outside the image is the zero point. */
+/* Heights and widths: output (i, j) looks at the image from (i * stride - before) on, in steps of dilation. Pixels
+ * outside the image are the zero point. */
 typedef struct ql_window {
     size_t stride[2], dilation[2], before[2], out[2];
 } ql_window;
@@ -510,18 +510,18 @@ typedef struct ql_window {
 ql_status ql_conv(const ql_images *x, const ql_filter *w, const ql_window *window, const int32_t *bias,
                   const ql_epilogue *epilogue, void *y);
 
-/* The same by scales: ql_epilogue_fill's epilogue. QL_EINVAL also where that says so. */
+/* Convolves with the epilogue that ql_epilogue_fill makes of the output. QL_EINVAL also where that says so. */
 ql_status ql_conv_scaled(const ql_images *x, const ql_filter *w, const ql_window *window, const int32_t *bias,
                          const ql_output *output, void *y);
 
-/* What each image has of its own. */
+/* Grids and biases of the images, one each. */
 typedef struct ql_image_grids {
     const float *scale;        /* [count], for ql_output's input_scale */
     const int32_t *zero_point; /* [count], for ql_images' */
     const int32_t *bias;       /* [count][out] or NULL */
 } ql_image_grids;
 
-/* ql_conv_scaled for every image by itself. y is untouched where the status is another than QL_ENOMEM. */
+/* Calls ql_conv_scaled for every image by itself. y is untouched where the status is another than QL_ENOMEM. */
 ql_status ql_conv_images(const ql_images *x, const ql_image_grids *grids, const ql_filter *w, const ql_window *window,
                          const ql_output *output, void *y);
 
@@ -541,7 +541,8 @@ typedef struct ql_grouped_codes {
     bool is_own;
 } ql_grouped_codes;
 
-/* Such weights in the layout that the active instruction set multiplies from; as ql_packed. */
+/* Grouped weights in the layout that the active instruction set multiplies from; as ql_packed, of one instruction set.
+ */
 typedef struct ql_grouped ql_grouped;
 
 /* Integer products take a codebook of up to 16 entries as a table of int8, rint(entry / step) kept within 127,

@@ -15,6 +15,8 @@ from qlite import _core
 
 ROOT = Path(__file__).resolve().parents[1]
 CSRC, PACKAGE = ROOT / "csrc", ROOT / "qlite"
+#: Folders of csrc/core: each includes headers of its own and of those that stand before it.
+CORE_FOLDERS = ("base", "array", "calibrate", "gemm", "conv", "program")
 TOP_LEVEL = {"pyproject.toml", "setup.py", "csrc", "qlite", "tests", "notebooks", "README.md", "LICENSE"}
 #: Files outside grids/, arrays/ and ops/ that import the core; the last one explains its absence.
 MAY_IMPORT_CORE = {"config.py", "nn/plan.py", "__init__.py"}
@@ -60,6 +62,16 @@ def test_the_core_knows_no_python():
     assert len(paths) > 10
     assert not offenders(paths, lambda p: any("Python.h" in i or "numpy" in i for i in includes(p)))
     assert not offenders(paths, lambda p: re.search(r"\bPy[A-Z]\w+\b|\bnpy_", code(p)))
+
+
+def test_folders_of_the_core_include_only_those_before_them():
+    def is_wrong(path):
+        allowed = CORE_FOLDERS[: CORE_FOLDERS.index(path.parent.name) + 1]
+        return any(i.startswith("core/") and i.split("/")[1] not in allowed for i in includes(path))
+
+    paths = sources("core")
+    assert {path.parent.name for path in paths} == set(CORE_FOLDERS)
+    assert not offenders(paths, is_wrong)
 
 
 def test_intrinsics_live_in_the_folders_of_their_isa():

@@ -36,7 +36,7 @@ static PyObject *isa_select(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* None stands for 0: not set. Returns what was set before. */
+/* Sets the number of threads; None: leaves it to the machine. Returns the number that was set before, or None. */
 static PyObject *set_num_threads(PyObject *module, PyObject *number)
 {
     (void)module;
@@ -125,7 +125,7 @@ static PyMethodDef module_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-/* The NumPy dtype with the fields of ql_histogram. */
+/* Returns the NumPy dtype with the fields of ql_histogram. */
 static PyObject *histogram_dtype(void)
 {
     PyObject *fields = Py_BuildValue("[(ss)(ss)(ss)(ss)(ss)(ss)]", "min", "f4", "max", "f4", "exponent", "i4", "origin",
@@ -137,7 +137,7 @@ static PyObject *histogram_dtype(void)
     return (PyObject *)descr;
 }
 
-/* A new reference to a type that the module has from now on. */
+/* Adds a type to the module and returns a new reference to it. */
 static PyTypeObject *add_type(PyObject *module, PyType_Spec *spec)
 {
     PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);

@@ -1,7 +1,7 @@
 /* Convolutions with packed filters. */
 #include "python/glue.h"
 
-/* The operands of a convolution, arrays with a new reference each or NULL, and its result. */
+/* Operands of a convolution, arrays with a new reference each or NULL, and its result. */
 typedef struct operands {
     const ql_py_packed *w;
     PyArrayObject *x, *bias, *y;
@@ -9,7 +9,7 @@ typedef struct operands {
     ql_window window;
 } operands;
 
-/* Stride, dilation, what lies before the image, and the result's lengths: height and width of each. */
+/* Takes stride, dilation, padding before the image and lengths of the result, height and width of each. */
 static int take_window(PyObject *object, ql_window *window)
 {
     size_t *const lengths[] = {window->stride, window->dilation, window->before, window->out};
@@ -83,7 +83,7 @@ static int take_bias(operands *o, PyObject *object)
     return ql_py_vector(o->bias, outputs_of(o), "bias");
 }
 
-/* Gives scale and bias memory apart from the result; -1 with an exception, and no result. */
+/* Copies scale and bias where they share memory with the result. Returns 0, or -1 with an exception and no result. */
 static int separate(operands *o, PyArrayObject **scale)
 {
     if (ql_py_separate(o->y, scale) == 0 && ql_py_separate(o->y, &o->bias) == 0)
@@ -92,7 +92,8 @@ static int separate(operands *o, PyArrayObject **scale)
     return -1;
 }
 
-/* The result, or the exception that is set or that the status means; name: what QL_EINVAL would speak of. */
+/* Returns the result, or NULL with the exception that is set or that the status means; name: the argument that
+ * QL_EINVAL speaks of. */
 static PyObject *finish(operands *o, PyObject *out, ql_status status, const char *name)
 {
     Py_CLEAR(o->x);
@@ -141,7 +142,7 @@ static PyObject *conv2d(PyObject *module, PyObject *args)
     return finish(&o, out, status, ql_py_output_name(&output));
 }
 
-/* An array of `count` elements of a type; NULL with an exception. */
+/* Returns an array of `count` elements of a type, or NULL with an exception. */
 static PyArrayObject *take_each(PyObject *object, int typenum, size_t count, const char *name)
 {
     PyArrayObject *array = ql_py_exact(object, typenum, name);
@@ -152,8 +153,8 @@ static PyArrayObject *take_each(PyObject *object, int typenum, size_t count, con
     return array;
 }
 
-/* x, w, scale, zero_point, window, bias, output, out: image by image. What an image has of its own comes from conv.py,
- * in memory of its own. */
+/* Arguments: x, w, scale, zero_point, window, bias, output, out. Each image has a grid and bias of its own, in arrays
+ * that conv.py has just made: none shares memory with out. */
 static PyObject *conv2d_images(PyObject *module, PyObject *args)
 {
     PyObject *x, *w, *scales, *zero_points, *window, *bias, *fields, *out;

@@ -1,7 +1,7 @@
 /* Products with packed matrices: of codes, and of floats. */
 #include "python/glue.h"
 
-/* The left operand must be rows of k elements, in ndim dimensions or, if that is 0, in any number from 1 on. */
+/* Checks that the left operand is rows of k elements, in ndim dimensions or, if that is 0, in any number from 1 on. */
 static int check_left(PyArrayObject *left, const ql_py_packed *right, int ndim, const char *name)
 {
     const int last = PyArray_NDIM(left) - 1;
@@ -15,7 +15,7 @@ static int check_left(PyArrayObject *left, const ql_py_packed *right, int ndim, 
     return -1;
 }
 
-/* Rows of the left operand: all dimensions but the last one. */
+/* Returns the rows of the left operand: the product of all dimensions but the last one. */
 static size_t count_rows(PyArrayObject *left)
 {
     return (size_t)PyArray_MultiplyList(PyArray_DIMS(left), PyArray_NDIM(left) - 1);
@@ -26,7 +26,7 @@ static npy_intp columns_of(const ql_py_packed *right)
     return (npy_intp)right->info.shape[1];
 }
 
-/* Memory for a product: the shape of the left operand, with the number of columns for its last length. */
+/* Returns memory for a product: the shape of the left operand, with the number of columns for its last length. */
 static PyArrayObject *take_result(PyObject *out, int typenum, PyArrayObject **left, const ql_py_packed *right)
 {
     npy_intp shape[NPY_MAXDIMS];
@@ -39,7 +39,7 @@ static PyArrayObject *take_result(PyObject *out, int typenum, PyArrayObject **le
 
 /* ---- codes by codes ----------------------------------------------------------------------------- */
 
-/* The operands of an integer product: arrays with a new reference each, or NULL. */
+/* Operands of an integer product: arrays with a new reference each, or NULL. */
 typedef struct code_operands {
     const ql_py_packed *b;
     PyArrayObject *a, *zero_point;
@@ -52,7 +52,7 @@ static void drop_codes(code_operands *o)
     Py_XDECREF(o->zero_point);
 }
 
-/* Operands from a, b, a_zero_point; -1 with an exception, and some of the arrays. */
+/* Takes a, b, a_zero_point. Returns 0, or -1 with an exception and some of the arrays. */
 static int take_codes(PyObject *module, PyObject *const *objects, int ndim, const char *const names[3],
                       code_operands *o)
 {
@@ -72,20 +72,20 @@ static int take_codes(PyObject *module, PyObject *const *objects, int ndim, cons
     return -1;
 }
 
-/* The left operand as the core takes it; only after take_result, which may have made a copy. */
+/* Returns the left operand as the core takes it; not before take_result, which may replace it by a copy. */
 static ql_codes codes_of(const code_operands *o)
 {
     return (ql_codes){PyArray_DATA(o->a), o->b->info.shape[0], ql_py_is_signed(o->a), PyArray_DATA(o->zero_point),
                       PyArray_SIZE(o->zero_point) != 1};
 }
 
-/* The argument that a status of a product speaks of; `invalid` is that of QL_EINVAL. */
+/* Returns the argument that a status speaks of; `invalid` is that of QL_EINVAL. */
 static const char *argument_of(ql_status status, const char *left, const char *both, const char *invalid)
 {
     return status == QL_ECODES ? left : status == QL_EOVERFLOW ? both : invalid;
 }
 
-/* a, b, a_zero_point, out */
+/* Arguments: a, b, a_zero_point, out. */
 static PyObject *matmul_integer(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     static const char *const names[] = {"a", "b", "a_zero_point"};
@@ -107,7 +107,7 @@ static PyObject *matmul_integer(PyObject *module, PyObject *const *args, Py_ssiz
     return result;
 }
 
-/* x, w, x_zero_point, bias, output (qlite.ops.epilogue.Output), out */
+/* Arguments: x, w, x_zero_point, bias, output (qlite.ops.epilogue.Output), out. */
 static PyObject *linear_static(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     static const char *const names[] = {"x", "w", "x_zero_point"};
@@ -146,15 +146,15 @@ done:
 
 /* ---- floats by codes ---------------------------------------------------------------------------- */
 
-/* The operands of a product of floats, arrays with a new reference each or NULL, and its result. */
+/* Operands of a product of floats, arrays with a new reference each or NULL, and its result. */
 typedef struct float_operands {
     const ql_py_packed *w;
     PyArrayObject *x, *scale, *bias, *y;
     size_t m;
 } float_operands;
 
-/* Operands and memory for the result; -1 with an exception, and some of the operands. A matrix has a scale per column,
- * grouped weights hold their own: scale is NULL. */
+/* Takes operands, and memory for the result. A matrix needs a scale per column, grouped weights hold theirs: scale is
+ * NULL. Returns 0, or -1 with an exception and some of the operands. */
 static int take_floats(PyObject *module, PyObject *x, PyObject *w, PyObject *scale, PyObject *bias, PyObject *out,
                        float_operands *o)
 {
@@ -183,7 +183,7 @@ static int take_floats(PyObject *module, PyObject *x, PyObject *w, PyObject *sca
     return -1;
 }
 
-/* The result, or the exception that is set or that the status means. */
+/* Returns the result, or NULL with the exception that is set or that the status means. */
 static PyObject *finish(float_operands *o, PyObject *out, ql_status status)
 {
     Py_XDECREF(o->x);
@@ -199,7 +199,7 @@ static int take_flag(PyObject *object, bool *value)
     return truth < 0 ? -1 : 0;
 }
 
-/* x, w, scale, bias, activation, per_tensor, out */
+/* Arguments: x, w, scale, bias, activation, per_tensor, out. */
 static PyObject *linear(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     ql_linear_options options;
@@ -218,7 +218,7 @@ static PyObject *linear(PyObject *module, PyObject *const *args, Py_ssize_t coun
     return finish(&o, args[6], status);
 }
 
-/* x, w, bias, activation, out */
+/* Arguments: x, w, bias, activation, out. */
 static PyObject *linear_grouped(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     ql_grouped_options options;
@@ -235,7 +235,7 @@ static PyObject *linear_grouped(PyObject *module, PyObject *const *args, Py_ssiz
     return finish(&o, args[4], status);
 }
 
-/* x, w, scale, bias, activation, out */
+/* Arguments: x, w, scale, bias, activation, out. */
 static PyObject *matmul_float(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     ql_status status = QL_OK;
@@ -252,7 +252,7 @@ static PyObject *matmul_float(PyObject *module, PyObject *const *args, Py_ssize_
     return finish(&o, args[5], status);
 }
 
-/* x, w, out */
+/* Arguments: x, w, out. */
 static PyObject *matmul_grouped(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     ql_status status = QL_OK;

@@ -1,4 +1,4 @@
-/* Packed: weights in the layout of this machine's kernels, for one of three families of products. */
+/* Packed: weights in the layout of this machine's kernels, of one of three kinds. */
 #include <stddef.h>
 #include <string.h>
 
@@ -23,7 +23,7 @@ static int take_purpose(const char *name, ql_pack_for *purpose)
     return -1;
 }
 
-/* An object without weights; NULL with an exception. */
+/* Returns an object without weights, or NULL with an exception. */
 static ql_py_packed *new_packed(PyObject *cls, ql_py_kind kind)
 {
     PyTypeObject *type = (PyTypeObject *)cls;
@@ -37,7 +37,7 @@ static ql_py_packed *new_packed(PyObject *cls, ql_py_kind kind)
     return self;
 }
 
-/* The object with what its weights are, or NULL with the exception that the status means. */
+/* Describes the weights that are packed and returns the object, or NULL with the exception that the status means. */
 static PyObject *finished(ql_py_packed *self, ql_status status, const char *name)
 {
     if (status != QL_OK) {
@@ -59,7 +59,7 @@ static PyObject *finished(ql_py_packed *self, ql_status status, const char *name
     return (PyObject *)self;
 }
 
-/* Codes of `ndim` dimensions, which are called `axes` in errors. */
+/* Takes codes of `ndim` dimensions, which are called `axes` in errors. */
 static PyArrayObject *take_codes(PyObject *object, int ndim, const char *axes)
 {
     PyArrayObject *codes = ql_py_x8(object, "codes");
@@ -70,7 +70,7 @@ static PyArrayObject *take_codes(PyObject *object, int ndim, const char *axes)
     return codes;
 }
 
-/* Zero points of n columns, or NULL for None; -1 with an exception. */
+/* Takes zero points of n columns, or NULL for None. Returns 0, or -1 with an exception. */
 static int take_zero_points(PyObject *object, npy_intp n, PyArrayObject **zero_point)
 {
     *zero_point = NULL;
@@ -88,7 +88,7 @@ static int take_zero_points(PyObject *object, npy_intp n, PyArrayObject **zero_p
 
 /* ---- the three constructors --------------------------------------------------------------------- */
 
-/* codes, zero_point, purpose */
+/* Arguments: codes, zero_point, purpose. */
 static PyObject *matrix(PyObject *cls, PyObject *args)
 {
     PyObject *codes_object, *zero_point_object, *result = NULL;
@@ -115,7 +115,7 @@ done:
     return result;
 }
 
-/* codes, zero_point, groups, is_dilated */
+/* Arguments: codes, zero_point, groups, is_dilated. */
 static PyObject *filter(PyObject *cls, PyObject *args)
 {
     PyObject *codes_object, *zero_point_object, *result = NULL;
@@ -144,13 +144,13 @@ done:
     return result;
 }
 
-/* The arrays that `grouped` was given; zero_point and codebook may be NULL. */
+/* Arguments of `grouped`, of which zero_point and codebook may be NULL. */
 typedef struct grouped_arrays {
     PyArrayObject *codes, *scale, *zero_point, *codebook;
 } grouped_arrays;
 
-/* Arrays whose shapes go together, and what they say; -1 with an exception. objects: codes, scale, zero_point,
- * codebook. */
+/* Takes codes, scale, zero_point and codebook, whose shapes must go together. Returns 0, or -1 with an exception and
+ * some of the arrays. */
 static int take_arrays(PyObject *const *objects, Py_ssize_t group, grouped_arrays *a, ql_grouped_codes *w)
 {
     a->codes = take_codes(objects[0], 2, "in, out");
@@ -193,7 +193,7 @@ static int take_arrays(PyObject *const *objects, Py_ssize_t group, grouped_array
     return 0;
 }
 
-/* codes, scale, zero_point, codebook, bits, group_size, purpose */
+/* Arguments: codes, scale, zero_point, codebook, bits, group_size, purpose. */
 static PyObject *grouped(PyObject *cls, PyObject *args)
 {
     PyObject *objects[4], *result = NULL;

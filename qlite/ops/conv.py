@@ -8,7 +8,7 @@ from qlite import _check, _core
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
 from qlite.ops import epilogue
-from qlite.ops.packing import PackedWeight, codes_of, no_weights, pack_filter
+from qlite.ops.packing import ZERO, PackedWeight, code_range, codes_of, no_weights, pack_filter
 from qlite.ops.window import pair, window
 
 Window = tuple[int, int, int, int, int, int, int, int]
@@ -158,7 +158,7 @@ def conv2d_integer(
     array([ 8, 12], dtype=int32)
     """
     if isinstance(w, (QArray, PackedWeight)):
-        if np.any(np.asarray(w_zero_point)):
+        if w_zero_point is not ZERO and np.any(np.asarray(w_zero_point)):
             raise ValueError("w_zero_point: expected 0 with a QArray or packed weights, which have their own")
         packed, _ = _filter(w, groups, dilation)
     else:
@@ -166,7 +166,7 @@ def conv2d_integer(
         packed, _ = pack_filter("w", w, "w_zero_point", w_zero_point, groups, is_dilated)
     codes = codes_of("x", x, 4)
     x_zero_point = _check.integer("x_zero_point", x_zero_point)
-    low, high = np.iinfo(codes.dtype).min, np.iinfo(codes.dtype).max
+    low, high = code_range(codes.dtype)
     if not low <= x_zero_point <= high:
         raise ValueError(f"x_zero_point: expected {low} to {high} for {codes.dtype} codes, got {x_zero_point}")
     where = _window(codes.shape, packed, stride, padding, dilation)

@@ -5,7 +5,7 @@
 #include "core/base/memory.h"
 #include "core/conv/conv.h"
 
-/* A distance from the zero point is -255..255. */
+/* Distances from a zero point are -255..255. */
 enum { MAX_PARTS = 3 };
 
 static int32_t distance_of(const uint8_t *w, bool is_signed, const int32_t *zero_point, size_t i, size_t out)
@@ -14,7 +14,7 @@ static int32_t distance_of(const uint8_t *w, bool is_signed, const int32_t *zero
     return code - (zero_point ? zero_point[i % out] : 0);
 }
 
-/* What is left of a distance after `part` int8 terms, as the next term. */
+/* Returns the int8 term that a distance leaves after `part` others. */
 static int8_t term_of(int32_t distance, size_t part)
 {
     for (size_t p = 0; p < part; p++)
@@ -33,7 +33,7 @@ static size_t count_parts(const uint8_t *w, bool is_signed, const int32_t *zero_
     return high > 254 ? MAX_PARTS : high > 127 || low < -128 ? 2 : 1;
 }
 
-/* Column first..first + n - 1 of the terms, which have `out` columns, as a product of its own. */
+/* Packs the columns of one group of the terms as a product of its own; columns: memory for them. */
 static ql_status pack_group(ql_filter *w, const int8_t *terms, size_t group, size_t depth, int8_t *columns)
 {
     const size_t out = w->shape[3], n = out / w->groups;

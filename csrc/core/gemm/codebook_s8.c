@@ -28,7 +28,8 @@ float ql_codebook_s8(const float *codebook, size_t entries, int8_t *table)
         step = greatest / QL_TABLE_REACH;
     for (size_t e = 0; e < entries; e++) {
         float steps = fabsf(codebook[e]) <= FLT_MAX ? rintf(codebook[e] / step) : 0.0f;
-        table[e] = (int8_t)fmaxf(-QL_TABLE_REACH, fminf(steps, QL_TABLE_REACH)); /* a subnormal step is a rough one */
+        table[e] =
+            (int8_t)fmaxf(-QL_TABLE_REACH, fminf(steps, QL_TABLE_REACH)); /* clamped: a subnormal step is inexact */
     }
     return step;
 }

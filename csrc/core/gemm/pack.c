@@ -49,7 +49,7 @@ int64_t ql_weight_reach(const uint8_t *b, bool is_signed, size_t k, size_t n, co
     return greatest;
 }
 
-/* Row by row, as the codes lie in memory. */
+/* Fills the panels row by row, as the codes lie in memory. */
 static void fill(ql_packed *p, const uint8_t *b, uint8_t flip)
 {
     const size_t segment = p->k / p->segments, padded = ql_round_up(segment, p->kr);

@@ -12,12 +12,12 @@
 #include "core/base/memory.h"
 #include "core/gemm/grouped.h"
 
-/* Where the values of one code go; what they are is worked out by the functions below. */
+/* Weights on their way from codes to panels. */
 typedef struct grouped_packing {
     ql_grouped *to;
     const ql_grouped_codes *from;
-    int32_t shift;      /* of codes: what is packed is code + shift */
-    int32_t zero_shift; /* of zero points: the same, and what the kernel adds */
+    int32_t shift;      /* added to codes */
+    int32_t zero_shift; /* added to zero points: shift, and what the kernel wants */
 } grouped_packing;
 
 static ql_status check(const ql_grouped_codes *w)
@@ -47,7 +47,7 @@ static ql_weight_form form_of(ql_pack_for purpose, const ql_grouped_codes *w)
     return w->bits <= 4 ? QL_WEIGHTS_U4 : QL_WEIGHTS_S8;
 }
 
-/* The zero points: one that all share, or not. */
+/* Keeps the zero point of the first group, and whether others differ from it. */
 static void share_zero_point(ql_grouped *p, const ql_grouped_codes *w)
 {
     p->zero_point = w->zero_point && p->groups > 0 && w->n > 0 ? w->zero_point[0] : 0;
@@ -55,7 +55,7 @@ static void share_zero_point(ql_grouped *p, const ql_grouped_codes *w)
         p->has_zero_point |= w->zero_point[i] != p->zero_point;
 }
 
-/* Codebooks as they are; those of columns that fill up the last panel stay zero. */
+/* Keeps codebooks as floats; columns that fill up the last panel get zeros. */
 static ql_status keep_values(ql_grouped *p, const ql_grouped_codes *w)
 {
     const size_t columns = p->panels * p->nr, row = w->n * w->entries;
@@ -92,7 +92,7 @@ static ql_status allocate(ql_grouped *p, const ql_grouped_codes *w)
 
 typedef int8_t s8_table[QL_TABLE_ENTRIES];
 
-/* Packs the codes of one group of a panel; tables: what they are looked up in, one per column, or NULL. */
+/* Packs the codes of one group of a panel; tables: one per column, to look them up in, or NULL. */
 static void fill_codes(const grouped_packing *packing, uint8_t *to, size_t group, size_t column, size_t cols,
                        const s8_table *tables)
 {
@@ -112,7 +112,7 @@ static void fill_codes(const grouped_packing *packing, uint8_t *to, size_t group
     }
 }
 
-/* One group of a panel: its codes, and behind them the scales and zero points. */
+/* Packs one group of a panel: its codes, and behind them the scales and zero points. */
 static ql_status fill(const grouped_packing *packing, uint8_t *data, size_t group, size_t column, float step)
 {
     const ql_grouped *p = packing->to;
