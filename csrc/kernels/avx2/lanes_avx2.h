@@ -8,7 +8,7 @@
 
 #include "kernels/avx2/avx2.h"
 
-enum { LANES = 8 };
+enum { LANES = 8, REGISTERS = 16 };
 
 typedef __m256 floats;     /* + - * / are those of the lanes */
 typedef __m256i ints;      /* & | ^ too */
@@ -64,6 +64,11 @@ static inline ints load_s32(const void *p)
 static inline void store_s32(void *p, ints v)
 {
     _mm256_storeu_si256(p, v);
+}
+
+static inline ints load_s16(const void *p)
+{
+    return _mm256_cvtepi16_epi32(_mm_loadu_si128(p));
 }
 
 /* The low byte of each lane, the first one lowest. */

@@ -5,6 +5,7 @@
 
 #include "kernels/avx2/lanes_avx2.h"
 #include "kernels/finish.h"
+#include "kernels/tiles.h"
 
 /* VECTORS of eight columns: 2 for whole panels, 1 for their first eight, 4 for two panels. */
 enum { NR = 16, MAX_MR = 6, MAX_VECTORS = 4 };

@@ -1,17 +1,13 @@
 /* The integer product on vpdpbusd: four u8 x s8 products per 32-bit lane, summed exactly (no 16-bit stage).
  *
  * Tile 12 x 32: 24 accumulators, 2 registers of b, 1 of a; 12 x 16 for the last columns of a narrow b, from the same
- * panel. A few rows have too few chains to hide the instruction's latency, so they split k over several sets of
- * accumulators and add those up at the end: the sums are modulo 2^32, the order does not matter. a is read in place;
- * the 1 to 3 bytes past the last group of four are fetched one by one, never beyond the row.
- *
- * Whole panels are finished in registers, which hides it behind the next tile's loads: int32, float32 and rule A cost
- * the same within 2 %. Rule B, five times the instructions, and the last columns of a narrow b go by way of a buffer.
+ * panel. a is read in place; the 1 to 3 bytes past the last group of four are fetched one by one, never beyond the row.
  *
  * Why no tile over two panels for one row: two streams from L2 are read at 0.8 of the speed of one. */
 #include "kernels/avx512vnni/lanes_avx512vnni.h"
 #include "kernels/finish.h"
 #include "kernels/quads.h"
+#include "kernels/tiles.h"
 
 enum { NR = 32, KR = 4, MAX_MR = 12, MAX_SPLIT = 4, MAX_VECTORS = 2 };
 
@@ -28,8 +24,14 @@ static inline __attribute__((always_inline)) __m512i dot4_from(__m512i sum, __m5
 
 #include "kernels/x86/tile_x86.h"
 
-/* vectors: 2 for whole panels, 1 for their first 16 columns. split: over how many sets of
- * accumulators k is dealt out. */
+/* Over how many sets of accumulators k is dealt out: vectors is 2 for whole panels, 1 for their first 16 columns. */
+static inline __attribute__((always_inline)) int split_of(const int mr, const int vectors)
+{
+    if (vectors == 1)
+        return mr <= 3 ? 4 : mr <= 6 ? 2 : 1;
+    return mr == 1 ? 4 : mr <= 4 ? 2 : 1;
+}
+
 static inline __attribute__((always_inline)) void gemm(const int mr, const int vectors, const int split,
                                                        const ql_gemm_args *g, size_t i0, size_t j, size_t cols)
 {
@@ -98,68 +100,19 @@ static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, voi
     return (uint32_t)_mm512_reduce_add_epi32(sum);
 }
 
-#define TILE(MR, NAME, VECTORS, SPLIT)                                                                                \
-    static void ql_gemm_u8s8s32_##MR##x##NAME##c4__avx512vnni(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
-    {                                                                                                                 \
-        gemm(MR, VECTORS, SPLIT, g, i, j, cols);                                                                      \
+#define NAME(MR, NR) ql_gemm_u8s8s32_##MR##x##NR##c4__avx512vnni
+#define TILE(MR, NR, VECTORS)                                                        \
+    static void NAME(MR, NR)(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
+    {                                                                                \
+        gemm(MR, VECTORS, split_of(MR, VECTORS), g, i, j, cols);                     \
     }
+#define ENTRY(MR, NR) NAME(MR, NR),
 
-TILE(1, 32, 2, 4)
-TILE(2, 32, 2, 2)
-TILE(3, 32, 2, 2)
-TILE(4, 32, 2, 2)
-TILE(5, 32, 2, 1)
-TILE(6, 32, 2, 1)
-TILE(7, 32, 2, 1)
-TILE(8, 32, 2, 1)
-TILE(9, 32, 2, 1)
-TILE(10, 32, 2, 1)
-TILE(11, 32, 2, 1)
-TILE(12, 32, 2, 1)
-TILE(1, 16, 1, 4)
-TILE(2, 16, 1, 4)
-TILE(3, 16, 1, 4)
-TILE(4, 16, 1, 2)
-TILE(5, 16, 1, 2)
-TILE(6, 16, 1, 2)
-TILE(7, 16, 1, 1)
-TILE(8, 16, 1, 1)
-TILE(9, 16, 1, 1)
-TILE(10, 16, 1, 1)
-TILE(11, 16, 1, 1)
-TILE(12, 16, 1, 1)
+QL_ROWS_12(TILE, 32, 2)
+QL_ROWS_12(TILE, 16, 1)
 
-static ql_gemm_ukernel *const ukernels[] = {
-    NULL,
-    ql_gemm_u8s8s32_1x32c4__avx512vnni,
-    ql_gemm_u8s8s32_2x32c4__avx512vnni,
-    ql_gemm_u8s8s32_3x32c4__avx512vnni,
-    ql_gemm_u8s8s32_4x32c4__avx512vnni,
-    ql_gemm_u8s8s32_5x32c4__avx512vnni,
-    ql_gemm_u8s8s32_6x32c4__avx512vnni,
-    ql_gemm_u8s8s32_7x32c4__avx512vnni,
-    ql_gemm_u8s8s32_8x32c4__avx512vnni,
-    ql_gemm_u8s8s32_9x32c4__avx512vnni,
-    ql_gemm_u8s8s32_10x32c4__avx512vnni,
-    ql_gemm_u8s8s32_11x32c4__avx512vnni,
-    ql_gemm_u8s8s32_12x32c4__avx512vnni,
-};
-
-static ql_gemm_ukernel *const half_ukernels[] = {
-    NULL,
-    ql_gemm_u8s8s32_1x16c4__avx512vnni,
-    ql_gemm_u8s8s32_2x16c4__avx512vnni,
-    ql_gemm_u8s8s32_3x16c4__avx512vnni,
-    ql_gemm_u8s8s32_4x16c4__avx512vnni,
-    ql_gemm_u8s8s32_5x16c4__avx512vnni,
-    ql_gemm_u8s8s32_6x16c4__avx512vnni,
-    ql_gemm_u8s8s32_7x16c4__avx512vnni,
-    ql_gemm_u8s8s32_8x16c4__avx512vnni,
-    ql_gemm_u8s8s32_9x16c4__avx512vnni,
-    ql_gemm_u8s8s32_10x16c4__avx512vnni,
-    ql_gemm_u8s8s32_11x16c4__avx512vnni,
-    ql_gemm_u8s8s32_12x16c4__avx512vnni,
-};
+static ql_gemm_ukernel *const ukernels[] = {NULL, QL_ROWS_12(ENTRY, 32)};
+static ql_gemm_ukernel *const half_ukernels[] = {NULL, QL_ROWS_12(ENTRY, 16)};
 
 const ql_gemm_kernels ql_gemm_u8s8s32__avx512vnni = {
     .mr = MAX_MR, .nr = NR, .kr = KR, .a_size = 1, .row = row, .ukernel = ukernels, .half_ukernel = half_ukernels};

@@ -7,7 +7,7 @@
 
 #include "kernels/avx512vnni/avx512vnni.h"
 
-enum { LANES = 16 };
+enum { LANES = 16, REGISTERS = 32 };
 
 typedef __m512 floats; /* + - * / are those of the lanes */
 typedef __m512i ints;  /* & | ^ too */
@@ -56,6 +56,11 @@ typedef __mmask16 lane_mask;
 /* Saturating, within 128 bits. */
 #define pack_s32 _mm512_packs_epi32
 #define pack_s16 _mm512_packs_epi16
+
+static inline ints load_s16(const void *p)
+{
+    return _mm512_cvtepi16_epi32(_mm256_loadu_si256(p));
+}
 
 /* The low byte of each lane. */
 static inline void store_u8(uint8_t *p, ints v)

