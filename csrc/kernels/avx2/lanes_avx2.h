@@ -241,7 +241,8 @@ static inline ints load_first_s8(const uint8_t *p, size_t left)
     return _mm256_cvtepi8_epi32(first_bytes(p, left));
 }
 
-/* A masked store costs AMD's processors the tenfold of another. */
+/* Without a mask where all lanes are stored: kernels whose lanes have parameters of their own are 3 to 7 times as fast
+ * for it on Zen 3. */
 static inline void store_first_f32(float *p, size_t left, floats v)
 {
     if (left < LANES)
