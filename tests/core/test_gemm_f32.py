@@ -153,5 +153,5 @@ def test_depth_limit_of_dynamic_linear(isa):
         if k == limit:
             same_bytes(dynamic_linear(x, packed, scale, None, None, None), reference.linear(x, w, scale))
             continue
-        with pytest.raises(OverflowError, match=r"^x: "):
+        with pytest.raises(OverflowError, match=r"^w: "):
             dynamic_linear(x, packed, scale, None, None, None)
