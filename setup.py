@@ -11,7 +11,6 @@ Compilers: GCC and clang on POSIX systems. (Windows lacks aligned_alloc; cl.exe 
 
 import os
 import re
-import re
 from contextlib import suppress
 from glob import glob
 from pathlib import Path

@@ -97,7 +97,7 @@ PyArrayObject *ql_py_output(PyObject *fields, npy_intp n, ql_output *output, int
 /* What QL_EINVAL of such an output speaks of: that a multiplier or, of floats, a scale cannot be represented. */
 static inline const char *ql_py_output_name(const ql_output *output)
 {
-    return output->store == QL_STORE_F32 ? "the scale of x times that of w" : "output";
+    return output->store == QL_STORE_F32 ? "the scale of x times that of w" : "output_qparams";
 }
 
 /* A dtype as buffers and arrays of a program have it. */

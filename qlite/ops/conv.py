@@ -24,7 +24,7 @@ def conv2d(
     dilation: Any = 1,
     groups: int = 1,
     activation: str | None = None,
-    output: QParams | None = None,
+    output_qparams: QParams | None = None,
     requant: str = "float",
     per: str = "image",
     out: np.ndarray | None = None,
@@ -33,8 +33,8 @@ def conv2d(
 
     ``acc[b, i, j, o] = bias[o] + sum_{u,v,c} (x[b, i*stride + u*dilation - top, j*stride + v*dilation - left, g*in + c]
     - z_x) * (w[u, v, c, o] - z_w[o])``, exact in int32, where ``g`` is the group of ``o``; outside the image x is
-    ``z_x``, which stands for 0. Without `output` the result is ``float32(acc) * float32(s_x * s_w[o])``, clamped by the
-    activation. With it the result is codes on that grid: ``requant="float"`` multiplies by
+    ``z_x``, which stands for 0. Without `output_qparams` the result is ``float32(acc) * float32(s_x * s_w[o])``,
+    clamped by the activation. With it the result is codes: ``requant="float"`` multiplies by
     ``float32(float32(s_x * s_w[o]) / s_y)``, clamps and rounds half to even, as LiteRT and ONNX Runtime do;
     ``"fixed"`` is the rule of TensorFlow Lite Micro and CMSIS-NN (see `requantize`). There the activation is a clamp of
     codes: from ``z_y`` on, and to ``z_y + rint(6 / s_y)`` for relu6.
@@ -57,10 +57,10 @@ def conv2d(
     groups : int
         Channels and outputs fall into so many groups; with one channel in each this is a depthwise convolution.
     activation : {None, "relu", "relu6"}
-    output : QParams, optional
+    output_qparams : QParams, optional
         The grid of the result: up to 8 bits, one scale.
     requant : {"float", "fixed"}
-        The rule for `output`, see `requantize`; without `output` there is no use for it.
+        The rule for `output_qparams`, see `requantize`; without `output_qparams` there is no use for it.
     per : {"image", "tensor"}
         What has a scale and zero point of its own in floats `x`. With "tensor" what an image gives depends on which
         others come with it.
@@ -69,7 +69,7 @@ def conv2d(
 
     Returns
     -------
-    ndarray of float32, or QArray on `output`, (count, out_h, out_w, out)
+    ndarray of float32, or QArray on `output_qparams`, (count, out_h, out_w, out)
 
     Raises
     ------
@@ -88,7 +88,7 @@ def conv2d(
     array([[22.5, 19.5],
            [33. , 25. ]], dtype=float32)
     >>> grid = ql.QParams(np.float32([0.25]), 0, signed=False)
-    >>> y = ql.conv2d(x, w, [-25.0], padding="same", stride=2, activation="relu", output=grid)
+    >>> y = ql.conv2d(x, w, [-25.0], padding="same", stride=2, activation="relu", output_qparams=grid)
     >>> y.codes[0, :, :, 0]
     array([[ 0,  0],
            [32,  0]], dtype=uint8)
@@ -104,12 +104,12 @@ def conv2d(
         codes, scale, zero_point = _quantized(x, per)
     where = _window(codes.shape, packed, stride, padding, dilation)
     if scale.size == 1:
-        bias, fields = epilogue.resolve(scale.item(), w_scale, bias, activation, output, requant)
+        bias, fields = epilogue.resolve(scale.item(), w_scale, bias, activation, output_qparams, requant)
         y = _core.conv2d(codes, packed, zero_point.item(), where, bias, fields, out)
     else:
-        biases, fields = _of_images(scale.ravel(), w_scale, bias, activation, output, requant)
+        biases, fields = _of_images(scale.ravel(), w_scale, bias, activation, output_qparams, requant)
         y = _core.conv2d_images(codes, packed, scale, zero_point, where, biases, fields, out)
-    return epilogue.wrap(y, output, out)
+    return epilogue.wrap(y, output_qparams, out)
 
 
 def conv2d_integer(
@@ -224,10 +224,15 @@ def _quantized(x: Any, per: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _of_images(
-    scale: np.ndarray, w_scale: np.ndarray, bias: Any, activation: str | None, output: QParams | None, requant: str
+    scale: np.ndarray,
+    w_scale: np.ndarray,
+    bias: Any,
+    activation: str | None,
+    output_qparams: QParams | None,
+    requant: str,
 ) -> tuple[np.ndarray | None, Any]:
     """What `epilogue.resolve` makes of the arguments, with a bias for each image, (count, out)."""
-    integers, fields = epilogue.resolve(scale.min().item(), w_scale, bias, activation, output, requant)
+    integers, fields = epilogue.resolve(scale.min().item(), w_scale, bias, activation, output_qparams, requant)
     if integers is None:
         return None, fields
     array = _check.numbers("bias", bias)

@@ -1,11 +1,11 @@
 """What becomes of the exact sums of a static product: `linear` and `conv2d` share these arguments.
 
 A product of codes on one grid for all of `x` with weights of one scale per output column takes ``bias, activation,
-output, requant`` and does this::
+output_qparams, requant`` and does this::
 
-    bias, out_spec = epilogue.resolve(x.scale.item(), weight_scale, bias, activation, output, requant)
+    bias, out_spec = epilogue.resolve(x.scale.item(), weight_scale, bias, activation, output_qparams, requant)
     y = _core.linear_static(x.codes, packed, x.zero_point.ravel(), bias, out_spec, out)  # a new array, or out
-    return epilogue.wrap(y, output, out)
+    return epilogue.wrap(y, output_qparams, out)
 
 `x` is what `static_input` let pass, `weight_scale` float32 (columns,), `bias` None or int32 (columns,) afterwards.
 `out_spec` is an `Output`; in C `ql_py_output` (csrc/python/py_output.c) makes a `ql_output` of it, and
@@ -102,12 +102,13 @@ def static_bias(bias: Any, input_scale: float, weight_scale: np.ndarray) -> np.n
 
 
 def resolve(
-    input_scale: float, weight_scale: np.ndarray, bias: Any, activation: str | None, output: Any, requant: str
+    input_scale: float, weight_scale: np.ndarray, bias: Any, activation: str | None, output_qparams: Any, requant: str
 ) -> tuple[np.ndarray | None, Output]:
     """Check the arguments of a static product and bring them into the form of the core.
 
-    float32 (no `output`): ``clamp(float32(acc + bias) * float32(input_scale * weight_scale))``. Codes: rule A or B with
-    the multiplier ``input_scale * weight_scale / output.scale``, between the codes of what the activation lets through.
+    float32 (no `output_qparams`): ``clamp(float32(acc + bias) * float32(input_scale * weight_scale))``. Codes: rule A
+    or B with the multiplier ``input_scale * weight_scale / output_qparams.scale``, between the codes of what the
+    activation lets through.
 
     Raises
     ------
@@ -118,23 +119,29 @@ def resolve(
     """
     _check.choice("requant", requant, RULES)
     check_activation(activation)
-    if output is None:
+    if output_qparams is None:
         out_spec = Output("float32", False, activation, input_scale, weight_scale, 0.0, 0, 0, 0)
-    elif not isinstance(output, QParams):
-        raise TypeError(f"output: expected QParams or None, got {type(output).__name__}")
+    elif not isinstance(output_qparams, QParams):
+        raise TypeError(f"output_qparams: expected QParams or None, got {type(output_qparams).__name__}")
     else:
-        one_grid("output", output)
+        one_grid("output_qparams", output_qparams)
+        p = output_qparams
         out_spec = Output(
-            *(requant, output.signed, activation, input_scale, weight_scale),
-            *(float(output.scale.item()), int(output.zero_point.item()), output.qmin, output.qmax),
+            *(requant, output_qparams.signed, activation, input_scale, weight_scale),
+            *(
+                float(output_qparams.scale.item()),
+                int(output_qparams.zero_point.item()),
+                output_qparams.qmin,
+                output_qparams.qmax,
+            ),
         )
     return static_bias(bias, input_scale, weight_scale), out_spec
 
 
-def wrap(result: np.ndarray, output: QParams | None, out: np.ndarray | None) -> Any:
-    """Return the float32 result as it is, codes as an array on the grid `output`; `out` is the caller's or None."""
-    if output is None:
+def wrap(result: np.ndarray, output_qparams: QParams | None, out: np.ndarray | None) -> Any:
+    """Return the float32 result as it is, codes as an array with `output_qparams`; `out` is the caller's or None."""
+    if output_qparams is None:
         return result
     if out is None:
         result.flags.writeable = False
-    return QArray._of_codes(result, output)
+    return QArray._of_codes(result, output_qparams)

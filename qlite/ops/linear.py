@@ -92,7 +92,7 @@ def linear(
     bias: Any = None,
     *,
     activation: str | None = None,
-    output: QParams | None = None,
+    output_qparams: QParams | None = None,
     requant: str = "float",
     per: str = "row",
     out: np.ndarray | None = None,
@@ -105,7 +105,7 @@ def linear(
 
     Codes `x` are multiplied as they are (static): ``acc`` is as above, with an int32 bias at the scale ``s_x * s_w``
     added to it, ``bias_q = rint(bias / (s_x * s_w))``. The result is float32, ``y = activation(acc * (s_x * s_w))``, or
-    codes on the grid `output`, by one of the two rules of `requantize` with the multiplier ``s_x * s_w / s_y`` and
+    codes with `output_qparams`, by one of the two rules of `requantize` with the multiplier ``s_x * s_w / s_y`` and
     clamped to the codes that the activation lets through: what a step of a quantized model computes.
 
     Weights in groups along `in` or on a codebook take floats `x`, whose rows have no zero point, as
@@ -125,10 +125,10 @@ def linear(
     bias : array_like of a real floating dtype, (out,), optional
         With codes `x` also of int32, which is then ``bias_q`` itself.
     activation : {None, "relu", "relu6"}
-    output : QParams, optional
+    output_qparams : QParams, optional
         With codes `x`: the grid of the result, of up to 8 bits with one scale.
     requant : {"float", "fixed"}
-        The rule for `output`, see `requantize`; codes `x` without `output` have no use for it.
+        The rule for `output_qparams`, see `requantize`; codes `x` without `output_qparams` have no use for it.
     per : {"row", "tensor"}
         What has a scale of its own in floats `x`.
     out : ndarray, (..., out), optional
@@ -136,7 +136,7 @@ def linear(
 
     Returns
     -------
-    ndarray of float32, (..., out), or QArray on the grid `output`
+    ndarray of float32, (..., out), or QArray with `output_qparams`
 
     Raises
     ------
@@ -162,7 +162,7 @@ def linear(
     Codes in, codes out:
 
     >>> x = ql.QArray.from_codes(np.array([[50, 100]], np.uint8), 0.02)
-    >>> y = ql.linear(x, w, output=ql.QParams.from_range(-2.0, 3.1, symmetric=False))
+    >>> y = ql.linear(x, w, output_qparams=ql.QParams.from_range(-2.0, 3.1, symmetric=False))
     >>> y.codes
     array([[225,  75]], dtype=uint8)
     >>> y.dequantize()
@@ -179,16 +179,20 @@ def linear(
     if packed.kind != "matrix":
         if packed.kind == "filter":
             raise ValueError(f"w: expected weights of a matrix, got {_kind(packed)}")
-        return _linear_grouped(x, packed, bias, activation, {"output": output, "requant": requant, "per": per}, out)
+        return _linear_grouped(
+            x, packed, bias, activation, {"output_qparams": output_qparams, "requant": requant, "per": per}, out
+        )
     if type(x) is not _ndarray and isinstance(x, QArray):
         _check.expect_defaults({"per": per}, {"per": "row"}, "for codes x, which have their scale")
         input_scale = epilogue.static_input("x", x).scale.item()
-        bias, fields = epilogue.resolve(input_scale, scale, bias, activation, output, requant)
+        bias, fields = epilogue.resolve(input_scale, scale, bias, activation, output_qparams, requant)
         y = _core.linear_static(x.codes, packed, x.zero_point.ravel(), bias, fields, out)
-        return epilogue.wrap(y, output, out)
-    if output is not None or requant != "float":
-        options = {"output": output, "requant": requant}
-        _check.expect_defaults(options, {"output": None, "requant": "float"}, "for floats x, whose result is float32")
+        return epilogue.wrap(y, output_qparams, out)
+    if output_qparams is not None or requant != "float":
+        options = {"output_qparams": output_qparams, "requant": requant}
+        _check.expect_defaults(
+            options, {"output_qparams": None, "requant": "float"}, "for floats x, whose result is float32"
+        )
     if type(w) is PackedWeight and w.activation_bits != 8:
         raise ValueError(f"w: expected weights packed for 8-bit activations, got {w.activation_bits}")
     per_tensor = per != "row" and _check.choice("per", per, ("row", "tensor")) == "tensor"
@@ -213,7 +217,7 @@ def _linear_grouped(
     """`linear` with weights in groups or on a codebook; `others` are the options that these have no use for."""
     if isinstance(x, QArray):
         raise ValueError(f"x: expected floats for weights with groups or a codebook, got {x!r}")
-    defaults = {"output": None, "requant": "float", "per": "row"}
+    defaults = {"output_qparams": None, "requant": "float", "per": "row"}
     _check.expect_defaults(others, defaults, "for weights with groups or a codebook")
     epilogue.check_activation(activation)
     if bias is not None:

@@ -42,7 +42,7 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 FUNCTIONS["swish"] = FUNCTIONS["silu"]  # Keras knows it by both names
 
 
-def lookup_table(function: Any, input: QParams, output: QParams) -> np.ndarray:
+def lookup_table(function: Any, input_qparams: QParams, output_qparams: QParams) -> np.ndarray:
     """Tabulate a function of real numbers for all 256 codes of a grid.
 
     ``table[code] = clip(round(function(s_in * (code - z_in)) / s_out) + z_out, qmin, qmax)`` in float64, rounded half
@@ -56,7 +56,7 @@ def lookup_table(function: Any, input: QParams, output: QParams) -> np.ndarray:
     function : {"exp", "gelu", "hard_swish", "relu", "relu6", "sigmoid", "silu", "swish", "tanh"} or callable
         "swish" is another name of "silu". A callable gets a float64 array of 256 values and returns as many numbers;
         infinities become the ends.
-    input, output : QParams
+    input_qparams, output_qparams : QParams
         Uniform grids of 8 bits with one scale.
 
     Returns
@@ -66,7 +66,8 @@ def lookup_table(function: Any, input: QParams, output: QParams) -> np.ndarray:
     Raises
     ------
     TypeError
-        `function` is neither a name nor callable or returns no real numbers, `input` or `output` no QParams.
+        `function` is neither a name nor callable or returns no real numbers, `input_qparams` or `output_qparams` is no
+        QParams.
     ValueError
         There is no function of that name, a grid is not as above, a result has another shape or is NaN.
 
@@ -85,7 +86,7 @@ def lookup_table(function: Any, input: QParams, output: QParams) -> np.ndarray:
         function = FUNCTIONS[_check.choice("function", function, tuple(FUNCTIONS))]
     elif not callable(function):
         raise TypeError(f"function: expected a name or a callable, got {type(function).__name__}")
-    x, y = (_one_grid(name, p) for name, p in (("input", input), ("output", output)))
+    x, y = (_one_grid(name, p) for name, p in (("input_qparams", input_qparams), ("output_qparams", output_qparams)))
     codes = np.arange(256, dtype=np.uint8).view(x.dtype).astype(np.float64)
     value = _check.numbers("function", function(float(x.scale.flat[0]) * (codes - int(x.zero_point.flat[0]))))
     if value.shape != (256,):
@@ -108,28 +109,28 @@ def _one_grid(name: str, p: Any) -> QParams:
     return p
 
 
-def apply_table(codes: Any, table: Any, *, output: QParams | None = None, out: np.ndarray | None = None) -> Any:
+def apply_table(codes: Any, table: Any, *, output_qparams: QParams | None = None, out: np.ndarray | None = None) -> Any:
     """Look codes up in a table: ``table[codes]``, only faster.
 
     Parameters
     ----------
-    codes : array_like of int8 or uint8, or, with `output`, QArray of 8 bits with one scale
+    codes : array_like of int8 or uint8, or, with `output_qparams`, QArray of 8 bits with one scale
     table : ndarray of int8 or uint8, (256,)
         What `lookup_table` returns: the entry of a code stands at its byte, that of -1 last.
-    output : QParams, optional
+    output_qparams : QParams, optional
         The grid that `table` was made for, where `codes` is a QArray.
     out : ndarray of the dtype of `table`, optional
         Where to put the result; may be `codes`.
 
     Returns
     -------
-    ndarray of codes, or QArray on `output` for a QArray
+    ndarray of codes, or QArray on `output_qparams` for a QArray
 
     Raises
     ------
     TypeError, ValueError
-        Another dtype, shape or grid, entries of `table` that are not on `output`, an `output` for plain codes, or none
-        for a QArray.
+        Another dtype, shape or grid, entries of `table` that are no codes of `output_qparams`, `output_qparams` for
+        plain codes, or none for a QArray.
 
     Examples
     --------
@@ -141,17 +142,19 @@ def apply_table(codes: Any, table: Any, *, output: QParams | None = None, out: n
     From a QArray to one on the grid of the results:
 
     >>> q = ql.quantize(np.array([-5.0, 3.0, 9.0]), p)
-    >>> np.asarray(ql.apply_table(q, ql.lookup_table("relu6", p, p), output=p))
+    >>> np.asarray(ql.apply_table(q, ql.lookup_table("relu6", p, p), output_qparams=p))
     array([0., 3., 6.], dtype=float32)
     """
-    if output is None and type(codes) is not QArray:
+    if output_qparams is None and type(codes) is not QArray:
         return _core.lookup(_check.as_array("codes", codes), _check.as_array("table", table), out)
     if not isinstance(codes, QArray):
-        raise ValueError(f"output: expected None for plain codes, whose results are plain, got {output!r}")
-    if output is None:
-        raise TypeError("codes: expected int8 or uint8, got a QArray: give its q.codes, or output=QParams for a QArray")
+        raise ValueError(
+            f"output_qparams: expected None for plain codes, whose results are plain, got {output_qparams!r}"
+        )
+    if output_qparams is None:
+        raise TypeError("codes: expected int8 or uint8, got a QArray: give its q.codes, or output_qparams")
     _one_grid("codes", codes.qparams)
-    y, table = _one_grid("output", output), _check.codes("table", table)
+    y, table = _one_grid("output_qparams", output_qparams), _check.codes("table", table)
     if table.dtype != y.dtype or (table.size and not y.qmin <= table.min() <= table.max() <= y.qmax):
         raise ValueError(f"table: expected entries of {y!r}, got {table.dtype} from {table.min()} to {table.max()}")
     return epilogue.wrap(_core.lookup(codes.codes, table, out), y, out)

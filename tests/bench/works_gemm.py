@@ -76,7 +76,7 @@ def qlite_requantized(case, requant):
     a = ql.QArray.from_codes(case.a, A_SCALE, A_ZERO_POINT)
     b = ql.pack(ql.QArray.from_codes(case.b, case.b_scale[None]))
     grid, out = ql.QParams(np.float32(case.y_scale), Y_ZERO_POINT, signed=False), np.empty(case.shape, np.uint8)
-    return Work(partial(ql.linear, a, b, output=grid, requant=requant, out=out), lambda: out)
+    return Work(partial(ql.linear, a, b, output_qparams=grid, requant=requant, out=out), lambda: out)
 
 
 def qlite_program(case, requant):

@@ -63,22 +63,37 @@ def test_apply_table_in_place(isa, rng):
 def test_apply_table_of_qarrays(isa, rng):
     x, y, narrow = grid(0.1, 3, np.int8), grid(0.2, 7, np.uint8), QParams(np.float32([0.2]), 0, narrow=True)
     q, table = ql.quantize(rng.normal(0, 4, (6, 11)), x), ql.lookup_table("relu", x, y)
-    same_bytes(ql.apply_table(q, table, output=y).codes, table[q.codes.view(np.uint8)])
-    assert ql.apply_table(q, table, output=y) == ql.QArray(ql.apply_table(q.codes, table), y)
+    same_bytes(ql.apply_table(q, table, output_qparams=y).codes, table[q.codes.view(np.uint8)])
+    assert ql.apply_table(q, table, output_qparams=y) == ql.QArray(ql.apply_table(q.codes, table), y)
     out = np.zeros((6, 11), np.uint8)
-    result = ql.apply_table(q, table, output=y, out=out)
+    result = ql.apply_table(q, table, output_qparams=y, out=out)
     assert np.shares_memory(result.codes, out) and np.array_equal(out, ql.apply_table(q.codes, table))
     out[...] = 7
     for error, message, args, options in [
-        (TypeError, r"^codes: expected int8 or uint8, got a QArray: give its q\.codes, or output=", (q, table), {}),
-        (ValueError, r"^output: expected None", (q.codes, table), {"output": y}),
-        (TypeError, r"^output: expected QParams", (q, table), {"output": 0.5}),
-        (ValueError, r"^output: expected a uniform", (q, table), {"output": QParams(np.float32([0.1]), 0, 4)}),
-        (ValueError, r"^codes: expected a uniform", (ql.quantize(np.ones((6, 11)), 4), table), {"output": y}),
-        (ValueError, r"^codes: expected a uniform", (ql.quantize(np.ones((6, 11)), axis=1), table), {"output": y}),
-        (ValueError, r"^table: expected entries of", (q, table), {"output": x}),
-        (ValueError, r"^table: expected entries of", (q, np.full(256, -128, np.int8)), {"output": narrow}),
-        (ValueError, r"^table: expected", (q, table[:5]), {"output": y}),
+        (
+            TypeError,
+            r"^codes: expected int8 or uint8, got a QArray: give its q\.codes, or output_qparams",
+            (q, table),
+            {},
+        ),
+        (ValueError, r"^output_qparams: expected None", (q.codes, table), {"output_qparams": y}),
+        (TypeError, r"^output_qparams: expected QParams", (q, table), {"output_qparams": 0.5}),
+        (
+            ValueError,
+            r"^output_qparams: expected a uniform",
+            (q, table),
+            {"output_qparams": QParams(np.float32([0.1]), 0, 4)},
+        ),
+        (ValueError, r"^codes: expected a uniform", (ql.quantize(np.ones((6, 11)), 4), table), {"output_qparams": y}),
+        (
+            ValueError,
+            r"^codes: expected a uniform",
+            (ql.quantize(np.ones((6, 11)), axis=1), table),
+            {"output_qparams": y},
+        ),
+        (ValueError, r"^table: expected entries of", (q, table), {"output_qparams": x}),
+        (ValueError, r"^table: expected entries of", (q, np.full(256, -128, np.int8)), {"output_qparams": narrow}),
+        (ValueError, r"^table: expected", (q, table[:5]), {"output_qparams": y}),
     ]:
         with pytest.raises(error, match=message):
             ql.apply_table(*args, **options, out=out)
@@ -149,12 +164,12 @@ def test_lookup_table_refuses():
         (ValueError, "function", (lambda v: v * np.nan, p, p)),
         (TypeError, "function", (lambda v: v + 1j, p, p)),
         (TypeError, "function", (lambda v: None, p, p)),
-        (TypeError, "input", ("relu", 0.1, p)),
-        (TypeError, "output", ("relu", p, None)),
-        (ValueError, "input", ("relu", QParams(np.float32([0.1]), 0, 4), p)),
-        (ValueError, "output", ("relu", p, QParams(np.float32([0.1]), 0, 16))),
-        (ValueError, "output", ("relu", p, QParams(np.float32([0.1, 0.2]), 0))),
-        (ValueError, "input", ("relu", ql.QParams.from_range(-1.0, 1.0, grid="nf4", symmetric=True), p)),
+        (TypeError, "input_qparams", ("relu", 0.1, p)),
+        (TypeError, "output_qparams", ("relu", p, None)),
+        (ValueError, "input_qparams", ("relu", QParams(np.float32([0.1]), 0, 4), p)),
+        (ValueError, "output_qparams", ("relu", p, QParams(np.float32([0.1]), 0, 16))),
+        (ValueError, "output_qparams", ("relu", p, QParams(np.float32([0.1, 0.2]), 0))),
+        (ValueError, "input_qparams", ("relu", ql.QParams.from_range(-1.0, 1.0, grid="nf4", symmetric=True), p)),
     ]:
         with pytest.raises(error, match=f"^{name}: expected"):
             ql.lookup_table(*args)
