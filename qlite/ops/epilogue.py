@@ -127,13 +127,8 @@ def resolve(
         one_grid("output_qparams", output_qparams)
         p = output_qparams
         out_spec = Output(
-            *(requant, output_qparams.signed, activation, input_scale, weight_scale),
-            *(
-                float(output_qparams.scale.item()),
-                int(output_qparams.zero_point.item()),
-                output_qparams.qmin,
-                output_qparams.qmax,
-            ),
+            *(requant, p.signed, activation, input_scale, weight_scale),
+            *(float(p.scale.item()), int(p.zero_point.item()), p.qmin, p.qmax),
         )
     return static_bias(bias, input_scale, weight_scale), out_spec
 
