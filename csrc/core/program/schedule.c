@@ -5,9 +5,11 @@
  * lies in the caller's memory. Buffers are placed the largest first, each at the lowest offset where it overlaps none
  * that lives at the same time: a chain of equal layers takes two.
  *
- * Samples at once: as many as keep the buffers in L2, BLOCK_BYTES, because then what one step writes is still there
- * when the next one reads it; but where a step's weights are larger than that, as many as keep the buffers no larger
- * than the weights: these come from L3 or memory once for every block, whatever its size. */
+ * Samples at once: as many as keep the buffers in BLOCK_BYTES of L2, so that what one step writes is still there when
+ * the next one reads it; but where a step has more weights than that, as many as keep the buffers no larger than these,
+ * which come from L3 or memory once for every block. Three layers of 4096 x 4096, which make it 96, take 4 % longer
+ * with 32, 8 % with 16, 75 % with 4 (AMD Zen 3). Elsewhere it is flat: from 16 on for layers of 1024 x 1024, and from
+ * one on for maps of 112 x 112 x 32, of which one at a time takes the least memory. */
 #include "core/program/plan.h"
 
 #include "core/base/memory.h"
