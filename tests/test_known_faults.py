@@ -278,7 +278,7 @@ def test_k49_errors_keep_no_references():
             ("scale", lambda: dynamic_linear(x, packed, scale, None, None, None)),
             ("a", lambda: _core.matmul_integer(x, packed, zero, None)),
             ("codes", lambda: _core.Packed.matrix(x, None, "integer")),
-            ("buffers", lambda: _core.Plan([("f4", (3,), 0.0, 0, -1, -1)], (0,), (9,))),
+            (r"buffers\[0\]", lambda: _core.Plan([("f4", (3,), 0.0, 0, -1, -1)], (0,), (9,))),
             ("state", lambda: _core.histogram_update(x, 7, x, x)),
         ):
             with pytest.raises((TypeError, ValueError), match=rf"^{name}: "):

@@ -4,6 +4,7 @@ touched."""
 import ast
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -31,7 +32,7 @@ def of_setup():
         is_constant = isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "").isupper()
         if is_constant or isinstance(node, ast.FunctionDef):
             wanted.append(node)
-    namespace = {"glob": lambda pattern: glob(pattern, root_dir=ROOT)}
+    namespace = {"re": re, "glob": lambda pattern: glob(pattern, root_dir=ROOT), "Path": lambda path: ROOT / path}
     exec(compile(ast.Module(wanted, []), "setup.py", "exec"), namespace)
     return namespace
 
