@@ -217,6 +217,16 @@ class GemmF32(_Product):
         return shape, ("float32",)
 
 
+@dataclass(frozen=True, eq=False)
+class Add(Step):
+    """The sum of two float32 buffers of one shape, element by element."""
+
+    kind: ClassVar[str] = "add"
+
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        return _elementwise(self, inputs, 2, ("float32",)), ("float32",)
+
+
 STEPS: dict[str, type[Step]] = {
-    cls.kind: cls for cls in (Normalize, Quantize, QuantizeDynamic, Gemm, GemmF32, Dequantize)
+    cls.kind: cls for cls in (Normalize, Quantize, QuantizeDynamic, Gemm, GemmF32, Dequantize, Add)
 }

@@ -88,6 +88,13 @@ def step_gemm_f32(buffers, step, values):
     values[step.output] = result.reshape(*values[x].shape[:-1], step.weight.shape[1])
 
 
+def step_add(buffers, step, values):
+    """a + b, rounded to float32."""
+    a, b = step.inputs
+    with np.errstate(over="ignore", invalid="ignore"):
+        values[step.output] = values[a] + values[b]
+
+
 STEPS = {
     "normalize": step_normalize,
     "quantize": step_quantize,
@@ -95,4 +102,5 @@ STEPS = {
     "dequantize": step_dequantize,
     "gemm": step_gemm,
     "gemm_f32": step_gemm_f32,
+    "add": step_add,
 }

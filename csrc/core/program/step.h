@@ -54,7 +54,8 @@ typedef struct ql_op {
     EACH(quantize_dynamic)  \
     EACH(gemm)              \
     EACH(gemm_f32)          \
-    EACH(dequantize)
+    EACH(dequantize)        \
+    EACH(add)
 
 #define QL_DECLARE_OP(kind) extern const ql_op ql_op_##kind;
 QL_STEP_KINDS(QL_DECLARE_OP)
