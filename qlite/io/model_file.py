@@ -36,7 +36,7 @@ def _describe(model: QModel) -> tuple[str, dict[str, np.ndarray]]:
     steps = []
     for i, step in enumerate(program.steps):
         arrays = {name: value for name, value in vars(step).items() if isinstance(value, np.ndarray)}
-        tensors |= {f"steps.{i}.{name}": np.ascontiguousarray(value) for name, value in arrays.items()}
+        tensors |= {f"steps.{i}.{name}": value for name, value in arrays.items()}
         steps.append({"kind": step.kind} | _without_none({k: v for k, v in vars(step).items() if k not in arrays}))
     content = {
         "version": FORMAT_VERSION,

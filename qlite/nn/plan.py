@@ -21,6 +21,10 @@ class Plan:
     run_steps : callable
         ``run_steps(first, last, given, arrays, wanted)``: steps first..last-1 alone, with `arrays` as the buffers of
         the numbers `given`; returns the buffers `wanted`.
+    rows : int
+        How many samples go through all steps together.
+    workspace_nbytes : int
+        Bytes that the buffers of so many samples take, inputs and outputs left out: the caller has these.
     """
 
     def __init__(self, program: Program) -> None:
@@ -38,6 +42,8 @@ class Plan:
         self._core.finish()
         self.run = self._core.run
         self.run_steps = self._core.run_steps
+        self.rows = self._core.rows
+        self.workspace_nbytes = self._core.workspace_nbytes
 
     def intermediates(self, *inputs: Any) -> dict[str, np.ndarray]:
         """Run, and return every buffer by name: codes as codes, floats as floats."""

@@ -62,7 +62,7 @@ class QModel(Predictor):
         self.scheme = scheme
         self.target = target
         (output,) = program.outputs
-        self._set_task(task, classes, program.buffers[output].shape[-1])
+        self._set_task(task, classes, (1, *program.buffers[output].shape)[-1])
         self._plan: Plan | None = None
         self._run: Callable[[Any], np.ndarray] = self._run_first
 

@@ -12,10 +12,13 @@ import re
 import stat
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import reference
 from models import SCHEME_TARGETS, digits, integer_network, same_program, small_network
 from safetensors import safe_open
 from safetensors.numpy import load as read_tensors
@@ -24,6 +27,8 @@ from samples import same_bytes
 
 import qlite as ql
 from qlite.io import container, model_file
+from qlite.nn.program import Buffer, Program, Step
+from qlite.nn.steps import STEPS, Add
 
 CHANGES = 2000
 # Loading may need twice the file and this much.
@@ -180,6 +185,56 @@ def test_every_value_of_a_description_of_version_1(path):
     description, tensors = parts((OLD_FILES / "w8a8.qlite").read_bytes())
     loaded = check_changes(path, description, tensors)
     assert loaded < 90  # of over 1,000
+
+
+# ---- steps of any kind ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Everything(Step):
+    """A step with a field of every kind, which only describes itself."""
+
+    kind: ClassVar[str] = "everything"
+    whole: int
+    part: float
+    flag: bool
+    text: str
+    lengths: tuple[int, ...]
+    array: np.ndarray
+    no_text: str | None
+    no_array: np.ndarray | None
+
+    def infer(self, *inputs):
+        return inputs[0].shape, ("float32",)
+
+
+EVERYTHING = {"whole": -3, "part": 0.1, "flag": True, "text": "ü", "lengths": (2, 3), "no_text": None, "no_array": None}
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (4, 1, 3), (2, 1, 4, 3)], ids=str)
+@pytest.mark.parametrize("rank", range(5))
+def test_fields_of_every_kind_and_buffers_of_every_rank(tmp_path, monkeypatch, rng, shape, rank):
+    monkeypatch.setitem(STEPS, "everything", Everything)
+    array = rng.normal(size=(2, 3, 1, 2)[:rank]).astype(np.float32)
+    buffers = [Buffer(name, "layer", shape, "float32") for name in ("x", "y", "z")]
+    steps = [Add((0, 0), 1), Everything((1, 0), 2, **EVERYTHING, array=array)]
+    saved = ql.QModel(Program(buffers, steps), scheme="w8", target="numpy", task="regression")
+    saved.save(tmp_path / "model.qlite")
+    loaded = ql.load(tmp_path / "model.qlite")
+    assert same_model(loaded, saved) and loaded.program.steps[1].inputs == (1, 0)
+    assert {name: getattr(loaded.program.steps[1], name) for name in EVERYTHING} == EVERYTHING
+    same_bytes(loaded.program.steps[1].array, array)
+
+
+def test_a_model_of_sums(tmp_path, rng):
+    buffers = [Buffer(name, name, (2, 3), "float32") for name in ("x", "y", "z")]
+    saved = ql.QModel(
+        Program(buffers, [Add((0, 0), 1), Add((1, 0), 2)]), scheme="w8", target="numpy", task="regression"
+    )
+    saved.save(tmp_path / "model.qlite")
+    loaded, x = ql.load(tmp_path / "model.qlite"), rng.normal(size=(50, 2, 3)).astype(np.float32)
+    same_bytes(loaded(x), reference.evaluate(saved.program, x)[2])
+    same_bytes(loaded.intermediates(x)["y"], x + x)
 
 
 # ---- all or nothing ---------------------------------------------------------------------------------

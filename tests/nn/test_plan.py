@@ -13,7 +13,7 @@ from samples import LAYOUTS, codes, same_bytes
 from qlite import _core
 from qlite.nn.plan import Plan
 from qlite.nn.program import Buffer, Program
-from qlite.nn.steps import Dequantize, Gemm
+from qlite.nn.steps import Add, Dequantize, Gemm
 
 BATCHES = [0, 1, 2, 13, 100, 1000]  # around the plan's block of 96 rows
 WIDTHS = [[1, 1], [7, 5], [13, 33, 7], [64, 128, 64, 10], [3, 65, 1, 17]]
@@ -177,6 +177,60 @@ def test_steps_alone_need_their_inputs(rng):
     ]:
         with pytest.raises(ValueError, match=f"^{message}: "):
             plan.run_steps(*call)
+
+
+SHAPES = [(), (5,), (2, 3), (3, 1, 4), (2, 3, 4, 5)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_steps_of_two_inputs(isa, rng, shape):
+    """A graph of sums of floats of every rank, of two inputs, with two outputs, one of which is read again."""
+    names = ["left", "right", "sum", "twice", "last"]
+    buffers = [Buffer(name, name, shape, "float32") for name in names]
+    program = Program(buffers, [Add((0, 1), 2), Add((2, 2), 3), Add((3, 0), 4)], (0, 1), (3, 4))
+    plan = Plan(program)
+    for rows in BATCHES:
+        left, right = rng.normal(size=(2, rows, *shape)).astype(np.float32)
+        expected = reference.evaluate(program, left, right)
+        for got, value in zip(plan.run(left, right), (expected[3], expected[4]), strict=True):
+            same_bytes(got, value)
+        for got, value in zip(plan.intermediates(left, right).values(), expected, strict=True):
+            same_bytes(got, value)
+    left, right = np.zeros((2, 7, *shape), np.float32)
+    for x in ((left, right[:6]), (left, np.zeros((7, *shape, 2), np.float32))):
+        with pytest.raises(ValueError, match=r"^inputs\[1\]: "):
+            plan.run(*x)
+    right[-1] = np.nan
+    with pytest.raises(ValueError, match=r"^inputs\[1\]: "):
+        plan.run(left, right)
+
+
+@pytest.mark.parametrize("shape", SHAPES[1:], ids=str)
+@pytest.mark.parametrize("kind", ["static", "dynamic", "weight_only"])
+def test_products_along_the_last_axis(isa, rng, kind, shape):
+    """Every row of a sample is a row of the product, with a scale of its own where it is found at run time."""
+    flat = random_program(rng, kind, [shape[-1], 7, 3])
+
+    def shaped(b):
+        return replace(b, shape=(*shape[:-1], *b.shape))
+
+    program = Program([shaped(b) for b in flat.buffers], flat.steps)
+    x = rng.normal(size=(30, *shape)).astype(np.float32)
+    check(program, x)
+    same_bytes(Plan(program).run(x).reshape(-1, 3), Plan(flat).run(x.reshape(-1, shape[-1])))
+
+
+def test_a_chain_takes_two_buffers(rng):
+    buffers = [Buffer(f"b{i}", f"b{i}", (64,), "float32") for i in range(11)]
+    plan = Plan(Program(buffers, [Add((i, i), i + 1) for i in range(10)]))
+    assert plan.workspace_nbytes == 2 * plan.rows * 64 * 4
+    x = rng.normal(size=(300, 64)).astype(np.float32)
+    same_bytes(plan.run(x), x * np.float32(1024))
+
+
+def test_large_samples_go_one_by_one():
+    buffers = [Buffer(f"b{i}", f"b{i}", (112, 112, 32), "float32") for i in range(3)]
+    assert Plan(Program(buffers, [Add((0, 0), 1), Add((1, 0), 2)])).rows == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
