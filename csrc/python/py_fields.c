@@ -38,27 +38,27 @@ const ql_py_type *ql_py_type_of(ql_type type)
     return NULL;
 }
 
-static int take_array(PyObject *object, const char *name, ql_value *value, PyObject *owners)
+static int take_array(PyArrayObject *given, const char *name, ql_value *value, PyObject *owners)
 {
-    PyArrayObject *array =
-        (PyArrayObject *)PyArray_FromArray((PyArrayObject *)object, NULL, NPY_ARRAY_CARRAY_RO | NPY_ARRAY_NOTSWAPPED);
-    if (!array)
-        return -1;
-    const int ndim = PyArray_NDIM(array), failed = PyList_Append(owners, (PyObject *)array);
-    Py_DECREF(array); /* owners has it */
-    if (failed)
-        return -1;
-    const ql_py_type *type = ql_py_type_by_typenum(PyArray_TYPE(array));
+    const ql_py_type *type = ql_py_type_by_typenum(PyArray_TYPE(given));
+    const int ndim = PyArray_NDIM(given);
     if (!type || ndim > QL_MAX_RANK) {
         PyErr_Format(PyExc_TypeError,
                      "%s: expected float32, int8, uint8, int16 or int32 of up to %d dimensions, got %S of %d", name,
-                     QL_MAX_RANK, (PyObject *)PyArray_DESCR(array), ndim);
+                     QL_MAX_RANK, (PyObject *)PyArray_DESCR(given), ndim);
+        return -1;
+    }
+    PyArrayObject *array =
+        (PyArrayObject *)PyArray_FromArray(given, PyArray_DescrFromType(type->typenum), NPY_ARRAY_CARRAY_RO);
+    if (!array || PyList_Append(owners, (PyObject *)array) < 0) {
+        Py_XDECREF(array);
         return -1;
     }
     *value = (ql_value){.kind = QL_VALUE_ARRAY};
     value->array = (ql_array){.type = type->type, .rank = (size_t)ndim, .data = PyArray_DATA(array)};
     for (int i = 0; i < ndim; i++)
         value->array.shape[i] = (size_t)PyArray_DIM(array, i);
+    Py_DECREF(array); /* owners has it */
     return 0;
 }
 
@@ -157,7 +157,7 @@ static int take_field(PyObject *object, const ql_field *field, ql_value *value, 
         return 0;
     }
     if (PyArray_Check(object) && kinds & QL_VALUE_ARRAY)
-        return take_array(object, field->name, value, owners);
+        return take_array((PyArrayObject *)object, field->name, value, owners);
     if (PyTuple_Check(object) && kinds & (QL_VALUE_BUFFERS | QL_VALUE_INTS))
         return take_tuple(object, field->name, kinds & QL_VALUE_BUFFERS, value);
     if (PyUnicode_Check(object) && kinds & QL_VALUE_TEXT) {
