@@ -27,7 +27,7 @@ const char *ql_status_text(ql_status status);
 
 /* ---- dispatch ----------------------------------------------------------------------------------- */
 
-/* The instruction sets compiled in, best last. ql_isa_name(i) is NULL from the end of the list on. */
+/* Instruction sets compiled in, best last. ql_isa_name(i) is NULL from the end of the list on. */
 const char *ql_isa_name(size_t i);
 bool ql_isa_can_run(size_t i);
 const char *ql_isa_active(void);
@@ -36,7 +36,7 @@ const char *ql_isa_active(void);
  * QL_EINVAL: not compiled in, or this CPU cannot run it. Not to be called while other calls run. */
 ql_status ql_isa_select(const char *name);
 
-/* Kernel i's name, and the instruction set that serves it now; NULL from the end of the list on. */
+/* Name of kernel i, and the instruction set that serves it now; NULL from the end of the list on. */
 const char *ql_kernel_name(size_t i);
 const char *ql_kernel_isa(size_t i);
 
@@ -48,25 +48,25 @@ bool ql_cpu_has_feature(size_t i);
 
 enum { QL_MAX_THREADS = 1024 };
 
-/* How many threads a call may run on: what was set, or else the number of CPUs that the calling thread may use; and
+/* Number of threads that a call may run on: what was set, or else the number of CPUs that the calling thread may use; and
  * OpenMP's own limit for the calling thread (OMP_NUM_THREADS, omp_set_num_threads) where that is lower than this number
  * of CPUs. Results never depend on it. */
 size_t ql_num_threads(void);
 
-/* Sets it for all threads of the process, also above the number of CPUs; 0: not set, as in the beginning. QL_EINVAL:
- * n > QL_MAX_THREADS. What was set before goes to *before, which may be NULL. */
+/* Sets this number for all threads of the process, also above the number of CPUs; 0: not set, as in the beginning.
+ * *before, unless it is NULL, becomes what was set before. QL_EINVAL: n > QL_MAX_THREADS. */
 ql_status ql_set_num_threads(size_t n, size_t *before);
 
-/* The OpenMP runtime whose limit counts, "libgomp" or "libomp"; NULL: built without, and none does. */
+/* OpenMP runtime whose limit counts, "libgomp" or "libomp"; NULL: built without. */
 const char *ql_openmp(void);
 
 /* ---- elementwise -------------------------------------------------------------------------------- */
 
 enum { QL_MAX_DIMS = 64, QL_MAX_ENTRIES = 256 /* of a codebook */ };
 
-/* How parameters (scales, zero points, ranges) lie over C-contiguous data. Along axis i, outermost first, group[i]
- * neighbours share a parameter: 1 has each its own, length[i] is one for all, and of groups in between the last may be
- * shorter. The parameters are C-contiguous too, ceil(length[i] / group[i]) along axis i. No axes: one element. */
+/* Layout of parameters (scales, zero points, ranges) over C-contiguous data. Along axis i, outermost first, group[i]
+ * neighbours share a parameter: group 1 gives each its own, length[i] one to all, and of groups in between the last may
+ * be shorter. The parameters are C-contiguous too, ceil(length[i] / group[i]) along axis i. No axes: one element. */
 typedef struct ql_layout {
     size_t ndim;
     size_t length[QL_MAX_DIMS], group[QL_MAX_DIMS];
@@ -75,10 +75,11 @@ typedef struct ql_layout {
 /* Adds the next inner axis, merged with the one before it where that says the same. group >= 1. */
 void ql_layout_push(ql_layout *layout, size_t length, size_t group);
 
-size_t ql_layout_size(const ql_layout *layout);       /* elements */
-size_t ql_layout_parameters(const ql_layout *layout); /* of data that is not empty */
+/* Number of elements, and of parameters if the data is not empty. */
+size_t ql_layout_size(const ql_layout *layout);
+size_t ql_layout_parameters(const ql_layout *layout);
 
-/* How t = x / scale, rounded once to float32, becomes an integer.
+/* Rounding of t = x / scale, itself rounded once to float32, to an integer.
  *   even: the nearest, of two the even one
  *   away: the nearest, of two the one farther from zero
  *   stochastic: floor(t) + (u < t - floor(t)), so that it is t on average; the difference is rounded to float32. u is
@@ -96,18 +97,20 @@ typedef enum ql_rounding { QL_ROUND_EVEN, QL_ROUND_AWAY, QL_ROUND_STOCHASTIC } q
 typedef struct ql_affine {
     ql_layout layout;
     const float *scale;        /* one per parameter, each finite, normal and > 0 */
-    const int32_t *zero_point; /* the same number, each in [qmin, qmax] */
+    const int32_t *zero_point; /* one per parameter, each in [qmin, qmax] */
     int32_t qmin, qmax;        /* in [-32768, 32767] or in [0, 65535] */
     ql_rounding rounding;
     uint64_t seed; /* of stochastic rounding */
 } ql_affine;
 
-/* Bytes of a code: 1 if qmin..qmax lie in [-128, 127] or [0, 255], 2 in [-32768, 32767] or [0, 65535], else 0: no
- * range of codes. They are signed if qmin < 0. */
+/* Bytes of a code: 1 if qmin..qmax lie in [-128, 127] or [0, 255], 2 if in [-32768, 32767] or [0, 65535], and 0 if they
+ * are no range of codes. Codes are signed if qmin < 0. */
 size_t ql_code_size(int32_t qmin, int32_t qmax);
 
-/* What NaN and infinities are: what 0 is, and the ends of the range; or QL_ENONFINITE, with the result untouched, or
- * perhaps written to (which is faster). */
+/* Policy for NaN and infinities.
+ *   saturate: NaN becomes what 0 becomes, infinities become the ends of the range
+ *   refuse: QL_ENONFINITE, with the result untouched
+ *   refuse late: QL_ENONFINITE, with the result perhaps written to, which is faster */
 typedef enum ql_nonfinite { QL_NONFINITE_SATURATE, QL_NONFINITE_REFUSE, QL_NONFINITE_REFUSE_LATE } ql_nonfinite;
 
 /* code = clamp(round(x / scale), qmin - z, qmax - z) + z. codes: ql_code_size bytes each, and may not overlap x. */
@@ -122,11 +125,11 @@ ql_status ql_fake_quantize_f32(const float *x, const ql_affine *p, ql_nonfinite 
 /* inside = qmin <= rint(x / scale) + z <= qmax: where quantizing rounds and does not clip. NaN: false. */
 ql_status ql_in_range_f32(const float *x, const ql_affine *p, bool *inside);
 
-/* Least and greatest of the values that share a parameter, of data that is not empty; NaN is passed over, zeros come
+/* Least and greatest of the values that share a parameter. The data is not empty; NaN is passed over, zeros come
  * out as +0, and nothing but NaN gives +inf, -inf. Returns whether all values were finite. */
 bool ql_minmax_f32(const float *x, const ql_layout *layout, float *min, float *max);
 
-/* Sums of x, x^2 and |x| over the values that share a parameter, of data that is not empty. Along the innermost axis
+/* Sums of x, x^2 and |x| over the values that share a parameter. The data is not empty. Along the innermost axis
  * each group's values go in turn to eight partial sums, which are added in pairs, ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 +
  * 7)); the sums of groups that share a parameter are added in order. */
 void ql_moments_f32(const float *x, const ql_layout *layout, double *sum, double *square, double *magnitude);
@@ -140,30 +143,29 @@ typedef struct ql_codebook {
     bool is_own;         /* each parameter has its own values */
 } ql_codebook;
 
-/* code = that of the value nearest to t = x / scale (rounded once to float32), exactly; of two equally near the even
- * code, and of two even or two odd ones that of the lesser value. Of equal values the first is given; values that are
- * not finite are never given. NaN becomes what 0 becomes. QL_EINVAL: no finite value. */
+/* code = argmin |t - values[code]| with t = x / scale, rounded once to float32, and exact distances. Of two values that
+ * are equally near, the one with an even code wins, or the lesser if both codes are even or both odd; of equal values
+ * the first. Values that are not finite never win. NaN becomes what 0 becomes. QL_EINVAL: no finite value. */
 ql_status ql_quantize_codebook_f32_u8(const float *x, const ql_codebook *p, ql_nonfinite nonfinite, uint8_t *codes);
 
 /* x = scale * values[code]. QL_EINVAL: a code beyond the entries. */
 ql_status ql_dequantize_codebook_u8_f32(const uint8_t *codes, const ql_codebook *p, float *x);
 
-/* Codes of few bits, packed: each row of n codes, low bits first, the first code in the lowest bits of the first byte,
- * the last byte filled up with zeros. */
-size_t ql_bits_row_bytes(size_t n, int bits); /* ceil(n * bits / 8) */
+/* Packed codes of few bits: in each row of n codes low bits first, the first code in the lowest bits of the first byte,
+ * the last byte filled up with zeros. A row takes ceil(n * bits / 8) bytes. */
+size_t ql_bits_row_bytes(size_t n, int bits);
 
-/* codes: [rows][n] of code_size (1 or 2) bytes each; packed: [rows][ql_bits_row_bytes(n, bits)]. bits is in 1..16, and
- * at most 8 for codes of one byte. QL_EINVAL: a code that does not fit so many bits; packed has been written to then.
- */
+/* Packs codes, [rows][n] of code_size (1 or 2) bytes each, to [rows][ql_bits_row_bytes(n, bits)]. bits is in 1..16, and
+ * at most 8 for codes of one byte. QL_EINVAL: a code does not fit so many bits; packed has been written to then. */
 ql_status ql_pack_bits(const void *codes, size_t code_size, bool is_signed, size_t rows, size_t n, int bits,
                        uint8_t *packed);
 
-/* Codes first..first + count - 1 of each row, of one byte each for up to 8 bits, of two for more. QL_EINVAL: rows are
- * shorter than that. */
+/* Unpacks codes first..first + count - 1 of each row, to one byte each for up to 8 bits, to two for more. QL_EINVAL:
+ * rows are shorter than that. */
 ql_status ql_unpack_bits(const uint8_t *packed, size_t rows, size_t row_bytes, int bits, bool is_signed, size_t first,
                          size_t count, void *codes);
 
-/* int32 sums to codes, by one of two rules:
+/* Requantization of int32 sums to codes, by one of two rules:
  *   rule A: code = rint(clamp(float32(acc) * float32(multiplier), qmin - z, qmax - z)) + z
  *   rule B (fixed): code = clamp(rdbpot(srdhm(acc << max(e, 0), q), max(-e, 0)) + z, qmin, qmax), where q, e are
  *           ql_quantize_multiplier's, srdhm(a, q) = (a * q + 2^30) >> 31 and rdbpot(a, n) = a / 2^n rounded half away
@@ -176,7 +178,7 @@ ql_status ql_requantize_s32_x8(const int32_t *acc, const ql_layout *layout, cons
  * QL_EINVAL unless 0 < value < 2^30. (gemmlowp's QuantizeMultiplier.) */
 ql_status ql_quantize_multiplier(double value, int32_t *mantissa, int32_t *exponent);
 
-/* The grid whose codes qmin..qmax reach from low to high, which are widened to hold 0:
+/* Grid whose codes qmin..qmax reach from low to high, which are widened to hold 0:
  *   symmetric: z = (qmin + qmax + 1) / 2 (0 signed, 128 unsigned), scale = max(-low / (z - qmin), high / (qmax - z))
  *   otherwise: scale = (high - low) / (qmax - qmin), z = rint(qmin - low / scale), kept in [qmin, qmax]
  * low == high: scale = |low|, or 1 for 0, so that the constant comes back exactly. The scale is never below the
@@ -184,11 +186,11 @@ ql_status ql_quantize_multiplier(double value, int32_t *mantissa, int32_t *expon
 void ql_range_qparams(float low, float high, int32_t qmin, int32_t qmax, bool symmetric, float *scale,
                       int32_t *zero_point);
 
-/* What a scale is stored as. Scales of the two shorter types are rounded up, so that nothing that was inside gets
+/* Type that a scale is stored as. Scales of the two shorter types are rounded up, so that nothing that was inside gets
  * clipped; all stay within the type's normal numbers (e8m0: 2^-126 to 2^127). */
 typedef enum ql_scale_type { QL_SCALE_F32, QL_SCALE_F16, QL_SCALE_E8M0 } ql_scale_type;
 
-/* What is wanted of a grid: codes qmin..qmax, within [-32768, 65535], or a codebook of 1 to 256 entries in any order
+/* Wish for a grid: codes qmin..qmax, within [-32768, 65535], or a codebook of 1 to 256 entries in any order
  * (real = scale * codebook[code]; NaN for codes that are never given; not infinite, not all zero), for which qmin, qmax
  * and symmetric mean nothing. */
 typedef struct ql_grid {
@@ -199,7 +201,7 @@ typedef struct ql_grid {
     size_t entries;
 } ql_grid;
 
-/* The same for n ranges and any grid. A codebook's scale is max(low / least entry, high / greatest entry) over the
+/* Does ql_range_qparams for n ranges and any grid. A codebook's scale is max(low / least entry, high / greatest entry) over the
  * entries of the right sign, or 1 where there is nothing to reach, and its zero point is 0. With a shorter scale type a
  * constant comes back exactly if its magnitude, or what the formula gives, can be a scale.
  * QL_EINVAL: a grid that is not as above, a range that is not finite or ends before it begins, or one whose scale is
@@ -209,8 +211,7 @@ ql_status ql_ranges_qparams(const float *low, const float *high, size_t n, const
 
 /* ---- calibration -------------------------------------------------------------------------------- */
 
-/* What is remembered of a stream of values: fixed in size, exact, and independent of the order of the values.
- * Bin b of a channel counts the values with floor(x / 2^exponent) == origin + b, exact zeros left out. The exponent is
+/* Memory of a stream of values: fixed in size, exact, and independent of the order of the values. Bin b of a channel counts the values with floor(x / 2^exponent) == origin + b, exact zeros left out. The exponent is
  * the least one at which all bins reach from min to max, so two states can always be brought to the same bins by adding
  * neighbours, and merging is exact. */
 typedef struct ql_histogram {
@@ -221,13 +222,13 @@ typedef struct ql_histogram {
     int64_t zeros;    /* exact zeros: counted apart, because after a relu they would drown the rest */
 } ql_histogram;
 
-/* In all of these h is [channels], counts [channels][bins], bins a power of two in [128, 65536]; QL_EINVAL otherwise,
+/* In all functions of histograms h is [channels], counts [channels][bins], bins a power of two in [128, 65536]; QL_EINVAL otherwise,
  * and for a state that no values could have led to (ql_histogram_update takes the counts on trust). A failure changes
- * nothing, but for what is said. */
+ * nothing, but for what is said. Clears to the state before any value. */
 ql_status ql_histogram_clear(ql_histogram *h, int64_t *counts, size_t channels, size_t bins);
 
-/* The layout has `channels` parameters. QL_ENONFINITE: NaN or inf in x. QL_EINVAL, perhaps with part of x counted, if x
- * is written to meanwhile. */
+/* Counts x; the layout has `channels` parameters. QL_ENONFINITE: NaN or inf in x. QL_EINVAL, perhaps with part of x
+ * counted: x was written to meanwhile. */
 ql_status ql_histogram_update(const float *x, const ql_layout *layout, ql_histogram *h, int64_t *counts, size_t bins);
 
 /* h += other, exactly and in any order. */
@@ -236,7 +237,7 @@ ql_status ql_histogram_merge(ql_histogram *h, int64_t *counts, const ql_histogra
 
 typedef enum ql_range_method { QL_RANGE_PERCENTILE, QL_RANGE_MSE, QL_RANGE_ENTROPY } ql_range_method;
 
-/* The clipping range [low, high] of each channel for a grid.
+/* Clipping range [low, high] of each channel for a grid.
  *   percentile: cuts (100 - percentile) / 100 of the values off each end that is not at zero, unless nothing is left
  *   mse: the ends of the grid that has the least expected squared error, values lying evenly inside their bin; for
  *     uniform grids they can lie up to a step beyond the values, and ql_ranges_qparams makes that grid of them again
@@ -246,23 +247,24 @@ typedef enum ql_range_method { QL_RANGE_PERCENTILE, QL_RANGE_MSE, QL_RANGE_ENTRO
 ql_status ql_histogram_range(const ql_histogram *h, const int64_t *counts, size_t channels, size_t bins,
                              ql_range_method method, double percentile, const ql_grid *grid, float *low, float *high);
 
-/* The same for rows of n values each, every row ascending; percentile and mse only. QL_ENONFINITE: NaN or inf in x.
+/* Clipping range of rows of n values each, every row ascending; percentile and mse only. QL_ENONFINITE: NaN or inf in x.
  * QL_EINVAL: n == 0, or a row that does not ascend. */
 ql_status ql_sorted_range(const float *x, size_t rows, size_t n, ql_range_method method, double percentile,
                           const ql_grid *grid, float *low, float *high);
 
 typedef enum ql_codebook_kind { QL_CODEBOOK_KMEANS, QL_CODEBOOK_QUANTILE } ql_codebook_kind;
 
-/* A codebook of `entries` values (1 to 256), strictly ascending, for each channel or row.
+/* Codebook of `entries` values (1 to 256), strictly ascending, for each channel or row.
  *   kmeans: least sum of squared distances. Exact for up to 100000 distinct samples; above, and for histograms, the
  *     optimum for values gathered in at most 8192 bins (histograms: all bins), improved by Lloyd's iteration on the
  *     data
  *   quantile: entry i is the least value at or below which (i + 0.5) / entries of the mass lies
- * Where there are fewer distinct values than entries, these come first, and the next greater floats after them. */
+ * Where there are fewer distinct values than entries, the values come first, and the next greater floats after them. */
 ql_status ql_histogram_codebook(const ql_histogram *h, const int64_t *counts, size_t channels, size_t bins,
                                 ql_codebook_kind kind, size_t entries, float *codebook);
 
-/* weights are [rows][n], >= 0 and not all 0, or NULL. QL_ENONFINITE: NaN or inf in x or the weights. */
+/* Does the same for rows of n values, every row ascending. weights are [rows][n], >= 0 and in no row all 0, or NULL.
+ * QL_ENONFINITE: NaN or inf in x or the weights. */
 ql_status ql_sorted_codebook(const float *x, const double *weights, size_t rows, size_t n, ql_codebook_kind kind,
                              size_t entries, float *codebook);
 
@@ -276,18 +278,18 @@ typedef struct ql_coded {
     bool is_signed;
     const float *scale;        /* one per parameter, each finite, normal and > 0 */
     const float *codebook;     /* NULL: uniform; [entries], or [parameters][entries], of unsigned 8-bit codes */
-    size_t entries;            /* 1 to 256, finite or NaN: not all NaN, and no code is one of these */
+    size_t entries;            /* 1 to 256, finite or NaN; not all are NaN, and no code stands for NaN */
     bool is_own;               /* each parameter has its own codebook */
-    const int32_t *zero_point; /* as many as scales, each in [qmin, qmax]; with a codebook not looked at, nor are: */
-    int32_t qmin, qmax;
+    const int32_t *zero_point; /* one per parameter, each in [qmin, qmax]; not read with a codebook */
+    int32_t qmin, qmax;        /* not read with a codebook */
 } ql_coded;
 
-/* Data as [outer][channels][inner]. */
+/* Shape of data seen as [outer][channels][inner]. */
 typedef struct ql_axis {
     size_t outer, channels, inner;
 } ql_axis;
 
-/* What a channel lost: v its values, e = w - v in float64, t = w / scale rounded once to float32.
+/* Loss of a channel, with v the values of its codes, e = w - v in float64, t = w / scale rounded once to float32.
  *
  * A value is clipped if rint(t) + z lies outside [qmin, qmax]; with a codebook if t lies beyond the least or greatest
  * entry by more than half its distance from its neighbour.
@@ -295,7 +297,7 @@ typedef struct ql_axis {
  * Order of the sums: the `inner` values of a channel that are neighbours go in turn to eight partial sums, starting
  * with the first one for every index of outer; these are then added as ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)).
  *
- * divergence: of the distribution of the codes from that of the data, sum p log(p / max(q, 1e-9)) in nats, over the
+ * divergence: of the codes' distribution from the data's, sum p log(p / max(q, 1e-9)) in nats, over the
  * sub-bins: eighths of the cells, which are what is rounded to a code, in units of each value's own scale.
  *   p: the share of the values in the sub-bin; the clipped ones are in the outermost.
  *   q: the share of the code among the unclipped values, spread evenly over those of its sub-bins that hold values.
@@ -307,14 +309,14 @@ typedef struct ql_axis {
  * hold values hold equally many. */
 typedef struct ql_error {
     double signal;             /* sum of w^2 */
-    double clipping, rounding; /* sum of e^2 of clipped values, of the others */
+    double clipping, rounding; /* sum of e^2 over clipped values, over the others */
     double product, power;     /* sum of w * v, of v^2 */
-    double greatest;           /* |e| */
-    double clipped;            /* how many values are */
+    double greatest;           /* greatest |e| */
+    double clipped;            /* number of clipped values */
     double divergence;
 } ql_error;
 
-/* errors is [channels]; the data is not empty. QL_ENONFINITE: NaN or inf in w. QL_EINVAL: a parameter is not as above,
+/* Measures every channel; errors is [channels] and the data is not empty. QL_ENONFINITE: NaN or inf in w. QL_EINVAL: a parameter is not as above,
  * or a code has no entry. */
 ql_status ql_error_sums(const float *w, const ql_coded *q, const ql_axis *axis, ql_error *errors);
 
@@ -438,7 +440,7 @@ ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const ql_linea
 /* y[i] = table[x[i]], of 256 entries, by the byte whether the code is signed or not. y may be x. */
 void ql_lookup_x8(const uint8_t *x, size_t n, const uint8_t *table, uint8_t *y);
 
-/* The most classes of the fixed softmax: the sum is at most 2^19 for each, in an int32. */
+/* Most classes that the fixed softmax takes: each adds at most 2^19 to an int32. */
 enum { QL_MAX_FIXED_SOFTMAX = 4095 };
 
 /* Softmax of each row of n codes of the scale, times beta; the result's scale is 1/256 and its zero point the lowest
@@ -455,8 +457,8 @@ ql_status ql_softmax_x8(const uint8_t *x, size_t rows, size_t n, bool is_signed,
                         uint8_t *y);
 
 /* Windows over images of codes, [images][in_h][in_w][channels] to [images][out_h][out_w][channels]: window (i, j)
- * begins at row i * stride_h - top and column j * stride_w - left. What lies outside does not count, and each window
- * has something inside: top < kernel_h, left < kernel_w, and the last one begins before the end. */
+ * begins at row i * stride_h - top and column j * stride_w - left. Places outside the image do not count, and each
+ * window has one inside: top < kernel_h, left < kernel_w, and the last one begins before the end. */
 typedef struct ql_pool {
     size_t images, in_h, in_w, channels;
     size_t kernel_h, kernel_w, stride_h, stride_w, top, left, out_h, out_w;
@@ -465,7 +467,7 @@ typedef struct ql_pool {
 /* The least number of codes in a window whose sum could leave int32. */
 enum { QL_MAX_AVG_POOL = 1 << 23 };
 
-/* The greatest code in each window, and the mean of the codes, rounded half away from zero. QL_EINVAL: a shape that is
+/* Greatest code in each window, and mean of the codes, rounded half away from zero. QL_EINVAL: a shape that is
  * not as above. QL_EOVERFLOW: windows of QL_MAX_AVG_POOL codes of a channel or more. */
 ql_status ql_max_pool_x8(const uint8_t *x, const ql_pool *shape, bool is_signed, uint8_t *y);
 ql_status ql_avg_pool_x8(const uint8_t *x, const ql_pool *shape, bool is_signed, uint8_t *y);

@@ -1,9 +1,10 @@
-/* pack_bits, unpack_bits. */
+/* Codes of few bits: pack_bits, unpack_bits. */
 #include <string.h>
 
 #include "python/glue.h"
 
-/* The shape of `array` with another last axis, which it must have. Returns the number of rows, or -1. */
+/* Fills shape with that of `array`, whose last axis becomes `last`. Returns the number of rows, or -1 with an exception.
+ */
 static npy_intp shape_of_rows(PyArrayObject *array, const char *name, npy_intp last, npy_intp *shape)
 {
     const int ndim = PyArray_NDIM(array);

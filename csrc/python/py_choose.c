@@ -1,4 +1,4 @@
-/* range_qparams, histogram_range, sorted_range, histogram_codebook, sorted_codebook. */
+/* Choice of ranges and codebooks: range_qparams, histogram_range, sorted_range, histogram_codebook, sorted_codebook. */
 #include <string.h>
 
 #include "python/glue.h"
@@ -55,7 +55,7 @@ static int take_grid(ql_grid *grid, const char *scale_type, PyObject *codebook, 
     return 0;
 }
 
-static PyObject *raise_search(ql_status status, const char *argument)
+static PyObject *raise_choice(ql_status status, const char *argument)
 {
     if (status == QL_EINVAL)
         return PyErr_Format(PyExc_ValueError,
@@ -92,7 +92,7 @@ static PyObject *range_qparams(PyObject *module, PyObject *args)
     ql_status status = ql_ranges_qparams(PyArray_DATA(low), PyArray_DATA(high), (size_t)PyArray_SIZE(low), &grid,
                                          PyArray_DATA(scale), PyArray_DATA(zero_point));
     result = status == QL_OK ? PyTuple_Pack(2, (PyObject *)scale, (PyObject *)zero_point)
-                             : raise_search(status, "low, high");
+                             : raise_choice(status, "low, high");
 done:
     Py_XDECREF(codebook);
     Py_XDECREF(zero_point);
@@ -131,7 +131,7 @@ static PyObject *histogram_range(PyObject *module, PyObject *args)
                                     PyArray_DATA(low), PyArray_DATA(high));
     Py_END_ALLOW_THREADS
     result = status == QL_OK ? PyTuple_Pack(2, (PyObject *)low, (PyObject *)high)
-                             : raise_search(status, "state, percentile");
+                             : raise_choice(status, "state, percentile");
 done:
     Py_XDECREF(codebook);
     Py_XDECREF(high);
@@ -139,7 +139,7 @@ done:
     return result;
 }
 
-/* float32 rows; a new reference. */
+/* Returns a new reference to float32 rows, or NULL with an exception. */
 static PyArrayObject *take_rows(PyObject *object)
 {
     PyArrayObject *x = ql_py_exact(object, NPY_FLOAT32, "x");
@@ -177,7 +177,7 @@ static PyObject *sorted_range(PyObject *module, PyObject *args)
                                  (ql_range_method)method, percentile, &grid, PyArray_DATA(low), PyArray_DATA(high));
     Py_END_ALLOW_THREADS
     result = status == QL_OK ? PyTuple_Pack(2, (PyObject *)low, (PyObject *)high)
-                             : raise_search(status, "x, method, percentile");
+                             : raise_choice(status, "x, method, percentile");
 done:
     Py_XDECREF(codebook);
     Py_XDECREF(high);

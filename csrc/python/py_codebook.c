@@ -1,4 +1,4 @@
-/* quantize_codebook, dequantize_codebook. */
+/* Arrays on codebooks: quantize_codebook, dequantize_codebook. */
 #include "python/glue.h"
 
 /* A codebook and its scales as they lie over data. */
@@ -24,7 +24,7 @@ static int raise_shapes(PyArrayObject *scale, PyArrayObject *values)
     return -1;
 }
 
-/* Whether values has the shape of scale and one axis more. */
+/* Returns whether values has the shape of scale and one axis more. */
 static bool is_own(PyArrayObject *scale, PyArrayObject *values)
 {
     const int ndim = PyArray_NDIM(scale);

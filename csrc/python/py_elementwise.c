@@ -1,7 +1,8 @@
-/* quantize, dequantize, fake_quantize, in_range, requantize, minmax, moments, quantize_multiplier. */
+/* Arrays on uniform grids, and their statistics: quantize, dequantize, fake_quantize, in_range, requantize,
+ * quantize_multiplier, minmax, moments. */
 #include "python/glue.h"
 
-/* scale and zero_point as they lie over data. */
+/* Scale and zero_point as they lie over data. */
 typedef struct grid_arrays {
     PyArrayObject *scale, *zero_point;
 } grid_arrays;
@@ -55,7 +56,7 @@ static int code_type(const ql_affine *affine)
     return affine->qmin < 0 ? NPY_INT8 : NPY_UINT8;
 }
 
-/* What a call returns: result, or NULL with the exception that status means; name is the data's. */
+/* Returns the result, or NULL with the exception that status means; name is the data's. */
 static PyObject *finish(PyObject *out, PyArrayObject *result, ql_status status, const char *name)
 {
     return ql_py_give(out, result, status, status == QL_EINVAL ? "scale, zero_point" : name);

@@ -1,9 +1,10 @@
-/* error_sums. */
+/* Loss of quantized arrays: error_sums. */
 #include "python/glue.h"
 
 enum { FIELDS = sizeof(ql_error) / sizeof(double) };
 
-/* [entries], or the shape of scale with entries behind it. */
+/* Returns a new reference to a codebook, [entries] or the shape of scale with entries behind it; NULL with an
+ * exception. */
 static PyArrayObject *codebook_over(PyObject *object, PyArrayObject *scale, ql_coded *coded)
 {
     PyArrayObject *codebook = ql_py_exact(object, NPY_FLOAT32, "codebook");

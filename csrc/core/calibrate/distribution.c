@@ -1,8 +1,8 @@
 /* Prefix sums answer a question in O(1) (histogram) or O(log n) (samples).
  *
  * Why measured from the median: the sums over a small cell far from 0 would be the difference of two huge numbers.
- * Why blocks of samples: a sum per sample of a million is 24 MB to write. With one per 16 a codebook of them takes 2
- * ms, not 8. Few samples get a sum each. */
+ * Why blocks of samples: a sum per sample of a million is 24 MB to write. With one per 16 a codebook of them takes
+ * 3.7 ms, not 9. Up to some thousand samples a sum each is better: 8 bits for 600 take 0.27 ms, not 0.36. */
 #include "core/calibrate/distribution.h"
 
 #include <math.h>
@@ -10,7 +10,7 @@
 
 #include "core/base/memory.h"
 
-enum { BLOCK = 16, BLOCKS_FROM = 4096 };
+enum { BLOCK = 16 /* as good as 64 */, BLOCKS_FROM = 4096 /* even from 2000 on for 4 bits, for 8 bits later */ };
 
 /* Returns the sums of a mass that lies evenly on [left, right]. */
 static ql_sums evenly(double mass, double left, double right)

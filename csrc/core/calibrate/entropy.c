@@ -13,6 +13,7 @@
 #include <math.h>
 
 #include "core/base/logarithm.h"
+#include "core/calibrate/line_search.h"
 
 typedef struct search {
     const ql_histogram *h;
@@ -94,67 +95,40 @@ static double divergence(const search *s, float scale, int32_t zero_point)
 /* Ends of the range that a fraction shrinks. */
 typedef enum shrink { BOTH, LOW, HIGH } shrink;
 
-static double score(const search *s, double low, double high, shrink which, double fraction)
+/* Range that is shrunk from [low, high]. */
+typedef struct trial {
+    const search *s;
+    double low, high;
+    shrink which;
+} trial;
+
+static double score(const void *of, double fraction)
 {
+    const trial *t = of;
+    const double low = t->low * (t->which == HIGH ? 1 : fraction), high = t->high * (t->which == LOW ? 1 : fraction);
     float scale;
     int32_t zero_point;
-    low *= which == HIGH ? 1 : fraction;
-    high *= which == LOW ? 1 : fraction;
-    if (ql_range_scale((float)low, (float)high, s->grid, &scale, &zero_point) != QL_OK)
+    if (ql_range_scale((float)low, (float)high, t->s->grid, &scale, &zero_point) != QL_OK)
         return INFINITY;
-    return divergence(s, scale, zero_point);
-}
-
-static double ladder(int i)
-{
-    static const double eighths[8] = {1.0,
-                                      0.9170040432046712,
-                                      0.8408964152537145,
-                                      0.7711054127039704,
-                                      0.7071067811865476,
-                                      0.6484197773255048,
-                                      0.5946035575013605,
-                                      0.5452538663326288};
-    return ldexp(eighths[i % 8], -(i / 8));
+    return divergence(t->s, scale, zero_point);
 }
 
 static double best_fraction(const search *s, double low, double high, shrink which)
 {
-    enum { STEPS = 8 * 12, SECTIONS = 16 };
-    const double golden = 0.6180339887498949;
-    int best = 0;
-    double least = INFINITY;
-    for (int i = 0; i <= STEPS; i++) {
-        const double found = score(s, low, high, which, ladder(i));
-        if (found < least) {
-            least = found;
-            best = i;
+    enum { STRIDE = QL_RUNGS / 8, END = 12 * QL_RUNGS };
+    const trial t = {s, low, high, which};
+    int at = 0;
+    ql_point best = {1, INFINITY};
+    for (int i = 0; i <= END; i += STRIDE) {
+        const double value = score(&t, ql_rung(i));
+        if (value < best.value) {
+            best = (ql_point){ql_rung(i), value};
+            at = i;
         }
     }
-    double left = ladder(best + 1), right = ladder(best > 0 ? best - 1 : 0), fraction = ladder(best);
-    double a = right - golden * (right - left), b = left + golden * (right - left);
-    double score_a = score(s, low, high, which, a), score_b = score(s, low, high, which, b);
-    for (int i = 0; i < SECTIONS; i++) {
-        const bool a_wins = score_a < score_b;
-        if ((a_wins ? score_a : score_b) < least) {
-            least = a_wins ? score_a : score_b;
-            fraction = a_wins ? a : b;
-        }
-        if (a_wins) {
-            right = b;
-            b = a;
-            score_b = score_a;
-            a = right - golden * (right - left);
-            score_a = score(s, low, high, which, a);
-        } else {
-            left = a;
-            a = b;
-            score_a = score_b;
-            b = left + golden * (right - left);
-            score_b = score(s, low, high, which, b);
-        }
-    }
-    return fraction;
+    const double left = ql_rung(at + STRIDE), right = ql_rung(at > 0 ? at - STRIDE : 0);
+    const ql_point found = ql_golden_section(score, &t, left, right);
+    return found.value < best.value ? found.x : best.x;
 }
 
 static void take_sums(const int64_t *counts, size_t bins, ql_entropy_sums *sums)

@@ -5,7 +5,7 @@
 #include "core/calibrate/distribution.h"
 #include "core/calibrate/range.h"
 
-/* codebook: its levels, or NULL. The values are not all equal. */
-void ql_mse_range(const ql_distribution *d, const ql_grid *grid, const ql_levels *codebook, float *low, float *high);
+/* levels are the grid's for a zero point of 0. The values are not all equal. */
+void ql_mse_range(const ql_distribution *d, const ql_grid *grid, const ql_levels *levels, float *low, float *high);
 
 #endif

@@ -12,8 +12,9 @@
 
 enum {
     CHUNK = 64,          /* thresholds asked for at a time */
-    EXACT_LEVELS = 4096, /* above, step^2 / 12 */
-    FEW_SAMPLES = 512,   /* at most, to be rounded one by one */
+    EXACT_LEVELS = 4096, /* more are scored as step^2 / 12: 12 bits would lose 0.02 dB, 0.4 dB beside outliers */
+    FEW_SAMPLES = 512,   /* samples that are rounded one by one; with 256 a search is 0.01 dB better and takes 1.3 times
+                            as long, with 1024 it is 0.02 dB worse and takes 0.6 */
 };
 
 static double level(const ql_levels *l, size_t k)

@@ -154,7 +154,7 @@ static void splice(ql_partitioner *p, size_t cells)
 
 void ql_best_partition(ql_partitioner *p, const ql_sums *prefix, size_t n, size_t cells)
 {
-    enum { GUESSES = 8, PASSES = 200 };
+    enum { GUESSES = 8 /* none: up to 3 times as long; 3 or 30: 1.1 times */, PASSES = 200 };
     const double tie = 1 - 1e-13;
     p->n = n;
     p->prefix = prefix;
