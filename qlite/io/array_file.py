@@ -7,6 +7,7 @@ unless the grid's name says it.
 """
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,15 @@ def save_array(path: Any, q: QArray) -> None:
     save_arrays(path, {ALONE: q}, alone=True)
 
 
-def save_arrays(path: Any, arrays: dict[str, Any], alone: bool = False, about: dict[str, Any] | None = None) -> None:
+def save_arrays(
+    path: Any,
+    arrays: dict[str, Any],
+    alone: bool = False,
+    about: dict[str, Any] | None = None,
+    follow_links: bool = True,
+) -> None:
     """Write arrays by name, quantized or plain, and a note of where they come from."""
+    path = _check.path("path", path)
     described: dict[str, Any] = {}
     tensors: dict[str, np.ndarray] = {}
     for name, array in arrays.items():
@@ -55,7 +63,7 @@ def save_arrays(path: Any, arrays: dict[str, Any], alone: bool = False, about: d
     content = {"version": FORMAT_VERSION, "alone": alone, "arrays": described}
     if about is not None:
         content["about"] = about
-    container.write(path, json.dumps(content, separators=(",", ":"), allow_nan=False), tensors)
+    container.write(path, json.dumps(content, separators=(",", ":"), allow_nan=False), tensors, follow_links)
 
 
 def build(content: dict[str, Any], tensors: dict[str, np.ndarray]) -> Any:
@@ -124,6 +132,14 @@ def _read_scale(stored: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.nd
     return stored.astype(np.float32)
 
 
+def _unscaled_shape(book: np.ndarray | None, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of scales that are not in the file, held against the codebooks that are: one for each scale."""
+    count = 1 if book is None else math.prod(book.shape[:-1])
+    if math.prod(shape) != count:
+        raise ValueError(f"scale_shape: expected lengths for {count} codebooks, got {shape}")
+    return shape
+
+
 def _build(name: str, described: Any, tensors: dict[str, np.ndarray]) -> QArray:
     if not isinstance(described, dict) or set(described) != set(_FIELDS):
         raise ValueError(f"{name}: expected a description with {sorted(_FIELDS)}, got {described!r:.80}")
@@ -155,7 +171,7 @@ def _build(name: str, described: Any, tensors: dict[str, np.ndarray]) -> QArray:
         if scale.shape != scale_shape:
             raise ValueError(f"{name}: scale: expected shape {scale_shape}, got {scale.shape}")
     elif GRIDS[grid].is_fitted and f"{name}.scale" not in tensors:
-        scale = np.ones(scale_shape, np.float32)
+        scale = np.ones(_unscaled_shape(book, scale_shape), np.float32)
     else:
         scale = _read_scale(take("scale"), described["scale_dtype"], scale_shape)
     zero_point: Any = 0

@@ -27,7 +27,7 @@ FORMAT_VERSION = 2
 
 def save(model: QModel, path: Any) -> None:
     """Write `model` to `path`; see `QModel.save`."""
-    container.write(path, *_describe(model))
+    container.write(_check.path("path", path), *_describe(model))
 
 
 def _describe(model: QModel) -> tuple[str, dict[str, np.ndarray]]:
