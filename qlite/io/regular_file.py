@@ -41,8 +41,9 @@ def open_regular(path: Path, follow_links: bool = True) -> BinaryIO:
     """
     if not follow_links and path.is_symlink():
         raise OSError(f"expected a regular file, got a symbolic link to {os.readlink(path)}: {path}")
-    if path.exists() and not path.is_file() and not path.is_dir():  # opening a device may have effects
-        raise OSError(f"expected a regular file, got {kind(path)}: {path}")
+    if path.exists() and not path.is_file():  # opening a device may have effects
+        error = IsADirectoryError if path.is_dir() else OSError
+        raise error(f"expected a regular file, got {kind(path)}: {path}")
     file = open(path, "rb", opener=_open_at_once)
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
@@ -59,9 +60,9 @@ def kind(path: Path) -> str:
     return _KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "another kind of file")
 
 
-def read_regular(path: Path) -> bytes:
+def read_regular(path: Path, follow_links: bool = True) -> bytes:
     """The content of a regular file."""
-    with open_regular(path) as file:
+    with open_regular(path, follow_links) as file:
         return file.read()
 
 
