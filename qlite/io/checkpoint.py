@@ -77,8 +77,8 @@ class CheckpointSummary:
     Examples
     --------
     >>> from qlite.io.checkpoint import CheckpointSummary
-    >>> CheckpointSummary("small", "w8", {"a": 40.1, "b": 39.0}, 1, 0, 4000, 1250)
-    CheckpointSummary(small, w8: 2 tensors quantized and 1 copied, 4,000 -> 1,250 bytes (3.2x smaller), worst SQNR 39.00 dB: b)
+    >>> CheckpointSummary("small", "w8", {"a": 40.1, "b": 39.0}, 0, 0, 4000, 1250)
+    CheckpointSummary(small, w8: 2 tensors quantized, 4,000 -> 1,250 bytes (3.2x smaller), worst SQNR 39.00 dB: b)
     """
 
     path: str
@@ -127,10 +127,11 @@ class CheckpointSummary:
 
     def __repr__(self) -> str:
         there = f" ({self.skipped} were there)" if self.skipped else ""
+        copied = f" and {self.copied} copied" if self.copied else ""
         worst = "" if self.worst is None else f", worst SQNR {self.sqnr_db[self.worst]:.2f} dB: {self.worst}"
         return (
-            f"CheckpointSummary({self.path}, {self.scheme}: {len(self.sqnr_db)} tensors quantized and {self.copied} "
-            f"copied{there}, {self.bytes_before:,} -> {self.bytes_after:,} bytes ({self._change(1)}){worst})"
+            f"CheckpointSummary({self.path}, {self.scheme}: {len(self.sqnr_db)} tensors quantized{copied}{there}, "
+            f"{self.bytes_before:,} -> {self.bytes_after:,} bytes ({self._change(1)}){worst})"
         )
 
 

@@ -7,8 +7,8 @@ that a changed byte is found. Reading runs no code.
 import hashlib
 import json
 import os
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -71,7 +71,7 @@ def _digest(description: str, tensors: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def header_length(file: BinaryIO, limit: int) -> int:
+def header_length(file: BufferedReader, limit: int) -> int:
     """The length of the header that follows, held against the file's size; ValueError says what else the file is."""
     left, head = os.fstat(file.fileno()).st_size - 8, file.read(8)
     length = int.from_bytes(head, "little")
@@ -85,7 +85,7 @@ def header_length(file: BinaryIO, limit: int) -> int:
     raise ValueError(f"the header should have {length} bytes, of {left} in the file (limit {limit})")
 
 
-def _metadata(file: BinaryIO) -> tuple[str, str]:
+def _metadata(file: BufferedReader) -> tuple[str, str]:
     """The description and the digest, once the file's outer form is right."""
     length = header_length(file, MAX_HEADER)
     metadata = parse(file.read(length), "the header").get("__metadata__")

@@ -25,9 +25,10 @@ def load(path: Any) -> Any:
     TypeError
         `path` is no path, but an open file for example.
     OSError
-        The file cannot be read, is no regular file, or the folder is not a complete checkpoint.
+        The file cannot be read or is no regular file, or the folder is not a complete checkpoint.
     ValueError
-        It is no such file (the message says what it is, where that is known), is damaged, or was written by a version that this one does not know.
+        It is no such file (the message says what it is, where that is known), is damaged, or was written by a version
+        that this one does not know.
 
     Examples
     --------

@@ -6,8 +6,9 @@ may wait for ever. Only the size of a regular file can bound what is read and al
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -34,7 +35,7 @@ _ONNX_VERSIONS = range(1, 32)
 _ONNX_FIELDS = (0x12, 0x3A, 0x42)  # tags of the producer, the graph and the operator sets
 
 
-def open_regular(path: Path, follow_links: bool = True) -> BinaryIO:
+def open_regular(path: Path, follow_links: bool = True) -> BufferedReader:
     """Open a file to read; OSError for a folder, pipe, socket or device, or a symbolic link that shall not be followed.
 
     Never waits: a pipe that nobody writes to is refused like any other.
@@ -44,15 +45,16 @@ def open_regular(path: Path, follow_links: bool = True) -> BinaryIO:
     if path.exists() and not path.is_file():  # opening a device may have effects
         error = IsADirectoryError if path.is_dir() else OSError
         raise error(f"expected a regular file, got {kind(path)}: {path}")
-    file = open(path, "rb", opener=_open_at_once)
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(f"expected a regular file, got another kind of file: {path}")
-    return file
+    return open(path, "rb", opener=_open_at_once)
 
 
 def _open_at_once(path: Any, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    """Open without waiting; what has become another kind of file since it was looked at is refused here."""
+    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError(f"expected a regular file, got another kind of file: {path}")
+    return number
 
 
 def kind(path: Path) -> str:
