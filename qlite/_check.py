@@ -1,6 +1,8 @@
 """Checks of arguments. Every message names the argument, what came and what was expected."""
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,18 @@ def integer(name: str, value: Any) -> int:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name}: expected an integer, got {value!r}")
     return int(value)
+
+
+def path(name: str, value: Any) -> Path:
+    """Return a string, bytes or an object with ``__fspath__`` as a path."""
+    try:
+        text = os.fsdecode(value)
+    except TypeError:
+        hint = ": give its name, not the open file" if hasattr(value, "read") else ""
+        raise TypeError(f"{name}: expected a path, such as a string, got {type(value).__name__}{hint}") from None
+    if not text or "\0" in text:
+        raise ValueError(f"{name}: expected a path, got {text!r:.80}")
+    return Path(text)
 
 
 def shape(name: str, value: Any) -> tuple[int, ...]:

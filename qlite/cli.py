@@ -107,6 +107,11 @@ def _add_quantize(commands: Any) -> None:
     quantize.add_argument(
         "--saturate", action="store_true", help="clip infinities and zero NaN instead of refusing their tensors"
     )
+    quantize.add_argument(
+        "--follow-links",
+        action="store_true",
+        help="read shards that are symbolic links, as in the cache of the Hugging Face hub",
+    )
     quantize.set_defaults(run=_quantize)
 
 
@@ -144,6 +149,7 @@ def _quantize(options: argparse.Namespace) -> int:
         scale_dtype=options.scale_dtype,
         nonfinite="saturate" if options.saturate else "raise",
         skip=options.skip,
+        follow_links=options.follow_links,
     )
     print(summary)
     return 0

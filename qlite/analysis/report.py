@@ -14,6 +14,7 @@ from qlite.arrays.qarray import QArray
 from qlite.arrays.quantize import fake_quantize
 from qlite.grids.qparams import QParams
 from qlite.nn.layers.dense import Dense
+from qlite.nn.predictor import VALUES
 from qlite.nn.program import Buffer, step_nbytes
 from qlite.nn.qmodel import QModel
 from qlite.nn.sequential import Sequential
@@ -178,7 +179,7 @@ def compare(model: Sequential, quantized: QModel, x: Any) -> Report:
     program = quantized.program
     raw, float_raw = computed[program.buffers[program.outputs[0]].name], exact[model.names[-1]]
     agreement = None
-    if model.task != "regression":
+    if model.task not in VALUES:
         agreement = metrics.accuracy(model._decide(float_raw), quantized._decide(raw))
     return Report(layers, float(metrics.sqnr_db(float_raw, raw)), agreement, len(raw))
 

@@ -124,6 +124,8 @@ class QArray:
         if stored.shape != expected:
             raise ValueError(f"stored: expected shape {expected} for {p.bits}-bit codes of {shape}, got {stored.shape}")
         q = cls._of_stored(storage.read_only(stored.copy()), shape, p)
+        if p.qmax - p.qmin + 1 == 1 << p.bits:  # any code is one of the width
+            return q
         codes = q.codes
         if codes.size and not p.qmin <= codes.min() <= codes.max() <= p.qmax:
             raise ValueError(f"stored: expected codes from {p.qmin} to {p.qmax}, got {codes.min()} to {codes.max()}")

@@ -1,7 +1,7 @@
 """Ranges of values, from a stream of batches."""
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from threading import Lock
 from typing import Any
@@ -89,7 +89,8 @@ class Calibrator:
         ----------
         data : array_like, iterable of array_like, or callable
             An array (a memory map is read piece by piece), batches from a list, a generator or any other iterable, or a
-            function without parameters that returns one of these, as TensorFlow Lite's representative dataset.
+            function without parameters that returns one of these, as TensorFlow Lite's representative dataset. Pairs
+            and dicts, of inputs and labels for example, are refused: give ``(x for x, _ in loader)``.
         axis, bins, momentum
             As in the class.
 
@@ -107,6 +108,8 @@ class Calibrator:
         calibrator = cls(axis, bins, momentum)
         if callable(data) and not hasattr(data, "__array__"):
             data = data()
+        if isinstance(data, Mapping):
+            data = _alone("data", data)
         if isinstance(data, np.ndarray):
             data = list(_pieces(data, _check.axis(axis, data.ndim)))
         elif hasattr(data, "__array__") or not isinstance(data, Iterable):
@@ -126,7 +129,7 @@ class Calibrator:
         Raises
         ------
         TypeError
-            `batch` is not of a real floating dtype.
+            `batch` is not of a real floating dtype, or is a dict or a sequence of arrays.
         ValueError
             `batch` holds NaN or infinity, or its shape does not match. Nothing has been counted then.
 
@@ -136,7 +139,7 @@ class Calibrator:
         >>> ql.Calibrator().update(np.array([0.0, 1.0])).update(np.array([[3.0]]))
         Calibrator(3 values in [0, 3], 8192 bins)
         """
-        return self._take("batch", _check.real_array("batch", batch))
+        return self._take("batch", _check.real_array("batch", _alone("batch", batch)))
 
     def _take(self, name: str, batch: np.ndarray) -> "Calibrator":
         """Take in float32 data that goes by this name in messages."""
@@ -432,6 +435,21 @@ def _without_groups(spec: GridSpec) -> GridSpec:
     if spec.block_exponent is not None:
         raise ValueError(f"grid: expected one without groups, got {spec.grid!r}")
     return spec
+
+
+def _alone(name: str, value: Any) -> Any:
+    """Return what can be one array only; of several nobody but the user knows which one is meant."""
+    if isinstance(value, Mapping):
+        first = next(iter(value), "x")
+        raise TypeError(
+            f"{name}: expected an array, got a {type(value).__name__}: choose one, such as {name}[{first!r}]"
+        )
+    if isinstance(value, (tuple, list)) and any(getattr(part, "ndim", 0) > 0 for part in value):
+        raise TypeError(
+            f"{name}: expected an array, got a {type(value).__name__} of {len(value)}, such as inputs and labels: "
+            f"choose one, such as {name}[0]"
+        )
+    return value
 
 
 def _pieces(data: np.ndarray, axis: int | None) -> Iterator[np.ndarray]:

@@ -361,8 +361,9 @@ class QParams:
 
     @property
     def is_unscaled(self) -> bool:
-        """Whether codebooks hold the values themselves, as those do that were fitted to data."""
-        return GRIDS[self.grid].is_fitted and bool(np.all(self.scale == 1))
+        """Whether codebooks, one for each scale, hold the values themselves, as those do that were fitted to data."""
+        has_one_each = self.codebook is not None and self.codebook.size // self.codebook.shape[-1] == self.scale.size
+        return GRIDS[self.grid].is_fitted and has_one_each and bool(np.all(self.scale == 1))
 
     @property
     def has_known_codebook(self) -> bool:

@@ -7,6 +7,7 @@ unless the grid's name says it.
 """
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,15 @@ def save_array(path: Any, q: QArray) -> None:
     save_arrays(path, {ALONE: q}, alone=True)
 
 
-def save_arrays(path: Any, arrays: dict[str, Any], alone: bool = False, about: dict[str, Any] | None = None) -> None:
+def save_arrays(
+    path: Any,
+    arrays: dict[str, Any],
+    alone: bool = False,
+    about: dict[str, Any] | None = None,
+    follow_links: bool = True,
+) -> None:
     """Write arrays by name, quantized or plain, and a note of where they come from."""
+    path = _check.path("path", path)
     described: dict[str, Any] = {}
     tensors: dict[str, np.ndarray] = {}
     for name, array in arrays.items():
@@ -57,7 +65,7 @@ def save_arrays(path: Any, arrays: dict[str, Any], alone: bool = False, about: d
     content = {"version": FORMAT_VERSION, "alone": alone, "arrays": described}
     if about is not None:
         content["about"] = about
-    container.write(path, json.dumps(content, separators=(",", ":"), allow_nan=False), tensors)
+    container.write(path, json.dumps(content, separators=(",", ":"), allow_nan=False), tensors, follow_links)
 
 
 def build(content: dict[str, Any], tensors: dict[str, np.ndarray]) -> Any:
@@ -126,6 +134,14 @@ def _read_scale(stored: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.nd
     return stored.astype(np.float32)
 
 
+def _unscaled_shape(book: np.ndarray | None, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of scales that are not in the file, held against the codebooks that are: one for each scale."""
+    count = 1 if book is None else math.prod(book.shape[:-1])
+    if math.prod(shape) != count:
+        raise ValueError(f"scale_shape: expected lengths for {count} codebooks, got {shape}")
+    return shape
+
+
 def _build(name: str, described: Any, tensors: dict[str, np.ndarray]) -> QArray:
     if isinstance(described, dict) and described.get("scale_dtype") in TWO_LEVELS and _NESTED in described:
         described = {field: value for field, value in described.items() if field != _NESTED}
@@ -159,7 +175,7 @@ def _build(name: str, described: Any, tensors: dict[str, np.ndarray]) -> QArray:
         if scale.shape != scale_shape:
             raise ValueError(f"{name}: scale: expected shape {scale_shape}, got {scale.shape}")
     elif GRIDS[grid].is_fitted and f"{name}.scale" not in tensors:
-        scale = np.ones(scale_shape, np.float32)
+        scale = np.ones(_unscaled_shape(book, scale_shape), np.float32)
     else:
         scale = _read_scale(take("scale"), described["scale_dtype"], scale_shape)
     zero_point: Any = 0

@@ -11,13 +11,19 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from qlite.io.regular_file import kind
+
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
 
 def replace_file(path: Path, *parts: bytes | memoryview) -> None:
-    """Write these parts to a file, new or in place of an old one: all of it or nothing."""
-    if path.exists() and not path.is_file():  # a rename would put a file where a folder, device or pipe is
-        raise OSError(f"path: expected a file, or a new name, got what is no regular file: {path}")
+    """Write these parts to a file, new or in place of an old one or of a symbolic link: all of it or nothing."""
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        mode = None
+    if mode is not None and not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+        raise OSError(f"path: expected a file, or a new name, got {kind(path)}: {path}")  # a rename would replace it
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: expected a name in a folder that exists, got {path}")
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
@@ -26,8 +32,8 @@ def replace_file(path: Path, *parts: bytes | memoryview) -> None:
             file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
-        with suppress(FileNotFoundError):
-            os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
+        if mode is not None and stat.S_ISREG(mode):
+            os.chmod(temporary, stat.S_IMODE(mode))
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -49,5 +55,5 @@ def _sync_folder(folder: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of processes that were killed."""
     for path in folder.iterdir():
-        if _TEMPORARY.fullmatch(path.name):
+        if _TEMPORARY.fullmatch(path.name) and (path.is_symlink() or path.is_file()):
             path.unlink(missing_ok=True)

@@ -23,11 +23,12 @@ from qlite.nn.scheme import SCHEMES, TARGETS
 from qlite.nn.steps import STEPS
 
 FORMAT_VERSION = 2
+INT32 = range(-(1 << 31), 1 << 31)
 
 
 def save(model: QModel, path: Any) -> None:
     """Write `model` to `path`; see `QModel.save`."""
-    container.write(path, *_describe(model))
+    container.write(_check.path("path", path), *_describe(model))
 
 
 def _describe(model: QModel) -> tuple[str, dict[str, np.ndarray]]:
@@ -94,11 +95,14 @@ def _types(cls: type) -> dict[str, tuple[Any, ...]]:
 def _value(where: str, value: Any, types: tuple[Any, ...]) -> Any:
     """A value of JSON as one of these types: ints of 32 bits, finite floats, bools, strings, tuples of ints."""
     if isinstance(value, list) and any(get_origin(t) is tuple for t in types):
-        return tuple(_value(f"{where}[{i}]", n, (int,)) for i, n in enumerate(value))
+        for i, n in enumerate(value):
+            if type(n) is not int or n not in INT32:
+                _value(f"{where}[{i}]", n, (int,))  # refuses it
+        return tuple(value)
     if type(value) not in types or value is None:
         names = " or ".join("a list" if get_origin(t) is tuple else t.__name__ for t in types if t is not NoneType)
         raise ValueError(f"{where}: expected {names}, got {value!r:.80}")
-    if isinstance(value, int) and not -(1 << 31) <= value < 1 << 31:
+    if isinstance(value, int) and value not in INT32:
         raise ValueError(f"{where}: expected 32 bits, got {value}")
     return value
 

@@ -8,7 +8,9 @@ import numpy as np
 
 from qlite import _check, metrics
 
-TASKS = ("multiclass", "binary", "regression")
+#: Tasks without classes: raw outputs are values.
+VALUES = ("regression", "multioutput")
+TASKS = ("multiclass", "binary", *VALUES)
 METRICS = ("accuracy", "recall", "cross_entropy", "mse")
 
 
@@ -28,8 +30,9 @@ class Predictor(ABC):
 
     Attributes
     ----------
-    task : {"multiclass", "binary", "regression"}
+    task : {"multiclass", "binary", "regression", "multioutput"}
         What the raw outputs are: logits of several classes, the logit of the second of two classes, or values.
+        `predict` gives a single value for each sample as a vector, but for "multioutput" as a column.
     classes : ndarray or None
         The labels, sorted; None stands for 0, 1, 2...
     """
@@ -46,8 +49,8 @@ class Predictor(ABC):
         count = 2 if task == "binary" else units
         if classes is not None:
             classes = _plain_labels(classes)
-            if task == "regression":
-                raise ValueError("classes: expected None for task='regression'")
+            if task in VALUES:
+                raise ValueError(f"classes: expected None for task={task!r}")
             if classes.shape != (count,) or len(np.unique(classes)) != count or np.any(classes != np.sort(classes)):
                 raise ValueError(f"classes: expected {count} sorted, different labels, got {classes!r}")
         self.classes = classes
@@ -60,13 +63,13 @@ class Predictor(ABC):
         return np.arange(units) if self.classes is None else self.classes
 
     def predict(self, x: Any) -> np.ndarray:
-        """Return the label of each sample, or for ``task="regression"`` the values (one value each: a vector)."""
+        """Return the label of each sample, or the values; for ``task="regression"`` one value each is a vector."""
         return self._decide(self(x))
 
     def _decide(self, raw: np.ndarray) -> np.ndarray:
         """Return the labels or values that raw outputs stand for."""
-        if self.task == "regression":
-            return raw[:, 0] if raw.shape[1] == 1 else raw
+        if self.task in VALUES:
+            return raw[:, 0] if raw.shape[1] == 1 and self.task == "regression" else raw
         if self.task == "binary":
             return self._labels(2)[(raw[:, 0] > 0).astype(np.intp)]
         return self._labels(raw.shape[1])[raw.argmax(axis=1)]
@@ -82,8 +85,8 @@ class Predictor(ABC):
         ValueError
             The model gives values, not classes.
         """
-        if self.task == "regression":
-            raise ValueError("task: expected a model with classes ('multiclass' or 'binary'), got 'regression'")
+        if self.task in VALUES:
+            raise ValueError(f"task: expected a model with classes ('multiclass' or 'binary'), got {self.task!r}")
         return self._probability(self(x))
 
     def _probability(self, raw: np.ndarray) -> np.ndarray:
@@ -101,7 +104,7 @@ class Predictor(ABC):
         x : array_like
             Samples.
         y : array_like
-            Their labels, (samples,) or (samples, 1); for ``task="regression"`` their values, in the shape of `predict`.
+            Their labels, (samples,) or (samples, 1); or their values, in the shape of `predict`.
         metrics : str or sequence of {"accuracy", "recall", "cross_entropy", "mse"}, optional
             ``("accuracy", "recall")`` by default, ``("mse",)`` for values. Recall is averaged over the classes.
 
@@ -123,7 +126,7 @@ class Predictor(ABC):
         return {name: self._metric(name, y, raw) for name in names}
 
     def _metric_names(self, metrics: Any) -> list[str]:
-        is_value = self.task == "regression"
+        is_value = self.task in VALUES
         if metrics is None:
             return ["mse"] if is_value else ["accuracy", "recall"]
         if not isinstance(metrics, (str, Sequence)):

@@ -4,6 +4,8 @@ Plain data, checked when it is made; nothing here knows the core. Everything tha
 walks this list, and nothing else holds its numbers. The kinds of steps are in steps.py.
 """
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -48,13 +50,11 @@ class Buffer:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {self.dtype!r}")
-        count = 1
-        for n in self.shape:
-            count *= n
-        if len(self.shape) > MAX_RANK or any(n < 1 for n in self.shape) or count > MAX_ELEMENTS:
+        is_plain = len(self.shape) <= MAX_RANK and all(n >= 1 for n in self.shape)
+        if not is_plain or math.prod(self.shape) > MAX_ELEMENTS:
             raise ValueError(
                 f"shape: expected up to {MAX_RANK} lengths of at least 1, {MAX_ELEMENTS} elements in all, "
-                f"got {self.shape}"
+                f"got {self.shape!r:.80}"
             )
         has_scale, has_rows = self.scale is not None, self.row_scale is not None
         if has_scale != (self.zero_point is not None) or has_rows != (self.row_zero_point is not None):
@@ -156,7 +156,8 @@ class Program:
                 raise ValueError(f"{name}: expected different buffers out of {count}, got {numbers}")
         names = [b.name for b in self.buffers]
         if len(set(names)) != len(names):
-            raise ValueError(f"buffers: expected different names, got {sorted(n for n in names if names.count(n) > 1)}")
+            repeated = sorted(name for name, times in Counter(names).items() if times > 1)
+            raise ValueError(f"buffers: expected different names, got {repeated!r:.80} again")
         self._check_rows()
         written = set(self.inputs)
         for i, step in enumerate(self.steps):

@@ -392,3 +392,23 @@ def test_fitted_codebooks_of_channels(rng):
 def test_block_formats_are_for_arrays(grid):
     with pytest.raises(ValueError, match=rf"^grid: expected one without groups, got '{grid}'"):
         small().qparams(grid=grid)
+
+
+def pairs(x, y):
+    """A loader of (inputs, labels), as PyTorch's and TensorFlow's give them."""
+    return ([x[i : i + 2], y[i : i + 2]] for i in range(0, len(x), 2))
+
+
+def test_case_j_pairs_and_dicts_need_a_word_from_the_user():
+    x, y = np.ones((8, 1), np.float32), np.full((8, 1), 9, np.float32)
+    for data in (pairs(x, y), lambda: pairs(x, y), [(x, y)], [{"x": x, "y": y}], [[x, y[:, 0]]]):
+        with pytest.raises(TypeError, match=r"^batch: expected an array, got a (list|tuple|dict).*batch\["):
+            ql.Calibrator.from_data(data)
+    for data in ({"x": x}, lambda: {"x": x}):
+        with pytest.raises(TypeError, match=r"^data: expected an array, got a dict: choose one, such as data\['x'\]"):
+            ql.Calibrator.from_data(data)
+    for batch in ((x, y), [x, x], {"x": x}):
+        with pytest.raises(TypeError, match=r"^batch: expected an array"):
+            ql.Calibrator().update(batch)
+    for data in ((x for x, _ in pairs(x, y)), [x, x[:0]], (x,), [x.tolist()], x.tolist(), [1.0] * 7 + [np.float32(1)]):
+        assert repr(ql.Calibrator.from_data(data)).startswith("Calibrator(8 values in [1, 1]")

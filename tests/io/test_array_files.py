@@ -226,3 +226,32 @@ def test_an_old_file(tmp_path):
     for loaded in (arrays, ql.load(tmp_path / "new.qlite")):
         for name, q in loaded.items():
             assert hashlib.sha256(q.dequantize().tobytes() + q.codes.tobytes()).hexdigest() == OLD_ARRAYS[name]
+
+
+# ---- sizes that a description declares ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [[8, 150_000_000], [1 << 40, 1], [8, 0], [1, 1], [8], [1 << 47] * 60])
+def test_case_l_scales_that_are_not_in_the_file(tmp_path, shape):
+    path = tmp_path / "array"
+    ql.quantize(np.eye(8), 3, grid="kmeans", axis=0).save(path)
+    text, tensors = container.read(path)
+    description = json.loads(text)
+    description["arrays"]["array"]["scale_shape"] = shape
+    refuses(path, description, tensors)
+    with pytest.raises(ValueError, match=r"scale"):
+        ql.load(path)
+
+
+def test_case_l_scales_of_1_that_share_a_codebook_come_back(tmp_path):
+    p = ql.QParams(np.ones((8, 1), np.float32), 0, 1, False, codebook=np.float32([-1, 1]), grid="kmeans")
+    q = ql.QArray(np.ones((8, 3), np.uint8), p)
+    q.save(tmp_path / "array")
+    assert ql.load(tmp_path / "array") == q
+
+
+def test_case_l_a_description_that_could_not_be_read_is_not_written(tmp_path):
+    arrays = {"x" * (container.MAX_HEADER // 2): np.ones(3), "y" * (container.MAX_HEADER // 2): np.ones(3)}
+    with pytest.raises(ValueError, match="expected a description of at most"):
+        save_arrays(tmp_path / "array", arrays)
+    assert not list(tmp_path.iterdir())

@@ -257,3 +257,13 @@ def test_r12_duplicate_names(path):
     refused(path, joined(twice.encode(), body))
     metadata = header["__metadata__"]
     refused(path, joined((text[:-1] + f', "__metadata__": {json.dumps(metadata)}}}').encode(), body))
+
+
+def test_case_l_descriptions_that_take_long_to_refuse(path):
+    content = path.read_bytes()
+    long = [2**31 - 1] * 50_000
+    refused(path, with_description(content, lambda d: d["program"]["buffers"][0].update(shape=long)))
+    same = {"name": "a", "layer": "a", "shape": [1], "dtype": "float32"}
+    refused(path, with_description(content, lambda d: d["program"].update(buffers=[same] * 5_000)))
+    labels = {"dtype": "<U999999", "values": ["a", "b"]}
+    refused(path, with_description(content, lambda d: d.update(classes=labels, task="binary")))
