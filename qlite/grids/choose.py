@@ -81,7 +81,7 @@ def choose_qparams(
     scale_dtype : {"float32", "float16", "e8m0", "uint8", "fp8_e4m3"}, optional
         What scales are stored as: e8m0 is a power of two; the last two are codes under a float32 scale for each index
         of `axis`, or one for all (two levels, as in QLoRA and NVFP4). The scale is rounded up, for the last two to the
-        nearest.
+        nearest. float16 has scales from 2**-24 to 65504.
     nonfinite : {"raise", "saturate"}
         Whether NaN and infinities are an error, or count as zeros in the choice.
 
@@ -94,7 +94,8 @@ def choose_qparams(
     TypeError
         `w` is not of a real floating dtype, or an option is of another type.
     ValueError
-        An option is not one of those above, `axis` does not exist, `w` is empty, or holds NaN or infinity.
+        An option is not one of those above, `axis` does not exist, `w` is empty, or holds NaN or infinity, or
+        needs scales that `scale_dtype` does not hold.
 
     Examples
     --------
@@ -130,6 +131,8 @@ def choose_qparams(
         if spec.block_exponent is None:
             return QParams._of_range(low, high, spec, granularity)
         return QParams._of_spec(_block_scale(np.maximum(-low, high), spec.block_exponent), 0, spec, granularity)
+    if method == "mse":
+        spec.check_scales(low, high)  # the search stays among the scales that there are
     if granularity.group_size is None:
         return QParams._of_range(*_searched(w, granularity, method, percentile, spec), spec, granularity)
     if method == "entropy":

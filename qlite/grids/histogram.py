@@ -62,6 +62,8 @@ class Histogram:
         if method == "minmax" and not spec.is_sign:
             return self.state["min"], self.state["max"]
         method = "mse" if spec.is_sign else method
+        if method == "mse":
+            spec.check_scales(self.state["min"], self.state["max"])  # the search stays among the scales that there are
         return _core.histogram_range(self.state, self.counts, method, percentile, *spec.core_options)
 
     def to_json(self) -> list[dict[str, Any]]:

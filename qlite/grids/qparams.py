@@ -168,10 +168,13 @@ class QParams:
     @classmethod
     def _of_range(cls, low: np.ndarray, high: np.ndarray, spec: GridSpec, granularity: Granularity) -> "QParams":
         """The parameters with which the codes of a format reach from low to high."""
-        scale, zero_point = spec.scales(low, high)
+        spec.check_scales(low, high)
         if spec.scale_dtype not in TWO_LEVELS:
-            return cls._trusted(scale, zero_point, spec, granularity)
-        codes = ScaleCodes.nearest(scale, granularity.axis, spec.scale_dtype)
+            return cls._trusted(*spec.scales(low, high), spec, granularity)
+        # Widened to hold 0: the scale that brings a constant back would not survive as a code, but spoil the others.
+        low, high = np.minimum(low, 0), np.maximum(high, 0)
+        scale, zero_point = spec.scales(low, high)
+        codes = ScaleCodes.nearest(np.where(low == high, np.float32(0), scale), granularity.axis, spec.scale_dtype)
         scale = codes.dequantize()
         if not spec.symmetric and spec.codebook is None:  # the codes have moved the scales
             zero_point = np.rint(spec.qmin - np.minimum(low, 0) / scale).clip(spec.qmin, spec.qmax).astype(np.int32)

@@ -40,7 +40,10 @@ class ScaleCodes:
 
     @classmethod
     def nearest(cls, scale: np.ndarray, axis: int | None, dtype: str) -> "ScaleCodes":
-        """Round scales to codes above 0, under a float32 scale for each index of `axis`, or one for all."""
+        """Round scales to codes above 0, under a float32 scale for each index of `axis`, or one for all.
+
+        A scale of 0 is that of zeros alone, for which any will do.
+        """
         over = tuple(i for i in range(scale.ndim) if i != axis)
         greatest = scale.max(axis=over, keepdims=True) if scale.size else np.ones((1,) * scale.ndim, np.float32)
         book = codebook(dtype)

@@ -344,3 +344,10 @@ def test_representations(rng):
     assert html.startswith("<table") and html.endswith("</table>") and "3 x 4" in html
     assert ql.quantize(np.zeros((0, 4)), ql.choose_qparams([1.0]))._repr_html_().startswith("<table")
     assert "uint8 [0, 255], 4 scales along axis 1" in repr(q.qparams)
+
+
+@pytest.mark.parametrize("requant", ["float", "fixed"])
+def test_case_f_requantize_clips(requant):
+    acc = np.array([2**30, 2**31 - 1, -(2**31), -(2**30)], np.int32)
+    assert ql.requantize(acc, 1.0, requant=requant).tolist() == [127, 127, -128, -128]
+    assert ql.requantize(acc, 3e8, 128, signed=False, requant=requant).tolist() == [255, 255, 0, 0]
