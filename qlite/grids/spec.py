@@ -151,8 +151,8 @@ class GridSpec:
         needed = float(np.max(scale, where=low < high, initial=0))
         if needed > greatest or 0 < needed < least:
             raise ValueError(
-                f"scale_dtype: expected values whose scales {self.scale_dtype} holds, {least:.5g} to {greatest:.5g}, got "
-                f"some that need {needed:.4g} (float32 has room)"
+                f"scale_dtype: expected values whose scales {self.scale_dtype} holds, {least:.5g} to {greatest:.5g}, "
+                f"got some that need {needed:.4g} (float32 has room)"
             )
 
     def scales(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

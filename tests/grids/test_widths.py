@@ -285,7 +285,7 @@ def test_case_b_values_beyond_float16_scales_are_refused(rng, amplitude, method,
         lambda: ql.QParams.from_range(w.min(), w.max(), grid=grid, symmetric=True, scale_dtype="float16"),
     )
     for choose in choices:
-        with pytest.raises(ValueError, match="^scale_dtype: expected values whose scales float16 holds"):
+        with pytest.raises(ValueError, match=r"^scale_dtype: expected values whose scales float16 holds"):
             choose()
 
 

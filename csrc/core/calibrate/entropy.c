@@ -50,8 +50,8 @@ static double log_gain(const search *s, size_t bin, double clipped)
     return times_log(count + clipped) - times_log(count);
 }
 
-/* First bin that a range of steps does not clip, and the one after the last: values half a step beyond the ends round to
- * the ends. */
+/* First bin that a range of steps does not clip, and the one after the last. Values half a step beyond the ends round
+ * to the ends. */
 static void find_inside(const search *s, double steps_per_bin, double low, double high, size_t *first, size_t *end)
 {
     *first = clamped_bin(ceil((low - 0.5) / steps_per_bin - (double)s->h->origin - 0.5), s->bins);
