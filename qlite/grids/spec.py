@@ -32,6 +32,19 @@ def check_narrow(bits: int, narrow: bool) -> None:
         raise ValueError("narrow: expected False for 1 bit, of which one code would be left, got True")
 
 
+def check_keep_zero(keep_zero: Any, spec: "GridSpec") -> bool:
+    """Refuse to keep zeros on a grid that does not depend on the data."""
+    if _check.flag("keep_zero", keep_zero) and not spec.is_fitted:
+        raise ValueError(f"keep_zero: expected False for grid {spec.grid!r}, which is not fitted to data, got True")
+    return bool(keep_zero)
+
+
+def check_symmetric(spec: "GridSpec", symmetric: bool) -> None:
+    """Refuse to move the zero of a grid that has one of its own."""
+    if not symmetric and spec.grid != "uniform":
+        raise ValueError(f"symmetric: expected True for grid {spec.grid!r}, which has its own zero, got {symmetric}")
+
+
 @dataclass(frozen=True, eq=False)
 class GridSpec:
     """A named format with its width, its range of codes and the dtype of its scales."""
