@@ -168,8 +168,8 @@ ql_status ql_unpack_bits(const uint8_t *packed, size_t rows, size_t row_bytes, i
 /* Requantization of int32 sums to codes, by one of two rules:
  *   rule A: code = rint(clamp(float32(acc) * float32(multiplier), qmin - z, qmax - z)) + z
  *   rule B (fixed): code = clamp(rdbpot(srdhm(acc << max(e, 0), q), max(-e, 0)) + z, qmin, qmax), where q, e are
- *           ql_quantize_multiplier's, srdhm(a, q) = (a * q + 2^30) >> 31 and rdbpot(a, n) = a / 2^n rounded half away
- *           from zero.
+ *           ql_quantize_multiplier's, the shift to the left saturates to int32, srdhm(a, q) = (a * q + 2^30) >> 31 and
+ *           rdbpot(a, n) = a / 2^n rounded half away from zero.
  * multiplier: one per parameter, each in (0, 2^30) and not 0 as float32. */
 ql_status ql_requantize_s32_x8(const int32_t *acc, const ql_layout *layout, const double *multiplier, bool fixed,
                                int32_t zero_point, int32_t qmin, int32_t qmax, uint8_t *codes);

@@ -58,6 +58,8 @@ class QArray:
         if not isinstance(qparams, QParams):
             raise TypeError(f"qparams: expected QParams, got {type(qparams).__name__}")
         codes = np.asarray(codes)
+        if 0 in codes.strides and codes.size > 1:
+            codes = _in_memory(codes)
         if codes.dtype != qparams.dtype:
             raise TypeError(f"codes: expected {qparams.dtype}, got {codes.dtype}")
         p = qparams._of_rank(codes.ndim)
@@ -335,7 +337,7 @@ class QArray:
     def _spread(self, parameters: np.ndarray) -> np.ndarray:
         """Parameters of this array, repeated where groups share them, so that they broadcast over it."""
         size, axis = self.qparams.granularity.groups
-        if size == 0 or parameters.shape[axis] == self.shape[axis]:
+        if size == 0 or parameters.shape[axis] in (1, self.shape[axis]):
             return parameters
         return parameters.repeat(size, axis)[(slice(None),) * axis + (slice(self.shape[axis]),)]
 
@@ -375,7 +377,7 @@ class QArray:
     def __getitem__(self, index: Any) -> "QArray":
         """Return what an index leaves, with the same values.
 
-        Groups stay groups where the index takes whole ones; what cuts through them gets a scale for every element.
+        Groups stay groups where the index takes whole ones; what cuts through them makes smaller ones.
 
         Examples
         --------
@@ -413,17 +415,96 @@ class QArray:
         taken = np.asarray(np.broadcast_to(indices, self.shape)[index])
         if taken.size == 0:  # no value is left: keep the first scale, or 1 if there never was one
             taken = np.zeros((1,) * taken.ndim, np.intp)
-        kept, group_size, group_axis = storage.without_repeats(taken, p.group_size)
-        scale = np.append(p.scale, np.float32(1))[kept]
+        group_axis = None if p.group_axis is None else storage.axis_after(index, p.group_axis, self.shape)
+        kept, group_size, group_axis = storage.without_repeats(taken, p.group_size, group_axis)
+        codes = None if p.scale_codes is None else p.scale_codes.at(kept)
+        scale = np.append(p.scale, np.float32(1))[kept] if codes is None else codes.dequantize()
         zero_point = np.append(p.zero_point, np.int32(p.qmin if p.codebook is None else 0))[kept]
         book = p.codebook
         if book is not None and book.ndim > 1:
             last = np.arange(book.shape[-1], dtype=np.float32)
             book = np.vstack([book.reshape(-1, len(last)), last])[kept]
-        scale_dtype = p.scale_dtype if p.scale_codes is None else "float32"
         return QParams(
-            *(scale, zero_point, p.bits, p.signed, p.narrow, None, group_size, group_axis, book, p.grid, scale_dtype)
+            *(scale, zero_point, p.bits, p.signed, p.narrow, None, group_size, group_axis, book, p.grid, p.scale_dtype),
+            scale_codes=codes,
         )
+
+    @property
+    def T(self) -> "QArray":
+        """The array with its axes in the opposite order: weights (out, in) as (in, out), for example.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql
+        >>> ql.quantize(np.ones((3, 64)), 4, axis=0, group_size=32).T
+        QArray(shape=(64, 3), int4, 6 scales for groups of 32 along axis 0, 120 bytes, 5.00 bits/value)
+        """
+        return self.transpose()
+
+    def transpose(self, *axes: Any) -> "QArray":
+        """Return the array with its axes in another order, by default the opposite one; the values are the same.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `axes` do not name each axis once.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql
+        >>> ql.quantize(np.ones((8, 3, 5, 5)), axis=0).transpose(2, 3, 1, 0)
+        QArray(shape=(5, 5, 3, 8), int8, 8 scales along axis 3, 632 bytes, 8.43 bits/value)
+        """
+        if len(axes) == 1 and not isinstance(axes[0], (int, np.integer)):
+            axes = tuple(range(self.ndim))[::-1] if axes[0] is None else tuple(axes[0])
+        axes = axes or tuple(range(self.ndim))[::-1]
+        order = [place for axis in axes if (place := _check.axis(axis, self.ndim, "axes")) is not None]
+        if sorted(order) != list(range(self.ndim)):
+            raise ValueError(f"axes: expected each of 0 to {self.ndim - 1} once, got {tuple(axes)}")
+        new: dict[int | None, int] = {axis: place for place, axis in enumerate(order)}
+        moved = self.qparams._moved(lambda a: a.transpose(*order, *range(self.ndim, a.ndim)), new)
+        return self._rearranged(self.codes.transpose(order), moved)
+
+    def reshape(self, *shape: Any) -> "QArray":
+        """Return the array in another shape with the same values, where those that share a scale stay together.
+
+        Axes that have a scale of their own, or that groups cut, stay as they are; others may be joined or split.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `shape` holds another number of values, or takes values apart that share a scale.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql
+        >>> ql.quantize(np.ones((5, 5, 3, 8)), axis=3).reshape(75, -1)
+        QArray(shape=(75, 8), int8, 8 scales along axis 1, 632 bytes, 8.43 bits/value)
+        """
+        new = storage.resolved_shape(shape[0] if len(shape) == 1 else shape, self.size)
+        p = self.qparams
+        if new == self.shape:
+            return self
+        if p.scale.size == 1 and p.group_size is None:
+            return self._rearranged(self.codes.reshape(new), p._of_rank(len(new)))
+
+        def move(parameters: np.ndarray) -> np.ndarray:
+            lengths, _ = storage.reshaped(parameters.shape[: self.ndim], self.shape, new) or ((), {})
+            return parameters.reshape(*lengths, *parameters.shape[self.ndim :])
+
+        found = storage.reshaped(p.scale.shape, self.shape, new)
+        if found is None:
+            raise ValueError(
+                f"shape: expected one that takes no values apart that share a scale (there are {p._scales()} over "
+                f"{self.shape}), got {new}"
+            )
+        return self._rearranged(self.codes.reshape(new), p._moved(move, found[1]))
+
+    def _rearranged(self, codes: np.ndarray, qparams: QParams) -> "QArray":
+        """The same codes in another order or shape."""
+        moved = QArray._of_codes(np.ascontiguousarray(codes), qparams)
+        moved._is_fixed = self._is_fixed
+        return moved
 
     def __rmatmul__(self, x: Any) -> np.ndarray:
         """Multiply floats (..., in) by the weights: one fused multiply-add per term, in order, then the scale.
@@ -482,6 +563,15 @@ class QArray:
         }
         cells = "".join(f"<tr><th style='text-align:left'>{k}</th><td>{v}</td></tr>" for k, v in rows.items())
         return f"<table><caption>QArray</caption>{cells}</table>"
+
+
+def _in_memory(codes: np.ndarray) -> np.ndarray:
+    """Codes that repeat, as `np.broadcast_to` makes them, in memory of their own: whether they can be held at all shows
+    before they are read."""
+    try:
+        return codes.copy()
+    except MemoryError as error:
+        raise MemoryError(f"codes: expected as many as memory holds, got shape {codes.shape}: {error}") from None
 
 
 @cache  # 0.05 us where an import statement takes 1

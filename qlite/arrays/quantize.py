@@ -1,5 +1,6 @@
 """quantize, dequantize, fake_quantize and requantize, for formats of every kind."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from qlite.arrays.storage import WHOLE_WIDTHS
 from qlite.grids.choose import choose_qparams
 from qlite.grids.granularity import Granularity, along
 from qlite.grids.qparams import QParams
-from qlite.grids.spec import NONFINITE, PERCENTILE, GridSpec
+from qlite.grids.spec import NONFINITE, PERCENTILE, GridSpec, check_symmetric
 
 ROUNDINGS = ("even", "away", "stochastic")
 #: Half of the smallest float32: up to here a number is 0 as float32.
@@ -31,6 +32,7 @@ def quantize(
     narrow: bool | None = None,
     percentile: float = PERCENTILE,
     importance: Any = None,
+    keep_zero: bool = False,
     scale: Any = None,
     zero_point: Any = None,
     scale_dtype: str | None = None,
@@ -52,11 +54,12 @@ def quantize(
     bits : int or QParams, optional
         Width of a code; or all parameters, from `choose_qparams` or a `Calibrator`, and then none of the options that
         say how to choose them.
-    grid, method, axis, group_size, group_axis, symmetric, signed, narrow, percentile, importance, scale_dtype
+    grid, method, axis, group_size, group_axis, symmetric, signed, narrow, percentile, importance
+    keep_zero, scale_dtype
         How parameters are chosen: see `choose_qparams`. Activations that are never negative want ``symmetric=False``.
     scale, zero_point : array_like, optional
         Known scales and zero points, for which nothing is chosen: one, or one for each index along `axis`, or the rank
-        of `w`.
+        of `w`. With a zero point codes have their full range, unless `narrow` says otherwise.
     rounding : {"even", "away", "stochastic"}
         Ties to the even code, ties away from zero, or up with the probability of what is cut off, ``floor(t) + (u < t -
         floor(t))`` for ``t = w / scale`` and a uniform u that a hash makes of the seed and the value's place: the same
@@ -107,6 +110,7 @@ def quantize(
             "narrow": narrow,
             "percentile": percentile,
             "importance": importance,
+            "keep_zero": keep_zero,
             "scale": scale,
             "zero_point": zero_point,
             "scale_dtype": scale_dtype,
@@ -114,9 +118,18 @@ def quantize(
         _check.expect_defaults(options, DEFAULTS, "beside QParams")
         p = bits._of_rank(w.ndim)
     elif scale is not None:
-        options = {"method": method, "percentile": percentile, "importance": importance, "scale_dtype": scale_dtype}
+        options = {
+            "method": method,
+            "percentile": percentile,
+            "importance": importance,
+            "keep_zero": keep_zero,
+            "scale_dtype": scale_dtype,
+        }
         _check.expect_defaults(options, DEFAULTS, "beside scale")
         spec = GridSpec.of(bits, grid, symmetric, signed, narrow, None)
+        check_symmetric(spec, symmetric)
+        if zero_point is not None and narrow is None and spec.grid == "uniform":
+            spec = replace(spec, narrow=False)
         granularity = Granularity.of(w.ndim, axis, spec.group_size(group_size), group_axis)
         p = _given_qparams(scale, zero_point, spec, granularity)
     elif zero_point is not None:
@@ -135,6 +148,7 @@ def quantize(
             narrow=narrow,
             percentile=percentile,
             importance=importance,
+            keep_zero=keep_zero,
             scale_dtype=scale_dtype,
             nonfinite=nonfinite,
         )

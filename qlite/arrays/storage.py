@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from qlite import _check
 from qlite.grids.qparams import QParams
 
 #: Widths whose codes are stored without packing.
@@ -77,16 +78,90 @@ def basic_parts(index: Any, axis: int, shape: tuple[int, ...]) -> tuple[slice, t
     return None if own == slice(None) else (own, (*parts[:axis], slice(None), *parts[axis + 1 :]))
 
 
-def without_repeats(indices: np.ndarray, group_size: int | None) -> tuple[np.ndarray, int | None, int | None]:
-    """Indices of parameters, cut to length 1 along axes where they repeat; and the size and axis of groups, if any."""
-    kept: tuple[int | None, int | None] = (None, None)
+def axis_after(index: Any, axis: int, shape: tuple[int, ...]) -> int | None:
+    """The axis of what an index leaves along which an axis of data of this shape goes on; None if it is gone."""
+    count = np.arange(shape[axis])
+    strides = [count.itemsize if i == axis else 0 for i in range(len(shape))]
+    places = np.lib.stride_tricks.as_strided(count, shape, strides, writeable=False)
+    left = np.asarray(places[index])
+    if np.may_share_memory(left, count):
+        moving = [i for i, stride in enumerate(left.strides) if stride]
+    else:
+        moving = [i for i in range(left.ndim) if (np.diff(left, axis=i) != 0).any()]
+    return moving[0] if len(moving) == 1 else None
+
+
+def without_repeats(
+    indices: np.ndarray, group_size: int | None, group_axis: int | None
+) -> tuple[np.ndarray, int | None, int | None]:
+    """Indices of parameters, cut to length 1 along axes where they repeat; and the size and axis of groups, if any.
+
+    Along `group_axis` groups keep their size if they begin at multiples of it. Else they become as small as it takes.
+    """
     for axis in range(indices.ndim):
-        head = indices.take([0], axis)
-        if indices.strides[axis] == 0 or (indices == head).all():
-            indices = head
-        elif group_size is not None and kept[0] is None:
-            firsts = indices[(slice(None),) * axis + (slice(None, None, group_size),)]
-            repeated = firsts.repeat(group_size, axis)[(slice(None),) * axis + (slice(indices.shape[axis]),)]
-            if np.array_equal(repeated, indices):
-                indices, kept = firsts, (group_size, axis)
-    return indices, *kept
+        if axis != group_axis:
+            indices = _shared(indices, axis)
+    if group_size is None or group_axis is None:
+        return indices, None, None
+    others = tuple(i for i in range(indices.ndim) if i != group_axis)
+    starts = np.flatnonzero((np.diff(indices, axis=group_axis) != 0).any(axis=others)) + 1
+    if (starts % group_size).any():
+        group_size = int(np.gcd.reduce(starts))
+    if group_size == 1:
+        return indices, None, None
+    indices = indices[(slice(None),) * group_axis + (slice(None, None, group_size),)]
+    return _shared(indices, group_axis), group_size, group_axis
+
+
+def _shared(indices: np.ndarray, axis: int) -> np.ndarray:
+    """The same, of length 1 along an axis where they repeat."""
+    head = indices.take([0], axis)
+    return head if indices.strides[axis] == 0 or (indices == head).all() else indices
+
+
+def resolved_shape(shape: Any, size: int) -> tuple[int, ...]:
+    """A shape for so many values, one length of which may be -1."""
+    lengths = [_check.integer("shape", n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,))]
+    if lengths.count(-1) == 1:
+        known = -math.prod(lengths)
+        lengths[lengths.index(-1)] = size // known if known else 0
+    if any(n < 0 for n in lengths) or math.prod(lengths) != size:
+        raise ValueError(f"shape: expected one of {size} values, got {shape}")
+    return tuple(lengths)
+
+
+def reshaped(
+    parameters: tuple[int, ...], old: tuple[int, ...], new: tuple[int, ...]
+) -> tuple[tuple[int, ...], dict[int | None, int]] | None:
+    """The shape of parameters over data that goes from one shape to another, and which axes stay, by their numbers.
+
+    None where values that share their parameters would not stay together. The fewest neighbouring axes that hold
+    equally many values before and after are looked at on their own: what they share is all, nothing, or it lies along
+    the only axis among them.
+    """
+    if 0 in old:
+        return None
+    lengths: list[int] = []
+    stay: dict[int | None, int] = {}
+    i = j = 0
+    while i < len(old) or j < len(new):
+        first, last = i, j
+        before, after = 1, 1
+        while i == first or before < after:
+            before, i = before * (old[i] if i < len(old) else 1), i + 1
+            while j == last or after < before:
+                after, j = after * (new[j] if j < len(new) else 1), j + 1
+        i, j = min(i, len(old)), min(j, len(new))
+        own = [axis for axis in range(first, i) if old[axis] != 1]
+        left = [axis for axis in range(last, j) if new[axis] != 1]
+        if len(own) == len(left) == 1:
+            stay[own[0]] = left[0]
+        if all(parameters[axis] == 1 for axis in own):
+            lengths += [1] * (j - last)
+        elif all(parameters[axis] == old[axis] for axis in own):
+            lengths += new[last:j]
+        elif len(own) == len(left) == 1:
+            lengths += [parameters[own[0]] if axis == left[0] else 1 for axis in range(last, j)]
+        else:
+            return None
+    return tuple(lengths), stay

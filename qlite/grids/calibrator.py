@@ -13,7 +13,7 @@ from qlite._public import public
 from qlite.grids.granularity import Granularity, along
 from qlite.grids.histogram import CHANNEL_BINS, TENSOR_BINS, Histogram
 from qlite.grids.qparams import QParams
-from qlite.grids.spec import METHODS, PERCENTILE, GridSpec, check_method
+from qlite.grids.spec import METHODS, PERCENTILE, GridSpec, check_keep_zero, check_method
 from qlite.progress import progress
 
 #: Values of an array that `Calibrator.from_data` takes in at once: bounds the memory, not the result.
@@ -331,6 +331,7 @@ class Calibrator:
         signed: bool | None = None,
         narrow: bool | None = None,
         percentile: float = PERCENTILE,
+        keep_zero: bool = False,
         scale_dtype: str | None = None,
     ) -> QParams:
         """Choose quantization parameters for what has been seen.
@@ -339,7 +340,7 @@ class Calibrator:
         ----------
         method : {"minmax", "percentile", "mse", "entropy", "ema"}
             As for `choose_qparams`; ``"ema"`` takes the moving average of the batches' ranges.
-        bits, grid, symmetric, signed, narrow, percentile, scale_dtype
+        bits, grid, symmetric, signed, narrow, percentile, keep_zero, scale_dtype
             See `choose_qparams`; asymmetric by default, as activations mostly are. "kmeans" and "quantile" fit their
             codebook to the histogram. The block formats are for arrays: nothing is remembered of single groups.
 
@@ -359,10 +360,11 @@ class Calibrator:
         """
         spec = _without_groups(GridSpec.of(bits, grid, symmetric, signed, narrow, scale_dtype))
         percentile = check_method(method, (*METHODS, "ema"), spec, percentile)
+        keep_zero = check_keep_zero(keep_zero, spec)
         with self._lock:
             granularity = self._granularity()
             if method != "ema":
-                return self._total().qparams(method, percentile, spec, granularity)
+                return self._total().qparams(method, percentile, spec, granularity, keep_zero)
             if self._average is None:
                 raise ValueError("method: 'ema' needs Calibrator(momentum=...)")
             low, high = self._average.astype(np.float32)

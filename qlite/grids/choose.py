@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, _core
+from qlite.grids import codebooks
 from qlite.grids.granularity import Granularity, along
 from qlite.grids.histogram import CHANNEL_BINS, TENSOR_BINS, Histogram
 from qlite.grids.qparams import QParams
-from qlite.grids.spec import METHODS, NONFINITE, PERCENTILE, GridSpec, check_method
+from qlite.grids.spec import METHODS, NONFINITE, PERCENTILE, GridSpec, check_keep_zero, check_method, check_symmetric
 
 #: Channels whose histograms are in memory at the same time: 16 KiB each.
 CHANNELS_AT_ONCE = 256
@@ -32,6 +33,7 @@ def choose_qparams(
     narrow: bool | None = None,
     percentile: float = PERCENTILE,
     importance: Any = None,
+    keep_zero: bool = False,
     scale_dtype: str | None = None,
     nonfinite: str = "raise",
 ) -> QParams:
@@ -78,10 +80,13 @@ def choose_qparams(
         For the method of that name, over 50 and at most 100.
     importance : array_like, optional
         How much each value counts, for grid "kmeans": of the shape of `w`, at least 0.
+    keep_zero : bool
+        For the grids "kmeans" and "quantile": the entry nearest to 0 becomes 0, so that weights which pruning has set
+        to 0 stay 0.
     scale_dtype : {"float32", "float16", "e8m0", "uint8", "fp8_e4m3"}, optional
         What scales are stored as: e8m0 is a power of two; the last two are codes under a float32 scale for each index
         of `axis`, or one for all (two levels, as in QLoRA and NVFP4). The scale is rounded up, for the last two to the
-        nearest.
+        nearest. float16 has scales from 2**-24 to 65504.
     nonfinite : {"raise", "saturate"}
         Whether NaN and infinities are an error, or count as zeros in the choice.
 
@@ -94,7 +99,8 @@ def choose_qparams(
     TypeError
         `w` is not of a real floating dtype, or an option is of another type.
     ValueError
-        An option is not one of those above, `axis` does not exist, `w` is empty, or holds NaN or infinity.
+        An option is not one of those above, `axis` does not exist, `w` is empty, or holds NaN or infinity, or
+        needs scales that `scale_dtype` does not hold.
 
     Examples
     --------
@@ -109,12 +115,14 @@ def choose_qparams(
     array([[0.05, 4.05]], dtype=float32)
     """
     spec = GridSpec.of(bits, grid, symmetric, signed, narrow, scale_dtype)
+    check_symmetric(spec, symmetric)
     percentile = check_method(method, METHODS, spec, percentile)
     _check.choice("nonfinite", nonfinite, NONFINITE)
     w = _check.real_array("w", w)
     granularity = Granularity.of(w.ndim, axis, spec.group_size(group_size), group_axis)
     if w.size == 0:
         raise ValueError(f"w: expected data to choose from, got an empty array of shape {w.shape}")
+    keep_zero = check_keep_zero(keep_zero, spec)
     if importance is not None:
         importance = _checked_importance(importance, w.shape, spec)
     if nonfinite == "saturate":
@@ -122,6 +130,8 @@ def choose_qparams(
     low, high = _finite_range(w, granularity)  # also where only its check of the data is wanted
     if spec.is_fitted:
         book = _fitted_codebook(w, importance, spec, granularity)
+        if keep_zero:
+            codebooks.put_zero(book)
         return QParams._of_spec(np.ones(book.shape[:-1], np.float32), 0, spec, granularity, book)
     if spec.is_sign:
         mean = _mean_magnitude(w, granularity)
@@ -130,6 +140,8 @@ def choose_qparams(
         if spec.block_exponent is None:
             return QParams._of_range(low, high, spec, granularity)
         return QParams._of_spec(_block_scale(np.maximum(-low, high), spec.block_exponent), 0, spec, granularity)
+    if method == "mse":
+        spec.check_scales(low, high)  # the search stays among the scales that there are
     if granularity.group_size is None:
         return QParams._of_range(*_searched(w, granularity, method, percentile, spec), spec, granularity)
     if method == "entropy":

@@ -108,6 +108,12 @@ def sign(bits: int) -> np.ndarray:
     return np.array([-1, 1], np.float32)
 
 
+def put_zero(book: np.ndarray) -> None:
+    """Set the entry of each codebook (..., entries) that is nearest to 0 to 0; the order stays."""
+    nearest = np.nanargmin(np.abs(book), axis=-1, keepdims=True)
+    np.put_along_axis(book, nearest, np.float32(0), axis=-1)
+
+
 def checked(name: str, value: Any) -> np.ndarray:
     """Return a copy of a codebook of the user's, float32: 2 to 256 finite, ascending values along the last axis."""
     book = _check.scales(name, value).copy()

@@ -49,4 +49,6 @@ BLOCK_SIZE = 32
 
 #: Dtypes of stored scales, and their bits. The last two are codes under a float32 scale for each index of `axis`.
 SCALE_BITS = {"float32": 32, "float16": 16, "e8m0": 8, "uint8": 8, "fp8_e4m3": 8}
+#: The least and the greatest scale of the dtypes that hold fewer than float32.
+SCALE_ENDS = {"float16": (2.0**-24, 65504.0), "e8m0": (2.0**-126, 2.0**127)}
 TWO_LEVELS = ("uint8", "fp8_e4m3")

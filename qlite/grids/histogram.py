@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, _core
+from qlite.grids import codebooks
 from qlite.grids.granularity import Granularity, along
 from qlite.grids.qparams import QParams
 from qlite.grids.spec import GridSpec
@@ -47,12 +48,16 @@ class Histogram:
         _core.histogram_merge(self.state, self.counts, other.state, other.counts)
         return self
 
-    def qparams(self, method: str, percentile: float, spec: GridSpec, granularity: Granularity) -> QParams:
+    def qparams(
+        self, method: str, percentile: float, spec: GridSpec, granularity: Granularity, keep_zero: bool = False
+    ) -> QParams:
         """Choose parameters for the values that have been counted."""
         shape = along(granularity.axis, granularity.ndim)
         if spec.is_fitted:
             books = _core.histogram_codebook(self.state, self.counts, spec.grid, spec.entries)
             books = books.reshape(*shape, spec.entries)
+            if keep_zero:
+                codebooks.put_zero(books)
             return QParams._of_spec(np.ones(books.shape[:-1], np.float32), 0, spec, granularity, books)
         low, high = self.ranges(method, percentile, spec)
         return QParams._of_range(low.reshape(shape), high.reshape(shape), spec, granularity)
@@ -62,6 +67,8 @@ class Histogram:
         if method == "minmax" and not spec.is_sign:
             return self.state["min"], self.state["max"]
         method = "mse" if spec.is_sign else method
+        if method == "mse":
+            spec.check_scales(self.state["min"], self.state["max"])  # the search stays among the scales that there are
         return _core.histogram_range(self.state, self.counts, method, percentile, *spec.core_options)
 
     def to_json(self) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Quantization parameters: what codes stand for, and which values share a scale."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -12,7 +13,7 @@ from qlite.grids import codebooks
 from qlite.grids.formats import GRIDS, SCALE_BITS, TWO_LEVELS
 from qlite.grids.granularity import Granularity, taken
 from qlite.grids.scale_codes import ScaleCodes
-from qlite.grids.spec import GridSpec, check_narrow
+from qlite.grids.spec import GridSpec, check_narrow, check_symmetric
 
 
 @public
@@ -168,10 +169,13 @@ class QParams:
     @classmethod
     def _of_range(cls, low: np.ndarray, high: np.ndarray, spec: GridSpec, granularity: Granularity) -> "QParams":
         """The parameters with which the codes of a format reach from low to high."""
-        scale, zero_point = spec.scales(low, high)
+        spec.check_scales(low, high)
         if spec.scale_dtype not in TWO_LEVELS:
-            return cls._trusted(scale, zero_point, spec, granularity)
-        codes = ScaleCodes.nearest(scale, granularity.axis, spec.scale_dtype)
+            return cls._trusted(*spec.scales(low, high), spec, granularity)
+        # Widened to hold 0: the scale that brings a constant back would not survive as a code, but spoil the others.
+        low, high = np.minimum(low, 0), np.maximum(high, 0)
+        scale, zero_point = spec.scales(low, high)
+        codes = ScaleCodes.nearest(np.where(low == high, np.float32(0), scale), granularity.axis, spec.scale_dtype)
         scale = codes.dequantize()
         if not spec.symmetric and spec.codebook is None:  # the codes have moved the scales
             zero_point = np.rint(spec.qmin - np.minimum(low, 0) / scale).clip(spec.qmin, spec.qmax).astype(np.int32)
@@ -275,6 +279,7 @@ class QParams:
         QParams(nf4, 16 entries, scale=3)
         """
         spec = GridSpec.of(bits, grid, symmetric, signed, narrow, scale_dtype)
+        check_symmetric(spec, symmetric)
         if spec.is_fitted:
             raise ValueError(f"grid: expected one that a range determines, got {grid!r}, which is fitted to data")
         low, high = (_check.finite(n, _check.scales(n, v)) for n, v in (("low", low), ("high", high)))
@@ -304,6 +309,21 @@ class QParams:
         scale, zero_point = self.scale.reshape(shape), self.zero_point.reshape(shape)
         codes = None if self.scale_codes is None else self.scale_codes.reshaped(shape)
         return replace(self, scale=scale, zero_point=zero_point, axis=None, codebook=book, scale_codes=codes)
+
+    def _moved(self, move: Callable[[np.ndarray], np.ndarray], axes: Mapping[int | None, int]) -> "QParams":
+        """The parameters after a change of the data's axes or shape: `move` does it to arrays of parameters, which may
+        have entries as one axis more; `axes` are the axes that stay, by their former numbers."""
+        book, group_axis = self.codebook, axes.get(self.group_axis)
+        return replace(
+            self,
+            scale=move(self.scale),
+            zero_point=move(self.zero_point),
+            axis=axes.get(self.axis),
+            group_size=None if group_axis is None else self.group_size,
+            group_axis=group_axis,
+            codebook=book if book is None or book.ndim == 1 else move(book),
+            scale_codes=None if self.scale_codes is None else self.scale_codes.moved(move),
+        )
 
     def _taken(self, indices: Any, axis: int) -> "QParams":
         """The parameters at some indices of an axis of the data."""

@@ -1,5 +1,6 @@
 """Scales of two levels: codes of 8 bits under float32 scales of their own, as in QLoRA and NVFP4."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -40,7 +41,10 @@ class ScaleCodes:
 
     @classmethod
     def nearest(cls, scale: np.ndarray, axis: int | None, dtype: str) -> "ScaleCodes":
-        """Round scales to codes above 0, under a float32 scale for each index of `axis`, or one for all."""
+        """Round scales to codes above 0, under a float32 scale for each index of `axis`, or one for all.
+
+        A scale of 0 is that of zeros alone, for which any will do.
+        """
         over = tuple(i for i in range(scale.ndim) if i != axis)
         greatest = scale.max(axis=over, keepdims=True) if scale.size else np.ones((1,) * scale.ndim, np.float32)
         book = codebook(dtype)
@@ -65,6 +69,19 @@ class ScaleCodes:
     def taken(self, indices: Any, axis: int) -> "ScaleCodes":
         """What stands at some indices of an axis."""
         return ScaleCodes(taken(self.codes, indices, axis), taken(self.scale, indices, axis), self.dtype)
+
+    def moved(self, move: Callable[[np.ndarray], np.ndarray]) -> "ScaleCodes":
+        """The same after a change of the axes or of the shape."""
+        return ScaleCodes(move(self.codes), move(self.scale), self.dtype)
+
+    def at(self, places: np.ndarray) -> "ScaleCodes":
+        """What stands at these places of all codes in a row; after their end stands a 1."""
+        codes = np.append(self.codes, np.uint8(1))[places]
+        scale = np.append(np.broadcast_to(self.scale, self.codes.shape), np.float32(1))[places]
+        for axis in range(scale.ndim):
+            head = scale.take([0], axis)
+            scale = head if (scale == head).all() else scale
+        return ScaleCodes.of((codes, scale), self.dtype)
 
     @property
     def nbytes(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from qlite import _check, _core
 from qlite.grids import codebooks
-from qlite.grids.formats import BLOCK_SIZE, GRIDS, SCALE_BITS
+from qlite.grids.formats import BLOCK_SIZE, GRIDS, SCALE_BITS, SCALE_ENDS
 
 #: What is done with NaN and infinities.
 NONFINITE = ("raise", "saturate")
@@ -30,6 +30,19 @@ def check_narrow(bits: int, narrow: bool) -> None:
     """Refuse to leave a code out where there are two."""
     if narrow and bits == 1:
         raise ValueError("narrow: expected False for 1 bit, of which one code would be left, got True")
+
+
+def check_keep_zero(keep_zero: Any, spec: "GridSpec") -> bool:
+    """Refuse to keep zeros on a grid that does not depend on the data."""
+    if _check.flag("keep_zero", keep_zero) and not spec.is_fitted:
+        raise ValueError(f"keep_zero: expected False for grid {spec.grid!r}, which is not fitted to data, got True")
+    return bool(keep_zero)
+
+
+def check_symmetric(spec: "GridSpec", symmetric: bool) -> None:
+    """Refuse to move the zero of a grid that has one of its own."""
+    if not symmetric and spec.grid != "uniform":
+        raise ValueError(f"symmetric: expected True for grid {spec.grid!r}, which has its own zero, got {symmetric}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +150,23 @@ class GridSpec:
         """Arguments of the core's searches: lowest and highest code, symmetric, dtype of scales, codebook."""
         scale_dtype = self.scale_dtype if self.scale_dtype in ("float16", "e8m0") else "float32"
         return self.qmin, self.qmax, self.symmetric, scale_dtype, self.codebook
+
+    def check_scales(self, low: np.ndarray, high: np.ndarray) -> None:
+        """Refuse ranges that need a scale above all that `scale_dtype` holds, or no scale but such as are below all.
+
+        A small scale among ordinary ones is rounded up: what that costs is less than the others' steps.
+        """
+        if self.scale_dtype not in SCALE_ENDS:
+            return
+        least, greatest = SCALE_ENDS[self.scale_dtype]
+        low, high = np.minimum(low, 0), np.maximum(high, 0)
+        scale, _ = _core.range_qparams(low, high, self.qmin, self.qmax, self.symmetric, "float32", self.codebook)
+        needed = float(np.max(scale, where=low < high, initial=0))
+        if needed > greatest or 0 < needed < least:
+            raise ValueError(
+                f"scale_dtype: expected values whose scales {self.scale_dtype} holds, {least:.5g} to {greatest:.5g}, "
+                f"got some that need {needed:.4g} (float32 has room)"
+            )
 
     def scales(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The scales and zero points that make the codes reach from low to high."""

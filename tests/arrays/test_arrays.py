@@ -344,3 +344,41 @@ def test_representations(rng):
     assert html.startswith("<table") and html.endswith("</table>") and "3 x 4" in html
     assert ql.quantize(np.zeros((0, 4)), ql.choose_qparams([1.0]))._repr_html_().startswith("<table")
     assert "uint8 [0, 255], 4 scales along axis 1" in repr(q.qparams)
+
+
+@pytest.mark.parametrize("requant", ["float", "fixed"])
+def test_case_f_requantize_clips(requant):
+    acc = np.array([2**30, 2**31 - 1, -(2**31), -(2**30)], np.int32)
+    assert ql.requantize(acc, 1.0, requant=requant).tolist() == [127, 127, -128, -128]
+    assert ql.requantize(acc, 3e8, 128, signed=False, requant=requant).tolist() == [255, 255, 0, 0]
+
+
+def test_case_g_a_zero_point_that_is_given_means_the_full_range():
+    x = np.array([-1000.0])
+    assert ql.quantize(x, scale=0.1, zero_point=3).codes == -128
+    assert ql.quantize(x, scale=0.1, zero_point=0).codes == -128
+    assert ql.quantize(x, 4, scale=0.1, zero_point=[3], axis=0).codes == -8
+    assert ql.quantize(x, scale=0.1, zero_point=3, narrow=True).codes == -127
+    assert ql.quantize(x, scale=0.1).codes == -127
+    assert ql.quantize(x, scale=0.1, zero_point=3, symmetric=False).codes == 0
+
+
+@pytest.mark.parametrize("grid", ["nf4", "log2", "kmeans", "mxfp4", "mxint8", [-1.0, 0.0, 2.0]], ids=str)
+def test_case_g_symmetric_has_no_effect_on_grids_with_their_own_zero(rng, grid):
+    w = rng.normal(size=(4, 32))
+    with pytest.raises(ValueError, match=r"^symmetric: "):
+        ql.quantize(w, grid=grid, symmetric=False)
+    with pytest.raises(ValueError, match=r"^symmetric: "):
+        ql.choose_qparams(w, grid=grid, symmetric=False)
+    if grid != "kmeans":
+        with pytest.raises(ValueError, match=r"^symmetric: "):
+            ql.quantize(w, grid=grid, scale=1.0, symmetric=False)
+        with pytest.raises(ValueError, match=r"^symmetric: "):
+            ql.QParams.from_range(-1.0, 1.0, grid=grid, symmetric=False)
+
+
+def test_case_m_nothing_in_place():
+    x = np.zeros(0, np.float32)
+    for shape in ((0,), (0, 3), (3, 0)):
+        x = np.zeros(shape, np.float32)
+        assert ql.fake_quantize(x, ql.QParams(np.float32([0.5]), 0), out=x) is x

@@ -56,3 +56,10 @@ def test_errors(rng, protocol):
     w = rng.normal(size=(3, 4))
     e = ql.quantize(w).error(w)
     assert repr(unpickled(e, protocol, {"qlite.ErrorStats"})) == repr(e)
+
+
+@pytest.mark.parametrize("scale_dtype", ["float32", "float16", "e8m0", "uint8", "fp8_e4m3"])
+@pytest.mark.parametrize("grid", ["uniform", "nf4"])
+def test_case_m_parameters_without_an_axis(scale_dtype, grid):
+    p = ql.QParams.from_range(-1.0, 1.0, 4, grid=grid, symmetric=True, scale_dtype=scale_dtype)
+    assert pickle.loads(pickle.dumps(p)) == copy.deepcopy(p) == p

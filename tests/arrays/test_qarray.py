@@ -1,6 +1,7 @@
 """Quantized arrays as arrays: how codes are stored, indexing, copies, equality, and integers from elsewhere."""
 
 import copy
+import itertools
 import pickle
 
 import numpy as np
@@ -350,3 +351,144 @@ def test_stored_codes_of_another_rank():
     q = ql.quantize(W, 4, axis=0)
     with pytest.raises(ValueError, match=r"^scale: "):
         ql.QArray.from_stored(q.stored, (), q.qparams)
+
+
+# ---- indices, axes and shapes -----------------------------------------------------------------------
+
+DIVISIONS = {
+    "one": {},
+    "axis": {"axis": 0},
+    "groups": {"group_size": 8},
+    "uneven groups": {"group_size": 5},
+    "groups of an axis": {"axis": 1, "group_size": 8},
+    "groups across": {"group_size": 3, "group_axis": 0},
+    "two levels": {"group_size": 8, "scale_dtype": "uint8"},
+    "two levels of an axis": {"axis": 0, "group_size": 8, "scale_dtype": "fp8_e4m3"},
+    "codebooks": {"grid": "kmeans", "axis": 2},
+    "codebooks of groups": {"grid": "kmeans", "group_size": 8},
+    "blocks": {"grid": "mxfp4"},
+    "zero points": {"axis": 2, "symmetric": False},
+}
+
+
+@pytest.fixture
+def images(rng):
+    return rng.normal(size=(6, 4, 24)).astype(np.float32)
+
+
+@pytest.mark.parametrize("division", DIVISIONS)
+def test_case_g_every_index_keeps_the_values(images, division):
+    q = ql.quantize(images, 4, **DIVISIONS[division])
+    values = q.dequantize()
+    indices = [
+        np.s_[:, 1:3],
+        np.s_[0],
+        np.s_[:, :, 8:16],
+        np.s_[:, :, 4:20],
+        np.s_[:, :, 1:],
+        np.s_[..., 3],
+        np.s_[[0, 2]],
+        np.s_[:, [0, 0]],
+        np.s_[:, :, [1, 9, 17]],
+        np.s_[[0, 1], [0, 1]],
+        np.s_[:, None],
+        np.s_[::-1],
+        np.s_[:, :, ::-1],
+        np.s_[0:0],
+        np.s_[:, :, 0:0],
+        np.s_[0, 0, 0],
+        images > 0,
+    ]
+    for index in indices:
+        same_bytes(q[index].dequantize(), values[index])
+
+
+@pytest.mark.parametrize(
+    "index",
+    [np.s_[:, 1:3], np.s_[0], np.s_[2, 1:], np.s_[:, :, 8:16], np.s_[:, :, :8], np.s_[::2, ::-1], np.s_[[0, 3]]],
+    ids=str,
+)
+def test_case_g_slices_keep_their_groups(images, index):
+    q = ql.quantize(images, 4, group_size=8)
+    assert q[index] == ql.quantize(images[index], 4, group_size=8)
+
+
+def test_case_g_slices_through_groups_make_smaller_ones(images):
+    for options in ({}, {"scale_dtype": "uint8"}, {"scale_dtype": "float16"}):
+        q = ql.quantize(images, 4, group_size=8, **options)
+        assert (q[:, :, 4:20].group_size, q[:, :, 4:20].scale.shape) == (4, (6, 4, 4))
+        assert (q[:, :, 6:].group_size, q[:, :, 6:].scale.shape) == (2, (6, 4, 9))
+        assert (q[:, :, 3:].group_size, q[:, :, 3:].scale.shape) == (None, (6, 4, 21))
+        assert q[:, :, 4:20].qparams.scale_dtype == q.qparams.scale_dtype
+
+
+def test_case_m_groups_under_one_scale():
+    """A scale of length 1 along the axis that is cut is shared by all groups."""
+    q = ql.quantize(np.ones((8, 70)), scale=1.0, group_size=8)
+    assert q[0:1].shape == (1, 70) and q[:, 3:9].dequantize().all()
+    same_bytes(np.ones((2, 8), np.float32) @ q, np.full((2, 70), 8, np.float32))
+    same_bytes(ql.linear(np.ones((2, 8)), q), np.full((2, 70), 8, np.float32))
+    same_bytes(ql.linear(np.ones((2, 8)), ql.pack(q)), np.full((2, 70), 8, np.float32))
+    with pytest.raises(ValueError, match=r"^b: "):
+        ql.matmul_integer(np.ones((2, 8), np.int8), q)
+    codes = ql.QArray.from_codes(np.ones((8, 70), np.int8), 1.0, group_size=8)
+    assert codes[0:1].dequantize().all() and codes.T[3:4].dequantize().all()
+
+
+def test_case_m_codes_that_cannot_be_held():
+    grid = ql.QParams(np.float32([1]), 0, signed=False)
+    with pytest.raises(MemoryError, match=r"^codes: "):
+        ql.QArray(np.broadcast_to(np.uint8(1), (2**40,)), grid)
+    q = ql.QArray(np.broadcast_to(np.uint8(1), (3, 4)), grid)
+    assert q.stored.strides == (4, 1) and q.nbytes == 16
+
+
+@pytest.mark.parametrize("division", DIVISIONS)
+def test_case_o_axes_in_another_order(images, division):
+    q = ql.quantize(images, 4, **DIVISIONS[division])
+    values = q.dequantize()
+    same_bytes(q.T.dequantize(), values.T)
+    for order in itertools.permutations(range(3)):
+        moved = q.transpose(order)
+        same_bytes(moved.dequantize(), values.transpose(order))
+        assert moved.transpose(*np.argsort(order)) == q
+        assert moved.nbytes == q.nbytes or q.axis is not None  # each row is padded to a byte
+
+
+def test_case_o_weights_out_in_become_in_out(images):
+    w = images[0]
+    assert ql.quantize(w.T, axis=1) == ql.quantize(w, axis=0).T
+    q = ql.quantize(w, 4, axis=0, group_size=8)
+    assert ql.quantize(w.T, 4, axis=1, group_size=8) == q.T
+    same_bytes(ql.linear(np.ones((1, 24)), q.T), ql.linear(np.ones((1, 24)), ql.quantize(w.T, 4, axis=1, group_size=8)))
+
+
+@pytest.mark.parametrize("axes", [(0, 0, 1), (0, 1), (0, 1, 3), (0, 1, 2, 3)])
+def test_case_o_axes_that_are_no_order(images, axes):
+    with pytest.raises(ValueError, match=r"^axes: "):
+        ql.quantize(images).transpose(*axes)
+
+
+@pytest.mark.parametrize("division", DIVISIONS)
+def test_case_o_shapes(images, division):
+    """What is possible has the same values; what would take values apart that share a scale is refused."""
+    q = ql.quantize(images, 4, **DIVISIONS[division])
+    possible = 0
+    for shape in ((24, 24), (6, 96), (-1,), (6, 2, 2, 24), (1, 6, 4, 24), (3, 2, 4, 24), (6, 4, 3, 8), (4, 6, 24)):
+        try:
+            new = q.reshape(shape)
+        except ValueError as error:
+            assert str(error).startswith("shape: expected one that takes no values apart that share a scale")
+            continue
+        same_bytes(new.dequantize(), q.dequantize().reshape(shape))
+        assert new.scale.size == q.scale.size
+        possible += 1
+    assert possible >= 3
+    with pytest.raises(ValueError, match=r"^shape: "):
+        q.reshape(7, -1)
+
+
+def test_case_o_images_become_rows(images):
+    assert ql.quantize(images, 4, group_size=8).reshape(24, -1) == ql.quantize(images.reshape(24, 24), 4, group_size=8)
+    assert ql.quantize(images, axis=2).reshape(-1, 24) == ql.quantize(images.reshape(24, 24), axis=1)
+    assert ql.quantize(images).reshape(6, 96) == ql.quantize(images.reshape(6, 96))

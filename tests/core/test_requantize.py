@@ -13,9 +13,10 @@ EDGES = np.array([-(2**31), -(2**31) + 1, -(2**30), -1, 0, 1, 2**30 - 1, 2**30, 
 
 
 def gemmlowp(acc, q, e):
-    """Rule B as gemmlowp writes it, one number at a time: the reference's other half."""
+    """Rule B as gemmlowp writes it, one number at a time: the reference's other half. The shift to the left is its
+    SaturatingLeftShift: a plain one is undefined where it overflows."""
     left, right = max(e, 0), max(-e, 0)
-    shifted = ((acc << left) + 2**31) % 2**32 - 2**31
+    shifted = min(max(acc << left, -(2**31)), 2**31 - 1)
     product = shifted * q
     nudged = product + (2**30 if product >= 0 else 1 - 2**30)
     high = nudged >> 31 if nudged >= 0 else -(-nudged >> 31)
@@ -98,6 +99,16 @@ def test_fixed_reference_is_gemmlowp(rng):
         low, high = -128, 127
         got = reference.requantize_fixed(np.array([acc]), q, e, 3, low, high)
         assert int(got[0]) == min(max(gemmlowp(acc, q, e) + 3, low), high), (acc, q, e)
+
+
+def test_case_f_large_sums_are_clipped(isa):
+    """A multiplier of 1 or more shifts to the left, where large sums would change their sign."""
+    acc = np.repeat(EDGES, 9)
+    for multiplier in (1.0, 1.25, 100.0, 2.0**29.9):
+        for low, high, z in RANGES:
+            got = _core.requantize(acc, one(multiplier, np.float64), z, low, high, True, None)
+            exact = np.floor(np.abs(acc.astype(np.float64)) * multiplier + 0.5) * np.sign(acc)
+            assert np.array_equal(got, np.clip(exact + z, low, high)), (multiplier, z)
 
 
 def test_quantize_multiplier(rng):

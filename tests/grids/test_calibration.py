@@ -296,3 +296,21 @@ def test_representation(rng):
 
 def test_channels_get_fewer_bins():
     assert "8192 bins" in repr(ql.Calibrator()) and "2048 bins" in repr(ql.Calibrator(axis=1))
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile", "mse", "entropy"])
+def test_case_c_both_signs_keep_their_side(rng, method):
+    """A spike beside wide tails: what is clipped of a tail may not vanish in the spike's own bin."""
+    for tails in ((5, 5), (5, 2), (2, 5)):
+        wide = rng.normal(size=5000)
+        wide *= np.where(wide < 0, *tails)
+        x = np.concatenate([rng.normal(size=20000) * 0.01, wide])
+        for p in (ql.choose_qparams(x, method=method, symmetric=False), ql.Calibrator().update(x).qparams(method)):
+            low, high = p.range
+            assert low < -0.5 * tails[0] and high > 0.5 * tails[1], (tails, low, high)
+
+
+def test_case_c_an_outlier_on_one_side_is_cut_off_alone(rng):
+    x = np.append(rng.normal(size=10000) * 0.3, 1000.0)
+    low, high = ql.choose_qparams(x, method="entropy", symmetric=False).range
+    assert low < -0.9 and 0.9 < high < 100

@@ -273,3 +273,38 @@ def test_pieces_make_no_difference(rng, monkeypatch, options):
     whole = [ql.choose_qparams(w, **options, **more) for more in asked]
     monkeypatch.setattr("qlite.grids.choose.VALUES_AT_ONCE", 50)
     assert [ql.choose_qparams(w, **options, **more) for more in asked] == whole
+
+
+@pytest.mark.parametrize("grid", ["kmeans", "quantile"])
+@pytest.mark.parametrize("options", [{}, {"axis": 0}, {"group_size": 64}], ids=str)
+def test_case_g_pruned_weights_stay_zero(rng, grid, options):
+    """An entry is moved to 0, which costs least where there are zeros."""
+    for share, loss in ((0.0, 1.0), (0.5, 0.2), (0.9, 0.1)):
+        w = rng.normal(size=(16, 256)).astype(np.float32)
+        w[rng.random(w.shape) < share] = 0
+        q = ql.quantize(w, grid=grid, keep_zero=True, **options)
+        assert not q.dequantize()[w == 0].any()
+        assert np.all(np.diff(q.codebook, axis=-1) > 0)
+        if grid == "kmeans":
+            assert q.error(w).sqnr_db > ql.quantize(w, grid=grid, **options).error(w).sqnr_db - loss
+    p = ql.Calibrator().update(w).qparams(grid=grid, keep_zero=True)
+    assert not ql.fake_quantize(np.zeros(3), p).any()
+
+
+def test_case_g_other_grids_keep_zeros_anyway(rng):
+    w = rng.normal(size=(4, 32))
+    for refuse in (
+        lambda: ql.quantize(w, grid="nf4", keep_zero=True),
+        lambda: ql.quantize(w, scale=1.0, keep_zero=True),
+        lambda: ql.Calibrator().update(w).qparams(keep_zero=True),
+    ):
+        with pytest.raises(ValueError, match=r"^keep_zero: "):
+            refuse()
+    with pytest.raises(TypeError, match=r"^keep_zero: "):
+        ql.quantize(w, grid="kmeans", keep_zero=1)
+
+
+def test_case_m_codebooks_with_more_entries_than_values(rng):
+    """Entries that nothing needs are the next floats after the last: cells without a width."""
+    w = rng.normal(size=(6, 10))
+    assert ql.quantize(w, grid="kmeans", axis=0).error(w).max_abs < 1e-6

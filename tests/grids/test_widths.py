@@ -75,7 +75,7 @@ def scale_at_least(scale, dtype):
     if dtype == "float16":
         half = scale.astype(np.float16)
         up = np.where(half.astype(np.float32) < scale, np.nextafter(half, np.float16(np.inf)), half)
-        return np.maximum(up, np.finfo(np.float16).smallest_normal).astype(np.float32)
+        return np.maximum(up, np.finfo(np.float16).smallest_subnormal).astype(np.float32)
     return scale
 
 
@@ -147,18 +147,20 @@ def test_rounded_scales(rng, bits, case, dtype):
 def test_two_levels_of_scales(rng, case, dtype, symmetric):
     """The scales of groups are codes under a float32 scale for each index of `axis`, or one for all."""
     w = data(rng, case[0])
-    exact = ql.quantize(w, 4, symmetric=symmetric, **granularity(case))
     q = ql.quantize(w, 4, symmetric=symmetric, scale_dtype=dtype, **granularity(case))
+    ends = (q.qparams.qmin, q.qparams.qmax)
+    low, high = reference.minmax_per_parameter(w, case[4], **groups_of(q))
+    low, high = np.minimum(low, 0), np.maximum(high, 0)  # a constant is a range like others
+    scale = np.where(low == high, 0, reference.range_qparams(low, high, *ends, symmetric)[0])
     over = tuple(i for i in range(w.ndim) if case[1] is None or i != case[1] % w.ndim)
-    greatest = exact.scale.max(axis=over, keepdims=True)
+    greatest = scale.max(axis=over, keepdims=True)
     second = q.qparams.scale_codes
     same_bytes(second.scale, greatest / np.float32(255 if dtype == "uint8" else 448))
     if dtype == "uint8":
-        codes = np.maximum(np.rint(exact.scale / second.scale), 1)
+        codes = np.maximum(np.rint(scale / second.scale), 1)
         same_bytes(second.codes, codes.astype(np.uint8))
     same_bytes(q.scale, second.dequantize())
     assert np.all(q.scale > 0)
-    ends = (q.qparams.qmin, q.qparams.qmax)
     codes = reference.quantize(w, q.scale, q.zero_point, *ends, **groups_of(q))
     same_bytes(q.codes, codes)
     same_bytes(q.dequantize(), reference.dequantize(codes, q.scale, q.zero_point, **groups_of(q)))
@@ -237,3 +239,60 @@ def test_empty_data_on_a_known_grid():
         for bits in (3, 8, 16):
             q = ql.quantize(np.zeros(shape, np.float32), bits, scale=0.5)
             assert (q.shape, q.dequantize().shape, q.bits_per_value) == (shape, shape, 0)
+
+
+@pytest.mark.parametrize("grid", ["uniform", "nf4", "sign"])
+@pytest.mark.parametrize("dtype", ["uint8", "fp8_e4m3"])
+@pytest.mark.parametrize("block", [0.0, 1.0, -2.0])
+def test_case_a_zero_or_constant_block_beside_others(rng, grid, dtype, block):
+    """Neither the stand-in scale of zeros nor that of a constant enters the outer scale."""
+    bits = 1 if grid == "sign" else 4
+    for amplitude in (1e-5, 1.0):
+        w = rng.normal(size=(1, 4096)) * amplitude
+        options = {"grid": grid, "group_size": 64, "scale_dtype": dtype}
+        expected = ql.quantize(w, bits, **options).error(w).sqnr_db
+        w[0, :64] = block * amplitude
+        q = ql.quantize(w, bits, **options)
+        assert q[:, 64:].error(w[:, 64:]).sqnr_db > expected - 0.5
+
+
+def test_case_a_zeros_alone_under_two_levels():
+    for method in ("minmax", "mse"):
+        q = ql.quantize(np.zeros((2, 64)), 4, method=method, group_size=32, scale_dtype="uint8")
+        assert not q.dequantize().any()
+
+
+def test_case_b_small_float16_scales(rng):
+    """Subnormal float16 numbers are scales as well: coarse ones, rounded up."""
+    w = rng.normal(size=(64, 256))
+    for amplitude, least in ((1.0, 45.3), (1e-3, 45.2), (1e-4, 45.0), (1e-5, 43.5)):
+        for method in ("minmax", "mse"):
+            q = ql.quantize(w * amplitude, axis=0, group_size=32, method=method, scale_dtype="float16")
+            assert q.error(w * amplitude).sqnr_db > least, (amplitude, method)
+            assert np.array_equal(q.scale, q.scale.astype(np.float16).astype(np.float32))
+
+
+@pytest.mark.parametrize("amplitude", [1e-9, 1e8])
+@pytest.mark.parametrize("method", ["minmax", "percentile", "mse", "entropy"])
+@pytest.mark.parametrize("grid", ["uniform", "nf4"])
+def test_case_b_values_beyond_float16_scales_are_refused(rng, amplitude, method, grid):
+    w = rng.normal(size=(4, 256)) * amplitude
+    if method == "entropy" and grid == "nf4":
+        method = "minmax"
+    choices = (
+        lambda: ql.quantize(w, grid=grid, axis=0, method=method, scale_dtype="float16"),
+        lambda: ql.Calibrator().update(w).qparams(method, grid=grid, scale_dtype="float16"),
+        lambda: ql.QParams.from_range(w.min(), w.max(), grid=grid, symmetric=True, scale_dtype="float16"),
+    )
+    for choose in choices:
+        with pytest.raises(ValueError, match=r"^scale_dtype: expected values whose scales float16 holds"):
+            choose()
+
+
+def test_case_b_a_small_group_among_others(rng):
+    """It loses less than the steps of the others."""
+    w = rng.normal(size=(2, 32))
+    w[1] *= 1e-9
+    q = ql.quantize(w, axis=0, scale_dtype="float16")
+    assert q.scale[1, 0] == 2.0**-24
+    assert np.all(np.abs(q.dequantize()[1] - w[1]) <= 2.0**-25)

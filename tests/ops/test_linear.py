@@ -449,3 +449,11 @@ def test_scales_whose_product_is_infinite_are_refused():
     images = ql.QArray.from_codes(np.zeros((1, 4, 4, 1), np.uint8), 1e30)
     with pytest.raises(ValueError, match=r"^the scale of x times that of w: "):
         ql.conv2d(images, ql.QArray.from_codes(np.ones((3, 3, 1, 1), np.int8), 1e30))
+
+
+def test_case_f_sums_beyond_the_codes_are_clipped_by_both_rules():
+    x = ql.QArray.from_codes(np.full((1, 4096), 127, np.uint8), 1.0)
+    w = ql.QArray.from_codes(np.full((4096, 2), 127, np.int8) * np.int8([1, -1]), 1.0)
+    grid = ql.QParams(np.float32([0.01]), 0)
+    for rule in ("float", "fixed"):
+        assert ql.linear(x, w, output=grid, requant=rule).codes.tolist() == [[127, -128]], rule

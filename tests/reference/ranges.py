@@ -3,19 +3,29 @@
 import numpy as np
 from reference.basics import F32, HUGE, TINY
 
-# What a scale may be: bits of float32's mantissa that the type does without, its least and its greatest normal number.
+# What a scale may be: bits of float32's mantissa that the type does without, its least and its greatest number.
 SCALE_TYPES = {
     "float32": (0, TINY, HUGE),
-    "float16": (13, F32(2.0**-14), F32(65504)),
+    "float16": (13, F32(2.0**-24), F32(65504)),
     "e8m0": (23, TINY, F32(2.0**127)),
 }
 
 
+def dropped_bits(scale, scale_type):
+    """How many bits of float32's mantissa a type does without, for each scale: float16 has subnormal numbers."""
+    dropped = np.full(np.shape(scale), SCALE_TYPES[scale_type][0])
+    if scale_type == "float16":
+        dropped += np.maximum(0, -13 - np.frexp(scale)[1])
+    return dropped.astype(np.uint64)
+
+
 def scale_at_least(scale, scale_type):
     """The least representable scale that is not below this one; if there is none, infinity, or float32's greatest."""
-    dropped, least, greatest = SCALE_TYPES[scale_type]
-    bits = np.maximum(np.asarray(scale, F32), least).view(np.uint32).astype(np.uint64)
-    rounded = ((bits + (1 << dropped) - 1) >> dropped << dropped).astype(np.uint32).view(F32)
+    _, least, greatest = SCALE_TYPES[scale_type]
+    scale = np.maximum(np.asarray(scale, F32), least)
+    dropped = dropped_bits(scale, scale_type)
+    bits = scale.view(np.uint32) + (np.uint64(1) << dropped) - np.uint64(1)
+    rounded = (bits >> dropped << dropped).astype(np.uint32).view(F32)
     return np.where(rounded <= greatest, rounded, HUGE if scale_type == "float32" else F32(np.inf))
 
 

@@ -24,10 +24,11 @@ def quantize_multiplier(value):
 
 
 def requantize_fixed(acc, q, e, zero_point, qmin, qmax):
-    """Rule B, in int64: a doubled high product rounded to nearest, then a division by a power of two rounded half
-    away from zero."""
+    """Rule B, in int64: a shift to the left that saturates, a doubled high product rounded to nearest, then a division
+    by a power of two rounded half away from zero."""
     q, e = np.asarray(q, np.int64), np.asarray(e, np.int64)
-    shifted = (np.asarray(acc).astype(np.int64) << np.maximum(e, 0)).astype(np.int32).astype(np.int64)
+    int32 = np.iinfo(np.int32)
+    shifted = np.clip(np.asarray(acc).astype(np.int64) << np.maximum(e, 0), int32.min, int32.max)
     high = (shifted * q + (1 << 30)) >> 31
     divisor = np.int64(1) << np.maximum(-e, 0)
     rounded = np.sign(high) * ((np.abs(high) + divisor // 2) // divisor)

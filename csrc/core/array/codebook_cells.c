@@ -25,8 +25,10 @@ static void set_edges(ql_cell *cells, size_t count)
     cells[count - 1].high = as_float(greatest + last);
     for (size_t i = 1; i < count; i++)
         cells[i - 1].high = cells[i].low = as_float(((double)cells[i - 1].value + (double)cells[i].value) / 2);
-    for (size_t i = 0; i < count; i++)
-        cells[i].sub_bins_per_unit = (float)(QL_SUB_BINS / ((double)cells[i].high - (double)cells[i].low));
+    for (size_t i = 0; i < count; i++) {
+        const double width = (double)cells[i].high - (double)cells[i].low; /* 0 between neighbours among the floats */
+        cells[i].sub_bins_per_unit = width > 0 ? (float)(QL_SUB_BINS / width) : 0;
+    }
 }
 
 static ql_status prepare_book(const float *book, size_t entries, ql_cell *cells, int16_t *rank, size_t *size)

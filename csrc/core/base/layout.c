@@ -13,7 +13,7 @@ static size_t parameters_along(const ql_layout *layout, size_t axis)
  * their own, groups that fill theirs evenly go on without a seam. */
 void ql_layout_push(ql_layout *layout, size_t length, size_t group)
 {
-    assert(group >= 1);
+    assert(group >= 1 || length == 0);
     group = group < length ? group : length > 0 ? length : 1;
     if (layout->ndim > 0) {
         size_t *outer_length = layout->length + layout->ndim - 1, *outer_group = layout->group + layout->ndim - 1;

@@ -6,8 +6,9 @@
  * sum p log(p / q) = (sum c log c - C log T) / T - sum over levels of their share * log(their q), so prefix sums of c,
  * c log c and of the filled bins make a candidate cost O(levels), not O(bins).
  *
- * Candidates are a geometric ladder of fractions of the full range, refined by golden sections between the best one's
- * neighbours; without symmetry the two ends take turns. */
+ * Candidates are a geometric ladder of thresholds for both ends, refined by golden sections between the best one's
+ * neighbours. Without symmetry the two ends then take turns to come in, but may cut off no more each than the threshold
+ * did: clipped counts that come to a bin which is full anyway cost next to nothing, and a whole side would go. */
 #include "core/calibrate/entropy.h"
 
 #include <math.h>
@@ -22,6 +23,7 @@ typedef struct search {
     double width;
     const ql_grid *grid;
     const ql_entropy_sums *sums;
+    double most_clipped; /* that an end may cut off */
 } search;
 
 static double times_log(double x)
@@ -49,20 +51,26 @@ static double log_gain(const search *s, size_t bin, double clipped)
     return times_log(count + clipped) - times_log(count);
 }
 
+/* First bin that a range of steps does not clip, and the one after the last. Values half a step beyond the ends round
+ * to the ends. */
+static void find_inside(const search *s, double steps_per_bin, double low, double high, size_t *first, size_t *end)
+{
+    *first = clamped_bin(ceil((low - 0.5) / steps_per_bin - (double)s->h->origin - 0.5), s->bins);
+    *end = clamped_bin(floor((high + 0.5) / steps_per_bin - (double)s->h->origin - 0.5) + 1, s->bins);
+}
+
 static double divergence(const search *s, float scale, int32_t zero_point)
 {
     const double least_share = 1e-9, steps_per_bin = s->width / (double)scale;
     const double low = (double)s->grid->qmin - zero_point, high = (double)s->grid->qmax - zero_point;
     const double total = s->sums[s->bins].count;
-    /* Values half a step beyond the ends round to the ends. */
-    const double first_edge = ceil((low - 0.5) / steps_per_bin - (double)s->h->origin - 0.5);
-    const double last_edge = floor((high + 0.5) / steps_per_bin - (double)s->h->origin - 0.5) + 1;
-    const size_t first = clamped_bin(first_edge, s->bins), end = clamped_bin(last_edge, s->bins);
+    size_t first, end;
+    find_inside(s, steps_per_bin, low, high, &first, &end);
     if (end <= first || end - first <= (size_t)(s->grid->qmax - s->grid->qmin))
         return INFINITY;
     const double inside = s->sums[end].count - s->sums[first].count;
     const double below = s->sums[first].count, above = total - s->sums[end].count;
-    if (!(inside > 0))
+    if (!(inside > 0) || below > s->most_clipped || above > s->most_clipped)
         return INFINITY;
     double logs = s->sums[end].count_log - s->sums[first].count_log;
     logs += log_gain(s, first, below) + log_gain(s, end - 1, above);
@@ -92,10 +100,19 @@ static double divergence(const search *s, float scale, int32_t zero_point)
     return sum;
 }
 
-/* Ends of the range that a fraction shrinks. */
+/* Ends of the range that a fraction brings in: both to one threshold, or one by itself. */
 typedef enum shrink { BOTH, LOW, HIGH } shrink;
 
-/* Range that is shrunk from [low, high]. */
+static void bring_in(double *low, double *high, shrink which, double fraction)
+{
+    const double threshold = fraction * fmax(-*low, *high);
+    if (which != HIGH)
+        *low = which == BOTH ? fmax(*low, 0 - threshold) : *low * fraction;
+    if (which != LOW)
+        *high = which == BOTH ? fmin(*high, threshold) : *high * fraction;
+}
+
+/* Range that is brought in from [low, high]. */
 typedef struct trial {
     const search *s;
     double low, high;
@@ -105,12 +122,25 @@ typedef struct trial {
 static double score(const void *of, double fraction)
 {
     const trial *t = of;
-    const double low = t->low * (t->which == HIGH ? 1 : fraction), high = t->high * (t->which == LOW ? 1 : fraction);
+    double low = t->low, high = t->high;
     float scale;
     int32_t zero_point;
+    bring_in(&low, &high, t->which, fraction);
     if (ql_range_scale((float)low, (float)high, t->s->grid, &scale, &zero_point) != QL_OK)
         return INFINITY;
     return divergence(t->s, scale, zero_point);
+}
+
+static double clipped(const search *s, double low, double high)
+{
+    float scale;
+    int32_t zero_point;
+    size_t first, end;
+    if (ql_range_scale((float)low, (float)high, s->grid, &scale, &zero_point) != QL_OK)
+        return 0;
+    find_inside(s, s->width / (double)scale, (double)s->grid->qmin - zero_point, (double)s->grid->qmax - zero_point,
+                &first, &end);
+    return s->sums[s->bins].count - (s->sums[end].count - s->sums[first].count);
 }
 
 static double best_fraction(const search *s, double low, double high, shrink which)
@@ -147,19 +177,24 @@ void ql_entropy_range(const ql_histogram *h, const int64_t *counts, size_t bins,
                       ql_entropy_sums *sums, float *low, float *high)
 {
     enum { ROUNDS = 2 };
-    const search s = {h, counts, bins, ldexp(1.0, h->exponent), grid, sums};
+    search s = {h, counts, bins, ldexp(1.0, h->exponent), grid, sums, INFINITY};
     double least = h->min < 0 ? h->min : 0, greatest = h->max > 0 ? h->max : 0;
     take_sums(counts, bins, sums);
     if (grid->symmetric) {
         greatest = -least > greatest ? -least : greatest;
         least = -greatest;
     }
-    const double f = best_fraction(&s, least, greatest, BOTH);
-    double best_low = least * f, best_high = greatest * f;
-    for (int i = 0; i < ROUNDS && !grid->symmetric && least != 0 && greatest != 0; i++) {
-        best_high = greatest * best_fraction(&s, best_low, greatest, HIGH);
-        best_low = least * best_fraction(&s, least, best_high, LOW);
+    bring_in(&least, &greatest, BOTH, best_fraction(&s, least, greatest, BOTH));
+    if (!grid->symmetric && least < 0 && greatest > 0) {
+        s.most_clipped = clipped(&s, least, greatest);
+        double best_low = least, best_high = greatest;
+        for (int i = 0; i < ROUNDS; i++) {
+            best_high = greatest * best_fraction(&s, best_low, greatest, HIGH);
+            best_low = least * best_fraction(&s, least, best_high, LOW);
+        }
+        least = best_low;
+        greatest = best_high;
     }
-    *low = (float)best_low;
-    *high = (float)best_high;
+    *low = (float)least;
+    *high = (float)greatest;
 }

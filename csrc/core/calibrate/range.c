@@ -6,13 +6,17 @@
 #include "core/array/codebook_order.h"
 #include "core/calibrate/range.h"
 
-#define F16_LEAST 0x1p-14f
+#define F16_LEAST 0x1p-24f /* subnormal, as are all below F16_NORMAL */
+#define F16_NORMAL 0x1p-14f
 #define F16_GREATEST 65504.0f
 
-/* Number of bits of float32's mantissa that a type does without. */
-static int dropped_bits(ql_scale_type type)
+/* Number of bits of float32's mantissa that a type does without at this scale, one more for each octave below float16's
+ * normal numbers. */
+static int dropped_bits(float scale, ql_scale_type type)
 {
-    return type == QL_SCALE_F16 ? 13 : type == QL_SCALE_E8M0 ? 23 : 0;
+    if (type == QL_SCALE_F16)
+        return 13 + (scale < F16_NORMAL ? ilogbf(F16_NORMAL) - ilogbf(scale) : 0);
+    return type == QL_SCALE_E8M0 ? 23 : 0;
 }
 
 static float least_scale(ql_scale_type type)
@@ -38,27 +42,30 @@ static float shortened(float scale, int dropped, uint32_t bias)
 
 float ql_scale_at_least(float scale, ql_scale_type type)
 {
-    const int dropped = dropped_bits(type);
     if (!(scale > least_scale(type)))
         return least_scale(type);
     if (type == QL_SCALE_F32)
         return fminf(scale, FLT_MAX);
+    if (scale > greatest_scale(type))
+        return INFINITY;
+    const int dropped = dropped_bits(scale, type);
     scale = shortened(scale, dropped, ((uint32_t)1 << dropped) - 1);
     return scale <= greatest_scale(type) ? scale : INFINITY;
 }
 
 static float scale_below(float scale, ql_scale_type type)
 {
-    return shortened(nextafterf(scale, 0), dropped_bits(type), 0);
+    const float below = nextafterf(scale, 0);
+    return shortened(below, dropped_bits(below, type), 0);
 }
 
 float ql_nearest_scale(double scale, ql_scale_type type)
 {
-    const int dropped = dropped_bits(type);
     if (!(scale > least_scale(type)))
         return least_scale(type);
     if (!(scale < greatest_scale(type)))
         return greatest_scale(type);
+    const int dropped = dropped_bits((float)scale, type);
     const float rounded = shortened((float)scale, dropped, dropped ? (uint32_t)1 << (dropped - 1) : 0);
     return rounded <= greatest_scale(type) ? rounded : greatest_scale(type);
 }
@@ -68,7 +75,8 @@ static float scale_for_reach(float scale, float reach, ql_scale_type type)
 {
     if (reach * scale <= FLT_MAX)
         return scale;
-    scale = shortened(FLT_MAX / reach, dropped_bits(type), 0);
+    scale = FLT_MAX / reach;
+    scale = shortened(scale, dropped_bits(scale, type), 0);
     while (reach * scale > FLT_MAX)
         scale = scale_below(scale, type);
     return scale;

@@ -87,7 +87,7 @@ static inline fixed_point fixed_point_of(int32x4_t mantissa, int32x4_t exponent)
 /* Of a negative sum and a shift of at least one, the AND keeps the sign: -1 after the arithmetic shift. */
 static inline int32x4_t scaled_fixed(int32x4_t acc, const fixed_point *p, int32x4_t low, int32x4_t high)
 {
-    int32x4_t v = vqrdmulhq_s32(vshlq_s32(acc, p->left), p->mantissa);
+    int32x4_t v = vqrdmulhq_s32(vqshlq_s32(acc, p->left), p->mantissa);
     v = vqaddq_s32(v, vshrq_n_s32(vandq_s32(v, p->right), 31));
     return vminq_s32(vmaxq_s32(vrshlq_s32(v, p->right), low), high);
 }

@@ -23,11 +23,11 @@ void QL_KERNEL(ql_requantize_s32_x8)(const int32_t *acc, size_t acc_stride, size
     }
 }
 
-/* Shifting left through unsigned: the sum may wrap, as gemmlowp's does, without undefined behaviour. */
+/* The shift to the left saturates: gemmlowp's overflows there, which C leaves undefined. */
 static int32_t requantized_fixed(int32_t acc, int32_t mantissa, int32_t exponent)
 {
     int left = exponent > 0 ? exponent : 0, right = exponent < 0 ? -exponent : 0;
-    int64_t product = (int64_t)(int32_t)((uint32_t)acc << left) * mantissa;
+    int64_t product = (int64_t)clamped(acc * ((int64_t)1 << left), INT32_MIN, INT32_MAX) * mantissa;
     int32_t high = (int32_t)((product + (1 << 30)) >> 31);
     int64_t mask = ((int64_t)1 << right) - 1, remainder = high & mask, threshold = (mask >> 1) + (high < 0);
     return (int32_t)(((int64_t)high >> right) + (remainder > threshold));

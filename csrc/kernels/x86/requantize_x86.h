@@ -33,14 +33,16 @@ static inline ints rounding_shift_right(ints a, ints shift, ints mask)
     return add_one_where(less_s32(threshold, a & mask), shift_right_each_s32(a, shift));
 }
 
-/* A vector of columns by any exponents. */
+/* A vector of columns by any exponents. Sums that a shift to the left would carry beyond int32 are clamped first. */
 static inline void requantize_any(const int32_t *acc, size_t acc_stride, size_t rows, size_t left, ints q, ints e,
                                   ints z, ints low, ints high, uint8_t *codes, size_t codes_stride)
 {
     const ints zero = set_s32(0), up = max_s32(e, zero), down = max_s32(sub_s32(zero, e), zero);
     const ints mask = sub_s32(shift_left_each_32(set_s32(1), down), set_s32(1)), odd_q = shift_right_64(q, 32);
+    const ints most = shift_right_each_s32(set_s32(INT32_MAX), up), least = sub_s32(set_s32(-1), most);
     for (size_t i = 0; i < rows; i++) {
-        ints v = shift_left_each_32(load_first_s32(acc + i * acc_stride, left), up);
+        ints v = min_s32(max_s32(load_first_s32(acc + i * acc_stride, left), least), most);
+        v = shift_left_each_32(v, up);
         v = rounding_shift_right(doubling_high_multiply(v, q, odd_q), down, mask);
         store_first_u8(codes + i * codes_stride, left, add_s32(min_s32(max_s32(v, low), high), z));
     }
