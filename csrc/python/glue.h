@@ -85,6 +85,9 @@ static inline const char *ql_py_output_name(const ql_output *output)
     return output->store == QL_STORE_F32 ? "the scale of x times that of w" : "output";
 }
 
+/* The position of name among the options of an argument, or -1 with an exception that lists them. */
+int ql_py_option(const char *argument, const char *name, const char *const *options, int count);
+
 /* A call of METH_FASTCALL has this many arguments; 0, or -1 with an exception. */
 int ql_py_count(const char *function, Py_ssize_t got, Py_ssize_t expected);
 

@@ -3,7 +3,8 @@
 
 #include "python/glue.h"
 
-/* Fills shape with that of `array`, whose last axis becomes `last`. Returns the number of rows, or -1 with an exception.
+/* Fills shape with that of `array`, whose last axis becomes `last`. Returns the number of rows, or -1 with an
+ * exception.
  */
 static npy_intp shape_of_rows(PyArrayObject *array, const char *name, npy_intp last, npy_intp *shape)
 {
