@@ -10,6 +10,7 @@ Compilers: GCC and clang on POSIX systems. (Windows lacks aligned_alloc; cl.exe 
 """
 
 import os
+import re
 from contextlib import suppress
 from glob import glob
 from pathlib import Path
@@ -106,15 +107,26 @@ class BuildCore(build_ext):
             return False
 
     def get_source_files(self):
-        """What the sdist holds: setuptools by itself would take tests/test_*.py without the files that they import."""
-        return [*super().get_source_files(), *glob("tests/**/*.py", recursive=True), *glob("notebooks/*.ipynb")]
+        """What the sdist holds: setuptools by itself would take tests/test_*.py without the files that they need."""
+        more = [
+            *glob("tests/**/*.py", recursive=True),
+            *glob("tests/kernels/*.[ch]"),
+            *glob("tests/**/*.qlite", recursive=True),
+        ]
+        more += glob("notebooks/*.ipynb")
+        return [*super().get_source_files(), *more]
 
 
 def kernel_sources(isa):
-    """The folder's own, and the portable ones whose operation it lacks. Those of a baseline are scalar's already."""
+    """The folder's own, and the portable ones that its table names. Those of a baseline are scalar's already."""
     own = sorted(glob(f"csrc/kernels/{isa}/*.c"))
-    portable = sorted(glob("csrc/kernels/portable/*.c")) if ISAS[isa][1] else []
-    return own + [path for path in portable if path.replace("portable", isa) not in own]
+    named = set(re.findall(rf"(ql_\w+)__{isa}\b", Path(f"csrc/kernels/{isa}/table_{isa}.c").read_text()))
+    portable = [path for path in sorted(glob("csrc/kernels/portable/*.c")) if named & set(defined(path))]
+    return own + [path for path in portable if ISAS[isa][1] and path.replace("portable", isa) not in own]
+
+
+def defined(path):
+    return re.findall(r"\bQL_KERNEL\((ql_\w+)\)", Path(path).read_text())
 
 
 special = [THREADS, *(path for isa in ISAS for path in glob(f"csrc/kernels/{isa}/*.c"))]

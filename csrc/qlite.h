@@ -323,23 +323,29 @@ ql_status ql_error_sums(const float *w, const ql_coded *q, const ql_axis *axis, 
 
 /* ---- integer matrix product --------------------------------------------------------------------- */
 
-/* Weights in the layout that the active instruction set multiplies from. It remembers that instruction set and is
- * always multiplied by it. */
-typedef struct ql_packed ql_packed;
-
-/* What the packed weights will be multiplied with: 8-bit codes, 8-bit codes from 0 to 127, signed or not
+/* Left operands that packed weights will be multiplied with: 8-bit codes, 8-bit codes from 0 to 127, signed or not
  * (QL_PACK_INTEGER7: faster on AVX2), or float32. */
 typedef enum ql_pack_for { QL_PACK_INTEGER, QL_PACK_INTEGER7, QL_PACK_FLOAT } ql_pack_for;
 
-/* b is [k][n] codes; zero_point is [n] or NULL for zeros. */
+/* Properties of packed weights of any type: ql_packed, ql_grouped, ql_filter. */
+typedef struct ql_packed_info {
+    ql_pack_for purpose;
+    size_t ndim, shape[4]; /* (in, out), or (kernel_h, kernel_w, in, out) of a filter */
+    size_t groups;         /* those of a filter's channels; else 1 */
+    bool is_dilated;       /* a filter for windows with gaps along the width */
+    size_t nbytes;
+    const char *isa;
+} ql_packed_info;
+
+/* Weights [k][n] in the layout that the active instruction set multiplies from. They remember that instruction set and
+ * are always multiplied by it. */
+typedef struct ql_packed ql_packed;
+
+/* Packs b, [k][n] codes; zero_point is [n] or NULL for zeros. */
 ql_status ql_pack(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t n, const int32_t *zero_point,
                   ql_packed **packed);
 void ql_packed_free(ql_packed *packed);
-size_t ql_packed_k(const ql_packed *packed);
-size_t ql_packed_n(const ql_packed *packed);
-size_t ql_packed_nbytes(const ql_packed *packed);
-ql_pack_for ql_packed_purpose(const ql_packed *packed);
-const char *ql_packed_isa(const ql_packed *packed);
+ql_packed_info ql_packed_describe(const ql_packed *packed);
 
 /* The left operand: m x k codes in rows that are row_stride apart. */
 typedef struct ql_codes {
@@ -374,12 +380,29 @@ typedef struct ql_epilogue {
 ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias, const ql_epilogue *epilogue,
                   void *c);
 
-/* A result by its scales: how sums at the scale input_scale * weight_scale[j] become float32 or codes on a grid. */
+/* An activation that a product applies itself: a clamp of its result to [0, inf] or [0, 6]. */
+typedef enum ql_activation { QL_ACTIVATION_NONE, QL_ACTIVATION_RELU, QL_ACTIVATION_RELU6 } ql_activation;
+
+/* Returns whether there is one of that name, "relu" or "relu6"; NULL is none. */
+bool ql_activation_from_name(const char *name, ql_activation *activation);
+
+/* Bounds of a result: of floats, and of its codes on a grid. */
+typedef struct ql_clamps {
+    float low, high;
+    int32_t qmin, qmax;
+} ql_clamps;
+
+/* What an activation leaves of codes qmin..qmax on a grid: from clamp(rint(low / scale) + zero_point) to
+ * clamp(rint(high / scale) + zero_point), where each quotient is rounded to float32. A scale of 0: there is no grid. */
+ql_clamps ql_activation_clamps(ql_activation activation, float scale, int32_t zero_point, int32_t qmin, int32_t qmax);
+
+/* A result by its scales: how sums at the scale input_scale * weight_scale[j] become float32 or codes on a grid, and
+ * which of them the activation lets through. */
 typedef struct ql_output {
     ql_store store; /* not QL_STORE_S32 */
+    ql_activation activation;
     float input_scale;
     const float *weight_scale; /* [n], as input_scale finite, normal and > 0 */
-    float low, high;           /* QL_STORE_F32: clamps */
     float scale;               /* of codes */
     int32_t zero_point, qmin, qmax;
 } ql_output;
@@ -396,18 +419,18 @@ ql_status ql_epilogue_fill(const ql_output *output, size_t n, void *memory, ql_e
 ql_status ql_linear_static(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias,
                            const ql_output *output, void *c);
 
-/* y = (x @ (b - zb)) * scale + offset, with relu never below 0; x is float32: one fused multiply-add per k, k
- * ascending. scale is [n], offset [n] or NULL. */
-ql_status ql_gemm_f32(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset, bool relu,
-                      float *y);
+/* y = activation((x @ (b - zb)) * scale + offset); x is float32: one fused multiply-add per k, k ascending. scale is
+ * [n], offset [n] or NULL. */
+ql_status ql_gemm_f32(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset,
+                      ql_activation activation, float *y);
 
 /* Dynamic linear: each row of x, or all of x at once, gets a scale and zero point of its own (ql_range_qparams of its
  * range on [0, 255]), is multiplied as integers and comes back as float:
- * y = clamp((float32(acc) * row_scale) * scale[j] + offset[j], low, high), each step rounded. offset is [n] or NULL.
+ * y = activation((float32(acc) * row_scale) * scale[j] + offset[j]), each step rounded. offset is [n] or NULL.
  * QL_ENONFINITE for NaN or inf in x. */
 typedef struct ql_linear_options {
     const float *scale, *offset;
-    float low, high;
+    ql_activation activation;
     bool per_tensor;
 } ql_linear_options;
 
@@ -442,7 +465,7 @@ typedef struct ql_pool {
     size_t kernel_h, kernel_w, stride_h, stride_w, top, left, out_h, out_w;
 } ql_pool;
 
-/* Number of codes in a window from which on the sum of a mean could leave int32. */
+/* The least number of codes in a window whose sum could leave int32. */
 enum { QL_MAX_AVG_POOL = 1 << 23 };
 
 /* Greatest code in each window, and mean of the codes, rounded half away from zero. QL_EINVAL: a shape that is
@@ -463,11 +486,7 @@ typedef struct ql_filter ql_filter;
 ql_status ql_filter_pack(const uint8_t *w, bool is_signed, const size_t shape[4], const int32_t *zero_point,
                          size_t groups, bool is_dilated, ql_filter **filter);
 void ql_filter_free(ql_filter *filter);
-const size_t *ql_filter_shape(const ql_filter *filter); /* [4] */
-size_t ql_filter_groups(const ql_filter *filter);
-bool ql_filter_is_dilated(const ql_filter *filter);
-size_t ql_filter_nbytes(const ql_filter *filter);
-const char *ql_filter_isa(const ql_filter *filter);
+ql_packed_info ql_filter_describe(const ql_filter *filter);
 
 /* Codes [count][height][width][channels]. */
 typedef struct ql_images {
@@ -477,8 +496,8 @@ typedef struct ql_images {
     int32_t zero_point;
 } ql_images;
 
-/* Height and width of each: output (i, j) looks at the image from (i * stride - before) on, in steps of dilation. What
- * lies outside the image is the zero point. */
+/* Heights and widths: output (i, j) looks at the image from (i * stride - before) on, in steps of dilation. Pixels
+ * outside the image are the zero point. */
 typedef struct ql_window {
     size_t stride[2], dilation[2], before[2], out[2];
 } ql_window;
@@ -494,18 +513,18 @@ typedef struct ql_window {
 ql_status ql_conv(const ql_images *x, const ql_filter *w, const ql_window *window, const int32_t *bias,
                   const ql_epilogue *epilogue, void *y);
 
-/* The same by scales: ql_epilogue_fill's epilogue. QL_EINVAL also where that says so. */
+/* Convolves with the epilogue that ql_epilogue_fill makes of the output. QL_EINVAL also where that says so. */
 ql_status ql_conv_scaled(const ql_images *x, const ql_filter *w, const ql_window *window, const int32_t *bias,
                          const ql_output *output, void *y);
 
-/* What each image has of its own. */
+/* Grids and biases of the images, one each. */
 typedef struct ql_image_grids {
     const float *scale;        /* [count], for ql_output's input_scale */
     const int32_t *zero_point; /* [count], for ql_images' */
     const int32_t *bias;       /* [count][out] or NULL */
 } ql_image_grids;
 
-/* ql_conv_scaled for every image by itself. y is untouched where the status is another than QL_ENOMEM. */
+/* Calls ql_conv_scaled for every image by itself. y is untouched where the status is another than QL_ENOMEM. */
 ql_status ql_conv_images(const ql_images *x, const ql_image_grids *grids, const ql_filter *w, const ql_window *window,
                          const ql_output *output, void *y);
 
@@ -525,32 +544,29 @@ typedef struct ql_grouped_codes {
     bool is_own;
 } ql_grouped_codes;
 
-/* Such weights in the layout that the active instruction set multiplies from; as ql_packed. */
+/* Grouped weights in the layout that the active instruction set multiplies from; as ql_packed, of one instruction set.
+ */
 typedef struct ql_grouped ql_grouped;
 
-/* Integer products take codebooks of up to 16 entries as 8-bit levels, level = rint(entry / step), kept within
- * 127, under the scale float32(scale * step). The step is the greatest power of two of which all entries are multiples,
- * if none is then more than 127 steps, which makes the levels exact; otherwise it is float32(greatest magnitude / 127),
- * and an entry is up to half a step beside its level. QL_EINVAL: weights that are not as above, or float32(scale *
- * step) is infinite. */
+/* Integer products take a codebook of up to 16 entries as a table of int8, rint(entry / step) kept within 127,
+ * under the scale float32(scale * step). The step is the greatest power of two of which all entries are multiples,
+ * if none is then more than 127 steps, which makes the table exact; otherwise it is float32(greatest magnitude / 127),
+ * and what the table holds is up to half a step beside the entry. QL_EINVAL: weights that are not as above, or
+ * float32(scale * step) is infinite. */
 ql_status ql_pack_grouped(ql_pack_for purpose, const ql_grouped_codes *w, ql_grouped **packed);
 void ql_grouped_free(ql_grouped *packed);
-size_t ql_grouped_k(const ql_grouped *packed);
-size_t ql_grouped_n(const ql_grouped *packed);
-size_t ql_grouped_nbytes(const ql_grouped *packed);
-ql_pack_for ql_grouped_purpose(const ql_grouped *packed);
-const char *ql_grouped_isa(const ql_grouped *packed);
+ql_packed_info ql_grouped_describe(const ql_grouped *packed);
 
 /* Dynamic linear: row i of x (m x k) becomes codes a[i] in -127..127 with a scale s[i] of its own, ql_range_qparams of
  * its range, symmetric. With acc[g] = sum_{p in group g} a[i][p] * (w[p][j] - z[g][j]), exact in int32, w the code or
- * level,
+ * what the table holds for it,
  *     t = 0, for g ascending t = t + float32(acc[g]) * scale[g][j]
- *     y[i][j] = clamp(t * s[i] + offset[j], low, high)
+ *     y[i][j] = activation(t * s[i] + offset[j])
  * where each operation is rounded to float32. offset is [n] or NULL for zeros.
  * QL_ENONFINITE for NaN or inf in x; QL_EOVERFLOW if a group is so long that some acc could lead out of int32. */
 typedef struct ql_grouped_options {
     const float *offset;
-    float low, high;
+    ql_activation activation;
 } ql_grouped_options;
 
 ql_status ql_linear_grouped(const float *x, size_t m, const ql_grouped *w, const ql_grouped_options *options, float *y);
@@ -561,56 +577,126 @@ ql_status ql_gemm_grouped_f32(const float *x, size_t m, const ql_grouped *w, flo
 
 /* ---- the integer program ------------------------------------------------------------------------ */
 
-typedef enum ql_type { QL_F32, QL_S8, QL_U8, QL_S32 } ql_type;
+enum { QL_MAX_RANK = 4, QL_MAX_INPUTS = 8, QL_MAX_INTS = 8, QL_MAX_FIELDS = 16 };
+
+typedef enum ql_type { QL_F32, QL_S8, QL_U8, QL_S16, QL_S32 } ql_type;
 size_t ql_type_size(ql_type type);
 
 #define QL_NO_BUFFER SIZE_MAX
 
-/* A value that the program computes for every sample. */
+/* A value that the program computes for every sample. Its rows are the vectors along its last axis. */
 typedef struct ql_buffer {
     ql_type type;
-    size_t width; /* elements per sample */
-    /* of 8-bit buffers: one scale and zero point for all samples, or the buffers that hold one per sample */
+    size_t rank, shape[QL_MAX_RANK]; /* of a sample: lengths of at least 1; rank 0: one element */
+    /* Codes (s8, u8, s16) have one scale and zero point for all samples, or name the buffers that hold one for each
+     * row: f32 and s32, of the codes' shape with a last length of 1. */
     float scale;
     int32_t zero_point;
-    size_t row_scale, row_zero_point; /* QL_NO_BUFFER, or buffers f32 and s32 of width 1 */
+    size_t row_scale, row_zero_point; /* QL_NO_BUFFER: none */
 } ql_buffer;
 
-/* A parameter of a step. Which ones a kind of step has, and in which order, says ql_step_fields(). */
-typedef enum ql_field_kind { QL_FIELD_BUFFER, QL_FIELD_FLAG, QL_FIELD_ARRAY } ql_field_kind;
-
-typedef struct ql_field {
-    const char *name; /* NULL closes the list */
-    ql_field_kind kind;
-} ql_field;
-
+/* An array as a parameter: C-contiguous. */
 typedef struct ql_array {
     ql_type type;
-    size_t ndim; /* 1 or 2, C-contiguous */
-    size_t shape[2];
-    const void *data; /* NULL: absent */
+    size_t rank, shape[QL_MAX_RANK];
+    const void *data;
 } ql_array;
 
+/* Kinds of parameters; a field may want one of several. */
+typedef enum ql_value_kind {
+    QL_VALUE_NONE = 1,
+    QL_VALUE_BUFFER = 2,  /* the number of a buffer */
+    QL_VALUE_BUFFERS = 4, /* up to QL_MAX_INPUTS of them */
+    QL_VALUE_INT = 8,
+    QL_VALUE_FLOAT = 16,
+    QL_VALUE_INTS = 32, /* up to QL_MAX_INTS */
+    QL_VALUE_TEXT = 64,
+    QL_VALUE_ARRAY = 128,
+} ql_value_kind;
+
 typedef struct ql_value {
-    size_t integer; /* QL_FIELD_BUFFER, QL_FIELD_FLAG */
-    ql_array array; /* QL_FIELD_ARRAY */
+    ql_value_kind kind;
+    union {
+        size_t buffer;
+        struct {
+            size_t count, items[QL_MAX_INPUTS];
+        } buffers;
+        int64_t integer;
+        double real;
+        struct {
+            size_t count;
+            int64_t items[QL_MAX_INTS];
+        } integers;
+        const char *text;
+        ql_array array;
+    };
 } ql_value;
 
-#define QL_MAX_FIELDS 16
+/* A parameter of a step, and the kinds that it may be of, as a sum. */
+typedef struct ql_field {
+    const char *name; /* NULL closes the list */
+    int kinds;
+} ql_field;
 
-const ql_field *ql_step_fields(const char *kind); /* NULL: no such kind */
+/* The parameters of a kind of step, in the order of their values: first its inputs (QL_VALUE_BUFFERS) and its output
+ * (QL_VALUE_BUFFER). NULL: no such kind. */
+const ql_field *ql_step_fields(const char *kind);
 
+/* Some of a plan's buffers, by number, each once. */
+typedef struct ql_selection {
+    size_t count;
+    const size_t *buffers;
+} ql_selection;
+
+/* An integer program made ready to run: steps on buffers. It is of the instruction set that was active when it was
+ * made. */
 typedef struct ql_plan ql_plan;
 
-ql_status ql_plan_new(const ql_buffer *buffers, size_t count, size_t input, size_t output, ql_plan **plan);
-/* Appends a step. What it needs of the arrays is copied or packed. QL_EINVAL: the values do not fit the buffers. */
-ql_status ql_plan_add(ql_plan *plan, const char *kind, const ql_value *values);
+/* inputs: given by the caller. outputs: written by steps, for the caller. QL_EINVAL: a buffer that is not as above, a
+ * number that is none, no input or no output. */
+ql_status ql_plan_new(const ql_buffer *buffers, size_t count, ql_selection inputs, ql_selection outputs,
+                      ql_plan **plan);
 void ql_plan_free(ql_plan *plan);
 
-/* Runs all steps on `rows` samples. buffers[i] is the caller's memory for buffer i ([rows][width]) or NULL for one that
- * nobody wants to see; the input and the output must be given. QL_ENONFINITE: NaN or inf in a float input; buffers that
- * were given have perhaps been written to then. Any number of threads may run one plan at the same time. */
-ql_status ql_plan_run(ql_plan *plan, void *const *buffers, size_t rows);
+/* Appends a step. What it needs of the arrays is copied or packed. QL_EINVAL: the values do not fit the buffers, an
+ * input that nothing has written, an output that something has, or a plan that is finished. */
+ql_status ql_plan_add(ql_plan *plan, const char *kind, const ql_value *values);
+
+/* Plans the memory; nothing runs before. QL_EINVAL: no step writes the output *at_fault. */
+ql_status ql_plan_finish(ql_plan *plan, size_t *at_fault);
+
+/* Takes over other values of a step, with arrays of the same shapes: weights are packed into the memory that they have.
+ * Nothing changes on failure. QL_EINVAL: no such step, other buffers or shapes, or a kind that has no arrays. Not to be
+ * called while the plan runs. */
+ql_status ql_plan_update(ql_plan *plan, size_t step, const ql_value *values);
+
+size_t ql_plan_step_count(const ql_plan *plan);
+const char *ql_plan_step_kind(const ql_plan *plan, size_t i);   /* NULL from the end on */
+const ql_buffer *ql_plan_buffer(const ql_plan *plan, size_t i); /* NULL from the end on */
+ql_selection ql_plan_inputs(const ql_plan *plan);
+ql_selection ql_plan_outputs(const ql_plan *plan);
+
+/* Samples that go through the steps together, and bytes of the buffers that a thread then has; 0 before ql_plan_finish.
+ */
+size_t ql_plan_samples(const ql_plan *plan);
+size_t ql_plan_workspace_bytes(const ql_plan *plan);
+
+/* Runs all steps. inputs[i] and outputs[i] are arrays [samples][...] of the i-th input and output. QL_ENONFINITE: NaN
+ * or inf in a float input. QL_ECODES: rows' zero points that are no codes. In both cases *at_fault is the buffer, and
+ * outputs have perhaps been written to. Any number of threads may run one plan at the same time. */
+ql_status ql_plan_run(ql_plan *plan, const void *const *inputs, void *const *outputs, size_t samples, size_t *at_fault);
+
+/* Steps first..last - 1 alone, on given buffers. */
+typedef struct ql_part {
+    size_t first, last;
+    ql_selection given, wanted;
+} ql_part;
+
+/* The same for some of the steps: inputs[i] is given.buffers[i], outputs[i] wanted.buffers[i]. QL_EINVAL: no such
+ * steps, or *at_fault is a buffer that is read but neither given nor written by them, that is wanted but not written by
+ * them, or that is given and written. */
+ql_status ql_plan_run_steps(ql_plan *plan, const ql_part *part, const void *const *inputs, void *const *outputs,
+                            size_t samples, size_t *at_fault);
 
 /* ---- measuring ------------------------------------------------------------------------------------ */
 

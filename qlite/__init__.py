@@ -26,14 +26,16 @@ from qlite.grids.choose import choose_qparams
 from qlite.grids.qparams import QParams
 from qlite.io.load import load
 from qlite.io.sklearn import from_sklearn
-from qlite.nn.layers import Dense
-from qlite.nn.qmodel import QModel, quantize_model
+from qlite.nn.layers.dense import Dense
+from qlite.nn.qmodel import QModel
+from qlite.nn.quantize import quantize_model
 from qlite.nn.sequential import Sequential, from_weights
 from qlite.ops.conv import conv2d, conv2d_integer
 from qlite.ops.linear import linear, matmul_integer
 from qlite.ops.packing import PackedWeight, pack
 from qlite.ops.pool import avg_pool2d, max_pool2d
-from qlite.ops.tables import apply_table, lookup_table, softmax
+from qlite.ops.softmax import softmax
+from qlite.ops.tables import apply_table, lookup_table
 
 if TYPE_CHECKING:
     from qlite import distributed

@@ -1,11 +1,14 @@
-"""Checks of arguments that several modules share. Every message names the argument, what came and what was expected."""
+"""Checks of arguments. Every message names the argument, what came and what was expected."""
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 _FLOAT32 = np.dtype(np.float32)
+SMALLEST_NORMAL = np.finfo(np.float32).smallest_normal
 
 
 def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
@@ -28,9 +31,23 @@ def flag(name: str, value: Any) -> bool:
 
 def integer(name: str, value: Any) -> int:
     """Return `value` if it is an integer, which a bool is not."""
+    if type(value) is int:
+        return value
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name}: expected an integer, got {value!r}")
     return int(value)
+
+
+def path(name: str, value: Any) -> Path:
+    """Return a string, bytes or an object with ``__fspath__`` as a path."""
+    try:
+        text = os.fsdecode(value)
+    except TypeError:
+        hint = ": give its name, not the open file" if hasattr(value, "read") else ""
+        raise TypeError(f"{name}: expected a path, such as a string, got {type(value).__name__}{hint}") from None
+    if not text or "\0" in text:
+        raise ValueError(f"{name}: expected a path, got {text!r:.80}")
+    return Path(text)
 
 
 def shape(name: str, value: Any) -> tuple[int, ...]:
@@ -44,7 +61,7 @@ def shape(name: str, value: Any) -> tuple[int, ...]:
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
-    """Return `value` as an array that is not one of Python objects."""
+    """Return `value` as an array; of Python objects only if it is such an array."""
     try:
         array = np.asarray(value)
     except ValueError:
@@ -59,7 +76,7 @@ def as_array(name: str, value: Any) -> np.ndarray:
 
 
 def codes(name: str, value: Any) -> np.ndarray:
-    """Return plain codes of 8 bits as an array, where a QArray is taken too."""
+    """Return codes of 8 bits as an array; messages say that a QArray is taken too."""
     array = as_array(name, value)
     if array.dtype.char not in "bB":
         hint = f" (ql.quantize({name}) makes a QArray of floats)" if array.dtype.kind == "f" else ""
@@ -85,8 +102,8 @@ def numbers(name: str, value: Any) -> np.ndarray:
 def real_array(name: str, value: Any, *, may_be_codes: bool = False) -> np.ndarray:
     """Return `value`, of a real floating dtype, as float32: rounded once, and not copied if it is that already.
 
-    What lies beyond float32 becomes an infinity, for the caller to refuse or to saturate. `may_be_codes`: where a
-    QArray is taken too.
+    Values beyond float32 become infinities, for the caller to refuse or to saturate. With `may_be_codes` the message
+    for codes says how they become a QArray, which the caller takes too.
     """
     if type(value) is np.ndarray and value.dtype is _FLOAT32:
         return value
@@ -110,6 +127,14 @@ def finite(name: str, array: np.ndarray) -> np.ndarray:
     is_finite = np.isfinite(array)
     if not is_finite.all():
         raise ValueError(f"{name}: expected finite values, got {array[~is_finite].flat[0]} (as float32)")
+    return array
+
+
+def normal(name: str, array: np.ndarray) -> np.ndarray:
+    """Return float32 `array` if its values are finite, normal and positive."""
+    is_normal = (array >= SMALLEST_NORMAL) & (array < np.inf)
+    if not is_normal.all():
+        raise ValueError(f"{name}: expected finite, normal and positive values, got {array[~is_normal].flat[0]}")
     return array
 
 
@@ -146,8 +171,8 @@ def out(value: Any, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     return value
 
 
-def left_alone(options: Mapping[str, Any], defaults: Mapping[str, Any], why: str) -> None:
-    """Refuse options that have another value than their default, because of `why` they have no effect."""
+def expect_defaults(options: Mapping[str, Any], defaults: Mapping[str, Any], why: str) -> None:
+    """Refuse options that differ from their defaults, where `why` keeps them from having an effect."""
     for name, value in options.items():
         default = defaults[name]
         if value is not default and (default is None or isinstance(value, np.ndarray) or value != default):

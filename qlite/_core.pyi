@@ -174,16 +174,42 @@ def avg_pool(
 
 @final
 class Packed:
-    """Weights packed for the active instruction set. purpose: "integer", "integer7" or "float"."""
-    def __init__(self, codes: X8, zero_point: S32 | None, purpose: str) -> None: ...
+    """Weights packed for the active instruction set, of one of three kinds: a matrix with a scale per column, grouped
+    (in groups or on a codebook), or the filter of a convolution. purpose: "integer", "float", "integer7" of a matrix.
+    """
+    @classmethod
+    def matrix(cls, codes: X8, zero_point: S32 | None, purpose: str) -> Packed: ...
+
+    # codes: [in, out]; scale, zero_point: [groups, out]; codebook: [entries] or [groups, out, entries]
+    @classmethod
+    def grouped(
+        cls,
+        codes: X8,
+        scale: F32,
+        zero_point: S32 | None,
+        codebook: F32 | None,
+        bits: int,
+        group_size: int,
+        purpose: str,
+    ) -> Packed: ...
+
+    # codes: [kernel_h, kernel_w, in, out]; is_dilated: for windows with gaps along the width
+    @classmethod
+    def filter(cls, codes: X8, zero_point: S32 | None, groups: int, is_dilated: bool) -> Packed: ...
     @property
-    def shape(self) -> tuple[int, int]: ...
+    def kind(self) -> str: ...  # "matrix" "grouped" "filter"
+    @property
+    def purpose(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def groups(self) -> int: ...  # of a filter's channels, else 1
+    @property
+    def is_dilated(self) -> bool: ...
     @property
     def nbytes(self) -> int: ...
     @property
     def isa(self) -> str: ...
-    @property
-    def purpose(self) -> str: ...
 
 def matmul_integer(a: X8, b: Packed, a_zero_point: S32, out: S32 | None) -> S32: ...
 def linear_static(
@@ -194,61 +220,23 @@ def linear(
     w: Packed,
     scale: F32,
     bias: F32 | None,
-    low: float,
-    high: float,
+    activation: str | None,
     per_tensor: bool,
     out: F32 | None,
 ) -> F32: ...
-def matmul_float(x: ArrayLike, w: Packed, scale: F32, bias: F32 | None, relu: bool, out: F32 | None) -> F32: ...
-
-class Filter:
-    """Weights (kernel_h, kernel_w, in, out) of a convolution, packed for the active instruction set. is_dilated: for
-    windows with gaps along the width."""
-    def __init__(self, codes: X8, zero_point: S32 | None, groups: int, is_dilated: bool) -> None: ...
-    @property
-    def shape(self) -> tuple[int, int, int, int]: ...
-    @property
-    def groups(self) -> int: ...
-    @property
-    def is_dilated(self) -> bool: ...
-    @property
-    def nbytes(self) -> int: ...
-    @property
-    def isa(self) -> str: ...
-
-@final
-class Grouped:
-    """Packed weights [in, out]; scale, zero_point: [groups, out]; codebook: [entries] or [groups, out, entries]."""
-
-    def __init__(
-        self,
-        codes: X8,
-        scale: F32,
-        zero_point: S32 | None,
-        codebook: F32 | None,
-        bits: int,
-        group_size: int,
-        purpose: str,
-    ) -> None: ...
-    @property
-    def shape(self) -> tuple[int, int]: ...
-    @property
-    def nbytes(self) -> int: ...
-    @property
-    def isa(self) -> str: ...
-    @property
-    def purpose(self) -> str: ...
-
-def linear_grouped(x: ArrayLike, w: Grouped, bias: F32 | None, low: float, high: float, out: F32 | None) -> F32: ...
-def matmul_grouped(x: ArrayLike, w: Grouped, out: F32 | None) -> F32: ...
+def matmul_float(
+    x: ArrayLike, w: Packed, scale: F32, bias: F32 | None, activation: str | None, out: F32 | None
+) -> F32: ...
+def linear_grouped(x: ArrayLike, w: Packed, bias: F32 | None, activation: str | None, out: F32 | None) -> F32: ...
+def matmul_grouped(x: ArrayLike, w: Packed, out: F32 | None) -> F32: ...
 
 # window: stride, dilation, padding before the image, size of the result: height and width of each
 def conv2d_integer(
-    x: X8, w: Filter, x_zero_point: int, window: tuple[int, int, int, int, int, int, int, int], out: S32 | None
+    x: X8, w: Packed, x_zero_point: int, window: tuple[int, int, int, int, int, int, int, int], out: S32 | None
 ) -> S32: ...
 def conv2d(
     x: X8,
-    w: Filter,
+    w: Packed,
     x_zero_point: int,
     window: tuple[int, int, int, int, int, int, int, int],
     bias: S32 | None,
@@ -259,7 +247,7 @@ def conv2d(
 # scale, zero_point: one per image; bias: (images, out)
 def conv2d_images(
     x: X8,
-    w: Filter,
+    w: Packed,
     scale: F32,
     zero_point: S32,
     window: tuple[int, int, int, int, int, int, int, int],
@@ -269,11 +257,22 @@ def conv2d_images(
 ) -> F32 | X8: ...
 
 class Plan:
-    """buffers: (dtype, width, scale, zero_point, row_scale, row_zero_point) each; -1 for no row buffer."""
-    def __init__(self, buffers: list[tuple[str, int, float, int, int, int]], input: int, output: int) -> None: ...
+    """buffers: (dtype, shape, scale, zero_point, row_scale, row_zero_point) each; -1 for no row buffer."""
+    def __init__(
+        self,
+        buffers: list[tuple[str, tuple[int, ...], float, int, int, int]],
+        inputs: tuple[int, ...],
+        outputs: tuple[int, ...],
+    ) -> None: ...
+    rows: int
+    workspace_nbytes: int
     def add(self, kind: str, fields: dict[str, Any]) -> None: ...
-    def run(self, x: ArrayLike) -> NDArray[Any]: ...
-    def intermediates(self, x: ArrayLike) -> list[NDArray[Any]]: ...
+    def finish(self) -> None: ...
+    def update(self, step: int, fields: dict[str, Any]) -> None: ...
+    def run(self, *inputs: ArrayLike) -> Any: ...
+    def run_steps(
+        self, first: int, last: int, given: tuple[int, ...], arrays: tuple[Any, ...], wanted: tuple[int, ...]
+    ) -> tuple[NDArray[Any], ...]: ...
 
 # n multiply-adds of a (uint8) and b (int8) in registers, n in proportion to rounds; returns n and their sum modulo 2^32
 def peak(rounds: int, a: int, b: int) -> tuple[int, int]: ...

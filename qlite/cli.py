@@ -85,7 +85,7 @@ def _add_quantize(commands: Any) -> None:
     quantize.add_argument(
         "--symmetric",
         action=argparse.BooleanOptionalAction,
-        help="whether zero stands in the middle (default: from 8 bits on)",
+        help="whether zero is the middle code (default: from 8 bits on)",
     )
     quantize.add_argument(
         "--scale-dtype", metavar="NAME", help="float32, float16, e8m0, uint8 or fp8_e4m3 (default: the grid's)"
@@ -106,6 +106,11 @@ def _add_quantize(commands: Any) -> None:
     )
     quantize.add_argument(
         "--saturate", action="store_true", help="clip infinities and zero NaN instead of refusing their tensors"
+    )
+    quantize.add_argument(
+        "--follow-links",
+        action="store_true",
+        help="read shards that are symbolic links, as in the cache of the Hugging Face hub",
     )
     quantize.set_defaults(run=_quantize)
 
@@ -144,6 +149,7 @@ def _quantize(options: argparse.Namespace) -> int:
         scale_dtype=options.scale_dtype,
         nonfinite="saturate" if options.saturate else "raise",
         skip=options.skip,
+        follow_links=options.follow_links,
     )
     print(summary)
     return 0

@@ -1,9 +1,9 @@
 """Calibrating and quantizing on many machines: `dask` arrays, bags and clusters.
 
-What is too large for one machine is cut into blocks. A block's calibrator is a task, and so is every merge of two
-neighbours; the state that comes out is that of one machine that takes the blocks in one after the other, bit for bit.
-Tasks change nothing that they are given, so one whose worker is lost can run again elsewhere. Needs the extra `dask`,
-imported when something is called.
+Data that is too large for one machine is cut into blocks. Each block is calibrated by a task, and neighbours are merged
+by others; the state that comes out is that of one machine that takes in the blocks in order, bit for bit. Tasks do not
+change their arguments, so a task whose worker is lost can run again elsewhere. The functions need the extra `dask`, and
+import it when they are called.
 """
 
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -17,14 +17,14 @@ from qlite.grids.calibrator import Calibrator
 from qlite.grids.qparams import QParams
 from qlite.grids.spec import NONFINITE
 
-#: How many calibrators a task merges: bounds what a worker holds.
+#: Calibrators that one task merges: bounds the memory of a worker.
 FAN_IN = 8
-#: What the parameters of each block have in common.
-FORM = ("bits", "signed", "narrow", "axis", "group_size", "group_axis", "grid")
+#: Fields of `QParams` that are the same for all blocks.
+COMMON_FIELDS = ("bits", "signed", "narrow", "axis", "group_size", "group_axis", "grid")
 
 
 def calibrate(data: Any, axis: int | None = None, bins: int | None = None, client: Any = None) -> Calibrator:
-    """Take in data that is spread over many machines: a calibrator per block, then a tree of merges.
+    """Take in data that is spread over many machines, with a calibrator for each block and a tree of merges.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ def calibrate(data: Any, axis: int | None = None, bins: int | None = None, clien
     Returns
     -------
     Calibrator
-        The same, bit for bit, as one that is updated with the batches in order. Those of an array are its blocks in C
-        order, put together along `axis`.
+        Equal, bit for bit, to one that is updated with the batches in order. The batches of an array are its blocks in
+        C order, put together along `axis`.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def calibrate(data: Any, axis: int | None = None, bins: int | None = None, clien
     Calibrator(1000000 values in [1, 1], 8192 bins)
     """
     dask, da = _imported("dask"), _imported("dask.array")
-    Calibrator(axis, bins)  # its own checks, before anything is sent
+    Calibrator(axis, bins)  # checks the options before anything is sent
     update = dask.delayed(_of_batches, pure=True)
     if isinstance(data, da.Array):
         if data.dtype.kind != "f":
@@ -81,7 +81,7 @@ def calibrate(data: Any, axis: int | None = None, bins: int | None = None, clien
 
 
 def quantize(x: Any, qparams: QParams, *, nonfinite: str = "raise") -> Any:
-    """Quantize a dask array on a grid that is known, for example from `calibrate`: every block by itself.
+    """Quantize the blocks of a dask array with known parameters, for example from `calibrate`.
 
     Parameters
     ----------
@@ -94,8 +94,8 @@ def quantize(x: Any, qparams: QParams, *, nonfinite: str = "raise") -> Any:
     Returns
     -------
     dask.array.Array
-        The codes, not packed: of ``qparams.dtype``, computed when they are asked for. Store them blockwise, or, once
-        they fit into memory, make ``ql.QArray(codes.compute(), qparams)``, which equals ``ql.quantize(x, qparams)``.
+        Codes of ``qparams.dtype``, not packed, computed when they are asked for. Store them blockwise, or, if they fit
+        into memory, make ``ql.QArray(codes.compute(), qparams)``, which equals ``ql.quantize(x, qparams)``.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def quantize(x: Any, qparams: QParams, *, nonfinite: str = "raise") -> Any:
     arguments = [x, index]
     for parameters in (p.scale, p.zero_point):
         arguments += [da.from_array(parameters, tuple(chunks)), index]
-    fields = {name: getattr(p, name) for name in FORM}
+    fields = {name: getattr(p, name) for name in COMMON_FIELDS}
     if p.codebook is not None and p.codebook.ndim > 1:
         books = da.from_array(p.codebook, (*chunks, (p.codebook.shape[-1],)))
         arguments += [books, (*index, x.ndim)]
@@ -144,7 +144,7 @@ def quantize(x: Any, qparams: QParams, *, nonfinite: str = "raise") -> Any:
 
 
 def run(client: Any, function: Callable[[Any], Any], items: Sequence[Any]) -> Generator[Any, None, None]:
-    """The results of a function for each item, a task each, in the order in which they come."""
+    """Run a function for each item, as a task each; yields the results in the order in which they come."""
     futures = checked(client).map(function, items, pure=False)
     try:
         for future in _imported("distributed").as_completed(futures):
@@ -198,7 +198,7 @@ def _merged(calibrators: list[Any]) -> Any:
 
 
 def _side_by_side(*parts: Calibrator) -> Calibrator:
-    """The calibrator of an axis from those of its blocks, of which the ones without values say nothing."""
+    """The calibrator of an axis from those of its blocks; blocks without values are left out."""
     seen = [part for part in parts if part.count]
     return Calibrator._side_by_side(seen) if len(seen) > 1 else (seen or parts)[0]
 

@@ -5,9 +5,13 @@ from itertools import pairwise
 import numpy as np
 from samples import codes, zero_points
 
-from qlite.nn.program import Buffer, Dequantize, Gemm, GemmF32, Program, Quantize, QuantizeDynamic
+from qlite.nn.program import Buffer, Program
+from qlite.nn.steps import Dequantize, Gemm, GemmF32, Quantize, QuantizeDynamic
 
 KINDS = ["static", "integer_out", "fixed", "signed", "signed_fixed", "dynamic", "weight_only"]
+
+
+ACTIVATIONS = np.array([None, "relu", "relu6"])
 
 
 def weights(rng, k, n, signed):
@@ -22,10 +26,10 @@ def weights(rng, k, n, signed):
 
 def float_layers(rng, widths, step_of):
     """A program of float32 buffers; step_of makes the steps from buffer i to the next one."""
-    buffers, steps = [Buffer("input", "input", widths[0], "float32")], []
+    buffers, steps = [Buffer("input", "input", (widths[0],), "float32")], []
     for k, n in pairwise(widths):
         bias = rng.normal(size=n).astype(np.float32) if rng.random() < 0.7 else None
-        fields = weights(rng, k, n, rng.random() < 0.5) | {"bias": bias, "relu": bool(rng.random() < 0.5)}
+        fields = weights(rng, k, n, rng.random() < 0.5) | {"bias": bias, "activation": rng.choice(ACTIVATIONS)}
         step_of(buffers, steps, k, n, fields)
     return Program(buffers, steps)
 
@@ -33,17 +37,17 @@ def float_layers(rng, widths, step_of):
 def dynamic_step(buffers, steps, k, n, fields):
     i = len(buffers)
     buffers += [
-        Buffer(f"scale{i}", "layer", 1, "float32"),
-        Buffer(f"zero_point{i}", "layer", 1, "int32"),
-        Buffer(f"codes{i}", "layer", k, "uint8", row_scale=i, row_zero_point=i + 1),
-        Buffer(f"layer{i}", "layer", n, "float32"),
+        Buffer(f"scale{i}", "layer", (1,), "float32"),
+        Buffer(f"zero_point{i}", "layer", (1,), "int32"),
+        Buffer(f"codes{i}", "layer", (k,), "uint8", row_scale=i, row_zero_point=i + 1),
+        Buffer(f"layer{i}", "layer", (n,), "float32"),
     ]
-    steps += [QuantizeDynamic(i - 1, i + 2), Gemm(i + 2, i + 3, **fields, fixed=False)]
+    steps += [QuantizeDynamic((i - 1,), i + 2), Gemm((i + 2,), i + 3, **fields, requant="float")]
 
 
 def weight_only_step(buffers, steps, k, n, fields):
-    buffers.append(Buffer(f"layer{len(buffers)}", "layer", n, "float32"))
-    steps.append(GemmF32(len(buffers) - 2, len(buffers) - 1, **fields))
+    buffers.append(Buffer(f"layer{len(buffers)}", "layer", (n,), "float32"))
+    steps.append(GemmF32((len(buffers) - 2,), len(buffers) - 1, **fields))
 
 
 def static_layers(rng, widths, dtype, fixed, integer_out):
@@ -53,20 +57,20 @@ def static_layers(rng, widths, dtype, fixed, integer_out):
         zero_point = int(rng.integers(limits.min, limits.max + 1))
         return {"dtype": dtype, "scale": float(np.float32(scale)), "zero_point": zero_point}
 
-    buffers = [Buffer("input", "input", widths[0], "float32"), Buffer("codes", "input", widths[0], **grid(0.03))]
-    steps = [Quantize(0, 1)]
+    buffers = [Buffer("input", "input", (widths[0],), "float32"), Buffer("codes", "input", (widths[0],), **grid(0.03))]
+    steps = [Quantize((0,), 1)]
     for i, (k, n) in enumerate(pairwise(widths)):
         is_last = i == len(widths) - 2
         fields = weights(rng, k, n, rng.random() < 0.7)
         spread = buffers[-1].scale * 0.01 * 120 * 120 * np.sqrt(k)
         result = {"dtype": "float32"} if is_last and not integer_out else grid(spread / 100)
         bias = rng.integers(-5000, 5000, n, dtype=np.int32) if rng.random() < 0.7 else None
-        buffers.append(Buffer(f"layer{i}", f"layer{i}", n, **result))
-        relu = bool(rng.random() < 0.5)
-        steps.append(Gemm(len(buffers) - 2, len(buffers) - 1, **fields, bias=bias, relu=relu, fixed=fixed))
+        buffers.append(Buffer(f"layer{i}", f"layer{i}", (n,), **result))
+        fields |= {"bias": bias, "activation": rng.choice(ACTIVATIONS), "requant": "fixed" if fixed else "float"}
+        steps.append(Gemm((len(buffers) - 2,), len(buffers) - 1, **fields))
     if integer_out:
-        buffers.append(Buffer("output", "layer", widths[-1], "float32"))
-        steps.append(Dequantize(len(buffers) - 2, len(buffers) - 1))
+        buffers.append(Buffer("output", "layer", (widths[-1],), "float32"))
+        steps.append(Dequantize((len(buffers) - 2,), len(buffers) - 1))
     return Program(buffers, steps)
 
 

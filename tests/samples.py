@@ -94,6 +94,6 @@ LAYOUTS = {
 }
 
 
-def dynamic_linear(x, packed, scale, bias, relu, out):
-    """The core's, per row, without its other options."""
-    return _core.linear(x, packed, scale, bias, 0.0 if relu else -np.inf, np.inf, False, out)
+def dynamic_linear(x, packed, scale, bias, activation, out):
+    """The core's, per row."""
+    return _core.linear(x, packed, scale, bias, activation, False, out)

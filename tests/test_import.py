@@ -47,6 +47,17 @@ print(milliseconds, *set(sys.modules) - before)
 """
 
 
+class ExampleFinder(doctest.DocTestFinder):
+    """Finds the examples of public classes, which go by the name of the package, in the module that they stand in."""
+
+    def _from_module(self, module, thing):
+        own = (
+            [member for member in vars(thing).values() if inspect.isfunction(member)] if inspect.isclass(thing) else []
+        )
+        stands_here = any(function.__globals__ is vars(module) for function in own)
+        return stands_here or super()._from_module(module, thing)
+
+
 def public_modules():
     """The package's modules, less those whose names say that they are private or a script."""
     names = [module.name for module in pkgutil.walk_packages(ql.__path__, "qlite.")]
@@ -103,13 +114,23 @@ def test_examples(name, tmp_path, monkeypatch):
     if name == "qlite.io.sklearn":
         extra("sklearn")
     monkeypatch.chdir(tmp_path)
-    results = doctest.testmod(importlib.import_module(name))
-    assert results.failed == 0
+    runner = doctest.DocTestRunner()
+    for test in ExampleFinder().find(importlib.import_module(name), name):
+        runner.run(test)
+    assert runner.failures == 0
     assert list(tmp_path.iterdir()) == []
 
 
 def test_every_public_function_has_an_example_that_runs():
-    finder = doctest.DocTestFinder(recurse=False)
+    finder = ExampleFinder(recurse=False)
     functions = [name for name in ql.__all__ if inspect.isfunction(getattr(ql, name))]
     assert len(functions) > 10
     assert not [name for name in functions if not any(t.examples for t in finder.find(getattr(ql, name), name))]
+
+
+def test_examples_of_public_classes_are_found():
+    modules = {name: importlib.import_module(name) for name in public_modules()}
+    found = {test.name.rpartition(".")[2]: test for n, m in modules.items() for test in ExampleFinder().find(m, n)}
+    classes = [name for name in ql.__all__ if inspect.isclass(getattr(ql, name))]
+    assert len(classes) > 5
+    assert not [name for name in classes if ">>>" in getattr(ql, name).__doc__ and not found[name].examples]

@@ -134,11 +134,9 @@ def test_k22_nan_is_the_zero_point_at_every_position(isa):
 
 def test_k22_nan_never_becomes_a_number(isa):
     q = ql.quantize(np.eye(3, 40, dtype=np.float32), axis=1)
-    for x in (np.float32([[np.nan, 1, 2]]), np.float32([[np.inf, 1, 2]])):
-        try:
-            y = x @ q
-        except ValueError:
-            continue
+    for bad in (np.nan, np.inf):  # 127 * inf is infinite, 0 * inf no number
+        y = np.float32([[bad, 1, 2]]) @ q
+        np.testing.assert_array_equal(y[0, 0], np.float32(bad))
         assert np.isnan(y[0, 1:]).all()
     for bias in (np.nan, np.inf):
         with pytest.raises(ValueError, match=r"^bias: "):
@@ -241,18 +239,15 @@ def test_k44_out_overlaps_input(isa):
     for x, out in ((slice(0, 80), slice(20, 100)), (slice(20, 100), slice(0, 80))):
         work = memory.copy()
         expected = reference.fake_quantize(work[x], 1, 0, -128, 127)
-        try:
-            ql.fake_quantize(work[x], grid(), out=work[out])
-        except ValueError:
-            continue
+        ql.fake_quantize(work[x], grid(), out=work[out])
         same_bytes(work[out], expected)
 
 
 def test_k46_sizes_that_wrap():
     huge = np.broadcast_to(np.float32(0), (2**31, 2**28))
-    with pytest.raises((MemoryError, ValueError)):
+    with pytest.raises(MemoryError, match="Unable to allocate"):
         ql.quantize(huge, grid())
-    with pytest.raises((MemoryError, ValueError)):
+    with pytest.raises(MemoryError, match="Unable to allocate"):
         ql.matmul_integer(np.zeros((2**50, 0), np.int8), np.zeros((0, 2**10), np.int8))
 
 
@@ -267,26 +262,26 @@ def test_k48_empty_everything(isa):
         assert codes(np.zeros(shape)).shape == shape
     assert product(np.zeros((0, 4)), np.zeros((4, 3))).shape == (0, 3)
     assert product(np.zeros((3, 0)), np.zeros((0, 2))).tolist() == [[0, 0]] * 3
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"^w: "):
         ql.choose_qparams(np.zeros((0, 3), np.float32))
 
 
 def test_k49_errors_keep_no_references():
     x, b, out = np.zeros((2, 3), np.float32), np.zeros((3, 2), np.int8), np.zeros(7, np.int16)
-    packed = _core.Packed(b, None, "integer")
+    packed = _core.Packed.matrix(b, None, "integer")
     scale, zero = one(1), one(0, np.int32)
 
     def fail():
-        for call in (
-            lambda: _core.quantize(x, scale, zero, -128, 127, True, out),
-            lambda: _core.quantize(x, scale, zero, 5, 4, True, None),
-            lambda: dynamic_linear(x, packed, scale, None, False, None),
-            lambda: _core.matmul_integer(x, packed, zero, None),
-            lambda: _core.Packed(x, None, "integer"),
-            lambda: _core.Plan([("f4", 3, 0.0, 0, -1, -1)], 0, 9),
-            lambda: _core.histogram_update(x, 7, x, x),
+        for name, call in (
+            ("out", lambda: _core.quantize(x, scale, zero, -128, 127, True, out)),
+            ("scale, zero_point", lambda: _core.quantize(x, scale, zero, 5, 4, True, None)),
+            ("scale", lambda: dynamic_linear(x, packed, scale, None, None, None)),
+            ("a", lambda: _core.matmul_integer(x, packed, zero, None)),
+            ("codes", lambda: _core.Packed.matrix(x, None, "integer")),
+            (r"buffers\[0\]", lambda: _core.Plan([("f4", (3,), 0.0, 0, -1, -1)], (0,), (9,))),
+            ("state", lambda: _core.histogram_update(x, 7, x, x)),
         ):
-            with pytest.raises((TypeError, ValueError)):
+            with pytest.raises((TypeError, ValueError), match=rf"^{name}: "):
                 call()
 
     fail()
@@ -348,5 +343,5 @@ def test_r8_empty_products_are_zero(isa):
 
 @pytest.mark.parametrize("k, fill, dtype", [(131072, -128, np.int8), (100000, 255, np.uint8)], ids=["r9", "r10"])
 def test_r9_r10_sums_that_do_not_fit(isa, k, fill, dtype):
-    with pytest.raises(OverflowError):
+    with pytest.raises(OverflowError, match=r"^a, b: "):
         ql.matmul_integer(np.full((1, k), fill, dtype), np.full((k, 1), fill, dtype))

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,23 @@ from qlite import _core
 
 ROOT = Path(__file__).resolve().parents[1]
 CSRC, PACKAGE = ROOT / "csrc", ROOT / "qlite"
+#: Folders of csrc/core: each includes headers of its own and of those that stand before it.
+CORE_FOLDERS = ("base", "array", "calibrate", "gemm", "conv", "program")
 TOP_LEVEL = {"pyproject.toml", "setup.py", "csrc", "qlite", "tests", "notebooks", "README.md", "LICENSE"}
 #: Files outside grids/, arrays/ and ops/ that import the core; the last one explains its absence.
-MAY_IMPORT_CORE = {"config.py", "nn/program.py", "__init__.py"}
+MAY_IMPORT_CORE = {"config.py", "nn/plan.py", "__init__.py"}
+#: Folders and files of the package. Each imports only those before it.
+ORDER = ["_check", "_public", "progress", "metrics", "config", "grids", "arrays", "ops", "nn", "distributed", "io"]
+ORDER += ["analysis", "__init__", "demo", "cli", "__main__"]
+#: Imports that go the other way, for methods that users look for where they are. They stand inside these methods.
+LATE_IMPORTS = {
+    ("arrays/qarray.py", "arrays/error.py"),  # QArray.error
+    ("arrays/qarray.py", "ops/linear.py"),  # x @ q
+    ("arrays/qarray.py", "io/array_file.py"),  # QArray.save
+    ("arrays/qarray.py", "analysis/plot.py"),  # QArray.plot
+    ("nn/qmodel.py", "io/model_file.py"),  # QModel.save
+    ("analysis/report.py", "analysis/plot.py"),  # Report.plot
+}
 OPTIONAL_PACKAGES = ["sklearn", "matplotlib", "tqdm", "onnx", "onnxruntime", "h5py", "flatbuffers", "dask", "pandas"]
 OPTIONAL_PACKAGES += ["distributed"]
 # What the linker and the runtime add to every shared object.
@@ -47,6 +62,16 @@ def test_the_core_knows_no_python():
     assert len(paths) > 10
     assert not offenders(paths, lambda p: any("Python.h" in i or "numpy" in i for i in includes(p)))
     assert not offenders(paths, lambda p: re.search(r"\bPy[A-Z]\w+\b|\bnpy_", code(p)))
+
+
+def test_folders_of_the_core_include_only_those_before_them():
+    def is_wrong(path):
+        allowed = CORE_FOLDERS[: CORE_FOLDERS.index(path.parent.name) + 1]
+        return any(i.startswith("core/") and i.split("/")[1] not in allowed for i in includes(path))
+
+    paths = sources("core")
+    assert {path.parent.name for path in paths} == set(CORE_FOLDERS)
+    assert not offenders(paths, is_wrong)
 
 
 def test_intrinsics_live_in_the_folders_of_their_isa():
@@ -99,6 +124,64 @@ def test_only_the_array_level_and_the_program_import_the_core():
     assert {path for path in importers if path.split("/")[0] not in ("grids", "arrays", "ops")} <= MAY_IMPORT_CORE
 
 
+def file_of(module):
+    """The file of a module or package of qlite, or None."""
+    path = PACKAGE.parent / module.replace(".", "/")
+    found = [p for p in (path.with_suffix(".py"), path / "__init__.py") if p.exists()]
+    return str(found[0].relative_to(PACKAGE)) if found else None
+
+
+def imports_of(path):
+    """Pairs of a file of the package that is imported, at the top or anywhere, and whether a function imports it."""
+    tree = ast.parse(path.read_text())
+    functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    late = {id(node) for function in functions for node in ast.walk(function)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: expected imports by their whole names"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            modules = [name if file_of(name) else node.module for name in names if name != "qlite._core"]
+        else:
+            continue
+        for module in modules:
+            if module.split(".")[0] == "qlite" and module != "qlite._core":
+                yield file_of(module), id(node) in late
+
+
+def package_imports():
+    """What each file of the package imports of it: (file, imported file, whether a function does)."""
+    return {
+        (str(path.relative_to(PACKAGE)), imported, is_late)
+        for path in PACKAGE.rglob("*.py")
+        for imported, is_late in imports_of(path)
+    }
+
+
+def test_a_folder_imports_only_folders_before_it():
+    def place(path):
+        return ORDER.index(path.split("/")[0].removesuffix(".py"))
+
+    backwards = {(path, imported) for path, imported, _ in package_imports() if place(imported) > place(path)}
+    assert backwards - LATE_IMPORTS == set()
+
+
+def test_no_file_imports_itself_through_others():
+    imported = {}
+    for path, other, _ in package_imports():
+        if (path, other) not in LATE_IMPORTS:
+            imported.setdefault(path, set()).add(other)
+    assert len(imported) > 40
+    TopologicalSorter(imported).prepare()  # raises CycleError, which names the files
+
+
+def test_late_imports_are_late_and_there():
+    imports = package_imports()
+    assert {(path, imported) for path, imported, is_late in imports if is_late} >= LATE_IMPORTS
+    assert not {(path, imported) for path, imported, is_late in imports if not is_late} & LATE_IMPORTS
+
+
 def test_python_never_branches_on_an_isa():
     """Strings that name an instruction set, outside docstrings, stand in no module but the one that shows them."""
 
@@ -120,6 +203,11 @@ def test_import_brings_no_optional_package():
 def test_everything_public_is_there():
     assert sorted(set(qlite.__all__)) == sorted(qlite.__all__)
     assert not [name for name in qlite.__all__ if not hasattr(qlite, name)]
+
+
+def test_public_classes_go_by_their_public_name():
+    classes = [getattr(qlite, name) for name in qlite.__all__ if isinstance(getattr(qlite, name), type)]
+    assert [cls.__name__ for cls in classes if cls.__module__ != "qlite"] == []
 
 
 def test_portable_part_compiles_alone(tmp_path):
@@ -154,7 +242,7 @@ def test_file_names_are_unique_and_say_their_isa():
     assert len(names) == len(set(names))
     for folder in (CSRC / "kernels").iterdir():
         if folder.is_dir():
-            assert folder.name in ISA_NAMES | {"portable"}
+            assert folder.name in ISA_NAMES | {"portable", "x86"}
             assert not [p.name for p in folder.glob("*.c") if not p.stem.endswith(f"_{folder.name}")]
 
 

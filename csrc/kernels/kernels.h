@@ -219,7 +219,7 @@ enum { QL_PEAK_ROUND = 1536 };
 
 /* How weights of a group lie, eight k at a time: [nr][4] bytes, of which byte (j, q) holds
  *   U4: the codes 0..15 of column j for k = q in its low four bits, for k = 4 + q in its high ones
- *   TABLE: the same, and the weight is levels[code]
+ *   TABLE: the same, and the weight is table[code]
  *   S8: the code for k = q; another [nr][4] bytes follow for k = 4 + q */
 typedef enum ql_weight_form { QL_WEIGHTS_U4, QL_WEIGHTS_TABLE, QL_WEIGHTS_S8, QL_WEIGHT_FORMS } ql_weight_form;
 
@@ -230,7 +230,7 @@ typedef struct ql_grouped_panel {
     const uint8_t *data;
     size_t k, group; /* multiples of 8 */
     bool has_zero_point;
-    const int8_t *levels; /* [16], in -127..127 */
+    const int8_t *table; /* [16], in -127..127 */
 } ql_grouped_panel;
 
 /* Rows to multiply with it. */
@@ -347,5 +347,17 @@ const ql_kernels *ql_kernels_active(void);
 #define QL_DECLARE_KERNELS(isa)                             \
     QL_KERNELS(QL_DECLARE_FUNCTION, QL_DECLARE_BUNDLE, isa) \
     extern const ql_kernels ql_kernels_##isa
+
+/* What a source that is compiled for several instruction sets (portable/, x86/) is compiled for: setup.py defines it.
+ */
+#ifndef QL_ISA
+#define QL_ISA scalar
+#endif
+
+#define QL_NAME_FOR(name, isa) name##__##isa
+#define QL_EXPANDED_NAME_FOR(name, isa) QL_NAME_FOR(name, isa)
+
+/* ql_<operation>_<types> -> ql_<operation>_<types>__<isa> */
+#define QL_KERNEL(name) QL_EXPANDED_NAME_FOR(name, QL_ISA)
 
 #endif

@@ -14,7 +14,7 @@ PyArrayObject *ql_py_f32(PyObject *object, const char *name);
 /* An array of exactly this type; C-contiguous, aligned and in native byte order, copied if it was not. */
 PyArrayObject *ql_py_exact(PyObject *object, int typenum, const char *name);
 
-/* Codes: int8 or uint8. */
+/* Codes of int8 or uint8. */
 PyArrayObject *ql_py_x8(PyObject *object, const char *name);
 
 static inline bool ql_py_is_signed(PyArrayObject *codes)
@@ -25,25 +25,36 @@ static inline bool ql_py_is_signed(PyArrayObject *codes)
 /* Codes of 8 or 16 bits, signed or not, and the range of their type. */
 PyArrayObject *ql_py_codes(PyObject *object, const char *name, int32_t *qmin, int32_t *qmax);
 
-/* Whether an array is a vector of length n: 0, or -1 with an exception. */
+/* Returns the elements of an array, or NULL for NULL. */
+static inline void *ql_py_data(PyArrayObject *array)
+{
+    return array ? PyArray_DATA(array) : NULL;
+}
+
+/* Checks that an array has this shape, or is a vector of length n. Returns 0, or -1 with an exception. */
+int ql_py_shape(PyArrayObject *array, int ndim, const npy_intp *shape, const char *name);
 int ql_py_vector(PyArrayObject *array, npy_intp n, const char *name);
 
 /* A float32 vector of length n, or NULL without an exception for None (then *absent is set). */
 PyArrayObject *ql_py_optional_f32(PyObject *object, npy_intp n, const char *name, bool *absent);
 
-/* A bias of n floats: nothing or a finite vector, a new reference in *bias. Returns 0, or -1 with an exception. */
+/* Takes a bias, None or a finite vector of n floats; *bias is NULL or a new reference. Returns 0, or -1 with an
+ * exception. */
 int ql_py_bias_f32(PyObject *object, npy_intp n, PyArrayObject **bias);
 
-/* Where a result goes: a new array when out is None, else out, which must have this type and shape and be writable. If
- * out is not contiguous, what is returned is a copy that ql_py_finish writes back. *input is replaced by a copy when it
- * shares memory with out; in_place allows it to be the very same elements. */
+/* Returns memory for a result: a new array when out is None, else out, which must have this type and shape and be
+ * writable. If out is not contiguous, what is returned is a copy that ql_py_finish writes back. *input is replaced by a
+ * copy when it shares memory with out; in_place allows it to be the very same elements. */
 PyArrayObject *ql_py_result(PyObject *out, int typenum, int ndim, const npy_intp *shape, PyArrayObject **input,
                             bool in_place);
 
-/* Replaces *input by a copy if it shares memory with result. Returns 0, or -1 with an exception. */
+/* Replaces *input, which may be NULL, by a copy if it shares memory with result. Returns 0, or -1 with an exception. */
 int ql_py_separate(PyArrayObject *result, PyArrayObject **input);
 
-/* What becomes of NaN and infinities: an array that nobody has seen yet may be written to before an error. */
+/* Drops a result after an error, so that `out` stays as it was, and sets it to NULL. */
+void ql_py_drop(PyArrayObject **result);
+
+/* Returns the policy for NaN and infinities: an array that nobody has seen yet may be written to before an error. */
 static inline ql_nonfinite ql_py_policy(int refuse_nonfinite, PyObject *out)
 {
     if (!refuse_nonfinite)
@@ -51,10 +62,11 @@ static inline ql_nonfinite ql_py_policy(int refuse_nonfinite, PyObject *out)
     return out == Py_None ? QL_NONFINITE_REFUSE_LATE : QL_NONFINITE_REFUSE;
 }
 
-/* The object to hand to the caller: the user's out, or the new array. Takes over the reference to result. */
+/* Returns the object for the caller, out or the new array. Takes over the reference to result. */
 PyObject *ql_py_finish(PyObject *out, PyArrayObject *result);
 
-/* The same if the status is QL_OK; otherwise drops the result and raises what the status means, of argument `name`. */
+/* Does the same if the status is QL_OK; otherwise drops the result and raises what the status means, of argument
+ * `name`. */
 PyObject *ql_py_give(PyObject *out, PyArrayObject *result, ql_status status, const char *name);
 
 /* Groups of `size` along an axis; size 0: none. */
@@ -62,46 +74,86 @@ typedef struct ql_py_groups {
     int size, axis;
 } ql_py_groups;
 
-/* How parameters of this shape (scale, zero point, multiplier) lie over data: one element, or the rank of the data and
+/* Lays parameters of this shape (scale, zero point, multiplier) over data: one element, or the rank of the data and
  * along each axis 1, the data's length or, along the axis that is cut, the number of groups. Returns 0, or -1 with an
  * exception that names `name`. */
 int ql_py_layout(PyArrayObject *data, int ndim, const npy_intp *shape, const char *name, ql_py_groups groups,
                  ql_layout *layout);
 
-/* A parameter for each index of one axis; axis -1: one for everything. */
+/* Lays a parameter over each index of one axis; axis -1: one over everything. */
 int ql_py_axis_layout(PyArrayObject *data, int axis, ql_layout *layout);
 
 /* A calibrator's state, and its counts of shape (channels, bins). Both are borrowed. */
 PyArrayObject *ql_py_state(PyObject *object, const char *name);
 PyArrayObject *ql_py_counts(PyObject *object, PyArrayObject *state, const char *name);
 
-/* The fields of qlite._output.Output, for n columns; *typenum is the result's. A new reference to the weight scales,
- * which output points to; NULL with an exception. */
+/* Takes None, or the name of an activation that products apply. Returns 0, or -1 with an exception. */
+int ql_py_activation(PyObject *object, ql_activation *activation);
+
+/* The fields of qlite.ops.epilogue.Output, for n columns; *typenum is the result's. A new reference to the weight
+ * scales, which output points to; NULL with an exception. */
 PyArrayObject *ql_py_output(PyObject *fields, npy_intp n, ql_output *output, int *typenum);
 
 /* What QL_EINVAL of such an output speaks of: that a multiplier or, of floats, a scale cannot be represented. */
 static inline const char *ql_py_output_name(const ql_output *output)
 {
-    return output->store == QL_STORE_F32 ? "the scale of x times that of w" : "output";
+    return output->store == QL_STORE_F32 ? "the scale of x times that of w" : "output_qparams";
 }
 
-/* The position of name among the options of an argument, or -1 with an exception that lists them. */
+/* Returns the position of name among the options of an argument, or -1 with an exception that lists them. */
 int ql_py_option(const char *argument, const char *name, const char *const *options, int count);
 
-/* A call of METH_FASTCALL has this many arguments; 0, or -1 with an exception. */
+/* A dtype as buffers and arrays of a program have it. */
+typedef struct ql_py_type {
+    const char *name;
+    ql_type type;
+    int typenum;
+} ql_py_type;
+
+/* Look a dtype up; NULL: there is no such. */
+const ql_py_type *ql_py_type_by_name(const char *name);
+const ql_py_type *ql_py_type_by_typenum(int typenum);
+const ql_py_type *ql_py_type_of(ql_type type);
+
+/* Takes the values of a step's fields, from a dict by name. Arrays are borrowed from *owners, a new reference (which
+ * may be set when there is an exception). Returns 0, or -1 with an exception that names the field. */
+int ql_py_fields(PyObject *dict, const ql_field *fields, ql_value values[QL_MAX_FIELDS], PyObject **owners);
+
+/* Checks the number of arguments of a METH_FASTCALL function. Returns 0, or -1 with an exception. */
 int ql_py_count(const char *function, Py_ssize_t got, Py_ssize_t expected);
 
-/* NULL, with the exception that a status means; name is the argument it speaks of. */
+/* Sets the exception that a status means, about argument `name`, and returns NULL. */
 PyObject *ql_py_raise(ql_status status, const char *name);
 
 typedef struct ql_module_state {
-    PyTypeObject *packed_type, *filter_type, *grouped_type;
+    PyTypeObject *packed_type;
 } ql_module_state;
+
+/* Kind of packed weights, and so the core's type that they have. */
+typedef enum ql_py_kind { QL_PY_MATRIX, QL_PY_GROUPED, QL_PY_FILTER } ql_py_kind;
+
+/* The object of _core.Packed. */
+typedef struct ql_py_packed {
+    PyObject ob_base;
+    ql_py_kind kind;
+    PyObject *kind_name;
+    const char *purpose_name;
+    ql_packed_info info;
+    union {
+        ql_packed *matrix;
+        ql_grouped *grouped;
+        ql_filter *filter;
+    } weights;
+} ql_py_packed;
+
+/* Returns the packed weights of an argument, borrowed, or NULL with an exception if it is no such or of another kind.
+ */
+const ql_py_packed *ql_py_take_packed(PyObject *module, PyObject *object, ql_py_kind kind, const char *name);
 
 extern PyMethodDef ql_py_elementwise_methods[], ql_py_histogram_methods[], ql_py_choose_methods[];
 extern PyMethodDef ql_py_codebook_methods[], ql_py_bits_methods[], ql_py_error_methods[], ql_py_gemm_methods[];
 extern PyMethodDef ql_py_activations_methods[], ql_py_pool_methods[], ql_py_conv_methods[];
-extern PyMethodDef ql_py_grouped_methods[], ql_py_peak_methods[];
-extern PyType_Spec ql_py_packed_spec, ql_py_filter_spec, ql_py_grouped_spec, ql_py_plan_spec;
+extern PyMethodDef ql_py_peak_methods[];
+extern PyType_Spec ql_py_packed_spec, ql_py_plan_spec;
 
 #endif

@@ -36,7 +36,7 @@ static PyObject *isa_select(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* None stands for 0: not set. Returns what was set before. */
+/* Sets the number of threads; None: leaves it to the machine. Returns the number that was set before, or None. */
 static PyObject *set_num_threads(PyObject *module, PyObject *number)
 {
     (void)module;
@@ -125,7 +125,7 @@ static PyMethodDef module_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-/* The NumPy dtype with the fields of ql_histogram. */
+/* Returns the NumPy dtype with the fields of ql_histogram. */
 static PyObject *histogram_dtype(void)
 {
     PyObject *fields = Py_BuildValue("[(ss)(ss)(ss)(ss)(ss)(ss)]", "min", "f4", "max", "f4", "exponent", "i4", "origin",
@@ -137,7 +137,7 @@ static PyObject *histogram_dtype(void)
     return (PyObject *)descr;
 }
 
-/* A new reference to a type that the module has from now on. */
+/* Adds a type to the module and returns a new reference to it. */
 static PyTypeObject *add_type(PyObject *module, PyType_Spec *spec)
 {
     PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
@@ -153,9 +153,9 @@ static int module_exec(PyObject *module)
     if (select_isa(ceiling && *ceiling ? ceiling : NULL) < 0)
         return -1;
     PyMethodDef *const methods[] = {
-        ql_py_elementwise_methods, ql_py_histogram_methods, ql_py_choose_methods,  ql_py_codebook_methods,
-        ql_py_bits_methods,        ql_py_error_methods,     ql_py_gemm_methods,    ql_py_activations_methods,
-        ql_py_pool_methods,        ql_py_conv_methods,      ql_py_grouped_methods, ql_py_peak_methods,
+        ql_py_elementwise_methods, ql_py_histogram_methods, ql_py_choose_methods, ql_py_codebook_methods,
+        ql_py_bits_methods,        ql_py_error_methods,     ql_py_gemm_methods,   ql_py_activations_methods,
+        ql_py_pool_methods,        ql_py_conv_methods,      ql_py_peak_methods,
     };
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
         if (PyModule_AddFunctions(module, methods[i]) < 0)
@@ -166,10 +166,8 @@ static int module_exec(PyObject *module)
     Py_XDECREF(dtype);
     ql_module_state *state = PyModule_GetState(module);
     state->packed_type = add_type(module, &ql_py_packed_spec);
-    state->filter_type = add_type(module, &ql_py_filter_spec);
-    state->grouped_type = add_type(module, &ql_py_grouped_spec);
     PyTypeObject *plan_type = add_type(module, &ql_py_plan_spec);
-    failed |= !state->packed_type || !state->filter_type || !state->grouped_type || !plan_type;
+    failed |= !state->packed_type || !plan_type;
     Py_XDECREF(plan_type);
     return failed ? -1 : 0;
 }
@@ -178,8 +176,6 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {
     ql_module_state *state = PyModule_GetState(module);
     Py_VISIT(state->packed_type);
-    Py_VISIT(state->filter_type);
-    Py_VISIT(state->grouped_type);
     return 0;
 }
 
@@ -187,8 +183,6 @@ static int module_clear(PyObject *module)
 {
     ql_module_state *state = PyModule_GetState(module);
     Py_CLEAR(state->packed_type);
-    Py_CLEAR(state->filter_type);
-    Py_CLEAR(state->grouped_type);
     return 0;
 }
 

@@ -1,4 +1,4 @@
-/* lookup and softmax. */
+/* Functions of codes: lookup and softmax. */
 #include "python/glue.h"
 
 static PyObject *lookup(PyObject *module, PyObject *args)

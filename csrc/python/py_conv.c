@@ -1,136 +1,15 @@
-/* The weights of convolutions, and the convolutions with them. */
+/* Convolutions with packed filters. */
 #include "python/glue.h"
 
-typedef struct filter_object {
-    PyObject_HEAD ql_filter *filter;
-} filter_object;
-
-static PyObject *filter_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"codes", "zero_point", "groups", "is_dilated", NULL};
-    PyObject *codes_object, *zero_point_object;
-    Py_ssize_t groups;
-    int is_dilated;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOnp", names, &codes_object, &zero_point_object, &groups,
-                                     &is_dilated))
-        return NULL;
-    filter_object *self = NULL;
-    PyArrayObject *zero_point = NULL, *codes = ql_py_x8(codes_object, "codes");
-    if (!codes)
-        return NULL;
-    if (PyArray_NDIM(codes) != 4) {
-        PyErr_Format(PyExc_ValueError, "codes: expected 4 dimensions, got %d", PyArray_NDIM(codes));
-        goto done;
-    }
-    if (zero_point_object != Py_None) {
-        zero_point = ql_py_exact(zero_point_object, NPY_INT32, "zero_point");
-        if (!zero_point)
-            goto done;
-        if (PyArray_SIZE(zero_point) != PyArray_DIM(codes, 3)) {
-            PyErr_Format(PyExc_ValueError, "zero_point: expected one per output channel (%zd), got %zd",
-                         PyArray_DIM(codes, 3), PyArray_SIZE(zero_point));
-            goto done;
-        }
-    }
-    self = (filter_object *)type->tp_alloc(type, 0);
-    if (!self)
-        goto done;
-    size_t shape[4];
-    for (int i = 0; i < 4; i++)
-        shape[i] = (size_t)PyArray_DIM(codes, i);
-    ql_status status;
-    Py_BEGIN_ALLOW_THREADS
-        status = ql_filter_pack(PyArray_DATA(codes), ql_py_is_signed(codes), shape,
-                                zero_point ? PyArray_DATA(zero_point) : NULL, groups > 0 ? (size_t)groups : 0,
-                                is_dilated, &self->filter);
-    Py_END_ALLOW_THREADS
-    if (status != QL_OK) {
-        Py_CLEAR(self);
-        ql_py_raise(status, "codes, zero_point, groups");
-    }
-done:
-    Py_XDECREF(zero_point);
-    Py_DECREF(codes);
-    return (PyObject *)self;
-}
-
-static void filter_dealloc(PyObject *object)
-{
-    PyTypeObject *type = Py_TYPE(object);
-    ql_filter_free(((filter_object *)object)->filter);
-    type->tp_free(object);
-    Py_DECREF(type);
-}
-
-static const ql_filter *filter_of(PyObject *object)
-{
-    return ((filter_object *)object)->filter;
-}
-
-static PyObject *filter_shape(PyObject *self, void *closure)
-{
-    (void)closure;
-    const size_t *shape = ql_filter_shape(filter_of(self));
-    return Py_BuildValue("nnnn", (Py_ssize_t)shape[0], (Py_ssize_t)shape[1], (Py_ssize_t)shape[2],
-                         (Py_ssize_t)shape[3]);
-}
-
-static PyObject *filter_groups(PyObject *self, void *closure)
-{
-    (void)closure;
-    return PyLong_FromSize_t(ql_filter_groups(filter_of(self)));
-}
-
-static PyObject *filter_is_dilated(PyObject *self, void *closure)
-{
-    (void)closure;
-    return PyBool_FromLong(ql_filter_is_dilated(filter_of(self)));
-}
-
-static PyObject *filter_nbytes(PyObject *self, void *closure)
-{
-    (void)closure;
-    return PyLong_FromSize_t(ql_filter_nbytes(filter_of(self)));
-}
-
-static PyObject *filter_isa(PyObject *self, void *closure)
-{
-    (void)closure;
-    return PyUnicode_FromString(ql_filter_isa(filter_of(self)));
-}
-
-static PyGetSetDef filter_getset[] = {
-    {"shape", filter_shape, NULL, NULL, NULL},
-    {"groups", filter_groups, NULL, NULL, NULL},
-    {"is_dilated", filter_is_dilated, NULL, NULL, NULL},
-    {"nbytes", filter_nbytes, NULL, NULL, NULL},
-    {"isa", filter_isa, NULL, NULL, NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyType_Slot filter_slots[] = {
-    {Py_tp_new, filter_new},
-    {Py_tp_dealloc, filter_dealloc},
-    {Py_tp_getset, filter_getset},
-    {0, NULL},
-};
-
-PyType_Spec ql_py_filter_spec = {
-    .name = "qlite._core.Filter",
-    .basicsize = sizeof(filter_object),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = filter_slots,
-};
-
-/* What every convolution reads and writes: arrays with a new reference each, or NULL. */
+/* Operands of a convolution, arrays with a new reference each or NULL, and its result. */
 typedef struct operands {
-    const ql_filter *w;
+    const ql_py_packed *w;
     PyArrayObject *x, *bias, *y;
     ql_images images;
     ql_window window;
 } operands;
 
-/* Stride, dilation, what lies before the image, and the result's lengths: height and width of each. */
+/* Takes stride, dilation, padding before the image and lengths of the result, height and width of each. */
 static int take_window(PyObject *object, ql_window *window)
 {
     size_t *const lengths[] = {window->stride, window->dilation, window->before, window->out};
@@ -147,34 +26,27 @@ static int take_window(PyObject *object, ql_window *window)
     return 0;
 }
 
-static int raise_channels(const ql_filter *w, size_t expected, npy_intp got)
+static int raise_channels(const ql_packed_info *w, size_t expected, npy_intp got)
 {
-    const size_t *shape = ql_filter_shape(w), groups = ql_filter_groups(w);
     PyErr_Format(PyExc_ValueError,
                  "x: expected %zu channel%s for w of shape (%zu, %zu, %zu, %zu) and groups=%zu, got %zd", expected,
-                 expected == 1 ? "" : "s", shape[0], shape[1], shape[2], shape[3], groups, got);
+                 expected == 1 ? "" : "s", w->shape[0], w->shape[1], w->shape[2], w->shape[3], w->groups, got);
     return -1;
 }
 
 static int take_operands(PyObject *module, PyObject *x, PyObject *w, PyObject *window, int zero_point, operands *o)
 {
-    const ql_module_state *state = PyModule_GetState(module);
-    *o = (operands){NULL};
-    if (!PyObject_TypeCheck(w, state->filter_type)) {
-        PyErr_Format(PyExc_TypeError, "w: expected a packed filter, got %s", Py_TYPE(w)->tp_name);
-        return -1;
-    }
-    o->w = filter_of(w);
-    o->x = ql_py_x8(x, "x");
+    *o = (operands){.w = ql_py_take_packed(module, w, QL_PY_FILTER, "w")};
+    o->x = o->w ? ql_py_x8(x, "x") : NULL;
     if (!o->x || take_window(window, &o->window) < 0)
         return -1;
-    const size_t channels = ql_filter_groups(o->w) * ql_filter_shape(o->w)[2];
+    const size_t channels = o->w->info.groups * o->w->info.shape[2];
     if (PyArray_NDIM(o->x) != 4) {
         PyErr_Format(PyExc_ValueError, "x: expected 4 dimensions, got %d", PyArray_NDIM(o->x));
         return -1;
     }
     if ((size_t)PyArray_DIM(o->x, 3) != channels)
-        return raise_channels(o->w, channels, PyArray_DIM(o->x, 3));
+        return raise_channels(&o->w->info, channels, PyArray_DIM(o->x, 3));
     const npy_intp *shape = PyArray_DIMS(o->x);
     o->images = (ql_images){.count = (size_t)shape[0],
                             .height = (size_t)shape[1],
@@ -185,10 +57,15 @@ static int take_operands(PyObject *module, PyObject *x, PyObject *w, PyObject *w
     return 0;
 }
 
+static npy_intp outputs_of(const operands *o)
+{
+    return (npy_intp)o->w->info.shape[3];
+}
+
 static int take_result(operands *o, PyObject *out, int typenum)
 {
     const npy_intp shape[] = {(npy_intp)o->images.count, (npy_intp)o->window.out[0], (npy_intp)o->window.out[1],
-                              (npy_intp)ql_filter_shape(o->w)[3]};
+                              outputs_of(o)};
     o->y = ql_py_result(out, typenum, 4, shape, &o->x, false);
     if (!o->y)
         return -1;
@@ -203,20 +80,20 @@ static int take_bias(operands *o, PyObject *object)
     o->bias = ql_py_exact(object, NPY_INT32, "bias");
     if (!o->bias)
         return -1;
-    return ql_py_vector(o->bias, (npy_intp)ql_filter_shape(o->w)[3], "bias");
+    return ql_py_vector(o->bias, outputs_of(o), "bias");
 }
 
-/* A result in memory of its own; 0, or -1 with an exception. */
+/* Copies scale and bias where they share memory with the result. Returns 0, or -1 with an exception and no result. */
 static int separate(operands *o, PyArrayObject **scale)
 {
-    if (ql_py_separate(o->y, scale) == 0 && (!o->bias || ql_py_separate(o->y, &o->bias) == 0))
+    if (ql_py_separate(o->y, scale) == 0 && ql_py_separate(o->y, &o->bias) == 0)
         return 0;
-    PyArray_DiscardWritebackIfCopy(o->y);
-    Py_CLEAR(o->y);
+    ql_py_drop(&o->y);
     return -1;
 }
 
-/* The result, or the exception that is set or that the status means; name: what QL_EINVAL would speak of. */
+/* Returns the result, or NULL with the exception that is set or that the status means; name: the argument that
+ * QL_EINVAL speaks of. */
 static PyObject *finish(operands *o, PyObject *out, ql_status status, const char *name)
 {
     Py_CLEAR(o->x);
@@ -235,7 +112,7 @@ static PyObject *conv2d_integer(PyObject *module, PyObject *args)
     if (take_operands(module, x, w, window, zero_point, &o) == 0 && take_result(&o, out, NPY_INT32) == 0) {
         void *y = PyArray_DATA(o.y);
         Py_BEGIN_ALLOW_THREADS
-            status = ql_conv(&o.images, o.w, &o.window, NULL, &(ql_epilogue){.store = QL_STORE_S32}, y);
+            status = ql_conv(&o.images, o.w->weights.filter, &o.window, NULL, &(ql_epilogue){.store = QL_STORE_S32}, y);
         Py_END_ALLOW_THREADS
     }
     return finish(&o, out, status, "x");
@@ -252,20 +129,20 @@ static PyObject *conv2d(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "OOiOOOO", &x, &w, &zero_point, &window, &bias, &fields, &out))
         return NULL;
     if (take_operands(module, x, w, window, zero_point, &o) == 0 && take_bias(&o, bias) == 0)
-        scale = ql_py_output(fields, (npy_intp)ql_filter_shape(o.w)[3], &output, &typenum);
+        scale = ql_py_output(fields, outputs_of(&o), &output, &typenum);
     if (scale && take_result(&o, out, typenum) == 0 && separate(&o, &scale) == 0) {
-        const int32_t *sums_bias = o.bias ? PyArray_DATA(o.bias) : NULL;
+        const int32_t *sums_bias = ql_py_data(o.bias);
         void *y = PyArray_DATA(o.y);
         output.weight_scale = PyArray_DATA(scale);
         Py_BEGIN_ALLOW_THREADS
-            status = ql_conv_scaled(&o.images, o.w, &o.window, sums_bias, &output, y);
+            status = ql_conv_scaled(&o.images, o.w->weights.filter, &o.window, sums_bias, &output, y);
         Py_END_ALLOW_THREADS
     }
     Py_XDECREF(scale);
     return finish(&o, out, status, ql_py_output_name(&output));
 }
 
-/* An array of `count` elements of a type; NULL with an exception. */
+/* Returns an array of `count` elements of a type, or NULL with an exception. */
 static PyArrayObject *take_each(PyObject *object, int typenum, size_t count, const char *name)
 {
     PyArrayObject *array = ql_py_exact(object, typenum, name);
@@ -276,8 +153,8 @@ static PyArrayObject *take_each(PyObject *object, int typenum, size_t count, con
     return array;
 }
 
-/* x, w, scale, zero_point, window, bias, output, out: image by image. What an image has of its own comes from conv.py,
- * in memory of its own. */
+/* Arguments: x, w, scale, zero_point, window, bias, output, out. Each image has a grid and bias of its own, in arrays
+ * that conv.py has just made: none shares memory with out. */
 static PyObject *conv2d_images(PyObject *module, PyObject *args)
 {
     PyObject *x, *w, *scales, *zero_points, *window, *bias, *fields, *out;
@@ -290,7 +167,7 @@ static PyObject *conv2d_images(PyObject *module, PyObject *args)
         return NULL;
     if (take_operands(module, x, w, window, 0, &o) < 0)
         goto done;
-    const size_t count = o.images.count, channels = ql_filter_shape(o.w)[3];
+    const size_t count = o.images.count, channels = o.w->info.shape[3];
     scale = take_each(scales, NPY_FLOAT32, count, "scale");
     zero_point = scale ? take_each(zero_points, NPY_INT32, count, "zero_point") : NULL;
     if (!zero_point)
@@ -300,11 +177,11 @@ static PyObject *conv2d_images(PyObject *module, PyObject *args)
     weight_scale = ql_py_output(fields, (npy_intp)channels, &output, &typenum);
     if (!weight_scale || take_result(&o, out, typenum) < 0 || separate(&o, &weight_scale) < 0)
         goto done;
-    const ql_image_grids grids = {PyArray_DATA(scale), PyArray_DATA(zero_point), o.bias ? PyArray_DATA(o.bias) : NULL};
+    const ql_image_grids grids = {PyArray_DATA(scale), PyArray_DATA(zero_point), ql_py_data(o.bias)};
     void *y = PyArray_DATA(o.y);
     output.weight_scale = PyArray_DATA(weight_scale);
     Py_BEGIN_ALLOW_THREADS
-        status = ql_conv_images(&o.images, &grids, o.w, &o.window, &output, y);
+        status = ql_conv_images(&o.images, &grids, o.w->weights.filter, &o.window, &output, y);
     Py_END_ALLOW_THREADS
 done:
     Py_XDECREF(weight_scale);

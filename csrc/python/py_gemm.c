@@ -1,177 +1,48 @@
-/* Packed weights, and the products with them. */
-#include <string.h>
-
+/* Products with packed matrices: of codes, and of floats. */
 #include "python/glue.h"
 
-static const char *const purposes[] = {
-    [QL_PACK_INTEGER] = "integer", [QL_PACK_INTEGER7] = "integer7", [QL_PACK_FLOAT] = "float"};
-
-static int purpose_of(const char *name)
-{
-    for (int i = 0; i < (int)(sizeof purposes / sizeof *purposes); i++) {
-        if (strcmp(name, purposes[i]) == 0)
-            return i;
-    }
-    PyErr_Format(PyExc_ValueError, "purpose: expected integer, integer7 or float, got %s", name);
-    return -1;
-}
-
-typedef struct packed_object {
-    PyObject_HEAD ql_packed *packed;
-} packed_object;
-
-static PyObject *packed_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"codes", "zero_point", "purpose", NULL};
-    PyObject *codes_object, *zero_point_object;
-    const char *purpose;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOs", names, &codes_object, &zero_point_object, &purpose))
-        return NULL;
-    const int pack_for = purpose_of(purpose);
-    if (pack_for < 0)
-        return NULL;
-    packed_object *self = NULL;
-    PyArrayObject *zero_point = NULL, *codes = ql_py_x8(codes_object, "codes");
-    if (!codes)
-        return NULL;
-    if (PyArray_NDIM(codes) != 2) {
-        PyErr_Format(PyExc_ValueError, "codes: expected 2 dimensions (in, out), got %d", PyArray_NDIM(codes));
-        goto done;
-    }
-    if (zero_point_object != Py_None) {
-        zero_point = ql_py_exact(zero_point_object, NPY_INT32, "zero_point");
-        if (!zero_point)
-            goto done;
-        if (PyArray_SIZE(zero_point) != PyArray_DIM(codes, 1)) {
-            PyErr_Format(PyExc_ValueError, "zero_point: expected one per column (%zd), got %zd", PyArray_DIM(codes, 1),
-                         PyArray_SIZE(zero_point));
-            goto done;
-        }
-    }
-    self = (packed_object *)type->tp_alloc(type, 0);
-    if (!self)
-        goto done;
-    ql_status status;
-    Py_BEGIN_ALLOW_THREADS
-        status =
-            ql_pack((ql_pack_for)pack_for, PyArray_DATA(codes), ql_py_is_signed(codes), (size_t)PyArray_DIM(codes, 0),
-                    (size_t)PyArray_DIM(codes, 1), zero_point ? PyArray_DATA(zero_point) : NULL, &self->packed);
-    Py_END_ALLOW_THREADS
-    if (status != QL_OK) {
-        Py_CLEAR(self);
-        ql_py_raise(status, "zero_point");
-    }
-done:
-    Py_XDECREF(zero_point);
-    Py_DECREF(codes);
-    return (PyObject *)self;
-}
-
-static void packed_dealloc(PyObject *object)
-{
-    PyTypeObject *type = Py_TYPE(object);
-    ql_packed_free(((packed_object *)object)->packed);
-    type->tp_free(object);
-    Py_DECREF(type);
-}
-
-static const ql_packed *packed_of(PyObject *object)
-{
-    return ((packed_object *)object)->packed;
-}
-
-static PyObject *packed_shape(PyObject *self, void *closure)
-{
-    (void)closure;
-    return Py_BuildValue("nn", (Py_ssize_t)ql_packed_k(packed_of(self)), (Py_ssize_t)ql_packed_n(packed_of(self)));
-}
-
-static PyObject *packed_nbytes(PyObject *self, void *closure)
-{
-    (void)closure;
-    return PyLong_FromSize_t(ql_packed_nbytes(packed_of(self)));
-}
-
-static PyObject *packed_isa(PyObject *self, void *closure)
-{
-    (void)closure;
-    return PyUnicode_FromString(ql_packed_isa(packed_of(self)));
-}
-
-static PyObject *packed_purpose(PyObject *self, void *closure)
-{
-    (void)closure;
-    return PyUnicode_FromString(purposes[ql_packed_purpose(packed_of(self))]);
-}
-
-static PyGetSetDef packed_getset[] = {
-    {"shape", packed_shape, NULL, NULL, NULL},
-    {"nbytes", packed_nbytes, NULL, NULL, NULL},
-    {"isa", packed_isa, NULL, NULL, NULL},
-    {"purpose", packed_purpose, NULL, NULL, NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyType_Slot packed_slots[] = {
-    {Py_tp_new, packed_new},
-    {Py_tp_dealloc, packed_dealloc},
-    {Py_tp_getset, packed_getset},
-    {0, NULL},
-};
-
-PyType_Spec ql_py_packed_spec = {
-    .name = "qlite._core.Packed",
-    .basicsize = sizeof(packed_object),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = packed_slots,
-};
-
-/* The packed weights of an argument; NULL with an exception for anything else. */
-static const ql_packed *take_packed(PyObject *module, PyObject *object, const char *name)
-{
-    const ql_module_state *state = PyModule_GetState(module);
-    if (PyObject_TypeCheck(object, state->packed_type))
-        return packed_of(object);
-    PyErr_Format(PyExc_TypeError, "%s: expected packed weights, got %s", name, Py_TYPE(object)->tp_name);
-    return NULL;
-}
-
-/* The left operand must be rows of k elements, in ndim dimensions or, if that is 0, in any number from 1 on. */
-static int check_left(PyArrayObject *left, const ql_packed *right, int ndim, const char *name)
+/* Checks that the left operand is rows of k elements, in ndim dimensions or, if that is 0, in any number from 1 on. */
+static int check_left(PyArrayObject *left, const ql_py_packed *right, int ndim, const char *name)
 {
     const int last = PyArray_NDIM(left) - 1;
-    if (last >= 0 && (ndim == 0 || last == ndim - 1) && PyArray_DIM(left, last) == (npy_intp)ql_packed_k(right))
+    const size_t k = right->info.shape[0];
+    if (last >= 0 && (ndim == 0 || last == ndim - 1) && (size_t)PyArray_DIM(left, last) == k)
         return 0;
     PyObject *got = PyArray_IntTupleFromIntp(PyArray_NDIM(left), PyArray_DIMS(left));
     if (got)
-        PyErr_Format(PyExc_ValueError, "%s: expected shape (%s, %zu), got %S", name, ndim ? "rows" : "...",
-                     ql_packed_k(right), got);
+        PyErr_Format(PyExc_ValueError, "%s: expected shape (%s, %zu), got %S", name, ndim ? "rows" : "...", k, got);
     Py_XDECREF(got);
     return -1;
 }
 
-/* Rows of the left operand: all dimensions but the last one. */
+/* Returns the rows of the left operand: the product of all dimensions but the last one. */
 static size_t count_rows(PyArrayObject *left)
 {
     return (size_t)PyArray_MultiplyList(PyArray_DIMS(left), PyArray_NDIM(left) - 1);
 }
 
-/* Where a product goes: the shape of the left operand, with n for its last length. */
-static PyArrayObject *take_result(PyObject *out, int typenum, PyArrayObject **left, const ql_packed *right)
+static npy_intp columns_of(const ql_py_packed *right)
+{
+    return (npy_intp)right->info.shape[1];
+}
+
+/* Returns memory for a product: the shape of the left operand, with the number of columns for its last length. */
+static PyArrayObject *take_result(PyObject *out, int typenum, PyArrayObject **left, const ql_py_packed *right)
 {
     npy_intp shape[NPY_MAXDIMS];
     const int ndim = PyArray_NDIM(*left);
     for (int i = 0; i < ndim - 1; i++)
         shape[i] = PyArray_DIM(*left, i);
-    shape[ndim - 1] = (npy_intp)ql_packed_n(right);
+    shape[ndim - 1] = columns_of(right);
     return ql_py_result(out, typenum, ndim, shape, left, false);
 }
 
-/* The codes that both integer products read: each array with a new reference, or NULL. */
+/* ---- codes by codes ----------------------------------------------------------------------------- */
+
+/* Operands of an integer product: arrays with a new reference each, or NULL. */
 typedef struct code_operands {
-    const ql_packed *b;
+    const ql_py_packed *b;
     PyArrayObject *a, *zero_point;
-    ql_codes codes;
     size_t m;
 } code_operands;
 
@@ -181,11 +52,11 @@ static void drop_codes(code_operands *o)
     Py_XDECREF(o->zero_point);
 }
 
-/* objects: a, b, a_zero_point. */
+/* Takes a, b, a_zero_point. Returns 0, or -1 with an exception and some of the arrays. */
 static int take_codes(PyObject *module, PyObject *const *objects, int ndim, const char *const names[3],
                       code_operands *o)
 {
-    *o = (code_operands){.b = take_packed(module, objects[1], names[1])};
+    *o = (code_operands){.b = ql_py_take_packed(module, objects[1], QL_PY_MATRIX, names[1])};
     o->a = o->b ? ql_py_x8(objects[0], names[0]) : NULL;
     if (!o->a || check_left(o->a, o->b, ndim, names[0]) < 0)
         return -1;
@@ -201,20 +72,20 @@ static int take_codes(PyObject *module, PyObject *const *objects, int ndim, cons
     return -1;
 }
 
-/* After the result is known: it may have made copies. */
-static ql_codes view_of(const code_operands *o)
+/* Returns the left operand as the core takes it; not before take_result, which may replace it by a copy. */
+static ql_codes codes_of(const code_operands *o)
 {
-    return (ql_codes){PyArray_DATA(o->a), ql_packed_k(o->b), ql_py_is_signed(o->a), PyArray_DATA(o->zero_point),
+    return (ql_codes){PyArray_DATA(o->a), o->b->info.shape[0], ql_py_is_signed(o->a), PyArray_DATA(o->zero_point),
                       PyArray_SIZE(o->zero_point) != 1};
 }
 
-/* The argument that a status of a product speaks of; other: that of what is out of its range. */
-static const char *blamed(ql_status status, const char *left, const char *both, const char *other)
+/* Returns the argument that a status speaks of; `invalid` is that of QL_EINVAL. */
+static const char *argument_of(ql_status status, const char *left, const char *both, const char *invalid)
 {
-    return status == QL_ECODES ? left : status == QL_EOVERFLOW ? both : other;
+    return status == QL_ECODES ? left : status == QL_EOVERFLOW ? both : invalid;
 }
 
-/* a, b, a_zero_point, out */
+/* Arguments: a, b, a_zero_point, out. */
 static PyObject *matmul_integer(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     static const char *const names[] = {"a", "b", "a_zero_point"};
@@ -225,18 +96,18 @@ static PyObject *matmul_integer(PyObject *module, PyObject *const *args, Py_ssiz
         return NULL;
     PyArrayObject *c = take_codes(module, args, 2, names, &o) < 0 ? NULL : take_result(args[3], NPY_INT32, &o.a, o.b);
     if (c) {
-        const ql_codes codes = view_of(&o);
+        const ql_codes codes = codes_of(&o);
         ql_status status;
         Py_BEGIN_ALLOW_THREADS
-            status = ql_gemm(&codes, o.m, o.b, NULL, &sums, PyArray_DATA(c));
+            status = ql_gemm(&codes, o.m, o.b->weights.matrix, NULL, &sums, PyArray_DATA(c));
         Py_END_ALLOW_THREADS
-        result = ql_py_give(args[3], c, status, blamed(status, names[0], "a, b", names[2]));
+        result = ql_py_give(args[3], c, status, argument_of(status, names[0], "a, b", names[2]));
     }
     drop_codes(&o);
     return result;
 }
 
-/* x, w, x_zero_point, bias, output, out: see qlite/_output.py. */
+/* Arguments: x, w, x_zero_point, bias, output (qlite.ops.epilogue.Output), out. */
 static PyObject *linear_static(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     static const char *const names[] = {"x", "w", "x_zero_point"};
@@ -249,24 +120,23 @@ static PyObject *linear_static(PyObject *module, PyObject *const *args, Py_ssize
         return NULL;
     if (take_codes(module, args, 0, names, &o) < 0)
         goto done;
-    const npy_intp n = (npy_intp)ql_packed_n(o.b);
-    scale = ql_py_output(args[4], n, &output, &typenum);
+    scale = ql_py_output(args[4], columns_of(o.b), &output, &typenum);
     if (!scale)
         goto done;
     if (args[3] != Py_None) {
         bias = ql_py_exact(args[3], NPY_INT32, "bias");
-        if (!bias || ql_py_vector(bias, n, "bias") < 0)
+        if (!bias || ql_py_vector(bias, columns_of(o.b), "bias") < 0)
             goto done;
     }
     c = take_result(args[5], typenum, &o.a, o.b);
     if (!c)
         goto done;
-    const ql_codes codes = view_of(&o);
+    const ql_codes codes = codes_of(&o);
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status = ql_linear_static(&codes, o.m, o.b, bias ? PyArray_DATA(bias) : NULL, &output, PyArray_DATA(c));
+        status = ql_linear_static(&codes, o.m, o.b->weights.matrix, ql_py_data(bias), &output, PyArray_DATA(c));
     Py_END_ALLOW_THREADS
-    result = ql_py_give(args[5], c, status, blamed(status, names[0], "x, w", ql_py_output_name(&output)));
+    result = ql_py_give(args[5], c, status, argument_of(status, names[0], "x, w", ql_py_output_name(&output)));
 done:
     Py_XDECREF(scale);
     Py_XDECREF(bias);
@@ -274,50 +144,52 @@ done:
     return result;
 }
 
-/* What the float products read and write: each with a new reference, or NULL. */
+/* ---- floats by codes ---------------------------------------------------------------------------- */
+
+/* Operands of a product of floats, arrays with a new reference each or NULL, and its result. */
 typedef struct float_operands {
-    const ql_packed *w;
+    const ql_py_packed *w;
     PyArrayObject *x, *scale, *bias, *y;
     size_t m;
 } float_operands;
 
-static void drop_inputs(float_operands *o)
+/* Takes operands, and memory for the result. A matrix needs a scale per column, grouped weights hold theirs: scale is
+ * NULL. Returns 0, or -1 with an exception and some of the operands. */
+static int take_floats(PyObject *module, PyObject *x, PyObject *w, PyObject *scale, PyObject *bias, PyObject *out,
+                       float_operands *o)
 {
-    Py_XDECREF(o->x);
-    Py_XDECREF(o->scale);
-    Py_XDECREF(o->bias);
-}
-
-/* objects: x, w, scale, bias. */
-static int take_floats(PyObject *module, PyObject *const *objects, PyObject *out, float_operands *o)
-{
-    *o = (float_operands){.w = take_packed(module, objects[1], "w")};
+    *o = (float_operands){.w = ql_py_take_packed(module, w, scale ? QL_PY_MATRIX : QL_PY_GROUPED, "w")};
     if (!o->w)
         return -1;
-    const npy_intp n = (npy_intp)ql_packed_n(o->w);
-    bool no_scale;
-    o->scale = ql_py_optional_f32(objects[2], n, "scale", &no_scale);
-    if (no_scale)
-        PyErr_SetString(PyExc_TypeError, "scale: expected an array, got None");
-    o->x = o->scale ? ql_py_f32(objects[0], "x") : NULL;
-    if (!o->x || check_left(o->x, o->w, 0, "x") < 0 || ql_py_bias_f32(objects[3], n, &o->bias) < 0)
+    const npy_intp n = columns_of(o->w);
+    bool is_absent = false;
+    if (scale) {
+        o->scale = ql_py_optional_f32(scale, n, "scale", &is_absent);
+        if (is_absent)
+            PyErr_SetString(PyExc_TypeError, "scale: expected an array, got None");
+        if (!o->scale)
+            return -1;
+    }
+    o->x = ql_py_f32(x, "x");
+    if (!o->x || check_left(o->x, o->w, 0, "x") < 0 || ql_py_bias_f32(bias, n, &o->bias) < 0)
         return -1;
     o->m = count_rows(o->x);
     o->y = take_result(out, NPY_FLOAT32, &o->x, o->w);
     if (!o->y)
         return -1;
-    if (ql_py_separate(o->y, &o->scale) == 0 && (!o->bias || ql_py_separate(o->y, &o->bias) == 0))
+    if (ql_py_separate(o->y, &o->scale) == 0 && ql_py_separate(o->y, &o->bias) == 0)
         return 0;
-    PyArray_DiscardWritebackIfCopy(o->y);
-    Py_CLEAR(o->y);
+    ql_py_drop(&o->y);
     return -1;
 }
 
-/* Numbers from Python's; -1 with an exception. */
-static int take_float(PyObject *object, float *value)
+/* Returns the result, or NULL with the exception that is set or that the status means. */
+static PyObject *finish(float_operands *o, PyObject *out, ql_status status)
 {
-    *value = (float)PyFloat_AsDouble(object);
-    return PyErr_Occurred() ? -1 : 0;
+    Py_XDECREF(o->x);
+    Py_XDECREF(o->scale);
+    Py_XDECREF(o->bias);
+    return o->y ? ql_py_give(out, o->y, status, status == QL_ENONFINITE ? "x" : "w") : NULL;
 }
 
 static int take_flag(PyObject *object, bool *value)
@@ -327,50 +199,77 @@ static int take_flag(PyObject *object, bool *value)
     return truth < 0 ? -1 : 0;
 }
 
-/* x, w, scale, bias, low, high, per_tensor, out */
+/* Arguments: x, w, scale, bias, activation, per_tensor, out. */
 static PyObject *linear(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     ql_linear_options options;
-    PyObject *result = NULL;
+    ql_status status = QL_OK;
     float_operands o;
-    if (ql_py_count("linear", count, 8) < 0 || take_float(args[4], &options.low) < 0 ||
-        take_float(args[5], &options.high) < 0 || take_flag(args[6], &options.per_tensor) < 0)
+    if (ql_py_count("linear", count, 7) < 0 || ql_py_activation(args[4], &options.activation) < 0 ||
+        take_flag(args[5], &options.per_tensor) < 0)
         return NULL;
-    if (take_floats(module, args, args[7], &o) == 0) {
+    if (take_floats(module, args[0], args[1], args[2], args[3], args[6], &o) == 0) {
         options.scale = PyArray_DATA(o.scale);
-        options.offset = o.bias ? PyArray_DATA(o.bias) : NULL;
-        ql_status status;
+        options.offset = ql_py_data(o.bias);
         Py_BEGIN_ALLOW_THREADS
-            status = ql_linear(PyArray_DATA(o.x), o.m, o.w, &options, PyArray_DATA(o.y));
+            status = ql_linear(PyArray_DATA(o.x), o.m, o.w->weights.matrix, &options, PyArray_DATA(o.y));
         Py_END_ALLOW_THREADS
-        result = ql_py_give(args[7], o.y, status, status == QL_EINVAL ? "w" : "x");
     }
-    drop_inputs(&o);
-    return result;
+    return finish(&o, args[6], status);
 }
 
-/* x, w, scale, bias, relu, out */
+/* Arguments: x, w, bias, activation, out. */
+static PyObject *linear_grouped(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    ql_grouped_options options;
+    ql_status status = QL_OK;
+    float_operands o;
+    if (ql_py_count("linear_grouped", count, 5) < 0 || ql_py_activation(args[3], &options.activation) < 0)
+        return NULL;
+    if (take_floats(module, args[0], args[1], NULL, args[2], args[4], &o) == 0) {
+        options.offset = ql_py_data(o.bias);
+        Py_BEGIN_ALLOW_THREADS
+            status = ql_linear_grouped(PyArray_DATA(o.x), o.m, o.w->weights.grouped, &options, PyArray_DATA(o.y));
+        Py_END_ALLOW_THREADS
+    }
+    return finish(&o, args[4], status);
+}
+
+/* Arguments: x, w, scale, bias, activation, out. */
 static PyObject *matmul_float(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
-    PyObject *result = NULL;
+    ql_status status = QL_OK;
     float_operands o;
-    bool relu;
-    if (ql_py_count("matmul_float", count, 6) < 0 || take_flag(args[4], &relu) < 0)
+    ql_activation activation;
+    if (ql_py_count("matmul_float", count, 6) < 0 || ql_py_activation(args[4], &activation) < 0)
         return NULL;
-    if (take_floats(module, args, args[5], &o) == 0) {
-        ql_status status;
+    if (take_floats(module, args[0], args[1], args[2], args[3], args[5], &o) == 0) {
         Py_BEGIN_ALLOW_THREADS
-            status = ql_gemm_f32(PyArray_DATA(o.x), o.m, o.w, PyArray_DATA(o.scale),
-                                 o.bias ? PyArray_DATA(o.bias) : NULL, relu, PyArray_DATA(o.y));
+            status = ql_gemm_f32(PyArray_DATA(o.x), o.m, o.w->weights.matrix, PyArray_DATA(o.scale), ql_py_data(o.bias),
+                                 activation, PyArray_DATA(o.y));
         Py_END_ALLOW_THREADS
-        result = ql_py_give(args[5], o.y, status, status == QL_EINVAL ? "w" : "x");
     }
-    drop_inputs(&o);
-    return result;
+    return finish(&o, args[5], status);
+}
+
+/* Arguments: x, w, out. */
+static PyObject *matmul_grouped(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    ql_status status = QL_OK;
+    float_operands o;
+    if (ql_py_count("matmul_grouped", count, 3) < 0)
+        return NULL;
+    if (take_floats(module, args[0], args[1], NULL, Py_None, args[2], &o) == 0) {
+        Py_BEGIN_ALLOW_THREADS
+            status = ql_gemm_grouped_f32(PyArray_DATA(o.x), o.m, o.w->weights.grouped, PyArray_DATA(o.y));
+        Py_END_ALLOW_THREADS
+    }
+    return finish(&o, args[2], status);
 }
 
 #define FAST(function) {#function, (PyCFunction)(void (*)(void))function, METH_FASTCALL, NULL}
 
 PyMethodDef ql_py_gemm_methods[] = {
-    FAST(matmul_integer), FAST(linear_static), FAST(linear), FAST(matmul_float), {NULL, NULL, 0, NULL},
+    FAST(matmul_integer), FAST(linear_static),  FAST(linear),          FAST(linear_grouped),
+    FAST(matmul_float),   FAST(matmul_grouped), {NULL, NULL, 0, NULL},
 };

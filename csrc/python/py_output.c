@@ -1,4 +1,4 @@
-/* What becomes of a static product's sums, as qlite/_output.py says it. */
+/* What becomes of a product's sums, as qlite/ops/epilogue.py says it. */
 #include <string.h>
 
 #include "python/glue.h"
@@ -24,19 +24,32 @@ static int take_store(const char *name, ql_store *store)
     return -1;
 }
 
+int ql_py_activation(PyObject *object, ql_activation *activation)
+{
+    *activation = QL_ACTIVATION_NONE;
+    if (object == Py_None)
+        return 0;
+    const char *name = PyUnicode_Check(object) ? PyUnicode_AsUTF8(object) : NULL;
+    if (name && ql_activation_from_name(name, activation))
+        return 0;
+    if (!PyErr_Occurred())
+        PyErr_Format(PyExc_ValueError, "activation: expected None, 'relu' or 'relu6', got %R", object);
+    return -1;
+}
+
 PyArrayObject *ql_py_output(PyObject *fields, npy_intp n, ql_output *output, int *typenum)
 {
     const char *store;
     int is_signed;
     bool absent;
-    PyObject *scale_object;
+    PyObject *scale_object, *activation;
     if (!PyTuple_Check(fields)) {
         PyErr_Format(PyExc_TypeError, "output: expected a tuple, got %s", Py_TYPE(fields)->tp_name);
         return NULL;
     }
-    if (!PyArg_ParseTuple(fields, "spfOfffiii", &store, &is_signed, &output->input_scale, &scale_object, &output->low,
-                          &output->high, &output->scale, &output->zero_point, &output->qmin, &output->qmax) ||
-        take_store(store, &output->store) < 0)
+    if (!PyArg_ParseTuple(fields, "spOfOfiii", &store, &is_signed, &activation, &output->input_scale, &scale_object,
+                          &output->scale, &output->zero_point, &output->qmin, &output->qmax) ||
+        take_store(store, &output->store) < 0 || ql_py_activation(activation, &output->activation) < 0)
         return NULL;
     *typenum = output->store == QL_STORE_F32 ? NPY_FLOAT32 : is_signed ? NPY_INT8 : NPY_UINT8;
     PyArrayObject *scale = ql_py_optional_f32(scale_object, n, "scale", &absent);

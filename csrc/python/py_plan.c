@@ -1,285 +1,523 @@
-/* The plan of an integer program. add() is generic: which fields a step has, the core says (ql_step_fields), and what
- * they are called is the same in Python. */
+/* The plan of an integer program. */
+#include <stdio.h>
 #include <string.h>
 
 #include "python/glue.h"
 
-/* What Python needs of a buffer: its type and width. */
 typedef struct plan_object {
     PyObject_HEAD ql_plan *plan;
-    ql_buffer *buffers;
-    Py_ssize_t count;
-    size_t input, output;
 } plan_object;
 
-static const struct {
-    const char *name;
-    ql_type type;
-    int typenum;
-} types[] = {
-    {"float32", QL_F32, NPY_FLOAT32},
-    {"int8", QL_S8, NPY_INT8},
-    {"uint8", QL_U8, NPY_UINT8},
-    {"int32", QL_S32, NPY_INT32},
-};
+/* ---- making one --------------------------------------------------------------------------------- */
 
-enum { TYPE_COUNT = sizeof types / sizeof *types };
-
-static int typenum_of(ql_type type)
+static size_t row_buffer(Py_ssize_t number)
 {
-    for (size_t i = 0; i < TYPE_COUNT; i++) {
-        if (types[i].type == type)
-            return types[i].typenum;
-    }
-    return NPY_NOTYPE;
+    return number < 0 ? QL_NO_BUFFER : (size_t)number;
 }
 
-static int take_buffer(PyObject *object, ql_buffer *buffer)
+static int take_shape(PyObject *shape, Py_ssize_t i, ql_buffer *buffer)
+{
+    const Py_ssize_t rank = PyTuple_GET_SIZE(shape);
+    bool is_valid = rank <= QL_MAX_RANK;
+    buffer->rank = (size_t)rank;
+    for (Py_ssize_t d = 0; is_valid && d < rank; d++) {
+        const Py_ssize_t length = PyNumber_AsSsize_t(PyTuple_GET_ITEM(shape, d), NULL);
+        if (length == -1 && PyErr_Occurred())
+            return -1;
+        buffer->shape[d] = (size_t)length;
+        is_valid = length >= 1;
+    }
+    if (is_valid)
+        return 0;
+    PyErr_Format(PyExc_ValueError, "buffers[%zd]: expected a shape of up to %d lengths of at least 1, got %S", i,
+                 QL_MAX_RANK, shape);
+    return -1;
+}
+
+static int take_buffer(PyObject *object, Py_ssize_t i, ql_buffer *buffer)
 {
     const char *dtype;
-    Py_ssize_t width, row_scale, row_zero_point;
-    if (!PyArg_ParseTuple(object, "snfinn", &dtype, &width, &buffer->scale, &buffer->zero_point, &row_scale,
-                          &row_zero_point))
+    PyObject *shape;
+    Py_ssize_t row_scale, row_zero_point;
+    if (!PyTuple_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "buffers[%zd]: expected a tuple, got %s", i, Py_TYPE(object)->tp_name);
         return -1;
-    buffer->width = (size_t)width;
-    buffer->row_scale = row_scale < 0 ? QL_NO_BUFFER : (size_t)row_scale;
-    buffer->row_zero_point = row_zero_point < 0 ? QL_NO_BUFFER : (size_t)row_zero_point;
-    for (size_t i = 0; i < TYPE_COUNT; i++) {
-        if (strcmp(types[i].name, dtype) == 0) {
-            buffer->type = types[i].type;
-            return 0;
-        }
     }
-    PyErr_Format(PyExc_ValueError, "buffers: expected float32, int8, uint8 or int32, got %s", dtype);
-    return -1;
+    if (!PyArg_ParseTuple(object, "sO!finn", &dtype, &PyTuple_Type, &shape, &buffer->scale, &buffer->zero_point,
+                          &row_scale, &row_zero_point))
+        return -1;
+    const ql_py_type *type = ql_py_type_by_name(dtype);
+    if (!type) {
+        PyErr_Format(PyExc_ValueError, "buffers[%zd]: expected float32, int8, uint8, int16 or int32, got %s", i, dtype);
+        return -1;
+    }
+    buffer->type = type->type;
+    buffer->row_scale = row_buffer(row_scale);
+    buffer->row_zero_point = row_buffer(row_zero_point);
+    return take_shape(shape, i, buffer);
+}
+
+/* Numbers of buffers from a tuple: new memory, or NULL with an exception. */
+static size_t *take_numbers(PyObject *tuple, const char *name, Py_ssize_t buffer_count, ql_selection *selection)
+{
+    const Py_ssize_t count = PyTuple_GET_SIZE(tuple);
+    size_t *numbers = PyMem_Calloc((size_t)count + 1, sizeof *numbers);
+    if (!numbers)
+        PyErr_NoMemory();
+    for (Py_ssize_t i = 0; numbers && i < count; i++) {
+        const Py_ssize_t number = PyNumber_AsSsize_t(PyTuple_GET_ITEM(tuple, i), NULL);
+        if (!(number == -1 && PyErr_Occurred()) && (number < 0 || number >= buffer_count))
+            PyErr_Format(PyExc_ValueError, "%s: expected buffers out of %zd, got %S", name, buffer_count,
+                         PyTuple_GET_ITEM(tuple, i));
+        if (PyErr_Occurred()) {
+            PyMem_Free(numbers);
+            return NULL;
+        }
+        numbers[i] = (size_t)number;
+    }
+    *selection = (ql_selection){(size_t)count, numbers};
+    return numbers;
 }
 
 static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"buffers", "input", "output", NULL};
-    PyObject *list;
-    Py_ssize_t input, output;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!nn", names, &PyList_Type, &list, &input, &output))
+    static char *names[] = {"buffers", "inputs", "outputs", NULL};
+    PyObject *list, *inputs_object, *outputs_object;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!O!", names, &PyList_Type, &list, &PyTuple_Type, &inputs_object,
+                                     &PyTuple_Type, &outputs_object))
         return NULL;
-    plan_object *self = (plan_object *)type->tp_alloc(type, 0);
+    const Py_ssize_t count = PyList_GET_SIZE(list);
+    plan_object *self = NULL;
+    size_t *inputs = NULL, *outputs = NULL;
+    ql_selection given, wanted;
+    ql_buffer *buffers = PyMem_Calloc((size_t)count + 1, sizeof *buffers);
+    if (!buffers)
+        return PyErr_NoMemory();
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (take_buffer(PyList_GET_ITEM(list, i), i, buffers + i) < 0)
+            goto done;
+    }
+    inputs = take_numbers(inputs_object, "inputs", count, &given);
+    outputs = inputs ? take_numbers(outputs_object, "outputs", count, &wanted) : NULL;
+    self = outputs ? (plan_object *)type->tp_alloc(type, 0) : NULL;
     if (!self)
-        return NULL;
-    self->count = PyList_GET_SIZE(list);
-    self->input = (size_t)input;
-    self->output = (size_t)output;
-    self->buffers = PyMem_Calloc((size_t)self->count + 1, sizeof *self->buffers);
-    if (!self->buffers) {
-        PyErr_NoMemory();
-        goto fail;
+        goto done;
+    const ql_status status = ql_plan_new(buffers, (size_t)count, given, wanted, &self->plan);
+    if (status != QL_OK) {
+        Py_CLEAR(self);
+        ql_py_raise(status, "buffers, inputs or outputs");
     }
-    for (Py_ssize_t i = 0; i < self->count; i++) {
-        if (take_buffer(PyList_GET_ITEM(list, i), self->buffers + i) < 0)
-            goto fail;
-    }
-    ql_status status = ql_plan_new(self->buffers, (size_t)self->count, self->input, self->output, &self->plan);
-    if (status == QL_OK)
-        return (PyObject *)self;
-    ql_py_raise(status, "buffers");
-fail:
-    Py_DECREF(self);
-    return NULL;
+done:
+    PyMem_Free(outputs);
+    PyMem_Free(inputs);
+    PyMem_Free(buffers);
+    return (PyObject *)self;
 }
 
 static void plan_dealloc(PyObject *object)
 {
-    plan_object *self = (plan_object *)object;
     PyTypeObject *type = Py_TYPE(object);
-    ql_plan_free(self->plan);
-    PyMem_Free(self->buffers);
+    ql_plan_free(((plan_object *)object)->plan);
     type->tp_free(object);
     Py_DECREF(type);
 }
 
-/* The array is borrowed by value and kept alive by the reference that is returned through *owner. */
-static int take_array(PyObject *object, const char *name, ql_array *value, PyArrayObject **owner)
+static ql_plan *plan_of(PyObject *object)
 {
-    if (object == Py_None)
-        return 0;
-    if (!PyArray_Check(object)) {
-        PyErr_Format(PyExc_TypeError, "%s: expected an ndarray or None, got %s", name, Py_TYPE(object)->tp_name);
-        return -1;
-    }
-    PyArrayObject *array =
-        (PyArrayObject *)PyArray_FromArray((PyArrayObject *)object, NULL, NPY_ARRAY_CARRAY_RO | NPY_ARRAY_NOTSWAPPED);
-    if (!array)
-        return -1;
-    *owner = array;
-    for (size_t i = 0; i < TYPE_COUNT; i++) {
-        if (PyArray_EquivTypenums(types[i].typenum, PyArray_TYPE(array)) &&
-            (PyArray_NDIM(array) == 1 || PyArray_NDIM(array) == 2)) {
-            value->type = types[i].type;
-            value->ndim = (size_t)PyArray_NDIM(array);
-            for (size_t d = 0; d < value->ndim; d++)
-                value->shape[d] = (size_t)PyArray_DIM(array, (int)d);
-            value->data = PyArray_DATA(array);
-            return 0;
-        }
-    }
-    PyErr_Format(PyExc_TypeError, "%s: expected float32, int8, uint8 or int32 of 1 or 2 dimensions, got %S of %d", name,
-                 (PyObject *)PyArray_DESCR(array), PyArray_NDIM(array));
-    return -1;
+    return ((plan_object *)object)->plan;
 }
 
-static int take_field(PyObject *fields, const ql_field *field, ql_value *value, PyArrayObject **owner)
+/* add, and update where `kind` is that of the step. */
+static PyObject *give_step(ql_plan *plan, const char *kind, PyObject *dict, size_t step, bool is_new)
 {
-    PyObject *object = PyDict_GetItemString(fields, field->name);
-    if (!object) {
-        PyErr_Format(PyExc_ValueError, "fields: %s is missing", field->name);
-        return -1;
-    }
-    if (field->kind == QL_FIELD_ARRAY)
-        return take_array(object, field->name, &value->array, owner);
-    Py_ssize_t integer = PyNumber_AsSsize_t(object, PyExc_OverflowError);
-    if (integer < 0) {
-        if (!PyErr_Occurred())
-            PyErr_Format(PyExc_ValueError, "%s: expected a number from 0, got %zd", field->name, integer);
-        return -1;
-    }
-    value->integer = (size_t)integer;
-    return 0;
-}
-
-static PyObject *plan_add(PyObject *object, PyObject *args)
-{
-    plan_object *self = (plan_object *)object;
-    const char *kind;
-    PyObject *fields;
-    if (!PyArg_ParseTuple(args, "sO!", &kind, &PyDict_Type, &fields))
-        return NULL;
-    const ql_field *list = ql_step_fields(kind);
-    if (!list)
-        return PyErr_Format(PyExc_ValueError, "kind: no such step: %s", kind);
-    ql_value values[QL_MAX_FIELDS] = {0};
-    PyArrayObject *owners[QL_MAX_FIELDS] = {NULL};
+    ql_value values[QL_MAX_FIELDS];
+    PyObject *owners;
     ql_status status = QL_OK;
-    for (size_t i = 0; list[i].name; i++) {
-        if (take_field(fields, list + i, values + i, owners + i) < 0)
-            goto done;
+    int failed = ql_py_fields(dict, ql_step_fields(kind), values, &owners);
+    if (!failed) {
+        Py_BEGIN_ALLOW_THREADS
+            status = is_new ? ql_plan_add(plan, kind, values) : ql_plan_update(plan, step, values);
+        Py_END_ALLOW_THREADS
     }
-    Py_BEGIN_ALLOW_THREADS
-        status = ql_plan_add(self->plan, kind, values);
-    Py_END_ALLOW_THREADS
-    if (status != QL_OK)
+    if (status != QL_OK) {
+        failed = -1;
         ql_py_raise(status, kind);
-done:
-    for (size_t i = 0; i < QL_MAX_FIELDS; i++)
-        Py_XDECREF(owners[i]);
-    if (PyErr_Occurred())
+    }
+    Py_XDECREF(owners);
+    if (failed)
         return NULL;
     Py_RETURN_NONE;
 }
 
-/* x as the plan's input, (samples, width). */
-static PyArrayObject *take_input(plan_object *self, PyObject *object)
+static PyObject *plan_add(PyObject *self, PyObject *args)
 {
-    const ql_buffer *in = self->buffers + self->input;
-    PyArrayObject *x = in->type == QL_F32 ? ql_py_f32(object, "x") : ql_py_exact(object, typenum_of(in->type), "x");
-    if (!x)
+    const char *kind;
+    PyObject *dict;
+    if (!PyArg_ParseTuple(args, "sO!", &kind, &PyDict_Type, &dict))
         return NULL;
-    if (PyArray_NDIM(x) == 2 && PyArray_DIM(x, 1) == (npy_intp)in->width)
-        return x;
-    PyObject *got = PyArray_IntTupleFromIntp(PyArray_NDIM(x), PyArray_DIMS(x));
-    if (got)
-        PyErr_Format(PyExc_ValueError, "x: expected shape (samples, %zu), got %S", in->width, got);
-    Py_XDECREF(got);
-    Py_DECREF(x);
-    return NULL;
+    if (!ql_step_fields(kind))
+        return PyErr_Format(PyExc_ValueError, "kind: no such step: %s", kind);
+    if (ql_plan_samples(plan_of(self)) > 0)
+        return PyErr_Format(PyExc_ValueError, "add: expected a plan that is not finished");
+    return give_step(plan_of(self), kind, dict, 0, true);
 }
 
-static PyArrayObject *new_buffer(plan_object *self, Py_ssize_t i, npy_intp rows)
+static PyObject *plan_update(PyObject *self, PyObject *args)
 {
-    npy_intp shape[] = {rows, (npy_intp)self->buffers[i].width};
-    return (PyArrayObject *)PyArray_SimpleNew(2, shape, typenum_of(self->buffers[i].type));
+    Py_ssize_t step;
+    PyObject *dict;
+    if (!PyArg_ParseTuple(args, "nO!", &step, &PyDict_Type, &dict))
+        return NULL;
+    const char *kind = step < 0 ? NULL : ql_plan_step_kind(plan_of(self), (size_t)step);
+    if (!kind)
+        return PyErr_Format(PyExc_ValueError, "step: expected one of %zu, got %zd", ql_plan_step_count(plan_of(self)),
+                            step);
+    return give_step(plan_of(self), kind, dict, (size_t)step, false);
 }
 
-static ql_status run_plan(plan_object *self, PyArrayObject *x, void **buffers)
+static PyObject *plan_finish(PyObject *self, PyObject *unused)
 {
-    ql_status status;
-    buffers[self->input] = PyArray_DATA(x);
-    Py_BEGIN_ALLOW_THREADS
-        status = ql_plan_run(self->plan, buffers, (size_t)PyArray_DIM(x, 0));
-    Py_END_ALLOW_THREADS
-    return status;
-}
-
-enum { FEW_BUFFERS = 64 };
-
-static PyObject *plan_run(PyObject *object, PyObject *x_object)
-{
-    plan_object *self = (plan_object *)object;
-    void *few[FEW_BUFFERS] = {NULL};
-    void **buffers = self->count <= FEW_BUFFERS ? few : PyMem_Calloc((size_t)self->count, sizeof *buffers);
-    if (!buffers)
-        return PyErr_NoMemory();
-    PyArrayObject *y = NULL, *x = take_input(self, x_object);
-    if (x)
-        y = new_buffer(self, (Py_ssize_t)self->output, PyArray_DIM(x, 0));
-    if (y) {
-        buffers[self->output] = PyArray_DATA(y);
-        ql_status status = run_plan(self, x, buffers);
-        if (status != QL_OK) {
-            ql_py_raise(status, "x");
-            Py_CLEAR(y);
-        }
-    }
-    Py_XDECREF(x);
-    if (buffers != few)
-        PyMem_Free(buffers);
-    return (PyObject *)y;
-}
-
-static PyObject *plan_intermediates(PyObject *object, PyObject *x_object)
-{
-    plan_object *self = (plan_object *)object;
-    PyArrayObject *x = take_input(self, x_object);
-    PyObject *list = x ? PyList_New(self->count) : NULL;
-    void **buffers = list ? PyMem_Calloc((size_t)self->count, sizeof *buffers) : NULL;
-    ql_status status = QL_OK;
-    if (!buffers)
-        goto done;
-    for (Py_ssize_t i = 0; i < self->count; i++) {
-        PyArrayObject *array = i == (Py_ssize_t)self->input ? (PyArrayObject *)Py_NewRef((PyObject *)x)
-                                                            : new_buffer(self, i, PyArray_DIM(x, 0));
-        if (!array)
-            goto done;
-        PyList_SET_ITEM(list, i, (PyObject *)array);
-        buffers[i] = PyArray_DATA(array);
-    }
-    status = run_plan(self, x, buffers);
+    (void)unused;
+    size_t at_fault;
+    const ql_status status = ql_plan_finish(plan_of(self), &at_fault);
+    if (status == QL_EINVAL)
+        return PyErr_Format(PyExc_ValueError, "outputs: expected buffers that a step writes, got %zu", at_fault);
     if (status != QL_OK)
-        ql_py_raise(status, "x");
+        return ql_py_raise(status, "buffers");
+    Py_RETURN_NONE;
+}
+
+/* ---- running it --------------------------------------------------------------------------------- */
+
+enum { FEW = 8 };
+
+/* Arrays that go in and come out, and their data. */
+typedef struct operands {
+    const char *name; /* of those that go in, which are numbered if there are several */
+    size_t given, count;
+    PyArrayObject **arrays; /* [count], each a new reference or NULL */
+    void **data;            /* [count] */
+    npy_intp samples;
+    void *few[2 * FEW];
+} operands;
+
+static int begin(operands *o, const char *name, size_t given, size_t wanted)
+{
+    memset(o->few, 0, sizeof o->few);
+    o->name = name;
+    o->given = given;
+    o->count = given + wanted;
+    void **memory = o->count <= FEW ? o->few : PyMem_Calloc(2 * o->count, sizeof *memory);
+    o->arrays = (PyArrayObject **)memory;
+    o->data = memory + o->count;
+    if (memory)
+        return 0;
+    PyErr_NoMemory();
+    return -1;
+}
+
+static void end(operands *o)
+{
+    for (size_t i = 0; o->arrays && i < o->count; i++)
+        Py_XDECREF(o->arrays[i]);
+    if ((void **)o->arrays != o->few)
+        PyMem_Free(o->arrays);
+}
+
+enum { NAME_LENGTH = 48 };
+
+/* What an array that goes in is called in errors. */
+static const char *name_of(const operands *o, size_t i, char memory[NAME_LENGTH])
+{
+    if (o->given == 1)
+        return "x";
+    snprintf(memory, NAME_LENGTH, "%s[%zu]", o->name, i);
+    return memory;
+}
+
+static int raise_shape(const char *name, const ql_buffer *b, PyArrayObject *array)
+{
+    npy_intp shape[QL_MAX_RANK];
+    for (size_t d = 0; d < b->rank; d++)
+        shape[d] = (npy_intp)b->shape[d];
+    PyObject *expected = PyArray_IntTupleFromIntp((int)b->rank, shape);
+    PyObject *got = PyArray_IntTupleFromIntp(PyArray_NDIM(array), PyArray_DIMS(array));
+    PyObject *lengths = expected ? PyObject_Str(expected) : NULL;
+    PyObject *inner =
+        lengths ? PyUnicode_Substring(lengths, 1, PyUnicode_GET_LENGTH(lengths) - (b->rank == 1 ? 2 : 1)) : NULL;
+    if (inner && got)
+        PyErr_Format(PyExc_ValueError, "%s: expected shape (samples,%s%U), got %S", name, b->rank ? " " : "", inner,
+                     got);
+    Py_XDECREF(inner);
+    Py_XDECREF(lengths);
+    Py_XDECREF(got);
+    Py_XDECREF(expected);
+    return -1;
+}
+
+/* Takes the i-th array that goes in, for a buffer; all have equally many samples. */
+static int take_given(operands *o, size_t i, const ql_buffer *b, PyObject *object)
+{
+    char memory[NAME_LENGTH];
+    const char *name = name_of(o, i, memory);
+    PyArrayObject *array =
+        b->type == QL_F32 ? ql_py_f32(object, name) : ql_py_exact(object, ql_py_type_of(b->type)->typenum, name);
+    if (!array)
+        return -1;
+    o->arrays[i] = array;
+    o->data[i] = PyArray_DATA(array);
+    bool fits = PyArray_NDIM(array) == (int)b->rank + 1;
+    for (size_t d = 0; fits && d < b->rank; d++)
+        fits = PyArray_DIM(array, (int)d + 1) == (npy_intp)b->shape[d];
+    if (!fits)
+        return raise_shape(name, b, array);
+    if (i == 0)
+        o->samples = PyArray_DIM(array, 0);
+    if (PyArray_DIM(array, 0) == o->samples)
+        return 0;
+    PyErr_Format(PyExc_ValueError, "%s: expected %zd samples as in %s[0], got %zd", name, o->samples, o->name,
+                 PyArray_DIM(array, 0));
+    return -1;
+}
+
+/* Makes the array of a buffer that comes out; after those that go in. */
+static int make_wanted(operands *o, size_t i, const ql_buffer *b)
+{
+    npy_intp shape[QL_MAX_RANK + 1] = {o->samples};
+    for (size_t d = 0; d < b->rank; d++)
+        shape[d + 1] = (npy_intp)b->shape[d];
+    o->arrays[i] = (PyArrayObject *)PyArray_SimpleNew((int)b->rank + 1, shape, ql_py_type_of(b->type)->typenum);
+    if (!o->arrays[i])
+        return -1;
+    o->data[i] = PyArray_DATA(o->arrays[i]);
+    return 0;
+}
+
+static size_t position(ql_selection selection, size_t buffer)
+{
+    size_t i = 0;
+    while (i < selection.count && selection.buffers[i] != buffer)
+        i++;
+    return i;
+}
+
+/* Raises what became of a run; `at_fault` is one of the buffers given. */
+static void raise_run(const operands *o, ql_selection given, ql_status status, size_t at_fault)
+{
+    char memory[NAME_LENGTH];
+    if (status == QL_ECODES)
+        PyErr_Format(PyExc_ValueError, "%s: expected zero points that are codes",
+                     name_of(o, position(given, at_fault), memory));
+    else if (status == QL_ENONFINITE)
+        ql_py_raise(status, name_of(o, position(given, at_fault), memory));
+    else
+        ql_py_raise(status, o->name);
+}
+
+static PyObject *plan_run(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    ql_plan *plan = plan_of(self);
+    const ql_selection inputs = ql_plan_inputs(plan), outputs = ql_plan_outputs(plan);
+    PyObject *result = NULL;
+    operands o;
+    if (ql_plan_samples(plan) == 0)
+        return PyErr_Format(PyExc_ValueError, "run: expected a plan that is finished");
+    if (ql_py_count("run", count, (Py_ssize_t)inputs.count) < 0 || begin(&o, "inputs", inputs.count, outputs.count) < 0)
+        return NULL;
+    for (size_t i = 0; i < inputs.count; i++) {
+        if (take_given(&o, i, ql_plan_buffer(plan, inputs.buffers[i]), args[i]) < 0)
+            goto done;
+    }
+    for (size_t i = 0; i < outputs.count; i++) {
+        if (make_wanted(&o, inputs.count + i, ql_plan_buffer(plan, outputs.buffers[i])) < 0)
+            goto done;
+    }
+    size_t at_fault;
+    ql_status status;
+    Py_BEGIN_ALLOW_THREADS
+        status = ql_plan_run(plan, (const void *const *)o.data, o.data + inputs.count, (size_t)o.samples, &at_fault);
+    Py_END_ALLOW_THREADS
+    if (status != QL_OK) {
+        raise_run(&o, inputs, status, at_fault);
+        goto done;
+    }
+    PyArrayObject **wanted = o.arrays + inputs.count;
+    result = outputs.count == 1 ? Py_NewRef((PyObject *)*wanted) : PyTuple_New((Py_ssize_t)outputs.count);
+    for (size_t i = 0; result && outputs.count > 1 && i < outputs.count; i++)
+        PyTuple_SET_ITEM(result, (Py_ssize_t)i, Py_NewRef((PyObject *)wanted[i]));
 done:
-    if (list && !buffers)
+    end(&o);
+    return result;
+}
+
+/* What run_steps was asked for. */
+typedef struct request {
+    ql_part part;
+    PyObject *given, *arrays, *wanted; /* tuples, borrowed */
+    size_t *given_buffers, *wanted_buffers;
+    ql_selection asked; /* wanted, with those that are given and with repetitions */
+} request;
+
+static int take_request(ql_plan *plan, PyObject *args, request *r)
+{
+    Py_ssize_t first, last, buffer_count = 0;
+    const Py_ssize_t steps = (Py_ssize_t)ql_plan_step_count(plan);
+    memset(r, 0, sizeof *r);
+    if (!PyArg_ParseTuple(args, "nnO!O!O!", &first, &last, &PyTuple_Type, &r->given, &PyTuple_Type, &r->arrays,
+                          &PyTuple_Type, &r->wanted))
+        return -1;
+    if (ql_plan_samples(plan) == 0) {
+        PyErr_SetString(PyExc_ValueError, "run_steps: expected a plan that is finished");
+        return -1;
+    }
+    if (last < 0 || last > steps) {
+        PyErr_Format(PyExc_ValueError, "last: expected 0 to %zd steps, got %zd", steps, last);
+        return -1;
+    }
+    if (first < 0 || first > last) {
+        PyErr_Format(PyExc_ValueError, "first: expected 0 to last, %zd, got %zd", last, first);
+        return -1;
+    }
+    if (PyTuple_GET_SIZE(r->given) == 0) {
+        PyErr_SetString(PyExc_ValueError, "given: expected at least one buffer, got none");
+        return -1;
+    }
+    if (PyTuple_GET_SIZE(r->arrays) != PyTuple_GET_SIZE(r->given)) {
+        PyErr_Format(PyExc_ValueError, "arrays: expected one for each buffer given, %zd, got %zd",
+                     PyTuple_GET_SIZE(r->given), PyTuple_GET_SIZE(r->arrays));
+        return -1;
+    }
+    while (ql_plan_buffer(plan, (size_t)buffer_count))
+        buffer_count++;
+    r->part.first = (size_t)first;
+    r->part.last = (size_t)last;
+    r->given_buffers = take_numbers(r->given, "given", buffer_count, &r->part.given);
+    r->wanted_buffers = r->given_buffers ? take_numbers(r->wanted, "wanted", buffer_count, &r->asked) : NULL;
+    return r->wanted_buffers ? 0 : -1;
+}
+
+static void raise_part(const request *r, size_t at_fault)
+{
+    const size_t first = r->part.first, last = r->part.last;
+    if (position(r->part.wanted, at_fault) < r->part.wanted.count)
+        PyErr_Format(PyExc_ValueError,
+                     "wanted: expected buffers that are given or that steps %zu to %zu write, got %zu", first, last - 1,
+                     at_fault);
+    else if (position(r->part.given, at_fault) < r->part.given.count)
+        PyErr_Format(PyExc_ValueError,
+                     "given: expected buffers, each once, that steps %zu to %zu do not write, got %zu", first, last - 1,
+                     at_fault);
+    else
+        PyErr_Format(PyExc_ValueError, "given: expected what steps %zu to %zu read and do not write, got no buffer %zu",
+                     first, last - 1, at_fault);
+}
+
+/* The buffers asked for that are not given, each once. */
+static size_t *needed(const request *r, ql_selection *wanted)
+{
+    size_t *buffers = PyMem_Calloc(r->asked.count + 1, sizeof *buffers);
+    *wanted = (ql_selection){0, buffers};
+    for (size_t i = 0; buffers && i < r->asked.count; i++) {
+        const size_t buffer = r->asked.buffers[i];
+        if (position(r->part.given, buffer) == r->part.given.count && position(*wanted, buffer) == wanted->count)
+            buffers[wanted->count++] = buffer;
+    }
+    if (!buffers)
         PyErr_NoMemory();
-    if (PyErr_Occurred())
-        Py_CLEAR(list);
-    PyMem_Free(buffers);
-    Py_XDECREF(x);
-    return list;
+    return buffers;
+}
+
+static PyObject *results_of(const request *r, const operands *o)
+{
+    PyObject *result = PyTuple_New((Py_ssize_t)r->asked.count);
+    for (size_t i = 0; result && i < r->asked.count; i++) {
+        size_t at = position(r->part.given, r->asked.buffers[i]);
+        if (at == r->part.given.count)
+            at += position(r->part.wanted, r->asked.buffers[i]);
+        PyTuple_SET_ITEM(result, (Py_ssize_t)i, Py_NewRef((PyObject *)o->arrays[at]));
+    }
+    return result;
+}
+
+static PyObject *plan_run_steps(PyObject *self, PyObject *args)
+{
+    ql_plan *plan = plan_of(self);
+    PyObject *result = NULL;
+    request r;
+    operands o = {.arrays = NULL};
+    size_t *wanted_buffers = NULL;
+    if (take_request(plan, args, &r) < 0)
+        goto done;
+    wanted_buffers = needed(&r, &r.part.wanted);
+    if (!wanted_buffers || begin(&o, "arrays", r.part.given.count, r.part.wanted.count) < 0)
+        goto done;
+    for (size_t i = 0; i < o.given; i++) {
+        PyObject *array = PyTuple_GET_ITEM(r.arrays, (Py_ssize_t)i);
+        if (take_given(&o, i, ql_plan_buffer(plan, r.part.given.buffers[i]), array) < 0)
+            goto done;
+    }
+    for (size_t i = 0; i < r.part.wanted.count; i++) {
+        if (make_wanted(&o, o.given + i, ql_plan_buffer(plan, r.part.wanted.buffers[i])) < 0)
+            goto done;
+    }
+    size_t at_fault;
+    ql_status status;
+    Py_BEGIN_ALLOW_THREADS
+        status = ql_plan_run_steps(plan, &r.part, (const void *const *)o.data, o.data + o.given, (size_t)o.samples,
+                                   &at_fault);
+    Py_END_ALLOW_THREADS
+    if (status == QL_OK)
+        result = results_of(&r, &o);
+    else if (status == QL_EINVAL)
+        raise_part(&r, at_fault);
+    else
+        raise_run(&o, r.part.given, status, at_fault);
+done:
+    end(&o);
+    PyMem_Free(wanted_buffers);
+    PyMem_Free(r.wanted_buffers);
+    PyMem_Free(r.given_buffers);
+    return result;
+}
+
+static PyObject *plan_rows(PyObject *self, void *closure)
+{
+    (void)closure;
+    return PyLong_FromSize_t(ql_plan_samples(plan_of(self)));
+}
+
+static PyObject *plan_workspace_nbytes(PyObject *self, void *closure)
+{
+    (void)closure;
+    return PyLong_FromSize_t(ql_plan_workspace_bytes(plan_of(self)));
 }
 
 static PyMethodDef plan_methods[] = {
     {"add", plan_add, METH_VARARGS, NULL},
-    {"run", plan_run, METH_O, NULL},
-    {"intermediates", plan_intermediates, METH_O, NULL},
+    {"finish", plan_finish, METH_NOARGS, NULL},
+    {"update", plan_update, METH_VARARGS, NULL},
+    {"run", (PyCFunction)(void (*)(void))plan_run, METH_FASTCALL, NULL},
+    {"run_steps", plan_run_steps, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef plan_getset[] = {
+    {"rows", plan_rows, NULL, NULL, NULL},
+    {"workspace_nbytes", plan_workspace_nbytes, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot plan_slots[] = {
     {Py_tp_new, plan_new},
     {Py_tp_dealloc, plan_dealloc},
     {Py_tp_methods, plan_methods},
+    {Py_tp_getset, plan_getset},
     {0, NULL},
 };
 
 PyType_Spec ql_py_plan_spec = {
     .name = "qlite._core.Plan",
     .basicsize = sizeof(plan_object),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_BASETYPE,
     .slots = plan_slots,
 };

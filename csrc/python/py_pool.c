@@ -1,4 +1,4 @@
-/* max_pool and avg_pool. */
+/* Pooling: max_pool and avg_pool. */
 #include "python/glue.h"
 
 typedef ql_status pool_function(const uint8_t *x, const ql_pool *shape, bool is_signed, uint8_t *y);
@@ -21,7 +21,7 @@ static PyObject *pool(PyObject *args, pool_function *function)
     y = ql_py_result(out, PyArray_TYPE(x), 4, shape, &x, false);
     if (!y)
         goto done;
-    in = PyArray_DIMS(x); /* of the copy that x may be by now */
+    in = PyArray_DIMS(x); /* again: ql_py_result may have replaced x by a copy */
     const ql_pool p = {(size_t)in[0],     (size_t)in[1],     (size_t)in[2],     (size_t)in[3],
                        (size_t)kernel[0], (size_t)kernel[1], (size_t)stride[0], (size_t)stride[1],
                        (size_t)before[0], (size_t)before[1], (size_t)size[0],   (size_t)size[1]};

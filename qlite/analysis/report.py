@@ -1,20 +1,24 @@
 """What quantizing a model cost, layer by layer, and why."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from qlite import metrics
+from qlite._public import public
 from qlite.analysis.timing import in_turn, one_thread
 from qlite.arrays.error import quantization_error
 from qlite.arrays.qarray import QArray
 from qlite.arrays.quantize import fake_quantize
 from qlite.grids.qparams import QParams
-from qlite.nn.layers import Dense
-from qlite.nn.program import Buffer, Gemm, GemmF32
+from qlite.nn.layers.dense import Dense
+from qlite.nn.predictor import VALUES
+from qlite.nn.program import Buffer, step_nbytes
 from qlite.nn.qmodel import QModel
 from qlite.nn.sequential import Sequential
+from qlite.nn.steps import Gemm, GemmF32
 
 #: A layer whose own error is this far below its output needs no repair: top-1 agreement is then over 99.5 %.
 GOOD_SQNR_DB = 35.0
@@ -40,6 +44,7 @@ class LayerReport:
     advice: str
 
 
+@public
 @dataclass(frozen=True)
 class Report:
     """The comparison of a float model with its quantized form: one row per layer, and the whole. Made by `compare`.
@@ -172,21 +177,21 @@ def compare(model: Sequential, quantized: QModel, x: Any) -> Report:
             for source, name, layer in zip(model._sources, model.names, model.layers, strict=True)
         )
     program = quantized.program
-    raw, float_raw = computed[program.buffers[program.output].name], exact[model.names[-1]]
+    raw, float_raw = computed[program.buffers[program.outputs[0]].name], exact[model.names[-1]]
     agreement = None
-    if model.output != "identity":
+    if model.task not in VALUES:
         agreement = metrics.accuracy(model._decide(float_raw), quantized._decide(raw))
     return Report(layers, float(metrics.sqnr_db(float_raw, raw)), agreement, len(raw))
 
 
 def _input_errors(buffer: Buffer, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What rounding and what clipping to a buffer's grid takes from exact values, element by element."""
+    """What rounding and what clipping to a buffer's codes takes from exact values, element by element."""
     if buffer.dtype == "float32":
         return np.zeros_like(h), np.zeros_like(h)
     if buffer.scale is None:
         p = QParams.from_range(h.min(axis=1, keepdims=True), h.max(axis=1, keepdims=True), symmetric=False, axis=0)
     else:
-        scale, zero_point = buffer.grid
+        scale, zero_point = buffer.affine
         p = QParams(np.array([scale], np.float32), np.array([zero_point]), signed=buffer.dtype == "int8")
     error = np.float64(fake_quantize(h, p)) - h
     with np.errstate(over="ignore"):
@@ -205,18 +210,21 @@ def _compare_layer(
     computed: dict[str, np.ndarray],
 ) -> LayerReport:
     program = quantized.program
-    steps = [step for step in program.steps if program.buffers[step.output].layer == name]
+    numbers = [i for i, step in enumerate(program.steps) if program.buffers[step.output].layer == name]
+    steps = [program.steps[i] for i in numbers]
     gemm = next(step for step in steps if isinstance(step, (Gemm, GemmF32)))
     result = program.buffers[gemm.output]
-    part, part_input = program.part(steps), computed[program.buffers[steps[0].input].name]
+    given, wanted = steps[0].inputs, (steps[-1].output,)
+    arrays = tuple(computed[program.buffers[i].name] for i in given)
+    run = partial(quantized.plan.run_steps, numbers[0], numbers[-1] + 1, given, arrays, wanted)
 
-    rounding, clipping = _input_errors(program.buffers[gemm.input], h)
+    rounding, clipping = _input_errors(program.buffers[gemm.inputs[0]], h)
     approximate = q.dequantize().astype(np.float64)
     weight_error = h @ (approximate - layer.weight)
     rounding_error, clipping_error = rounding @ approximate, clipping @ approximate
     exact = h.astype(np.float64) @ layer.weight + layer.bias
     own = float(metrics.sqnr_db(exact, exact + weight_error + rounding_error + clipping_error))
-    seconds, float_seconds = in_turn([lambda: part.run(part_input), lambda: layer(h)])
+    seconds, float_seconds = in_turn([run, lambda: layer(h)])
     parts = [float(np.mean(np.square(e))) for e in (weight_error, rounding_error, clipping_error)]
     return LayerReport(
         name=name,
@@ -228,7 +236,7 @@ def _compare_layer(
         clipping_error=parts[2],
         clipped_share=float(np.mean(clipping != 0)),
         weight_sqnr_db=float(quantization_error(layer.weight, q).sqnr_db),
-        nbytes=part.nbytes,
+        nbytes=sum(map(step_nbytes, steps)),
         float_nbytes=layer.weight.nbytes + layer.bias.nbytes,
         microseconds=1e6 * seconds / len(h),
         float_microseconds=1e6 * float_seconds / len(h),

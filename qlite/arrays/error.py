@@ -1,4 +1,4 @@
-"""How much a quantized array lost."""
+"""Error of a quantized array: how much it is, and what it comes from."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, _core, metrics
+from qlite._public import public
 from qlite.arrays.qarray import QArray
 
 
+@public
 @dataclass(frozen=True, eq=False)
 class ErrorStats:
     """The difference between an array and its quantized form.
@@ -61,15 +63,15 @@ def quantization_error(w: Any, q: QArray, axis: int | None = None) -> ErrorStats
       on the axis that all scales share, that of `t`. What is rounded to a code is its cell, and a cell is cut into
       eight equal bins. `p` is the share of the values in a bin; clipped values are in the outermost. `q` is the code's
       share of the values that are not clipped, spread evenly over those of its bins that hold values. `kl` is never
-      negative, and grows with what is clipped; it is 0 for values on the grid, and wherever those of each code fill its
-      bins evenly. (What the method "entropy" minimizes: Migacz, *8-bit inference with TensorRT*, 2017.)
+      negative, and grows with what is clipped; it is 0 for values that codes hit exactly, and wherever those of each
+      code fill its bins evenly. (What the method "entropy" minimizes: Migacz, *8-bit inference with TensorRT*, 2017.)
 
     Parameters
     ----------
     w : array_like of a real floating dtype
         The originals; anything but float32 is rounded to float32 first.
     q : QArray
-        Their quantized spec, of the same shape.
+        Their quantized form, of the same shape.
     axis : int, optional
         Measure each index of this axis by itself.
 
@@ -103,8 +105,8 @@ def quantization_error(w: Any, q: QArray, axis: int | None = None) -> ErrorStats
     if w.size == 0:
         raise ValueError(f"w: expected data to measure, got an empty array of shape {w.shape}")
     axis = _check.axis(axis, w.ndim)
-    grid = (p.scale, p.zero_point, p.codebook, p.qmin, p.qmax)
-    sums = _core.error_sums(w, q.codes, *grid, -1 if axis is None else axis, *p.granularity.groups)
+    parameters = (p.scale, p.zero_point, p.codebook, p.qmin, p.qmax)
+    sums = _core.error_sums(w, q.codes, *parameters, -1 if axis is None else axis, *p.granularity.groups)
     count = w.size // len(sums)
     signal, clipping, rounding, product, power, max_abs, clipped, kl = sums[0] if axis is None else sums.T.copy()
     return ErrorStats(

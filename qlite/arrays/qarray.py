@@ -1,50 +1,48 @@
-"""Quantized arrays."""
+"""QArray, a quantized array."""
 
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from qlite import _check, _core
+from qlite._public import public
 from qlite.arrays import storage
 from qlite.arrays.storage import WHOLE_WIDTHS
 from qlite.grids.formats import GRIDS
 from qlite.grids.granularity import Granularity, along
 from qlite.grids.qparams import QParams
 from qlite.grids.spec import GridSpec
-from qlite.ops import grouped
-
-#: What products multiply from, and the scales; those of columns are not part of it.
-Packed = tuple["_core.Packed | _core.Grouped", np.ndarray]
 
 
+@public
 class QArray:
-    """Integer codes and the grid that they stand on.
+    """Integer codes and their quantization parameters.
 
     ``real = scale * (code - zero_point)``, or, on a grid with a codebook, ``real = scale * codebook[code]``. Made by
-    `quantize`; by ``QArray(codes, qparams)`` from codes on a known grid (those of 8 and 16 bits are not copied); or by
-    `QArray.from_codes` from integers that came from elsewhere. ``np.asarray(q)`` dequantizes; ``x @ q`` multiplies
-    floats by weights of up to 8 bits without dequantizing them first. NumPy's functions, such as ``np.dot(x, q)``,
-    dequantize all of it without saying so. An array is not changed once made. Indexing works as with any array; ``==``
-    says whether two have the same codes on the same grid.
+    `quantize`; by ``QArray(codes, qparams)`` from codes with known parameters (codes of 8 and 16 bits are not copied);
+    or by `QArray.from_codes` from integers that came from elsewhere. ``np.asarray(q)`` dequantizes; ``x @ q``
+    multiplies floats by weights of up to 8 bits without dequantizing them first. NumPy's functions dequantize all of it
+    without saying so, ``np.dot(x, q)`` for example. An array is not changed once made. Indexing works as with any
+    array; ``==`` says whether two have the same codes and parameters.
 
-    Codes of other widths than 8 and 16 are stored packed: the axis that is kept first, a row for each of its indices
-    (one row for everything without such an axis), each row padded to a byte, low bits first. So `nbytes` is true, and
-    taking indices of the kept axis takes rows.
+    Codes of other widths than 8 and 16 are stored packed: a row for each index of `axis`, or one row for everything
+    without an axis; each row padded to a byte, low bits first. So `nbytes` is true, and indices of `axis` take rows.
 
     Attributes
     ----------
     stored : ndarray, read-only
-        What is kept of the codes: packed bytes of shape (rows, bytes), or the codes themselves for 8 and 16 bits.
+        The codes in memory: packed bytes of shape (rows, bytes), or the codes themselves for 8 and 16 bits.
     shape : tuple
     qparams : QParams
 
     Raises
     ------
     TypeError, ValueError
-        The codes are not of the grid's dtype or width, or the scales do not fit their shape.
+        The codes are not of the parameters' dtype or width, or the scales do not fit their shape.
 
     Examples
     --------
@@ -72,16 +70,15 @@ class QArray:
         if p.bits in WHOLE_WIDTHS:
             self._set(codes, codes.shape, p)
         else:
-            stored = _core.pack_bits(np.ascontiguousarray(storage.kept_first(codes, p.axis)), p.bits)
+            stored = _core.pack_bits(np.ascontiguousarray(storage.to_rows(codes, p.axis)), p.bits)
             self._set(storage.read_only(stored), codes.shape, p)
 
     def _set(self, stored: np.ndarray, shape: tuple[int, ...], qparams: QParams) -> None:
-        self._is_fixed = not stored.flags.writeable  # else somebody may write to the codes, and nothing is kept of them
+        self._is_fixed = not stored.flags.writeable  # else somebody may write to them, and no packed form is kept
         self.stored = stored if self._is_fixed else storage.read_only(stored)
         self.shape = shape
         self.qparams = qparams
-        self._packed: dict[str, Packed] = {}
-        self._filters: dict[tuple[int, bool], tuple[_core.Filter, np.ndarray]] = {}
+        self._packed: dict[Any, Any] = {}  # forms that products multiply from: ops.packing makes and keeps them here
 
     @classmethod
     def _of_codes(cls, codes: np.ndarray, qparams: QParams) -> "QArray":
@@ -91,20 +88,20 @@ class QArray:
         return q
 
     @classmethod
-    def _of(cls, stored: np.ndarray, shape: tuple[int, ...], qparams: QParams) -> "QArray":
-        """An array of stored codes that nobody else has and that are known to be right."""
+    def _of_stored(cls, stored: np.ndarray, shape: tuple[int, ...], qparams: QParams) -> "QArray":
+        """An array of stored codes that are known to be right, under parameters of its rank."""
         q = object.__new__(cls)
-        q._set(storage.read_only(stored), shape, qparams)
+        q._set(stored, shape, qparams)
         return q
 
     @classmethod
     def from_stored(cls, stored: Any, shape: Any, qparams: QParams) -> "QArray":
-        """Take over stored codes, as `stored` gives them, that came from elsewhere, such as a file.
+        """Take over a copy of `stored` of another array, for example from a file.
 
         Raises
         ------
         TypeError, ValueError
-            The dtype, the number of rows or bytes, or a code does not go with the shape and the grid.
+            The dtype, the number of rows or bytes, or a code does not go with the shape and the parameters.
 
         Examples
         --------
@@ -126,7 +123,9 @@ class QArray:
             raise TypeError(f"stored: expected {dtype}, got {stored.dtype}")
         if stored.shape != expected:
             raise ValueError(f"stored: expected shape {expected} for {p.bits}-bit codes of {shape}, got {stored.shape}")
-        q = cls._of(stored.copy(), shape, p)
+        q = cls._of_stored(storage.read_only(stored.copy()), shape, p)
+        if p.qmax - p.qmin + 1 == 1 << p.bits:  # any code is one of the width
+            return q
         codes = q.codes
         if codes.size and not p.qmin <= codes.min() <= codes.max() <= p.qmax:
             raise ValueError(f"stored: expected codes from {p.qmin} to {p.qmax}, got {codes.min()} to {codes.max()}")
@@ -197,7 +196,7 @@ class QArray:
         spec = GridSpec.of(bits, grid, False, **flags, scale_dtype=scale_dtype)
         if spec.is_fitted:
             raise ValueError(f"grid: expected the codebook that was fitted, got {grid!r}")
-        granularity = Granularity.of(codes.ndim, axis, spec.grouped(group_size), group_axis)
+        granularity = Granularity.of(codes.ndim, axis, spec.group_size(group_size), group_axis)
         scale, zero_point = _check.scales("scale", scale), np.asarray(zero_point)
         if scale.size == 1:
             scale = scale.reshape((1,) * codes.ndim)
@@ -228,7 +227,7 @@ class QArray:
         if p.bits in WHOLE_WIDTHS:
             return self.stored
         rows = _core.unpack_bits(self.stored, p.bits, p.signed, 0, self.size // max(len(self.stored), 1))
-        return storage.read_only(storage.kept_back(rows, self.shape, p.axis))
+        return storage.read_only(storage.from_rows(rows, self.shape, p.axis))
 
     @property
     def scale(self) -> np.ndarray:
@@ -306,14 +305,12 @@ class QArray:
 
     def copy(self) -> "QArray":
         """Return an array with memory of its own."""
-        return QArray._of(self.stored.copy(), self.shape, self.qparams)
+        return QArray._of_stored(storage.read_only(self.stored.copy()), self.shape, self.qparams)
 
     def _into(self, out: np.ndarray) -> "QArray":
-        """The same array in the memory of `out`."""
+        """The same array, stored in `out`."""
         _check.out(out, self.stored.dtype, self.stored.shape)[...] = self.stored
-        shown = object.__new__(QArray)
-        shown._set(out, self.shape, self.qparams)
-        return shown
+        return QArray._of_stored(out, self.shape, self.qparams)
 
     def save(self, path: Any) -> None:
         """Write the array to a file, for `qlite.load`: safetensors, all of it or nothing.
@@ -331,7 +328,7 @@ class QArray:
         >>> ql.load(path) == q
         True
         """
-        from qlite.io.array_file import save_array
+        from qlite.io.array_file import save_array  # late: files are made of arrays
 
         save_array(path, self)
 
@@ -341,22 +338,6 @@ class QArray:
         if size == 0 or parameters.shape[axis] == self.shape[axis]:
             return parameters
         return parameters.repeat(size, axis)[(slice(None),) * axis + (slice(self.shape[axis]),)]
-
-    def _columns(self, name: str, axes: tuple[str, ...] = ("in", "out")) -> tuple[np.ndarray, np.ndarray]:
-        """Scale and zero point of each column, the last axis, as kernels take them; `name` is for the error."""
-        p = self.qparams
-        if p.codebook is not None or p.group_size is not None or p.bits > 8:
-            what = "a product (dequantize() makes floats of any array)"
-            if len(axes) == 4:
-                what = "a convolution (conv2d takes one scale or one per output, axis=3)"
-            raise ValueError(f"{name}: expected up to 8 bits on a uniform grid without groups for {what}, got {self!r}")
-        if self.ndim != len(axes) or (self.scale.size != 1 and self.scale.size != self.scale.shape[-1]):
-            raise ValueError(
-                f"{name}: expected {len(axes)} dimensions ({', '.join(axes)}) with scales along axis {len(axes) - 1} "
-                f"or one scale, got {self!r}"
-            )
-        scale, zero_point = (np.broadcast_to(p.ravel(), self.shape[-1]) for p in (self.scale, self.zero_point))
-        return np.ascontiguousarray(scale), np.ascontiguousarray(zero_point)
 
     def error(self, w: Any) -> Any:
         """Return how far the values are from the originals `w`: see `quantization_error`.
@@ -368,13 +349,13 @@ class QArray:
         >>> float(ql.quantize(w).error(w).max_abs)
         0.5
         """
-        from qlite.arrays.error import quantization_error
+        from qlite.arrays.error import quantization_error  # late: it measures arrays
 
         return quantization_error(w, self)
 
     def plot(self, w: Any = None) -> Any:
         """Draw the distribution of the codes, and of the errors if the originals `w` are given (extra: plot)."""
-        from qlite.analysis.plot import plot_array
+        from qlite.analysis.plot import plot_array  # late: it draws arrays, and takes long to import
 
         return plot_array(self, w)
 
@@ -410,36 +391,27 @@ class QArray:
             return self._rows(rows, self.axis)
         if self.axis is not None and (self.bits not in WHOLE_WIDTHS or self.group_size is not None):
             parts = storage.basic_parts(index, self.axis, self.shape)
-            if parts is not None:  # the rest of the axis is neither unpacked nor looked at
+            if parts is not None:  # without unpacking the rest of the axis
                 return self._rows(parts[0], self.axis)[parts[1]]
         return QArray._of_codes(np.asarray(self.codes[index]), self._reindexed(index))
 
     def _rows(self, rows: Any, axis: int) -> "QArray":
-        """What stands at some indices of the axis that is kept, without unpacking the rest."""
-        p = self.qparams
-        pick = (slice(None),) * axis + (rows,)
-
-        def picked(parameters: Any) -> Any:
-            return parameters if parameters is None or parameters.shape[axis] == 1 else parameters[pick]
-
-        arrays = {name: picked(getattr(p, name)) for name in ("scale", "zero_point", "scale_codes")}
-        if p.codebook is not None and p.codebook.ndim > 1:
-            arrays["codebook"] = picked(p.codebook)
-        stored = self.stored[pick if p.bits in WHOLE_WIDTHS else rows]
+        """The array at some indices of the axis that is kept; nothing is unpacked."""
+        stored = self.stored[(slice(None),) * axis + (rows,) if self.bits in WHOLE_WIDTHS else rows]
         count = len(np.empty(self.shape[axis], np.bool_)[rows])
         shape = (*self.shape[:axis], count, *self.shape[axis + 1 :])
-        taken = QArray._of(stored, shape, replace(p, **arrays))
+        taken = QArray._of_stored(storage.read_only(stored), shape, self.qparams._taken(rows, axis))
         taken._is_fixed = self._is_fixed
         return taken
 
     def _reindexed(self, index: Any) -> QParams:
-        """The grid of what an index leaves."""
+        """The parameters of what an index leaves."""
         p = self.qparams
         if p.scale.size == 1 and p.group_size is None:
             return p if p.codebook is None or p.codebook.ndim == 1 else replace(p, codebook=p.codebook.reshape(-1))
-        numbers = self._spread(np.arange(p.scale.size).reshape(p.scale.shape))
-        taken = np.asarray(np.broadcast_to(numbers, self.shape)[index])
-        if taken.size == 0:  # no value is left to say whose scale stays: the first one, or 1 if there never was one
+        indices = self._spread(np.arange(p.scale.size).reshape(p.scale.shape))
+        taken = np.asarray(np.broadcast_to(indices, self.shape)[index])
+        if taken.size == 0:  # no value is left: keep the first scale, or 1 if there never was one
             taken = np.zeros((1,) * taken.ndim, np.intp)
         kept, group_size, group_axis = storage.without_repeats(taken, p.group_size)
         scale = np.append(p.scale, np.float32(1))[kept]
@@ -453,31 +425,6 @@ class QArray:
             *(scale, zero_point, p.bits, p.signed, p.narrow, None, group_size, group_axis, book, p.grid, scale_dtype)
         )
 
-    def _pack(self, name: str, purpose: str) -> Packed:
-        """Weights (in, out) in the layout of this machine's kernels, and the scale of each column; made once."""
-        if purpose in self._packed:
-            return self._packed[purpose]
-        packed: Packed
-        if grouped.is_grouped(self):
-            packed = grouped.pack(self, name, purpose), self.scale
-        else:
-            scale, zero_point = self._columns(name)
-            packed = _core.Packed(self.codes, zero_point, purpose), scale
-        if self._is_fixed:
-            self._packed[purpose] = packed
-        return packed
-
-    def _pack_filter(self, name: str, groups: int, is_dilated: bool) -> tuple[_core.Filter, np.ndarray]:
-        """The same for weights (kernel_h, kernel_w, in, out) of a convolution."""
-        key = (groups, is_dilated)
-        if key in self._filters:
-            return self._filters[key]
-        scale, zero_point = self._columns(name, ("kernel_h", "kernel_w", "in", "out"))
-        packed = _core.Filter(self.codes, zero_point, groups, is_dilated), scale
-        if self._is_fixed:
-            self._filters[key] = packed
-        return packed
-
     def __rmatmul__(self, x: Any) -> np.ndarray:
         """Multiply floats (..., in) by the weights: one fused multiply-add per term, in order, then the scale.
 
@@ -485,11 +432,7 @@ class QArray:
 
         NaN and infinities pass through, as in a float product.
         """
-        packed, scale = self._pack("q", "float")
-        x = _check.real_array("x", x)
-        if type(packed) is _core.Grouped:
-            return _core.matmul_grouped(x, packed, None)
-        return _core.matmul_float(x, packed, scale, None, False, None)
+        return _products().matmul_float(x, self)
 
     def __matmul__(self, x: Any) -> Any:
         raise TypeError("q @ x: expected the quantized weights on the right: x @ q, or q.dequantize() @ x")
@@ -508,8 +451,12 @@ class QArray:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __reduce__(self) -> Any:
-        return QArray._of, (self.stored, self.shape, self.qparams)
+    def __getstate__(self) -> tuple[np.ndarray, tuple[int, ...], QParams]:
+        return self.stored, self.shape, self.qparams
+
+    def __setstate__(self, state: tuple[np.ndarray, tuple[int, ...], QParams]) -> None:
+        stored, shape, qparams = state
+        self._set(storage.read_only(stored), shape, qparams)
 
     def _kind(self) -> str:
         p = self.qparams
@@ -535,3 +482,11 @@ class QArray:
         }
         cells = "".join(f"<tr><th style='text-align:left'>{k}</th><td>{v}</td></tr>" for k, v in rows.items())
         return f"<table><caption>QArray</caption>{cells}</table>"
+
+
+@cache  # 0.05 us where an import statement takes 1
+def _products() -> Any:
+    """The module of `x @ q`, imported at the first product: ops stand on arrays."""
+    from qlite.ops import linear
+
+    return linear

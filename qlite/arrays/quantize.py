@@ -1,6 +1,5 @@
-"""quantize, dequantize, fake_quantize and requantize, on grids of every kind."""
+"""quantize, dequantize, fake_quantize and requantize, for formats of every kind."""
 
-from operator import is_not
 from typing import Any
 
 import numpy as np
@@ -13,27 +12,9 @@ from qlite.grids.granularity import Granularity, along
 from qlite.grids.qparams import QParams
 from qlite.grids.spec import NONFINITE, PERCENTILE, GridSpec
 
-#: What `quantize` is told of the grid unless it is told something else.
-OPTIONS = {
-    "grid": "uniform",
-    "method": "minmax",
-    "axis": None,
-    "group_size": None,
-    "group_axis": None,
-    "symmetric": True,
-    "signed": None,
-    "narrow": None,
-    "percentile": PERCENTILE,
-    "weights": None,
-    "scale_dtype": None,
-    "scale": None,
-    "zero_point": None,
-}
-#: Those that say how to choose, which there is no need to with a known scale.
-CHOICE = ("method", "percentile", "weights", "scale_dtype")
 ROUNDINGS = ("even", "away", "stochastic")
-#: What is not over half of the smallest float32 is 0 as float32.
-LEAST_MULTIPLIER = 2.0**-150
+#: Half of the smallest float32: up to here a number is 0 as float32.
+HALF_SMALLEST = 2.0**-150
 
 
 def quantize(
@@ -49,7 +30,7 @@ def quantize(
     signed: bool | None = None,
     narrow: bool | None = None,
     percentile: float = PERCENTILE,
-    weights: Any = None,
+    importance: Any = None,
     scale: Any = None,
     zero_point: Any = None,
     scale_dtype: str | None = None,
@@ -69,23 +50,23 @@ def quantize(
     w : array_like of a real floating dtype
         The values; anything but float32 is rounded to float32 first.
     bits : int or QParams, optional
-        Width of a code, or the whole grid, from `choose_qparams` or a `Calibrator`; then no option of a grid may be
-        given besides.
-    grid, method, axis, group_size, group_axis, symmetric, signed, narrow, percentile, weights, scale_dtype
-        How the grid is chosen: see `choose_qparams`. Activations that are never negative want ``symmetric=False``.
+        Width of a code; or all parameters, from `choose_qparams` or a `Calibrator`, and then none of the options that
+        say how to choose them.
+    grid, method, axis, group_size, group_axis, symmetric, signed, narrow, percentile, importance, scale_dtype
+        How parameters are chosen: see `choose_qparams`. Activations that are never negative want ``symmetric=False``.
     scale, zero_point : array_like, optional
-        The grid's parameters, if they are known: one, or one for each index along `axis`, or the rank of `w`. Nothing
-        is chosen then.
+        Known scales and zero points, for which nothing is chosen: one, or one for each index along `axis`, or the rank
+        of `w`.
     rounding : {"even", "away", "stochastic"}
         Ties to the even code, ties away from zero, or up with the probability of what is cut off, ``floor(t) + (u < t -
         floor(t))`` for ``t = w / scale`` and a uniform u that a hash makes of the seed and the value's place: the same
         codes in every run, on every CPU. The last two are for uniform grids.
     seed : int
-        Of the stochastic rounding, 0 to 2**64 - 1.
+        Seed of the stochastic rounding, 0 to 2**64 - 1.
     nonfinite : {"raise", "saturate"}
         What NaN and infinities are: an error, or the zero point and the ends of the range.
     out : ndarray, optional
-        Where to put the codes, in the form of `QArray.stored`; the result shows this memory.
+        Memory for the codes, in the form of `QArray.stored`; the result shares it.
 
     Returns
     -------
@@ -113,62 +94,81 @@ def quantize(
     QArray(shape=(8, 64), mxfp4, 16 scales for groups of 32 along axis 1, 272 bytes, 4.25 bits/value)
     """
     refuse, seed = _checked_policy(rounding, seed, nonfinite)
-    told: tuple[Any, ...] = (grid, method, axis, group_size, group_axis, symmetric, signed, narrow, percentile, weights)
-    told += (scale_dtype, scale, zero_point)
     w = _check.real_array("w", w)
     if isinstance(bits, QParams):
-        if any(map(is_not, told, OPTIONS.values())):
-            _check.left_alone(dict(zip(OPTIONS, told, strict=True)), OPTIONS, "beside a whole grid")
+        options = {
+            "grid": grid,
+            "method": method,
+            "axis": axis,
+            "group_size": group_size,
+            "group_axis": group_axis,
+            "symmetric": symmetric,
+            "signed": signed,
+            "narrow": narrow,
+            "percentile": percentile,
+            "importance": importance,
+            "scale": scale,
+            "zero_point": zero_point,
+            "scale_dtype": scale_dtype,
+        }
+        _check.expect_defaults(options, DEFAULTS, "beside QParams")
         p = bits._of_rank(w.ndim)
+    elif scale is not None:
+        options = {"method": method, "percentile": percentile, "importance": importance, "scale_dtype": scale_dtype}
+        _check.expect_defaults(options, DEFAULTS, "beside scale")
+        spec = GridSpec.of(bits, grid, symmetric, signed, narrow, None)
+        granularity = Granularity.of(w.ndim, axis, spec.group_size(group_size), group_axis)
+        p = _given_qparams(scale, zero_point, spec, granularity)
+    elif zero_point is not None:
+        raise ValueError(f"zero_point: expected None without scale, got {zero_point!r:.40}")
     else:
-        options = dict(zip(OPTIONS, told, strict=True))
-        if scale is not None:
-            _check.left_alone({name: options.pop(name) for name in CHOICE}, OPTIONS, "beside scale")
-            p = _given_qparams(w.ndim, bits, **options)
-        elif zero_point is not None:
-            raise ValueError(f"zero_point: expected None without scale, got {zero_point!r:.40}")
-        else:
-            del options["scale"], options["zero_point"]
-            p = choose_qparams(w, bits, nonfinite=nonfinite, **options)
-            refuse = False  # choosing has found w finite, or was told not to care
+        p = choose_qparams(
+            w,
+            bits,
+            grid=grid,
+            method=method,
+            axis=axis,
+            group_size=group_size,
+            group_axis=group_axis,
+            symmetric=symmetric,
+            signed=signed,
+            narrow=narrow,
+            percentile=percentile,
+            importance=importance,
+            scale_dtype=scale_dtype,
+            nonfinite=nonfinite,
+        )
+        refuse = False  # the choice has found w finite, or shall not care
     if p.bits not in WHOLE_WIDTHS:
         q = QArray._of_codes(_encoded("w", w, p, rounding, seed, refuse, None), p)
         return q if out is None else q._into(out)
     codes = _encoded("w", w, p, rounding, seed, refuse, out)
     if out is None:
         codes.flags.writeable = False
-    return QArray._of_codes(codes, p)
+    return QArray._of_stored(codes, codes.shape, p)
+
+
+#: Defaults of the options of `quantize`, by name.
+DEFAULTS: Any = quantize.__kwdefaults__
 
 
 def _checked_policy(rounding: Any, seed: Any, nonfinite: Any) -> tuple[bool, int]:
-    """Whether NaN and infinities are refused, and the seed."""
+    """Check the three options; returns whether NaN and infinities are refused, and the seed."""
     _check.choice("nonfinite", nonfinite, NONFINITE)
     _check.choice("rounding", rounding, ROUNDINGS)
-    if not 0 <= _check.integer("seed", seed) < 1 << 64:
+    seed = _check.integer("seed", seed)
+    if not 0 <= seed < 1 << 64:
         raise ValueError(f"seed: expected 0 to {(1 << 64) - 1}, got {seed}")
     if seed and rounding != "stochastic":
         raise ValueError(f"seed: expected 0 unless rounding='stochastic', got {seed}")
-    return nonfinite == "raise", int(seed)
+    return nonfinite == "raise", seed
 
 
-def _given_qparams(
-    ndim: int,
-    bits: int | None,
-    grid: Any,
-    axis: Any,
-    group_size: Any,
-    group_axis: Any,
-    symmetric: Any,
-    signed: Any,
-    narrow: Any,
-    scale: Any,
-    zero_point: Any,
-) -> QParams:
-    spec = GridSpec.of(bits, grid, symmetric, signed, narrow, None)
+def _given_qparams(scale: Any, zero_point: Any, spec: GridSpec, granularity: Granularity) -> QParams:
+    """The parameters with a known scale and perhaps a known zero point."""
     if spec.is_fitted:
         raise ValueError(f"scale: expected None for grid {spec.grid!r}, which is fitted to the data, got {scale!r:.40}")
-    granularity = Granularity.of(ndim, axis, spec.grouped(group_size), group_axis)
-    scale = _check.scales("scale", scale)
+    scale, ndim = _check.scales("scale", scale), granularity.ndim
     if scale.ndim != ndim:
         if scale.size != 1 and (granularity.axis is None or scale.ndim != 1):
             raise ValueError(f"scale: expected one element, or an axis and a vector, got shape {scale.shape}")
@@ -178,13 +178,13 @@ def _given_qparams(
     zero_point = np.asarray(zero_point)
     if zero_point.ndim == 1 and granularity.axis is not None:
         zero_point = zero_point.reshape(along(granularity.axis, ndim))
-    return spec.at(scale, zero_point, granularity)
+    return QParams._of_spec(scale, zero_point, spec, granularity)
 
 
 def _encoded(
     name: str, x: np.ndarray, p: QParams, rounding: str, seed: int, refuse: bool, out: np.ndarray | None
 ) -> np.ndarray:
-    """The codes of float32 data on a grid."""
+    """The codes of float32 data."""
     if p.codebook is None:
         options = (*p.granularity.groups, rounding, seed)
         return _core.quantize(x, p.scale, p.zero_point, p.qmin, p.qmax, refuse, out, name, *options)
@@ -192,7 +192,7 @@ def _encoded(
         raise ValueError(f"rounding: expected 'even' for grid {p.grid!r}, got {rounding!r}")
     if p.codebook.ndim == 1 or p.axis is None or p.group_size is not None:
         return _core.quantize_codebook(x, p.scale, p.codebook, refuse, out, name, *p.granularity.groups)
-    # With the axis first, values that share a codebook stand side by side.
+    # With the axis first, values that share a codebook are neighbours.
     x, scale, book = (np.ascontiguousarray(np.moveaxis(a, p.axis, 0)) for a in (x, p.scale, p.codebook))
     codes = np.moveaxis(_core.quantize_codebook(x, scale, book, refuse, None, name), 0, p.axis)
     if out is None:
@@ -342,7 +342,7 @@ def requantize(
     acc = np.asarray(acc)
     axis = _check.axis(axis, acc.ndim)
     multiplier = _check.numbers("multiplier", multiplier).astype(np.float64)
-    wrong = multiplier[~((multiplier > LEAST_MULTIPLIER) & (multiplier < 2.0**30))]
+    wrong = multiplier[~((multiplier > HALF_SMALLEST) & (multiplier < 2.0**30))]
     if wrong.size:
         raise ValueError(f"multiplier: expected over 0 (as float32) and below 2**30, got {wrong[0]}")
     if multiplier.ndim == 1 and axis is not None:

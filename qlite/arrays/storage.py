@@ -1,4 +1,4 @@
-"""How codes lie in memory, and what indices leave of their parameters."""
+"""Layout of codes in memory, and what indices leave of codes and parameters."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from qlite.grids.qparams import QParams
 
-#: Widths that are stored as they are.
+#: Widths whose codes are stored without packing.
 WHOLE_WIDTHS = (8, 16)
 
 
@@ -29,15 +29,15 @@ def read_only(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def kept_first(codes: np.ndarray, axis: int | None) -> np.ndarray:
-    """Codes as rows: one for each index of the axis that is kept, or one for everything."""
+def to_rows(codes: np.ndarray, axis: int | None) -> np.ndarray:
+    """Rows of codes: one for each index of the axis that is kept, or one for everything."""
     if axis is None:
         return codes.reshape(1, -1)
     return np.moveaxis(codes, axis, 0).reshape(codes.shape[axis], codes.size // max(codes.shape[axis], 1))
 
 
-def kept_back(rows: np.ndarray, shape: tuple[int, ...], axis: int | None) -> np.ndarray:
-    """The codes that `_kept_first` made rows of."""
+def from_rows(rows: np.ndarray, shape: tuple[int, ...], axis: int | None) -> np.ndarray:
+    """The codes of the rows that `to_rows` made."""
     if axis is None:
         return rows.reshape(shape)
     moved = (shape[axis], *shape[:axis], *shape[axis + 1 :])
@@ -50,7 +50,7 @@ def stored_shape(shape: tuple[int, ...], axis: int | None, bits: int) -> tuple[i
 
 
 def index_of_axis(index: Any, axis: int | None, ndim: int) -> Any:
-    """What an index takes of one axis, if it takes everything of all others and leaves the rank as it is; else None."""
+    """The part of an index that is for one axis, if it takes all of the others and keeps the rank; else None."""
     parts = index if isinstance(index, tuple) else (index,)
     if axis is None or len(parts) > ndim or len(parts) <= axis or any(part is Ellipsis for part in parts):
         return None
@@ -64,7 +64,7 @@ def index_of_axis(index: Any, axis: int | None, ndim: int) -> Any:
 
 
 def basic_parts(index: Any, axis: int, shape: tuple[int, ...]) -> tuple[slice, tuple[Any, ...]] | None:
-    """An index of integers and slices in two steps: what it takes of one axis, then the rest; None for any other."""
+    """The two steps of an index of integers and slices: a slice of one axis, then the rest; None for other indices."""
     parts = index if isinstance(index, tuple) else (index,)
     if not axis < len(parts) <= len(shape) or any(type(part) not in (int, slice) for part in parts):
         return None
@@ -77,16 +77,16 @@ def basic_parts(index: Any, axis: int, shape: tuple[int, ...]) -> tuple[slice, t
     return None if own == slice(None) else (own, (*parts[:axis], slice(None), *parts[axis + 1 :]))
 
 
-def without_repeats(numbers: np.ndarray, group_size: int | None) -> tuple[np.ndarray, int | None, int | None]:
-    """Numbers of parameters, of length 1 along every axis where they repeat; and the groups that are left, if any."""
+def without_repeats(indices: np.ndarray, group_size: int | None) -> tuple[np.ndarray, int | None, int | None]:
+    """Indices of parameters, cut to length 1 along axes where they repeat; and the size and axis of groups, if any."""
     kept: tuple[int | None, int | None] = (None, None)
-    for axis in range(numbers.ndim):
-        head = numbers.take([0], axis)
-        if numbers.strides[axis] == 0 or (numbers == head).all():
-            numbers = head
+    for axis in range(indices.ndim):
+        head = indices.take([0], axis)
+        if indices.strides[axis] == 0 or (indices == head).all():
+            indices = head
         elif group_size is not None and kept[0] is None:
-            firsts = numbers[(slice(None),) * axis + (slice(None, None, group_size),)]
-            repeated = firsts.repeat(group_size, axis)[(slice(None),) * axis + (slice(numbers.shape[axis]),)]
-            if np.array_equal(repeated, numbers):
-                numbers, kept = firsts, (group_size, axis)
-    return numbers, *kept
+            firsts = indices[(slice(None),) * axis + (slice(None, None, group_size),)]
+            repeated = firsts.repeat(group_size, axis)[(slice(None),) * axis + (slice(indices.shape[axis]),)]
+            if np.array_equal(repeated, indices):
+                indices, kept = firsts, (group_size, axis)
+    return indices, *kept

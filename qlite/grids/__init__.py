@@ -1,1 +1,1 @@
-"""What codes can stand for, and how scales and zero points are chosen."""
+"""Formats of codes, quantization parameters, and how these are chosen for data."""

@@ -1,7 +1,7 @@
 """Ranges of values, from a stream of batches."""
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from threading import Lock
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, _core
+from qlite._public import public
 from qlite.grids.granularity import Granularity, along
 from qlite.grids.histogram import CHANNEL_BINS, TENSOR_BINS, Histogram
 from qlite.grids.qparams import QParams
@@ -18,12 +19,15 @@ from qlite.progress import progress
 #: Values of an array that `Calibrator.from_data` takes in at once: bounds the memory, not the result.
 BATCH_VALUES = 1 << 20
 JSON_FORMAT = "qlite calibrator 1"
-#: Of a NumPy array.
-MOST_DIMENSIONS = 64
+#: Names of the state, besides the two histograms.
+FIELDS = ("axis", "bins", "momentum", "ndim", "batches", "average")
+#: Limit of NumPy.
+MAX_NDIM = 64
 
 
+@public
 class Calibrator:
-    """Watches batches of values and answers with grids. Several threads may share one.
+    """Counts the values of batches, and chooses quantization parameters for them. Several threads may share one.
 
     The state has a fixed size whatever the number of batches: the exact minimum and maximum, and a histogram whose bins
     have a power of two as their width, once for the batches of odd and once for those of even number. Their sum depends
@@ -79,13 +83,14 @@ class Calibrator:
     def from_data(
         cls, data: Any, axis: int | None = None, bins: int | None = None, momentum: float | None = None
     ) -> "Calibrator":
-        """Take in data of any spec, with a progress bar if it takes long and tqdm is installed.
+        """Take in data of any form, with a progress bar if it takes long and tqdm is installed.
 
         Parameters
         ----------
         data : array_like, iterable of array_like, or callable
             An array (a memory map is read piece by piece), batches from a list, a generator or any other iterable, or a
-            function without parameters that returns one of these, as TensorFlow Lite's representative dataset.
+            function without parameters that returns one of these, as TensorFlow Lite's representative dataset. Pairs
+            and dicts, of inputs and labels for example, are refused: give ``(x for x, _ in loader)``.
         axis, bins, momentum
             As in the class.
 
@@ -103,6 +108,8 @@ class Calibrator:
         calibrator = cls(axis, bins, momentum)
         if callable(data) and not hasattr(data, "__array__"):
             data = data()
+        if isinstance(data, Mapping):
+            data = _alone("data", data)
         if isinstance(data, np.ndarray):
             data = list(_pieces(data, _check.axis(axis, data.ndim)))
         elif hasattr(data, "__array__") or not isinstance(data, Iterable):
@@ -122,7 +129,7 @@ class Calibrator:
         Raises
         ------
         TypeError
-            `batch` is not of a real floating dtype.
+            `batch` is not of a real floating dtype, or is a dict or a sequence of arrays.
         ValueError
             `batch` holds NaN or infinity, or its shape does not match. Nothing has been counted then.
 
@@ -132,10 +139,10 @@ class Calibrator:
         >>> ql.Calibrator().update(np.array([0.0, 1.0])).update(np.array([[3.0]]))
         Calibrator(3 values in [0, 3], 8192 bins)
         """
-        return self._take("batch", _check.real_array("batch", batch))
+        return self._take("batch", _check.real_array("batch", _alone("batch", batch)))
 
     def _take(self, name: str, batch: np.ndarray) -> "Calibrator":
-        """`update` with float32 data that goes by another name in messages."""
+        """Take in float32 data that goes by this name in messages."""
         axis = _check.axis(self._axis, batch.ndim)
         if batch.size == 0:
             return self
@@ -153,7 +160,7 @@ class Calibrator:
             self._ndim = max(self._ndim or 0, batch.ndim)
             self._average = average
             self._batches += 1
-            try:  # last, for Ctrl-C is heard when the core is done: by then a batch has been taken in as a whole
+            try:  # last: Ctrl-C comes through when the core is done, and then the whole batch has been taken in
                 _core.histogram_update(batch, -1 if axis is None else axis, half.state, half.counts, name)
             except Exception:
                 self._halves, self._ndim, self._average, self._batches = before
@@ -166,7 +173,7 @@ class Calibrator:
         low, high, _ = _core.minmax(batch, Granularity(batch.ndim, axis).shape(batch.shape))
         seen = np.stack([low.ravel(), high.ravel()]).astype(np.float64)
         before = seen if self._average is None else self._average
-        with np.errstate(invalid="ignore"):  # infinities are refused where they are counted
+        with np.errstate(invalid="ignore"):  # the histogram refuses infinities
             return before + self._momentum * (seen - before)
 
     def merge(self, other: "Calibrator") -> "Calibrator":
@@ -195,27 +202,27 @@ class Calibrator:
                 f"other: expected axis={self._axis} and bins={self._bins}, "
                 f"got axis={other._axis} and bins={other._bins}"
             )
-        with ExitStack() as held:
-            for calibrator in sorted({self, other}, key=id):  # in one order: two that merge each other never wait
-                held.enter_context(calibrator._lock)
+        with ExitStack() as locks:
+            for calibrator in sorted({self, other}, key=id):  # one order: two that merge each other never wait
+                locks.enter_context(calibrator._lock)
             if other._ndim is None:
                 return self
-            halves = [half.copy() for half in other._halves]  # it may be this one
+            halves = [half.copy() for half in other._halves]  # copies: `other` may be this calibrator
             if self._ndim is not None:
                 if len(self._halves[0].state) != len(halves[0].state):
                     raise ValueError(
                         f"other: expected {len(self._halves[0].state)} channels, got {len(halves[0].state)}"
                     )
-                halves = [half.merge(ours) for half, ours in zip(halves, self._halves, strict=True)]
+                halves = [half.merge(own) for half, own in zip(halves, self._halves, strict=True)]
             self._ndim = max(self._ndim or 0, other._ndim)
             self._halves = halves
             self._batches += other._batches
         return self
 
     def _followed_by(self, later: "Calibrator") -> "Calibrator":
-        """Another calibrator, as if the batches of `later` had come after those of this one.
+        """A calibrator that has seen the batches of this one and then those of `later`.
 
-        As `merge`, but which half has taken in which batch comes out as in one pass, too.
+        Each batch is in the half that it would be in after one pass over all.
         """
         both, later = copy.copy(self), copy.copy(later)
         if self._batches % 2:
@@ -224,18 +231,22 @@ class Calibrator:
 
     @classmethod
     def _side_by_side(cls, parts: Sequence["Calibrator"]) -> "Calibrator":
-        """Another calibrator for the channels of all parts, which have seen as many batches of the same rank each."""
+        """A calibrator for the channels of all parts, which have seen the same number of batches of the same rank."""
         both = copy.copy(parts[0])
         both._halves = [Histogram.side_by_side(halves) for halves in zip(*(p._halves for p in parts), strict=True)]
         return both
 
     def __getstate__(self) -> dict[str, Any]:
+        """A copy of the state, of plain objects and arrays alone."""
         with self._lock:
-            state = {**self.__dict__, "_halves": [half.copy() for half in self._halves]}
-        return {k: v for k, v in state.items() if k != "_lock"}
+            halves = [(half.state.copy(), half.counts.copy()) for half in self._halves]
+            return {**{name: getattr(self, f"_{name}") for name in FIELDS}, "halves": halves}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=Lock())
+        self._lock = Lock()
+        self._halves = [Histogram.of(*half) for half in state["halves"]]
+        for name in FIELDS:
+            setattr(self, f"_{name}", state[name])
 
     def to_json(self) -> str:
         """Return the whole state as JSON, for `from_json`; empty bins are left out.
@@ -249,12 +260,12 @@ class Calibrator:
         import json
 
         state = self.__getstate__()
-        average = state["_average"]
+        average = state["average"]
         content = {
             "format": JSON_FORMAT,
-            **{name: state[f"_{name}"] for name in ("axis", "bins", "momentum", "ndim", "batches")},
+            **{name: state[name] for name in FIELDS},
             "average": None if average is None else average.tolist(),
-            "halves": [half.to_json() for half in state["_halves"]],
+            "halves": [Histogram.of(*half).to_json() for half in state["halves"]],
         }
         return json.dumps(content, separators=(",", ":"), allow_nan=False)
 
@@ -293,7 +304,7 @@ class Calibrator:
                 raise ValueError(f"it counts {calibrator._batches} batches")
             if content["ndim"] is not None:
                 calibrator._ndim = _check.integer("ndim", content["ndim"])
-                if not 0 <= calibrator._ndim <= MOST_DIMENSIONS:
+                if not 0 <= calibrator._ndim <= MAX_NDIM:
                     raise ValueError(f"data has no {calibrator._ndim} dimensions")
                 _check.axis(calibrator._axis, calibrator._ndim)
             if content["average"] is not None:
@@ -322,7 +333,7 @@ class Calibrator:
         percentile: float = PERCENTILE,
         scale_dtype: str | None = None,
     ) -> QParams:
-        """Choose a grid for what has been seen.
+        """Choose quantization parameters for what has been seen.
 
         Parameters
         ----------
@@ -349,15 +360,15 @@ class Calibrator:
         spec = _without_groups(GridSpec.of(bits, grid, symmetric, signed, narrow, scale_dtype))
         percentile = check_method(method, (*METHODS, "ema"), spec, percentile)
         with self._lock:
-            granularity = self._sharing()
+            granularity = self._granularity()
             if method != "ema":
                 return self._total().qparams(method, percentile, spec, granularity)
             if self._average is None:
                 raise ValueError("method: 'ema' needs Calibrator(momentum=...)")
             low, high = self._average.astype(np.float32)
             shape = along(granularity.axis, granularity.ndim)
-            # for constant batches rounding may put one end before the other
-            return spec.spanning(low.reshape(shape), np.maximum(low, high).reshape(shape), granularity)
+            high = np.maximum(low, high)  # rounding may put the ends of constant batches in the wrong order
+            return QParams._of_range(low.reshape(shape), high.reshape(shape), spec, granularity)
 
     def stability(
         self,
@@ -369,9 +380,9 @@ class Calibrator:
     ) -> float:
         """Return how far the answer moves between halves of the data: 0.01 means by 1 % of the range.
 
-        The batches of odd and those of even number give a uniform grid each. The figure is the greatest distance of the
-        ends of their ranges, over all channels, relative to the width of the range that all data gives. A large one
-        asks for more data, or for a method that depends less on single values.
+        The batches of odd and those of even number give parameters of a uniform grid each. The figure is the greatest
+        distance of the ends of their ranges, over all channels, relative to the width of the range that all data gives.
+        A large one asks for more data, or for a method that depends less on single values.
 
         Parameters
         ----------
@@ -393,7 +404,7 @@ class Calibrator:
         spec = GridSpec.of(bits, "uniform", symmetric, None, None, None)
         percentile = check_method(method, METHODS, spec, percentile)
         with self._lock:
-            granularity = self._sharing()
+            granularity = self._granularity()
             if not all(half.state["count"].all() for half in self._halves):
                 raise ValueError("method: expected two batches or more to compare, but update() has seen one")
             parts = (*self._halves, self._total())
@@ -402,7 +413,7 @@ class Calibrator:
             )
         return float(np.max(np.maximum(np.abs(low_a - low_b), np.abs(high_a - high_b)) / (high - low)))
 
-    def _sharing(self) -> Granularity:
+    def _granularity(self) -> Granularity:
         if self._ndim is None:
             raise ValueError("method: expected data to choose from, but update() has seen none")
         return Granularity.of(self._ndim, self._axis)
@@ -420,13 +431,29 @@ class Calibrator:
 
 
 def _without_groups(spec: GridSpec) -> GridSpec:
+    """Return `spec` if it is of no block format."""
     if spec.block_exponent is not None:
         raise ValueError(f"grid: expected one without groups, got {spec.grid!r}")
     return spec
 
 
+def _alone(name: str, value: Any) -> Any:
+    """Return what can be one array only; of several nobody but the user knows which one is meant."""
+    if isinstance(value, Mapping):
+        first = next(iter(value), "x")
+        raise TypeError(
+            f"{name}: expected an array, got a {type(value).__name__}: choose one, such as {name}[{first!r}]"
+        )
+    if isinstance(value, (tuple, list)) and any(getattr(part, "ndim", 0) > 0 for part in value):
+        raise TypeError(
+            f"{name}: expected an array, got a {type(value).__name__} of {len(value)}, such as inputs and labels: "
+            f"choose one, such as {name}[0]"
+        )
+    return value
+
+
 def _pieces(data: np.ndarray, axis: int | None) -> Iterator[np.ndarray]:
-    """An array cut along its longest axis that is not kept."""
+    """Pieces of an array, cut along its longest axis that is not kept."""
     cut = max((i for i in range(data.ndim) if i != axis), key=lambda i: data.shape[i], default=None)
     if cut is None or data.size <= BATCH_VALUES:
         yield data

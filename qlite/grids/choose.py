@@ -1,4 +1,4 @@
-"""Choosing a grid for one array."""
+"""Choosing the quantization parameters of one array."""
 
 from collections.abc import Iterator
 from itertools import repeat
@@ -12,9 +12,9 @@ from qlite.grids.histogram import CHANNEL_BINS, TENSOR_BINS, Histogram
 from qlite.grids.qparams import QParams
 from qlite.grids.spec import METHODS, NONFINITE, PERCENTILE, GridSpec, check_method
 
-#: Channels whose histograms are held at the same time: 16 KiB each.
+#: Channels whose histograms are in memory at the same time: 16 KiB each.
 CHANNELS_AT_ONCE = 256
-#: Values that are sorted and searched at the same time: bounds the memory, and how long Ctrl-C waits.
+#: Values that one call of the core sorts and searches: bounds the memory, and how long Ctrl-C waits.
 VALUES_AT_ONCE = 1 << 20
 
 
@@ -31,13 +31,13 @@ def choose_qparams(
     signed: bool | None = None,
     narrow: bool | None = None,
     percentile: float = PERCENTILE,
-    weights: Any = None,
+    importance: Any = None,
     scale_dtype: str | None = None,
     nonfinite: str = "raise",
 ) -> QParams:
-    """Choose the grid for an array.
+    """Choose the quantization parameters of an array.
 
-    Symmetric: zero stands at the middle code z and ``scale = max(-min / (z - qmin), max / (qmax - z))``. Asymmetric:
+    Symmetric: zero is the middle code z and ``scale = max(-min / (z - qmin), max / (qmax - z))``. Asymmetric:
     the range is widened to hold 0, ``scale = (max - min) / (qmax - qmin)``, ``zero_point = rint(qmin - min / scale)``.
     The method says what stands for min and max. A constant channel gets a scale that brings it back exactly. On a
     codebook, ``real = scale * codebook[code]``, and the scale takes its ends to those of the range.
@@ -51,7 +51,7 @@ def choose_qparams(
         is). One bit, symmetric, keeps the sign: ``+-mean(|w|)``, the least squared error whatever the method (Rastegari
         et al., *XNOR-Net*, 2016).
     grid : str or array_like
-        Where codes stand. "uniform"; "kmeans", the codebook of the least squared error (optimal one-dimensional
+        Format of the codes. "uniform"; "kmeans", the codebook of the least squared error (optimal one-dimensional
         k-means; Lloyd 1957, Max 1960), and "quantile", equally many values to a code, both fitted to the data and
         without a scale; "log2", "apot" (sums of powers of two), "sign"; "nf4", "nf3"; the small floats "fp8_e4m3",
         "fp8_e5m2", "fp6_e2m3", "fp6_e3m2", "fp4"; and the block formats "mxfp4", "mxfp6_e2m3", "mxfp6_e3m2",
@@ -68,7 +68,7 @@ def choose_qparams(
         Cut `group_axis`, by default the last one that is not `axis`, into groups that have a scale each; the last may
         be shorter. Without `axis` every index of the other axes has its own groups, as in ONNX.
     symmetric : bool
-        Whether zero stands in the middle of a uniform grid. Activations that are never negative want
+        Whether zero is the middle code of a uniform grid. Activations that are never negative want
         ``symmetric=False``: they leave half the codes of a symmetric grid unused.
     signed : bool, optional
         Signed codes; as `symmetric` by default.
@@ -76,7 +76,7 @@ def choose_qparams(
         Leave the lowest code out; by default for signed symmetric grids, as runtimes expect of weights.
     percentile : float
         For the method of that name, over 50 and at most 100.
-    weights : array_like, optional
+    importance : array_like, optional
         How much each value counts, for grid "kmeans": of the shape of `w`, at least 0.
     scale_dtype : {"float32", "float16", "e8m0", "uint8", "fp8_e4m3"}, optional
         What scales are stored as: e8m0 is a power of two; the last two are codes under a float32 scale for each index
@@ -112,46 +112,46 @@ def choose_qparams(
     percentile = check_method(method, METHODS, spec, percentile)
     _check.choice("nonfinite", nonfinite, NONFINITE)
     w = _check.real_array("w", w)
-    granularity = Granularity.of(w.ndim, axis, spec.grouped(group_size), group_axis)
+    granularity = Granularity.of(w.ndim, axis, spec.group_size(group_size), group_axis)
     if w.size == 0:
         raise ValueError(f"w: expected data to choose from, got an empty array of shape {w.shape}")
-    if weights is not None:
-        weights = _checked_weights(weights, w.shape, spec)
+    if importance is not None:
+        importance = _checked_importance(importance, w.shape, spec)
     if nonfinite == "saturate":
         w = np.where(np.isfinite(w), w, np.float32(0))
-    low, high = _finite_range(w, granularity)  # the check of the data, even where the range is not wanted
+    low, high = _finite_range(w, granularity)  # also where only its check of the data is wanted
     if spec.is_fitted:
-        book = _fitted(w, weights, spec, granularity)
-        return spec.at(np.ones(book.shape[:-1], np.float32), 0, granularity, book)
+        book = _fitted_codebook(w, importance, spec, granularity)
+        return QParams._of_spec(np.ones(book.shape[:-1], np.float32), 0, spec, granularity, book)
     if spec.is_sign:
         mean = _mean_magnitude(w, granularity)
-        return spec.spanning(-mean, mean, granularity)
+        return QParams._of_range(-mean, mean, spec, granularity)
     if method == "minmax":
         if spec.block_exponent is None:
-            return spec.spanning(low, high, granularity)
-        return spec.at(_block_scale(np.maximum(-low, high), spec.block_exponent), 0, granularity)
+            return QParams._of_range(low, high, spec, granularity)
+        return QParams._of_spec(_block_scale(np.maximum(-low, high), spec.block_exponent), 0, spec, granularity)
     if granularity.group_size is None:
-        return spec.spanning(*_searched(w, granularity, method, percentile, spec), granularity)
+        return QParams._of_range(*_searched(w, granularity, method, percentile, spec), spec, granularity)
     if method == "entropy":
         raise ValueError(
             "method: expected 'minmax', 'percentile' or 'mse' with groups, which have too few values for a histogram, "
             "got 'entropy'"
         )
-    for rows, numbers in _members(w, granularity):
+    for rows, places in _rows_that_share(w, granularity):
         ends = _core.sorted_range(np.sort(rows, axis=1), method, percentile, *spec.core_options)
-        low.ravel()[numbers], high.ravel()[numbers] = ends
-    return spec.spanning(low, high, granularity)
+        low.ravel()[places], high.ravel()[places] = ends
+    return QParams._of_range(low, high, spec, granularity)
 
 
-def _checked_weights(weights: Any, shape: tuple[int, ...], spec: GridSpec) -> np.ndarray:
+def _checked_importance(importance: Any, shape: tuple[int, ...], spec: GridSpec) -> np.ndarray:
     if spec.grid != "kmeans":
-        raise ValueError(f"weights: expected None for grid {spec.grid!r}, for only 'kmeans' weighs values, got some")
-    weights = _check.finite("weights", _check.numbers("weights", weights).astype(np.float64))
-    if weights.shape != shape:
-        raise ValueError(f"weights: expected shape {shape} as w, got {weights.shape}")
-    if np.any(weights < 0) or not weights.any():
-        raise ValueError(f"weights: expected at least 0, and not 0 everywhere, got a least value of {weights.min()}")
-    return weights
+        raise ValueError(f"importance: expected None for grid {spec.grid!r}, for only 'kmeans' weighs values, got some")
+    importance = _check.finite("importance", _check.numbers("importance", importance).astype(np.float64))
+    if importance.shape != shape:
+        raise ValueError(f"importance: expected shape {shape} as w, got {importance.shape}")
+    if np.any(importance < 0) or not importance.any():
+        raise ValueError(f"importance: expected at least 0, and not 0 everywhere, got down to {importance.min()}")
+    return importance
 
 
 def _finite_range(w: np.ndarray, granularity: Granularity) -> tuple[np.ndarray, np.ndarray]:
@@ -169,7 +169,7 @@ def _finite_range(w: np.ndarray, granularity: Granularity) -> tuple[np.ndarray, 
 def _searched(
     w: np.ndarray, granularity: Granularity, method: str, percentile: float, spec: GridSpec
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of the ranges that a method finds in the histograms of all values or of each channel."""
+    """The ranges that a method finds in the histogram of all values, or in those of the channels."""
     axis = granularity.axis
     ends = []
     for first in range(0, 1 if axis is None else w.shape[axis], CHANNELS_AT_ONCE):
@@ -182,10 +182,10 @@ def _searched(
     return low, high
 
 
-def _members(w: np.ndarray, granularity: Granularity) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The values that share their parameters, as rows, and the numbers of these parameters.
+def _rows_that_share(w: np.ndarray, granularity: Granularity) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows of values that share their parameters, and for each row the place of these in the parameters' array.
 
-    They come in pieces: all full groups, then, if the axis that is cut ends with a shorter group, all of those.
+    Rows come in pieces of the same length: first all full groups, then the shorter ones that end the axis that is cut.
     """
     shape = granularity.shape(w.shape)
     cut = granularity.group_axis
@@ -195,33 +195,36 @@ def _members(w: np.ndarray, granularity: Granularity) -> Iterator[tuple[np.ndarr
     length, size = (1, 1) if cut is None else (w.shape[cut], min(granularity.group_size or 1, w.shape[cut]))
     rows = int(np.prod([w.shape[i] for i in own], dtype=np.int64))
     values = w.transpose(order).reshape(rows, length, -1)
-    numbers = np.arange(np.prod(shape, dtype=np.int64)).reshape(shape).transpose(order).reshape(rows, -1)
+    places = np.arange(np.prod(shape, dtype=np.int64)).reshape(shape).transpose(order).reshape(rows, -1)
     full = length // size
-    parts = [(values[:, : full * size].reshape(rows * full, -1), numbers[:, :full].ravel())]
+    parts = [(values[:, : full * size].reshape(rows * full, -1), places[:, :full].ravel())]
     if length % size:
-        parts.append((values[:, full * size :].reshape(rows, -1), numbers[:, full:].ravel()))
-    for members, theirs in parts:
-        step = max(1, VALUES_AT_ONCE // members.shape[1])
-        for first in range(0, len(members), step):
-            yield members[first : first + step], theirs[first : first + step]
+        parts.append((values[:, full * size :].reshape(rows, -1), places[:, full:].ravel()))
+    for part, part_places in parts:
+        step = max(1, VALUES_AT_ONCE // part.shape[1])
+        for first in range(0, len(part), step):
+            yield part[first : first + step], part_places[first : first + step]
 
 
-def _fitted(w: np.ndarray, weights: np.ndarray | None, spec: GridSpec, granularity: Granularity) -> np.ndarray:
-    """The codebook of each set of values that share one: their shape and then the entries."""
+def _fitted_codebook(
+    w: np.ndarray, importance: np.ndarray | None, spec: GridSpec, granularity: Granularity
+) -> np.ndarray:
+    """The codebooks that fit the data, in the parameters' shape and then the entries."""
     shape = granularity.shape(w.shape)
     books = np.empty((int(np.prod(shape)), spec.entries), np.float32)
-    weighted = repeat(None) if weights is None else (rows for rows, _ in _members(weights, granularity))
-    for (rows, numbers), weight in zip(_members(w, granularity), weighted, strict=False):
+    weights = repeat(None) if importance is None else (rows for rows, _ in _rows_that_share(importance, granularity))
+    for (rows, places), weight in zip(_rows_that_share(w, granularity), weights, strict=False):
         if weight is None:
             rows = np.sort(rows, axis=1)
         else:
             order = np.argsort(rows, axis=1, kind="stable")
             rows, weight = np.take_along_axis(rows, order, 1), np.take_along_axis(weight, order, 1)
-        books[numbers] = _core.sorted_codebook(rows, weight, spec.grid, spec.entries)
+        books[places] = _core.sorted_codebook(rows, weight, spec.grid, spec.entries)
     return books.reshape(*shape, spec.entries)
 
 
 def _mean_magnitude(w: np.ndarray, granularity: Granularity) -> np.ndarray:
+    """The mean of ``abs(w)`` over the values that share their parameters."""
     shape = granularity.shape(w.shape)
     _, _, magnitudes = _core.moments(w, shape, *granularity.groups)
     counts = np.ones(())
@@ -232,7 +235,7 @@ def _mean_magnitude(w: np.ndarray, granularity: Granularity) -> np.ndarray:
 
 
 def _block_scale(greatest: np.ndarray, block_exponent: int) -> np.ndarray:
-    """``2**(floor(log2(greatest)) - block_exponent)``; 1 for zeros."""
+    """The scale of a block by its greatest magnitude: ``2**(floor(log2(greatest)) - block_exponent)``, 1 for zeros."""
     _, exponent = np.frexp(greatest)
     powers = np.ldexp(np.float32(1), np.clip(exponent - 1 - block_exponent, -126, 127))
     return np.where(greatest == 0, np.float32(1), powers).astype(np.float32)

@@ -7,8 +7,8 @@ import numpy as np
 
 from qlite import _check
 
-#: Of a small float format: bits of the exponent and of the mantissa, and how many of the highest magnitudes are kept
-#: for NaN and infinities. (OCP 8-bit Floating Point Specification and Microscaling Formats Specification, 1.0, 2023.)
+#: Bits of the exponent and of the mantissa of small floats, and how many of the highest magnitudes are kept for NaN and
+#: infinities. (OCP 8-bit Floating Point Specification and Microscaling Formats Specification, 1.0, 2023.)
 SMALL_FLOATS = {
     "fp4": (2, 1, 0),
     "fp6_e2m3": (2, 3, 0),
@@ -72,7 +72,7 @@ def log2(bits: int) -> np.ndarray:
     return np.concatenate([-powers, [0], powers[::-1]]).astype(np.float32)
 
 
-#: As published (Dettmers et al., 2023, appendix E): `normal_float(4)` up to the last float32 digits.
+#: Values as published (Dettmers et al., 2023, appendix E): `normal_float(4)` up to the last float32 digits.
 NF4 = (
     *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
     *(-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0),
@@ -80,7 +80,7 @@ NF4 = (
     *(0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
 )
 
-#: The exponents of the terms whose sums make up a magnitude, by the width of a code.
+#: Exponents of the powers that `apot` adds up, term by term, for each width of a code.
 APOT_TERMS = {
     3: ((1, 2, 3),),
     4: ((1, 2, 4), (3,)),

@@ -1,4 +1,4 @@
-"""The grids by name, and what their scales may be stored as."""
+"""Grids, which are formats of codes, by name; and dtypes of scales."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from qlite.grids import codebooks
 
 @dataclass(frozen=True)
 class Grid:
-    """What a grid's name stands for."""
+    """A format of codes."""
 
     widths: Sequence[int]  # bits of a code; the first is the default
     values: Callable[[int], np.ndarray] | None = None  # the codebook of a width; None: uniform, or fitted to the data
@@ -22,7 +22,7 @@ def _small_float(name: str) -> Callable[[int], np.ndarray]:
     return lambda bits: codebooks.small_float(*codebooks.SMALL_FLOATS[name])
 
 
-#: The grids by name. Block formats (OCP Microscaling Formats, 1.0) are 32 values under a power of two.
+#: Block formats (OCP Microscaling Formats, 1.0) have a power of two as the scale of each `BLOCK_SIZE` values.
 GRIDS = {
     "uniform": Grid((8, *range(1, 8), *range(9, 17))),
     "sign": Grid((1,), codebooks.sign),
@@ -47,6 +47,6 @@ GRIDS = {
 }
 BLOCK_SIZE = 32
 
-#: What a scale is stored as, and in how many bits. The last two are codes under one float32 scale per index of `axis`.
+#: Dtypes of stored scales, and their bits. The last two are codes under a float32 scale for each index of `axis`.
 SCALE_BITS = {"float32": 32, "float16": 16, "e8m0": 8, "uint8": 8, "fp8_e4m3": 8}
 TWO_LEVELS = ("uint8", "fp8_e4m3")

@@ -4,23 +4,31 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+import numpy as np
+
 from qlite import _check
 
-#: What the core counts the values of a group with.
+#: Limit of the core, which counts the values of a group in 32 bits.
 MAX_GROUP = (1 << 31) - 1
 
 
 def along(axis: int | None, ndim: int) -> tuple[int, ...]:
-    """The shape that lays a vector along an axis of data of rank `ndim`; without an axis, that lays out one element."""
+    """The shape of a vector along an axis of data of rank `ndim`, or, without an axis, of one element."""
     return tuple(-1 if i == axis else 1 for i in range(ndim))
+
+
+def taken(parameters: np.ndarray, indices: Any, axis: int) -> np.ndarray:
+    """The parameters at some indices of an axis of the data; those that all its indices share stay as they are."""
+    return parameters if parameters.shape[axis] == 1 else parameters[(slice(None),) * axis + (indices,)]
 
 
 @dataclass(frozen=True)
 class Granularity:
-    """Which values share their parameters: how a shape is divided among scales.
+    """Division of a shape among scales.
 
-    Without groups an index of `axis` has its own, or everything has one. Groups cut `group_axis` into runs of
-    `group_size`; then without an `axis` every index of the other axes has its own, as in ONNX's blocked quantization.
+    Without groups each index of `axis` has a scale of its own, or all values share one. Groups cut `group_axis` into
+    runs of `group_size`; then without an `axis` each index of the other axes has its own runs, as in ONNX's blocked
+    quantization.
     """
 
     ndim: int
@@ -32,12 +40,12 @@ class Granularity:
     def of(cls, ndim: int, axis: Any, group_size: Any = None, group_axis: Any = None) -> "Granularity":
         """Check the three options against a rank; groups cut the last axis that is not kept by default."""
         try:
-            return _sharing(ndim, axis, group_size, group_axis)
-        except TypeError:  # also for what has no hash
-            return cls._settled(ndim, axis, group_size, group_axis)
+            return _cached(ndim, axis, group_size, group_axis)
+        except TypeError:  # an option that has no hash, or that is of a wrong type
+            return cls._of(ndim, axis, group_size, group_axis)
 
     @classmethod
-    def _settled(cls, ndim: int, axis: Any, group_size: Any, group_axis: Any) -> "Granularity":
+    def _of(cls, ndim: int, axis: Any, group_size: Any, group_axis: Any) -> "Granularity":
         axis = _check.axis(axis, ndim)
         if group_size is None:
             if group_axis is not None:
@@ -68,7 +76,7 @@ class Granularity:
         return tuple(count(i, length) for i, length in enumerate(data))
 
     def axis_of(self, shape: tuple[int, ...]) -> int | None:
-        """The axis that has its own scales, once these, of this shape, are shared in no other way."""
+        """The axis whose indices have their own scales, which are of this shape: `axis`, or the only one that fits."""
         own = [i for i, n in enumerate(shape) if n != 1 and i != self.group_axis]
         if self.axis is None:
             return own[0] if len(own) == 1 else None
@@ -78,8 +86,8 @@ class Granularity:
 
     @cached_property
     def groups(self) -> tuple[int, int]:
-        """Size and axis of the groups as the core takes them: size 0 for none."""
+        """Size and axis of the groups as arguments of the core; size 0 for no groups."""
         return self.group_size or 0, self.group_axis or 0
 
 
-_sharing = lru_cache(maxsize=256, typed=True)(Granularity._settled)
+_cached = lru_cache(maxsize=256, typed=True)(Granularity._of)

@@ -1,29 +1,24 @@
-"""The parameters of a grid: where the codes of an array stand, and which values share what."""
+"""Quantization parameters: what codes stand for, and which values share a scale."""
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from qlite import _check
+from qlite._public import public
 from qlite.grids import codebooks
 from qlite.grids.formats import GRIDS, SCALE_BITS, TWO_LEVELS
-from qlite.grids.granularity import Granularity
-
-if TYPE_CHECKING:
-    from qlite.arrays.qarray import QArray
-    from qlite.grids.spec import GridSpec
+from qlite.grids.granularity import Granularity, taken
+from qlite.grids.scale_codes import ScaleCodes
+from qlite.grids.spec import GridSpec, check_narrow
 
 
-def check_narrow(bits: int, narrow: bool) -> None:
-    if narrow and bits == 1:
-        raise ValueError("narrow: expected False for 1 bit, of which one code would be left, got True")
-
-
+@public
 @dataclass(frozen=True, eq=False)
 class QParams:
-    """A grid: ``real = scale * (code - zero_point)``, or ``real = scale * codebook[code]``.
+    """Quantization parameters: ``real = scale * (code - zero_point)``, or ``real = scale * codebook[code]``.
 
     Parameters
     ----------
@@ -44,11 +39,13 @@ class QParams:
     codebook : ndarray of float32, optional
         What the codes stand for, in units of the scale: (entries,) for all, or the shape of `scale` and then entries.
     grid : str
-        The grid's name; "codebook" for one of the user's own.
+        Name of the format; "codebook" for a codebook of the user's own.
     scale_dtype : {"float32", "float16", "e8m0", "uint8", "fp8_e4m3"}
         What scales are stored as; e8m0 is a power of two in a byte.
-    scale_codes : QArray, optional
-        The scales as codes under scales of their own, for the last two dtypes: `scale` is what they stand for.
+    scale_codes : tuple, optional
+        For the last two dtypes: uint8 codes of the scales, and float32 scales of these codes, either one for all or one
+        for each index of `axis`. `scale` is what the codes stand for. Kept as an object with `codes`, `scale` and
+        `dequantize()`.
 
     Raises
     ------
@@ -80,7 +77,7 @@ class QParams:
     codebook: np.ndarray | None = None
     grid: str = "uniform"
     scale_dtype: str = "float32"
-    scale_codes: "QArray | None" = None
+    scale_codes: ScaleCodes | None = None
 
     def __post_init__(self) -> None:
         _check.choice("grid", self.grid, tuple(GRIDS))
@@ -90,11 +87,7 @@ class QParams:
         object.__setattr__(self, "narrow", _check.flag("narrow", self.narrow))
         check_narrow(self.bits, self.narrow)
         _check.choice("scale_dtype", self.scale_dtype, tuple(SCALE_BITS))
-        scale = _check.real_array("scale", self.scale).copy()
-        smallest = np.finfo(np.float32).smallest_normal
-        if not np.all((scale >= smallest) & (scale < np.inf)):
-            bad = scale[~((scale >= smallest) & (scale < np.inf))].flat[0]
-            raise ValueError(f"scale: expected finite, normal and positive values, got {bad}")
+        scale = _check.normal("scale", _check.real_array("scale", self.scale).copy())
         self._keep("scale", scale)
         self._check_scale_dtype(scale)
         granularity = Granularity.of(scale.ndim, self.axis, self.group_size, self.group_axis)
@@ -109,23 +102,22 @@ class QParams:
         self._keep("zero_point", self._checked_zero_point(np.asarray(self.zero_point)))
 
     def _keep(self, name: str, value: np.ndarray) -> None:
+        """Set a field to an array that nobody can write to any more."""
         value.flags.writeable = False
         object.__setattr__(self, name, value)
 
     def _check_scale_dtype(self, scale: np.ndarray) -> None:
-        """Refuse scales that are not what they are stored as."""
+        """Refuse scales that `scale_dtype` cannot hold."""
         codes = self.scale_codes
         if (codes is not None) != (self.scale_dtype in TWO_LEVELS):
             raise ValueError(
                 f"scale_codes: expected {'some' if codes is None else 'None'} for scale_dtype {self.scale_dtype!r}, "
                 f"got {codes!r}"
             )
-        held = scale
+        held = scale  # what the dtype makes of them
         if codes is not None:
-            from qlite.arrays.qarray import QArray
-
-            if not isinstance(codes, QArray):
-                raise TypeError(f"scale_codes: expected a QArray, got {type(codes).__name__}")
+            codes = ScaleCodes.of(codes, self.scale_dtype)
+            object.__setattr__(self, "scale_codes", codes)
             held = codes.dequantize()
         elif self.scale_dtype == "float16":
             with np.errstate(over="ignore"):
@@ -174,19 +166,57 @@ class QParams:
         return book
 
     @classmethod
-    def _trusted(
-        cls, scale: np.ndarray, zero_point: np.ndarray, spec: "GridSpec", granularity: Granularity
+    def _of_range(cls, low: np.ndarray, high: np.ndarray, spec: GridSpec, granularity: Granularity) -> "QParams":
+        """The parameters with which the codes of a format reach from low to high."""
+        scale, zero_point = spec.scales(low, high)
+        if spec.scale_dtype not in TWO_LEVELS:
+            return cls._trusted(scale, zero_point, spec, granularity)
+        codes = ScaleCodes.nearest(scale, granularity.axis, spec.scale_dtype)
+        scale = codes.dequantize()
+        if not spec.symmetric and spec.codebook is None:  # the codes have moved the scales
+            zero_point = np.rint(spec.qmin - np.minimum(low, 0) / scale).clip(spec.qmin, spec.qmax).astype(np.int32)
+        return cls._of_spec(scale, zero_point, spec, granularity, scale_codes=codes)
+
+    @classmethod
+    def _of_spec(
+        cls,
+        scale: np.ndarray,
+        zero_point: Any,
+        spec: GridSpec,
+        granularity: Granularity,
+        codebook: np.ndarray | None = None,
+        scale_codes: ScaleCodes | None = None,
     ) -> "QParams":
-        """A grid of parameters that the core has just made: the checks would take longer than a small array."""
+        """The parameters of a format with these scales, zero points and, if it is fitted, this codebook; checked."""
+        return cls(
+            scale,
+            zero_point,
+            spec.bits,
+            spec.signed,
+            spec.narrow,
+            granularity.axis,
+            granularity.group_size,
+            granularity.group_axis,
+            spec.codebook if codebook is None else codebook,
+            spec.grid,
+            spec.scale_dtype,
+            scale_codes,
+        )
+
+    @classmethod
+    def _trusted(cls, scale: np.ndarray, zero_point: np.ndarray, spec: GridSpec, granularity: Granularity) -> "QParams":
+        """The same for arrays that the core has just made, unchecked: checks take longer than 1000 values."""
         scale.flags.writeable = zero_point.flags.writeable = False
+        axis = granularity.axis_of(scale.shape)
         p = object.__new__(cls)
         p.__dict__.update(
+            granularity=granularity if axis == granularity.axis else replace(granularity, axis=axis),
             scale=scale,
             zero_point=zero_point,
             bits=spec.bits,
             signed=spec.signed,
             narrow=spec.narrow,
-            axis=granularity.axis_of(scale.shape),
+            axis=axis,
             group_size=granularity.group_size,
             group_axis=granularity.group_axis,
             codebook=spec.codebook,
@@ -212,9 +242,9 @@ class QParams:
         group_axis: int | None = None,
         scale_dtype: str | None = None,
     ) -> "QParams":
-        """Return the grid that reaches from `low` to `high`.
+        """Return the parameters whose codes reach from `low` to `high`.
 
-        Symmetric: zero stands at the middle code z and ``scale = max(-low / (z - qmin), high / (qmax - z))``.
+        Symmetric: zero is the middle code z and ``scale = max(-low / (z - qmin), high / (qmax - z))``.
         Asymmetric: the range is widened to hold 0, ``scale = (high - low) / (qmax - qmin)`` and
         ``zero_point = rint(qmin - low / scale)``. ``low == high`` gets a scale that brings the constant back exactly.
         A codebook is scaled until its ends reach those of the range. A scale that its dtype does not hold is rounded
@@ -244,8 +274,6 @@ class QParams:
         >>> ql.QParams.from_range(-1.0, 3.0, grid="nf4", symmetric=True)
         QParams(nf4, 16 entries, scale=3)
         """
-        from qlite.grids.spec import GridSpec
-
         spec = GridSpec.of(bits, grid, symmetric, signed, narrow, scale_dtype)
         if spec.is_fitted:
             raise ValueError(f"grid: expected one that a range determines, got {grid!r}, which is fitted to data")
@@ -255,14 +283,14 @@ class QParams:
         if np.any(low > high):
             worst = np.argmax(low > high)
             raise ValueError(f"low: expected at most high, {high.flat[worst]}, got {low.flat[worst]}")
-        return spec.spanning(low, high, Granularity.of(low.ndim, axis, group_size, group_axis))
+        return cls._of_range(low, high, spec, Granularity.of(low.ndim, axis, group_size, group_axis))
 
     @cached_property
     def _by_rank(self) -> "dict[int, QParams]":
         return {}
 
     def _of_rank(self, ndim: int) -> "QParams":
-        """Return the same grid for data of another rank, if it is one for all values; else the grid as it is."""
+        """Return the same parameters for data of another rank, if all values share them; else these as they are."""
         if self.scale.size != 1 or self.scale.ndim == ndim or self.group_size is not None:
             return self
         if ndim not in self._by_rank:
@@ -273,10 +301,18 @@ class QParams:
         book = self.codebook
         if book is not None and book.ndim > 1:
             book = book.reshape(*shape, -1)
-        scale, zero_point, codes = self.scale.reshape(shape), self.zero_point.reshape(shape), self.scale_codes
-        if codes is not None:
-            codes = type(codes)._of_codes(codes.codes.reshape(shape), codes.qparams)
+        scale, zero_point = self.scale.reshape(shape), self.zero_point.reshape(shape)
+        codes = None if self.scale_codes is None else self.scale_codes.reshaped(shape)
         return replace(self, scale=scale, zero_point=zero_point, axis=None, codebook=book, scale_codes=codes)
+
+    def _taken(self, indices: Any, axis: int) -> "QParams":
+        """The parameters at some indices of an axis of the data."""
+        book = self.codebook
+        if book is not None and book.ndim > 1:
+            book = taken(book, indices, axis)
+        scale, zero_point = taken(self.scale, indices, axis), taken(self.zero_point, indices, axis)
+        codes = None if self.scale_codes is None else self.scale_codes.taken(indices, axis)
+        return replace(self, scale=scale, zero_point=zero_point, codebook=book, scale_codes=codes)
 
     @cached_property
     def granularity(self) -> Granularity:
@@ -311,7 +347,7 @@ class QParams:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of what the codes need besides: scales, zero points that are not 0, codebooks of no fixed format."""
+        """Bytes of scales, zero points that are not 0, and codebooks that no format fixes."""
         bits = 0
         if self.scale_codes is not None:
             bits += 8 * self.scale_codes.nbytes
@@ -325,12 +361,13 @@ class QParams:
 
     @property
     def is_unscaled(self) -> bool:
-        """Whether codebooks that were fitted to the data hold the values themselves."""
-        return GRIDS[self.grid].is_fitted and bool(np.all(self.scale == 1))
+        """Whether codebooks, one for each scale, hold the values themselves, as those do that were fitted to data."""
+        has_one_each = self.codebook is not None and self.codebook.size // self.codebook.shape[-1] == self.scale.size
+        return GRIDS[self.grid].is_fitted and has_one_each and bool(np.all(self.scale == 1))
 
     @property
     def has_known_codebook(self) -> bool:
-        """Whether the name of the grid and the width say what the codebook is."""
+        """Whether the codebook follows from the grid's name and the width."""
         return GRIDS[self.grid].values is not None
 
     def __eq__(self, other: object) -> bool:
@@ -348,7 +385,8 @@ class QParams:
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> Any:
-        return QParams, tuple(getattr(self, f.name) for f in fields(self))
+        *values, codes = (getattr(self, f.name) for f in fields(self))
+        return QParams, (*values, None if codes is None else (codes.codes, codes.scale))
 
     def __repr__(self) -> str:
         if self.codebook is None:
@@ -362,7 +400,7 @@ class QParams:
         return f"QParams({kind}, {self._scales()}: {scales})"
 
     def _scales(self) -> str:
-        """How many scales there are and what they are for."""
+        """The number of scales and which values share one, in words."""
         noun = "scale" if self.codebook is None or self.codebook.ndim == 1 else "codebook"
         if self.scale.size == 1:
             return f"1 {noun}"

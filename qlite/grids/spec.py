@@ -1,39 +1,40 @@
-"""What is known of a grid before the data is seen: the options that name it, checked and settled."""
+"""The format of codes that options ask for, before any data is seen."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from qlite import _check, _core
 from qlite.grids import codebooks
-from qlite.grids.formats import BLOCK_SIZE, GRIDS, SCALE_BITS, TWO_LEVELS
-from qlite.grids.granularity import Granularity
-from qlite.grids.qparams import QParams, check_narrow
+from qlite.grids.formats import BLOCK_SIZE, GRIDS, SCALE_BITS
 
-if TYPE_CHECKING:
-    from qlite.arrays.qarray import QArray
-
+#: What is done with NaN and infinities.
 NONFINITE = ("raise", "saturate")
-#: What the method "percentile" keeps, if nothing else is said.
-PERCENTILE = 99.99
-
 METHODS = ("minmax", "percentile", "mse", "entropy")
+#: Default of the option `percentile`.
+PERCENTILE = 99.99
 
 
 def code_range(symmetric: Any, signed: Any, narrow: Any) -> tuple[bool, bool, bool]:
-    """The three flags, checked; `signed` is `symmetric` by default, and `narrow` is both."""
+    """Check the three flags; by default `signed` is as `symmetric`, and `narrow` is set where both are."""
     symmetric = _check.flag("symmetric", symmetric)
     signed = symmetric if signed is None else _check.flag("signed", signed)
     narrow = symmetric and signed if narrow is None else _check.flag("narrow", narrow)
     return symmetric, signed, narrow
 
 
+def check_narrow(bits: int, narrow: bool) -> None:
+    """Refuse to leave a code out where there are two."""
+    if narrow and bits == 1:
+        raise ValueError("narrow: expected False for 1 bit, of which one code would be left, got True")
+
+
 @dataclass(frozen=True, eq=False)
 class GridSpec:
-    """What is known of a grid before the data is seen."""
+    """A named format with its width, its range of codes and the dtype of its scales."""
 
     grid: str
     bits: int
@@ -45,17 +46,17 @@ class GridSpec:
 
     @classmethod
     def of(cls, bits: Any, grid: Any, symmetric: Any, signed: Any, narrow: Any, scale_dtype: Any) -> "GridSpec":
-        """Check the options that name a grid, and settle those that were left open."""
+        """Check the options that ask for a format, and fill in the defaults of those that are None."""
         try:
-            return _form(bits, grid, symmetric, signed, narrow, scale_dtype)
-        except TypeError:  # also for what has no hash, such as a codebook
-            return cls._settled(bits, grid, symmetric, signed, narrow, scale_dtype)
+            return _cached(bits, grid, symmetric, signed, narrow, scale_dtype)
+        except TypeError:  # an option that has no hash, such as a codebook, or that is of a wrong type
+            return cls._of(bits, grid, symmetric, signed, narrow, scale_dtype)
 
     @classmethod
-    def _settled(cls, bits: Any, grid: Any, symmetric: Any, signed: Any, narrow: Any, scale_dtype: Any) -> "GridSpec":
+    def _of(cls, bits: Any, grid: Any, symmetric: Any, signed: Any, narrow: Any, scale_dtype: Any) -> "GridSpec":
         book = None
         if isinstance(bits, str) or hasattr(bits, "qparams"):
-            hint = f"grid={bits!r} names a grid" if isinstance(bits, str) else "its qparams() are a grid"
+            hint = f"grid={bits!r} names a grid" if isinstance(bits, str) else "its qparams would do"
             raise TypeError(f"bits: expected an integer or QParams, got {bits!r}: {hint}")
         if grid is None:
             raise TypeError("grid: expected a name or an array of values, got None")
@@ -99,26 +100,26 @@ class GridSpec:
         return GRIDS[self.grid].is_fitted
 
     @property
-    def block_exponent(self) -> int | None:
-        """Of a block format, else None."""
-        return GRIDS[self.grid].block_exponent
-
-    def grouped(self, group_size: Any) -> Any:
-        """The size of the groups: that of a block format, else what was asked for."""
-        if self.block_exponent is None:
-            return group_size
-        if group_size is not None and _check.integer("group_size", group_size) != BLOCK_SIZE:
-            raise ValueError(f"group_size: expected {BLOCK_SIZE} for grid {self.grid!r}, got {group_size!r}")
-        return BLOCK_SIZE
-
-    @property
     def is_sign(self) -> bool:
         """Whether codes say no more than the sign."""
         return self.grid == "sign"
 
     @property
+    def block_exponent(self) -> int | None:
+        """Exponent of the greatest value of a block format; None for all other formats."""
+        return GRIDS[self.grid].block_exponent
+
+    def group_size(self, asked: Any) -> Any:
+        """The size of the groups: that of a block format, else the one that was asked for."""
+        if self.block_exponent is None:
+            return asked
+        if asked is not None and _check.integer("group_size", asked) != BLOCK_SIZE:
+            raise ValueError(f"group_size: expected {BLOCK_SIZE} for grid {self.grid!r}, got {asked!r}")
+        return BLOCK_SIZE
+
+    @property
     def entries(self) -> int:
-        """How many values a code can take."""
+        """How many codes there are."""
         return 1 << self.bits
 
     @property
@@ -133,68 +134,22 @@ class GridSpec:
 
     @property
     def core_options(self) -> tuple[Any, ...]:
-        """What the core's searches take: lowest and highest code, symmetric, type of scales, codebook."""
-        scale_type = self.scale_dtype if self.scale_dtype in ("float16", "e8m0") else "float32"
-        return self.qmin, self.qmax, self.symmetric, scale_type, self.codebook
+        """Arguments of the core's searches: lowest and highest code, symmetric, dtype of scales, codebook."""
+        scale_dtype = self.scale_dtype if self.scale_dtype in ("float16", "e8m0") else "float32"
+        return self.qmin, self.qmax, self.symmetric, scale_dtype, self.codebook
 
-    def spanning(self, low: np.ndarray, high: np.ndarray, granularity: Granularity) -> QParams:
-        """The grid from low to high."""
-        if self.is_sign:  # which has no code for zero: what comes closest to it
-            smallest = np.finfo(np.float32).smallest_normal
-            low, high = np.minimum(low, -smallest), np.maximum(high, smallest)
-        scale, zero_point = _core.range_qparams(low, high, *self.core_options)
-        if self.scale_dtype not in TWO_LEVELS:
-            return QParams._trusted(scale, zero_point, self, granularity)
-        p = self.at(scale, zero_point, granularity)
-        if self.symmetric or self.codebook is not None:
-            return p
-        zero_point = np.rint(self.qmin - np.minimum(low, 0) / p.scale).clip(self.qmin, self.qmax)  # the scale moved
-        return replace(p, zero_point=zero_point.astype(np.int32))
-
-    def at(
-        self, scale: np.ndarray, zero_point: Any, granularity: Granularity, book: np.ndarray | None = None
-    ) -> QParams:
-        """The grid with these scales, zero points and, if it was fitted, codebooks."""
-        scale_codes = None
-        if self.scale_dtype in TWO_LEVELS:
-            scale_codes = two_level(scale, granularity, self.scale_dtype)
-            scale = scale_codes.dequantize()
-        return QParams(
-            scale,
-            zero_point,
-            self.bits,
-            self.signed,
-            self.narrow,
-            granularity.axis,
-            granularity.group_size,
-            granularity.group_axis,
-            self.codebook if book is None else book,
-            self.grid,
-            self.scale_dtype,
-            scale_codes,
-        )
+    def scales(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The scales and zero points that make the codes reach from low to high."""
+        if self.is_sign:  # no code means zero; the smallest floats come closest to it
+            low, high = np.minimum(low, -_check.SMALLEST_NORMAL), np.maximum(high, _check.SMALLEST_NORMAL)
+        return _core.range_qparams(low, high, *self.core_options)
 
 
-_form = lru_cache(maxsize=256, typed=True)(GridSpec._settled)
-
-
-def two_level(scale: np.ndarray, granularity: Granularity, dtype: str) -> "QArray":
-    """Scales as codes above 0, under a float32 scale for each index of the axis that is kept, or one for all."""
-    from qlite.arrays.qarray import QArray
-
-    over = tuple(i for i in range(scale.ndim) if i != granularity.axis)
-    greatest = scale.max(axis=over, keepdims=True) if scale.size else np.ones((1,) * scale.ndim, np.float32)
-    spec = GridSpec.of(8, "uniform" if dtype == "uint8" else dtype, False, None, None, None)
-    p = spec.spanning(np.zeros_like(greatest), greatest, Granularity(scale.ndim, granularity.axis))
-    if spec.codebook is None:
-        codes = _core.quantize(scale, p.scale, p.zero_point, 0, 255, True, None)
-    else:
-        codes = _core.quantize_codebook(scale, p.scale, spec.codebook, True, None)
-    return QArray._of_codes(np.maximum(codes, 1), p)
+_cached = lru_cache(maxsize=256, typed=True)(GridSpec._of)
 
 
 def check_method(method: Any, methods: tuple[str, ...], spec: GridSpec, percentile: Any) -> float:
-    """Check what any choice of a grid takes, before the data is looked at; returns the percentile as a float."""
+    """Check the options that say how a range is found in data; returns the percentile as a float."""
     _check.choice("method", method, methods)
     percentile = _check.number("percentile", percentile)
     if not 50 < percentile <= 100:

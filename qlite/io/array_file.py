@@ -1,20 +1,22 @@
-"""Files of arrays: quantized ones, described, and plain ones, as they are.
+"""Files of arrays, quantized and plain.
 
 The tensors of a quantized array are ``<name>.codes`` as they are stored, ``<name>.scale`` (float32, float16, or e8m0 as
-the exponents' bytes; two levels are an array of their own, ``<name>.scale.codes`` and so on; none where the codebook is
+the exponents' bytes; for two levels ``<name>.scale.codes`` and ``<name>.scale.scale``; none where the codebook is
 fitted to the data), ``<name>.zero_point`` if there are any that are not 0, packed like codes, and ``<name>.codebook``
 unless the grid's name says it.
 """
 
 import json
+import math
 from typing import Any
 
 import numpy as np
 
 from qlite import _check
 from qlite.arrays.qarray import QArray
-from qlite.grids.formats import GRIDS
+from qlite.grids.formats import GRIDS, TWO_LEVELS
 from qlite.grids.qparams import QParams
+from qlite.grids.scale_codes import ScaleCodes
 from qlite.grids.spec import GridSpec
 from qlite.io import container
 
@@ -35,6 +37,8 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "scale_dtype": str,
     "scale_shape": list,
 }
+#: What the first files of version 1 say besides of scales of two levels; it follows from `scale_dtype`.
+_NESTED = "scale"
 
 
 def save_array(path: Any, q: QArray) -> None:
@@ -42,8 +46,15 @@ def save_array(path: Any, q: QArray) -> None:
     save_arrays(path, {ALONE: q}, alone=True)
 
 
-def save_arrays(path: Any, arrays: dict[str, Any], alone: bool = False, about: dict[str, Any] | None = None) -> None:
+def save_arrays(
+    path: Any,
+    arrays: dict[str, Any],
+    alone: bool = False,
+    about: dict[str, Any] | None = None,
+    follow_links: bool = True,
+) -> None:
     """Write arrays by name, quantized or plain, and a note of where they come from."""
+    path = _check.path("path", path)
     described: dict[str, Any] = {}
     tensors: dict[str, np.ndarray] = {}
     for name, array in arrays.items():
@@ -54,11 +65,11 @@ def save_arrays(path: Any, arrays: dict[str, Any], alone: bool = False, about: d
     content = {"version": FORMAT_VERSION, "alone": alone, "arrays": described}
     if about is not None:
         content["about"] = about
-    container.write(path, json.dumps(content, separators=(",", ":"), allow_nan=False), tensors)
+    container.write(path, json.dumps(content, separators=(",", ":"), allow_nan=False), tensors, follow_links)
 
 
 def build(content: dict[str, Any], tensors: dict[str, np.ndarray]) -> Any:
-    """The array of a description, or a dict of several and of the plain ones beside them."""
+    """The quantized array of a description of one alone, or else a dict of all arrays."""
     if content.get("version") != FORMAT_VERSION:
         raise ValueError(f"expected format version {FORMAT_VERSION}, got {content.get('version')!r}")
     names = {"version", "alone", "arrays"}
@@ -89,7 +100,8 @@ def _describe(name: str, q: QArray, tensors: dict[str, np.ndarray]) -> dict[str,
     }
     _put(tensors, f"{name}.codes", q.stored)
     if p.scale_codes is not None:
-        described["scale"] = _describe(f"{name}.scale", p.scale_codes, tensors)
+        _put(tensors, f"{name}.scale.codes", p.scale_codes.codes)
+        _put(tensors, f"{name}.scale.scale", p.scale_codes.scale)
     elif not p.is_unscaled:
         _put(tensors, f"{name}.scale", _stored_scale(p))
     if p.zero_point.any():
@@ -101,7 +113,7 @@ def _describe(name: str, q: QArray, tensors: dict[str, np.ndarray]) -> dict[str,
 
 
 def _codes_alone(bits: int, signed: bool) -> QParams:
-    """A grid for zero points, which are stored as codes are."""
+    """Parameters for zero points, which are stored as codes are."""
     return QParams(np.ones(1, np.float32), np.zeros(1, np.int32), bits, signed)
 
 
@@ -117,13 +129,23 @@ def _read_scale(stored: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.nd
     if expected is None or stored.dtype != expected or stored.shape != shape:
         raise ValueError(f"scale: expected {dtype} of shape {shape}, got {stored.dtype} of {stored.shape}")
     if dtype == "e8m0":
-        with np.errstate(over="ignore"):  # the code of NaN gives an infinity, which no scale is
+        with np.errstate(over="ignore"):  # the code of NaN becomes an infinity, which `QParams` refuses
             return np.ldexp(np.float32(1), stored.astype(np.int32) - E8M0_BIAS)
     return stored.astype(np.float32)
 
 
+def _unscaled_shape(book: np.ndarray | None, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of scales that are not in the file, held against the codebooks that are: one for each scale."""
+    count = 1 if book is None else math.prod(book.shape[:-1])
+    if math.prod(shape) != count:
+        raise ValueError(f"scale_shape: expected lengths for {count} codebooks, got {shape}")
+    return shape
+
+
 def _build(name: str, described: Any, tensors: dict[str, np.ndarray]) -> QArray:
-    if not isinstance(described, dict) or not set(_FIELDS) <= set(described) <= {*_FIELDS, "scale"}:
+    if isinstance(described, dict) and described.get("scale_dtype") in TWO_LEVELS and _NESTED in described:
+        described = {field: value for field, value in described.items() if field != _NESTED}
+    if not isinstance(described, dict) or set(described) != set(_FIELDS):
         raise ValueError(f"{name}: expected a description with {sorted(_FIELDS)}, got {described!r:.80}")
     for field, kind in _FIELDS.items():
         value = described[field]
@@ -147,13 +169,13 @@ def _build(name: str, described: Any, tensors: dict[str, np.ndarray]) -> QArray:
             raise ValueError(f"{name}: codebook: expected float32, got {book.dtype}")
     elif not GRIDS[grid].is_fitted and grid != "codebook":
         book = GridSpec.of(bits, grid, False, None, None, None).codebook
-    if "scale" in described:
-        scale_codes = _build(f"{name}.scale", described["scale"], tensors)
+    if described["scale_dtype"] in TWO_LEVELS:
+        scale_codes = ScaleCodes.of((take("scale.codes"), take("scale.scale")), described["scale_dtype"])
         scale = scale_codes.dequantize()
         if scale.shape != scale_shape:
             raise ValueError(f"{name}: scale: expected shape {scale_shape}, got {scale.shape}")
     elif GRIDS[grid].is_fitted and f"{name}.scale" not in tensors:
-        scale = np.ones(scale_shape, np.float32)
+        scale = np.ones(_unscaled_shape(book, scale_shape), np.float32)
     else:
         scale = _read_scale(take("scale"), described["scale_dtype"], scale_shape)
     zero_point: Any = 0

@@ -1,8 +1,7 @@
 """Checkpoints: folders of safetensors shards, quantized tensor by tensor into folders of qlite's files.
 
-Every tensor becomes a file of its own, written whole or not at all, with a note of which bytes and which options it was
-made from; so a run that was interrupted goes on where it stopped. The index is written last: a folder that has one is
-complete.
+Every tensor becomes a file of its own, written whole or not at all, with a note of its source and the options, so that
+a run that was interrupted goes on where it stopped. The index is written last: a folder that has one is complete.
 """
 
 import json
@@ -11,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -19,27 +18,34 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, distributed
+from qlite._public import public
+from qlite.arrays.qarray import QArray
 from qlite.arrays.quantize import quantize
 from qlite.grids.formats import GRIDS
+from qlite.grids.scale_codes import ScaleCodes
 from qlite.grids.spec import PERCENTILE
 from qlite.io import array_file, container
-from qlite.io.shards import FLOATS, ShardTensor, find_tensors, widened
+from qlite.io.atomic_file import remove_leftovers, replace_file
+from qlite.io.regular_file import kind, read_regular
+from qlite.io.shards import FLOATS, HOLDERS, ShardTensor, find_tensors, of_quantized, widened
+from qlite.io.strict_json import parse
 from qlite.nn.scheme import Scheme
 from qlite.progress import progress
 
 INDEX = "qlite.index.json"
 INDEX_VERSION = 1
-#: Letters of a tensor's name in that of its file; file systems take 255.
+#: The shortest row of a stack of matrices: what has a shorter one is a filter (out, in, height, width).
+SHORTEST_ROW = 32
+#: Letters that a file name takes from the name of its tensor; file systems take 255 in all.
 MAX_NAME = 160
-#: What the note in a file says besides where it comes from.
+#: Results in the note of a file, besides its source and the options.
 FINDINGS = ("quantized", "sqnr_db")
-#: Tensors that a summary's table names.
+#: Tensors in the table of a summary.
 LISTED = 5
-_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
 
 def file_name(tensor: str) -> str:
-    """The file of a tensor: its name, where that is the same on every file system, else that and a digest of it."""
+    """The file name of a tensor: the tensor's name, and a digest of it unless all file systems can tell it apart."""
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", tensor)[:MAX_NAME]
     if not safe or safe.startswith("."):
         safe = f"_{safe[1:]}"
@@ -52,7 +58,7 @@ def file_name(tensor: str) -> str:
 
 @dataclass(frozen=True)
 class CheckpointSummary:
-    """What `quantize_checkpoint` did.
+    """Result of `quantize_checkpoint`.
 
     Attributes
     ----------
@@ -71,8 +77,8 @@ class CheckpointSummary:
     Examples
     --------
     >>> from qlite.io.checkpoint import CheckpointSummary
-    >>> CheckpointSummary("small", "w8", {"a": 40.1, "b": 39.0}, 1, 0, 4000, 1250)
-    CheckpointSummary(small, w8: 2 tensors quantized and 1 copied, 4,000 -> 1,250 bytes (3.2x), worst SQNR 39.00 dB: b)
+    >>> CheckpointSummary("small", "w8", {"a": 40.1, "b": 39.0}, 0, 0, 4000, 1250)
+    CheckpointSummary(small, w8: 2 tensors quantized, 4,000 -> 1,250 bytes (3.2x smaller), worst SQNR 39.00 dB: b)
     """
 
     path: str
@@ -93,6 +99,11 @@ class CheckpointSummary:
         """Bytes before by bytes after."""
         return self.bytes_before / self.bytes_after if self.bytes_after else 1.0
 
+    def _change(self, digits: int) -> str:
+        """How much smaller, or larger, the files are than the tensors."""
+        is_smaller = self.ratio >= 1
+        return f"{self.ratio if is_smaller else 1 / self.ratio:.{digits}f}x {'smaller' if is_smaller else 'larger'}"
+
     @property
     def worst(self) -> str | None:
         """The quantized tensor of the least SQNR."""
@@ -104,7 +115,7 @@ class CheckpointSummary:
             ("folder", self.path),
             ("scheme", self.scheme),
             ("tensors", f"{len(self.sqnr_db)} quantized, {self.copied} copied"),
-            ("bytes", f"{self.bytes_before:,} -> {self.bytes_after:,} ({self.ratio:.2f}x smaller)"),
+            ("bytes", f"{self.bytes_before:,} -> {self.bytes_after:,} ({self._change(2)})"),
         ]
         if self.skipped:
             rows.append(("there already", f"{self.skipped} of {self.tensors}"))
@@ -116,13 +127,15 @@ class CheckpointSummary:
 
     def __repr__(self) -> str:
         there = f" ({self.skipped} were there)" if self.skipped else ""
+        copied = f" and {self.copied} copied" if self.copied else ""
         worst = "" if self.worst is None else f", worst SQNR {self.sqnr_db[self.worst]:.2f} dB: {self.worst}"
         return (
-            f"CheckpointSummary({self.path}, {self.scheme}: {len(self.sqnr_db)} tensors quantized and {self.copied} "
-            f"copied{there}, {self.bytes_before:,} -> {self.bytes_after:,} bytes ({self.ratio:.1f}x){worst})"
+            f"CheckpointSummary({self.path}, {self.scheme}: {len(self.sqnr_db)} tensors quantized{copied}{there}, "
+            f"{self.bytes_before:,} -> {self.bytes_after:,} bytes ({self._change(1)}){worst})"
         )
 
 
+@public
 class Checkpoint(Mapping[str, Any]):
     """The tensors of a folder that `quantize_checkpoint` wrote, by name; each is read when it is asked for.
 
@@ -154,13 +167,13 @@ class Checkpoint(Mapping[str, Any]):
     """
 
     def __init__(self, path: Any) -> None:
-        self.path = Path(path)
+        self.path = _check.path("path", path)
         if not (self.path / INDEX).exists():
             raise FileNotFoundError(
                 f"{self.path}: expected a checkpoint with {INDEX}, which is written when all is done"
             )
         try:
-            index = container.parse((self.path / INDEX).read_bytes(), INDEX)
+            index = parse(read_regular(self.path / INDEX), INDEX)
             if index.get("version") != INDEX_VERSION:
                 raise ValueError(f"expected version {INDEX_VERSION}, got {index.get('version')!r}")
             self.options: dict[str, Any] = index["options"]
@@ -168,6 +181,8 @@ class Checkpoint(Mapping[str, Any]):
             for name, entry in self._entries.items():
                 if entry["file"] != file_name(name):
                     raise ValueError(f"expected {file_name(name)} for {name!r}, got {entry['file']!r:.80}")
+                if not isinstance(entry["dtype"], str):
+                    raise ValueError(f"expected the dtype of {name!r}, got {entry['dtype']!r:.80}")
             self.scheme: str = self.options["scheme"]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{self.path}: not a usable checkpoint: {INDEX}: {error}") from None
@@ -177,13 +192,13 @@ class Checkpoint(Mapping[str, Any]):
         path = self.path / entry["file"]
         try:
             description, tensors = container.read(path)
-            content = container.parse(description, "the description")
+            content = parse(description, "the description")
             if content.get("about", {}).get("tensor") != name:
                 raise ValueError(f"expected the tensor {name!r}, got another one")
             array = array_file.build(content, tensors)
+            return array if isinstance(array, QArray) else _copied(array, entry["dtype"])
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{path}: not a usable qlite file: {error}") from None
-        return widened(array[array_file.ALONE], entry["dtype"]) if isinstance(array, dict) else array
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries  # without reading it
@@ -200,9 +215,19 @@ class Checkpoint(Mapping[str, Any]):
         return f"Checkpoint({os.fspath(self.path)!r}, {self.scheme}, {len(self)} tensors)"
 
 
+def _copied(arrays: dict[str, Any], dtype: str) -> np.ndarray:
+    """The values of a tensor that was copied."""
+    if list(arrays) != [array_file.ALONE]:
+        raise ValueError(f"expected one tensor, got {sorted(arrays)!r:.80}")
+    array = arrays[array_file.ALONE]
+    if array.dtype != HOLDERS.get(dtype):
+        raise ValueError(f"expected a tensor of {dtype}, got {array.dtype}")
+    return widened(array, dtype)
+
+
 @dataclass(frozen=True)
 class _Job:
-    """A tensor that is to become a file; `quantizing` are the options of `quantize`, None for one to copy."""
+    """A tensor that is to become a file; `quantizing` holds the options of `quantize`, or None for a copy."""
 
     tensor: ShardTensor
     folder: str
@@ -215,13 +240,13 @@ class _Job:
 
     @property
     def note(self) -> dict[str, Any]:
-        """What the file says of where it comes from."""
+        """The source and the options, for the file."""
         return {"tensor": self.tensor.name, "origin": self.tensor.origin, "options": self.options}
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of a tensor: its entry in the index, or what is wrong with it."""
+    """Result for a tensor: its entry in the index, or an error."""
 
     tensor: ShardTensor
     entry: dict[str, Any] | None
@@ -253,11 +278,11 @@ def _carry_out(job: _Job) -> _Outcome:
 
 
 def _about(path: Path) -> dict[str, Any] | None:
-    """The note in a file that is whole; None if there is none."""
+    """The note in a file of the folder that is whole; None if there is none."""
     try:
-        description, _ = container.read(path)
-        about = container.parse(description, "the description").get("about")
-    except (ValueError, RecursionError, FileNotFoundError):
+        description, _ = container.read(path, follow_links=False)
+        about = parse(description, "the description").get("about")
+    except (ValueError, RecursionError, OSError):
         return None
     return about if isinstance(about, dict) else None
 
@@ -266,19 +291,51 @@ def _make(job: _Job) -> dict[str, Any]:
     tensor = job.tensor.read()
     about = {**job.note, "quantized": job.quantizing is not None, "sqnr_db": None}
     if job.quantizing is None:
-        array_file.save_arrays(job.path, {array_file.ALONE: tensor}, about=about)
+        array_file.save_arrays(job.path, {array_file.ALONE: tensor}, about=about, follow_links=False)
         return about
     values = _check.real_array("tensor", widened(tensor, job.tensor.dtype))
     del tensor
-    q = quantize(values, **job.quantizing)
+    q = _quantized(values, job.quantizing)
     if job.quantizing["nonfinite"] == "saturate":
-        is_finite = np.isfinite(values)  # what stands for the others has no error that can be told
+        is_finite = np.isfinite(values)  # the others have no error that could be measured
         values = values if is_finite.all() else np.where(is_finite, values, q.dequantize())
     sqnr_db = float(q.error(values).sqnr_db)
     about["sqnr_db"] = sqnr_db if math.isfinite(sqnr_db) else None
     del values
-    array_file.save_arrays(job.path, {array_file.ALONE: q}, alone=True, about=about)
+    array_file.save_arrays(job.path, {array_file.ALONE: q}, alone=True, about=about, follow_links=False)
     return about
+
+
+def _quantized(w: np.ndarray, options: dict[str, Any]) -> QArray:
+    """Quantize a matrix, a filter, or a stack of matrices, whose leading axes count them.
+
+    A stack gets the codes and parameters that its matrices, one above the other, would get as a single one.
+    """
+    if options["axis"] is None or w.ndim < 3:
+        return quantize(w, **options)
+    is_in_out = options["axis"] % 2 == 1
+    rows = np.ascontiguousarray(np.moveaxis(w, -2, -1)) if is_in_out else w
+    length = rows.shape[-1]
+    if length < min(SHORTEST_ROW, options["group_size"] or SHORTEST_ROW):
+        return quantize(w, **options)
+    q = quantize(rows.reshape(-1, length), **{**options, "axis": 0})
+
+    def stacked(array: np.ndarray) -> np.ndarray:
+        array = array.reshape(*rows.shape[:-1], *array.shape[1:])
+        return np.swapaxes(array, w.ndim - 2, w.ndim - 1) if is_in_out else array
+
+    p, codes = q.qparams, q.qparams.scale_codes
+    parameters = replace(
+        p,
+        scale=stacked(p.scale),
+        zero_point=stacked(p.zero_point),
+        axis=None,
+        group_size=p.group_size or length,
+        group_axis=w.ndim - 1 - is_in_out,
+        codebook=p.codebook if p.codebook is None or p.codebook.ndim == 1 else stacked(p.codebook),
+        scale_codes=None if codes is None else ScaleCodes(stacked(codes.codes), stacked(codes.scale), codes.dtype),
+    )
+    return QArray(np.ascontiguousarray(stacked(q.codes)), parameters)
 
 
 def quantize_checkpoint(
@@ -294,17 +351,24 @@ def quantize_checkpoint(
     scale_dtype: str | None = None,
     nonfinite: str = "raise",
     skip: str | Sequence[str] = (),
+    follow_links: bool = False,
     client: Any = None,
 ) -> CheckpointSummary:
     """Quantize a folder of safetensors shards tensor by tensor; ``ql.load(dst)`` opens the result.
 
     Tensors of float64, float32, float16 and bfloat16 with two dimensions or more are quantized; all others, biases and
-    integers for example, are copied bit for bit. Memory is bounded by the largest tensor: its float32 copy and its
-    codes.
+    integers for example, are copied bit for bit. So are scales, zero points and what else belongs to weights that are
+    quantized already: floats of such a name, or in one module with a matrix of codes. Memory is bounded by the largest
+    tensor: its float32 copy and its codes.
+
+    With more than two dimensions a weight is a stack of matrices, of experts for example: the leading axes count them,
+    and each row has the scales that it would have in a matrix of its own. One whose rows are shorter than 32 values,
+    and than a group, is a filter (out, in, height, width), and keeps scales along `axis` alone.
 
     Every tensor becomes a file of its own, whole at every moment, and a last file, qlite.index.json, says for each what
     was lost. Run it again after an interruption and it does what is missing: files that are whole and were made with
     the same options from the same bytes of a shard that has not changed since are left as they are. One run at a time.
+    A symbolic link in `dst` is replaced by the file; what it leads to stays as it is.
 
     Parameters
     ----------
@@ -325,7 +389,9 @@ def quantize_checkpoint(
     nonfinite : {"raise", "saturate"}
         Whether tensors with NaN or infinities are an error, or these become the zero point and the ends of the range.
     skip : str or sequence of str
-        Patterns such as ``"lm_head.*"`` or ``"*embed*"``: tensors of these names are copied.
+        Patterns such as ``"lm_head.*"`` or ``"*embed*"``: tensors of these names are copied. Each fits one at least.
+    follow_links : bool
+        Whether files in the folder `src` may be symbolic links, as they are in the cache of the Hugging Face hub.
     client : distributed.Client, optional
         Where to run (extra: dask): a task for each tensor, on workers that see the same folders. The same files, bit
         for bit.
@@ -337,12 +403,13 @@ def quantize_checkpoint(
     Raises
     ------
     TypeError
-        An option is of another type.
+        `src` or `dst` is no path, or an option is of another type.
     OSError
         There is no `src`, or a file cannot be written.
     ValueError
-        An option is not one of those that there are; `dst` holds a run with other options. Or, once everything else is
-        done: shards are broken, or tensors hold NaN or infinity; the message names them all. There is no index then.
+        An option is not one of those that there are; `dst` holds a run with other options, or something else than a
+        file under the name of one. Or, once everything else is done: shards are broken or no regular files, or tensors
+        hold NaN or infinity; the message names them all. There is no index then.
 
     Examples
     --------
@@ -354,12 +421,12 @@ def quantize_checkpoint(
     >>> done.tensors, done.copied, done.sqnr_db
     (2, 1, {'w': inf})
     """
-    src, dst = Path(src).absolute(), Path(dst).absolute()  # workers may stand in another folder
+    src, dst = _check.path("src", src).absolute(), _check.path("dst", dst).absolute()  # workers may run elsewhere
     if client is not None:
         distributed.checked(client)
     if scheme is None:
         scheme = f"w{GRIDS[grid].widths[0]}" if isinstance(grid, str) and grid in GRIDS else "w8"
-    parsed = _weight_scheme(scheme)
+    parsed = Scheme.of_weights(scheme)
     patterns = _patterns(skip)
     quantizing = {
         **parsed.weight_options(None if axis is None else _check.integer("axis", axis)),
@@ -368,15 +435,21 @@ def quantize_checkpoint(
     }
     if symmetric is not None:
         quantizing["symmetric"] = _check.flag("symmetric", symmetric)
-    quantize(np.eye(2, 64, dtype=np.float32), **quantizing)  # the options, looked over before anything is done
+    quantize(np.eye(2, 64, dtype=np.float32), **quantizing)  # refuses bad options before anything is done
     plain_grid = grid if isinstance(grid, str) else np.asarray(grid, np.float64).tolist()
     options = {"scheme": parsed.name, **quantizing, "grid": plain_grid, "skip": list(patterns)}
-    tensors, broken = find_tensors(src)
+    tensors, broken = find_tensors(src, _check.flag("follow_links", follow_links))
+    names = [tensor.name for tensor in tensors]
+    unused = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in names)]
+    if unused and not broken:
+        raise ValueError(f"skip: expected patterns of names in {src}, got some that fit none: {', '.join(unused)}")
+    if broken and not tensors:
+        _refuse_failures(src, dst, broken, [])
     _prepare(src, dst, options)
+    kept = of_quantized(tensors) | {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
 
     def is_quantized(tensor: ShardTensor) -> bool:
-        is_weight = tensor.dtype in FLOATS and len(tensor.shape) > 1 and 0 not in tensor.shape
-        return is_weight and not any(fnmatchcase(tensor.name, pattern) for pattern in patterns)
+        return tensor.dtype in FLOATS and len(tensor.shape) > 1 and 0 not in tensor.shape and tensor.name not in kept
 
     jobs = [_Job(t, str(dst), options, quantizing if is_quantized(t) else None) for t in tensors]
     outcomes: dict[str, _Outcome] = {}
@@ -385,20 +458,11 @@ def quantize_checkpoint(
             if not outcome.was_there:
                 (dst / INDEX).unlink(missing_ok=True)
             outcomes[outcome.tensor.name] = outcome
-    for path in dst.iterdir():
-        if _TEMPORARY.fullmatch(path.name):  # of a process that was killed
-            path.unlink(missing_ok=True)
+    remove_leftovers(dst)
     ordered = [outcomes[tensor.name] for tensor in tensors]
     _refuse_failures(src, dst, broken, ordered)
     _write_index(dst, options, ordered)
     return _summary(dst, parsed.name, ordered)
-
-
-def _weight_scheme(scheme: Any) -> Scheme:
-    parsed = Scheme.parse(scheme)
-    if parsed.activation_bits is not None:
-        raise ValueError(f"scheme: expected weights alone, such as 'w{parsed.weight_bits}', got {scheme!r}")
-    return parsed
 
 
 def _patterns(skip: Any) -> tuple[str, ...]:
@@ -409,19 +473,22 @@ def _patterns(skip: Any) -> tuple[str, ...]:
 
 
 def _prepare(src: Path, dst: Path, options: dict[str, Any]) -> None:
-    """Make the folder, or see to it that what is in it was made with the same options."""
+    """Make the folder, or refuse one with files that were made with other options."""
     folder = src if src.is_dir() else src.parent
     if dst.exists() and dst.samefile(folder):
         raise ValueError(f"dst: expected another folder than that of src, got {dst}")
     if dst.exists() and not dst.is_dir():
         raise ValueError(f"dst: expected a folder, got what is none: {dst}")
     dst.mkdir(parents=True, exist_ok=True)
+    for path in [dst / INDEX, *dst.glob("*.qlite")]:
+        if path.exists() and not path.is_symlink() and not path.is_file():
+            raise ValueError(f"dst: expected files, got {kind(path)}: {path}")
     for path in dst.glob("*.qlite"):
         try:
-            about = container.parse(container.read_description(path), "the description").get("about")
+            about = parse(container.read_description(path, follow_links=False), "the description").get("about")
             before = about["options"] if isinstance(about, dict) else None
-        except (ValueError, KeyError):
-            continue  # damaged: it is made anew
+        except (ValueError, KeyError, OSError):
+            continue  # a damaged file, or a link, is written again
         if isinstance(before, dict) and before != options:
             names = sorted(name for name in {*before, *options} if before.get(name) != options.get(name))
             changes = ", ".join(f"{name} {before.get(name)!r} there and {options.get(name)!r} here" for name in names)
@@ -432,17 +499,17 @@ def _refuse_failures(src: Path, dst: Path, broken: dict[str, str], outcomes: lis
     bad = [outcome for outcome in outcomes if outcome.entry is None]
     if not broken and not bad:
         return
+    done = len(outcomes) - len(bad)
     lines = [f"shard {shard}: {error}" for shard, error in broken.items()]
     lines += [f"tensor {o.tensor.name!r} in {Path(o.tensor.shard).name}: {o.error}" for o in bad]
-    raise ValueError(
-        f"src: not everything in {src} can be quantized; {len(outcomes) - len(bad)} tensors are done in {dst}, and "
-        "another run will not do them again; these are not:\n  " + "\n  ".join(lines)
-    )
+    what = f"not everything in {src} can be quantized; {done} tensors are done in {dst}, and another run will not do "
+    what += "them again; these are not:"
+    raise ValueError("\n  ".join([f"src: {what if done else f'nothing in {src} can be quantized:'}", *lines]))
 
 
 def _write_index(dst: Path, options: dict[str, Any], outcomes: list[_Outcome]) -> None:
     index = {"version": INDEX_VERSION, "options": options, "tensors": {o.tensor.name: o.entry for o in outcomes}}
-    container.replace_file(dst / INDEX, json.dumps(index, indent=1, allow_nan=False).encode())
+    replace_file(dst / INDEX, json.dumps(index, indent=1, allow_nan=False).encode())
 
 
 def _summary(dst: Path, scheme: str, outcomes: list[_Outcome]) -> CheckpointSummary:

@@ -1,77 +1,60 @@
 """The container of qlite's files: safetensors, whose metadata holds a JSON description and a digest.
 
 ``__metadata__`` holds ``qlite``, the description, and ``digest``, a SHA-256 of the description and of all tensors, so
-that a changed byte is found. Reading runs no code. Writing makes another file in the same folder and renames it: at
-every moment the name stands for the old file or the new one, whole.
+that a changed byte is found. Reading runs no code.
 """
 
 import hashlib
 import json
 import os
-import secrets
-import stat
-from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-#: A header longer than this is refused unread; a description of a thousand layers has about a megabyte.
+from qlite.io.atomic_file import replace_file
+from qlite.io.regular_file import format_of, open_regular
+from qlite.io.strict_json import parse
+
+#: Bytes of the longest header that is read; a description of a thousand layers has about a megabyte.
 MAX_HEADER = 8 << 20
+#: Bytes that tell another format: the start of a ZIP archive with the name of its first member.
+MAX_MAGIC = 300
 
 
-def write(path: Any, description: str, tensors: dict[str, np.ndarray]) -> None:
-    """Write a description and the arrays that it speaks of."""
+def write(path: Path, description: str, tensors: dict[str, np.ndarray], follow_links: bool = True) -> None:
+    """Write a description and the arrays that it speaks of; a link that is not followed is replaced by the file."""
     from safetensors.numpy import save as to_bytes
 
     metadata = {"qlite": description, "digest": _digest(description, tensors)}
     content = memoryview(to_bytes(tensors, metadata))
     length = int.from_bytes(content[:8], "little")
-    replace_file(Path(os.path.realpath(path)), _ordered(bytes(content[8 : 8 + length])), content[8 + length :])
+    header = _ordered(bytes(content[8 : 8 + length]))
+    if len(header) > 8 + MAX_HEADER:
+        raise ValueError(f"expected a description of at most {MAX_HEADER} bytes, got {len(header) - 8}")
+    replace_file(Path(os.path.realpath(path)) if follow_links else path, header, content[8 + length :])
 
 
-def read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
+def read(path: Path, follow_links: bool = True) -> tuple[str, dict[str, np.ndarray]]:
     """The description and the tensors, unchanged since they were written; the file's bytes are gone on return."""
-    data = path.read_bytes()
-    description, digest = _metadata(data)
+    with open_regular(path, follow_links) as file:
+        description, digest = _metadata(file)
+        file.seek(0)
+        data = file.read()
     tensors = _tensors(data)
     if _digest(description, tensors) != digest:
         raise ValueError("the digest does not match: the file was changed or damaged")
     return description, tensors
 
 
-def read_description(path: Path) -> str:
-    """The description alone, of which nothing is known but that it stands there: the digest needs the whole file."""
-    with open(path, "rb") as file:
-        head = file.read(8)
-        return _metadata(head + file.read(min(int.from_bytes(head, "little"), MAX_HEADER)))[0]
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) != len(keys):
-        raise ValueError(f"a name occurs twice in {sorted(keys)[:8]}")
-    return dict(pairs)
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"expected finite numbers, got {name}")
-
-
-def parse(text: str | bytes, what: str) -> dict[str, Any]:
-    try:
-        content = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-    except UnicodeDecodeError:
-        raise ValueError(f"{what} is not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{what} is not JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{what} is not a JSON object")
-    return content
+def read_description(path: Path, follow_links: bool = True) -> str:
+    """The description alone, unchecked: the digest needs the whole file."""
+    with open_regular(path, follow_links) as file:
+        return _metadata(file)[0]
 
 
 def _ordered(header: bytes) -> bytes:
-    """The start of a file, with the metadata in one order, which the package leaves to chance."""
+    """The start of a file, with sorted metadata, whose order safetensors leaves to chance."""
     content = json.loads(header)
     content["__metadata__"] = dict(sorted(content["__metadata__"].items()))
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
@@ -88,16 +71,26 @@ def _digest(description: str, tensors: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _metadata(data: bytes) -> tuple[str, str]:
+def header_length(file: BufferedReader, limit: int) -> int:
+    """The length of the header that follows, held against the file's size; ValueError says what else the file is."""
+    left, head = os.fstat(file.fileno()).st_size - 8, file.read(8)
+    length = int.from_bytes(head, "little")
+    if len(head) == 8 and length <= min(left, limit):
+        return length
+    found = format_of(head + file.read(MAX_MAGIC))
+    if found is not None:
+        raise ValueError(f"it is {found}")
+    if len(head) < 8:
+        raise ValueError(f"expected at least 8 bytes, got {len(head)}")
+    raise ValueError(f"the header should have {length} bytes, of {left} in the file (limit {limit})")
+
+
+def _metadata(file: BufferedReader) -> tuple[str, str]:
     """The description and the digest, once the file's outer form is right."""
-    if len(data) < 8:
-        raise ValueError(f"expected at least 8 bytes, got {len(data)}")
-    length = int.from_bytes(data[:8], "little")
-    if length > min(len(data) - 8, MAX_HEADER):
-        raise ValueError(f"the header should have {length} bytes, of {len(data) - 8} in the file (limit {MAX_HEADER})")
-    metadata = parse(data[8 : 8 + length], "the header").get("__metadata__")
+    length = header_length(file, MAX_HEADER)
+    metadata = parse(file.read(length), "the header").get("__metadata__")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("qlite"), str):
-        raise ValueError("it is a safetensors file without a qlite description")
+        raise ValueError("it is a safetensors file without a qlite description: qlite.quantize_checkpoint takes those")
     if set(metadata) != {"qlite", "digest"}:
         raise ValueError(f"expected the metadata qlite and digest, got {sorted(metadata)}")
     return metadata["qlite"], metadata["digest"]
@@ -111,35 +104,3 @@ def _tensors(data: bytes) -> dict[str, np.ndarray]:
         return from_bytes(data)
     except (SafetensorError, KeyError, TypeError) as error:
         raise ValueError(f"the tensors cannot be read ({error})") from None
-
-
-def replace_file(path: Path, *parts: bytes | memoryview) -> None:
-    """Make a file of these parts, or put it in the place of the one that is there: all of it or nothing."""
-    if path.exists() and not path.is_file():  # a rename would put a file where a folder, device or pipe is
-        raise OSError(f"path: expected a file, or a new name, got what is no regular file: {path}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"path: expected a name in a folder that exists, got {path}")
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileNotFoundError):
-            os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """The new name survives a power cut only once the folder is on disk too; not every file system can do that."""
-    with suppress(OSError):
-        number = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)

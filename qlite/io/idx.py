@@ -2,9 +2,9 @@
 
     00 00 | type code | number of dimensions | each dimension, uint32 | the data      all of it big-endian
 
-The header says how many bytes must follow. That is compared with the file before memory is taken for it, and nothing is
-read far past it, so what a damaged file can cost is bounded by its own size. Deflate turns a byte into at most 1032:
-that bounds the size of the data in a gzipped file before it is inflated.
+The header says how many bytes must follow. This is compared with the file before memory is taken, and no more is read,
+so a damaged file takes no more memory than its own size. Deflate turns a byte into at most 1032, which bounds the data
+of a gzipped file before it is inflated; memory then grows with what comes out.
 """
 
 import gzip
@@ -16,11 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
+from qlite import _check
+from qlite.io.regular_file import open_regular
+
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_MAX_RATIO = 1032
 _MAX_NDIM = 64  # what NumPy can hold
-_CHUNK = 1 << 20  # GzipFile.readinto() makes a copy of whatever it is asked for
+_CHUNK = 1 << 20
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
@@ -40,8 +43,10 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     ------
     ValueError
         The file is no IDX file, is damaged, or holds fewer or more bytes than its header says.
+    TypeError
+        `path` is no path.
     OSError
-        The file cannot be read.
+        The file cannot be read, or is no regular file.
 
     References
     ----------
@@ -58,8 +63,9 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     ...     read_idx(path)
     array([7, 2, 1], dtype=uint8)
     """
-    path = os.fsdecode(path)
-    with open(path, "rb") as file:
+    name = _check.path("path", path)
+    path = os.fspath(name)
+    with open_regular(name) as file:
         size = os.fstat(file.fileno()).st_size
         zipped = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
         file.seek(0)
@@ -95,7 +101,7 @@ def load_mnist(folder: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, 
     ValueError
         A file is damaged (`read_idx`), does not hold images or labels, or the files don't belong together.
     """
-    folder = Path(folder)
+    folder = _check.path("folder", folder)
     paths = [_find(folder, f"{part}-{kind}") for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
     x_train, y_train = _load_part(*paths[:2])
     x_test, y_test = _load_part(*paths[2:])
@@ -112,16 +118,15 @@ def _read(path: str, stream: io.BufferedIOBase, limit: int) -> np.ndarray:
     expected = f"{path}: expected {needed} bytes of data for {dtype.name} {shape}"
     if needed > room:
         raise ValueError(f"{expected}, got a file that can hold {room}")
-    raw = np.empty(needed, np.uint8)
-    filled = 0
-    while filled < needed:
-        got = stream.readinto(raw.data[filled : filled + _CHUNK])
-        if not got:
-            raise ValueError(f"{expected}, got {filled}")
-        filled += got
+    raw = bytearray()
+    while len(raw) < needed:
+        piece = stream.read(min(_CHUNK, needed - len(raw)))
+        if not piece:
+            raise ValueError(f"{expected}, got {len(raw)}")
+        raw += piece
     if stream.read(1):  # also makes gzip compare its checksum
         raise ValueError(f"{expected}, got more")
-    array = raw.view(dtype)
+    array = np.frombuffer(raw, dtype)
     if not dtype.isnative:
         array = array.byteswap(inplace=True).view(dtype.newbyteorder())
     try:

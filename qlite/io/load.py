@@ -1,7 +1,8 @@
 """Opening any of qlite's files."""
 
-import os
 from typing import Any
+
+from qlite import _check
 
 
 def load(path: Any) -> Any:
@@ -13,6 +14,7 @@ def load(path: Any) -> Any:
     Parameters
     ----------
     path : path-like
+        Its name, or that of the folder.
 
     Returns
     -------
@@ -20,10 +22,13 @@ def load(path: Any) -> Any:
 
     Raises
     ------
+    TypeError
+        `path` is no path, but an open file for example.
     OSError
-        The file cannot be read, or the folder is not a complete checkpoint.
+        The file cannot be read or is no regular file, or the folder is not a complete checkpoint.
     ValueError
-        It is no such file, is damaged, or was written by a version that this one does not know.
+        It is no such file (the message says what it is, where that is known), is damaged, or was written by a version
+        that this one does not know.
 
     Examples
     --------
@@ -35,17 +40,17 @@ def load(path: Any) -> Any:
     >>> same(np.array([[1.0, 2.0, 3.0]]))
     array([[1., 2., 3.]], dtype=float32)
     """
-    if os.path.isdir(path):
+    path = _check.path("path", path)
+    if path.is_dir():
         from qlite.io.checkpoint import Checkpoint
 
         return Checkpoint(path)
-    from pathlib import Path
-
     from qlite.io import container
+    from qlite.io.strict_json import parse
 
     try:
-        description, tensors = container.read(Path(path))
-        content = container.parse(description, "the description")
+        description, tensors = container.read(path)
+        content = parse(description, "the description")
         if "arrays" in content:
             from qlite.io import array_file
 
@@ -54,4 +59,4 @@ def load(path: Any) -> Any:
 
         return model_file.build(content, tensors)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise ValueError(f"{os.fspath(path)}: not a usable qlite file: {error}") from None
+        raise ValueError(f"{path}: not a usable qlite file: {error}") from None

@@ -1,30 +1,34 @@
 """The model file: a container whose description is that of the program.
 
-The tensors are the arrays of the steps, ``steps.<number>.<field>``. Loading checks the description before anything is
-built, and needs about twice the file's size: the bytes and the tensors, then the tensors and the packed weights.
+What stands in it follows from the dataclasses of buffers and steps: a field's annotation says which JSON value it is,
+and arrays are tensors, ``steps.<number>.<field>``. Loading checks the description before anything is built, and needs
+about twice the file's size: the bytes and the tensors.
 """
 
 import json
 import re
-from dataclasses import asdict, fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from qlite import _check
-from qlite.io import container
-from qlite.nn.program import DTYPES, STEPS, Buffer, Program, Step, step_fields
+from qlite.io import container, model_file_v1
+from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.qmodel import QModel
 from qlite.nn.scheme import SCHEMES, TARGETS
+from qlite.nn.steps import STEPS
 
-FORMAT_VERSION = 1
-
-SMALLEST_SCALE, LARGEST_SCALE = float(np.finfo(np.float32).smallest_normal), float(np.finfo(np.float32).max)
+FORMAT_VERSION = 2
+INT32 = range(-(1 << 31), 1 << 31)
 
 
 def save(model: QModel, path: Any) -> None:
     """Write `model` to `path`; see `QModel.save`."""
-    container.write(path, *_describe(model))
+    container.write(_check.path("path", path), *_describe(model))
 
 
 def _describe(model: QModel) -> tuple[str, dict[str, np.ndarray]]:
@@ -32,27 +36,27 @@ def _describe(model: QModel) -> tuple[str, dict[str, np.ndarray]]:
     tensors: dict[str, np.ndarray] = {}
     steps = []
     for i, step in enumerate(program.steps):
-        described: dict[str, Any] = {"kind": step.kind}
-        for name, value in step_fields(step).items():
-            if isinstance(value, np.ndarray):
-                tensors[f"steps.{i}.{name}"] = np.ascontiguousarray(value)
-            elif value is not None:
-                described[name] = value
-        steps.append(described)
+        arrays = {name: value for name, value in vars(step).items() if isinstance(value, np.ndarray)}
+        tensors |= {f"steps.{i}.{name}": value for name, value in arrays.items()}
+        steps.append({"kind": step.kind} | _without_none({k: v for k, v in vars(step).items() if k not in arrays}))
     content = {
         "version": FORMAT_VERSION,
         "scheme": model.scheme,
         "target": model.target,
-        "output": model.output,
+        "task": model.task,
         "classes": None if classes is None else {"dtype": classes.dtype.str, "values": _listed(classes)},
         "program": {
-            "input": program.input,
-            "output": program.output,
-            "buffers": [{k: v for k, v in asdict(b).items() if v is not None} for b in program.buffers],
+            "inputs": program.inputs,
+            "outputs": program.outputs,
+            "buffers": [_without_none(vars(b)) for b in program.buffers],
             "steps": steps,
         },
     }
     return json.dumps(content, separators=(",", ":"), allow_nan=False), tensors
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _listed(classes: np.ndarray) -> list[Any]:
@@ -81,93 +85,95 @@ def _classes(content: Any) -> np.ndarray | None:
     return classes
 
 
-_FIELD_TYPES: dict[str, type] = {
-    **dict.fromkeys(("name", "layer", "dtype", "kind"), str),
-    **dict.fromkeys(("width", "zero_point", "row_scale", "row_zero_point", "input", "output"), int),
-    **dict.fromkeys(("relu", "fixed"), bool),
-    "scale": float,
-}
+@cache
+def _types(cls: type) -> dict[str, tuple[Any, ...]]:
+    """The types that each field of a dataclass may have."""
+    hints = get_type_hints(cls)
+    return {f.name: get_args(h) if isinstance(h := hints[f.name], UnionType) else (h,) for f in fields(cls)}
 
 
-def _checked(where: str, content: Any, allowed: set[str], required: set[str]) -> dict[str, Any]:
-    """An object with the right names, and values of the right types."""
+def _value(where: str, value: Any, types: tuple[Any, ...]) -> Any:
+    """A value of JSON as one of these types: ints of 32 bits, finite floats, bools, strings, tuples of ints."""
+    if isinstance(value, list) and any(get_origin(t) is tuple for t in types):
+        for i, n in enumerate(value):
+            if type(n) is not int or n not in INT32:
+                _value(f"{where}[{i}]", n, (int,))  # refuses it
+        return tuple(value)
+    if type(value) not in types or value is None:
+        names = " or ".join("a list" if get_origin(t) is tuple else t.__name__ for t in types if t is not NoneType)
+        raise ValueError(f"{where}: expected {names}, got {value!r:.80}")
+    if isinstance(value, int) and value not in INT32:
+        raise ValueError(f"{where}: expected 32 bits, got {value}")
+    return value
+
+
+def _fields(where: str, content: Any, cls: type, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The fields of a dataclass from an object and the tensors that belong to it."""
     if not isinstance(content, dict):
         raise ValueError(f"{where}: expected an object, got {type(content).__name__}")
-    if not required <= set(content) <= allowed:
+    types = _types(cls)
+    optional = {f.name for f in fields(cls) if f.default is not MISSING or NoneType in types[f.name]}
+    plain = {name for name, allowed in types.items() if np.ndarray not in allowed}
+    required = plain - optional
+    if not required <= set(content) <= plain:
         raise ValueError(
-            f"{where}: expected {sorted(required)} and perhaps {sorted(allowed - required)}, got {sorted(content)}"
+            f"{where}: expected {sorted(required)} and perhaps {sorted(plain - required)}, got {sorted(content)}"
         )
-    for name, value in content.items():
-        if type(value) is not _FIELD_TYPES[name]:
-            raise ValueError(f"{where}: {name}: expected {_FIELD_TYPES[name].__name__}, got {value!r}")
-        if isinstance(value, int) and not -(1 << 31) <= value < 1 << 31:
-            raise ValueError(f"{where}: {name}: expected 32 bits, got {value}")
-    return content
+    values: dict[str, Any] = dict.fromkeys(plain & optional)
+    values |= {name: _value(f"{where}: {name}", value, types[name]) for name, value in content.items()}
+    for name in set(types) - plain:
+        values[name] = tensors.pop(f"{where}.{name}", None)
+        if values[name] is None and name not in optional:
+            raise ValueError(f"{where}: the tensor {name} is missing")
+    return values
 
 
-def _buffer(i: int, content: Any, widest: int) -> Buffer:
-    names = {f.name for f in fields(Buffer)}
-    buffer = Buffer(**_checked(f"buffers[{i}]", content, names, {"name", "layer", "width", "dtype"}))
-    if buffer.dtype not in DTYPES:
-        raise ValueError(f"buffers[{i}]: dtype: expected one of {DTYPES}, got {buffer.dtype!r}")
-    if not 1 <= buffer.width <= widest:  # wider than any tensor: nothing computes it, but it would need its memory
-        raise ValueError(f"buffers[{i}]: width: expected 1 to {widest}, got {buffer.width}")
-    if (buffer.scale is None) != (buffer.zero_point is None):
-        raise ValueError(f"buffers[{i}]: scale, zero_point: expected both or none, got {buffer}")
-    lowest = -128 if buffer.dtype == "int8" else 0  # of a float32 output too, which keeps its grid as uint8
-    if buffer.zero_point is not None and not lowest <= buffer.zero_point <= lowest + 255:
-        raise ValueError(f"buffers[{i}]: zero_point: expected {lowest} to {lowest + 255}, got {buffer.zero_point}")
-    if buffer.scale is not None and not SMALLEST_SCALE <= buffer.scale <= LARGEST_SCALE:
-        raise ValueError(f"buffers[{i}]: scale: expected a normal, positive float32, got {buffer.scale}")
-    return buffer
+def _buffer(i: int, content: Any) -> Buffer:
+    values = _fields(f"buffers.{i}", content, Buffer, {})
+    try:
+        return Buffer(**values)
+    except ValueError as error:
+        raise ValueError(f"buffers.{i}: {error}") from None
 
 
 def _step(i: int, content: Any, tensors: dict[str, np.ndarray]) -> Step:
     kind = content.get("kind") if isinstance(content, dict) else None
     if not isinstance(kind, str) or kind not in STEPS:
-        raise ValueError(f"steps[{i}]: kind: expected one of {sorted(STEPS)}, got {kind!r}")
-    types = {f.name: f.type for f in fields(STEPS[kind])}
-    arrays = {name for name, type_ in types.items() if type_ not in (int, bool)}
-    scalars = set(types) - arrays | {"kind"}
-    values = _checked(f"steps[{i}]", content, scalars, scalars)
-    values = {name: value for name, value in values.items() if name != "kind"}
-    for name in arrays:
-        values[name] = tensors.pop(f"steps.{i}.{name}", None)
-        if values[name] is None and types[name] is np.ndarray:
-            raise ValueError(f"steps[{i}]: the tensor {name} is missing")
-    return STEPS[kind](**values)
+        raise ValueError(f"steps.{i}: kind: expected one of {sorted(STEPS)}, got {kind!r}")
+    described = {name: value for name, value in content.items() if name != "kind"}
+    return STEPS[kind](**_fields(f"steps.{i}", described, STEPS[kind], tensors))
 
 
 def build(content: dict[str, Any], tensors: dict[str, np.ndarray]) -> QModel:
     """The model of a description."""
     version = content.get("version")
-    if version != FORMAT_VERSION:
-        raise ValueError(f"expected format version {FORMAT_VERSION}, got {version!r}")
-    if set(content) != {"version", "scheme", "target", "output", "classes", "program"}:
+    if type(version) is int and version == 1:
+        content = model_file_v1.upgraded(content)
+    elif type(version) is not int or version != FORMAT_VERSION:
+        raise ValueError(f"expected format version 1 to {FORMAT_VERSION}, got {version!r}")
+    if set(content) != {"version", "scheme", "target", "task", "classes", "program"}:
         raise ValueError(f"the description has the wrong names: {sorted(content)}")
     program = content["program"]
-    if not isinstance(program, dict) or set(program) != {"input", "output", "buffers", "steps"}:
+    if not isinstance(program, dict) or set(program) != {"inputs", "outputs", "buffers", "steps"}:
         raise ValueError("the description has no whole program")
     if not isinstance(program["buffers"], list) or not isinstance(program["steps"], list):
         raise ValueError("the program's buffers and steps are not lists")
-    ends = _checked("program", {k: program[k] for k in ("input", "output")}, {"input", "output"}, {"input", "output"})
-    widest = max((tensor.size for tensor in tensors.values()), default=0)
-    buffers = [_buffer(i, b, widest) for i, b in enumerate(program["buffers"])]
+    buffers = [_buffer(i, b) for i, b in enumerate(program["buffers"])]
     steps = [_step(i, s, tensors) for i, s in enumerate(program["steps"])]
     if tensors:
         raise ValueError(f"tensors that no step uses: {sorted(tensors)[:8]}")
-    if not all(0 <= end < len(buffers) for end in ends.values()):
-        raise ValueError(f"input and output: expected buffers 0 to {len(buffers) - 1}, got {ends}")
-    if buffers[ends["output"]].dtype != "float32":
-        raise ValueError(f"output: expected float32, got {buffers[ends['output']].dtype}")
-    built = Program(buffers, steps, **ends)
-    unused = set(range(len(buffers))) - built.written - {built.input}
-    if unused:
+    inputs, outputs = (_value(name, program[name], (tuple[int, ...],)) for name in ("inputs", "outputs"))
+    if len(inputs) != 1 or len(outputs) != 1 or outputs[0] < 0:
+        raise ValueError(f"inputs, outputs: expected one buffer each, got {inputs} and {outputs}")
+    built = Program(buffers, steps, inputs, outputs)
+    if buffers[outputs[0]].dtype != "float32":
+        raise ValueError(f"outputs: expected float32, got {buffers[outputs[0]].dtype}")
+    if unused := set(range(len(buffers))) - built.written - set(inputs):
         raise ValueError(f"buffers that no step writes: {[buffers[i].name for i in sorted(unused)][:8]}")
     return QModel(
         built,
         scheme=_check.choice("scheme", content["scheme"], SCHEMES),
         target=_check.choice("target", content["target"], tuple(TARGETS)),
-        output=content["output"],
+        task=content["task"],
         classes=_classes(content["classes"]),
     )

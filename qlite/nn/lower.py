@@ -1,193 +1,221 @@
-"""From a float model to an integer program, and from one target's conventions to another's."""
+"""Lowering: from layers to the steps of a program.
 
-from dataclasses import replace
-from typing import Any
+A layer says what it computes (`layer.lower(builder, inputs)`), in terms of what a `Builder` offers. How that becomes
+steps is the business of a strategy, one for each kind of scheme. The builder keeps the table of buffers, and it alone
+names them.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 
-from qlite import _check
 from qlite.arrays.qarray import QArray
 from qlite.arrays.quantize import quantize
-from qlite.grids.calibrator import Calibrator
 from qlite.grids.qparams import QParams
-from qlite.grids.spec import METHODS
-from qlite.nn.layers import Dense
-from qlite.nn.program import Buffer, Dequantize, Gemm, GemmF32, Normalize, Program, Quantize, QuantizeDynamic, Step
-from qlite.nn.scheme import TARGETS, Scheme, Target
-from qlite.nn.sequential import Sequential
+from qlite.nn.program import Buffer, Program, Step
+from qlite.nn.scheme import Scheme
+from qlite.nn.steps import Dequantize, Gemm, GemmF32, Normalize, Quantize, QuantizeDynamic
 from qlite.ops.epilogue import integer_bias
-
-#: Rows of calibration data that pass through the float model at once: bounds the memory, not the result.
-CALIBRATION_ROWS = 4096
-
-
-def quantize_weights(model: Sequential, weight_method: str) -> list[QArray]:
-    """Quantize every weight: int8 in [-127, 127], a scale per output."""
-    return [quantize(layer.weight, axis=1, method=weight_method) for layer in model.layers]
-
-
-def calibrate(model: Sequential, data: Any, method: str) -> dict[str, QParams]:
-    """Find the uint8 grid of what the first layer reads and of every layer's output."""
-    x = _check.finite("data", model._samples("data", data))
-    if len(x) == 0:
-        raise ValueError("data: expected at least one sample to calibrate with, got none")
-    calibrators = {name: Calibrator() for name in (model._sources[0], *model.names)}
-    for first in range(0, len(x), CALIBRATION_ROWS):
-        values = model.intermediates(x[first : first + CALIBRATION_ROWS])
-        for name, calibrator in calibrators.items():
-            calibrator.update(values[name])
-    return {name: calibrator.qparams(method) for name, calibrator in calibrators.items()}
-
-
-def _grid(qparams: QParams) -> dict[str, Any]:
-    return {"scale": float(qparams.scale.item()), "zero_point": int(qparams.zero_point.item())}
-
-
-def _weight_fields(q: QArray) -> dict[str, Any]:
-    scale, zero_point = q._columns("weight")
-    return {"weight": q.codes, "weight_scale": scale, "weight_zero_point": zero_point if zero_point.any() else None}
-
+from qlite.ops.packing import columns_of
 
 #: A bias may take up half of an int32 sum; the other half is the product's.
 BIAS_ROOM = 2.0**30
 
 
-def _with_room_for_bias(layer: Dense, q: QArray, input_scale: float) -> QArray:
+class Strategy(Protocol):
+    """How a scheme computes what layers ask for."""
+
+    def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
+        """Append ``activation(x @ weight + bias)`` and return the buffer of the result."""
+
+
+class Static:
+    """Activations are codes at scales known ahead: uint8, asymmetric (a target may want others: see retarget.py)."""
+
+    def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
+        name, codes = builder.layer, builder.codes(x)
+        input_scale, _ = builder.buffers[codes].affine
+        q = _with_room_for_bias(builder.quantize_weight(name, weight), weight, bias, input_scale)
+        fields = _weight_fields(q)
+        fields["bias"] = integer_bias(f"layer {name!r}", bias, input_scale, fields["weight_scale"])
+        fields |= {"activation": activation, "requant": "float"}
+        return builder.append(Gemm, (codes,), name, scales=_affine(builder.qparams[name]), **fields)
+
+
+class Dynamic:
+    """Activations are float32 between layers; each layer quantizes every row at a scale of the row's own."""
+
+    def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
+        name, source = builder.layer, builder.floats(x)
+        rows = (*builder.buffers[source].shape[:-1], 1)
+        own = {
+            "row_scale": builder.add_buffer(f"{name}_scale", rows, "float32"),
+            "row_zero_point": builder.add_buffer(f"{name}_zero_point", rows, "int32"),
+        }
+        codes = builder.append(QuantizeDynamic, (source,), f"{name}_codes", scales=own)
+        fields = _weight_fields(builder.quantize_weight(name, weight))
+        fields |= {"bias": bias, "activation": activation, "requant": "float"}
+        return builder.append(Gemm, (codes,), name, dtype="float32", **fields)
+
+
+class WeightOnly:
+    """Activations are float32, weights 8 bits."""
+
+    def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
+        name, source = builder.layer, builder.floats(x)
+        fields = _weight_fields(builder.quantize_weight(name, weight))
+        return builder.append(GemmF32, (source,), name, **fields, bias=bias, activation=activation)
+
+
+def strategy_of(scheme: Scheme) -> Strategy:
+    """Return what lowers layers of this scheme."""
+    if scheme.is_static:
+        return Static()
+    return Dynamic() if scheme.dynamic else WeightOnly()
+
+
+class Builder:
+    """Collects the buffers and steps of a program while layers lower themselves.
+
+    Parameters
+    ----------
+    scheme : Scheme
+    weight_method : str
+        How ranges of weights are chosen: see `choose_qparams`.
+    qparams : dict of QParams
+        The scale and zero point of every activation that may become codes, by the name of its buffer.
+    per_layer : dict of Scheme
+        Layers that have a scheme of their own, by name.
+    repair : callable, optional
+        ``repair(name, weight)`` returns the quantized weights (in, out) of a layer, or None for the usual ones.
+
+    Attributes
+    ----------
+    layer : str
+        The layer that is being lowered, whose name its result gets.
+    """
+
+    def __init__(
+        self,
+        scheme: Scheme,
+        *,
+        weight_method: str = "minmax",
+        qparams: dict[str, QParams] | None = None,
+        per_layer: dict[str, Scheme] | None = None,
+        repair: Callable[[str, np.ndarray], QArray | None] | None = None,
+    ) -> None:
+        self.scheme = scheme
+        self.weight_method = weight_method
+        self.qparams = qparams or {}
+        self.per_layer = per_layer or {}
+        self.repair = repair
+        self.layer = "input"
+        self.buffers: list[Buffer] = []
+        self.steps: list[Step] = []
+        self._codes: dict[int, int] = {}
+        self._floats: dict[int, int] = {}
+
+    # ---- for layers
+
+    def product(self, x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
+        """Append ``activation(x @ weight + bias)`` and return the buffer of the result."""
+        strategy = strategy_of(self.per_layer.get(self.layer, self.scheme))
+        return strategy.product(self, x, weight, bias, activation)
+
+    def normalize(self, x: int, mean: np.ndarray, scale: np.ndarray) -> int:
+        """Append ``(x - mean) / scale`` and return the buffer of the result."""
+        return self.append(Normalize, (self.floats(x),), "normalized", mean=mean, scale=scale)
+
+    # ---- for models
+
+    def input(self, shape: tuple[int, ...]) -> int:
+        """Add the buffer of samples of this shape."""
+        return self.add_buffer("input", shape, "float32")
+
+    def lower(self, name: str, layer: Any, inputs: tuple[int, ...]) -> int:
+        """Lower a layer under this name, and return the buffer of its result."""
+        self.layer = name
+        return layer.lower(self, inputs)
+
+    def program(self, x: int) -> Program:
+        """Return the program whose output is the float32 value of buffer `x`."""
+        if self.buffers[x].is_codes:
+            x = self.append(Dequantize, (x,), "output")
+        return Program(self.buffers, self.steps, (0,), (x,))
+
+    # ---- for strategies
+
+    def codes(self, x: int) -> int:
+        """Return the buffer of codes of a value, which is quantized once."""
+        buffer = self.buffers[x]
+        if buffer.is_codes:
+            return x
+        if x not in self._codes:
+            name = "input_codes" if buffer.layer == "input" else f"{buffer.layer}_output_codes"
+            scales = _affine(self.qparams[buffer.name])
+            self._codes[x] = self.append(Quantize, (x,), name, layer=buffer.layer, scales=scales)
+        return self._codes[x]
+
+    def floats(self, x: int) -> int:
+        """Return the float32 buffer of a value, which is dequantized once."""
+        buffer = self.buffers[x]
+        if not buffer.is_codes:
+            return x
+        if x not in self._floats:
+            self._floats[x] = self.append(Dequantize, (x,), f"{buffer.name}_values", layer=buffer.layer)
+        return self._floats[x]
+
+    def quantize_weight(self, name: str, weight: np.ndarray) -> QArray:
+        """Return a layer's weights (in, out) in int8 within [-127, 127], with a scale per output."""
+        repaired = self.repair(name, weight) if self.repair else None
+        return quantize(weight, axis=1, method=self.weight_method) if repaired is None else repaired
+
+    def add_buffer(self, name: str, shape: tuple[int, ...], dtype: str) -> int:
+        """Add a buffer without a scale of the layer that is being lowered, and return its number."""
+        self.buffers.append(Buffer(name, self.layer, shape, dtype))
+        return len(self.buffers) - 1
+
+    def append(
+        self,
+        kind: type[Step],
+        inputs: tuple[int, ...],
+        name: str,
+        *,
+        layer: str | None = None,
+        dtype: str | None = None,
+        scales: dict[str, Any] | None = None,
+        **fields: Any,
+    ) -> int:
+        """Append a step and the buffer that it writes, and return the buffer's number.
+
+        The shape and, by default, the dtype follow from the step; `scales` are the buffer's scale and zero point, or
+        its row buffers; `fields` are the step's.
+        """
+        step = kind(inputs, len(self.buffers), **fields)
+        shape, dtypes = step.infer(*(self.buffers[i] for i in inputs))
+        self.steps.append(step)
+        self.buffers.append(Buffer(name, layer or self.layer, shape, dtype or dtypes[0], **(scales or {})))
+        return step.output
+
+
+def _affine(qparams: QParams) -> dict[str, Any]:
+    return {"scale": float(qparams.scale.item()), "zero_point": int(qparams.zero_point.item())}
+
+
+def _weight_fields(q: QArray) -> dict[str, Any]:
+    scale, zero_point = columns_of(q, "weight")
+    return {"weight": q.codes, "weight_scale": scale, "weight_zero_point": zero_point if zero_point.any() else None}
+
+
+def _with_room_for_bias(q: QArray, weight: np.ndarray, bias: np.ndarray, input_scale: float) -> QArray:
     """Quantize the outputs anew whose weights are so small that the bias would not fit int32 at their scale.
 
     A relu unit that training gave up has weights near 1e-9 and an ordinary bias. At the coarser scale its weights lose
     digits that are some 2**30 times smaller than the bias. A unit without weights has its scale from the bias alone.
     """
-    least = np.abs(layer.bias.astype(np.float64)) / (np.float64(input_scale) * BIAS_ROOM)
+    least = np.abs(bias.astype(np.float64)) / (np.float64(input_scale) * BIAS_ROOM)
     is_only_bias = ~q.codes.any(axis=0) & (least > 0)
     least = np.maximum(least, np.finfo(np.float32).smallest_normal).astype(np.float32)
     scale = np.where(is_only_bias, least, np.maximum(q.scale, least))
-    return q if np.array_equal(scale, q.scale) else quantize(layer.weight, axis=1, scale=scale)
-
-
-def _start(model: Sequential) -> tuple[list[Buffer], list[Step]]:
-    """The input, and its normalization if the model has one: what the first layer reads is the last buffer."""
-    buffers, steps = [Buffer("input", "input", model.in_features, "float32")], list[Step]()
-    if model.mean is not None and model.scale is not None:
-        buffers.append(Buffer("normalized", "input", model.in_features, "float32"))
-        steps.append(Normalize(0, 1, model.mean, model.scale))
-    return buffers, steps
-
-
-def static_program(model: Sequential, weights: list[QArray], grids: dict[str, QParams]) -> Program:
-    """All activations on grids known ahead: uint8 inside, the last layer's output in float32 (target numpy)."""
-    buffers, steps = _start(model)
-    steps.append(Quantize(len(buffers) - 1, len(buffers)))
-    buffers.append(Buffer("input_codes", "input", model.in_features, "uint8", **_grid(grids[model._sources[0]])))
-    for i, (name, layer, q) in enumerate(zip(model.names, model.layers, weights, strict=True), 1):
-        is_last = i == len(weights)
-        input_scale, _ = buffers[-1].grid
-        q = _with_room_for_bias(layer, q, input_scale)
-        buffers.append(Buffer(name, name, q.shape[1], "float32" if is_last else "uint8", **_grid(grids[name])))
-        columns = _weight_fields(q)
-        bias = integer_bias(f"layer {name!r}", layer.bias, input_scale, columns["weight_scale"])
-        relu = layer.activation == "relu"
-        steps.append(Gemm(len(buffers) - 2, len(buffers) - 1, **columns, bias=bias, relu=relu, fixed=False))
-    return Program(buffers, steps)
-
-
-def dynamic_program(model: Sequential, weights: list[QArray]) -> Program:
-    """Float32 between the layers; each layer quantizes every row of its input on a grid of the row's own."""
-    buffers, steps = _start(model)
-    for name, layer, q in zip(model.names, model.layers, weights, strict=True):
-        source = len(buffers) - 1
-        width = buffers[source].width
-        buffers += [
-            Buffer(f"{name}_scale", name, 1, "float32"),
-            Buffer(f"{name}_zero_point", name, 1, "int32"),
-            Buffer(f"{name}_codes", name, width, "uint8", row_scale=source + 1, row_zero_point=source + 2),
-            Buffer(name, name, q.shape[1], "float32"),
-        ]
-        relu = layer.activation == "relu"
-        steps.append(QuantizeDynamic(source, source + 3))
-        steps.append(Gemm(source + 3, source + 4, **_weight_fields(q), bias=layer.bias, relu=relu, fixed=False))
-    return Program(buffers, steps)
-
-
-def weight_only_program(model: Sequential, weights: list[QArray]) -> Program:
-    """Float32 activations, 8-bit weights."""
-    buffers, steps = _start(model)
-    for name, layer, q in zip(model.names, model.layers, weights, strict=True):
-        source, relu = len(buffers) - 1, layer.activation == "relu"
-        buffers.append(Buffer(name, name, q.shape[1], "float32"))
-        steps.append(GemmF32(source, source + 1, **_weight_fields(q), bias=layer.bias, relu=relu))
-    return Program(buffers, steps)
-
-
-def _as_codes(buffer: Buffer, target: Target) -> Buffer:
-    """A buffer with a grid as codes of a target; what the codes stand for changes only if it must be symmetric."""
-    (scale, zero_point), lowest = buffer.grid, -128 if target.signed else 0
-    zero_point += lowest - (-128 if buffer.dtype == "int8" else 0)
-    if target.symmetric and zero_point != lowest + 128:
-        low, high = (lowest - zero_point) * scale, (lowest + 255 - zero_point) * scale
-        grid = _grid(QParams.from_range(np.float32(low), np.float32(high), symmetric=True, signed=target.signed))
-        scale, zero_point = grid["scale"], grid["zero_point"]
-    return replace(buffer, dtype="int8" if target.signed else "uint8", scale=scale, zero_point=zero_point)
-
-
-def _rebiased(step: Gemm, before: Buffer, after: Buffer, layer: str) -> np.ndarray | None:
-    """A step's bias when the scale of its input changes."""
-    (old, _), (new, _) = before.grid, after.grid
-    if old == new or step.bias is None:
-        return step.bias
-    real = step.bias * (np.float64(old) * step.weight_scale)
-    return integer_bias(f"layer {layer!r}", real, new, step.weight_scale)
-
-
-def convert(program: Program, target: Target) -> Program:
-    """Bring a static program under a target's conventions.
-
-    The integers of the weights stay; zero points move with the sign. Where a scale changes (symmetric targets), biases
-    are rounded anew.
-    """
-    steps = [step for step in program.steps if not isinstance(step, Dequantize)]
-    last = steps[-1].output
-    old = program.buffers
-    buffers = [b if b.scale is None else _as_codes(b, target) for b in old[: last + 1]]
-    if not target.integer_output:
-        buffers[last] = replace(_as_codes(old[last], TARGETS["numpy"]), dtype="float32")
-    for i, step in enumerate(steps):
-        if isinstance(step, Gemm):
-            bias = _rebiased(step, old[step.input], buffers[step.input], old[step.output].layer)
-            steps[i] = replace(step, bias=bias, fixed=target.fixed)
-    if target.integer_output:
-        buffers.append(Buffer("output", buffers[last].layer, buffers[last].width, "float32"))
-        steps.append(Dequantize(last, last + 1))
-    return Program(buffers, steps)
-
-
-def resolve_target(target: str, output: str | None, requant: str | None, scheme: Scheme) -> Target:
-    """A named target with single conventions overridden, as far as a scheme has integers that they apply to."""
-    resolved = TARGETS[_check.choice("target", target, tuple(TARGETS))]
-    if not scheme.is_static:
-        if target != "numpy":
-            raise ValueError(f"target: expected 'numpy' for {scheme.name!r}, got {target!r}")
-        for name, value in (("output", output), ("requant", requant)):
-            if value is not None:
-                raise ValueError(f"{name}: expected None for {scheme.name!r}, which requantizes nothing, got {value!r}")
-    if output is not None:
-        integer = _check.choice("output", output, ("float", "integer")) == "integer"
-        resolved = replace(resolved, integer_output=integer)
-    if requant is not None:
-        resolved = replace(resolved, fixed=_check.choice("requant", requant, ("float", "fixed")) == "fixed")
-    return resolved
-
-
-def build_program(
-    model: Sequential, scheme: Scheme, data: Any, target: Target, method: str, weight_method: str
-) -> Program:
-    """Build the program of a scheme, checked options given."""
-    _check.choice("method", method, METHODS)
-    _check.choice("weight_method", weight_method, METHODS)
-    if not scheme.is_static:
-        weights = quantize_weights(model, weight_method)
-        return dynamic_program(model, weights) if scheme.dynamic else weight_only_program(model, weights)
-    if data is None:
-        raise ValueError(f"data: expected samples to calibrate the activations of {scheme.name!r} with, got None")
-    grids = calibrate(model, data, method)
-    return convert(static_program(model, quantize_weights(model, weight_method), grids), target)
+    return q if np.array_equal(scale, q.scale) else quantize(weight, axis=1, scale=scale)

@@ -8,7 +8,9 @@ import numpy as np
 
 from qlite import _check, metrics
 
-OUTPUTS = ("softmax", "sigmoid", "identity")
+#: Tasks without classes: raw outputs are values.
+VALUES = ("regression", "multioutput")
+TASKS = ("multiclass", "binary", *VALUES)
 METRICS = ("accuracy", "recall", "cross_entropy", "mse")
 
 
@@ -28,26 +30,27 @@ class Predictor(ABC):
 
     Attributes
     ----------
-    output : {"softmax", "sigmoid", "identity"}
+    task : {"multiclass", "binary", "regression", "multioutput"}
         What the raw outputs are: logits of several classes, the logit of the second of two classes, or values.
+        `predict` gives a single value for each sample as a vector, but for "multioutput" as a column.
     classes : ndarray or None
         The labels, sorted; None stands for 0, 1, 2...
     """
 
-    output: str
+    task: str
     classes: np.ndarray | None
 
-    def _set_output(self, output: str, classes: Any, units: int) -> None:
-        self.output = _check.choice("output", output, OUTPUTS)
-        if output == "sigmoid" and units != 1:
-            raise ValueError(f"output: expected 'softmax' or 'identity' for {units} outputs, got 'sigmoid'")
-        if output == "softmax" and units == 1:
-            raise ValueError("output: expected 'sigmoid' or 'identity' for 1 output, got 'softmax'")
-        count = 2 if output == "sigmoid" else units
+    def _set_task(self, task: str, classes: Any, units: int) -> None:
+        self.task = _check.choice("task", task, TASKS)
+        if task == "binary" and units != 1:
+            raise ValueError(f"task: expected 'multiclass' or 'regression' for {units} outputs, got 'binary'")
+        if task == "multiclass" and units == 1:
+            raise ValueError("task: expected 'binary' or 'regression' for 1 output, got 'multiclass'")
+        count = 2 if task == "binary" else units
         if classes is not None:
             classes = _plain_labels(classes)
-            if output == "identity":
-                raise ValueError("classes: expected None for output='identity'")
+            if task in VALUES:
+                raise ValueError(f"classes: expected None for task={task!r}")
             if classes.shape != (count,) or len(np.unique(classes)) != count or np.any(classes != np.sort(classes)):
                 raise ValueError(f"classes: expected {count} sorted, different labels, got {classes!r}")
         self.classes = classes
@@ -60,35 +63,35 @@ class Predictor(ABC):
         return np.arange(units) if self.classes is None else self.classes
 
     def predict(self, x: Any) -> np.ndarray:
-        """Return the label of each sample, or for ``output="identity"`` the values (one value each: a vector)."""
+        """Return the label of each sample, or the values; for ``task="regression"`` one value each is a vector."""
         return self._decide(self(x))
 
     def _decide(self, raw: np.ndarray) -> np.ndarray:
         """Return the labels or values that raw outputs stand for."""
-        if self.output == "identity":
-            return raw[:, 0] if raw.shape[1] == 1 else raw
-        if self.output == "sigmoid":
+        if self.task in VALUES:
+            return raw[:, 0] if raw.shape[1] == 1 and self.task == "regression" else raw
+        if self.task == "binary":
             return self._labels(2)[(raw[:, 0] > 0).astype(np.intp)]
         return self._labels(raw.shape[1])[raw.argmax(axis=1)]
 
     def predict_proba(self, x: Any) -> np.ndarray:
         """Return the probability of each class, float64 of shape (samples, classes).
 
-        softmax: ``exp(z_i) / sum_j exp(z_j)`` of the logits z. sigmoid: ``1 / (1 + exp(-z))`` for the second class, the
-        rest for the first.
+        multiclass: ``exp(z_i) / sum_j exp(z_j)`` of the logits z. binary: ``1 / (1 + exp(-z))`` for the second class,
+        the rest for the first.
 
         Raises
         ------
         ValueError
             The model gives values, not classes.
         """
-        if self.output == "identity":
-            raise ValueError("output: expected a model with classes ('softmax' or 'sigmoid'), got 'identity'")
+        if self.task in VALUES:
+            raise ValueError(f"task: expected a model with classes ('multiclass' or 'binary'), got {self.task!r}")
         return self._probability(self(x))
 
     def _probability(self, raw: np.ndarray) -> np.ndarray:
         raw = raw.astype(np.float64)
-        if self.output == "sigmoid":
+        if self.task == "binary":
             raw = np.hstack([np.zeros_like(raw), raw])
         odds = np.exp(raw - raw.max(axis=1, keepdims=True))
         return odds / odds.sum(axis=1, keepdims=True)
@@ -101,7 +104,7 @@ class Predictor(ABC):
         x : array_like
             Samples.
         y : array_like
-            Their labels, (samples,) or (samples, 1); for ``output="identity"`` their values, in the shape of `predict`.
+            Their labels, (samples,) or (samples, 1); or their values, in the shape of `predict`.
         metrics : str or sequence of {"accuracy", "recall", "cross_entropy", "mse"}, optional
             ``("accuracy", "recall")`` by default, ``("mse",)`` for values. Recall is averaged over the classes.
 
@@ -115,7 +118,7 @@ class Predictor(ABC):
         TypeError
             `metrics` is no string and no sequence of strings.
         ValueError
-            A metric that there is not or that does not fit the output; no samples; labels that do not match.
+            A metric that there is not or that does not fit the task; no samples; labels that do not match.
         """
         names = self._metric_names(metrics)
         raw = self(x)
@@ -123,7 +126,7 @@ class Predictor(ABC):
         return {name: self._metric(name, y, raw) for name in names}
 
     def _metric_names(self, metrics: Any) -> list[str]:
-        is_value = self.output == "identity"
+        is_value = self.task in VALUES
         if metrics is None:
             return ["mse"] if is_value else ["accuracy", "recall"]
         if not isinstance(metrics, (str, Sequence)):

@@ -1,51 +1,97 @@
 """The integer program: a short list of steps on a table of buffers. A quantized model is one of these.
 
-Everything that runs, shows, stores or exports a model walks this list; nothing else holds its numbers. A new kind of
-step is a dataclass here, a csrc/core/step_<kind>.c, a function in the reference, and a case in each exporter.
+Plain data, checked when it is made; nothing here knows the core. Everything that runs, shows, stores or exports a model
+walks this list, and nothing else holds its numbers. The kinds of steps are in steps.py.
 """
 
+import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
 
-from qlite import _core
+MAX_RANK = 4
+#: Elements of a buffer for one sample.
+MAX_ELEMENTS = 2**31 - 1
 
-DTYPES = ("float32", "int8", "uint8", "int32")
+#: The dtypes of buffers, and the codes from which to which each holds.
+DTYPES = ("float32", "int8", "uint8", "int16", "int32")
+CODE_RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
+
+SMALLEST_SCALE, LARGEST_SCALE = float(np.finfo(np.float32).smallest_normal), float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
 class Buffer:
     """A value that a program computes for every sample.
 
-    8-bit buffers have one scale and zero point for all samples, or name the buffers (float32 and int32, width 1) that
-    hold one for each sample. A float32 output keeps the scale and zero point that it would have as uint8, so that a
-    target with integer output needs no data.
+    Codes have one scale and zero point for all samples, or name the buffers (float32 and int32, of the codes' shape
+    with a last length of 1) that hold one for each row. A float32 output keeps the scale and zero point that it would
+    have as uint8, so that a target with integer output needs no data.
+
+    Raises
+    ------
+    ValueError
+        A dtype that there is not, a shape with zeros or of more than four axes, a scale that is not normal and
+        positive, a zero point that is no code, or a scale that is missing or has no use.
     """
 
     name: str
     layer: str
-    width: int
+    shape: tuple[int, ...]
     dtype: str
     scale: float | None = None
     zero_point: int | None = None
     row_scale: int | None = None
     row_zero_point: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        is_plain = len(self.shape) <= MAX_RANK and all(n >= 1 for n in self.shape)
+        if not is_plain or math.prod(self.shape) > MAX_ELEMENTS:
+            raise ValueError(
+                f"shape: expected up to {MAX_RANK} lengths of at least 1, {MAX_ELEMENTS} elements in all, "
+                f"got {self.shape!r:.80}"
+            )
+        has_scale, has_rows = self.scale is not None, self.row_scale is not None
+        if has_scale != (self.zero_point is not None) or has_rows != (self.row_zero_point is not None):
+            raise ValueError(f"scale, zero_point: expected both or none, got {self}")
+        if self.dtype in CODE_RANGES and has_scale == has_rows:
+            raise ValueError(f"scale: expected one for all samples or one for each row, got {self}")
+        if (has_rows and self.dtype not in CODE_RANGES) or (has_scale and self.dtype == "int32"):
+            raise ValueError(f"scale: expected None for {self.dtype}, got {self}")
+        lowest, highest = CODE_RANGES.get(self.dtype, CODE_RANGES["uint8"])
+        if self.zero_point is not None and not lowest <= self.zero_point <= highest:
+            raise ValueError(f"zero_point: expected {lowest} to {highest}, got {self.zero_point}")
+        if self.scale is not None and not SMALLEST_SCALE <= self.scale <= LARGEST_SCALE:
+            raise ValueError(f"scale: expected a normal, positive float32, got {self.scale}")
+
     @property
-    def grid(self) -> tuple[float, int]:
+    def affine(self) -> tuple[float, int]:
         """Scale and zero point of a buffer that has one of each for all samples."""
         if self.scale is None or self.zero_point is None:
             raise ValueError(f"buffer {self.name!r}: expected one scale and zero point for all samples")
         return self.scale, self.zero_point
 
+    @property
+    def is_codes(self) -> bool:
+        """Whether it holds codes rather than floats or sums."""
+        return self.dtype in CODE_RANGES
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One step: which buffer it reads and which it writes. Its arrays are its own and cannot be changed."""
+    """One step: which buffers it reads and which it writes.
+
+    Its fields are ints, floats, bools, strings, tuples of ints, arrays or None. Arrays are its own and cannot be
+    changed.
+    """
 
     kind: ClassVar[str]
-    input: int
+    inputs: tuple[int, ...]
     output: int
 
     def __post_init__(self) -> None:
@@ -55,69 +101,18 @@ class Step:
                 own.flags.writeable = False
                 object.__setattr__(self, name, own)
 
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """Return the output's shape and the dtypes that it may have, of which the first is usual.
 
-@dataclass(frozen=True, eq=False)
-class Normalize(Step):
-    """``(x - mean) / scale``, float32 to float32, with a mean and a scale for each feature."""
+        Raises
+        ------
+        ValueError
+            The inputs, or the step's fields, are not of the shapes and dtypes that it takes.
+        """
+        raise NotImplementedError
 
-    kind: ClassVar[str] = "normalize"
-    mean: np.ndarray
-    scale: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Quantize(Step):
-    """float32 to codes on the output's grid."""
-
-    kind: ClassVar[str] = "quantize"
-
-
-@dataclass(frozen=True, eq=False)
-class QuantizeDynamic(Step):
-    """float32 to uint8 on a grid of each row's own, which is written to the output's row buffers."""
-
-    kind: ClassVar[str] = "quantize_dynamic"
-
-
-@dataclass(frozen=True, eq=False)
-class Gemm(Step):
-    """Codes by 8-bit weights (in, out), exact sums, then codes again or float32.
-
-    `bias` is int32 at the scale ``input scale * weight_scale``, or float32 where each row has its own scale. `relu`
-    clamps at zero. `fixed` requantizes by rule B.
-    """
-
-    kind: ClassVar[str] = "gemm"
-    weight: np.ndarray
-    weight_scale: np.ndarray
-    weight_zero_point: np.ndarray | None
-    bias: np.ndarray | None
-    relu: bool
-    fixed: bool
-
-
-@dataclass(frozen=True, eq=False)
-class GemmF32(Step):
-    """float32 by 8-bit weights (in, out): the weight-only product."""
-
-    kind: ClassVar[str] = "gemm_f32"
-    weight: np.ndarray
-    weight_scale: np.ndarray
-    weight_zero_point: np.ndarray | None
-    bias: np.ndarray | None
-    relu: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Dequantize(Step):
-    """Codes to float32."""
-
-    kind: ClassVar[str] = "dequantize"
-
-
-STEPS: dict[str, type[Step]] = {
-    cls.kind: cls for cls in (Normalize, Quantize, QuantizeDynamic, Gemm, GemmF32, Dequantize)
-}
+    def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
+        """Refuse what cannot be computed though shapes and dtypes fit, such as sums that an int32 cannot hold."""
 
 
 def step_fields(step: Step) -> dict[str, Any]:
@@ -126,88 +121,119 @@ def step_fields(step: Step) -> dict[str, Any]:
 
 
 class Program:
-    """Steps on buffers, ready to run.
+    """Steps on buffers.
 
     Parameters
     ----------
-    buffers : list of Buffer
-    steps : list of Step
+    buffers : sequence of Buffer
+    steps : sequence of Step
         In order; each reads what was written before.
-    input, output : int
+    inputs, outputs : tuple of int
         Which buffers the caller gives and gets.
 
     Raises
     ------
-    ValueError, TypeError, OverflowError
+    ValueError, OverflowError
         A step does not fit its buffers, or a product is too deep for int32; the message names the step and the layer.
-        Two buffers have one name, or no step writes the output.
+        Two buffers have one name, a step reads what was not written before or writes what was, or nothing writes an
+        output.
     """
 
-    def __init__(self, buffers: list[Buffer], steps: list[Step], input: int = 0, output: int = -1) -> None:
+    def __init__(
+        self,
+        buffers: Sequence[Buffer],
+        steps: Sequence[Step],
+        inputs: tuple[int, ...] = (0,),
+        outputs: tuple[int, ...] = (-1,),
+    ) -> None:
         self.buffers = tuple(buffers)
         self.steps = tuple(steps)
-        self.input = input
-        self.output = output % len(buffers) if buffers else 0
-        names = [b.name for b in buffers]
+        count = len(self.buffers)
+        self.inputs = inputs
+        self.outputs = tuple(count + i if i == -1 else i for i in outputs)
+        for name, numbers in (("inputs", self.inputs), ("outputs", self.outputs)):
+            if not numbers or not all(0 <= i < count for i in numbers) or len(set(numbers)) != len(numbers):
+                raise ValueError(f"{name}: expected different buffers out of {count}, got {numbers}")
+        names = [b.name for b in self.buffers]
         if len(set(names)) != len(names):
-            raise ValueError(f"buffers: expected different names, got {sorted(n for n in names if names.count(n) > 1)}")
-        table = [
-            (b.dtype, b.width, b.scale or 0.0, b.zero_point or 0, _number(b.row_scale), _number(b.row_zero_point))
-            for b in buffers
-        ]
-        self._plan = _core.Plan(table, self.input, self.output)
-        for i, step in enumerate(steps):
+            repeated = sorted(name for name, times in Counter(names).items() if times > 1)
+            raise ValueError(f"buffers: expected different names, got {repeated!r:.80} again")
+        self._check_rows()
+        written = set(self.inputs)
+        for i, step in enumerate(self.steps):
             try:
-                self._plan.add(step.kind, step_fields(step))
-            except (ValueError, TypeError, OverflowError) as error:
-                layer = buffers[step.output].layer if 0 <= step.output < len(buffers) else "?"
-                raise type(error)(f"step {i}, layer {layer!r}: {error}") from None
-        if self.output not in self.written:
-            raise ValueError(f"output: expected a buffer that a step writes, got {names[self.output]!r}")
-        #: The program on samples, shape (samples, width): one call of the core.
-        self.run = self._plan.run
+                self._check_step(step, written)
+            except (ValueError, OverflowError) as error:
+                layer = self.buffers[step.output].layer if 0 <= step.output < count else "?"
+                raise type(error)(f"step {i}, layer {layer!r}: {step.kind}: {error}") from None
+        if missing := [names[i] for i in self.outputs if i not in written or i in self.inputs]:
+            raise ValueError(f"outputs: expected buffers that a step writes, got {missing}")
+
+    def _check_rows(self) -> None:
+        for i, b in enumerate(self.buffers):
+            if b.row_scale is None or b.row_zero_point is None:
+                continue
+            for n, dtype in ((b.row_scale, "float32"), (b.row_zero_point, "int32")):
+                rows = self.buffers[n] if 0 <= n < len(self.buffers) else None
+                if rows is None or rows.dtype != dtype or rows.shape != (*b.shape[:-1], 1):
+                    raise ValueError(
+                        f"buffers[{i}]: expected a {dtype} buffer of shape {(*b.shape[:-1], 1)} for what each row has "
+                        f"of its own, got number {n}"
+                    )
+
+    def _check_step(self, step: Step, written: set[int]) -> None:
+        """Check a step that follows others, and add what it writes to `written`."""
+        for i in (*step.inputs, step.output):
+            if not 0 <= i < len(self.buffers):
+                raise ValueError(f"expected buffers 0 to {len(self.buffers) - 1}, got {i}")
+        if unwritten := [self.buffers[i].name for i in step.inputs if not self._with_rows(i) <= written]:
+            raise ValueError(f"inputs: expected what an earlier step writes, got {unwritten}")
+        if again := [self.buffers[i].name for i in self._with_rows(step.output) & written]:
+            raise ValueError(f"output: expected a buffer that nothing else writes, got {again}")
+        inputs, output = [self.buffers[i] for i in step.inputs], self.buffers[step.output]
+        shape, dtypes = step.infer(*inputs)
+        if output.shape != shape or output.dtype not in dtypes:
+            raise ValueError(
+                f"output: expected shape {shape} and {' or '.join(dtypes)}, got {output.shape} and {output.dtype}"
+            )
+        step.check(inputs, output)
+        written |= self._with_rows(step.output)
+
+    def _with_rows(self, i: int) -> set[int]:
+        """The number of a buffer, and those of the buffers that hold its rows' scales and zero points."""
+        b = self.buffers[i]
+        return {i, *(n for n in (b.row_scale, b.row_zero_point) if n is not None)}
 
     @property
     def written(self) -> set[int]:
         """The numbers of the buffers that steps write."""
-        outputs = [self.buffers[step.output] for step in self.steps]
-        rows = {n for b in outputs for n in (b.row_scale, b.row_zero_point) if n is not None}
-        return rows | {step.output for step in self.steps}
-
-    def intermediates(self, x: Any) -> dict[str, np.ndarray]:
-        """Run, and return every buffer by name: codes as codes, floats as floats."""
-        return {b.name: v for b, v in zip(self.buffers, self._plan.intermediates(x), strict=True)}
+        return set().union(*(self._with_rows(step.output) for step in self.steps))
 
     def values(self, buffer: Buffer, codes: np.ndarray, computed: dict[str, np.ndarray]) -> np.ndarray:
         """Return what a buffer's content stands for, as float32; `computed` are the intermediates it came with."""
-        if buffer.dtype == "float32":
+        if not buffer.is_codes:
             return codes
         if buffer.row_scale is None or buffer.row_zero_point is None:
-            scale, zero_point = map(np.asarray, buffer.grid)
+            scale, zero_point = map(np.asarray, buffer.affine)
         else:
             scale, zero_point = (computed[self.buffers[i].name] for i in (buffer.row_scale, buffer.row_zero_point))
         return (codes.astype(np.int32) - zero_point).astype(np.float32) * scale.astype(np.float32)
 
-    def part(self, steps: list[Step]) -> "Program":
-        """Return the program of some steps alone, from the first one's input to the last one's output."""
-        return Program(list(self.buffers), steps, steps[0].input, steps[-1].output)
-
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        arrays = (v for step in self.steps for v in step_fields(step).values() if isinstance(v, np.ndarray))
-        return sum(a.nbytes for a in arrays)
-
-    def __reduce__(self) -> Any:
-        return Program, (list(self.buffers), list(self.steps), self.input, self.output)
+        return sum(step_nbytes(step) for step in self.steps)
 
     def __repr__(self) -> str:
         lines = [f"Program({len(self.steps)} steps, {self.nbytes:,} bytes)"]
         for step in self.steps:
-            source, result = self.buffers[step.input], self.buffers[step.output]
-            lines.append(f"  {step.kind}: {source.name} {source.dtype} -> {result.name} {result.dtype}[{result.width}]")
+            sources = ", ".join(f"{b.name} {b.dtype}" for b in (self.buffers[i] for i in step.inputs))
+            result = self.buffers[step.output]
+            lengths = ", ".join(map(str, result.shape))
+            lines.append(f"  {step.kind}: {sources} -> {result.name} {result.dtype}[{lengths}]")
         return "\n".join(lines)
 
 
-def _number(buffer: int | None) -> int:
-    return -1 if buffer is None else buffer
+def step_nbytes(step: Step) -> int:
+    """Bytes of a step's arrays."""
+    return sum(v.nbytes for v in step_fields(step).values() if isinstance(v, np.ndarray))

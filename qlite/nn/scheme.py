@@ -68,6 +68,18 @@ class Scheme:
             raise ValueError(f"scheme: expected 'w8a8', 'w8' or 'dynamic', the ones there are so far, got {scheme!r}")
         return parsed
 
+    @classmethod
+    def of_weights(cls, scheme: Any) -> "Scheme":
+        """As `parse`, for weights alone."""
+        if isinstance(scheme, str) and scheme != "dynamic" and not _PATTERN.fullmatch(scheme):
+            width = re.fullmatch(r"\D{0,5}(\d{1,2})(bits?)?", scheme, re.IGNORECASE)
+            hint = f": did you mean 'w{int(width[1])}'?" if width and 0 < int(width[1]) <= 16 else ""
+            raise ValueError(f"scheme: expected w<bits>[g<group>], such as 'w8' or 'w4g32', got {scheme!r}{hint}")
+        parsed = cls.parse(scheme)
+        if parsed.activation_bits is not None:
+            raise ValueError(f"scheme: expected weights alone, such as 'w{parsed.weight_bits}', got {scheme!r}")
+        return parsed
+
     def weight_options(self, axis: int | None) -> dict[str, Any]:
         """Return the options of `quantize` for weights whose outputs lie along `axis`; groups cut the last other axis.
 
@@ -85,14 +97,14 @@ class Target:
     signed: bool  # activations are int8, else uint8
     symmetric: bool  # zero points are 0
     integer_output: bool  # the last layer gives codes too, which a last step dequantizes
-    fixed: bool  # requantize by rule B, else by rule A
+    requant: str  # the rule by which sums become codes: "float" (A) or "fixed" (B)
 
 
 TARGETS = {
-    "numpy": Target(signed=False, symmetric=False, integer_output=False, fixed=False),
-    "onnx": Target(signed=False, symmetric=False, integer_output=True, fixed=False),
-    "tflite": Target(signed=True, symmetric=False, integer_output=True, fixed=False),
-    "tflm": Target(signed=True, symmetric=False, integer_output=True, fixed=True),
-    "c": Target(signed=True, symmetric=False, integer_output=True, fixed=True),
-    "tensorrt": Target(signed=True, symmetric=True, integer_output=True, fixed=False),
+    "numpy": Target(signed=False, symmetric=False, integer_output=False, requant="float"),
+    "onnx": Target(signed=False, symmetric=False, integer_output=True, requant="float"),
+    "tflite": Target(signed=True, symmetric=False, integer_output=True, requant="float"),
+    "tflm": Target(signed=True, symmetric=False, integer_output=True, requant="fixed"),
+    "c": Target(signed=True, symmetric=False, integer_output=True, requant="fixed"),
+    "tensorrt": Target(signed=True, symmetric=True, integer_output=True, requant="float"),
 }

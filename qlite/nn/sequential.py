@@ -6,10 +6,14 @@ from typing import Any
 import numpy as np
 
 from qlite import _check
-from qlite.nn.layers import Dense, finite_float32
+from qlite._public import public
+from qlite.nn.layers.dense import Dense
+from qlite.nn.layers.layer import finite_float32
+from qlite.nn.lower import Builder
 from qlite.nn.predictor import Predictor
 
 
+@public
 class Sequential(Predictor):
     """A float model whose layers follow one another.
 
@@ -20,8 +24,9 @@ class Sequential(Predictor):
     mean, scale : array_like of a real floating dtype, (in,), optional
         The first layer gets ``(x - mean) / scale``: zeros and ones by default. This stays float32 in every quantized
         spec, because features of different ranges that share one 8-bit grid would lose those of small range.
-    output : {"softmax", "sigmoid", "identity"}
-        What the raw outputs are; see `predict`.
+    task : {"multiclass", "binary", "regression", "multioutput"}
+        What the raw outputs are: logits of several classes, the logit of the second of two classes, or values.
+        `predict` gives a single value for each sample as a vector, but for "multioutput" as a column.
     classes : array_like, optional
         The labels, sorted; 0, 1, 2... by default.
 
@@ -45,7 +50,7 @@ class Sequential(Predictor):
         *,
         mean: Any = None,
         scale: Any = None,
-        output: str = "softmax",
+        task: str = "multiclass",
         classes: Any = None,
     ) -> None:
         if not isinstance(layers, Iterable):
@@ -65,7 +70,7 @@ class Sequential(Predictor):
         self.names = [layer.name or f"dense_{i}" for i, layer in enumerate(self.layers, 1)]
         _check_names(self.names)
         self.mean, self.scale = self._normalization(mean, scale)
-        self._set_output(output, classes, self.layers[-1].weight.shape[1])
+        self._set_task(task, classes, self.layers[-1].weight.shape[1])
 
     def _normalization(self, mean: Any, scale: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Mean and scale as vectors, or None and None if they change nothing."""
@@ -88,6 +93,15 @@ class Sequential(Predictor):
     def _sources(self) -> list[str]:
         """What each layer reads, by the names of `intermediates`."""
         return ["input" if self.mean is None else "normalized", *self.names[:-1]]
+
+    def lower(self, builder: Builder) -> int:
+        """Append the layers to a program; returns the buffer of the result."""
+        x = builder.input((self.in_features,))
+        if self.mean is not None and self.scale is not None:
+            x = builder.normalize(x, self.mean, self.scale)
+        for name, layer in zip(self.names, self.layers, strict=True):
+            x = builder.lower(name, layer, (x,))
+        return x
 
     @property
     def nbytes(self) -> int:
@@ -123,7 +137,7 @@ class Sequential(Predictor):
     def __repr__(self) -> str:
         lines = [] if self.mean is None else ["  normalized: (x - mean) / scale"]
         lines += [f"  {name}: {layer!r}" for name, layer in zip(self.names, self.layers, strict=True)]
-        return "\n".join([f"Sequential({self.nbytes:,} bytes, {self.output})", *lines])
+        return "\n".join([f"Sequential({self.nbytes:,} bytes, {self.task})", *lines])
 
 
 def _check_names(names: list[str]) -> None:
@@ -131,7 +145,7 @@ def _check_names(names: list[str]) -> None:
     if len(set(names)) != len(names):
         raise ValueError(f"layers: expected different names, got {names}")
     taken = {"input", "normalized", "input_codes", "output"}
-    taken |= {f"{name}_{what}" for name in names for what in ("scale", "zero_point", "codes")}
+    taken |= {f"{name}_{what}" for name in names for what in ("scale", "zero_point", "codes", "output_codes", "values")}
     if taken & set(names):
         raise ValueError(f"layers: expected names that no other buffer has, got {sorted(taken & set(names))}")
 
@@ -141,7 +155,7 @@ def from_weights(
     activation: str | None = "relu",
     layout: str = "in_out",
     *,
-    output: str = "softmax",
+    task: str = "multiclass",
     classes: Any = None,
 ) -> Sequential:
     """Build a fully connected model from arrays.
@@ -154,7 +168,7 @@ def from_weights(
         Of all layers but the last.
     layout : {"in_out", "out_in"}
         Which axis of a weight comes first: (in, out) as in Keras and scikit-learn, (out, in) as in PyTorch.
-    output, classes
+    task, classes
         See `Sequential`.
 
     Raises
@@ -166,7 +180,7 @@ def from_weights(
     --------
     >>> import numpy as np, qlite as ql
     >>> ql.from_weights([(np.ones((4, 3)), None), (np.ones((3, 2)), np.zeros(2))])
-    Sequential(92 bytes, softmax)
+    Sequential(92 bytes, multiclass)
       dense_1: Dense(4 -> 3, relu)
       dense_2: Dense(3 -> 2)
     """
@@ -188,4 +202,4 @@ def from_weights(
         except (TypeError, ValueError) as error:
             raise type(error)(f"weights[{i}]: {error}") from None
         layers.append(layer)
-    return Sequential(layers, output=output, classes=classes)
+    return Sequential(layers, task=task, classes=classes)

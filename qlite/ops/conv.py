@@ -1,6 +1,5 @@
 """Convolutions of images (count, height, width, channels) with 8-bit arithmetic."""
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ from qlite import _check, _core
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
 from qlite.ops import epilogue
-from qlite.ops.packing import PackedWeight, codes_of, no_weights, pack_filter
+from qlite.ops.packing import ZERO, PackedWeight, code_range, codes_of, no_weights, pack_filter
 from qlite.ops.window import pair, window
 
 Window = tuple[int, int, int, int, int, int, int, int]
@@ -25,7 +24,7 @@ def conv2d(
     dilation: Any = 1,
     groups: int = 1,
     activation: str | None = None,
-    output: QParams | None = None,
+    output_qparams: QParams | None = None,
     requant: str = "float",
     per: str = "image",
     out: np.ndarray | None = None,
@@ -34,8 +33,8 @@ def conv2d(
 
     ``acc[b, i, j, o] = bias[o] + sum_{u,v,c} (x[b, i*stride + u*dilation - top, j*stride + v*dilation - left, g*in + c]
     - z_x) * (w[u, v, c, o] - z_w[o])``, exact in int32, where ``g`` is the group of ``o``; outside the image x is
-    ``z_x``, which stands for 0. Without `output` the result is ``float32(acc) * float32(s_x * s_w[o])``, clamped by the
-    activation. With it the result is codes on that grid: ``requant="float"`` multiplies by
+    ``z_x``, which stands for 0. Without `output_qparams` the result is ``float32(acc) * float32(s_x * s_w[o])``,
+    clamped by the activation. With it the result is codes: ``requant="float"`` multiplies by
     ``float32(float32(s_x * s_w[o]) / s_y)``, clamps and rounds half to even, as LiteRT and ONNX Runtime do;
     ``"fixed"`` is the rule of TensorFlow Lite Micro and CMSIS-NN (see `requantize`). There the activation is a clamp of
     codes: from ``z_y`` on, and to ``z_y + rint(6 / s_y)`` for relu6.
@@ -58,10 +57,10 @@ def conv2d(
     groups : int
         Channels and outputs fall into so many groups; with one channel in each this is a depthwise convolution.
     activation : {None, "relu", "relu6"}
-    output : QParams, optional
+    output_qparams : QParams, optional
         The grid of the result: up to 8 bits, one scale.
     requant : {"float", "fixed"}
-        The rule for `output`, see `requantize`; without `output` there is no use for it.
+        The rule for `output_qparams`, see `requantize`; without `output_qparams` there is no use for it.
     per : {"image", "tensor"}
         What has a scale and zero point of its own in floats `x`. With "tensor" what an image gives depends on which
         others come with it.
@@ -70,7 +69,7 @@ def conv2d(
 
     Returns
     -------
-    ndarray of float32, or QArray on `output`, (count, out_h, out_w, out)
+    ndarray of float32, or QArray on `output_qparams`, (count, out_h, out_w, out)
 
     Raises
     ------
@@ -89,7 +88,7 @@ def conv2d(
     array([[22.5, 19.5],
            [33. , 25. ]], dtype=float32)
     >>> grid = ql.QParams(np.float32([0.25]), 0, signed=False)
-    >>> y = ql.conv2d(x, w, [-25.0], padding="same", stride=2, activation="relu", output=grid)
+    >>> y = ql.conv2d(x, w, [-25.0], padding="same", stride=2, activation="relu", output_qparams=grid)
     >>> y.codes[0, :, :, 0]
     array([[ 0,  0],
            [32,  0]], dtype=uint8)
@@ -99,18 +98,18 @@ def conv2d(
         raise ValueError("w: expected weights with scales, pack(QArray), got packed codes")
     if isinstance(x, QArray):
         if per != "image":
-            _check.left_alone({"per": per}, {"per": "image"}, "for codes x, which have their scale")
+            _check.expect_defaults({"per": per}, {"per": "image"}, "for codes x, which have their scale")
         codes, scale, zero_point = _codes(x)
     else:
         codes, scale, zero_point = _quantized(x, per)
     where = _window(codes.shape, packed, stride, padding, dilation)
     if scale.size == 1:
-        bias, fields = epilogue.resolve(scale.item(), w_scale, bias, activation, output, requant)
+        bias, fields = epilogue.resolve(scale.item(), w_scale, bias, activation, output_qparams, requant)
         y = _core.conv2d(codes, packed, zero_point.item(), where, bias, fields, out)
     else:
-        biases, fields = _of_images(scale.ravel(), w_scale, bias, activation, output, requant)
+        biases, fields = _of_images(scale.ravel(), w_scale, bias, activation, output_qparams, requant)
         y = _core.conv2d_images(codes, packed, scale, zero_point, where, biases, fields, out)
-    return epilogue.wrap(y, output, out)
+    return epilogue.wrap(y, output_qparams, out)
 
 
 def conv2d_integer(
@@ -159,7 +158,7 @@ def conv2d_integer(
     array([ 8, 12], dtype=int32)
     """
     if isinstance(w, (QArray, PackedWeight)):
-        if np.any(np.asarray(w_zero_point)):
+        if w_zero_point is not ZERO and np.any(np.asarray(w_zero_point)):
             raise ValueError("w_zero_point: expected 0 with a QArray or packed weights, which have their own")
         packed, _ = _filter(w, groups, dilation)
     else:
@@ -167,7 +166,7 @@ def conv2d_integer(
         packed, _ = pack_filter("w", w, "w_zero_point", w_zero_point, groups, is_dilated)
     codes = codes_of("x", x, 4)
     x_zero_point = _check.integer("x_zero_point", x_zero_point)
-    low, high = np.iinfo(codes.dtype).min, np.iinfo(codes.dtype).max
+    low, high = code_range(codes.dtype)
     if not low <= x_zero_point <= high:
         raise ValueError(f"x_zero_point: expected {low} to {high} for {codes.dtype} codes, got {x_zero_point}")
     where = _window(codes.shape, packed, stride, padding, dilation)
@@ -181,16 +180,16 @@ def _is_dilated(dilation: Any) -> bool:
     return pair("dilation", dilation)[1] > 1
 
 
-def _filter(w: Any, groups: Any, dilation: Any) -> tuple[_core.Filter, Any]:
+def _filter(w: Any, groups: Any, dilation: Any) -> tuple[_core.Packed, Any]:
     """Weights as the core takes them, and their scales."""
     is_dilated = _is_dilated(dilation)
     if isinstance(w, QArray):
-        known = w._filters.get((groups, is_dilated)) if type(groups) is int else None
+        known = w._packed.get((groups, is_dilated)) if type(groups) is int else None
         return known or pack_filter("w", w, "", 0, groups, is_dilated)
     if not isinstance(w, PackedWeight):
         raise no_weights(w, axis=3)
     packed = w._packed
-    if not isinstance(packed, _core.Filter):
+    if packed.kind != "filter":
         raise ValueError(f"w: expected packed weights of a convolution, got packed weights of shape {w.shape}")
     if _check.integer("groups", groups) != packed.groups or is_dilated != packed.is_dilated:
         gaps = {False: "without gaps", True: "with gaps"}
@@ -225,10 +224,15 @@ def _quantized(x: Any, per: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _of_images(
-    scale: np.ndarray, w_scale: np.ndarray, bias: Any, activation: str | None, output: QParams | None, requant: str
+    scale: np.ndarray,
+    w_scale: np.ndarray,
+    bias: Any,
+    activation: str | None,
+    output_qparams: QParams | None,
+    requant: str,
 ) -> tuple[np.ndarray | None, Any]:
     """What `epilogue.resolve` makes of the arguments, with a bias for each image, (count, out)."""
-    integers, fields = epilogue.resolve(scale.min().item(), w_scale, bias, activation, output, requant)
+    integers, fields = epilogue.resolve(scale.min().item(), w_scale, bias, activation, output_qparams, requant)
     if integers is None:
         return None, fields
     array = _check.numbers("bias", bias)
@@ -237,22 +241,9 @@ def _of_images(
     return np.tile(integers, (len(scale), 1)), fields
 
 
-def _window(shape: tuple[int, ...], packed: _core.Filter, stride: Any, padding: Any, dilation: Any) -> Window:
+def _window(shape: tuple[int, ...], packed: _core.Packed, stride: Any, padding: Any, dilation: Any) -> Window:
     """The window as the core takes it: stride, dilation, what lies before the image, and the result's size."""
-    is_plain = _is_plain(stride) and _is_plain(padding) and _is_plain(dilation)
-    resolve = _known_window if is_plain else _new_window
-    return resolve(shape[1:3], packed.shape[:2], stride, padding, dilation)
-
-
-def _is_plain(option: Any) -> bool:
-    """Whether an option can be looked up: True and 1.0 would be found as 1."""
-    kind = type(option)
-    return kind is int or kind is str or (kind is tuple and all(map(_is_plain, option)))
-
-
-def _new_window(image: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Window:
-    steps, gaps, (vertical, horizontal), size = window("", image, kernel, stride, padding, dilation)
-    return *steps, *gaps, vertical[0], horizontal[0], *size
-
-
-_known_window = lru_cache(1024)(_new_window)  # a network asks for the same few again and again
+    (down, right), (gap_down, gap_right), ((top, _), (left, _)), (height, width) = window(
+        "", shape[1:3], packed.shape[:2], stride, padding, dilation
+    )
+    return down, right, gap_down, gap_right, top, left, height, width

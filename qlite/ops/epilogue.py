@@ -1,11 +1,11 @@
 """What becomes of the exact sums of a static product: `linear` and `conv2d` share these arguments.
 
 A product of codes on one grid for all of `x` with weights of one scale per output column takes ``bias, activation,
-output, requant`` and does this::
+output_qparams, requant`` and does this::
 
-    bias, out_spec = epilogue.resolve(x.scale.item(), weight_scale, bias, activation, output, requant)
+    bias, out_spec = epilogue.resolve(x.scale.item(), weight_scale, bias, activation, output_qparams, requant)
     y = _core.linear_static(x.codes, packed, x.zero_point.ravel(), bias, out_spec, out)  # a new array, or out
-    return epilogue.wrap(y, output, out)
+    return epilogue.wrap(y, output_qparams, out)
 
 `x` is what `static_input` let pass, `weight_scale` float32 (columns,), `bias` None or int32 (columns,) afterwards.
 `out_spec` is an `Output`; in C `ql_py_output` (csrc/python/py_output.c) makes a `ql_output` of it, and
@@ -20,44 +20,38 @@ from qlite import _check
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
 
-#: What an activation that is a clamp keeps real values in.
-CLAMPS = {None: (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
-
-ACTIVATIONS = tuple(name for name in CLAMPS if name)
+#: Activations that are clamps, which products apply themselves.
+ACTIVATIONS = ("relu", "relu6")
 
 #: The rules by which sums become codes: see `requantize`.
 RULES = ("float", "fixed")
 
 INT32_MAX = np.iinfo(np.int32).max
 
-#: More steps than there are codes.
-BEYOND = 512
-
 
 class Output(NamedTuple):
-    """The fields of `ql_output` in its order, as `_core` takes them.
+    """The fields of `ql_output`, as `_core` takes them.
 
     `store` is "float32", or the rule of codes; what the other does not need is 0.
     """
 
     store: str
     is_signed: bool
+    activation: str | None
     input_scale: float
     weight_scale: np.ndarray
-    low: float
-    high: float
     scale: float
     zero_point: int
     qmin: int
     qmax: int
 
 
-def clamps(activation: str | None) -> tuple[float, float]:
-    """The ends of the real values that an activation lets through."""
-    if activation is None or (type(activation) is str and activation in CLAMPS):
-        return CLAMPS[activation]
-    if not isinstance(activation, str) or activation.lower() in CLAMPS:
-        return CLAMPS[_check.choice("activation", activation, ACTIVATIONS)]
+def check_activation(activation: str | None) -> str | None:
+    """Return the name of an activation that products apply themselves, or None."""
+    if activation is None or (type(activation) is str and activation in ACTIVATIONS):
+        return activation
+    if not isinstance(activation, str) or activation.lower() in ACTIVATIONS:
+        return _check.choice("activation", activation, ACTIVATIONS)
     raise ValueError(
         f"activation: expected None, {' or '.join(map(repr, ACTIVATIONS))}, got {activation!r} (lookup_table and "
         f"apply_table take any function, afterwards)"
@@ -107,23 +101,14 @@ def static_bias(bias: Any, input_scale: float, weight_scale: np.ndarray) -> np.n
     return array
 
 
-def code_clamps(activation: str | None, qparams: QParams) -> tuple[int, int]:
-    """The ends of the codes that an activation lets through: those of 0 and 6, where the grid reaches them."""
-    if activation is None:
-        return qparams.qmin, qparams.qmax
-    scale, zero_point = qparams.scale.item(), int(qparams.zero_point.item())
-    steps = (round(float(np.float32(min(end / scale, BEYOND)))) for end in clamps(activation))
-    low, high = (min(max(n + zero_point, qparams.qmin), qparams.qmax) for n in steps)
-    return low, high
-
-
 def resolve(
-    input_scale: float, weight_scale: np.ndarray, bias: Any, activation: str | None, output: Any, requant: str
+    input_scale: float, weight_scale: np.ndarray, bias: Any, activation: str | None, output_qparams: Any, requant: str
 ) -> tuple[np.ndarray | None, Output]:
     """Check the arguments of a static product and bring them into the form of the core.
 
-    float32 (no `output`): ``clamp(float32(acc + bias) * float32(input_scale * weight_scale))``. Codes: rule A or B with
-    the multiplier ``input_scale * weight_scale / output.scale``, between the codes that the activation lets through.
+    float32 (no `output_qparams`): ``clamp(float32(acc + bias) * float32(input_scale * weight_scale))``. Codes: rule A
+    or B with the multiplier ``input_scale * weight_scale / output_qparams.scale``, between the codes of what the
+    activation lets through.
 
     Raises
     ------
@@ -133,24 +118,25 @@ def resolve(
         The bias does not fit int32 at the scale of the sums.
     """
     _check.choice("requant", requant, RULES)
-    low, high = clamps(activation)
-    if output is None:
-        out_spec = Output("float32", False, input_scale, weight_scale, low, high, 0.0, 0, 0, 0)
-    elif not isinstance(output, QParams):
-        raise TypeError(f"output: expected QParams or None, got {type(output).__name__}")
+    check_activation(activation)
+    if output_qparams is None:
+        out_spec = Output("float32", False, activation, input_scale, weight_scale, 0.0, 0, 0, 0)
+    elif not isinstance(output_qparams, QParams):
+        raise TypeError(f"output_qparams: expected QParams or None, got {type(output_qparams).__name__}")
     else:
-        one_grid("output", output)
+        one_grid("output_qparams", output_qparams)
+        p = output_qparams
         out_spec = Output(
-            *(requant, output.signed, input_scale, weight_scale, low, high),
-            *(float(output.scale.item()), int(output.zero_point.item()), *code_clamps(activation, output)),
+            *(requant, p.signed, activation, input_scale, weight_scale),
+            *(float(p.scale.item()), int(p.zero_point.item()), p.qmin, p.qmax),
         )
     return static_bias(bias, input_scale, weight_scale), out_spec
 
 
-def wrap(result: np.ndarray, output: QParams | None, out: np.ndarray | None) -> Any:
-    """Return the float32 result as it is, codes as an array on the grid `output`; `out` is the caller's or None."""
-    if output is None:
+def wrap(result: np.ndarray, output_qparams: QParams | None, out: np.ndarray | None) -> Any:
+    """Return the float32 result as it is, codes as an array with `output_qparams`; `out` is the caller's or None."""
+    if output_qparams is None:
         return result
     if out is None:
         result.flags.writeable = False
-    return QArray._of_codes(result, output)
+    return QArray._of_codes(result, output_qparams)

@@ -1,25 +1,21 @@
 """Weights whose scales are shared by groups, or that stand on a codebook, as the kernels take them."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from qlite import _core
-
-if TYPE_CHECKING:
-    from qlite.arrays.qarray import QArray
+from qlite.arrays.qarray import QArray
 
 #: A codebook of more entries has no form for integer products.
-MAX_LEVELS = 16
+MAX_ENTRIES = 16
 
 
-def is_grouped(q: "QArray") -> bool:
+def is_grouped(q: QArray) -> bool:
     """Whether products need more of this array than integers and a scale for each column."""
     return q.group_size is not None or q.codebook is not None
 
 
-def pack(q: "QArray", name: str, purpose: str) -> _core.Grouped:
-    """Weights (in, out) in the layout of this machine's kernels; `name` is for the error."""
+def pack_grouped(q: QArray, name: str, purpose: str) -> _core.Packed:
+    """Weights (in, out), packed; `name` is for the error."""
     p = q.qparams
     if purpose not in ("integer", "float"):
         raise ValueError("activation_bits: expected 8 for weights with groups or a codebook, got less")
@@ -38,10 +34,10 @@ def pack(q: "QArray", name: str, purpose: str) -> _core.Grouped:
             f"{name}: expected (in, out) with scales along axis 1, or groups that cut axis 0 (axis=1, "
             f"group_size=32), got {q!r}"
         )
-    if purpose == "integer" and p.codebook is not None and p.codebook.shape[-1] > MAX_LEVELS:
+    if purpose == "integer" and p.codebook is not None and p.codebook.shape[-1] > MAX_ENTRIES:
         raise ValueError(
-            f"{name}: expected a codebook of up to {MAX_LEVELS} entries for a product with integers (x @ q takes any), "
-            f"got {q!r}"
+            f"{name}: expected a codebook of up to {MAX_ENTRIES} entries for a product with integers (x @ q takes "
+            f"any), got {q!r}"
         )
 
     def over(parameters: np.ndarray, *last: int) -> np.ndarray:
@@ -54,4 +50,4 @@ def pack(q: "QArray", name: str, purpose: str) -> _core.Grouped:
     if book is not None and book.ndim > 1:
         entries = book.shape[-1]
         book = book.reshape(-1) if book.size == entries else over(book, entries)
-    return _core.Grouped(q.codes, over(p.scale), zero_point, book, p.bits, group, purpose)
+    return _core.Packed.grouped(q.codes, over(p.scale), zero_point, book, p.bits, group, purpose)

@@ -8,7 +8,7 @@ from qlite import _check, _core
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
 from qlite.ops import epilogue
-from qlite.ops.packing import PackedWeight, codes_of, no_weights, pack_codes, zero_points_of
+from qlite.ops.packing import ZERO, PackedWeight, codes_of, no_weights, pack_codes, pack_matrix, zero_points_of
 
 
 def matmul_integer(
@@ -53,19 +53,19 @@ def matmul_integer(
     if type(b) is PackedWeight:
         packed = b._packed
     elif isinstance(b, QArray):
-        packed = b._pack("b", "integer")[0]
+        packed = pack_matrix(b, "b", "integer")[0]
     else:
         packed = pack_codes(b, "b_zero_point", b_zero_point, "integer")
         b_zero_point = 0
-    if type(packed) is not _core.Packed:
+    if packed.kind != "matrix":
         raise ValueError(
             f"b: expected one scale or one per column of a matrix, whose sums are integers, got {_kind(packed)}"
         )
-    if b_zero_point is not _ZERO and np.any(np.asarray(b_zero_point)):
+    if b_zero_point is not ZERO and np.any(np.asarray(b_zero_point)):
         raise ValueError("b_zero_point: expected 0 with a QArray or packed weights, which have their own")
     if type(a) is not _ndarray:
         a, a_zero_point = _left_codes(a, a_zero_point)
-    if a_zero_point is _ZERO:
+    if a_zero_point is ZERO:
         return _core.matmul_integer(a, packed, _NO_ZERO_POINT, out)
     a = codes_of("a", a)
     return _core.matmul_integer(a, packed, zero_points_of("a_zero_point", a_zero_point, a.dtype, (1, a.shape[0])), out)
@@ -92,7 +92,7 @@ def linear(
     bias: Any = None,
     *,
     activation: str | None = None,
-    output: QParams | None = None,
+    output_qparams: QParams | None = None,
     requant: str = "float",
     per: str = "row",
     out: np.ndarray | None = None,
@@ -105,13 +105,13 @@ def linear(
 
     Codes `x` are multiplied as they are (static): ``acc`` is as above, with an int32 bias at the scale ``s_x * s_w``
     added to it, ``bias_q = rint(bias / (s_x * s_w))``. The result is float32, ``y = activation(acc * (s_x * s_w))``, or
-    codes on the grid `output`, by one of the two rules of `requantize` with the multiplier ``s_x * s_w / s_y`` and
+    codes with `output_qparams`, by one of the two rules of `requantize` with the multiplier ``s_x * s_w / s_y`` and
     clamped to the codes that the activation lets through: what a step of a quantized model computes.
 
     Weights in groups along `in` or on a codebook take floats `x`, whose rows have no zero point, as
     ``quantize(x, axis=0)`` makes them (``s_x = max(abs(row)) / 127``): ``y = activation(s_x * sum_g acc_g * s_w_g +
     bias)``, where each `acc_g` is exact and all else float32, groups in order. A codebook of up to 16 entries becomes
-    8-bit levels when it is packed: entries that are multiples of a power of two, at most 127 of it, stay exact (fp4,
+    a table of int8 when it is packed: entries that are multiples of a power of two, at most 127 of it, stay exact (fp4,
     for one); others move by up to half a 127th of the greatest, and the product by up to
     ``sum(abs(x)) * s_w * max(abs(codebook)) / 254``.
 
@@ -125,10 +125,10 @@ def linear(
     bias : array_like of a real floating dtype, (out,), optional
         With codes `x` also of int32, which is then ``bias_q`` itself.
     activation : {None, "relu", "relu6"}
-    output : QParams, optional
+    output_qparams : QParams, optional
         With codes `x`: the grid of the result, of up to 8 bits with one scale.
     requant : {"float", "fixed"}
-        The rule for `output`, see `requantize`; codes `x` without `output` have no use for it.
+        The rule for `output_qparams`, see `requantize`; codes `x` without `output_qparams` have no use for it.
     per : {"row", "tensor"}
         What has a scale of its own in floats `x`.
     out : ndarray, (..., out), optional
@@ -136,7 +136,7 @@ def linear(
 
     Returns
     -------
-    ndarray of float32, (..., out), or QArray on the grid `output`
+    ndarray of float32, (..., out), or QArray with `output_qparams`
 
     Raises
     ------
@@ -162,7 +162,7 @@ def linear(
     Codes in, codes out:
 
     >>> x = ql.QArray.from_codes(np.array([[50, 100]], np.uint8), 0.02)
-    >>> y = ql.linear(x, w, output=ql.QParams.from_range(-2.0, 3.1, symmetric=False))
+    >>> y = ql.linear(x, w, output_qparams=ql.QParams.from_range(-2.0, 3.1, symmetric=False))
     >>> y.codes
     array([[225,  75]], dtype=uint8)
     >>> y.dequantize()
@@ -173,55 +173,67 @@ def linear(
         if scale is None:
             raise ValueError("w: expected weights with scales, pack(QArray), got packed codes")
     elif isinstance(w, QArray):
-        packed, scale = w._pack("w", "integer")
+        packed, scale = pack_matrix(w, "w", "integer")
     else:
         raise no_weights(w, axis=1)
-    if type(packed) is not _core.Packed:
-        if isinstance(packed, _core.Filter):
+    if packed.kind != "matrix":
+        if packed.kind == "filter":
             raise ValueError(f"w: expected weights of a matrix, got {_kind(packed)}")
-        return _linear_grouped(x, packed, bias, activation, {"output": output, "requant": requant, "per": per}, out)
+        return _linear_grouped(
+            x, packed, bias, activation, {"output_qparams": output_qparams, "requant": requant, "per": per}, out
+        )
     if type(x) is not _ndarray and isinstance(x, QArray):
-        _check.left_alone({"per": per}, {"per": "row"}, "for codes x, which have their scale")
+        _check.expect_defaults({"per": per}, {"per": "row"}, "for codes x, which have their scale")
         input_scale = epilogue.static_input("x", x).scale.item()
-        bias, fields = epilogue.resolve(input_scale, scale, bias, activation, output, requant)
+        bias, fields = epilogue.resolve(input_scale, scale, bias, activation, output_qparams, requant)
         y = _core.linear_static(x.codes, packed, x.zero_point.ravel(), bias, fields, out)
-        return epilogue.wrap(y, output, out)
-    if output is not None or requant != "float":
-        options = {"output": output, "requant": requant}
-        _check.left_alone(options, {"output": None, "requant": "float"}, "for floats x, whose result is float32")
+        return epilogue.wrap(y, output_qparams, out)
+    if output_qparams is not None or requant != "float":
+        options = {"output_qparams": output_qparams, "requant": requant}
+        _check.expect_defaults(
+            options, {"output_qparams": None, "requant": "float"}, "for floats x, whose result is float32"
+        )
     if type(w) is PackedWeight and w.activation_bits != 8:
         raise ValueError(f"w: expected weights packed for 8-bit activations, got {w.activation_bits}")
     per_tensor = per != "row" and _check.choice("per", per, ("row", "tensor")) == "tensor"
-    low, high = _ALL if activation is None else epilogue.clamps(activation)
+    if activation is not None:
+        epilogue.check_activation(activation)
     if bias is not None:
         bias = _check.real_array("bias", bias)
     x = _check.real_array("x", x, may_be_codes=True)
-    return _core.linear(x, packed, scale, bias, low, high, per_tensor, out)
+    return _core.linear(x, packed, scale, bias, activation, per_tensor, out)
 
 
-def _kind(packed: "_core.Grouped | _core.Filter") -> str:
-    """What packed weights are, for errors."""
-    if isinstance(packed, _core.Filter):
+def _kind(packed: _core.Packed) -> str:
+    """What packed weights are that are no matrix, for errors."""
+    if packed.kind == "filter":
         return f"those of a convolution, of shape {packed.shape}"
     return "groups or a codebook"
 
 
 def _linear_grouped(
-    x: Any, packed: _core.Grouped, bias: Any, activation: str | None, others: dict[str, Any], out: np.ndarray | None
+    x: Any, packed: _core.Packed, bias: Any, activation: str | None, others: dict[str, Any], out: np.ndarray | None
 ) -> np.ndarray:
     """`linear` with weights in groups or on a codebook; `others` are the options that these have no use for."""
     if isinstance(x, QArray):
         raise ValueError(f"x: expected floats for weights with groups or a codebook, got {x!r}")
-    defaults = {"output": None, "requant": "float", "per": "row"}
-    _check.left_alone(others, defaults, "for weights with groups or a codebook")
-    low, high = _ALL if activation is None else epilogue.clamps(activation)
+    defaults = {"output_qparams": None, "requant": "float", "per": "row"}
+    _check.expect_defaults(others, defaults, "for weights with groups or a codebook")
+    epilogue.check_activation(activation)
     if bias is not None:
         bias = _check.real_array("bias", bias)
-    return _core.linear_grouped(_check.real_array("x", x), packed, bias, low, high, out)
+    return _core.linear_grouped(_check.real_array("x", x), packed, bias, activation, out)
 
 
-# For the way of a small product, which a look-up more would make longer.
-_ndarray = np.ndarray
-_ALL = epilogue.clamps(None)
-_NO_ZERO_POINT = np.zeros(1, np.int32)
-_ZERO: Any = 0  # the default, told by `is`: == would make an array of an array
+def matmul_float(x: Any, q: QArray) -> np.ndarray:
+    """Multiply floats (..., in) by weights: `QArray.__rmatmul__`."""
+    packed, scale = pack_matrix(q, "q", "float")
+    x = _check.real_array("x", x)
+    if packed.kind == "grouped":
+        return _core.matmul_grouped(x, packed, None)
+    return _core.matmul_float(x, packed, scale, None, None, None)
+
+
+# Made once, because of a small product's 0.8 us they would take:
+_ndarray = np.ndarray  # 0.03
+_NO_ZERO_POINT = np.zeros(1, np.int32)  # 0.7

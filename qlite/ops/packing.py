@@ -5,10 +5,19 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, _core
+from qlite._public import public
 from qlite.arrays.qarray import QArray
+from qlite.ops.grouped import is_grouped, pack_grouped
 from qlite.ops.window import pair
 
+#: The packed form of a QArray, and its scales.
+Weights = tuple[_core.Packed, np.ndarray]
 
+#: The default of zero points, told by `is`: == would make an array of an array, np.any takes 3 us.
+ZERO: Any = 0
+
+
+@public
 class PackedWeight:
     """Weights in the layout that this machine multiplies from. Made by `pack`; they cannot be changed.
 
@@ -33,13 +42,13 @@ class PackedWeight:
     array([[3., 3.]], dtype=float32)
     """
 
-    def __init__(self, packed: "_core.Packed | _core.Grouped | _core.Filter", scale: np.ndarray | None = None) -> None:
-        self._packed: Any = packed
+    def __init__(self, packed: _core.Packed, scale: np.ndarray | None = None) -> None:
+        self._packed = packed
         self._scale = scale
         self.shape: tuple[int, ...] = packed.shape
         self.nbytes: int = packed.nbytes
         self.isa: str = packed.isa
-        self.activation_bits = 7 if isinstance(packed, _core.Packed) and packed.purpose == "integer7" else 8
+        self.activation_bits = 7 if packed.purpose == "integer7" else 8
 
     def __repr__(self) -> str:
         scaled = "" if self._scale is None else ", with scales"
@@ -85,9 +94,14 @@ def no_weights(w: Any, axis: int) -> TypeError:
     return TypeError(f"w: expected a QArray ({way}) or a PackedWeight, got {came}")
 
 
+def code_range(dtype: np.dtype) -> tuple[int, int]:
+    """Return the least and the greatest code of int8 or uint8, for which np.iinfo takes 3 us."""
+    return (-128, 127) if dtype.kind == "i" else (0, 255)
+
+
 def zero_points_of(name: str, value: Any, dtype: np.dtype, lengths: tuple[int, ...]) -> np.ndarray:
     """One zero point, or a vector of one of the lengths, as int32 in the range of the codes."""
-    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    low, high = code_range(dtype)
     if type(value) is int and low <= value <= high:
         return np.array([value], np.int32)
     zero_point = _check.as_array(name, value)
@@ -145,20 +159,37 @@ def pack(b: Any, zero_point: Any = 0, *, activation_bits: int = 8, groups: int =
     if isinstance(b, QArray) and np.any(np.asarray(zero_point)):
         raise ValueError("zero_point: expected 0 with a QArray, which has its own")
     if np.ndim(b) == 4:
-        _check.left_alone({"activation_bits": activation_bits}, {"activation_bits": 8}, "for a convolution")
+        _check.expect_defaults({"activation_bits": activation_bits}, {"activation_bits": 8}, "for a convolution")
         is_dilated = pair("dilation", dilation)[1] > 1
         return PackedWeight(*pack_filter("b", b, "zero_point", zero_point, groups, is_dilated))
-    _check.left_alone({"groups": groups, "dilation": dilation}, {"groups": 1, "dilation": 1}, "for a matrix")
+    _check.expect_defaults({"groups": groups, "dilation": dilation}, {"groups": 1, "dilation": 1}, "for a matrix")
     purpose = "integer" if activation_bits == 8 else "integer7"
     if isinstance(b, QArray):
-        return PackedWeight(*b._pack("b", purpose))
+        return PackedWeight(*pack_matrix(b, "b", purpose))
     return PackedWeight(pack_codes(b, "zero_point", zero_point, purpose))
+
+
+def pack_codes(b: Any, name: str, zero_point: Any, purpose: str) -> _core.Packed:
+    """Plain codes (in, out), packed; `name` is that of the zero point, for the error."""
+    codes = codes_of("b", b)
+    zero_point = zero_points_of(name, zero_point, codes.dtype, (1, codes.shape[1]))
+    return _core.Packed.matrix(codes, np.ascontiguousarray(np.broadcast_to(zero_point, codes.shape[1])), purpose)
+
+
+def pack_matrix(q: QArray, name: str, purpose: str) -> Weights:
+    """Weights (in, out), packed, and their scales; `name` is for the error."""
+    if purpose in q._packed:
+        return q._packed[purpose]
+    if is_grouped(q):
+        return _keep(q, purpose, pack_grouped(q, name, purpose), q.scale)
+    scale, zero_point = columns_of(q, name)
+    return _keep(q, purpose, _core.Packed.matrix(q.codes, zero_point, purpose), scale)
 
 
 def pack_filter(
     name: str, w: Any, zero_point_name: str, zero_point: Any, groups: Any, is_dilated: bool
-) -> tuple["_core.Filter", np.ndarray | None]:
-    """Weights (kernel_h, kernel_w, in, out) in the layout of this machine's kernels, and the scales of a QArray."""
+) -> tuple[_core.Packed, np.ndarray | None]:
+    """Weights (kernel_h, kernel_w, in, out), packed, and the scales of a QArray; names are for the error."""
     if type(w) is not QArray:
         w = codes_of(name, w, 4)
     shape = w.shape
@@ -166,13 +197,36 @@ def pack_filter(
         raise ValueError(f"{name}: expected (kernel_h, kernel_w, in, out), none of them 0, got shape {shape}")
     if _check.integer("groups", groups) < 1 or shape[3] % groups:
         raise ValueError(f"groups: expected a divisor of the {shape[3]} output channels of {name}, got {groups}")
-    if isinstance(w, QArray):
-        return w._pack_filter(name, groups, is_dilated)
-    zero_point = zero_points_of(zero_point_name, zero_point, w.dtype, (1, shape[3]))
-    return _core.Filter(w, np.ascontiguousarray(np.broadcast_to(zero_point, shape[3])), groups, is_dilated), None
+    if not isinstance(w, QArray):
+        zero_point = zero_points_of(zero_point_name, zero_point, w.dtype, (1, shape[3]))
+        zero_point = np.ascontiguousarray(np.broadcast_to(zero_point, shape[3]))
+        return _core.Packed.filter(w, zero_point, groups, is_dilated), None
+    key = groups, is_dilated
+    if key in w._packed:
+        return w._packed[key]
+    scale, zero_point = columns_of(w, name, ("kernel_h", "kernel_w", "in", "out"))
+    return _keep(w, key, _core.Packed.filter(w.codes, zero_point, groups, is_dilated), scale)
 
 
-def pack_codes(b: Any, name: str, zero_point: Any, purpose: str) -> _core.Packed:
-    codes = codes_of("b", b)
-    zero_point = zero_points_of(name, zero_point, codes.dtype, (1, codes.shape[1]))
-    return _core.Packed(codes, np.ascontiguousarray(np.broadcast_to(zero_point, codes.shape[1])), purpose)
+def _keep(q: QArray, key: Any, packed: _core.Packed, scale: np.ndarray) -> Weights:
+    """Remember a packed form, unless somebody may still write to the codes."""
+    if q._is_fixed:
+        q._packed[key] = packed, scale
+    return packed, scale
+
+
+def columns_of(q: QArray, name: str, axes: tuple[str, ...] = ("in", "out")) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and zero point of each column, the last axis, as kernels take them; `name` is for the error."""
+    p = q.qparams
+    if p.codebook is not None or p.group_size is not None or p.bits > 8:
+        what = "a product (dequantize() makes floats of any array)"
+        if len(axes) == 4:
+            what = "a convolution (conv2d takes one scale or one per output, axis=3)"
+        raise ValueError(f"{name}: expected up to 8 bits on a uniform grid without groups for {what}, got {q!r}")
+    if q.ndim != len(axes) or (q.scale.size != 1 and q.scale.size != q.scale.shape[-1]):
+        raise ValueError(
+            f"{name}: expected {len(axes)} dimensions ({', '.join(axes)}) with scales along axis {len(axes) - 1} "
+            f"or one scale, got {q!r}"
+        )
+    scale, zero_point = (np.broadcast_to(p.ravel(), q.shape[-1]) for p in (q.scale, q.zero_point))
+    return np.ascontiguousarray(scale), np.ascontiguousarray(zero_point)

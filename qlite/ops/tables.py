@@ -1,4 +1,4 @@
-"""Functions of 8-bit codes: tables of 256 entries, softmax."""
+"""Functions of 8-bit codes as tables of 256 entries."""
 
 import math
 from collections.abc import Callable
@@ -40,15 +40,9 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "tanh": _each(math.tanh),
 }
 FUNCTIONS["swish"] = FUNCTIONS["silu"]  # Keras knows it by both names
-#: The grids of softmax, by whether codes are signed: [0, 1) in steps of 1 / 256.
-SOFTMAX_GRIDS = {
-    signed: QParams(np.array([F32(1 / 256)]), np.array([-128 * signed]), 8, signed) for signed in (True, False)
-}
-#: Between these, numbers are neither 0 nor infinite as float32.
-LEAST, BEYOND = 2.0**-150, 2.0**128 * (1 - 2.0**-25)
 
 
-def lookup_table(function: Any, input: QParams, output: QParams) -> np.ndarray:
+def lookup_table(function: Any, input_qparams: QParams, output_qparams: QParams) -> np.ndarray:
     """Tabulate a function of real numbers for all 256 codes of a grid.
 
     ``table[code] = clip(round(function(s_in * (code - z_in)) / s_out) + z_out, qmin, qmax)`` in float64, rounded half
@@ -62,7 +56,7 @@ def lookup_table(function: Any, input: QParams, output: QParams) -> np.ndarray:
     function : {"exp", "gelu", "hard_swish", "relu", "relu6", "sigmoid", "silu", "swish", "tanh"} or callable
         "swish" is another name of "silu". A callable gets a float64 array of 256 values and returns as many numbers;
         infinities become the ends.
-    input, output : QParams
+    input_qparams, output_qparams : QParams
         Uniform grids of 8 bits with one scale.
 
     Returns
@@ -72,7 +66,8 @@ def lookup_table(function: Any, input: QParams, output: QParams) -> np.ndarray:
     Raises
     ------
     TypeError
-        `function` is neither a name nor callable or returns no real numbers, `input` or `output` no QParams.
+        `function` is neither a name nor callable or returns no real numbers, `input_qparams` or `output_qparams` is no
+        QParams.
     ValueError
         There is no function of that name, a grid is not as above, a result has another shape or is NaN.
 
@@ -91,7 +86,7 @@ def lookup_table(function: Any, input: QParams, output: QParams) -> np.ndarray:
         function = FUNCTIONS[_check.choice("function", function, tuple(FUNCTIONS))]
     elif not callable(function):
         raise TypeError(f"function: expected a name or a callable, got {type(function).__name__}")
-    x, y = (_one_grid(name, p) for name, p in (("input", input), ("output", output)))
+    x, y = (_one_grid(name, p) for name, p in (("input_qparams", input_qparams), ("output_qparams", output_qparams)))
     codes = np.arange(256, dtype=np.uint8).view(x.dtype).astype(np.float64)
     value = _check.numbers("function", function(float(x.scale.flat[0]) * (codes - int(x.zero_point.flat[0]))))
     if value.shape != (256,):
@@ -114,28 +109,28 @@ def _one_grid(name: str, p: Any) -> QParams:
     return p
 
 
-def apply_table(codes: Any, table: Any, *, output: QParams | None = None, out: np.ndarray | None = None) -> Any:
+def apply_table(codes: Any, table: Any, *, output_qparams: QParams | None = None, out: np.ndarray | None = None) -> Any:
     """Look codes up in a table: ``table[codes]``, only faster.
 
     Parameters
     ----------
-    codes : array_like of int8 or uint8, or, with `output`, QArray of 8 bits with one scale
+    codes : array_like of int8 or uint8, or, with `output_qparams`, QArray of 8 bits with one scale
     table : ndarray of int8 or uint8, (256,)
         What `lookup_table` returns: the entry of a code stands at its byte, that of -1 last.
-    output : QParams, optional
+    output_qparams : QParams, optional
         The grid that `table` was made for, where `codes` is a QArray.
     out : ndarray of the dtype of `table`, optional
         Where to put the result; may be `codes`.
 
     Returns
     -------
-    ndarray of codes, or QArray on `output` for a QArray
+    ndarray of codes, or QArray on `output_qparams` for a QArray
 
     Raises
     ------
     TypeError, ValueError
-        Another dtype, shape or grid, entries of `table` that are not on `output`, an `output` for plain codes, or none
-        for a QArray.
+        Another dtype, shape or grid, entries of `table` that are no codes of `output_qparams`, `output_qparams` for
+        plain codes, or none for a QArray.
 
     Examples
     --------
@@ -147,88 +142,19 @@ def apply_table(codes: Any, table: Any, *, output: QParams | None = None, out: n
     From a QArray to one on the grid of the results:
 
     >>> q = ql.quantize(np.array([-5.0, 3.0, 9.0]), p)
-    >>> np.asarray(ql.apply_table(q, ql.lookup_table("relu6", p, p), output=p))
+    >>> np.asarray(ql.apply_table(q, ql.lookup_table("relu6", p, p), output_qparams=p))
     array([0., 3., 6.], dtype=float32)
     """
-    if output is None and type(codes) is not QArray:
+    if output_qparams is None and type(codes) is not QArray:
         return _core.lookup(_check.as_array("codes", codes), _check.as_array("table", table), out)
     if not isinstance(codes, QArray):
-        raise ValueError(f"output: expected None for plain codes, whose results are plain, got {output!r}")
-    if output is None:
-        raise TypeError("codes: expected int8 or uint8, got a QArray: give its q.codes, or output=QParams for a QArray")
+        raise ValueError(
+            f"output_qparams: expected None for plain codes, whose results are plain, got {output_qparams!r}"
+        )
+    if output_qparams is None:
+        raise TypeError("codes: expected int8 or uint8, got a QArray: give its q.codes, or output_qparams")
     _one_grid("codes", codes.qparams)
-    y, table = _one_grid("output", output), _check.codes("table", table)
+    y, table = _one_grid("output_qparams", output_qparams), _check.codes("table", table)
     if table.dtype != y.dtype or (table.size and not y.qmin <= table.min() <= table.max() <= y.qmax):
         raise ValueError(f"table: expected entries of {y!r}, got {table.dtype} from {table.min()} to {table.max()}")
     return epilogue.wrap(_core.lookup(codes.codes, table, out), y, out)
-
-
-def softmax(
-    x: Any, scale: Any = None, *, beta: float = 1.0, requant: str = "float", out: np.ndarray | None = None
-) -> Any:
-    """Softmax over the last axis of 8-bit codes: ``exp(beta * v) / sum(exp(beta * v))`` for ``v = scale * x``.
-
-    The result has the scale 1/256 and the lowest code as zero point, so that codes reach from 0 to 255/256. One of two
-    named rules says how it comes about, exactly. ``"float"``: 256 exponentials in float32, summed from left to right,
-    one product per code, rounded half away from zero: LiteRT's default path. ``"fixed"``: gemmlowp's fixed-point
-    exponential and reciprocal, integers only: the reference kernels of TensorFlow Lite and TensorFlow Lite Micro. (They
-    stop the process where more than 511 classes have the same code; here all get the probability that rounds to.)
-
-    Parameters
-    ----------
-    x : QArray on a uniform grid of up to 8 bits with one scale, or array_like of int8 or uint8
-        Floats have to be quantized first.
-    scale : float
-        Of plain codes, whose zero point does not matter. None for a QArray, which has its own.
-    beta : float
-        A factor over 0, float32.
-    requant : {"float", "fixed"}
-        The rule.
-    out : ndarray of the codes' dtype, optional
-        Where to put the codes; may be `x`.
-
-    Returns
-    -------
-    QArray for a QArray, else ndarray of codes
-
-    Raises
-    ------
-    TypeError, ValueError
-        Another dtype or grid, no axis, a scale or beta that is not finite and positive, for "fixed" ``scale * beta`` of
-        at most 2**-26.
-    OverflowError
-        More than 4095 classes for "fixed".
-
-    Examples
-    --------
-    >>> import numpy as np, qlite as ql
-    >>> ql.softmax(np.array([[10, 20, 30]], np.int8), 0.1)
-    array([[-105,  -65,   42]], dtype=int8)
-    >>> q = ql.quantize(np.array([[1.0, 2.0, 3.0]]))
-    >>> np.asarray(ql.softmax(q)).round(2)
-    array([[0.09, 0.25, 0.66]], dtype=float32)
-    """
-    _check.choice("requant", requant, ("float", "fixed"))
-    if isinstance(x, QArray):
-        if scale is not None:
-            raise ValueError(f"scale: expected None with a QArray, which has its own, got {scale!r:.40}")
-        p = x.qparams
-        if p.bits > 8 or p.codebook is not None or p.scale.size != 1:
-            raise ValueError(f"x: expected a uniform grid of up to 8 bits with one scale, got {p!r}")
-        codes, scale = x.codes, float(p.scale.flat[0])
-    else:
-        codes = _check.codes("x", x)
-    y = _core.softmax(codes, _positive("scale", scale), _positive("beta", beta), requant == "fixed", out)
-    if not isinstance(x, QArray):
-        return y
-    if out is None:
-        y.flags.writeable = False
-    return QArray._of_codes(y, SOFTMAX_GRIDS[y.dtype.kind == "i"])
-
-
-def _positive(name: str, value: Any) -> float:
-    """Return a number that is finite and over 0 as float32."""
-    number = _check.number(name, value)
-    if not LEAST < number < BEYOND:
-        raise ValueError(f"{name}: expected a finite number over 0 (as float32), got {value!r}")
-    return number

@@ -79,7 +79,7 @@ def test_the_split_is_the_error_of_the_layer_alone():
 
 
 def test_nothing_is_lost_where_everything_is_representable(rng):
-    network = ql.from_weights([(exact_weights(rng, (6, 3)), None)], output="identity")
+    network = ql.from_weights([(exact_weights(rng, (6, 3)), None)], task="regression")
     x = samples_on_the_grid(rng, (300, 6))
     report = compare(network, ql.quantize_model(network, data=x), x)
     assert parts(report.layers[0]) == dict.fromkeys(PARTS, 0.0)

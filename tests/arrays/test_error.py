@@ -306,6 +306,12 @@ def test_logarithm():
     assert reference.log(1.0) == 0
 
 
+def test_cosine_of_zeros():
+    zero, one = np.zeros(3), ql.QArray.from_codes(np.ones(3, np.int8), 1.0)
+    assert ql.quantization_error(zero, one).cosine == 0
+    assert ql.quantization_error(zero, ql.quantize(zero)).cosine == 1
+
+
 # ---- arguments ---------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from samples import same_bytes, unpacked
 import qlite as ql
 from qlite import _core
 
+W = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
 INDICES = {
     "int": 1, "negative": -2, "slice": slice(1, 4), "step": slice(None, None, -2), "empty": slice(2, 2), "all": ...,
     "rows of 1": (slice(None), slice(2, 9)), "last": (..., -1), "ends": (..., slice(1, 5)), "element": (1, 2, 3),
@@ -69,8 +70,18 @@ def test_nothing_can_be_changed(rng, kind):
     ]
     for array in (*arrays, *([] if q.codebook is None else [q.codebook])):
         assert not array.flags.writeable
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="read-only"):
             array[...] = 0
+
+
+def test_parameters_and_codes_do_not_change():
+    scale, codes = np.ones(1, np.float32), np.ones((2, 2), np.int8)
+    p, q = ql.QParams(scale, 0), ql.QArray.from_codes(codes, 1.0)
+    scale[:], codes[:] = 5, 5
+    assert p.scale == 1 and (q.codes == 1).all()
+    for array in (p.scale, p.zero_point, q.codes, pickle.loads(pickle.dumps(p)).scale):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 2
 
 
 # ---- indexing ---------------------------------------------------------------------------------------
@@ -147,9 +158,71 @@ def test_as_a_sequence(rng):
     assert len(q) == 6
     for row, values in zip(q, np.asarray(q), strict=True):
         same_bytes(np.asarray(row), values)
-    for index in (6, (0, 10), -7, "a", (0, 0, 0, 0)):
-        with pytest.raises(IndexError):
+    for index, said in (
+        (6, "out of bounds for axis 0"),
+        ((0, 10), "out of bounds for axis 1"),
+        (-7, "out of bounds for axis 0"),
+        ("a", "valid indices"),
+        ((0, 0, 0, 0), "too many indices"),
+    ):
+        with pytest.raises(IndexError, match=said):
             q[index]
+
+
+INDICES_OF_THREE = [  # axes
+    ([0, 1],),
+    (slice(None), [2, 0]),
+    (np.array([True, False, True]),),
+    (slice(3, 3),),
+    (slice(None, None, -1),),
+    (..., slice(None, None, -2)),
+    (slice(None), [1, 1, 2]),
+    (1, slice(None), 2),
+    (None, slice(0, 1)),
+    ([0, 2], [1, 1]),
+]
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, 2])
+@pytest.mark.parametrize("index", INDICES_OF_THREE, ids=str)
+def test_indexing_is_that_of_the_values(rng, axis, index):
+    q = ql.quantize(rng.normal(size=(3, 4, 5)) * np.arange(1, 6), axis=axis)
+    same_bytes(q[index].dequantize(), q.dequantize()[index])
+    same_bytes(np.asarray(q[index]), q.dequantize()[index])
+
+
+def test_a_shared_codebook_is_not_indexed(rng):
+    q = ql.quantize(rng.normal(size=5), grid=[-1.0, -0.2, 0.1, 0.5, 1.0], axis=0)
+    for index in (slice(None, None, -1), [4, 0], slice(0, 0), np.arange(5) > 2):
+        same_bytes(np.asarray(q[index]), np.asarray(q)[index])
+        same_bytes(q[index].codebook, q.codebook)
+
+
+@pytest.mark.parametrize("scale_dtype", ["uint8", "fp8_e4m3"])
+def test_one_scale_of_two_levels_at_any_rank(rng, scale_dtype):
+    w = rng.normal(size=(4, 6))
+    p = ql.choose_qparams(w, 4, scale_dtype=scale_dtype)
+    q = ql.quantize(w, p)
+    for index in (0, (1, 2), None, [[0, 1], [2, 3]]):
+        same_bytes(np.asarray(q[index]), np.asarray(q)[index])
+        assert q[index].qparams.scale_dtype == scale_dtype
+    same_bytes(ql.quantize(w[0], p).codes, q.codes[0])
+
+
+@pytest.mark.parametrize("options", [{"bits": 4}, {"bits": 3, "group_size": 2}, {"grid": "kmeans"}], ids=str)
+@pytest.mark.parametrize("index", [1, -3, (1, 2), (slice(1, 3), 0, -1), (slice(0, 0), 0), (0, slice(None, None, -2))])
+def test_rows_are_taken_before_the_rest(rng, options, index):
+    q = ql.quantize(rng.normal(size=(3, 4, 5)), axis=0, **options)
+    same_bytes(np.asarray(q[index]), np.asarray(q)[index])
+    same_bytes(q[index].codes, q.codes[index])
+    with pytest.raises(IndexError, match="out of bounds for axis 0"):
+        q[3]
+
+
+def test_nothing_to_iterate_over():
+    with pytest.raises(TypeError, match="without dimensions"):
+        list(ql.quantize(np.float32(3)))
+    assert [row.shape for row in ql.quantize(W)] == [(5,)] * 6
 
 
 # ---- copies and equality ----------------------------------------------------------------------------
@@ -271,3 +344,9 @@ def test_codes_with_a_grid_are_told_the_constructor():
 def test_codes_that_do_not_fit(error, name, call):
     with pytest.raises(error, match=rf"^{name}: expected .*got "):
         call()
+
+
+def test_stored_codes_of_another_rank():
+    q = ql.quantize(W, 4, axis=0)
+    with pytest.raises(ValueError, match=r"^scale: "):
+        ql.QArray.from_stored(q.stored, (), q.qparams)

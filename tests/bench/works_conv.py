@@ -86,7 +86,7 @@ def qlite(case):
     w = ql.QArray.from_codes(case.w, case.w_scale.reshape(1, 1, 1, -1))
     grid, out = ql.QParams(np.float32(case.y_scale), 0, signed=False), np.empty(case.shape, np.uint8)
     window = {"stride": case.stride, "padding": case.padding, "groups": case.groups}
-    return Work(partial(ql.conv2d, x, w, case.bias, output=grid, out=out, **window), lambda: out)
+    return Work(partial(ql.conv2d, x, w, case.bias, output_qparams=grid, out=out, **window), lambda: out)
 
 
 def onnxruntime(case):

@@ -6,7 +6,9 @@ from functools import cached_property, partial
 import numpy as np
 
 import qlite as ql
-from qlite.nn.program import Buffer, Gemm, Program
+from qlite.nn.plan import Plan
+from qlite.nn.program import Buffer, Program
+from qlite.nn.steps import Gemm
 
 from . import openvino_model
 from .harness import Contender, Work, fastest
@@ -74,15 +76,15 @@ def qlite_requantized(case, requant):
     a = ql.QArray.from_codes(case.a, A_SCALE, A_ZERO_POINT)
     b = ql.pack(ql.QArray.from_codes(case.b, case.b_scale[None]))
     grid, out = ql.QParams(np.float32(case.y_scale), Y_ZERO_POINT, signed=False), np.empty(case.shape, np.uint8)
-    return Work(partial(ql.linear, a, b, output=grid, requant=requant, out=out), lambda: out)
+    return Work(partial(ql.linear, a, b, output_qparams=grid, requant=requant, out=out), lambda: out)
 
 
 def qlite_program(case, requant):
     """The same as the step of a program, which has its parameters ready."""
-    source = Buffer("a", "a", case.b.shape[0], "uint8", A_SCALE, A_ZERO_POINT)
-    target = Buffer("y", "y", case.b.shape[1], "uint8", float(case.y_scale), Y_ZERO_POINT)
-    step = Gemm(0, 1, case.b, case.b_scale, None, None, relu=False, fixed=requant == "fixed")
-    call = partial(Program([source, target], [step]).run, case.a)
+    source = Buffer("a", "a", (case.b.shape[0],), "uint8", A_SCALE, A_ZERO_POINT)
+    target = Buffer("y", "y", (case.b.shape[1],), "uint8", float(case.y_scale), Y_ZERO_POINT)
+    step = Gemm((0,), 1, case.b, case.b_scale, None, None, activation=None, requant=requant)
+    call = partial(Plan(Program([source, target], [step])).run, case.a)
     return Work(call, call)
 
 

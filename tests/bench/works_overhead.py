@@ -40,17 +40,18 @@ class Batch:
         return cls(rng.random((rows, WIDTHS[0]), np.float32), network)
 
     @cached_property
-    def integers(self):
-        """The part of the program from codes to codes, without the steps at both ends that turn floats into them."""
-        return self.network.program.part([step for step in self.network.program.steps if step.kind == "gemm"])
+    def products(self):
+        """The steps from codes to codes, without those at both ends that turn floats into them."""
+        return self.network.program.steps[1:-1]
 
     @cached_property
     def codes(self):
         program = self.network.program
-        return self.network.intermediates(self.x)[program.buffers[self.integers.input].name]
+        return self.network.intermediates(self.x)[program.buffers[program.steps[0].output].name]
 
     def real(self, codes):
-        scale, zero_point = self.network.program.buffers[self.integers.output].grid
+        program = self.network.program
+        scale, zero_point = program.buffers[program.steps[-1].inputs[0]].affine
         return (codes.astype(np.int32) - zero_point).astype(np.float32) * np.float32(scale)
 
 
@@ -59,7 +60,10 @@ def qlite(case):
 
 
 def qlite_int8(case):
-    return Work(partial(case.integers.run, case.codes), lambda: case.real(case.integers.run(case.codes)))
+    steps = case.network.program.steps
+    ends = (steps[0].output,), (case.codes,), (steps[-1].inputs[0],)
+    call = partial(case.network.plan.run_steps, 1, len(steps) - 1, *ends)
+    return Work(call, lambda: case.real(call()[0]))
 
 
 def numpy_float32(case):
@@ -79,17 +83,17 @@ def _dense(case):
     buffers = program.buffers
 
     def tensor(number):
-        scale, zero_point = buffers[number].grid
-        return Tensor((rows, buffers[number].width), np.int8, scale=scale, zero_point=zero_point)
+        scale, zero_point = buffers[number].affine
+        return Tensor((rows, *buffers[number].shape), np.int8, scale=scale, zero_point=zero_point)
 
-    source = tensor(case.integers.input)
-    for step in case.integers.steps:
-        input_scale, _ = buffers[step.input].grid
+    source = tensor(program.steps[0].output)
+    for step in case.products:
+        input_scale, _ = buffers[step.inputs[0]].affine
         scale = np.broadcast_to(step.weight_scale, step.weight.shape[1])
         weight = Tensor.constant(np.ascontiguousarray(step.weight.T), scale)
         bias = Tensor.constant(step.bias, np.float32(input_scale) * scale)
         target = tensor(step.output)
-        activation = {"fusedActivationFunction": int(step.relu)}  # 0 none, 1 RELU
+        activation = {"fusedActivationFunction": int(step.activation == "relu")}  # 0 none, 1 RELU
         yield Operator("FullyConnected", [source, weight, bias], target, activation, version=4)
         source = target
 
@@ -112,21 +116,21 @@ def onnxruntime(case):
     buffers, constants, nodes = program.buffers, {}, []
 
     def grid(number):
-        scale, zero_point = buffers[number].grid
+        scale, zero_point = buffers[number].affine
         names = [f"scale{number}", f"zero_point{number}"]
         constants.update(zip(names, (np.float32(scale), np.uint8(zero_point + 128)), strict=True))
         return names
 
-    source = case.integers.input
+    source = program.steps[0].output
     nodes.append(("QuantizeLinear", ["x", *grid(source)], [f"b{source}"], "", {}))
-    for i, step in enumerate(case.integers.steps):
+    for i, step in enumerate(case.products):
         scale = np.broadcast_to(step.weight_scale, step.weight.shape[1]).astype(np.float32)
         names = [f"weight{i}", f"weight_scale{i}", f"weight_zero_point{i}"]
         constants.update(zip(names, (step.weight, scale, np.zeros(scale.shape, np.int8)), strict=True))
         constants[f"bias{i}"] = step.bias
-        inputs = [f"b{step.input}", *grid(step.input), *names, f"bias{i}", *grid(step.output)]
+        inputs = [f"b{step.inputs[0]}", *grid(step.inputs[0]), *names, f"bias{i}", *grid(step.output)]
         nodes.append(("QGemm", inputs, [f"b{step.output}"], "com.microsoft", {}))
-        if step.relu and buffers[step.output].grid[1] != -128:
+        if step.activation == "relu" and buffers[step.output].affine[1] != -128:
             raise NotImplementedError("QGemm has no activation: zero is to be the lowest code")
     nodes.append(("DequantizeLinear", [f"b{step.output}", *grid(step.output)], ["y"], "", {}))
     return onnx_model.work(nodes, case.x, constants, (len(case.x), WIDTHS[-1]), "FLOAT", opset=13)

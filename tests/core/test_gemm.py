@@ -21,7 +21,7 @@ DEPTH_LIMITS = {("int8", "int8"): 131071, ("uint8", "int8"): 65793, ("int8", "ui
 
 def product(a, b, za=None, zb=None, out=None):
     za = np.zeros(1, np.int32) if za is None else za
-    return _core.matmul_integer(a, _core.Packed(b, zb, "integer"), za, out)
+    return _core.matmul_integer(a, _core.Packed.matrix(b, zb, "integer"), za, out)
 
 
 def expected_product(a, b, za=None, zb=None):
@@ -88,7 +88,7 @@ def test_depth_limit(isa, a_dtype, b_dtype):
         same_bytes(product(a, b), np.full((2, 3), limit * int(a_fill) * int(b_fill), np.int32))
     deepest = low_b if abs(int(low_b)) > high_b else high_b
     a, b = np.zeros((1, limit + 1), a_dtype), np.full((limit + 1, 1), deepest, b_dtype)
-    with pytest.raises(OverflowError):
+    with pytest.raises(OverflowError, match=r"^a, b: "):
         product(a, b)
     same_bytes(product(a, np.zeros_like(b)), np.zeros((1, 1), np.int32))
 
@@ -105,7 +105,7 @@ def test_zero_points_lower_the_depth_limit_and_never_wrap(isa, a_dtype, b_dtype)
                 a, b = np.full((1, k), a_fill, a_dtype), np.full((k, 2), b_fill, b_dtype)
                 greatest = k * max(a_max - za, za - a_min) * abs(int(b_fill) - zb)
                 if greatest > 2**31 - 1:
-                    with pytest.raises(OverflowError):
+                    with pytest.raises(OverflowError, match=r"^a, b: "):
                         product(a, b, za_array, zb_array)
                 else:
                     assert product(a, b, za_array, zb_array).tolist() == [[exact, exact]]
@@ -120,13 +120,17 @@ def test_seven_bits(isa, rng, a_dtype, b_dtype):
         b = codes(rng, (k, n), b_dtype, fill)
         a = a.astype(a_dtype)
         za, zb = zero_points(rng, [1, m][i % 2], a_dtype), zero_points(rng, n, b_dtype)
-        same_bytes(_core.matmul_integer(a, _core.Packed(b, zb, "integer7"), za, None), expected_product(a, b, za, zb))
+        same_bytes(
+            _core.matmul_integer(a, _core.Packed.matrix(b, zb, "integer7"), za, None), expected_product(a, b, za, zb)
+        )
 
 
 @pytest.mark.parametrize("bad", [np.array([[0, 128]], np.uint8), np.array([[0, -1]], np.int8)])
 def test_eight_bits_where_seven_were_declared(isa, bad):
     with pytest.raises(ValueError, match=r"^a: expected codes from 0 to 127"):
-        _core.matmul_integer(bad, _core.Packed(np.zeros((2, 3), np.int8), None, "integer7"), one(0, np.int32), None)
+        _core.matmul_integer(
+            bad, _core.Packed.matrix(np.zeros((2, 3), np.int8), None, "integer7"), one(0, np.int32), None
+        )
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -143,7 +147,7 @@ def test_every_layout(isa, rng, layout):
 def test_same_row_in_any_batch(isa, rng):
     """M = 1 may take another path than M = 100: a row's result must not depend on its company."""
     a, b = codes(rng, (100, 77), np.uint8), codes(rng, (77, 45), np.int8)
-    packed, za = _core.Packed(b, None, "integer"), one(9, np.int32)
+    packed, za = _core.Packed.matrix(b, None, "integer"), one(9, np.int32)
     together = _core.matmul_integer(a, packed, za, None)
     for i in range(100):
         same_bytes(_core.matmul_integer(a[i : i + 1], packed, za, None), together[i : i + 1])
@@ -157,7 +161,7 @@ def test_packed_weights_remember_their_instruction_set(rng):
         packed = []
         for name in runnable:
             _core.isa_select(name)
-            packed.append(_core.Packed(b, None, "integer"))
+            packed.append(_core.Packed.matrix(b, None, "integer"))
         for name in runnable:
             _core.isa_select(name)
             for made_for, weight in zip(runnable, packed, strict=True):
@@ -169,7 +173,7 @@ def test_packed_weights_remember_their_instruction_set(rng):
 
 @pytest.mark.parametrize("purpose", ["integer", "integer7", "float"])
 def test_packed_describes_itself(isa, purpose):
-    packed = _core.Packed(np.zeros((5, 7), np.int8), None, purpose)
+    packed = _core.Packed.matrix(np.zeros((5, 7), np.int8), None, purpose)
     assert (packed.shape, packed.isa, packed.purpose) == ((5, 7), isa, purpose)
     assert packed.nbytes >= 35
 
@@ -186,41 +190,42 @@ def test_out(isa, rng):
             product(a, b, out=array)
 
 
-def test_overlapping_out_gives_the_right_result_or_an_error(isa, rng):
+def test_an_out_that_overlaps_the_input(isa, rng):
     memory = codes(rng, (64 * 64,), np.int8)
     b = codes(rng, (16, 16), np.int8)
     a, out = memory[:256].reshape(16, 16), memory[:1024].view(np.int32).reshape(16, 16)
     expected = expected_product(a.copy(), b)
-    try:
-        product(a, b, out=out)
-    except ValueError:
-        return
+    product(a, b, out=out)
     same_bytes(out, expected)
 
 
 @pytest.mark.parametrize("dtype", ["f4", "i4", "i2", "?", "O"])
 def test_other_dtypes_are_refused(dtype):
     good = np.zeros((3, 3), np.int8)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"^a: "):
         product(np.zeros((3, 3), dtype), good)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"^codes: "):
         product(good, np.zeros((3, 3), dtype))
 
 
 def test_shapes_and_zero_points_that_do_not_fit():
     a, b = np.zeros((2, 3), np.int8), np.zeros((3, 4), np.int8)
+    floating = _core.Packed.matrix(b, None, "float")
     cases = [
-        lambda: product(np.zeros((2, 4), np.int8), b),
-        lambda: product(np.zeros(3, np.int8), b),
-        lambda: product(a, np.zeros(3, np.int8)),
-        lambda: product(a, b, za=np.zeros(3, np.int32)),
-        lambda: product(a, b, za=np.zeros(0, np.int32)),
-        lambda: product(a, b, za=one(128, np.int32)),
-        lambda: product(a, b, za=one(-129, np.int32)),
-        lambda: product(a, b, zb=np.zeros(3, np.int32)),
-        lambda: product(a, b, zb=np.full(4, 128, np.int32)),
-        lambda: _core.matmul_integer(a, _core.Packed(b, None, "float"), one(0, np.int32), None),
+        ("a", lambda: product(np.zeros((2, 4), np.int8), b)),
+        ("a", lambda: product(np.zeros(3, np.int8), b)),
+        ("codes", lambda: product(a, np.zeros(3, np.int8))),
+        ("a_zero_point", lambda: product(a, b, za=np.zeros(3, np.int32))),
+        ("a_zero_point", lambda: product(a, b, za=np.zeros(0, np.int32))),
+        ("a_zero_point", lambda: product(a, b, za=one(128, np.int32))),
+        ("a_zero_point", lambda: product(a, b, za=one(-129, np.int32))),
+        ("zero_point", lambda: product(a, b, zb=np.zeros(3, np.int32))),
+        ("zero_point", lambda: product(a, b, zb=np.full(4, 128, np.int32))),
+        (
+            "a_zero_point",
+            lambda: _core.matmul_integer(a, floating, one(0, np.int32), None),
+        ),
     ]
-    for case in cases:
-        with pytest.raises(ValueError):
+    for name, case in cases:
+        with pytest.raises(ValueError, match=rf"^{name}: "):
             case()

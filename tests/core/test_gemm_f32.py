@@ -43,29 +43,29 @@ def weights(rng, k, n, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8])
-@pytest.mark.parametrize("relu", [False, True], ids=["linear", "relu"])
-def test_weight_only_product(isa, rng, dtype, relu):
-    low = 0 if relu else -np.inf
+@pytest.mark.parametrize("activation", reference.CLAMPS)
+def test_weight_only_product(isa, rng, dtype, activation):
+    bounds = reference.CLAMPS[activation]
     for m, k, n in SHAPES + EMPTY:
         w, z, scale, bias = weights(rng, k, n, dtype)
         x = rng.normal(size=(m, k)).astype(np.float32)
-        got = _core.matmul_float(x, _core.Packed(w, z, "float"), scale, bias, relu, None)
-        same_bytes(got, reference.matmul_float(x, w, scale, z, bias, low))
-        got = _core.matmul_float(x, _core.Packed(w, None, "float"), scale, None, relu, None)
-        same_bytes(got, reference.matmul_float(x, w, scale, 0, 0, low))
+        got = _core.matmul_float(x, _core.Packed.matrix(w, z, "float"), scale, bias, activation, None)
+        same_bytes(got, reference.matmul_float(x, w, scale, z, bias, *bounds))
+        got = _core.matmul_float(x, _core.Packed.matrix(w, None, "float"), scale, None, activation, None)
+        same_bytes(got, reference.matmul_float(x, w, scale, 0, 0, *bounds))
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8])
-@pytest.mark.parametrize("relu", [False, True], ids=["linear", "relu"])
-def test_dynamic_linear(isa, rng, dtype, relu):
-    low = 0 if relu else -np.inf
+@pytest.mark.parametrize("activation", reference.CLAMPS)
+def test_dynamic_linear(isa, rng, dtype, activation):
+    bounds = reference.CLAMPS[activation]
     for m, k, n in SHAPES + EMPTY:
         w, z, scale, bias = weights(rng, k, n, dtype)
         x = rng.normal(rng.normal(), 2.0 ** rng.integers(-20, 20), (m, k)).astype(np.float32)
-        got = dynamic_linear(x, _core.Packed(w, z, "integer"), scale, bias, relu, None)
-        same_bytes(got, reference.linear(x, w, scale, z, bias, low))
-        got = dynamic_linear(x, _core.Packed(w, None, "integer"), scale, None, relu, None)
-        same_bytes(got, reference.linear(x, w, scale, 0, 0, low))
+        got = dynamic_linear(x, _core.Packed.matrix(w, z, "integer"), scale, bias, activation, None)
+        same_bytes(got, reference.linear(x, w, scale, z, bias, *bounds))
+        got = dynamic_linear(x, _core.Packed.matrix(w, None, "integer"), scale, None, activation, None)
+        same_bytes(got, reference.linear(x, w, scale, 0, 0, *bounds))
 
 
 def special_rows(k):
@@ -80,10 +80,10 @@ def special_rows(k):
 def test_dynamic_linear_of_special_rows(isa, rng):
     x = special_rows(37)
     w, z, scale, bias = weights(rng, 37, 19, np.int8)
-    got = dynamic_linear(x, _core.Packed(w, z, "integer"), scale, bias, False, None)
+    got = dynamic_linear(x, _core.Packed.matrix(w, z, "integer"), scale, bias, None, None)
     same_bytes(got, reference.linear(x, w, scale, z, bias))
     for row in range(len(x)):
-        alone = dynamic_linear(x[row : row + 1], _core.Packed(w, z, "integer"), scale, bias, False, None)
+        alone = dynamic_linear(x[row : row + 1], _core.Packed.matrix(w, z, "integer"), scale, bias, None, None)
         same_bytes(alone, got[row : row + 1])
 
 
@@ -91,19 +91,19 @@ def test_weight_only_product_of_special_rows(isa, rng):
     x = special_rows(37)
     w, z, scale, bias = weights(rng, 37, 19, np.int8)
     scale *= np.float32(1e-3)
-    got = _core.matmul_float(x, _core.Packed(w, z, "float"), scale, bias, False, None)
+    got = _core.matmul_float(x, _core.Packed.matrix(w, z, "float"), scale, bias, None, None)
     same_bytes(got, reference.matmul_float(x, w, scale, z, bias))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_nonfinite_inputs_are_refused(isa, bad):
-    packed = _core.Packed(np.ones((20, 3), np.int8), None, "integer")
+    packed = _core.Packed.matrix(np.ones((20, 3), np.int8), None, "integer")
     scale = np.ones(3, np.float32)
     for position in (0, 7, 19):
         x, out = np.ones((4, 20), np.float32), np.full((4, 3), 77, np.float32)
         x[3, position] = bad
         with pytest.raises(ValueError, match=r"^x: "):
-            dynamic_linear(x, packed, scale, None, False, out)
+            dynamic_linear(x, packed, scale, None, None, out)
         assert (out == 77).all()
 
 
@@ -112,9 +112,9 @@ def test_every_layout(isa, rng, layout):
     w, z, scale, bias = weights(rng, 23, 11, np.int8)
     plain = rng.normal(size=(9, 23)).astype(np.float32)
     x = LAYOUTS[layout](plain)
-    integer, floating = (_core.Packed(LAYOUTS[layout](w), z, purpose) for purpose in ("integer", "float"))
-    same_bytes(dynamic_linear(x, integer, scale, bias, False, None), reference.linear(plain, w, scale, z, bias))
-    got = _core.matmul_float(x, floating, scale, bias, True, None)
+    integer, floating = (_core.Packed.matrix(LAYOUTS[layout](w), z, purpose) for purpose in ("integer", "float"))
+    same_bytes(dynamic_linear(x, integer, scale, bias, None, None), reference.linear(plain, w, scale, z, bias))
+    got = _core.matmul_float(x, floating, scale, bias, "relu", None)
     same_bytes(got, reference.matmul_float(plain, w, scale, z, bias, 0))
 
 
@@ -123,24 +123,24 @@ def test_out_and_arguments(isa, rng):
     x = rng.normal(size=(4, 8)).astype(np.float32)
     calls = {"integer": (dynamic_linear, reference.linear), "float": (_core.matmul_float, reference.matmul_float)}
     for purpose, (function, expected) in calls.items():
-        packed, out = _core.Packed(w, z, purpose), np.zeros((4, 5), np.float32)
-        assert function(x, packed, scale, bias, False, out) is out
+        packed, out = _core.Packed.matrix(w, z, purpose), np.zeros((4, 5), np.float32)
+        assert function(x, packed, scale, bias, None, out) is out
         same_bytes(out, expected(x, w, scale, z, bias))
         for array in (np.zeros((4, 5)), np.zeros((5, 4), np.float32), LAYOUTS["read_only"](out)):
             with pytest.raises((TypeError, ValueError), match=r"^out: "):
-                function(x, packed, scale, bias, False, array)
-        for arguments in (
-            (x[:, :7], packed, scale, bias, False, None),
-            (x[0, 0], packed, scale, bias, False, None),
-            (x, packed, scale[:4], bias, False, None),
-            (x, packed, None, bias, False, None),
-            (x, packed, scale, bias[:4], False, None),
+                function(x, packed, scale, bias, None, array)
+        for name, arguments in (
+            ("x", (x[:, :7], packed, scale, bias)),
+            ("x", (x[0, 0], packed, scale, bias)),
+            ("scale", (x, packed, scale[:4], bias)),
+            ("scale", (x, packed, None, bias)),
+            ("bias", (x, packed, scale, bias[:4])),
         ):
-            with pytest.raises((TypeError, ValueError)):
-                function(*arguments)
-        other = _core.Packed(w, z, "float" if purpose == "integer" else "integer")
-        with pytest.raises(ValueError):
-            function(x, other, scale, bias, False, None)
+            with pytest.raises((TypeError, ValueError), match=rf"^{name}: "):
+                function(*arguments, None, None)
+        other = _core.Packed.matrix(w, z, "float" if purpose == "integer" else "integer")
+        with pytest.raises(ValueError, match=r"^w: "):
+            function(x, other, scale, bias, None, None)
 
 
 def test_depth_limit_of_dynamic_linear(isa):
@@ -149,9 +149,9 @@ def test_depth_limit_of_dynamic_linear(isa):
     for k in (limit, limit + 1):
         w, x = np.full((k, 2), -128, np.int8), np.full((3, k), -1, np.float32)
         x[:, 0] = [0, 1, 254]
-        packed, scale = _core.Packed(w, None, "integer"), np.ones(2, np.float32)
+        packed, scale = _core.Packed.matrix(w, None, "integer"), np.ones(2, np.float32)
         if k == limit:
-            same_bytes(dynamic_linear(x, packed, scale, None, False, None), reference.linear(x, w, scale))
+            same_bytes(dynamic_linear(x, packed, scale, None, None, None), reference.linear(x, w, scale))
             continue
-        with pytest.raises(OverflowError):
-            dynamic_linear(x, packed, scale, None, False, None)
+        with pytest.raises(OverflowError, match=r"^w: "):
+            dynamic_linear(x, packed, scale, None, None, None)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from reference import dequantize, dequantize_codebook, spread
+from reference import CLAMPS, dequantize, dequantize_codebook, spread
 from reference import grouped as reference
 from samples import LAYOUTS, same_bytes
 
@@ -38,16 +38,16 @@ def rows(rng, m, k):
     return rng.normal(rng.normal(), 2.0 ** rng.integers(-20, 20), (m, k)).astype(np.float32)
 
 
-def linear(x, packed, bias=None, low=-np.inf, high=np.inf, out=None):
-    return _core.linear_grouped(x, packed, bias, low, high, out)
+def linear(x, packed, bias=None, activation=None, out=None):
+    return _core.linear_grouped(x, packed, bias, activation, out)
 
 
-def check(x, codes, scale, zero_point, bits, group, bias=None, low=-np.inf, high=np.inf, codebook=None):
+def check(x, codes, scale, zero_point, bits, group, bias=None, activation=None, codebook=None):
     """Both products of the same weights."""
     z, offset = 0 if zero_point is None else zero_point, 0 if bias is None else bias
-    packed = _core.Grouped(codes, scale, zero_point, codebook, bits, group, "integer")
-    expected = reference.linear_grouped(x, codes, scale, z, group, offset, low, high, codebook)
-    same_bytes(linear(x, packed, bias, low, high), expected)
+    packed = _core.Packed.grouped(codes, scale, zero_point, codebook, bits, group, "integer")
+    expected = reference.linear_grouped(x, codes, scale, z, group, offset, *CLAMPS[activation], codebook)
+    same_bytes(linear(x, packed, bias, activation), expected)
 
 
 @pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
@@ -57,7 +57,7 @@ def test_uniform(isa, rng, bits, signed):
         x, codes, scale = rows(rng, m, k), random_codes(rng, k, n, bits, signed), scales(rng, k, n, group)
         bias = rng.normal(size=n).astype(np.float32)
         check(x, codes, scale, None, bits, group)
-        check(x, codes, scale, random_zero_points(rng, scale, bits, signed), bits, group, bias, 0, 6)
+        check(x, codes, scale, random_zero_points(rng, scale, bits, signed), bits, group, bias, "relu6")
         one = np.full(scale.shape, -1 if signed else 1, np.int32)
         check(x, codes, scale, one, bits, group, bias)
 
@@ -88,7 +88,7 @@ def test_codebooks(isa, rng, entries, own):
         check(x, codes, scale, None, 4, group, codebook=book)
         bias = rng.normal(size=n).astype(np.float32)
         for other in (np.rint(book * 4) / 2 + 8, book * np.float32(1e-44), np.where(book > 0.5, np.nan, book)):
-            check(x, codes, scale, None, 4, group, bias, 0, np.inf, other)
+            check(x, codes, scale, None, 4, group, bias, "relu", other)
 
 
 @pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
@@ -97,7 +97,7 @@ def test_weight_only(isa, rng, bits, signed):
     for m, k, n, group in [*FEW_SHAPES, *EMPTY]:
         x, codes, scale = rows(rng, m, k), random_codes(rng, k, n, bits, signed), scales(rng, k, n, group)
         for zero_point in (None, random_zero_points(rng, scale, bits, signed)):
-            packed = _core.Grouped(codes, scale, zero_point, None, bits, group, "float")
+            packed = _core.Packed.grouped(codes, scale, zero_point, None, bits, group, "float")
             z = 0 if zero_point is None else zero_point
             expected = reference.matmul_grouped(x, dequantize(codes, scale, z, group_size=group, group_axis=0))
             same_bytes(_core.matmul_grouped(x, packed, None), expected)
@@ -110,22 +110,22 @@ def test_weight_only_with_codebooks(isa, rng, entries, own):
         x, scale = rows(rng, m, k), scales(rng, k, n, group)
         codes = rng.integers(0, entries, (k, n)).astype(np.uint8)
         book = rng.normal(size=((*scale.shape, entries) if own else entries)).astype(np.float32)
-        packed = _core.Grouped(codes, scale, None, book, 4 if entries <= 16 else 8, group, "float")
+        packed = _core.Packed.grouped(codes, scale, None, book, 4 if entries <= 16 else 8, group, "float")
         books = np.repeat(book, group, axis=0)[:k] if own else book
         w = dequantize_codebook(codes, spread(scale, codes.shape, group_size=group, group_axis=0), books)
         same_bytes(_core.matmul_grouped(x, packed, None), reference.matmul_grouped(x, w))
 
 
-def test_levels(rng):
+def test_codebook_s8(rng):
     fp4 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
-    table, step = reference.levels(fp4)
+    table, step = reference.codebook_s8(fp4)
     assert step == 0.5 and np.array_equal(table * step, fp4)
     book = rng.normal(size=16).astype(np.float32)
-    table, step = reference.levels(book)
+    table, step = reference.codebook_s8(book)
     assert np.abs(table).max() == 127
     assert np.all(np.abs(table * np.float64(step) - book) <= np.float64(step) * 0.5001)
     tiny = np.array([np.nan, np.inf, 3e-45, -300 * 1.4e-45], np.float32)
-    assert reference.levels(tiny)[0].tolist() == [0, 0, 1, -127]
+    assert reference.codebook_s8(tiny)[0].tolist() == [0, 0, 1, -127]
 
 
 def special_rows(k):
@@ -140,7 +140,7 @@ def special_rows(k):
 def test_special_rows(isa, rng):
     x, codes, scale = special_rows(80), random_codes(rng, 80, 19, 4, True), scales(rng, 80, 19, 32)
     check(x, codes, scale, None, 4, 32)
-    packed = _core.Grouped(codes, scale, None, None, 4, 32, "integer")
+    packed = _core.Packed.grouped(codes, scale, None, None, 4, 32, "integer")
     together = linear(x, packed)
     for row in range(len(x)):
         same_bytes(linear(x[row : row + 1], packed), together[row : row + 1])
@@ -148,7 +148,7 @@ def test_special_rows(isa, rng):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_nonfinite_inputs_are_refused(isa, rng, bad):
-    packed = _core.Grouped(np.ones((24, 3), np.int8), np.ones((3, 3), np.float32), None, None, 4, 8, "integer")
+    packed = _core.Packed.grouped(np.ones((24, 3), np.int8), np.ones((3, 3), np.float32), None, None, 4, 8, "integer")
     for position in (0, 7, 23):
         x, out = np.ones((900, 24), np.float32), np.full((900, 3), 77, np.float32)
         x[-1, position] = bad
@@ -162,7 +162,7 @@ def test_every_layout(isa, rng, layout):
     plain, codes, scale = rows(rng, 9, 40), random_codes(rng, 40, 11, 4, True), scales(rng, 40, 11, 16)
     lay = LAYOUTS[layout]
     zero_point = random_zero_points(rng, scale, 4, True)
-    packed = _core.Grouped(lay(codes), lay(scale), lay(zero_point), None, 4, 16, "integer")
+    packed = _core.Packed.grouped(lay(codes), lay(scale), lay(zero_point), None, 4, 16, "integer")
     expected = reference.linear_grouped(plain, codes, scale, zero_point, 16)
     same_bytes(linear(lay(plain), packed), expected)
     if layout != "read_only":

@@ -15,6 +15,7 @@ from reference import grouped
 from samples import codes, dynamic_linear, one, same_bytes, zero_points
 
 from qlite import _core
+from qlite.nn.plan import Plan
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs mprotect")
 
@@ -150,7 +151,7 @@ def test_integer_product(isa, rng, guard, a_dtype, b_dtype):
         a, b = guard(codes(rng, (m, k), a_dtype)), guard(codes(rng, (k, n), b_dtype))
         za, zb = guard(zero_points(rng, m, a_dtype)), guard(zero_points(rng, n, b_dtype))
         out = guard(np.zeros((m, n), np.int32))
-        _core.matmul_integer(a, _core.Packed(b, zb, "integer"), za, out)
+        _core.matmul_integer(a, _core.Packed.matrix(b, zb, "integer"), za, out)
         same_bytes(out, reference.matmul_integer(a, b, za[:, None], zb))
 
 
@@ -160,9 +161,9 @@ def test_float_products(isa, rng, guard):
         zb = guard(zero_points(rng, n, np.int8))
         scale, bias = guard(rng.uniform(0.1, 1, n).astype(np.float32)), guard(rng.normal(size=n).astype(np.float32))
         out = guard(np.zeros((m, n), np.float32))
-        dynamic_linear(x, _core.Packed(w, zb, "integer"), scale, bias, True, out)
+        dynamic_linear(x, _core.Packed.matrix(w, zb, "integer"), scale, bias, "relu", out)
         same_bytes(out, reference.linear(x, w, scale, zb, bias, 0))
-        _core.matmul_float(x, _core.Packed(w, zb, "float"), scale, bias, True, out)
+        _core.matmul_float(x, _core.Packed.matrix(w, zb, "float"), scale, bias, "relu", out)
         same_bytes(out, reference.matmul_float(x, w, scale, zb, bias, 0))
 
 
@@ -175,10 +176,10 @@ def test_grouped_products(isa, rng, guard, entries):
         z = None if entries else guard(rng.integers(0, 16, (count, n)).astype(np.int32))
         book = guard(rng.normal(size=entries).astype(np.float32)) if entries else None
         out = guard(np.zeros((m, n), np.float32))
-        _core.linear_grouped(x, _core.Grouped(w, scale, z, book, 4, 8, "integer"), bias, 0, np.inf, out)
+        _core.linear_grouped(x, _core.Packed.grouped(w, scale, z, book, 4, 8, "integer"), bias, "relu", out)
         zero_point = 0 if entries else z
         same_bytes(out, grouped.linear_grouped(x, w, scale, zero_point, 8, bias, 0, codebook=book))
-        _core.matmul_grouped(x, _core.Grouped(w, scale, z, book, 4, 8, "float"), out)
+        _core.matmul_grouped(x, _core.Packed.grouped(w, scale, z, book, 4, 8, "float"), out)
         spread = reference.spread(scale, w.shape, group_size=8, group_axis=0)
         if entries:
             same_bytes(out, grouped.matmul_grouped(x, reference.dequantize_codebook(w, spread, book)))
@@ -191,7 +192,7 @@ def test_single_rows_and_columns_of_deep_products(isa, rng, guard):
     for k in LENGTHS:
         a, b = guard(codes(rng, (1, k), np.uint8)), guard(codes(rng, (k, 1), np.int8))
         out = guard(np.zeros((1, 1), np.int32))
-        _core.matmul_integer(a, _core.Packed(b, None, "integer"), one(0, np.int32), out)
+        _core.matmul_integer(a, _core.Packed.matrix(b, None, "integer"), one(0, np.int32), out)
         same_bytes(out, reference.matmul_integer(a, b))
 
 
@@ -224,7 +225,7 @@ def test_convolutions(isa, rng, guard):
         kernel, stride, before = ((3, 3), (1, 2), (2, 2), (1, 1))[i % 4], (1, 2)[i // 4 % 2], (0, 1)[i // 8 % 2]
         x = guard(codes(rng, (2, 5, 6, c * groups), (np.uint8, np.int8)[i % 3 % 2]))
         w = codes(rng, (*kernel, c, o * groups), np.int8)
-        packed = _core.Filter(w, None, groups, False)
+        packed = _core.Packed.filter(w, None, groups, False)
         options = {"stride": (stride, stride), "padding": ((before, 0), (before, 0)), "groups": groups}
         expected = reference.conv.conv_integer(x, w, 3, **options)
         window = (stride, stride, 1, 1, before, before, *expected.shape[1:3])
@@ -232,7 +233,7 @@ def test_convolutions(isa, rng, guard):
         scale, grid = np.full(o * groups, 0.01, np.float32), (0.02, 7, -128, 127)
         for rule in ("float", "fixed"):
             out = guard(np.zeros(expected.shape, np.int8))
-            fields = (rule, True, 0.5, scale, 0.0, 0.0, *grid)
+            fields = (rule, True, None, 0.5, scale, *grid)
             y = _core.conv2d(x, packed, 3, window, None, fields, out)
             same_bytes(y, reference.conv.conv_codes(expected, 0.5, scale, *grid, rule == "fixed"))
 
@@ -243,4 +244,4 @@ def test_programs(isa, rng, guard, kind):
         program = random_program(rng, kind, widths)
         for rows in (1, 2, 13, 97):
             x = guard(rng.normal(size=(rows, widths[0])).astype(np.float32))
-            same_bytes(program.run(x), reference.evaluate(program, x)[program.output])
+            same_bytes(Plan(program).run(x), reference.evaluate(program, x)[-1])

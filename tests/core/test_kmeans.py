@@ -162,25 +162,29 @@ def test_weights_are_only_ratios(rng):
 
 def test_bad_arguments():
     x, w = np.float32([[1, 2, 3]]), np.ones((1, 3))
-    for call in (
-        (x[:, ::-1], None, "kmeans", 2),
-        (np.float32([[1, np.nan]]), None, "kmeans", 2),
-        (np.zeros((1, 0), np.float32), None, "kmeans", 2),
-        (x, None, "magic", 2),
-        (x, None, "kmeans", 0),
-        (x, None, "kmeans", 257),
-        (x, w[:, :2].copy(), "kmeans", 2),
-        (x, -w, "kmeans", 2),
-        (x, 0 * w, "kmeans", 2),
-        (x, np.nan * w, "kmeans", 2),
-        (x, np.inf * w, "kmeans", 2),
+    for name, call in (
+        ("x, weights, entries", (x[:, ::-1], None, "kmeans", 2)),
+        ("x, weights, entries", (np.float32([[1, np.nan]]), None, "kmeans", 2)),
+        ("x", (np.zeros((1, 0), np.float32), None, "kmeans", 2)),
+        ("kind", (x, None, "magic", 2)),
+        ("x, weights, entries", (x, None, "kmeans", 0)),
+        ("x, weights, entries", (x, None, "kmeans", 257)),
+        ("weights", (x, w[:, :2].copy(), "kmeans", 2)),
+        ("x, weights, entries", (x, -w, "kmeans", 2)),
+        ("x, weights, entries", (x, 0 * w, "kmeans", 2)),
+        ("x, weights, entries", (x, np.nan * w, "kmeans", 2)),
+        ("x, weights, entries", (x, np.inf * w, "kmeans", 2)),
     ):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=rf"^{name}: "):
             _core.sorted_codebook(*call)
     empty = np.zeros(1, _core.HISTOGRAM_DTYPE), np.zeros((1, 128), np.int64)
     _core.histogram_clear(*empty)
-    for state, kind, entries in ((empty, "kmeans", 2), (observed([1, 2]), "kmeans", 0), (observed([1, 2]), "x", 2)):
-        with pytest.raises(ValueError):
+    for name, state, kind, entries in (
+        ("state, entries", empty, "kmeans", 2),
+        ("state, entries", observed([1, 2]), "kmeans", 0),
+        ("kind", observed([1, 2]), "x", 2),
+    ):
+        with pytest.raises(ValueError, match=rf"^{name}: "):
             _core.histogram_codebook(*state, kind, entries)
 
 

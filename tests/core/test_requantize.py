@@ -110,7 +110,7 @@ def test_quantize_multiplier(rng):
 
 @pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf, 2.0**30, 1e300])
 def test_multipliers_out_of_range(value):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"^value: "):
         _core.quantize_multiplier(value)
     with pytest.raises(ValueError, match=r"^multiplier: "):
         _core.requantize(np.zeros(3, np.int32), one(value, np.float64), 0, -128, 127, True, None)
@@ -135,7 +135,7 @@ def test_arguments_are_checked():
     with pytest.raises(ValueError, match=r"^multiplier: "):
         _core.requantize(acc, np.full((1, 2), 0.5), 0, -128, 127, False, None)
     for qmin, qmax, z in [(-128, 127, 300), (-128, 255, 0), (1, 0, 0)]:
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=r"^multiplier: "):
             _core.requantize(acc, half, z, qmin, qmax, False, None)
     for out in (np.zeros((2, 3), np.int16), np.zeros((3, 2), np.int8), LAYOUTS["read_only"](np.zeros((2, 3), np.int8))):
         with pytest.raises((TypeError, ValueError), match=r"^out: "):

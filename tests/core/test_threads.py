@@ -16,8 +16,10 @@ from samples import same_bytes
 
 import qlite as ql
 
-SHARE = 65536  # elements (csrc/core/shares.h)
+SHARE = 65536  # elements (csrc/core/base/shares.h)
 COUNTS = [1, 2, 3, 16]
+# The CPUs that this process may run on: fewer than the machine has where it is in a container with a cpuset.
+CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 HAS_OPENMP = ql.show_config("dict")["openmp"] is not None
 needs_openmp = pytest.mark.skipif(not HAS_OPENMP, reason="built without OpenMP")
 needs_two_cpus = pytest.mark.skipif(ql.get_num_threads() < 2, reason="needs two CPUs")
@@ -80,7 +82,7 @@ def test_bad_arguments_change_nothing():
 @needs_openmp
 def test_environment_is_a_limit():
     program = "import qlite as ql; print(ql.get_num_threads()); ql.set_num_threads(5); print(ql.get_num_threads())"
-    assert run(program, prelude="", omp_num_threads="1").split() == ["1", "1" if os.cpu_count() != 1 else "5"]
+    assert run(program, prelude="", omp_num_threads="1").split() == ["1", "1" if CPUS > 1 else "5"]
     cpus = run("import qlite as ql; print(ql.get_num_threads())", prelude="", omp_num_threads="")
     assert run(program, prelude="", omp_num_threads="64").split() == [cpus, "5"]  # of no use: not a lower limit
 
@@ -183,11 +185,11 @@ def test_what_one_thread_finds_stops_all(rng, place, bits):
     w[place] = np.nan
     for n in COUNTS:
         ql.set_num_threads(n)
-        with pytest.raises(ValueError, match=r"[wx]: "):
+        with pytest.raises(ValueError, match=r"^w: "):
             ql.quantize(w, p, out=out)
-        with pytest.raises(ValueError, match=r"[wx]: "):
+        with pytest.raises(ValueError, match=r"^x: "):
             ql.fake_quantize(w, p, out=same)
-        with pytest.raises(ValueError, match=r"[wx]: "):
+        with pytest.raises(ValueError, match=r"^w: "):
             ql.choose_qparams(w)
         assert (out == 77).all() and (same == 5).all()
         assert ql.quantize(w, p, nonfinite="saturate").codes[place] == p.zero_point.item()
@@ -316,6 +318,7 @@ def test_multiprocessing(tmp_path, method):
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_ctrl_c():
     program = """
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where pytest runs in the background of a shell
 try:
     print("ready", flush=True)
     while True:

@@ -1,5 +1,5 @@
 """Bad input to the functions that choose grids: a message that names the argument, what was expected and what came, and
-nothing changed. The cases that every array function shares stand in test_errors.py."""
+nothing changed. The cases that every array function shares stand in arrays/test_bad_arguments.py."""
 
 import pickle
 import re
@@ -76,13 +76,13 @@ ValueError | percentile | nan | quantize(W, method="percentile", percentile=np.n
 TypeError  | percentile | None | quantize(W, percentile=None)
 ValueError | percentile | 99.0 | quantize(W, percentile=99)
 
-ValueError | weights | 'uniform' | quantize(W, weights=W)
-ValueError | weights | (6, 4) | quantize(W, grid="kmeans", weights=np.ones((6, 4)))
-ValueError | weights | -1.0 | quantize(W, grid="kmeans", weights=W)
-ValueError | weights | 0 | quantize(W, grid="kmeans", weights=0 * W)
-ValueError | weights | nan | quantize(W, grid="kmeans", weights=W * np.nan)
-TypeError  | weights | complex | quantize(W, grid="kmeans", weights=W * 1j)
-TypeError  | weights | <U1 | quantize(W, grid="kmeans", weights="a")
+ValueError | importance | 'uniform' | quantize(W, importance=W)
+ValueError | importance | (6, 4) | quantize(W, grid="kmeans", importance=np.ones((6, 4)))
+ValueError | importance | -1.0 | quantize(W, grid="kmeans", importance=W)
+ValueError | importance | 0 | quantize(W, grid="kmeans", importance=0 * W)
+ValueError | importance | nan | quantize(W, grid="kmeans", importance=W * np.nan)
+TypeError  | importance | complex | quantize(W, grid="kmeans", importance=W * 1j)
+TypeError  | importance | <U1 | quantize(W, grid="kmeans", importance="a")
 
 ValueError | scale_dtype | 'float64' | quantize(W, scale_dtype="float64")
 ValueError | scale_dtype | 'float16' | quantize(W, grid="mxfp4", scale_dtype="float16")
@@ -188,6 +188,36 @@ def test_out_is_untouched(rows):
         with pytest.raises(ValueError, match=r"^x: expected finite values, got NaN or infinity"):
             fake_quantize(bad, right.qparams, out=values)
         assert np.all(values == 3)
+
+
+@pytest.mark.parametrize("size", [1 << 31, 1 << 62, 10**30])
+def test_groups_longer_than_any(size):
+    with pytest.raises(ValueError, match=r"^group_size: "):
+        quantize(W, group_size=size)
+    with pytest.raises(TypeError, match=r"^group_size: "):
+        quantize(W, grid="mxfp4", group_size=32.0)
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("method", {"scale": 1.0, "method": "mse"}),
+        ("percentile", {"scale": 1.0, "percentile": 90}),
+        ("zero_point", {"zero_point": 1}),
+        ("axis", {"bits": choose_qparams(W), "axis": 1}),
+        ("scale", {"bits": choose_qparams(W), "scale": 1.0}),
+        ("scale", {"scale": "a"}),
+        ("symmetric", {"symmetric": "no"}),
+        ("percentile", {"percentile": "99"}),
+        ("grid", {"bits": choose_qparams(W), "grid": np.array([0.0, 1.0])}),
+        ("method", {"scale": 1.0, "method": np.zeros(2)}),
+        ("method", {"grid": "kmeans", "method": "percentile"}),
+        ("method", {"grid": "quantile", "method": "entropy"}),
+    ],
+)
+def test_options_that_do_not_apply(name, options):
+    with pytest.raises((TypeError, ValueError), match=rf"^{name}: "):
+        quantize(W, **options)
 
 
 # ---- NaN and infinities ------------------------------------------------------------------------------

@@ -268,7 +268,7 @@ def test_a_refused_batch_leaves_no_trace(rng, bad, options):
         calibrator.update(batch)
     assert pickle.dumps(calibrator) == before
     fresh = ql.Calibrator(**options)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"^batch: "):
         fresh.update(batch)
     assert fresh.update(np.ones((2, 7))).count == 14  # not bound to the refused batch's channels
 
@@ -292,3 +292,7 @@ def test_pickled_calibrators_go_on(rng):
 def test_representation(rng):
     assert repr(calibrated(np.float32([-1, 2]))) == "Calibrator(2 values in [-1, 2], 8192 bins)"
     assert "3 channels" in repr(calibrated(rng.normal(size=(4, 3)), axis=1))
+
+
+def test_channels_get_fewer_bins():
+    assert "8192 bins" in repr(ql.Calibrator()) and "2048 bins" in repr(ql.Calibrator(axis=1))

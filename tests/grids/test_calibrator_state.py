@@ -11,10 +11,12 @@ import pytest
 from samples import same_bytes
 
 import qlite as ql
+from qlite import _core
 from qlite.grids.calibrator import BATCH_VALUES
 from qlite.grids.formats import GRIDS
 from qlite.grids.spec import METHODS
 
+W = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
 CODEBOOKS = [name for name, grid in GRIDS.items() if grid.values is not None and grid.block_exponent is None]
 FITTED = [name for name, grid in GRIDS.items() if grid.is_fitted]
 BLOCKS = [name for name, grid in GRIDS.items() if grid.block_exponent is not None]
@@ -154,6 +156,53 @@ def test_several_threads(rng):
     assert content(shared) == content(calibrated(x))
 
 
+def test_threads_share_a_calibrator():
+    c, batch = ql.Calibrator(), np.linspace(-1, 1, 20_000, dtype=np.float32)
+    threads = [threading.Thread(target=lambda: [c.update(batch) for _ in range(20)]) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert c.count == 80 * batch.size
+
+
+def test_calibrators_that_merge_each_other_do_not_wait_for_ever():
+    a, b = (ql.Calibrator().update(np.ones(3)) for _ in range(2))
+    threads = [
+        threading.Thread(target=lambda p=p: [p[0].merge(p[1]) for _ in range(5)], daemon=True) for p in ((a, b), (b, a))
+    ]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(20)
+        assert not t.is_alive()
+
+
+def test_a_calibrator_merges_with_itself_and_travels():
+    c = ql.Calibrator().update(np.array([1.0, -2.0]))
+    again = pickle.loads(pickle.dumps(c)).update(np.array([4.0]))
+    assert c.merge(c).count == 4 and again.count == 3
+    same_bytes(again.qparams().scale, ql.Calibrator().update(np.array([1.0, -2, 4])).qparams().scale)
+
+
+def test_an_interrupted_batch_has_been_taken_in(monkeypatch):
+    update = _core.histogram_update
+
+    def interrupted(*arguments):
+        update(*arguments)
+        raise KeyboardInterrupt
+
+    c = ql.Calibrator(momentum=0.5)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(_core, "histogram_update", interrupted)
+        c.update(W)
+    assert c.to_json() == ql.Calibrator(momentum=0.5).update(W).to_json()
+    for bad in ([np.nan, 1.0], [1.0, np.inf]):
+        with pytest.raises(ValueError, match=r"^batch: "):
+            c.update(np.array(bad))
+    assert c.to_json() == ql.Calibrator(momentum=0.5).update(W).to_json()
+
+
 # ---- stability --------------------------------------------------------------------------------------
 
 
@@ -250,6 +299,23 @@ def test_json_of_something_else(text):
             ql.Calibrator.from_json(other)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"ndim": 10**30}, {"ndim": 65}, {"axis": None}, {"batches": 0}, {"batches": -1}, {"counts": 1.5}, {"min": 1e300}],
+    ids=str,
+)
+def test_states_that_no_values_lead_to(changes):
+    content = json.loads(ql.Calibrator(axis=0).update(W).to_json())
+    channel = content["halves"][0][0]
+    for name, value in changes.items():
+        if name == "counts":
+            channel[name] = [value] * len(channel[name])
+        else:
+            (channel if name in channel else content)[name] = value
+    with pytest.raises(ValueError, match=r"^text: "):
+        ql.Calibrator.from_json(json.dumps(content))
+
+
 # ---- every grid -------------------------------------------------------------------------------------
 
 
@@ -326,3 +392,23 @@ def test_fitted_codebooks_of_channels(rng):
 def test_block_formats_are_for_arrays(grid):
     with pytest.raises(ValueError, match=rf"^grid: expected one without groups, got '{grid}'"):
         small().qparams(grid=grid)
+
+
+def pairs(x, y):
+    """A loader of (inputs, labels), as PyTorch's and TensorFlow's give them."""
+    return ([x[i : i + 2], y[i : i + 2]] for i in range(0, len(x), 2))
+
+
+def test_case_j_pairs_and_dicts_need_a_word_from_the_user():
+    x, y = np.ones((8, 1), np.float32), np.full((8, 1), 9, np.float32)
+    for data in (pairs(x, y), lambda: pairs(x, y), [(x, y)], [{"x": x, "y": y}], [[x, y[:, 0]]]):
+        with pytest.raises(TypeError, match=r"^batch: expected an array, got a (list|tuple|dict).*batch\["):
+            ql.Calibrator.from_data(data)
+    for data in ({"x": x}, lambda: {"x": x}):
+        with pytest.raises(TypeError, match=r"^data: expected an array, got a dict: choose one, such as data\['x'\]"):
+            ql.Calibrator.from_data(data)
+    for batch in ((x, y), [x, x], {"x": x}):
+        with pytest.raises(TypeError, match=r"^batch: expected an array"):
+            ql.Calibrator().update(batch)
+    for data in ((x for x, _ in pairs(x, y)), [x, x[:0]], (x,), [x.tolist()], x.tolist(), [1.0] * 7 + [np.float32(1)]):
+        assert repr(ql.Calibrator.from_data(data)).startswith("Calibrator(8 values in [1, 1]")

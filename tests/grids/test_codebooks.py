@@ -158,6 +158,11 @@ def test_more_entries_than_values():
                 same_bytes(q.dequantize(), x)
 
 
+def test_codebooks_as_wide_as_float32():
+    book = np.array([-3e38, 0, 3e38], np.float32)
+    same_bytes(np.asarray(ql.quantize(book, grid=book, scale=1.0)), book)
+
+
 # ---- the best codebook ------------------------------------------------------------------------------
 
 
@@ -167,7 +172,7 @@ def test_kmeans_is_optimal(rng, sample, weighted):
     for n, bits in [(2, 1), (5, 1), (9, 1), (12, 2), (14, 2), (16, 2), (11, 3)]:
         x = SAMPLES[sample](rng, n).astype(np.float32)
         weights = rng.uniform(0.1, 9, n).round(1) if weighted else np.ones(n)
-        q = ql.quantize(x, bits, grid="kmeans", weights=weights if weighted else None)
+        q = ql.quantize(x, bits, grid="kmeans", importance=weights if weighted else None)
         nearest = ql.quantize(x, q.qparams)
         assert squared_error(x, nearest, weights) <= least_error(x, weights, 2**bits) * 1.0000001 + 9 * rounded(x)
 
@@ -175,18 +180,18 @@ def test_kmeans_is_optimal(rng, sample, weighted):
 def test_weights(rng):
     w = rng.normal(size=(6, 20)).astype(np.float32)
     ones = ql.quantize(w, grid="kmeans", axis=0)
-    assert ql.quantize(w, grid="kmeans", axis=0, weights=np.full(w.shape, 2.5)) == ones
-    assert ql.quantize(w, grid="kmeans", axis=0, weights=np.ones(w.shape, int)) == ones
+    assert ql.quantize(w, grid="kmeans", axis=0, importance=np.full(w.shape, 2.5)) == ones
+    assert ql.quantize(w, grid="kmeans", axis=0, importance=np.ones(w.shape, int)) == ones
     repeats = rng.integers(0, 4, w.shape[1])
     repeats[:4] = 1
     weights = np.broadcast_to(repeats, w.shape)
     same_bytes(
-        ql.choose_qparams(w, 2, grid="kmeans", axis=0, weights=weights).codebook,
+        ql.choose_qparams(w, 2, grid="kmeans", axis=0, importance=weights).codebook,
         ql.choose_qparams(w.repeat(repeats, axis=1), 2, grid="kmeans", axis=0).codebook,
     )
     for granularity in ({"axis": 1}, {"axis": 0, "group_size": 7}, {"group_size": 5, "group_axis": 0}):
         plain, weighed = (
-            ql.choose_qparams(w, 1, grid="kmeans", weights=v, **granularity) for v in (None, np.ones(w.shape))
+            ql.choose_qparams(w, 1, grid="kmeans", importance=v, **granularity) for v in (None, np.ones(w.shape))
         )
         same_bytes(plain.codebook, weighed.codebook)
 
@@ -264,7 +269,7 @@ def test_codebooks_that_do_not_fit_the_width():
 @pytest.mark.parametrize("options", [{"axis": 0}, {"axis": 1, "group_size": 12}, {"group_size": 7}], ids=str)
 def test_pieces_make_no_difference(rng, monkeypatch, options):
     w, weights = rng.normal(size=(9, 40)), rng.uniform(size=(9, 40))
-    asked = [{"grid": "kmeans"}, {"grid": "kmeans", "weights": weights}, {"bits": 4, "method": "mse"}]
+    asked = [{"grid": "kmeans"}, {"grid": "kmeans", "importance": weights}, {"bits": 4, "method": "mse"}]
     whole = [ql.choose_qparams(w, **options, **more) for more in asked]
     monkeypatch.setattr("qlite.grids.choose.VALUES_AT_ONCE", 50)
     assert [ql.choose_qparams(w, **options, **more) for more in asked] == whole

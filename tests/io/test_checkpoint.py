@@ -10,7 +10,7 @@ import pytest
 from shards import Bits, contents, shard_bytes, two_shards, write_checkpoint
 
 import qlite as ql
-from qlite.io import array_file, checkpoint, container
+from qlite.io import array_file, atomic_file, checkpoint, container
 from qlite.io.checkpoint import INDEX, file_name
 
 SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")
@@ -160,7 +160,7 @@ class Interrupted:
 def test_an_interrupted_run_goes_on(tmp_path, src, monkeypatch, done):
     ql.quantize_checkpoint(src, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(container, "_sync_folder", lambda folder: None)
+        patch.setattr(atomic_file, "_sync_folder", lambda folder: None)
         patch.setattr(os, "fsync", Interrupted(done))
         with pytest.raises(KeyboardInterrupt):
             ql.quantize_checkpoint(src, tmp_path / "dst")
@@ -368,7 +368,7 @@ def test_files_that_were_exchanged(tmp_path, src):
     loaded = ql.load(tmp_path / "dst")
     with pytest.raises(ValueError, match=r"expected the tensor 'embed\.weight', got another one"):
         loaded["embed.weight"]
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"head\.weight\.qlite"):
         loaded["head.weight"]
 
 
@@ -382,7 +382,7 @@ def test_a_checkpoint_reads_what_is_asked_for(tmp_path, src, monkeypatch):
     assert repr(loaded).endswith("w16, 7 tensors)") and loaded == loaded and hash(loaded) == hash(loaded)
     assert read == []
     assert loaded["head.weight"].bits == 16 and read == ["head.weight.qlite"]
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="tail"):
         loaded["tail"]
     assert ql.load(tmp_path / "dst" / "head.weight.qlite") == loaded["head.weight"]
 
@@ -416,3 +416,210 @@ def test_progress_has_a_total(tmp_path, src, monkeypatch):
     )
     ql.quantize_checkpoint(src, tmp_path / "dst")
     assert shown == [("quantizing", "tensor", 7)]
+
+
+# ---- stacks of matrices -----------------------------------------------------------------------------
+
+STACKED = [
+    {"scheme": "w8"},
+    {"scheme": "w4"},
+    {"scheme": "w4g32"},
+    {"scheme": "w4g48"},
+    {"scheme": "w4g8", "scale_dtype": "uint8"},
+    {"scheme": "w8", "axis": 1},
+    {"scheme": "w3g32", "axis": -1},
+    {"scheme": "w8", "method": "entropy"},
+    {"scheme": "w4g32", "method": "mse"},
+    {"scheme": "w1", "grid": "sign"},
+    {"grid": "nf4"},
+    {"grid": "mxfp4"},
+    {"grid": "mxfp8_e4m3", "axis": 1},
+    {"scheme": "w2", "grid": "kmeans"},
+    {"scheme": "w2g32", "grid": "kmeans", "axis": 1},
+]
+
+
+@pytest.mark.parametrize("options", STACKED, ids=str)
+@pytest.mark.parametrize("shape", [(3, 40, 64), (1, 33, 32), (2, 3, 36, 40)], ids=str)
+def test_case_d_stacked_matrices_are_quantized_as_one_matrix(tmp_path, rng, options, shape):
+    w = (rng.normal(size=shape) * np.exp(3 * rng.normal(size=(*shape[:-1], 1)))).astype(np.float32)
+    is_in_out = options.get("axis", 0) != 0
+    rows = np.moveaxis(w, -2, -1) if is_in_out else w
+    tensors = {"experts": w, "matrix": rows.reshape(-1, rows.shape[-1])}
+    write_checkpoint(tmp_path / "src", {"a.safetensors": tensors})
+    summary = ql.quantize_checkpoint(tmp_path / "src", tmp_path / "stack", **options)
+    ql.quantize_checkpoint(tmp_path / "src", tmp_path / "matrix", **{**options, "axis": 0})
+    stack, matrix = ql.load(tmp_path / "stack")["experts"], ql.load(tmp_path / "matrix")["matrix"]
+    expected = np.asarray(matrix).reshape(rows.shape)
+    np.testing.assert_array_equal(np.asarray(stack), np.moveaxis(expected, -2, -1) if is_in_out else expected)
+    assert stack.scale.size == matrix.scale.size and stack.shape == shape
+    assert summary.sqnr_db["experts"] == pytest.approx(matrix.error(tensors["matrix"]).sqnr_db, abs=1e-6)
+
+
+def test_case_d_every_row_of_every_expert_has_its_scales(tmp_path, rng):
+    w = (rng.normal(size=(4, 64, 128)) * np.geomspace(1e-3, 1e3, 256).reshape(4, 64, 1)).astype(np.float32)
+    write_checkpoint(tmp_path / "src", {"a.safetensors": {"experts": w}})
+    for scheme, shape, most in (("w4g32", (4, 64, 4), 0.1), ("w8", (4, 64, 1), 0.01)):
+        ql.quantize_checkpoint(tmp_path / "src", tmp_path / scheme, scheme)
+        q = ql.load(tmp_path / scheme)["experts"]
+        assert q.scale.shape == shape
+        error = np.linalg.norm(np.asarray(q) - w, axis=-1) / np.linalg.norm(w, axis=-1)
+        assert np.median(error) < most
+
+
+@pytest.mark.parametrize("shape", [(64, 3, 7, 7), (16, 8, 31), (8, 4, 3, 3, 3)], ids=str)
+def test_case_d_filters_keep_a_scale_for_each_output(tmp_path, rng, shape):
+    w = rng.normal(size=shape).astype(np.float32)
+    write_checkpoint(tmp_path / "src", {"a.safetensors": {"w": w}})
+    ql.quantize_checkpoint(tmp_path / "src", tmp_path / "dst")
+    assert ql.load(tmp_path / "dst")["w"] == ql.quantize(w, axis=0)
+
+
+# ---- sources that are quantized already -------------------------------------------------------------
+
+
+def floats(rng, *shape):
+    return rng.normal(size=shape).astype(np.float16)
+
+
+def codes(dtype, *shape):
+    return Bits(dtype, np.ones(shape, {"I32": np.int32, "U32": np.uint32, "I16": np.int16}.get(dtype, np.uint8)))
+
+
+def quantized_sources(rng):
+    """A layer of each kind of quantized checkpoint, as their writers name it."""
+    return {
+        "GPTQ": {
+            "l.qweight": codes("I32", 8, 64),
+            "l.qzeros": codes("I32", 2, 8),
+            "l.scales": floats(rng, 2, 64),
+            "l.g_idx": np.arange(64, dtype=np.int32),
+        },
+        "fp8": {"l.weight": codes("F8_E4M3", 64, 64), "l.weight_scale_inv": floats(rng, 2, 2).astype(np.float32)},
+        "compressed": {"l.weight_packed": codes("I32", 64, 8), "l.weight_scale": floats(rng, 64, 4)},
+        "modelopt": {"l.weight": codes("U8", 64, 32), "l.weight_scale": codes("F8_E4M3", 64, 4)},
+        "mxfp4": {"e.blocks": codes("U8", 2, 8, 2, 16), "e.scales": codes("U8", 2, 8, 2), "e.bias": floats(rng, 2, 8)},
+        "MLX": {"l.weight": codes("U32", 64, 8), "l.scales": floats(rng, 64, 2), "l.biases": floats(rng, 64, 2)},
+        "AQLM": {"l.codes": codes("I16", 64, 8, 1), "l.codebooks": floats(rng, 1, 64, 1, 8)},
+        "quanto": {"l.weight._data": codes("U8", 64, 64), "l.weight._scale": floats(rng, 64, 1)},
+        "bitsandbytes": {"l.weight": codes("U8", 2048, 1), "l.weight.absmax": floats(rng, 8, 8)},
+        "HQQ": {"W_q": codes("U8", 64, 32), "scale": floats(rng, 64, 2), "zero": floats(rng, 64, 2)},
+        "scales in another shard": {"l.scales": floats(rng, 2, 64)},
+    }
+
+
+@pytest.mark.parametrize("kind", quantized_sources(np.random.default_rng(0)))
+def test_case_d_scales_of_a_quantized_source_are_copied(tmp_path, rng, kind):
+    tensors = quantized_sources(rng)[kind] | {"lm_head.weight": floats(rng, 64, 64)}
+    write_checkpoint(tmp_path / "src", {"a.safetensors": tensors})
+    summary = ql.quantize_checkpoint(tmp_path / "src", tmp_path / "dst", "w4g32")
+    assert list(summary.sqnr_db) == ["lm_head.weight"]
+    loaded = ql.load(tmp_path / "dst")
+    for name in tensors.keys() - {"lm_head.weight"}:
+        np.testing.assert_array_equal(loaded[name], getattr(tensors[name], "bits", tensors[name]))
+
+
+def test_case_d_indices_beside_weights_are_no_codes(tmp_path, rng):
+    tensors = {"e.position_ids": np.arange(64).reshape(1, 64), "e.weight": floats(rng, 64, 64)}
+    write_checkpoint(tmp_path / "src", {"a.safetensors": tensors})
+    assert list(ql.quantize_checkpoint(tmp_path / "src", tmp_path / "dst").sqnr_db) == ["e.weight"]
+
+
+def test_case_d_a_result_that_is_larger_says_so(tmp_path, rng):
+    write_checkpoint(tmp_path / "src", {"a.safetensors": {"w": floats(rng, 8, 8)}})
+    summary = ql.quantize_checkpoint(tmp_path / "src", tmp_path / "dst")
+    assert summary.ratio < 1
+    for text in (str(summary), repr(summary)):
+        assert "larger" in text and "smaller" not in text
+
+
+def test_case_d_a_skip_pattern_that_fits_nothing(tmp_path, src):
+    with pytest.raises(ValueError, match=r"skip: expected patterns of names .* fit none: tail\*, model\.x$"):
+        ql.quantize_checkpoint(src, tmp_path / "dst", skip=["head*", "tail*", "model.x"])
+    assert not (tmp_path / "dst").exists()
+
+
+# ---- what is no regular file ------------------------------------------------------------------------
+
+LINKS = pytest.mark.skipif(os.name != "posix", reason="needs symbolic links and pipes")
+
+
+@LINKS
+def test_case_l_what_a_link_in_the_folder_leads_to_stays(tmp_path, src):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    victim.chmod(0o604)
+    ql.quantize_checkpoint(src, tmp_path / "whole")
+    (tmp_path / "dst").mkdir()
+    for name in ("head.weight.qlite", INDEX):
+        (tmp_path / "dst" / name).symlink_to(victim)
+    (tmp_path / "dst" / "positions.qlite").symlink_to(tmp_path / "whole" / "positions.qlite")
+    (tmp_path / "dst" / "embed.weight.qlite").symlink_to(tmp_path / "nowhere")
+    assert ql.quantize_checkpoint(src, tmp_path / "dst").skipped == 0
+    assert victim.read_bytes() == b"precious" and victim.stat().st_mode & 0o777 == 0o604
+    assert not (tmp_path / "nowhere").exists()
+    assert not [path for path in (tmp_path / "dst").iterdir() if path.is_symlink()]
+    assert contents(tmp_path / "dst") == contents(tmp_path / "whole")
+
+
+@LINKS
+@pytest.mark.parametrize("name", ["head.weight.qlite", INDEX])
+def test_case_l_pipes_and_folders_in_place_of_a_result(tmp_path, src, name):
+    for i, make in enumerate((os.mkfifo, os.mkdir)):
+        dst = tmp_path / f"dst{i}"
+        dst.mkdir()
+        make(dst / name)
+        with pytest.raises(ValueError, match=f"dst: expected files, got a (pipe|folder): .*{name}"):
+            ql.quantize_checkpoint(src, dst)
+        assert len(os.listdir(dst)) == 1
+
+
+@LINKS
+@pytest.mark.parametrize("index", [False, True], ids=["folder", "index"])
+def test_case_l_links_and_pipes_among_the_shards_are_refused_by_name(tmp_path, rng, index):
+    src = write_checkpoint(tmp_path / "src", two_shards(rng), index)
+    first, second = sorted(src.glob("*.safetensors"))
+    first.rename(tmp_path / "elsewhere")
+    first.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=rf"shard {first.name}: expected a regular file, got a symbolic link"):
+        ql.quantize_checkpoint(src, tmp_path / "dst")
+    ql.quantize_checkpoint(src, tmp_path / "followed", follow_links=True)
+    second.unlink()
+    os.mkfifo(second)
+    with pytest.raises(ValueError, match=rf"shard {second.name}: expected a regular file, got a pipe"):
+        ql.quantize_checkpoint(src, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(ValueError, match=r"nothing in .* can be quantized"):
+        ql.quantize_checkpoint(second, tmp_path / "none")
+    if index:
+        (src / "model.safetensors.index.json").rename(tmp_path / "index")
+        (src / "model.safetensors.index.json").symlink_to(tmp_path / "index")
+        with pytest.raises(OSError, match="got a symbolic link"):
+            ql.quantize_checkpoint(src, tmp_path / "none")
+
+
+def test_case_l_a_source_of_another_format_leaves_no_folder(tmp_path):
+    np.savez(tmp_path / "mlp.npz", w=np.ones((4, 4)))
+    with pytest.raises(
+        ValueError, match=r"nothing in .*mlp\.npz can be quantized:\n  shard mlp\.npz: it is an archive of"
+    ):
+        ql.quantize_checkpoint(tmp_path / "mlp.npz", tmp_path / "o")
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("value", [3, None, 2.5, [], "", "a\0b"])
+def test_case_o_paths_that_are_none(tmp_path, src, value):
+    for name, arguments in (("src", (value, tmp_path / "dst")), ("dst", (src, value))):
+        with pytest.raises((TypeError, ValueError), match=f"^{name}: expected a path"):
+            ql.quantize_checkpoint(*arguments)
+
+
+HINTS = {"int4": "w4", "INT8": "w8", "q4": "w4", "4bit": "w4", "w4g0": None, "w": None, "int99": None, "best": None}
+
+
+@pytest.mark.parametrize("scheme", HINTS)
+def test_case_o_schemes_of_weights_alone(tmp_path, src, scheme):
+    hint = f": did you mean {HINTS[scheme]!r}?" if HINTS[scheme] else ""
+    with pytest.raises(ValueError, match=r"^scheme: ") as error:
+        ql.quantize_checkpoint(src, tmp_path / "dst", scheme)
+    assert str(error.value) == f"scheme: expected w<bits>[g<group>], such as 'w8' or 'w4g32', got {scheme!r}{hint}"

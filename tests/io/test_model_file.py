@@ -1,20 +1,24 @@
 """Model files: what is saved comes back as it was, a save is all or nothing, and whatever else is refused.
 
-The catalogue's files, one named fault each, stand in test_known_faults_files.py; here is what can be gone through as a
+The catalogue's files, one named fault each, stand in test_known_faults.py; here is what can be gone through as a
 whole: every scheme, every length, every value of the description.
 """
 
 import copy
+import hashlib
 import json
 import os
 import re
 import stat
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import reference
 from models import SCHEME_TARGETS, digits, integer_network, same_program, small_network
 from safetensors import safe_open
 from safetensors.numpy import load as read_tensors
@@ -23,6 +27,8 @@ from samples import same_bytes
 
 import qlite as ql
 from qlite.io import container, model_file
+from qlite.nn.program import Buffer, Program, Step
+from qlite.nn.steps import STEPS, Add
 
 CHANGES = 2000
 # Loading may need twice the file and this much.
@@ -35,7 +41,7 @@ SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")
 def same_model(one, other):
     return (
         same_program(one.program, other.program)
-        and (one.scheme, one.target, one.output) == (other.scheme, other.target, other.output)
+        and (one.scheme, one.target, one.task) == (other.scheme, other.target, other.task)
         and np.array_equal(np.asarray(one.classes, str), np.asarray(other.classes, str))
     )
 
@@ -87,26 +93,26 @@ def test_there_and_back(tmp_path, scheme, target):
 
 
 @pytest.mark.parametrize(
-    "output, units, classes",
+    "task, units, classes",
     [
-        ("softmax", 3, None),
-        ("softmax", 3, [3, 7, 11]),
-        ("softmax", 3, ["a", "bc", "ü\u4f60"]),
-        ("softmax", 3, [0.5, 1.5, 2.5]),
-        ("softmax", 2, [False, True]),
-        ("sigmoid", 1, None),
-        ("sigmoid", 1, ["no", "yes"]),
-        ("identity", 3, None),
+        ("multiclass", 3, None),
+        ("multiclass", 3, [3, 7, 11]),
+        ("multiclass", 3, ["a", "bc", "ü\u4f60"]),
+        ("multiclass", 3, [0.5, 1.5, 2.5]),
+        ("multiclass", 2, [False, True]),
+        ("binary", 1, None),
+        ("binary", 1, ["no", "yes"]),
+        ("regression", 3, None),
     ],
 )
-def test_outputs_and_classes(rng, tmp_path, output, units, classes):
+def test_tasks_and_classes(rng, tmp_path, task, units, classes):
     x = rng.normal(size=(20, 5))
     saved = ql.quantize_model(
-        ql.from_weights([(rng.normal(size=(5, units)), None)], output=output, classes=classes), data=x
+        ql.from_weights([(rng.normal(size=(5, units)), None)], task=task, classes=classes), data=x
     )
     saved.save(tmp_path / "model.qlite")
     loaded = ql.load(tmp_path / "model.qlite")
-    assert loaded.output == output
+    assert loaded.task == task
     same_bytes(loaded.predict(x), saved.predict(x))
     if classes is not None:
         same_bytes(loaded.classes, saved.classes)
@@ -138,6 +144,97 @@ def test_the_file_is_a_safetensors_file(model, path):
             same_bytes(file.get_tensor(f"steps.{i}.bias"), step.bias)
     assert description["version"] == model_file.FORMAT_VERSION
     assert [step["kind"] for step in description["program"]["steps"]] == ["quantize", "gemm", "gemm"]
+
+
+# ---- older versions -----------------------------------------------------------------------------------
+
+# SHA-256 of the names and contents of all buffers, for OLD_X, as the version that wrote the files computed them.
+OLD_MODELS = {
+    "w8a8": "bc6a989fa15be958ffed1fceb781037842293e7af8d3229f7125fc8eb520686c",
+    "w8a8_onnx": "ffbec483276aee1bb8d2757958ce0894a671c598e2ee286be6177373f24aea9b",
+    "w8a8_tflm": "82b575c8c9f197c0888b81975e2fd3d529581f77a98ddba00ccbb2b8108edef7",
+    "w8a8_tensorrt": "098a80ad06dd76c84de7f3061fd6de5adc0633eb1a33ed511a631c6d1b8ccf9d",
+    "dynamic": "909ddb82bdcc691e673945e09a2c4ab4d6d0f35cc2468e27cd28f6d4559667a4",
+    "w8": "df40e256b134e6b47968b858e0813b114a081fba07ae16983a9c7ab0a8dd4c06",
+}
+OLD_FILES = Path(__file__).parent / "version_1"
+
+
+def old_x():
+    rng = np.random.default_rng(7)
+    for shape in ((6, 9), 9, (9, 4), 4):
+        rng.normal(size=shape)
+    return rng.normal(size=(200, 6)).astype(np.float32)[:50]
+
+
+@pytest.mark.parametrize("name", OLD_MODELS)
+def test_files_of_version_1(name, tmp_path):
+    """They load, give the same bits, and are written as the present version."""
+    model = ql.load(OLD_FILES / f"{name}.qlite")
+    assert model.scheme == name.split("_")[0] and model.classes.tolist() == ["ant", "bee", "cat", "dog"]
+    model.save(tmp_path / "new.qlite")
+    for loaded in (model, ql.load(tmp_path / "new.qlite")):
+        digest = hashlib.sha256()
+        for buffer, value in loaded.intermediates(old_x()).items():
+            digest.update(buffer.encode() + np.ascontiguousarray(value).tobytes())
+        assert digest.hexdigest() == OLD_MODELS[name]
+
+
+def test_every_value_of_a_description_of_version_1(path):
+    """Missing or replaced by anything: a ValueError that names the file, or a model that is as usable as any."""
+    description, tensors = parts((OLD_FILES / "w8a8.qlite").read_bytes())
+    loaded = check_changes(path, description, tensors)
+    assert loaded < 90  # of over 1,000
+
+
+# ---- steps of any kind ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Everything(Step):
+    """A step with a field of every kind, which only describes itself."""
+
+    kind: ClassVar[str] = "everything"
+    whole: int
+    part: float
+    flag: bool
+    text: str
+    lengths: tuple[int, ...]
+    array: np.ndarray
+    no_text: str | None
+    no_array: np.ndarray | None
+
+    def infer(self, *inputs):
+        return inputs[0].shape, ("float32",)
+
+
+EVERYTHING = {"whole": -3, "part": 0.1, "flag": True, "text": "ü", "lengths": (2, 3), "no_text": None, "no_array": None}
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (4, 1, 3), (2, 1, 4, 3)], ids=str)
+@pytest.mark.parametrize("rank", range(5))
+def test_fields_of_every_kind_and_buffers_of_every_rank(tmp_path, monkeypatch, rng, shape, rank):
+    monkeypatch.setitem(STEPS, "everything", Everything)
+    array = rng.normal(size=(2, 3, 1, 2)[:rank]).astype(np.float32)
+    buffers = [Buffer(name, "layer", shape, "float32") for name in ("x", "y", "z")]
+    steps = [Add((0, 0), 1), Everything((1, 0), 2, **EVERYTHING, array=array)]
+    saved = ql.QModel(Program(buffers, steps), scheme="w8", target="numpy", task="regression")
+    saved.save(tmp_path / "model.qlite")
+    loaded = ql.load(tmp_path / "model.qlite")
+    assert same_model(loaded, saved) and loaded.program.steps[1].inputs == (1, 0)
+    assert {name: getattr(loaded.program.steps[1], name) for name in EVERYTHING} == EVERYTHING
+    same_bytes(loaded.program.steps[1].array, array)
+
+
+def test_a_model_of_sums(tmp_path, rng):
+    buffers = [Buffer(name, name, (2, 3), "float32") for name in ("x", "y", "z")]
+    saved = ql.QModel(
+        Program(buffers, [Add((0, 0), 1), Add((1, 0), 2)]), scheme="w8", target="numpy", task="regression"
+    )
+    saved.save(tmp_path / "model.qlite")
+    loaded, x = ql.load(tmp_path / "model.qlite"), rng.normal(size=(50, 2, 3)).astype(np.float32)
+    same_bytes(loaded(x), reference.evaluate(saved.program, x)[2])
+    same_bytes(loaded.intermediates(x)["y"], x + x)
 
 
 # ---- all or nothing ---------------------------------------------------------------------------------
@@ -291,11 +388,9 @@ VALUES = [
 ]
 
 
-def test_every_value_of_the_description(path):
-    """Missing or replaced by anything: a ValueError that names the file, or a model that is as usable as any."""
-    description, tensors = parts(path.read_bytes())
-    x = np.ones((3, 6), np.float32)
-    loaded = 0
+def check_changes(path, description, tensors):
+    """Replace every value of a description by others; returns how many models load all the same."""
+    x, loaded = np.ones((3, 6), np.float32), 0
     for place in places(description):
         for value in ["(missing)", *VALUES]:
             changed = copy.deepcopy(description)
@@ -313,7 +408,13 @@ def test_every_value_of_the_description(path):
                 loaded += 1
                 assert model(x).dtype == np.float32, (place, value)
                 assert model.retarget("tflite")(x).dtype == np.float32, (place, value)
-    assert loaded < 70  # of over 1,000: what loads has another scale, zero point, name or flag
+    return loaded
+
+
+def test_every_value_of_the_description(path):
+    """Missing or replaced by anything: a ValueError that names the file, or a model that is as usable as any."""
+    loaded = check_changes(path, *parts(path.read_bytes()))
+    assert loaded < 70  # of over 1,000: what loads has another scale, zero point, name or activation
 
 
 def test_names_that_do_not_belong(path):
@@ -327,7 +428,7 @@ def test_names_that_do_not_belong(path):
     text = json.dumps(description)
     path.write_bytes(joined(text[:-1] + ', "version": 1}', tensors))
     refused(path, "twice")
-    for version in (0, 2, 99, -1, 1.5, "1", [1], None):
+    for version in (0, 3, 99, -1, 1.5, "1", [1], None):
         path.write_bytes(joined(description | {"version": version}, tensors))
         refused(path, "version")
 

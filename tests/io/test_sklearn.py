@@ -1,5 +1,6 @@
 """Models from scikit-learn give what scikit-learn gives."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -10,6 +11,7 @@ import qlite as ql
 
 networks, linear = extra("sklearn.neural_network"), extra("sklearn.linear_model")
 pipeline, preprocessing = extra("sklearn.pipeline"), extra("sklearn.preprocessing")
+datasets = extra("sklearn.datasets")
 
 # scikit-learn computes in float64, the float model in float32: 24 bits over sums of about ten terms.
 TOLERANCE = 1e-5
@@ -31,25 +33,28 @@ def scaled(model, **options):
 
 
 CLASSIFIERS = {
-    "network of two classes": (lambda: network("MLPClassifier"), TWO, "sigmoid"),
-    "network of booleans": (lambda: network("MLPClassifier"), TWO.astype(bool), "sigmoid"),
-    "network of three classes": (lambda: network("MLPClassifier"), THREE, "softmax"),
-    "network of names": (lambda: network("MLPClassifier"), NAMES, "softmax"),
-    "network without hidden layers": (lambda: network("MLPClassifier", hidden_layer_sizes=()), THREE, "softmax"),
-    "network of identities": (lambda: network("MLPClassifier", activation="identity"), THREE, "softmax"),
-    "logistic regression of two": (linear.LogisticRegression, TWO, "sigmoid"),
-    "logistic regression of three": (linear.LogisticRegression, NAMES, "softmax"),
-    "no intercept": (lambda: linear.LogisticRegression(fit_intercept=False), THREE, "softmax"),
-    "scaled network": (lambda: scaled(network("MLPClassifier")), THREE, "softmax"),
-    "scaled regression": (lambda: scaled(linear.LogisticRegression()), TWO, "sigmoid"),
-    "without mean": (lambda: scaled(network("MLPClassifier"), with_mean=False), THREE, "softmax"),
-    "without std": (lambda: scaled(network("MLPClassifier"), with_std=False), THREE, "softmax"),
-    "without either": (lambda: scaled(linear.LogisticRegression(), with_mean=False, with_std=False), TWO, "sigmoid"),
+    "network of two classes": (lambda: network("MLPClassifier"), TWO, "binary"),
+    "network of booleans": (lambda: network("MLPClassifier"), TWO.astype(bool), "binary"),
+    "network of three classes": (lambda: network("MLPClassifier"), THREE, "multiclass"),
+    "network of names": (lambda: network("MLPClassifier"), NAMES, "multiclass"),
+    "network without hidden layers": (lambda: network("MLPClassifier", hidden_layer_sizes=()), THREE, "multiclass"),
+    "network of identities": (lambda: network("MLPClassifier", activation="identity"), THREE, "multiclass"),
+    "logistic regression of two": (linear.LogisticRegression, TWO, "binary"),
+    "logistic regression of three": (linear.LogisticRegression, NAMES, "multiclass"),
+    "no intercept": (lambda: linear.LogisticRegression(fit_intercept=False), THREE, "multiclass"),
+    "scaled network": (lambda: scaled(network("MLPClassifier")), THREE, "multiclass"),
+    "scaled regression": (lambda: scaled(linear.LogisticRegression()), TWO, "binary"),
+    "without mean": (lambda: scaled(network("MLPClassifier"), with_mean=False), THREE, "multiclass"),
+    "without std": (lambda: scaled(network("MLPClassifier"), with_std=False), THREE, "multiclass"),
+    "without either": (lambda: scaled(linear.LogisticRegression(), with_mean=False, with_std=False), TWO, "binary"),
 }
 REGRESSORS = {
     "network of one value": (lambda: network("MLPRegressor"), VALUE),
     "network of three values": (lambda: network("MLPRegressor"), VALUES),
     "linear regression of one": (linear.LinearRegression, VALUE),
+    "linear regression of a column": (linear.LinearRegression, VALUE[:, None]),
+    "network of a column": (lambda: network("MLPRegressor"), VALUE[:, None]),
+    "scaled regression of a column": (lambda: scaled(linear.LinearRegression()), VALUE[:, None]),
     "linear regression of two": (linear.LinearRegression, VALUES[:, :2]),
     "no intercept": (lambda: linear.LinearRegression(fit_intercept=False), VALUES),
     "scaled network": (lambda: scaled(network("MLPRegressor")), VALUES),
@@ -71,10 +76,10 @@ def close(got, expected):
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_classifiers(name):
-    make, y, output = CLASSIFIERS[name]
+    make, y, task = CLASSIFIERS[name]
     theirs = trained(make(), X, y)
     ours = ql.from_sklearn(theirs)
-    assert ours.output == output
+    assert ours.task == task
     close(ours.predict_proba(X), theirs.predict_proba(X))
     sure = np.ptp(np.sort(theirs.predict_proba(X))[:, -2:], axis=1) > TOLERANCE
     labels = ours.predict(X)
@@ -91,10 +96,13 @@ def test_regressors(name):
     make, y = REGRESSORS[name]
     theirs = trained(make(), X, y)
     ours = ql.from_sklearn(theirs)
-    assert ours.output == "identity" and ours.classes is None
+    is_column = theirs.predict(X).shape == (len(X), 1)
+    assert ours.task == ("multioutput" if is_column else "regression") and ours.classes is None
     assert ours.predict(X).shape == theirs.predict(X).shape
     close(ours.predict(X), theirs.predict(X))
-    assert ours.evaluate(X, y)["mse"] == pytest.approx(np.mean((theirs.predict(X) - y) ** 2), rel=1e-3)
+    assert ours.evaluate(X, y)["mse"] == pytest.approx(
+        np.mean((theirs.predict(X) - y.reshape(theirs.predict(X).shape)) ** 2), rel=1e-3
+    )
 
 
 def test_trained_on_float32():
@@ -132,3 +140,181 @@ def test_activations_to_come(activation):
 @pytest.mark.parametrize("labels", [2, 3])
 def test_several_labels_per_sample(labels):
     refused(ValueError, "one label", trained(network("MLPClassifier"), X, (X[:, :labels] > 0).astype(int)))
+
+
+@pytest.mark.parametrize("scheme", ["w8a8", "dynamic", "w8"])
+@pytest.mark.parametrize("name", ["wine", "breast_cancer"])
+def test_a_scaler_before_features_of_different_ranges(name, scheme):
+    x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    model = scaled(linear.LogisticRegression()).fit(x, y)
+    m = ql.from_sklearn(model)
+    assert np.mean(m.predict(x) == model.predict(x)) >= 0.998
+    assert np.mean(ql.quantize_model(m, scheme, x).predict(x) == m.predict(x)) >= 0.98
+
+
+def test_case_e_values_of_a_column_stay_one(tmp_path):
+    y = VALUE[:, None]
+    quantized = ql.quantize_model(ql.from_sklearn(linear.LinearRegression().fit(X, y)), data=X)
+    quantized.save(tmp_path / "model")
+    for model in (quantized, ql.load(tmp_path / "model"), quantized.retarget("tflite")):
+        assert model.predict(X).shape == (len(X), 1)
+        assert set(model.evaluate(X, y)) == {"mse"}
+    with pytest.raises(ValueError, match="multioutput"):
+        quantized.predict_proba(X)
+    assert ql.compare(ql.from_sklearn(linear.LinearRegression().fit(X, y)), quantized, X).agreement is None
+
+
+def test_case_e_an_output_that_is_exponential():
+    model = trained(network("MLPRegressor"), X, VALUE)
+    model.out_activation_ = "exp"  # what loss="poisson" sets, from scikit-learn 1.7 on
+    refused(ValueError, "'identity' as the activation of the output, got 'exp'", model)
+    if "loss" in networks.MLPRegressor().get_params():
+        refused(ValueError, "'exp'.*poisson", trained(network("MLPRegressor", loss="poisson"), X, np.abs(VALUE)))
+
+
+@pytest.mark.parametrize("nothing", ["passthrough", None])
+def test_case_e_steps_that_do_nothing(nothing):
+    model = linear.LinearRegression().fit(X, VALUE)
+    scaler = preprocessing.StandardScaler().fit(X)
+    scaled_model = linear.LinearRegression().fit(scaler.transform(X), VALUE)
+    close(ql.from_sklearn(pipeline.Pipeline([("a", nothing), ("b", model)])).predict(X), model.predict(X))
+    steps = [("a", nothing), ("b", scaler), ("c", nothing), ("d", scaled_model)]
+    close(ql.from_sklearn(pipeline.Pipeline(steps)).predict(X), model.predict(X))
+    refused(TypeError, "ends in a model, got " + repr(nothing), pipeline.Pipeline([("a", scaler), ("b", nothing)]))
+
+
+def test_case_e_coefficients_that_are_sparse():
+    theirs = trained(linear.LogisticRegression(), X, THREE)
+    expected = theirs.predict_proba(X)
+    close(ql.from_sklearn(theirs.sparsify()).predict_proba(X), expected)
+
+
+def test_case_e_classes_of_the_same_name_from_elsewhere():
+    class LinearRegression(linear.LinearRegression):
+        def predict(self, x):
+            return 2 * super().predict(x)
+
+    refused(TypeError, "got .*test_sklearn.LinearRegression", LinearRegression().fit(X, VALUE))
+
+
+def test_case_n_searches_predict_by_their_best_model():
+    selection = extra("sklearn.model_selection")
+    grid = {"fit_intercept": [True, False]}
+    for search in (
+        selection.GridSearchCV(linear.LinearRegression(), grid),
+        selection.RandomizedSearchCV(linear.LinearRegression(), grid, n_iter=1),
+        selection.GridSearchCV(
+            scaled(linear.LinearRegression()), {f"linearregression__{k}": v for k, v in grid.items()}
+        ),
+        scaled(selection.GridSearchCV(linear.LinearRegression(), grid)),
+    ):
+        theirs = search.fit(X, VALUE)
+        close(ql.from_sklearn(theirs).predict(X), theirs.predict(X))
+    search = selection.GridSearchCV(linear.LinearRegression(), grid, refit=False)
+    refused(ValueError, "fitted GridSearchCV with refit=True", search)
+    refused(ValueError, "fitted GridSearchCV with refit=True", search.fit(X, VALUE))
+
+
+@pytest.mark.parametrize("labels, rule, solver", [
+    (THREE, "ovr", "lbfgs"), (THREE, "auto", "liblinear"), (THREE, "deprecated", "liblinear"), (THREE, "warn", "lbfgs"),
+    (TWO, "multinomial", "lbfgs"), (TWO, "something", "lbfgs"),
+])  # fmt: skip
+def test_case_n_probabilities_by_another_rule(labels, rule, solver):
+    model = trained(linear.LogisticRegression(), X, labels)
+    model.multi_class, model.solver = rule, solver  # as before scikit-learn 1.8
+    refused(ValueError, f"multi_class='{rule}' with the solver '{solver}'", model)
+
+
+@pytest.mark.parametrize("labels, rule", [(THREE, "multinomial"), (TWO, "ovr"), (TWO, "auto"), (THREE, "deprecated")])
+def test_case_n_probabilities_by_the_same_rule(labels, rule):
+    model = trained(linear.LogisticRegression(), X, labels)
+    expected = model.predict_proba(X)
+    model.multi_class = rule
+    close(ql.from_sklearn(model).predict_proba(X), expected)
+
+
+# ---- every attribute ---------------------------------------------------------------------------------
+
+NAMES_OF_OPTIONS = ("relu", "identity", "logistic", "softmax", "tanh", "exp", "liblinear", "lbfgs")
+NAMES_OF_OPTIONS += ("ovr", "multinomial", "auto", "squared_error", "poisson")
+
+
+CONSTANTS = ("neg_label", "pos_label")  # of a network's binarizer, which nobody sets
+
+
+def owners(model):
+    """The objects whose attributes a prediction may go by: the model's, its steps' and its binarizer's."""
+    yield model
+    for step in dict(getattr(model, "steps", ())).values():
+        yield from owners(step)
+    if hasattr(model, "_label_binarizer"):
+        yield model._label_binarizer
+
+
+def altered(value):
+    """Other values of the kind of an attribute's value."""
+    if isinstance(value, bool) or value is None:
+        return [not value]
+    if isinstance(value, str):
+        return [name for name in NAMES_OF_OPTIONS if name != value]
+    if isinstance(value, (int, float)):
+        return [value + 1]
+    if isinstance(value, list) and value and isinstance(value[0], np.ndarray):
+        return [[1.5 * value[0], *value[1:]], value[:-1]]
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        return [value * 1.5, value + 1]
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iU":
+        return [np.array([f"{x}z" for x in value]) if value.dtype.kind == "U" else value + 7]
+    return []
+
+
+def answers(model):
+    """What a model says of the samples; None if it fails."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return [model.predict(X.copy())] + ([model.predict_proba(X.copy())] if hasattr(model, "classes_") else [])
+    except Exception:  # whatever an estimator that was tampered with raises
+        return None
+
+
+WALKED = {
+    "network of classes": (lambda: network("MLPClassifier"), THREE),
+    "network of two classes": (lambda: network("MLPClassifier"), TWO),
+    "network of values": (lambda: network("MLPRegressor"), VALUES),
+    "network of a value": (lambda: network("MLPRegressor"), VALUE),
+    "logistic regression": (linear.LogisticRegression, NAMES),
+    "logistic regression of two": (linear.LogisticRegression, TWO),
+    "linear regression": (linear.LinearRegression, VALUES),
+    "pipeline": (lambda: scaled(linear.LogisticRegression()), THREE),
+    "pipeline of a network": (lambda: scaled(network("MLPRegressor")), VALUE),
+}
+
+
+@pytest.mark.parametrize("name", WALKED)
+def test_case_e_every_attribute_that_changes_a_prediction_is_followed_or_refused(name):
+    make, y = WALKED[name]
+    whole = trained(make(), X, y)
+    tried = 0
+    for i, owner in enumerate(owners(whole)):
+        for attribute, value in vars(owner).items():
+            for other in altered(value) if attribute not in CONSTANTS else []:
+                theirs = copy.deepcopy(whole)
+                setattr(list(owners(theirs))[i], attribute, other)
+                expected = answers(theirs)
+                if expected is None:
+                    continue
+                tried += 1
+                try:
+                    ours = ql.from_sklearn(theirs)
+                except (TypeError, ValueError) as error:
+                    assert str(error).startswith("model: ")
+                    continue
+                said = [ours.predict(X)] + ([ours.predict_proba(X)] if ours.classes is not None else [])
+                for got, answer in zip(said, expected, strict=True):
+                    assert got.shape == answer.shape, attribute
+                    if answer.dtype.kind == "f":
+                        np.testing.assert_allclose(got, answer, 1e-4, 1e-4 * np.abs(answer).max(), err_msg=attribute)
+                    else:
+                        assert np.mean(got == answer) > 0.99, attribute
+    assert tried > 10

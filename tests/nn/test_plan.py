@@ -11,19 +11,26 @@ from programs import KINDS, random_program, weights
 from samples import LAYOUTS, codes, same_bytes
 
 from qlite import _core
-from qlite.nn.program import Buffer, Dequantize, Gemm, Program, Quantize
+from qlite.nn.plan import Plan
+from qlite.nn.program import Buffer, Program
+from qlite.nn.steps import Add, Dequantize, Gemm
 
 BATCHES = [0, 1, 2, 13, 100, 1000]  # around the plan's block of 96 rows
 WIDTHS = [[1, 1], [7, 5], [13, 33, 7], [64, 128, 64, 10], [3, 65, 1, 17]]
 
 
+def random_plan(rng, kind, widths):
+    return Plan(random_program(rng, kind, widths))
+
+
 def check(program, x):
     expected = reference.evaluate(program, x)
-    got = program.intermediates(x)
+    plan = Plan(program)
+    got = plan.intermediates(x)
     assert list(got) == [buffer.name for buffer in program.buffers]
     for value, reference_value in zip(got.values(), expected, strict=True):
         same_bytes(value, reference_value)
-    same_bytes(program.run(x), expected[program.output])
+    same_bytes(plan.run(x), expected[program.outputs[0]])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -36,11 +43,11 @@ def test_random_programs(isa, rng, kind, widths):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_row_does_not_depend_on_its_batch(isa, rng, kind):
-    program = random_program(rng, kind, [13, 33, 7])
+    plan = random_plan(rng, kind, [13, 33, 7])
     x = rng.normal(size=(100, 13)).astype(np.float32)
-    together = program.run(x)
+    together = plan.run(x)
     for i in range(0, 100, 9):
-        same_bytes(program.run(x[i : i + 1]), together[i : i + 1])
+        same_bytes(plan.run(x[i : i + 1]), together[i : i + 1])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -51,8 +58,8 @@ def test_same_bytes_on_every_isa(rng, kind):
     try:
         for name in _core.info()["isas_runnable"]:
             _core.isa_select(name)
-            program = pickle.loads(pickle.dumps(made_by))
-            answers.add(b"".join(value.tobytes() for value in program.intermediates(x).values()))
+            plan = Plan(pickle.loads(pickle.dumps(made_by)))
+            answers.add(b"".join(value.tobytes() for value in plan.intermediates(x).values()))
     finally:
         _core.isa_select(before)
     assert len(answers) == 1
@@ -61,24 +68,24 @@ def test_same_bytes_on_every_isa(rng, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_plan_keeps_the_isa_it_was_made_on(rng, kind):
     before = _core.info()["isa"]
-    program = random_program(rng, kind, [64, 128, 10])
+    plan = random_plan(rng, kind, [64, 128, 10])
     x = rng.normal(size=(50, 64)).astype(np.float32)
-    expected = program.run(x)
+    expected = plan.run(x)
     try:
         for name in _core.info()["isas_runnable"]:
             _core.isa_select(name)
-            same_bytes(program.run(x), expected)
+            same_bytes(plan.run(x), expected)
     finally:
         _core.isa_select(before)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_threads_share_a_plan(isa, rng, kind):
-    program = random_program(rng, kind, [64, 128, 10])
+    plan = random_plan(rng, kind, [64, 128, 10])
     batches = [rng.normal(size=(rows, 64)).astype(np.float32) for rows in (1, 97, 200, 3) * 10]
-    expected = [program.run(x) for x in batches]
+    expected = [plan.run(x) for x in batches]
     with ThreadPoolExecutor(4) as pool:
-        for got, alone in zip(pool.map(program.run, batches), expected, strict=True):
+        for got, alone in zip(pool.map(plan.run, batches), expected, strict=True):
             same_bytes(got, alone)
 
 
@@ -86,58 +93,46 @@ def test_threads_share_a_plan(isa, rng, kind):
 def test_input_that_is_codes_already(isa, rng, dtype):
     k, n = 21, 18
     buffers = [
-        Buffer("input", "input", k, dtype, 0.02, 5),
-        Buffer("hidden", "hidden", n, dtype, 0.9, -3 if dtype == "int8" else 3),
-        Buffer("output", "hidden", n, "float32"),
+        Buffer("input", "input", (k,), dtype, 0.02, 5),
+        Buffer("hidden", "hidden", (n,), dtype, 0.9, -3 if dtype == "int8" else 3),
+        Buffer("output", "hidden", (n,), "float32"),
     ]
-    step = Gemm(0, 1, **weights(rng, k, n, True), bias=None, relu=True, fixed=False)
-    program = Program(buffers, [step, Dequantize(1, 2)])
+    step = Gemm((0,), 1, **weights(rng, k, n, True), bias=None, activation="relu", requant="float")
+    program = Program(buffers, [step, Dequantize((1,), 2)])
     integer_output = Program(buffers[:2], [step])
     for rows in BATCHES:
         x = codes(rng, (rows, k), np.dtype(dtype))
         check(program, x)
         check(integer_output, x)
     with pytest.raises(TypeError, match=r"^x: "):
-        program.run(np.zeros((2, k), np.float32))
+        Plan(program).run(np.zeros((2, k), np.float32))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_of_input(isa, rng, layout):
     for kind in ("signed", "dynamic", "weight_only"):
-        program = random_program(rng, kind, [7, 5])
+        plan = random_plan(rng, kind, [7, 5])
         x = rng.normal(size=(9, 7)).astype(np.float32)
-        same_bytes(program.run(LAYOUTS[layout](x)), reference.evaluate(program, x)[program.output])
+        same_bytes(plan.run(LAYOUTS[layout](x)), reference.evaluate(plan.program, x)[-1])
     with pytest.raises(ValueError, match=r"^x: expected shape \(samples, 7\), got \(9, 7, 1\)"):
-        program.run(x.reshape(9, 7, 1))
+        plan.run(x.reshape(9, 7, 1))
 
 
 @pytest.mark.parametrize("kind", ["static", "dynamic", "weight_only"])
 def test_bad_inputs(isa, rng, kind):
-    program = random_program(rng, kind, [7, 5])
+    plan = random_plan(rng, kind, [7, 5])
     for bad in (np.nan, np.inf):
         x = np.zeros((130, 7), np.float32)
         x[129, 6] = bad
         with pytest.raises(ValueError, match=r"^x: "):
-            program.run(x)
+            plan.run(x)
         with pytest.raises(ValueError, match=r"^x: "):
-            program.intermediates(x)
+            plan.intermediates(x)
     for shape in ((3, 8), (7,), (), (0,), (3, 7, 2)):
         with pytest.raises(ValueError, match=r"^x: "):
-            program.run(np.zeros(shape, np.float32))
+            plan.run(np.zeros(shape, np.float32))
     with pytest.raises(TypeError, match=r"^x: "):
-        program.run(np.zeros((3, 7), complex))
-
-
-@pytest.mark.parametrize("field", ["weight_scale", "bias"])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_float_parameters_must_be_finite(rng, field, value):
-    for kind in ("static", "dynamic", "weight_only"):
-        program = random_program(rng, kind, [3, 2])
-        *before, last = program.steps
-        if field == "bias" and kind == "static":
-            continue
-        with pytest.raises(ValueError):
-            Program(list(program.buffers), [*before, replace(last, **{field: np.float32([1, value])})])
+        plan.run(np.zeros((3, 7), complex))
 
 
 @pytest.mark.parametrize("kind", ["dynamic", "weight_only"])
@@ -152,75 +147,106 @@ def test_overflow_between_layers(isa, rng, kind):
     check(Program(list(program.buffers), steps), x)
 
 
-BUFFERS = [
-    Buffer("input", "input", 3, "float32"),
-    Buffer("codes", "input", 3, "uint8", 0.1, 3),
-    Buffer("output", "layer", 2, "uint8", 0.1, 3),
-]
+@pytest.mark.parametrize("kind", KINDS)
+def test_steps_alone(isa, rng, kind):
+    """Any run of steps, on what those before gave, gives what it gives in the whole program."""
+    plan = random_plan(rng, kind, [13, 33, 7])
+    program, x = plan.program, rng.normal(size=(100, 13)).astype(np.float32)
+    values = list(plan.intermediates(x).values())
+    for first in range(len(program.steps)):
+        for last in range(first + 1, len(program.steps) + 1):
+            written = sorted(set().union(*(program._with_rows(s.output) for s in program.steps[first:last])))
+            read = {i for s in program.steps[first:last] for n in s.inputs for i in program._with_rows(n)}
+            given = tuple(sorted(read - set(written)))
+            got = plan.run_steps(first, last, given, tuple(values[i] for i in given), tuple(written))
+            for i, value in zip(written, got, strict=True):
+                same_bytes(value, values[i])
 
 
-def gemm(**changes):
-    fields = {"weight": np.ones((3, 2), np.int8), "weight_scale": np.ones(2, np.float32), "weight_zero_point": None}
-    fields |= {"bias": None, "relu": False, "fixed": False}
-    return Gemm(**{"input": 1, "output": 2} | fields | changes)
+def test_steps_alone_need_their_inputs(rng):
+    plan = random_plan(rng, "static", [13, 33, 7])
+    x = rng.normal(size=(5, 13)).astype(np.float32)
+    for message, *call in [
+        ("given", 1, 3, (), (), (3,)),
+        ("wanted", 0, 1, (0,), (x,), (3,)),
+        ("last", 0, 9, (0,), (x,), (3,)),
+        ("first", 2, 1, (0,), (x,), (3,)),
+        ("given", 0, 3, (0, 9), (x, x), (3,)),
+        ("arrays", 0, 3, (0,), (x, x), (3,)),
+        ("wanted", 0, 3, (0,), (x,), (9,)),
+    ]:
+        with pytest.raises(ValueError, match=f"^{message}: "):
+            plan.run_steps(*call)
 
 
-def with_codes(**changes):
-    return [BUFFERS[0], replace(BUFFERS[1], **changes), BUFFERS[2]]
+SHAPES = [(), (5,), (2, 3), (3, 1, 4), (2, 3, 4, 5)]
 
 
-STEPS = [Quantize(0, 1), gemm()]
-BROKEN = {
-    "no buffers": ([], []),
-    "no steps": (BUFFERS, []),
-    "a step reads what nobody wrote": (BUFFERS, STEPS[::-1]),
-    "a step writes twice": (BUFFERS, [*STEPS, STEPS[1]]),
-    "a step writes the input": (BUFFERS, [*STEPS, Dequantize(2, 0)]),
-    "a buffer out of range": (BUFFERS, [Quantize(0, 3)]),
-    "a huge buffer number": (BUFFERS, [Quantize(0, 2**62)]),
-    "a negative buffer number": (BUFFERS, [Quantize(0, -2)]),
-    "widths differ": (BUFFERS, [Quantize(0, 2)]),
-    "width 0": ([replace(BUFFERS[0], width=0), *BUFFERS[1:]], STEPS),
-    "width beyond memory": ([*BUFFERS, Buffer("x", "x", 2**60, "float32")], STEPS),
-    "a scale of 0": (with_codes(scale=0.0), STEPS),
-    "a scale of NaN": (with_codes(scale=np.nan), STEPS),
-    "a subnormal scale": (with_codes(scale=1e-40), STEPS),
-    "a zero point of 256": (with_codes(zero_point=256), STEPS),
-    "a zero point of -1": (with_codes(zero_point=-1), STEPS),
-    "a zero point beyond int32": (with_codes(zero_point=2**40), STEPS),
-    "a row scale that is not float": (with_codes(row_scale=1, row_zero_point=2), STEPS),
-    "a row scale out of range": (with_codes(row_scale=9, row_zero_point=9), STEPS),
-    "a dtype of another kind": ([replace(BUFFERS[0], dtype="float64"), *BUFFERS[1:]], STEPS),
-    "weights of another shape": (BUFFERS, [STEPS[0], gemm(weight=np.ones((2, 3), np.int8))]),
-    "weights of rank 1": (BUFFERS, [STEPS[0], gemm(weight=np.ones(6, np.int8))]),
-    "weights of float": (BUFFERS, [STEPS[0], gemm(weight=np.ones((3, 2), np.float32))]),
-    "no weights": (BUFFERS, [STEPS[0], gemm(weight=None)]),
-    "no weight scales": (BUFFERS, [STEPS[0], gemm(weight_scale=None)]),
-    "weight scales too short": (BUFFERS, [STEPS[0], gemm(weight_scale=np.ones(1, np.float32))]),
-    "a weight scale of NaN": (BUFFERS, [STEPS[0], gemm(weight_scale=np.float32([1, np.nan]))]),
-    "a weight scale of 0": (BUFFERS, [STEPS[0], gemm(weight_scale=np.float32([1, 0]))]),
-    "a multiplier beyond 2**30": (BUFFERS, [STEPS[0], gemm(weight_scale=np.float32([1, 1e30]))]),
-    "weight zero points too long": (BUFFERS, [STEPS[0], gemm(weight_zero_point=np.zeros(3, np.int32))]),
-    "a weight zero point of 200": (BUFFERS, [STEPS[0], gemm(weight_zero_point=np.int32([0, 200]))]),
-    "a bias of float": (BUFFERS, [STEPS[0], gemm(bias=np.ones(2, np.float32))]),
-    "a bias too long": (BUFFERS, [STEPS[0], gemm(bias=np.ones(3, np.int32))]),
-    "a bias that can overflow": (BUFFERS, [STEPS[0], gemm(bias=np.full(2, 2**31 - 1, np.int32))]),
-}
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_steps_of_two_inputs(isa, rng, shape):
+    """A graph of sums of floats of every rank, of two inputs, with two outputs, one of which is read again."""
+    names = ["left", "right", "sum", "twice", "last"]
+    buffers = [Buffer(name, name, shape, "float32") for name in names]
+    program = Program(buffers, [Add((0, 1), 2), Add((2, 2), 3), Add((3, 0), 4)], (0, 1), (3, 4))
+    plan = Plan(program)
+    for rows in BATCHES:
+        left, right = rng.normal(size=(2, rows, *shape)).astype(np.float32)
+        expected = reference.evaluate(program, left, right)
+        for got, value in zip(plan.run(left, right), (expected[3], expected[4]), strict=True):
+            same_bytes(got, value)
+        for got, value in zip(plan.intermediates(left, right).values(), expected, strict=True):
+            same_bytes(got, value)
+    left, right = np.zeros((2, 7, *shape), np.float32)
+    for x in ((left, right[:6]), (left, np.zeros((7, *shape, 2), np.float32))):
+        with pytest.raises(ValueError, match=r"^inputs\[1\]: "):
+            plan.run(*x)
+    right[-1] = np.nan
+    with pytest.raises(ValueError, match=r"^inputs\[1\]: "):
+        plan.run(left, right)
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_broken_programs_are_refused(name):
-    with pytest.raises((TypeError, ValueError, OverflowError)):
-        Program(*BROKEN[name]).run(np.zeros((2, 3), np.float32))
+@pytest.mark.parametrize("shape", SHAPES[1:], ids=str)
+@pytest.mark.parametrize("kind", ["static", "dynamic", "weight_only"])
+def test_products_along_the_last_axis(isa, rng, kind, shape):
+    """Every row of a sample is a row of the product, with a scale of its own where it is found at run time."""
+    flat = random_program(rng, kind, [shape[-1], 7, 3])
+
+    def shaped(b):
+        return replace(b, shape=(*shape[:-1], *b.shape))
+
+    program = Program([shaped(b) for b in flat.buffers], flat.steps)
+    x = rng.normal(size=(30, *shape)).astype(np.float32)
+    check(program, x)
+    same_bytes(Plan(program).run(x).reshape(-1, 3), Plan(flat).run(x.reshape(-1, shape[-1])))
 
 
-def test_row_buffers_must_be_written():
-    """Codes with a scale per row are only there once quantize_dynamic has written both."""
-    buffers = [
-        Buffer("input", "input", 3, "uint8", row_scale=1, row_zero_point=2),
-        Buffer("scale", "input", 1, "float32"),
-        Buffer("zero_point", "input", 1, "int32"),
-        Buffer("output", "layer", 2, "float32"),
+def test_a_chain_takes_two_buffers(rng):
+    buffers = [Buffer(f"b{i}", f"b{i}", (64,), "float32") for i in range(11)]
+    plan = Plan(Program(buffers, [Add((i, i), i + 1) for i in range(10)]))
+    assert plan.workspace_nbytes == 2 * plan.rows * 64 * 4
+    x = rng.normal(size=(300, 64)).astype(np.float32)
+    same_bytes(plan.run(x), x * np.float32(1024))
+
+
+def test_large_samples_go_one_by_one():
+    buffers = [Buffer(f"b{i}", f"b{i}", (112, 112, 32), "float32") for i in range(3)]
+    assert Plan(Program(buffers, [Add((0, 0), 1), Add((1, 0), 2)])).rows == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_that_change(isa, rng, kind):
+    """Arrays of the same shapes go into the memory that there is, and nothing is left of the old ones."""
+    one, other = (random_program(np.random.default_rng(seed), kind, [13, 33, 7]) for seed in (1, 1))
+    steps = [
+        replace(s, weight=rng.integers(-120, 120, s.weight.shape).astype(np.int8), weight_zero_point=None)
+        if hasattr(s, "weight")
+        else s
+        for s in other.steps
     ]
-    with pytest.raises(ValueError):
-        Program(buffers, [gemm(input=0, output=3)]).run(np.zeros((2, 3), np.uint8))
+    changed = Program(one.buffers, steps)
+    plan, x = Plan(one), rng.normal(size=(100, 13)).astype(np.float32)
+    before = plan.run(x)
+    plan.update(changed)
+    same_bytes(plan.run(x), Plan(changed).run(x))
+    plan.update(one)
+    same_bytes(plan.run(x), before)

@@ -1,5 +1,6 @@
 """Quantized models: they compute what the reference computes, on every target, and are as good as they should be."""
 
+import copy
 import hashlib
 import os
 import pickle
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,7 +28,9 @@ from samples import LAYOUTS, same_bytes
 
 import qlite as ql
 from qlite import _core
-from qlite.nn.program import Dequantize, Gemm
+from qlite.nn.lower import Builder
+from qlite.nn.scheme import Scheme
+from qlite.nn.steps import Dequantize, Gemm
 
 SCHEMES = list(dict.fromkeys(scheme for scheme, _ in SCHEME_TARGETS))
 SEEDS = range(5)
@@ -36,6 +40,8 @@ MIN_AGREEMENT = 0.99
 MIN_SQNR_DB = {"w8a8": 40.0, "dynamic": 40.0, "w8": 42.0}
 # With the logits in codes too, on a grid that their largest value sets, some decibels less.
 MIN_INTEGER_SQNR_DB = 36.0
+# A network of random weights, whose units are not as alike as trained ones: 35 to 45 dB.
+MIN_MIXED_SQNR_DB = 30.0
 MAX_FILE_SHARE, FILE_OVERHEAD = 0.28, 4096  # of the float32 weights' bytes; bytes
 
 
@@ -51,7 +57,7 @@ def check(quantized, x):
     assert list(got) == [buffer.name for buffer in quantized.program.buffers]
     for value, reference_value in zip(got.values(), expected, strict=True):
         same_bytes(value, reference_value)
-    same_bytes(quantized(x), expected[quantized.program.output])
+    same_bytes(quantized(x), expected[quantized.program.outputs[0]])
 
 
 # ---- the numbers ------------------------------------------------------------------------------------
@@ -71,14 +77,14 @@ def test_the_digits_equal_the_reference(scheme, target):
 
 
 @pytest.mark.parametrize(
-    "options", [{"output": "integer"}, {"requant": "fixed"}, {"output": "integer", "requant": "fixed"}]
+    "options", [{"output_dtype": "integer"}, {"requant": "fixed"}, {"output_dtype": "integer", "requant": "fixed"}]
 )
 def test_conventions_one_by_one(options):
     network, x = small_network()
     quantized = ql.quantize_model(network, data=x, **options)
     check(quantized, x)
-    assert isinstance(quantized.program.steps[-1], Dequantize) == ("output" in options)
-    assert all(s.fixed == ("requant" in options) for s in quantized.program.steps if isinstance(s, Gemm))
+    assert isinstance(quantized.program.steps[-1], Dequantize) == ("output_dtype" in options)
+    assert all((s.requant == "fixed") == ("requant" in options) for s in quantized.program.steps if isinstance(s, Gemm))
     assert same_program(quantized.program, ql.quantize_model(network, data=x).retarget("numpy", **options).program)
 
 
@@ -106,7 +112,7 @@ def test_the_static_program():
         assert step.weight.dtype == np.int8 and step.weight.min() >= -127
         assert step.weight_zero_point is None
         same_bytes(step.weight_scale, (np.abs(layer.weight).max(axis=0) / np.float32(127)).astype(np.float32))
-        scale = np.float64(program.buffers[step.input].scale) * step.weight_scale
+        scale = np.float64(program.buffers[step.inputs[0]].scale) * step.weight_scale
         same_bytes(step.bias, np.rint(layer.bias / scale).astype(np.int32))
 
 
@@ -173,10 +179,110 @@ def test_an_output_without_weights_is_its_bias(scheme):
 def test_codes_of_every_shape_of_network(rng):
     for widths in ([1, 1], [3, 1, 2], [70, 33, 17, 5, 2], [300, 20]):
         layers = [(rng.normal(size=w), rng.normal(size=w[1])) for w in pairwise(widths)]
-        network = ql.from_weights(layers, output="identity")
+        network = ql.from_weights(layers, task="regression")
         x = rng.normal(size=(40, widths[0])).astype(np.float32)
         for scheme in ("w8a8", "dynamic", "w8"):
             check(ql.quantize_model(network, scheme, x if scheme == "w8a8" else None), x)
+
+
+# ---- when weights are packed ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def packed(monkeypatch):
+    """The kinds of the steps with weights that have been packed, one after the other."""
+    seen = []
+
+    class Plan(_core.Plan):
+        def add(self, kind, fields):
+            seen.extend([kind] if "weight" in fields else [])
+            super().add(kind, fields)
+
+        def update(self, step, fields):
+            seen.append("update")
+            super().update(step, fields)
+
+    monkeypatch.setattr("qlite.nn.plan._core", SimpleNamespace(Plan=Plan))
+    return seen
+
+
+@pytest.mark.parametrize("scheme, target", SCHEME_TARGETS)
+def test_weights_are_packed_once_at_the_first_run(packed, tmp_path, scheme, target):
+    network, x = small_network()
+    built = ql.quantize_model(network, scheme, x if scheme == "w8a8" else None, target=target)
+    built.save(tmp_path / "model.qlite")
+    loaded = ql.load(tmp_path / "model.qlite")
+    copies = [built, built.retarget(target), loaded, pickle.loads(pickle.dumps(built)), copy.deepcopy(built)]
+    assert packed == []
+    for model in copies:
+        expected = model(x)
+        assert len(packed) == len(network.layers)
+        model.predict(x), model.intermediates(x), ql.compare(network, model, x)
+        if scheme == "w8a8":
+            same_bytes(model(ql.quantize(x, model.input_qparams)), expected)
+        assert len(packed) == len(network.layers)
+        packed.clear()
+
+
+def test_codes_alone_pack_once_too(packed):
+    network, x = small_network()
+    model = ql.quantize_model(network, data=x)
+    for _ in range(2):
+        model(ql.quantize(x, model.input_qparams))
+        assert packed == ["gemm", "gemm"]
+
+
+def test_threads_that_begin_together_pack_once(packed):
+    network, x = small_network()
+    for _ in range(20):
+        model = ql.quantize_model(network, "dynamic")
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(model, [x] * 4))
+        assert packed == ["gemm", "gemm"]
+        packed.clear()
+
+
+# ---- layers of their own scheme ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("own", SCHEMES)
+@pytest.mark.parametrize("name", ["dense_1", "dense_2", "dense_3"])
+def test_layers_with_a_scheme_of_their_own(rng, scheme, own, name):
+    layers = [(rng.normal(size=(a, b)), rng.normal(size=b)) for a, b in pairwise([6, 9, 7, 4])]
+    network, x = ql.from_weights(layers), rng.normal(size=(60, 6)).astype(np.float32)
+    mixed = ql.quantize_model(network, scheme, x, per_layer={name: own})
+    check(mixed, x)
+    assert sqnr_db(network(x), mixed(x)) > MIN_MIXED_SQNR_DB
+    plain = ql.quantize_model(network, scheme, x)
+    assert same_program(mixed.program, plain.program) == (own == scheme)
+    gemms = {mixed.program.buffers[s.output].layer: s.kind for s in mixed.program.steps if hasattr(s, "weight")}
+    assert gemms[name] == ("gemm_f32" if own == "w8" else "gemm")
+
+
+def test_schemes_for_layers_that_there_are_not():
+    network, x = small_network()
+    for error, message, options in [
+        (TypeError, "^per_layer: expected a dict", {"per_layer": ["dense_1"]}),
+        (ValueError, "^per_layer: .*'dense_1', 'dense_2', got 'dense_9'", {"per_layer": {"dense_9": "w8"}}),
+        (ValueError, "^scheme: ", {"per_layer": {"dense_1": "w9"}}),
+        (ValueError, "^output_dtype: .*no codes", {"per_layer": {"dense_2": "w8"}, "output_dtype": "integer"}),
+        (ValueError, "^target: expected 'numpy' with per_layer", {"per_layer": {"dense_1": "w8"}, "target": "tflite"}),
+        (ValueError, "^data: expected samples", {"per_layer": {"dense_1": "w8a8"}, "scheme": "w8", "data": None}),
+    ]:
+        with pytest.raises(error, match=message):
+            ql.quantize_model(network, **{"data": x} | options)
+
+
+def test_weights_of_a_repair(rng):
+    """What the hook gives is what the program holds; where it gives None, the usual weights."""
+    network, _ = small_network()
+    own = ql.quantize(network.layers[1].weight, axis=1, method="mse")
+    builder = Builder(Scheme.parse("w8"), repair=lambda name, weight: own if name == "dense_2" else None)
+    first, second = builder.program(network.lower(builder)).steps
+    same_bytes(first.weight, ql.quantize(network.layers[0].weight, axis=1).codes)
+    same_bytes(second.weight, own.codes)
+    same_bytes(second.weight_scale, own.scale.ravel())
 
 
 # ---- targets ----------------------------------------------------------------------------------------
@@ -186,7 +292,7 @@ def test_codes_of_every_shape_of_network(rng):
 def test_retarget_is_quantizing_for_the_target(target):
     direct, moved = integer_network("w8a8", target), integer_network("w8a8").retarget(target)
     assert same_program(moved.program, direct.program)
-    assert (moved.target, moved.scheme, moved.output) == (target, "w8a8", direct.output)
+    assert (moved.target, moved.scheme, moved.task) == (target, "w8a8", direct.task)
     same_bytes(moved(digits().x_held), direct(digits().x_held))
 
 
@@ -215,7 +321,7 @@ def test_retarget_of_schemes_that_have_one_target():
                 quantized.retarget(target)
             with pytest.raises(ValueError, match=rf"^target: .*{scheme}"):
                 ql.quantize_model(digits_network(), scheme, target=target)
-        for options in ({"output": "integer"}, {"requant": "fixed"}):
+        for options in ({"output_dtype": "integer"}, {"requant": "fixed"}):
             with pytest.raises(ValueError):
                 quantized.retarget("numpy", **options)
             with pytest.raises(ValueError):
@@ -228,7 +334,9 @@ def test_targets_have_their_conventions():
         codes = [b for b in quantized.program.buffers if b.dtype in ("int8", "uint8")]
         assert {b.dtype for b in codes} == {"uint8" if target in ("numpy", "onnx") else "int8"}
         assert isinstance(quantized.program.steps[-1], Dequantize) == (target != "numpy")
-        assert {s.fixed for s in quantized.program.steps if isinstance(s, Gemm)} == {target in ("tflm", "c")}
+        assert {s.requant == "fixed" for s in quantized.program.steps if isinstance(s, Gemm)} == {
+            target in ("tflm", "c")
+        }
         lowest = 0 if target in ("numpy", "onnx", "tensorrt") else -128  # digits and relus start at 0.0
         assert {b.zero_point for b in codes[:3]} == {lowest}
         assert target != "tensorrt" or not any(b.zero_point for b in codes)
@@ -351,7 +459,7 @@ ValueError target  quantize_model(M, data=X, target="torch")
 ValueError target  quantize_model(M, data=X, target=None)
 ValueError method  quantize_model(M, data=X, method="ema")
 ValueError weight_method  quantize_model(M, data=X, weight_method="max")
-ValueError output  quantize_model(M, data=X, output="codes")
+ValueError output_dtype  quantize_model(M, data=X, output_dtype="codes")
 ValueError requant  quantize_model(M, data=X, requant="double")
 ValueError data  quantize_model(M)
 ValueError data  quantize_model(M, data=X[:0])
@@ -364,7 +472,7 @@ TypeError  data  quantize_model(M, data="text")
 OverflowError .*'dense_1'  quantize_model(DEEP, data=np.tile([-1.0, 1.0], (1, 70_000)))
 ValueError target  QM.retarget("torch")
 ValueError target  QM.retarget(None)
-ValueError output  QM.retarget("tflite", output="codes")
+ValueError output_dtype  QM.retarget("tflite", output_dtype="codes")
 ValueError requant  QM.retarget("tflite", requant=True)
 TypeError  x  QM(X.astype(int))
 ValueError x  QM(X[0])
@@ -379,7 +487,7 @@ ValueError metrics  QM.evaluate(X, np.zeros(len(X), int), ["mse"])
 @pytest.mark.parametrize("case", [line for line in CASES.splitlines() if line])
 def test_bad_arguments(case):
     m, x = small_network()
-    deep = ql.from_weights([(np.tile([[1.0], [-1.0]], (70_000, 1)), None)], output="identity")
+    deep = ql.from_weights([(np.tile([[1.0], [-1.0]], (70_000, 1)), None)], task="regression")
     known = {"M": m, "X": x, "QM": ql.quantize_model(m, data=x), "DEEP": deep, "quantize_model": ql.quantize_model}
     error, name, call = case.split(maxsplit=2)
     with pytest.raises((TypeError, ValueError, OverflowError), match=rf"^{name}: ") as raised:
@@ -395,7 +503,7 @@ def test_pickles(scheme, target):
     quantized, x = integer_network(scheme, target), digits().x_held
     twin = pickle.loads(pickle.dumps(quantized))
     assert same_program(twin.program, quantized.program)
-    assert (twin.scheme, twin.target, twin.output) == (scheme, target, quantized.output)
+    assert (twin.scheme, twin.target, twin.task) == (scheme, target, quantized.task)
     same_bytes(twin(x), quantized(x))
     assert twin.predict(x).tolist() == quantized.predict(x).tolist()
 

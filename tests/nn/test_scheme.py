@@ -48,3 +48,15 @@ def test_schemes_that_no_model_runs_by_yet(name):
     network = ql.from_weights([(np.eye(3), None)])
     with pytest.raises(ValueError, match=rf"^scheme: expected 'w8a8', 'w8' or 'dynamic', .*got '{name}'$"):
         ql.quantize_model(network, name, np.eye(3))
+
+
+@pytest.mark.parametrize("scheme", ["w8", "dynamic"])
+@pytest.mark.parametrize("option", [{"requant": "fixed"}, {"output_dtype": "float32"}])
+def test_conventions_of_what_is_not_there(scheme, option):
+    m = ql.Sequential([ql.Dense(np.eye(6))])
+    for call in (
+        lambda: ql.quantize_model(m, scheme, **option),
+        lambda: ql.quantize_model(m, scheme).retarget("numpy", **option),
+    ):
+        with pytest.raises(ValueError, match=rf"^{next(iter(option))}: "):
+            call()

@@ -16,9 +16,9 @@ W1, W2 = np.arange(6.0).reshape(2, 3) - 2, np.arange(12.0).reshape(3, 4) - 5
 B1, B2 = np.array([1.0, -1, 0]), np.zeros(4)
 X = np.array([[1.0, -2], [0.5, 3], [0, 0]])
 M = from_weights([(W1, B1), (W2, None)])
-VALUES = from_weights([(W1, B1)], output="identity")
-VALUE = from_weights([(W1[:, :1], None)], output="identity")
-BINARY = from_weights([(W1[:, :1], [0.25])], output="sigmoid", classes=["no", "yes"])
+VALUES = from_weights([(W1, B1)], task="regression")
+VALUE = from_weights([(W1[:, :1], None)], task="regression")
+BINARY = from_weights([(W1[:, :1], [0.25])], task="binary", classes=["no", "yes"])
 LETTERS = from_weights([(W1, B1)], classes=["a", "b", "c"])
 
 CASES = """
@@ -44,17 +44,17 @@ TypeError  layers  Sequential(None)
 TypeError  layers\\[1\\]  Sequential([Dense(W1), W2])
 ValueError layers\\[1\\]  Sequential([Dense(W1), Dense(W1)])
 ValueError layers  Sequential([Dense(W1, name="a"), Dense(W2, name="a")])
-ValueError output  Sequential([Dense(W1)], output="tanh")
-ValueError output  Sequential([Dense(W1)], output=None)
-ValueError output  Sequential([Dense(W1)], output="sigmoid")
-ValueError output  Sequential([Dense(W1[:, :1])], output="softmax")
+ValueError task  Sequential([Dense(W1)], task="tanh")
+ValueError task  Sequential([Dense(W1)], task=None)
+ValueError task  Sequential([Dense(W1)], task="binary")
+ValueError task  Sequential([Dense(W1[:, :1])], task="multiclass")
 ValueError classes  Sequential([Dense(W1)], classes=["a", "b"])
 ValueError classes  Sequential([Dense(W1)], classes=["c", "b", "a"])
 ValueError classes  Sequential([Dense(W1)], classes=["a", "a", "b"])
 ValueError classes  Sequential([Dense(W1)], classes=[[1, 2, 3]])
 ValueError classes  Sequential([Dense(W1)], classes=[0.0, 1.0, np.nan])
-ValueError classes  Sequential([Dense(W1)], output="identity", classes=["a", "b", "c"])
-ValueError classes  Sequential([Dense(W1[:, :1])], output="sigmoid", classes=["a"])
+ValueError classes  Sequential([Dense(W1)], task="regression", classes=["a", "b", "c"])
+ValueError classes  Sequential([Dense(W1[:, :1])], task="binary", classes=["a"])
 TypeError  weights  from_weights(None)
 ValueError layers  from_weights([])
 ValueError weights\\[1\\]  from_weights([(W1, B1), W2])
@@ -73,7 +73,7 @@ ValueError x  M(X[0])
 ValueError x  M(X[:, :1])
 ValueError x  M.predict(X.T)
 ValueError x  M.intermediates(X[None])
-ValueError output  VALUES.predict_proba(X)
+ValueError task  VALUES.predict_proba(X)
 ValueError metrics  M.evaluate(X, [0, 1, 2], metrics=["f1"])
 ValueError metrics  M.evaluate(X, [0, 1, 2], metrics="mse")
 ValueError metrics  VALUES.evaluate(X, X, metrics=("accuracy",))
@@ -134,16 +134,20 @@ def test_names():
     assert list(m.intermediates(X)) == ["input", "first", "dense_2"]
 
 
+def three_layers(name):
+    return Sequential([Dense(W1, B1, "relu", "first"), Dense(W2, B2, "relu", name), Dense(W2.T, name="last")])
+
+
 @pytest.mark.parametrize("name", ["input", "output", "input_codes", "first_codes", "first_scale", "first_zero_point"])
+def test_a_layer_may_not_hide_another_value(name):
+    with pytest.raises(ValueError, match=rf"^layers: expected names that no other buffer has, got \['{name}'\]$"):
+        three_layers(name)
+
+
+@pytest.mark.parametrize("name", ["inputs", "first_output", "codes", "scale", "first.codes", "dense_1"])
 @pytest.mark.parametrize("scheme", ["w8a8", "dynamic", "w8"])
-def test_a_layer_may_not_hide_another_value(name, scheme):
-    """Any name is refused, or no value is lost and the results are those of a layer called otherwise."""
-    layers = [Dense(W1, B1, "relu", "first"), Dense(W2, B2, "relu", name), Dense(W2.T, name="last")]
-    plain = Sequential([*layers[:1], Dense(W2, B2, "relu", "second"), layers[2]])
-    try:
-        m = Sequential(layers)
-    except ValueError:
-        return
+def test_names_change_no_value(name, scheme):
+    m, plain = three_layers(name), three_layers("second")
     for target in ["numpy", "tflite"] if scheme == "w8a8" else ["numpy"]:
         data = 9 * X if scheme == "w8a8" else None
         same_bytes(
@@ -151,6 +155,22 @@ def test_a_layer_may_not_hide_another_value(name, scheme):
         )
         values = quantize_model(m, scheme, data, target=target).intermediates(X)
         assert len(values) == len(quantize_model(plain, scheme, data, target=target).intermediates(X))
+
+
+@pytest.mark.parametrize(
+    "names", [["input"], ["output"], ["normalized"], ["a", "a_codes"], ["a_scale", "a"], [3], [""]]
+)
+def test_names_that_are_taken(names):
+    with pytest.raises((TypeError, ValueError), match="name"):
+        ql.Sequential([ql.Dense(np.eye(3), name=name) for name in names])
+
+
+def test_one_layer_used_twice(rng):
+    layer = ql.Dense(rng.normal(size=(5, 5)), activation="relu")
+    m, x = ql.Sequential([layer, layer]), rng.normal(size=(50, 5))
+    qm = ql.quantize_model(m, data=x)
+    assert [b.dtype for b in qm.program.buffers] == ["float32", "uint8", "uint8", "float32"]
+    assert ql.compare(m, qm, x).sqnr_db > 25
 
 
 @pytest.mark.parametrize("scheme", ["w8a8", "dynamic", "w8"])
@@ -196,7 +216,7 @@ def test_sigmoid():
     second = 1 / (1 + np.exp(-raw))
     np.testing.assert_allclose(BINARY.predict_proba(X), np.stack([1 - second, second], axis=1), rtol=1e-12)
     assert BINARY.predict_proba(1e4 * X).sum() == 3
-    numbered = from_weights([(W1[:, :1], None)], output="sigmoid")
+    numbered = from_weights([(W1[:, :1], None)], task="binary")
     assert set(numbered.predict(X).tolist()) <= {0, 1}
 
 
@@ -240,9 +260,39 @@ def test_evaluate_values():
         assert VALUE.evaluate(X, VALUE(X).reshape(shape) + 0.5) == {"mse": 0.25}
 
 
+class Counted(ql.Sequential):
+    calls = 0
+
+    def __call__(self, x):
+        self.calls += 1
+        return super().__call__(x)
+
+
+def test_evaluating_runs_the_model_once(rng):
+    weight, x = rng.normal(size=(6, 5)), rng.normal(size=(8, 6))
+    m = Counted([Dense(weight)])
+    figures = m.evaluate(x, np.zeros((8, 1), int), ("accuracy", "recall", "cross_entropy"))
+    assert m.calls == 1 and figures == m.evaluate(x, np.zeros(8, int), ("accuracy", "recall", "cross_entropy"))
+    for y in (0, None, np.zeros(7), np.zeros((8, 2)), np.zeros((1, 8)), ["a"] * 8):
+        with pytest.raises(ValueError, match=r"^y: "):
+            m.evaluate(x, y)
+    with pytest.raises(ValueError, match=r"^x: "):
+        m.evaluate(1.0, [0])
+    with pytest.raises(TypeError, match=r"^metrics: "):
+        m.evaluate(x, np.zeros(8), 3)
+    values = ql.Sequential([Dense(weight[:, :1])], task="regression")
+    assert values.evaluate(x, values(x)) == {"mse": 0.0} == values.evaluate(x, values.predict(x))
+
+
+def test_labels_of_other_dtypes():
+    assert ql.Sequential([ql.Dense(np.eye(2))], classes=np.array(["a", "b"], object)).classes.dtype.kind == "U"
+    with pytest.raises(TypeError, match=r"^classes: "):
+        ql.Sequential([ql.Dense(np.eye(2))], classes=np.array([1 + 0j, 2]))
+
+
 def test_outputs_are_named_alike_in_both_kinds_of_models():
     q = quantize_model(BINARY, data=X)
-    assert q.output == "sigmoid" and q.classes.tolist() == ["no", "yes"]
+    assert q.task == "binary" and q.classes.tolist() == ["no", "yes"]
     assert q.predict(X).tolist() == BINARY.predict(X).tolist()
     assert q.evaluate(X, ["no", "yes", "yes"]).keys() == BINARY.evaluate(X, ["no", "yes", "yes"]).keys()
     assert ql.QModel.predict is Sequential.predict

@@ -165,7 +165,7 @@ def test_every_result(isa, rng, groups, activation, signed):
             z = grid.zero_point.item()
             ends = z + np.rint(np.float32((low, high)) / grid.scale.item())
             qmin, qmax = (int(end) for end in np.clip(ends, grid.qmin, grid.qmax))
-            y = ql.conv2d(x, w, bias, activation=activation, output=grid, requant=rule, **where)
+            y = ql.conv2d(x, w, bias, activation=activation, output_qparams=grid, requant=rule, **where)
             expected = conv_codes(acc, *scales, grid.scale.item(), z, qmin, qmax, rule == "fixed")
             same_bytes(y.codes, expected.astype(grid.dtype))
             assert np.array_equal(y.scale.ravel(), grid.scale) and y.zero_point.item() == z
@@ -202,7 +202,7 @@ def test_an_image_gives_the_same_in_every_batch(isa, rng):
         out = np.zeros((8, 5, 9, 8), np.float32).transpose(1, 2, 3, 0)
         assert ql.conv2d(x, w, **options, out=out) is out and np.array_equal(out, alone)
         for rule in ("float", "fixed"):
-            options |= {"output": grid, "requant": rule}
+            options |= {"output_qparams": grid, "requant": rule}
             alone = np.concatenate([ql.conv2d(x[i : i + 1], w, **options).codes for i in range(5)])
             same_bytes(ql.conv2d(x, w, **options).codes, alone)
 
@@ -212,14 +212,14 @@ def test_images_are_refused_before_anything_is_written(rng):
     x = rng.normal(size=(3, 5, 5, 2)).astype(np.float32)
     x[2] *= np.float32(1e30)  # what does not fit the grid comes last
     out = np.full((3, 3, 3, 4), 7, np.uint8)
-    with pytest.raises(ValueError, match=r"^output: "):
-        ql.conv2d(x, w, output=ql.QParams(np.float32([1e-30]), 0, signed=False), out=out)
+    with pytest.raises(ValueError, match=r"^output_qparams: "):
+        ql.conv2d(x, w, output_qparams=ql.QParams(np.float32([1e-30]), 0, signed=False), out=out)
     x[2] = 0.5
     with pytest.raises(OverflowError, match=r"^bias: "):  # the scale of the last is the least
-        ql.conv2d(x, w, np.full(4, 1e6), output=GRIDS["u8"], out=out)
+        ql.conv2d(x, w, np.full(4, 1e6), output_qparams=GRIDS["u8"], out=out)
     x[2] = np.nan
     with pytest.raises(ValueError, match=r"^x: "):
-        ql.conv2d(x, w, output=GRIDS["u8"], out=out)
+        ql.conv2d(x, w, output_qparams=GRIDS["u8"], out=out)
     assert np.all(out == 7)
 
 
@@ -255,9 +255,9 @@ def test_out_may_overlap_what_is_read(rng):
     memory = codes(rng, (1, 8, 8, 16), np.uint8)
     x, out = memory[..., :8], memory[:, 1:7, 1:7, 4:12]
     w, grid = weights(rng, (3, 3, 8, 8)), GRIDS["u8"]
-    expected = ql.conv2d(ql.QArray.from_codes(x, 0.1), w, output=grid).codes
+    expected = ql.conv2d(ql.QArray.from_codes(x, 0.1), w, output_qparams=grid).codes
     q = ql.QArray(x, ql.QParams(np.float32([0.1]), 0, signed=False))
-    y = ql.conv2d(q, w, output=grid, out=out)
+    y = ql.conv2d(q, w, output_qparams=grid, out=out)
     same_bytes(out.copy(), expected)
     assert np.shares_memory(y.codes, out)
 
@@ -311,14 +311,14 @@ def message(error, **changes):
         (ValueError, "groups", {"groups": 0}),
         (TypeError, "groups", {"groups": 2.0}),
         (ValueError, "activation", {"activation": "gelu"}),
-        (TypeError, "output", {"output": 0.5}),
-        (ValueError, "output", {"output": ql.QParams(np.float32([[1, 2]]), 0)}),
+        (TypeError, "output_qparams", {"output_qparams": 0.5}),
+        (ValueError, "output_qparams", {"output_qparams": ql.QParams(np.float32([[1, 2]]), 0)}),
         (ValueError, "per", {"x": np.zeros((1, 5, 5, 4), np.float32), "per": "row"}),
         (ValueError, "per", {"per": "tensor"}),
-        (ValueError, "requant", {"requant": "double", "output": GRIDS["u8"]}),
+        (ValueError, "requant", {"requant": "double", "output_qparams": GRIDS["u8"]}),
         (TypeError, "out", {"out": np.zeros((1, 3, 3, 6), np.float64)}),
         (ValueError, "out", {"out": np.zeros((1, 3, 3, 5), np.float32)}),
-        (TypeError, "out", {"out": np.zeros((1, 3, 3, 6), np.int8), "output": GRIDS["u8"]}),
+        (TypeError, "out", {"out": np.zeros((1, 3, 3, 6), np.int8), "output_qparams": GRIDS["u8"]}),
     ],
 )
 def test_errors_name_the_argument(error, name, changes):
@@ -361,13 +361,14 @@ def test_errors_of_integers_name_the_argument(arguments, name):
 
 
 def test_sizes_cannot_wrap():
-    """What does not fit the memory is told so; nothing wraps to a small size."""
+    """What does not fit the memory is told so; nothing wraps to a small size. The first result is beyond NumPy, of the
+    second the row of pixels beyond any memory."""
     x, w = np.zeros((1, 1, 1, 1), np.uint8), np.zeros((1, 1, 1, 1), np.int8)
     most = 2**31 - 1
-    with pytest.raises((MemoryError, ValueError)):
+    with pytest.raises(ValueError, match="too big"):
         ql.conv2d_integer(x, w, padding=((most, most), (most, most)))
     wide = np.zeros((1, 2, 2, 65536), np.uint8)
-    with pytest.raises((MemoryError, ValueError)):
+    with pytest.raises(MemoryError):
         ql.conv2d_integer(wide, np.zeros((1, 1, 1, 65536), np.int8), stride=most, padding=most, groups=65536)
 
 
@@ -413,7 +414,7 @@ def test_onnxruntime(rng, channels, kernel, stride, dilation, padding):
         ql.QArray.from_codes(x, scale, int(zx)),
         ql.QArray.from_codes(w, w_scale, axis=3),
         bias,
-        output=ql.QParams(np.float32([0.2]), 120, signed=False),
+        output_qparams=ql.QParams(np.float32([0.2]), 120, signed=False),
         **options,
     )
     same_bytes(as_onnx(y.codes), expected)
@@ -465,6 +466,6 @@ def test_litert(rng, resolver, rule, channels, stride, dilation):
     w = ql.quantize(rng.normal(size=(3, 3, per_group, outputs * groups)).astype(np.float32), axis=3)
     bias = rng.integers(-9999, 9999, w.shape[3], dtype=np.int32)
     grid = ql.QParams(np.float32([0.2]), 7)
-    y = ql.conv2d(x, w, bias, stride=stride, dilation=dilation, groups=groups, output=grid, requant=rule)
+    y = ql.conv2d(x, w, bias, stride=stride, dilation=dilation, groups=groups, output_qparams=grid, requant=rule)
     content = litert_model(x, w, bias, y, stride, dilation, groups)
     same_bytes(y.codes, litert.run(content, x.codes, resolver))

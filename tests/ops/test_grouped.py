@@ -74,7 +74,7 @@ def test_linear(isa, rng, kind, m):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_linear_is_within_its_budget(rng, kind):
-    """Half a step of each row, and what a codebook's levels add, which the docstring says."""
+    """Half a step of each row, and what a codebook's 8-bit table adds, which the docstring says."""
     q, x = quantized(rng, kind), rows(rng, 9)
     w, size = q.dequantize().astype(np.float64), np.abs(x).astype(np.float64)
     scale, _, group, book = spread_over(q)
@@ -85,7 +85,7 @@ def test_linear_is_within_its_budget(rng, kind):
     assert np.all(np.abs(ql.linear(x, q) - x.astype(np.float64) @ w) <= budget * (1 + ORDER_TOLERANCE) + 1e-5)
 
 
-def test_exact_levels_add_no_error(rng):
+def test_exact_tables_add_no_error(rng):
     """fp4's entries are multiples of a half."""
     q, x = quantized(rng, "mxfp4"), rows(rng, 9)
     a, s = reference.quantize_rows_symmetric(x)
@@ -185,32 +185,33 @@ def test_threads_change_nothing(isa, rng):
 
 def test_arguments_of_the_core():
     codes, scale = np.ones((32, 2), np.int8), np.ones((4, 2), np.float32)
-    _core.Grouped(codes, scale, None, None, 4, 8, "integer")
+    _core.Packed.grouped(codes, scale, None, None, 4, 8, "integer")
     book = np.ones(16, np.float32)
-    for bad in (
-        (codes, scale[:3], None, None, 4, 8, "integer"),
-        (codes, scale, np.ones((4, 1), np.int32), None, 4, 8, "integer"),
-        (codes, scale, np.full((4, 2), 8, np.int32), None, 4, 8, "integer"),
-        (codes * 8, scale, None, None, 4, 8, "integer"),
-        (codes, scale * np.nan, None, None, 4, 8, "integer"),
-        (codes, scale * 0, None, None, 4, 8, "integer"),
-        (codes, scale, None, None, 9, 8, "integer"),
-        (codes, scale, None, None, 4, 12, "integer"),
-        (codes, scale, None, None, 4, 0, "integer"),
-        (codes, scale, None, None, 4, 8, "other"),
-        (codes, scale, None, book, 4, 8, "integer"),
-        (codes.astype(np.uint8), scale, None, book[:1], 4, 8, "integer"),
-        (codes.astype(np.uint8), scale * 1e38, None, book * 1e38, 4, 8, "integer"),
-        (codes.astype(np.uint8), scale, None, np.ones(17, np.float32), 8, 8, "integer"),
-        (codes.astype(np.uint8), scale, None, np.ones((4, 3, 16), np.float32), 4, 8, "integer"),
-        (codes.astype(np.uint8), scale, None, np.float32(1), 4, 8, "integer"),
-        (codes[0], scale, None, None, 4, 8, "integer"),
+    together = "codes, scale, zero_point, codebook or purpose"
+    for name, bad in (
+        ("scale", (codes, scale[:3], None, None, 4, 8, "integer")),
+        ("zero_point", (codes, scale, np.ones((4, 1), np.int32), None, 4, 8, "integer")),
+        (together, (codes, scale, np.full((4, 2), 8, np.int32), None, 4, 8, "integer")),
+        (together, (codes * 8, scale, None, None, 4, 8, "integer")),
+        (together, (codes, scale * np.nan, None, None, 4, 8, "integer")),
+        (together, (codes, scale * 0, None, None, 4, 8, "integer")),
+        (together, (codes, scale, None, None, 9, 8, "integer")),
+        ("group_size", (codes, scale, None, None, 4, 12, "integer")),
+        ("group_size", (codes, scale, None, None, 4, 0, "integer")),
+        ("purpose", (codes, scale, None, None, 4, 8, "other")),
+        (together, (codes, scale, None, book, 4, 8, "integer")),
+        (together, (codes.astype(np.uint8), scale, None, book[:1], 4, 8, "integer")),
+        (together, (codes.astype(np.uint8), scale * 1e38, None, book * 1e38, 4, 8, "integer")),
+        (together, (codes.astype(np.uint8), scale, None, np.ones(17, np.float32), 8, 8, "integer")),
+        ("codebook", (codes.astype(np.uint8), scale, None, np.ones((4, 3, 16), np.float32), 4, 8, "integer")),
+        ("codebook", (codes.astype(np.uint8), scale, None, np.float32(1), 4, 8, "integer")),
+        ("codes", (codes[0], scale, None, None, 4, 8, "integer")),
     ):
-        with pytest.raises(ValueError):
-            _core.Grouped(*bad)
-    packed, x = _core.Grouped(codes, scale, None, None, 4, 8, "float"), np.ones((1, 32), np.float32)
+        with pytest.raises(ValueError, match=rf"^{name}: "):
+            _core.Packed.grouped(*bad)
+    packed, x = _core.Packed.grouped(codes, scale, None, None, 4, 8, "float"), np.ones((1, 32), np.float32)
     with pytest.raises(ValueError, match=r"^w: "):
-        _core.linear_grouped(x, packed, None, -np.inf, np.inf, None)
+        _core.linear_grouped(x, packed, None, None, None)
     with pytest.raises(TypeError, match=r"^w: "):
         _core.matmul_grouped(x, codes, None)
 
@@ -222,12 +223,12 @@ def test_depth_limit(isa):
         codes, x = np.full((k, 1), -128, np.int8), np.full((1, k), 1, np.float32)
         x[0, 0] = 0.5
         scale, zero_point = np.ones((1, 1), np.float32), np.full((1, 1), 127, np.int32)
-        packed = _core.Grouped(codes, scale, zero_point, None, 8, k, "integer")
+        packed = _core.Packed.grouped(codes, scale, zero_point, None, 8, k, "integer")
         if k == limit:
             expected = reference.linear_grouped(x, codes, scale, 127, k)
-            same_bytes(_core.linear_grouped(x, packed, None, -np.inf, np.inf, None), expected)
+            same_bytes(_core.linear_grouped(x, packed, None, None, None), expected)
             continue
         out = np.full((1, 1), 7, np.float32)
         with pytest.raises(OverflowError, match=r"^w: "):
-            _core.linear_grouped(x, packed, None, -np.inf, np.inf, out)
+            _core.linear_grouped(x, packed, None, None, out)
         assert out == 7

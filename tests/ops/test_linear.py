@@ -16,6 +16,7 @@ from samples import LAYOUTS, codes, same_bytes, zero_points
 import qlite as ql
 
 PROPERTY = settings(derandomize=True, deadline=None, database=None, max_examples=100)
+W = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
 TYPES = [(a, b) for a in (np.uint8, np.int8) for b in (np.int8, np.uint8)]
 PEER_TYPES = [types for types in TYPES if types != (np.int8, np.uint8)]  # the pair that onnxruntime lacks
 SHAPES = [(1, 1, 1), (1, 64, 17), (5, 7, 3), (33, 100, 65), (0, 4, 3), (3, 4, 0), (2, 0, 5)]
@@ -222,6 +223,15 @@ def test_matmul_integer_as_onnxruntime(rng, types):
     same_bytes(ql.matmul_integer(a, b, za, zb), onnxruntime("MatMulInteger", [a, b, za, zb], np.int32))
 
 
+def test_quantized_arrays_in_integer_products():
+    q = ql.quantize(W, axis=1, symmetric=False)
+    a = np.arange(12, dtype=np.uint8).reshape(2, 6)
+    same_bytes(ql.matmul_integer(a, q, 3), ql.matmul_integer(a, q.codes, 3, q.zero_point))
+    same_bytes(ql.linear(W.T @ W @ W.T, q), ql.linear(W.T @ W @ W.T, ql.pack(q)))
+    with pytest.raises(ValueError, match=r"^b_zero_point: "):
+        ql.matmul_integer(a, q, 0, 1)
+
+
 # ---- linear -----------------------------------------------------------------------------------------
 
 
@@ -302,6 +312,16 @@ def test_linear_on_any_leading_shape(isa, rng, shape, activation, low, high, per
     same_bytes(out, expected)
 
 
+def test_products_of_every_rank(rng):
+    q, x = ql.quantize(W, axis=1), rng.normal(size=(2, 3, 6)).astype(np.float32)
+    flat = x.reshape(6, 6) @ q
+    same_bytes(x @ q, flat.reshape(2, 3, 5))
+    same_bytes(x[0, 0] @ q, flat[0])
+    for bad in (np.float32(1), np.ones(5), np.ones((2, 2, 5))):
+        with pytest.raises(ValueError, match=r"^x: "):
+            bad @ q
+
+
 # ---- static linear ----------------------------------------------------------------------------------
 
 STATIC_SHAPES = [(1, 1, 1), (1, 64, 10), (5, 33, 17), (30, 70, 65), (0, 3, 2), (3, 3, 0), (2, 0, 5)]
@@ -348,14 +368,16 @@ def test_static_linear(isa, rng, m, k, n, activation, dtype):
     for output in grids:
         for requant in ("float", "fixed"):
             expected = expected_static(x, w, bias, output, requant == "fixed", activation)
-            y = ql.linear(x, w, bias, activation=activation, output=output, requant=requant)
+            y = ql.linear(x, w, bias, activation=activation, output_qparams=output, requant=requant)
             if output is None:
                 same_bytes(y, expected)
                 continue
             assert y.shape == (m, n) and y.qparams == output._of_rank(2)
             same_bytes(y.codes, expected.astype(output.dtype))
             out = np.zeros((m, n), output.dtype)
-            into = ql.linear(x, ql.pack(w), bias, activation=activation, output=output, requant=requant, out=out)
+            into = ql.linear(
+                x, ql.pack(w), bias, activation=activation, output_qparams=output, requant=requant, out=out
+            )
             assert into == y
             same_bytes(out, y.codes)
 
@@ -373,7 +395,7 @@ def test_results_on_one_grid_share_it(rng):
     """To make a grid takes longer than a small product."""
     x, w, _ = static_operands(rng, 4, 9, 5, np.uint8)
     output = ql.QParams(np.float32(0.1), 10)
-    assert ql.linear(x, w, output=output).qparams is ql.linear(x, w, output=output).qparams
+    assert ql.linear(x, w, output_qparams=output).qparams is ql.linear(x, w, output_qparams=output).qparams
     assert ql.softmax(x).qparams is ql.softmax(x).qparams
 
 
@@ -381,10 +403,10 @@ def test_static_linear_of_short_codes_on_any_leading_shape(isa, rng):
     x, w, bias = static_operands(rng, 6, 10, 5, np.int8, bits=4)
     cube = ql.QArray.from_codes(x.codes.reshape(2, 3, 10), x.scale.item(), x.zero_point.item(), bits=4)
     output = ql.QParams(np.float32(0.1), 10)
-    expected = ql.linear(x, w, bias, output=output)
+    expected = ql.linear(x, w, bias, output_qparams=output)
     same_bytes(expected.codes, expected_static(x, w, bias, output, False, None))
-    same_bytes(ql.linear(cube, w, bias, output=output).codes, expected.codes.reshape(2, 3, 5))
-    same_bytes(ql.linear(cube[1, 2], w, bias, output=output).codes, expected.codes[5])
+    same_bytes(ql.linear(cube, w, bias, output_qparams=output).codes, expected.codes.reshape(2, 3, 5))
+    same_bytes(ql.linear(cube[1, 2], w, bias, output_qparams=output).codes, expected.codes[5])
 
 
 def test_static_linear_is_a_step_of_a_model(rng):
@@ -395,7 +417,7 @@ def test_static_linear_is_a_step_of_a_model(rng):
         values, weights = qm.intermediates(data), list(qm.weights.values())
         grids = [ql.QParams(np.float32(b.scale), b.zero_point, signed=False) for b in qm.program.buffers[1:3]]
         x = ql.quantize(data, grids[0])
-        hidden = ql.linear(x, weights[0], m.layers[0].bias, activation="relu", output=grids[1], requant=requant)
+        hidden = ql.linear(x, weights[0], m.layers[0].bias, activation="relu", output_qparams=grids[1], requant=requant)
         same_bytes(hidden.codes, values["dense_1"])
         same_bytes(ql.linear(hidden, weights[1]), qm(data))
 
@@ -403,10 +425,10 @@ def test_static_linear_is_a_step_of_a_model(rng):
 def test_an_out_that_a_static_product_shares_with_its_input(rng):
     x, w, _ = static_operands(rng, 6, 5, 5, np.uint8)
     output = ql.QParams(np.float32(0.1), 10, signed=False)
-    expected = ql.linear(x, w, output=output)
+    expected = ql.linear(x, w, output_qparams=output)
     memory = x.codes.copy()
     shared = ql.QArray(memory, x.qparams)
-    same_bytes(ql.linear(shared, w, output=output, out=memory).codes, expected.codes)
+    same_bytes(ql.linear(shared, w, output_qparams=output, out=memory).codes, expected.codes)
 
 
 def test_a_bias_beyond_the_sums(rng):

@@ -1,15 +1,9 @@
 """Convolution of codes [images][height][width][channels] with weights [kernel_h][kernel_w][in][out]."""
 
 import numpy as np
-from reference import (
-    F32,
-    INT32,
-    quantize_multiplier,
-    quantize_rows,
-    requantize_fixed,
-    requantize_float,
-    scale_sums,
-)
+from reference.basics import F32, INT32
+from reference.gemm import quantize_rows, scale_sums
+from reference.requantization import quantize_multiplier, requantize_fixed, requantize_float
 
 
 def windows(x, kernel, stride, padding, dilation, zero_point):

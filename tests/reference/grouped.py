@@ -1,9 +1,12 @@
 """Products with weights whose scales are shared by groups along k, in plain NumPy."""
 
 import numpy as np
-from reference import F32, at_least, fma, minmax, quantize, range_qparams, spread
+from reference.basics import F32, at_least, fma, spread
+from reference.elementwise import quantize
+from reference.ranges import range_qparams
+from reference.sums import minmax
 
-REACH = 127  # of the codes of a row, and of the levels of a codebook
+REACH = 127  # of the codes of a row, and of a codebook in 8 bits
 
 
 def quantize_rows_symmetric(x):
@@ -21,7 +24,7 @@ def lowest_bit(x):
     return (numerator & -numerator).bit_length() - denominator.bit_length()
 
 
-def levels(codebook):
+def codebook_s8(codebook):
     """A codebook (entries,) as integers of at most 127, and what one of them stands for: the greatest power of two of
     which all entries are multiples, if none is then too great; or a 127th of the greatest magnitude."""
     finite = np.where(np.isfinite(codebook), codebook, F32(0)).astype(F32)
@@ -32,14 +35,14 @@ def levels(codebook):
     return np.clip(np.rint(finite / step), -REACH, REACH).astype(np.int32), step
 
 
-def as_levels(codes, scale, codebook, group):
+def in_s8(codes, scale, codebook, group):
     """Weights on a codebook, (entries,) or with one for each scale, as integers and the scales of these."""
     if codebook.ndim == 1:
-        table, step = levels(codebook)
+        table, step = codebook_s8(codebook)
         return table[codes], scale * step
     weight, scale = np.zeros(codes.shape, np.int32), scale.copy()
     for g, j in np.ndindex(scale.shape):
-        table, step = levels(codebook[g, j])
+        table, step = codebook_s8(codebook[g, j])
         weight[g * group : (g + 1) * group, j] = table[codes[g * group : (g + 1) * group, j]]
         scale[g, j] *= step
     return weight, scale
@@ -51,7 +54,7 @@ def linear_grouped(x, codes, scale, zero_point, group, bias=0, low=-np.inf, high
     a, row_scale = quantize_rows_symmetric(x)
     weight = codes.astype(np.int64) - spread(zero_point, codes.shape, group_size=group, group_axis=0)
     if codebook is not None:
-        weight, scale = as_levels(codes, scale, codebook, group)
+        weight, scale = in_s8(codes, scale, codebook, group)
     total = np.zeros((len(a), codes.shape[1]), F32)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         for g in range(len(scale)):

@@ -51,7 +51,7 @@ def _check_groups(tally, label):
             x = np.full((2, k), ROW_CODE, np.float32)
             x[:, 0] = 1  # else each row is constant, and has codes of 1
             codes, scale = np.full((k, 3), code, np.uint8), np.ones((1, 3), np.float32)
-            packed = _core.Grouped(codes, scale, None, None, bits, -(-k // 8) * 8, "integer")
+            packed = _core.Packed.grouped(codes, scale, None, None, bits, -(-k // 8) * 8, "integer")
             words = f"{k} codes of {bits} bits"
             if k > limit:
                 is_refused = refuses(lambda x=x, packed=packed: linear_of_groups(x, packed))
@@ -63,7 +63,7 @@ def _check_groups(tally, label):
 
 
 def linear_of_groups(x, packed):
-    return _core.linear_grouped(x, packed, None, -np.inf, np.inf, None)
+    return _core.linear_grouped(x, packed, None, None, None)
 
 
 class Deep:
@@ -84,11 +84,11 @@ class Deep:
             a = np.full((self.m, self.limit), code, self.a_dtype)
             expected = self.limit * (code - int(self.a_point[0])) * self.distance
             for purpose in ("integer", "integer7") if 0 <= code <= 127 else ("integer",):
-                got = _core.matmul_integer(a, _core.Packed(fitting, self.b_point, purpose), self.a_point, None)
+                got = _core.matmul_integer(a, _core.Packed.matrix(fitting, self.b_point, purpose), self.a_point, None)
                 tally.add(f"{label} at the limit", 1, not (got == expected).all(), lambda: self.words)
             self._compare_bias(tally, label, a, fitting, expected)
         deeper = np.full((self.m, self.limit + 1), self.a_codes[0], self.a_dtype)
-        packed = _core.Packed(self.b, self.b_point, "integer")
+        packed = _core.Packed.matrix(self.b, self.b_point, "integer")
         is_refused = refuses(lambda: _core.matmul_integer(deeper, packed, self.a_point, None))
         tally.add(f"{label} beyond", 1, not is_refused, lambda: self.words)
 

@@ -94,10 +94,10 @@ class GroupedCase:
     def compare(self, tally, isas):
         for isa in isas:
             with on_isa(isa):
-                packed = _core.Grouped(*self.weights, "integer")
-                got = _core.linear_grouped(self.x, packed, self.bias, 0.0, np.inf, None)
+                packed = _core.Packed.grouped(*self.weights, "integer")
+                got = _core.linear_grouped(self.x, packed, self.bias, "relu", None)
                 self._add(tally, f"{isa:11} linear of groups", got, self.linear)
-                got = _core.matmul_grouped(self.x, _core.Grouped(*self.weights, "float"), None)
+                got = _core.matmul_grouped(self.x, _core.Packed.grouped(*self.weights, "float"), None)
                 self._add(tally, f"{isa:11} weight-only of groups", got, self.weight_only)
 
     def _add(self, tally, name, got, expected):

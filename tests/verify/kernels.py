@@ -35,7 +35,7 @@ def product(a, b, purpose, rows, columns):
     """a @ b, so many rows and columns at a time."""
     out = np.empty((len(a), b.shape[1]), np.int32)
     for j in range(0, b.shape[1], columns):
-        packed = _core.Packed(np.ascontiguousarray(b[:, j : j + columns]), None, purpose)
+        packed = _core.Packed.matrix(np.ascontiguousarray(b[:, j : j + columns]), None, purpose)
         for i in range(0, len(a), rows):
             out[i : i + rows, j : j + columns] = _core.matmul_integer(a[i : i + rows], packed, ZERO, None)
     return out

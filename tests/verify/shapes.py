@@ -133,8 +133,8 @@ class Case:
         scale = memory.scale.copy(rng.uniform(0.01, 1, self.b.shape[1]).astype(np.float32), self.side)
 
         def multiply(purpose, out):
-            packed = _core.Packed(self.b, self.b_zero_point, "integer")
-            _core.linear(x, packed, scale, None, 0.0, np.inf, False, out)
+            packed = _core.Packed.matrix(self.b, self.b_zero_point, "integer")
+            _core.linear(x, packed, scale, None, "relu", False, out)
 
         codes, row_scale, row_zero_point = reference.quantize_rows(x)
         sums = exact(codes, row_zero_point.ravel(), self.b, self.b_zero_point)
@@ -149,7 +149,7 @@ class Case:
                 self._compare(tally, f"{isa:11} {purpose} {name}", multiply, purpose, expected, memory)
 
     def _multiply(self, purpose, out):
-        packed = _core.Packed(self.b, self.b_zero_point, purpose)
+        packed = _core.Packed.matrix(self.b, self.b_zero_point, purpose)
         _core.matmul_integer(self.a, packed, self.a_zero_point, out)
 
     def _compare(self, tally, name, multiply, purpose, expected, memory):

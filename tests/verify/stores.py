@@ -29,21 +29,19 @@ class Store:
     zero_point: int = 0
     qmin: int = 0
     qmax: int = 0
-    low: float = -np.inf
-    high: float = np.inf
+    activation: str | None = None
 
     def product(self, a, b, zero_point=ZERO, b_zero_point=None, bias=None, purpose="integer", out=None):
         n = b.shape[1]
-        fields = (self.rule, self.dtype is np.int8, INPUT_SCALE, WEIGHT_SCALE[:n], self.low, self.high)
+        fields = (self.rule, self.dtype is np.int8, self.activation, INPUT_SCALE, WEIGHT_SCALE[:n])
         fields += (OUTPUT_SCALE, self.zero_point, self.qmin, self.qmax)
-        return _core.linear_static(a, _core.Packed(b, b_zero_point, purpose), zero_point, bias, fields, out)
+        return _core.linear_static(a, _core.Packed.matrix(b, b_zero_point, purpose), zero_point, bias, fields, out)
 
     def expected(self, sums):
         """What becomes of exact sums."""
         columns = slice(sums.shape[1])
         if self.rule == "float32":
-            y = reference.scale_sums(sums, 1, _PRODUCT[columns], 0, self.low)
-            return np.where(y > np.float32(self.high), np.float32(self.high), y)
+            return reference.scale_sums(sums, 1, _PRODUCT[columns], 0, *reference.CLAMPS[self.activation])
         limits = self.zero_point, self.qmin, self.qmax
         if self.rule == "float":
             codes = reference.requantize_float(sums, _RULE_A[columns], *limits)
@@ -54,7 +52,7 @@ class Store:
 
 STORES = (
     Store("float32", "float32", np.float32),
-    Store("float32 clamped", "float32", np.float32, low=0.0, high=6.0),
+    Store("float32 clamped", "float32", np.float32, activation="relu6"),
     Store("codes A", "float", np.int8, -5, -128, 127),
     Store("codes A clamped", "float", np.uint8, 17, 17, 200),
     Store("codes B", "fixed", np.uint8, 131, 0, 255),

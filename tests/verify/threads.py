@@ -93,7 +93,7 @@ def static_linear(x, w, bias, options):
     def make():
         packed, codes_of_x = ql.pack(ql.quantize(w, **options)), ql.quantize(x, symmetric=False)
         grid = ql.choose_qparams(ql.linear(codes_of_x, packed, bias), symmetric=False)
-        return lambda: ql.linear(codes_of_x, packed, bias, output=grid).codes
+        return lambda: ql.linear(codes_of_x, packed, bias, output_qparams=grid).codes
 
     return make
 
@@ -124,7 +124,7 @@ def convolutions(rng, shape):
         options = {"padding": "same", "groups": groups}
         made[name] = convolution(x, w, options)
         made[f"{name} to codes"] = convolution(
-            x, w, options | {"output": ql.choose_qparams(images * 5)}, lambda q: q.codes
+            x, w, options | {"output_qparams": ql.choose_qparams(images * 5)}, lambda q: q.codes
         )
     return made
 

@@ -7,7 +7,7 @@
 #include "core/base/memory.h"
 #include "core/conv/conv.h"
 
-/* Of the lanes of a unit at most one in so many may be idle: the rest of its last block. */
+/* Limit of idle lanes, the rest of a unit's last block: one in so many. */
 enum { IDLE = 16 };
 
 static size_t unit_of(size_t out, size_t lanes)
@@ -18,15 +18,15 @@ static size_t unit_of(size_t out, size_t lanes)
     return unit;
 }
 
-/* Where the weight of a lane and a tap stands among those of its block (ql_depthwise_kernel). */
-static size_t place_of(const ql_depthwise_kernels *kernels, size_t outputs, size_t output, size_t lane, size_t tap)
+/* Returns the index of the weight of a lane and a tap in its block (ql_depthwise_kernel). */
+static size_t weight_index(const ql_depthwise_kernels *kernels, size_t outputs, size_t output, size_t lane, size_t tap)
 {
     const size_t v = lane / 4 % 4, l = lane / 16, i = lane % 4, quads = kernels->lanes / 16;
     const size_t group = tap / kernels->kr * outputs + output;
     return (((group * 4 + v) * quads + l) * 4 + i) * kernels->kr + tap % kernels->kr;
 }
 
-/* The weights of one row of taps, [kernel_w][out], for one of the outputs. */
+/* Fills in the weights of one row of taps, [kernel_w][out], for one of the output rows. */
 static void fill_row(const ql_filter *w, ql_tap_set *set, const int8_t *terms, size_t output, size_t first_tap)
 {
     const ql_depthwise_kernels *kernels = w->kernels->depthwise_u8s8s32;
@@ -34,12 +34,13 @@ static void fill_row(const ql_filter *w, ql_tap_set *set, const int8_t *terms, s
     for (size_t v = 0; v < w->shape[1]; v++, terms += out) {
         for (size_t lane = 0; lane < out * w->taps.unit; lane++) {
             int8_t *block = set->blocks + lane / kernels->lanes * set->block_bytes;
-            block[place_of(kernels, set->outputs, output, lane % kernels->lanes, first_tap + v)] = terms[lane % out];
+            block[weight_index(kernels, set->outputs, output, lane % kernels->lanes, first_tap + v)] =
+                terms[lane % out];
         }
     }
 }
 
-/* Output p sees row u of the kernel in row u + p of the taps. */
+/* Fills a set for one or two output rows: row p meets row u of the kernel in row u + p of the taps. */
 static ql_status fill_set(const ql_filter *w, ql_tap_set *set, const int8_t *terms, size_t outputs)
 {
     const ql_depthwise_kernels *kernels = w->kernels->depthwise_u8s8s32;
@@ -114,7 +115,7 @@ size_t ql_taps_columns_bytes(const ql_filter *w)
     return 2 * w->taps.lanes * sizeof(float);
 }
 
-/* Four bytes per result, for all lanes of a unit and zeros to the end of its last block. */
+/* Repeats values of four bytes per result for all pixels of a unit, with zeros to the end of its last block. */
 static void repeat(const ql_filter *w, const void *values, void *lanes)
 {
     const size_t out = w->shape[3], bytes = out * sizeof(int32_t);
@@ -171,7 +172,7 @@ void ql_taps_fill_offsets(const ql_stage *s, size_t *offset)
     }
 }
 
-/* One or two output rows from r on. */
+/* Computes one or two output rows from r on. */
 static void compute(const ql_stage *s, size_t r, const ql_tap_set *set)
 {
     const size_t out = s->w->shape[3], width = s->window->out[1];

@@ -5,7 +5,7 @@
 #include "core/base/memory.h"
 #include "core/conv/conv.h"
 
-/* A distance from the zero point is -255..255. */
+/* Distances from a zero point are -255..255. */
 enum { MAX_PARTS = 3 };
 
 static int32_t distance_of(const uint8_t *w, bool is_signed, const int32_t *zero_point, size_t i, size_t out)
@@ -14,7 +14,7 @@ static int32_t distance_of(const uint8_t *w, bool is_signed, const int32_t *zero
     return code - (zero_point ? zero_point[i % out] : 0);
 }
 
-/* What is left of a distance after `part` int8 terms, as the next term. */
+/* Returns the int8 term that a distance leaves after `part` others. */
 static int8_t term_of(int32_t distance, size_t part)
 {
     for (size_t p = 0; p < part; p++)
@@ -33,7 +33,7 @@ static size_t count_parts(const uint8_t *w, bool is_signed, const int32_t *zero_
     return high > 254 ? MAX_PARTS : high > 127 || low < -128 ? 2 : 1;
 }
 
-/* Column first..first + n - 1 of the terms, which have `out` columns, as a product of its own. */
+/* Packs the columns of one group of the terms as a product of its own; columns: memory for them. */
 static ql_status pack_group(ql_filter *w, const int8_t *terms, size_t group, size_t depth, int8_t *columns)
 {
     const size_t out = w->shape[3], n = out / w->groups;
@@ -110,33 +110,19 @@ void ql_filter_free(ql_filter *w)
     free(w);
 }
 
-const size_t *ql_filter_shape(const ql_filter *w)
+ql_packed_info ql_filter_describe(const ql_filter *w)
 {
-    return w->shape;
-}
-
-size_t ql_filter_groups(const ql_filter *w)
-{
-    return w->groups;
-}
-
-bool ql_filter_is_dilated(const ql_filter *w)
-{
-    return w->is_dilated;
-}
-
-size_t ql_filter_nbytes(const ql_filter *w)
-{
-    size_t bytes = sizeof *w;
+    ql_packed_info info = {.purpose = QL_PACK_INTEGER,
+                           .ndim = 4,
+                           .shape = {w->shape[0], w->shape[1], w->shape[2], w->shape[3]},
+                           .groups = w->groups,
+                           .is_dilated = w->is_dilated,
+                           .nbytes = sizeof *w,
+                           .isa = w->kernels->isa};
     for (size_t g = 0; w->packed && g < w->groups; g++)
-        bytes += sizeof *w->packed + ql_packed_nbytes(w->packed[g]);
+        info.nbytes += sizeof *w->packed + ql_packed_describe(w->packed[g]).nbytes;
     for (int p = 0; p < 2 && !w->packed; p++)
-        bytes += w->taps.lanes / w->kernels->depthwise_u8s8s32->lanes * w->taps.set[p].block_bytes;
-    bytes += w->packed ? 0 : w->shape[3] * sizeof *w->taps.column_sum;
-    return bytes;
-}
-
-const char *ql_filter_isa(const ql_filter *w)
-{
-    return w->kernels->isa;
+        info.nbytes += w->taps.lanes / w->kernels->depthwise_u8s8s32->lanes * w->taps.set[p].block_bytes;
+    info.nbytes += w->packed ? 0 : w->shape[3] * sizeof *w->taps.column_sum;
+    return info;
 }

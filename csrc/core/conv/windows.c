@@ -1,4 +1,4 @@
-/* The stages of a convolution, without im2col: the product's rows are windows, read where they lie in the image.
+/* Convolution without im2col: the product's rows are windows, read where they lie in the image.
  *
  * A window's row is one stretch of kernel_w * in elements, and the next pixel's begins a pixel further on, so tiles run
  * along an output row with their rows stride * channels apart. What has to be padded, or be converted for the tiles, is
@@ -19,7 +19,7 @@
 enum { STAGE_BYTES = 256 * 1024, SLACK = 64, ITEMS_PER_THREAD = 4 };
 enum { MACS_PER_NS = 256, LANES_PER_NS = 64, COPIED_PER_NS = 16 };
 
-/* From the first row or column of a window to behind the last, of `count` windows. */
+/* Computes the rows or columns that `count` neighbouring windows cover. Returns whether size_t holds them. */
 static bool extent(const ql_filter *w, const ql_window *window, int axis, size_t count, size_t *length)
 {
     size_t gaps, steps;
@@ -34,7 +34,7 @@ static size_t element_bytes(const ql_filter *w)
     return w->packed ? w->packed[0]->gemm->a_size : 1;
 }
 
-/* Channels of the copy: a depthwise one has each as often as it has results. */
+/* Returns the channels of the copy, where depthwise ones stand as often as they have results. */
 static size_t copied_channels(const ql_stage *s)
 {
     return s->w->packed ? s->x->channels : s->w->shape[3];
@@ -83,7 +83,7 @@ static void copy_row(void *context, size_t item)
 
 /* ---- computing ---------------------------------------------------------------------------------- */
 
-/* Columns first..last - 1 of a group's product, for output rows begin..end - 1. */
+/* Computes columns first..last - 1 of a group's product, for output rows begin..end - 1. */
 static void multiply(const ql_stage *s, size_t group, size_t first, size_t last, size_t begin, size_t end)
 {
     const ql_filter *w = s->w;
@@ -104,7 +104,7 @@ static void multiply(const ql_stage *s, size_t group, size_t first, size_t last,
     }
 }
 
-/* A piece of the columns is some groups, or pairs of panels of the only one. */
+/* Computes a block of rows by a chunk of columns: pairs of panels of the only group, or some groups. */
 static void compute_item(void *context, size_t item)
 {
     const ql_stage *s = context;
@@ -131,7 +131,7 @@ static uint64_t compute_ns(const ql_stage *s)
     return cost < 1e18 ? (uint64_t)cost : (uint64_t)1e18;
 }
 
-/* Items that give every thread several; one where a thread alone does all. */
+/* Cuts the stage in items that give every thread several, or in one for a single thread. */
 static void cut(ql_stage *s, uint64_t cost)
 {
     const size_t threads = ql_threads_for(cost);
@@ -166,7 +166,7 @@ static void run_stage(ql_stage *s)
 
 /* ---- planning ----------------------------------------------------------------------------------- */
 
-/* Offsets of all segments; each again for every part of the weights. */
+/* Fills the offsets of all segments, again for every part of the weights. */
 static void fill_offsets(const ql_stage *s)
 {
     if (!s->w->packed) {
@@ -207,7 +207,7 @@ static void fill_start(ql_stage *s, const int32_t *bias, ql_epilogue *own)
     }
 }
 
-/* How many images or rows make a stage, and its strides. */
+/* Chooses the images or rows of a stage, and its strides. */
 static ql_status plan(ql_stage *s, size_t *copy_bytes)
 {
     const ql_images *x = s->x;
@@ -253,7 +253,7 @@ static void run_stages(ql_stage *s)
     }
 }
 
-ql_status ql_stages_run(ql_stage *s, const int32_t *bias)
+ql_status ql_conv_in_stages(ql_stage *s, const int32_t *bias)
 {
     const ql_filter *w = s->w;
     const size_t count = w->packed ? ql_filter_segments(w) : ql_taps_offsets(w);

@@ -1,4 +1,4 @@
-/* Codebooks in 8 bits, for integer products. */
+/* Codebooks of floats as tables of 8-bit integers, for integer products. */
 #include <float.h>
 #include <math.h>
 
@@ -12,7 +12,7 @@ static int lowest_bit(float x)
     return exponent - FLT_MANT_DIG + __builtin_ctzl((unsigned long)mantissa);
 }
 
-float ql_codebook_levels(const float *codebook, size_t entries, int8_t *levels)
+float ql_codebook_s8(const float *codebook, size_t entries, int8_t *table)
 {
     float greatest = 0.0f;
     int lowest = FLT_MAX_EXP;
@@ -24,11 +24,12 @@ float ql_codebook_levels(const float *codebook, size_t entries, int8_t *levels)
         lowest = lowest_bit(size) < lowest ? lowest_bit(size) : lowest;
     }
     float step = greatest > 0.0f ? ldexpf(1.0f, lowest) : 1.0f;
-    if (greatest / step > QL_ROW_REACH)
-        step = greatest / QL_ROW_REACH;
+    if (greatest / step > QL_TABLE_REACH)
+        step = greatest / QL_TABLE_REACH;
     for (size_t e = 0; e < entries; e++) {
-        float level = fabsf(codebook[e]) <= FLT_MAX ? rintf(codebook[e] / step) : 0.0f;
-        levels[e] = (int8_t)fmaxf(-QL_ROW_REACH, fminf(level, QL_ROW_REACH)); /* a subnormal step is a rough one */
+        float steps = fabsf(codebook[e]) <= FLT_MAX ? rintf(codebook[e] / step) : 0.0f;
+        table[e] =
+            (int8_t)fmaxf(-QL_TABLE_REACH, fminf(steps, QL_TABLE_REACH)); /* clamped: a subnormal step is inexact */
     }
     return step;
 }

@@ -1,10 +1,54 @@
-/* What becomes of sums, from the scales of a product's operands and result. */
+/* What becomes of sums, from the scales of a product's operands and result, and which results an activation lets
+ * through. */
 #include <float.h>
+#include <math.h>
 #include <string.h>
 
 #include "core/array/multiplier.h"
 #include "core/base/memory.h"
 #include "core/gemm/gemm.h"
+
+static const struct {
+    const char *name;
+    float low, high;
+} activations[] = {
+    [QL_ACTIVATION_NONE] = {NULL, -INFINITY, INFINITY},
+    [QL_ACTIVATION_RELU] = {"relu", 0.0f, INFINITY},
+    [QL_ACTIVATION_RELU6] = {"relu6", 0.0f, 6.0f},
+};
+
+bool ql_activation_from_name(const char *name, ql_activation *activation)
+{
+    *activation = QL_ACTIVATION_NONE;
+    if (!name)
+        return true;
+    for (size_t i = 1; i < sizeof activations / sizeof *activations; i++) {
+        if (strcmp(activations[i].name, name) == 0) {
+            *activation = (ql_activation)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The code of a bound, kept in [qmin, qmax]; BEYOND is more steps than there are codes. */
+static int32_t code_of(float bound, float scale, int32_t zero_point, int32_t qmin, int32_t qmax)
+{
+    enum { BEYOND = 512 };
+    const int32_t code = (int32_t)rintf(fmaxf(-BEYOND, fminf(bound / scale, BEYOND))) + zero_point;
+    return code < qmin ? qmin : code > qmax ? qmax : code;
+}
+
+ql_clamps ql_activation_clamps(ql_activation activation, float scale, int32_t zero_point, int32_t qmin, int32_t qmax)
+{
+    const float low = activations[activation].low, high = activations[activation].high;
+    if (scale == 0.0f)
+        return (ql_clamps){.low = low, .high = high, .qmin = qmin, .qmax = qmax};
+    return (ql_clamps){.low = low,
+                       .high = high,
+                       .qmin = code_of(low, scale, zero_point, qmin, qmax),
+                       .qmax = code_of(high, scale, zero_point, qmin, qmax)};
+}
 
 size_t ql_epilogue_bytes(size_t n)
 {
@@ -45,17 +89,18 @@ static ql_status fill_scale(const ql_output *o, size_t n, float *scale)
 ql_status ql_epilogue_fill(const ql_output *o, size_t n, void *memory, ql_epilogue *epilogue)
 {
     float *first = memory, *second = first + n;
+    const ql_clamps clamps = ql_activation_clamps(o->activation, o->scale, o->zero_point, o->qmin, o->qmax);
     *epilogue = (ql_epilogue){.store = o->store,
                               .scale = first,
                               .offset = second,
-                              .low = o->low,
-                              .high = o->high,
+                              .low = clamps.low,
+                              .high = clamps.high,
                               .multiplier = first,
                               .mantissa = memory,
                               .exponent = (int32_t *)memory + n,
                               .zero_point = o->zero_point,
-                              .qmin = o->qmin,
-                              .qmax = o->qmax};
+                              .qmin = clamps.qmin,
+                              .qmax = clamps.qmax};
     switch (o->store) {
     case QL_STORE_F32:
         memset(second, 0, n * sizeof *second);
@@ -72,7 +117,7 @@ ql_status ql_epilogue_fill(const ql_output *o, size_t n, void *memory, ql_epilog
 ql_status ql_linear_static(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias,
                            const ql_output *output, void *c)
 {
-    const size_t n = ql_packed_n(b);
+    const size_t n = b->n;
     void *memory = ql_alloc(1, ql_epilogue_bytes(n));
     if (!memory)
         return QL_ENOMEM;

@@ -26,10 +26,10 @@ enum {
     STRETCH_BYTES = 4 * 1024 * 1024,
     ITEMS_PER_THREAD = 4,
     MACS_PER_NS = 256,
-    PREPARING = 16 /* products */
+    PREPARING = 16 /* multiply-adds: what converting one element of a costs */
 };
 
-/* The rows of the largest tile, evened out: 13 rows are 7 + 6, not 12 + 1. */
+/* Returns the rows of a tile when m rows are dealt out evenly: 13 rows are 7 + 6, not 12 + 1. */
 static size_t tile_rows(size_t m, size_t mr)
 {
     return ql_divided_up(m, ql_divided_up(m, mr));
@@ -52,20 +52,20 @@ static size_t stretch_rows(const ql_packed *b, size_t m)
     return ql_least(m, (blocks ? blocks : 1) * block);
 }
 
-/* Bytes of a converted row; 0 where the kernels read a in place. */
+/* Returns the bytes of a converted row; 0 where the kernels read a in place. */
 static size_t converted_stride(const ql_packed *b, uint8_t flip)
 {
     return b->gemm->a_size == 1 && !flip ? 0 : ql_round_up(b->k, b->kr) * b->gemm->a_size;
 }
 
-/* Workspace: converted rows, then one negated row sum and one negated zero point per row of a stretch. */
+/* The workspace holds, for a stretch: converted rows, then one negated row sum and one negated zero point per row. */
 size_t ql_gemm_workspace(const ql_packed *b, size_t m, uint8_t flip)
 {
     size_t rows = stretch_rows(b, m);
     return ql_round_up(rows * converted_stride(b, flip), QL_ALIGNMENT) + 2 * rows * sizeof(int32_t);
 }
 
-/* A stretch of rows, and how it is dealt out. */
+/* Blocks of rows that are prepared together, then multiplied in items of a block by a chunk of columns. */
 typedef struct stretch {
     const ql_gemm_job *job;
     size_t first, rows, block, chunk, chunks; /* chunk: columns, a multiple of two panels */
@@ -123,7 +123,7 @@ uint64_t ql_gemm_cost_ns(const ql_packed *b, size_t m)
     return cost < 1e18 ? (uint64_t)cost : (uint64_t)1e18;
 }
 
-/* Chunks that give every thread several items; one where a thread alone does all. */
+/* Cuts the columns in chunks that give every thread several items, or in one for a single thread. */
 static void cut_columns(stretch *s, uint64_t cost)
 {
     const ql_packed *b = s->job->b;
@@ -221,7 +221,7 @@ static ql_status check_operands(const ql_codes *a, size_t m, const ql_packed *b,
     if (b->purpose == QL_PACK_INTEGER7 && !is_below_128(a, m, b->k))
         return QL_ECODES;
     const int32_t lowest = a->is_signed ? -128 : 0;
-    const int32_t greatest = b->purpose == QL_PACK_INTEGER7 ? 127 : 255; /* of the codes as they are multiplied */
+    const int32_t greatest = b->purpose == QL_PACK_INTEGER7 ? 127 : 255; /* code, as it is multiplied */
     int32_t a_reach = 0;
     for (size_t i = 0; i < (a->per_row ? m : 1); i++) {
         if (a->zero_point[i] < lowest || a->zero_point[i] > lowest + 255)

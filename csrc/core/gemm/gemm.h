@@ -4,55 +4,52 @@
 
 #include "core/gemm/packed.h"
 
-/* Rows that pass through a layer together, so that they are still in L2 when the next one reads them. */
-enum { QL_BLOCK_ROWS = 96 };
-
 typedef struct ql_gemm_job {
     const ql_packed *b;
     const uint8_t *a;
     size_t m, a_stride;
-    uint8_t flip;                  /* 128: a is s8, and is multiplied as u8 with 128 added; 0: a is u8, or below 128 */
+    uint8_t flip;                  /* 128: a is s8 and multiplied as u8 with 128 added; 0: a is u8, or below 128 */
     const int32_t *init;           /* [n_padded], from ql_gemm_init */
-    const int32_t *row_zero_point; /* [m]: of a as u8; NULL when one for all is part of init */
-    const float *row_scale;        /* [m]: of QL_STORE_F32, which multiplies by it first; NULL: ones */
+    const int32_t *row_zero_point; /* [m], of a as u8; NULL: the same for all rows and part of init */
+    const float *row_scale;        /* [m], a factor of the sums for QL_STORE_F32; NULL: ones */
     const ql_epilogue *epilogue;
     void *c;
     size_t c_stride;
 } ql_gemm_job;
 
-/* That of the columns from `first` on. */
+/* Returns the epilogue of the columns from `first` on. */
 ql_epilogue ql_epilogue_from(const ql_epilogue *epilogue, size_t first);
 
 /* init[j] = bias[j] - zero_point * column_sum[j], modulo 2^32; zero_point is that of a as u8. bias may be NULL. */
 void ql_gemm_init(const ql_packed *b, const int32_t *bias, int32_t zero_point, int32_t *init);
 
-/* How far a code can be from its zero point, both as u8. */
+/* Returns how far a code can be from its zero point, both as u8. */
 static inline int32_t ql_code_reach(int32_t zero_point)
 {
     return zero_point > 127 ? zero_point : 255 - zero_point;
 }
 
-/* Whether |acc + bias| stays in int32 for every a whose zero points, as u8, lie in [0, 255] and whose distance to its
- * zero point is at most a_reach. */
+/* Tells whether |acc + bias| stays in int32 for every a whose zero points, as u8, lie in [0, 255] and whose distance to
+ * its zero point is at most a_reach. */
 bool ql_gemm_fits(const ql_packed *b, int32_t a_reach, const int32_t *bias);
 
-/* The same, of n columns whose sums of |b - zero_point| are at most column_reach. */
+/* Tells the same of n columns whose sums of |b - zero_point| are at most column_reach. */
 bool ql_reach_fits(int64_t column_reach, int32_t a_reach, const int32_t *bias, size_t n);
 
-/* Rows of a that stay in L2 while they are multiplied with all of b, at most m. */
+/* Returns how many rows of a stay in L2 while they are multiplied with all of b, at most m. */
 size_t ql_gemm_block_rows(const ql_packed *b, size_t m);
 
-/* About how long one thread multiplies m rows. */
+/* Returns about how long one thread multiplies m rows. */
 uint64_t ql_gemm_cost_ns(const ql_packed *b, size_t m);
 
-/* Rows begin..end - 1 of the columns that follow j, which begins a panel: at most 2 * nr of them if the rows are no
- * more than wide_mr, else nr. */
+/* Multiplies rows begin..end - 1 with `cols` columns from j on, which begins a panel: at most 2 * nr columns if the
+ * rows are no more than wide_mr, else nr. */
 void ql_gemm_tiles(const ql_gemm_args *args, const ql_packed *b, size_t begin, size_t end, size_t j, size_t cols);
 
-/* Bytes that ql_gemm_run needs for m rows; flip as in the job. */
+/* Returns the bytes that ql_gemm_run needs for m rows; flip as in the job. */
 size_t ql_gemm_workspace(const ql_packed *b, size_t m, uint8_t flip);
 
-/* workspace is aligned to QL_ALIGNMENT. */
+/* Multiplies; workspace is aligned to QL_ALIGNMENT. */
 void ql_gemm_run(const ql_gemm_job *job, void *workspace);
 
 #endif

@@ -12,9 +12,9 @@ enum { BLOCK_BYTES = 256 * 1024, MACS_PER_NS = 64 };
 typedef struct product {
     const ql_packed *b;
     const float *x;
-    size_t m, block; /* rows, in all and of one item */
+    size_t m, block; /* all rows; those of an item */
     const float *scale, *offset;
-    float low;
+    ql_clamps clamps;
     float *y;
 } product;
 
@@ -34,6 +34,15 @@ static size_t block_rows(const ql_packed *b, size_t m)
     return rows < m ? rows : m;
 }
 
+/* The kernels know the lower bound alone: of the activations only relu6 has another. */
+static void keep_below(float *y, size_t y_stride, size_t rows, size_t cols, float high)
+{
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t j = 0; j < cols; j++)
+            y[i * y_stride + j] = y[i * y_stride + j] > high ? high : y[i * y_stride + j];
+    }
+}
+
 static void multiply_rows(const product *p, const panel *columns, size_t begin, size_t end)
 {
     const ql_gemm_f32_kernels *gemm = p->b->kernels->gemm_f32s8f32;
@@ -42,9 +51,12 @@ static void multiply_rows(const product *p, const panel *columns, size_t begin, 
     float tile[QL_MAX_MR * QL_MAX_NR];
     for (size_t i = begin; i < end; i += gemm->mr) {
         size_t rows = end - i < gemm->mr ? end - i : gemm->mr;
-        float *y = p->y + i * n + columns->first;
+        float *y = p->y + i * n + columns->first, *result = is_whole ? y : tile;
+        const size_t stride = is_whole ? n : gemm->nr;
         gemm->ukernel[rows](k, p->x + i * k, k, columns->b, columns->zero_point, columns->scale, columns->offset,
-                            p->low, is_whole ? y : tile, is_whole ? n : gemm->nr);
+                            p->clamps.low, result, stride);
+        if (p->clamps.high < INFINITY)
+            keep_below(result, stride, rows, columns->cols, p->clamps.high);
         for (size_t r = 0; !is_whole && r < rows; r++)
             memcpy(y + r * n, tile + r * gemm->nr, columns->cols * sizeof *tile);
     }
@@ -72,8 +84,8 @@ static void multiply_item(void *context, size_t item)
     multiply_rows(p, &columns, begin, begin + p->block < p->m ? begin + p->block : p->m);
 }
 
-ql_status ql_gemm_f32(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset, bool relu,
-                      float *y)
+ql_status ql_gemm_f32(const float *x, size_t m, const ql_packed *b, const float *scale, const float *offset,
+                      ql_activation activation, float *y)
 {
     if (b->purpose != QL_PACK_FLOAT)
         return QL_EINVAL;
@@ -85,7 +97,7 @@ ql_status ql_gemm_f32(const float *x, size_t m, const ql_packed *b, const float 
                  .block = block_rows(b, m),
                  .scale = scale,
                  .offset = offset,
-                 .low = relu ? 0.0f : -INFINITY,
+                 .clamps = ql_activation_clamps(activation, 0.0f, 0, 0, 0),
                  .y = y};
     const double cost = (double)m * (double)b->k * (double)b->n / MACS_PER_NS;
     const size_t blocks = m / p.block + (m % p.block != 0);

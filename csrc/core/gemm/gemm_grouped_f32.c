@@ -8,7 +8,7 @@
 #include "core/base/parallel.h"
 #include "core/gemm/grouped.h"
 
-enum { ROWS = 48, DEPTH = 128 /* of a piece */, PRODUCTS_PER_NS = 40 };
+enum { ROWS = 48, DEPTH = 128, PRODUCTS_PER_NS = 40 }; /* rows of an item, depth of a piece */
 
 typedef struct float_job {
     const ql_grouped *w;
@@ -17,7 +17,7 @@ typedef struct float_job {
     float *y;
 } float_job;
 
-/* The product of some rows, from x on, with `depth` rows of weights, onto sums [rows][nr]. */
+/* Adds the product of some rows, from x on, with `depth` rows of weights to sums [rows][nr]. */
 static void add_piece(const ql_grouped *w, size_t depth, const float *x, size_t rows, const float *weights, float *sums)
 {
     const ql_gemm_f32_add_kernels *gemm = w->kernels->gemm_f32f32f32;
@@ -30,7 +30,7 @@ static void add_piece(const ql_grouped *w, size_t depth, const float *x, size_t 
     }
 }
 
-/* `depth` rows of weights of a panel, from `first` on; both are multiples of 8. */
+/* Fills weights with `depth` rows of a panel, from `first` on; both are multiples of 8. */
 static void dequantize(const ql_grouped *w, size_t panel, size_t first, size_t depth, float *weights)
 {
     const size_t group_bytes = ql_grouped_code_bytes(w, w->group) + ql_grouped_scale_bytes(w);

@@ -5,19 +5,20 @@
 #include "kernels/kernels.h"
 #include "qlite.h"
 
-enum { QL_TABLE_ENTRIES = 16, QL_ROW_REACH = 127 /* of the codes of a row of x */ };
+/* The 8-bit table of a codebook: its length, and the greatest magnitude of an entry. */
+enum { QL_TABLE_ENTRIES = 16, QL_TABLE_REACH = 127 };
 
 struct ql_grouped {
     ql_pack_for purpose;
-    const ql_kernels *kernels; /* of the instruction set that it was packed for */
+    const ql_kernels *kernels; /* those that it was packed for */
     ql_weight_form form;
     size_t k, n, nr, panels, panel_bytes;
     size_t k_padded, group, groups; /* multiples of 8 */
     uint8_t *data;                  /* [panels][panel_bytes]: ql_grouped_panel in kernels.h */
     bool has_zero_point;
-    int32_t zero_point; /* where they have none of their own; shifted as the kernel wants it */
-    int32_t reach;      /* no |weight - zero point| is greater */
-    int8_t levels[QL_TABLE_ENTRIES];
+    int32_t zero_point;             /* shared by all groups without their own; shifted as the kernel wants it */
+    int32_t reach;                  /* the greatest |weight - zero point| that there can be */
+    int8_t table[QL_TABLE_ENTRIES]; /* QL_WEIGHTS_TABLE: the weight of a code */
     /* QL_PACK_FLOAT with a codebook: value = scale * values[code], [entries] or [groups][panels * nr][entries], and
      * QL_MAX_ENTRIES more: whatever somebody makes of the codes while they are packed, there is a value for it */
     float *values;
@@ -25,25 +26,26 @@ struct ql_grouped {
     bool is_own;
 };
 
-/* Bytes of the codes of so many k (a multiple of 8) of a panel. */
+/* Returns the bytes of a panel's codes for a depth of k, a multiple of 8. */
 static inline size_t ql_grouped_code_bytes(const ql_grouped *w, size_t k)
 {
     return k * w->nr / (w->form == QL_WEIGHTS_S8 ? 1 : 2);
 }
 
-/* Bytes of the scales and zero points of a group of a panel. */
+/* Returns the bytes of a panel's scales and zero points for one group. */
 static inline size_t ql_grouped_scale_bytes(const ql_grouped *w)
 {
     return w->nr * (sizeof(float) + (w->has_zero_point ? sizeof(int16_t) : 0));
 }
 
+/* Returns the depth of a group, of which the last may be shorter. */
 static inline size_t ql_grouped_length(const ql_grouped *w, size_t group)
 {
     size_t left = w->k_padded - group * w->group;
     return left < w->group ? left : w->group;
 }
 
-/* A codebook as levels, |level| <= 127, and returns the step (ql_pack_grouped in qlite.h). */
-float ql_codebook_levels(const float *codebook, size_t entries, int8_t *levels);
+/* Fills the 8-bit table of a codebook and returns the step of its entries (ql_pack_grouped in qlite.h). */
+float ql_codebook_s8(const float *codebook, size_t entries, int8_t *table);
 
 #endif

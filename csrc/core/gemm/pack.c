@@ -26,8 +26,31 @@ static ql_status allocate(ql_packed *p)
     return QL_OK;
 }
 
-/* Row by row, as the codes lie in memory; reach is [n], zeros at first. */
-static void fill(ql_packed *p, const uint8_t *b, uint8_t flip, int64_t *reach)
+int64_t ql_weight_reach(const uint8_t *b, bool is_signed, size_t k, size_t n, const int32_t *zero_point)
+{
+    enum { COLUMNS = 64 };
+    const uint8_t flip = is_signed ? 0 : 128;
+    int64_t greatest = 0;
+    for (size_t first = 0; first < n; first += COLUMNS) {
+        const size_t cols = n - first < COLUMNS ? n - first : COLUMNS;
+        int32_t zero[COLUMNS] = {0};
+        int64_t reach[COLUMNS] = {0};
+        for (size_t j = 0; j < cols; j++)
+            zero[j] = (zero_point ? zero_point[first + j] : 0) - flip;
+        for (size_t i = 0; i < k; i++) {
+            for (size_t j = 0; j < cols; j++) {
+                const int32_t distance = (int8_t)(b[i * n + first + j] ^ flip) - zero[j];
+                reach[j] += distance < 0 ? -distance : distance;
+            }
+        }
+        for (size_t j = 0; j < cols; j++)
+            greatest = reach[j] > greatest ? reach[j] : greatest;
+    }
+    return greatest;
+}
+
+/* Fills the panels row by row, as the codes lie in memory. */
+static void fill(ql_packed *p, const uint8_t *b, uint8_t flip)
 {
     const size_t segment = p->k / p->segments, padded = ql_round_up(segment, p->kr);
     for (size_t i = 0; i < p->k; i++) {
@@ -36,14 +59,23 @@ static void fill(ql_packed *p, const uint8_t *b, uint8_t flip, int64_t *reach)
         int8_t *group = p->panels + place / p->kr * (p->nr * p->kr) + place % p->kr;
         for (size_t j = 0; j < p->n; j++) {
             int8_t code = (int8_t)(row[j] ^ flip);
-            int32_t distance = code - p->zero_point[j];
             group[j / p->nr * p->panel_bytes + j % p->nr * p->kr] = code;
-            p->column_sum[j] = (int32_t)((uint32_t)p->column_sum[j] + (uint32_t)distance);
-            reach[j] += distance < 0 ? -distance : distance;
+            p->column_sum[j] = (int32_t)((uint32_t)p->column_sum[j] + (uint32_t)(code - p->zero_point[j]));
         }
     }
-    for (size_t j = 0; j < p->n; j++)
-        p->column_reach = reach[j] > p->column_reach ? reach[j] : p->column_reach;
+}
+
+void ql_repack(ql_packed *p, const uint8_t *b, bool is_signed, const int32_t *zero_point)
+{
+    const uint8_t flip = is_signed ? 0 : 128;
+    p->has_zero_point = false;
+    for (size_t j = 0; j < p->n; j++) {
+        p->zero_point[j] = (zero_point ? zero_point[j] : 0) - flip;
+        p->has_zero_point |= p->zero_point[j] != 0;
+        p->column_sum[j] = 0;
+    }
+    p->column_reach = ql_weight_reach(b, is_signed, p->k, p->n, zero_point);
+    fill(p, b, flip);
 }
 
 static const ql_gemm_kernels *gemm_for(const ql_kernels *kernels, ql_pack_for purpose)
@@ -85,19 +117,11 @@ ql_status ql_pack_segments(ql_pack_for purpose, const uint8_t *b, bool is_signed
     p->gemm = gemm_for(kernels, purpose);
     p->nr = p->gemm ? p->gemm->nr : kernels->gemm_f32s8f32->nr;
     p->kr = p->gemm ? p->gemm->kr : 1;
-    ql_status status = allocate(p);
-    int64_t *reach = calloc(n ? n : 1, sizeof *reach);
-    if (status != QL_OK || !reach) {
-        free(reach);
+    if (allocate(p) != QL_OK) {
         ql_packed_free(p);
         return QL_ENOMEM;
     }
-    for (size_t j = 0; j < n; j++) {
-        p->zero_point[j] = (zero_point ? zero_point[j] : 0) - flip;
-        p->has_zero_point |= p->zero_point[j] != 0;
-    }
-    fill(p, b, (uint8_t)flip, reach);
-    free(reach);
+    ql_repack(p, b, is_signed, zero_point);
     *packed = p;
     return QL_OK;
 }
@@ -112,28 +136,14 @@ void ql_packed_free(ql_packed *packed)
     free(packed);
 }
 
-size_t ql_packed_k(const ql_packed *packed)
+ql_packed_info ql_packed_describe(const ql_packed *packed)
 {
-    return packed->k;
-}
-
-size_t ql_packed_n(const ql_packed *packed)
-{
-    return packed->n;
-}
-
-size_t ql_packed_nbytes(const ql_packed *packed)
-{
-    size_t columns = packed->n_padded * (sizeof *packed->zero_point + sizeof *packed->column_sum);
-    return sizeof *packed + packed->n_padded / packed->nr * packed->panel_bytes + columns;
-}
-
-ql_pack_for ql_packed_purpose(const ql_packed *packed)
-{
-    return packed->purpose;
-}
-
-const char *ql_packed_isa(const ql_packed *packed)
-{
-    return packed->kernels->isa;
+    const size_t column = sizeof *packed->zero_point + sizeof *packed->column_sum;
+    const size_t panels = packed->n_padded / packed->nr * packed->panel_bytes;
+    return (ql_packed_info){.purpose = packed->purpose,
+                            .ndim = 2,
+                            .shape = {packed->k, packed->n},
+                            .groups = 1,
+                            .nbytes = sizeof *packed + panels + packed->n_padded * column,
+                            .isa = packed->kernels->isa};
 }

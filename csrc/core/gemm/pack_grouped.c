@@ -12,12 +12,12 @@
 #include "core/base/memory.h"
 #include "core/gemm/grouped.h"
 
-/* Where the values of one code go; what they are is worked out by the functions below. */
+/* Weights on their way from codes to panels. */
 typedef struct grouped_packing {
     ql_grouped *to;
     const ql_grouped_codes *from;
-    int32_t shift;      /* of codes: what is packed is code + shift */
-    int32_t zero_shift; /* of zero points: the same, and what the kernel adds */
+    int32_t shift;      /* added to codes */
+    int32_t zero_shift; /* added to zero points: shift, and what the kernel wants */
 } grouped_packing;
 
 static ql_status check(const ql_grouped_codes *w)
@@ -47,7 +47,7 @@ static ql_weight_form form_of(ql_pack_for purpose, const ql_grouped_codes *w)
     return w->bits <= 4 ? QL_WEIGHTS_U4 : QL_WEIGHTS_S8;
 }
 
-/* The zero points: one that all share, or not. */
+/* Keeps the zero point of the first group, and whether others differ from it. */
 static void share_zero_point(ql_grouped *p, const ql_grouped_codes *w)
 {
     p->zero_point = w->zero_point && p->groups > 0 && w->n > 0 ? w->zero_point[0] : 0;
@@ -55,7 +55,7 @@ static void share_zero_point(ql_grouped *p, const ql_grouped_codes *w)
         p->has_zero_point |= w->zero_point[i] != p->zero_point;
 }
 
-/* Codebooks as they are; those of columns that fill up the last panel stay zero. */
+/* Keeps codebooks as floats; columns that fill up the last panel get zeros. */
 static ql_status keep_values(ql_grouped *p, const ql_grouped_codes *w)
 {
     const size_t columns = p->panels * p->nr, row = w->n * w->entries;
@@ -90,11 +90,11 @@ static ql_status allocate(ql_grouped *p, const ql_grouped_codes *w)
     return p->purpose == QL_PACK_FLOAT && w->codebook ? keep_values(p, w) : QL_OK;
 }
 
-typedef int8_t level_table[QL_TABLE_ENTRIES];
+typedef int8_t s8_table[QL_TABLE_ENTRIES];
 
-/* The codes of one group of a panel. levels: of each column, where the codes are looked up, or NULL. */
+/* Packs the codes of one group of a panel; tables: one per column, to look them up in, or NULL. */
 static void fill_codes(const grouped_packing *packing, uint8_t *to, size_t group, size_t column, size_t cols,
-                       const level_table *levels)
+                       const s8_table *tables)
 {
     const ql_grouped *p = packing->to;
     const ql_grouped_codes *w = packing->from;
@@ -106,13 +106,13 @@ static void fill_codes(const grouped_packing *packing, uint8_t *to, size_t group
         const int position = is_nibble && i / 4 % 2 ? 4 : 0;
         for (size_t j = 0; j < cols; j++) {
             const uint8_t code =
-                levels ? (uint8_t)levels[j][from[j] % QL_TABLE_ENTRIES] : (uint8_t)(from[j] + packing->shift);
+                tables ? (uint8_t)tables[j][from[j] % QL_TABLE_ENTRIES] : (uint8_t)(from[j] + packing->shift);
             place[4 * j] |= (uint8_t)(code << position);
         }
     }
 }
 
-/* One group of a panel: its codes, and behind them the scales and zero points. */
+/* Packs one group of a panel: its codes, and behind them the scales and zero points. */
 static ql_status fill(const grouped_packing *packing, uint8_t *data, size_t group, size_t column, float step)
 {
     const ql_grouped *p = packing->to;
@@ -120,18 +120,18 @@ static ql_status fill(const grouped_packing *packing, uint8_t *data, size_t grou
     const size_t cols = p->n - column < p->nr ? p->n - column : p->nr, first = group * w->n + column;
     float *scale = (float *)(data + ql_grouped_code_bytes(p, ql_grouped_length(p, group)));
     int16_t *zero_point = (int16_t *)(scale + p->nr);
-    level_table levels[QL_MAX_NR];
+    s8_table tables[QL_MAX_NR];
     const bool has_own = p->form == QL_WEIGHTS_S8 && w->codebook && p->purpose == QL_PACK_INTEGER;
     for (size_t j = 0; j < cols; j++) {
         if (has_own)
-            step = ql_codebook_levels(w->codebook + (first + j) * w->entries, w->entries, levels[j]);
+            step = ql_codebook_s8(w->codebook + (first + j) * w->entries, w->entries, tables[j]);
         scale[j] = w->scale[first + j] * step;
         if (!(scale[j] <= FLT_MAX))
             return QL_EINVAL;
         if (p->has_zero_point)
             zero_point[j] = (int16_t)(w->zero_point[first + j] + packing->zero_shift);
     }
-    fill_codes(packing, data, group, column, cols, has_own ? levels : NULL);
+    fill_codes(packing, data, group, column, cols, has_own ? tables : NULL);
     return QL_OK;
 }
 
@@ -173,13 +173,13 @@ ql_status ql_pack_grouped(ql_pack_for purpose, const ql_grouped_codes *w, ql_gro
 
     float step = 1.0f;
     grouped_packing packing = {.to = p, .from = w};
-    p->reach = QL_ROW_REACH;
+    p->reach = QL_TABLE_REACH;
     if (!w->codebook) {
         const bool is_nibble = p->form == QL_WEIGHTS_U4;
         packing.shift = is_nibble ? (w->is_signed ? 8 : 0) : (w->is_signed ? 0 : -128);
         p->reach = is_nibble ? 15 : 255;
     } else if (p->form == QL_WEIGHTS_TABLE) {
-        step = ql_codebook_levels(w->codebook, w->entries, p->levels);
+        step = ql_codebook_s8(w->codebook, w->entries, p->table);
     }
     packing.zero_shift = packing.shift;
     if (purpose == QL_PACK_INTEGER)
@@ -205,27 +205,13 @@ void ql_grouped_free(ql_grouped *packed)
     free(packed);
 }
 
-size_t ql_grouped_k(const ql_grouped *packed)
+ql_packed_info ql_grouped_describe(const ql_grouped *packed)
 {
-    return packed->k;
-}
-
-size_t ql_grouped_n(const ql_grouped *packed)
-{
-    return packed->n;
-}
-
-size_t ql_grouped_nbytes(const ql_grouped *packed)
-{
-    return sizeof *packed + packed->panels * packed->panel_bytes + packed->values_count * sizeof *packed->values;
-}
-
-ql_pack_for ql_grouped_purpose(const ql_grouped *packed)
-{
-    return packed->purpose;
-}
-
-const char *ql_grouped_isa(const ql_grouped *packed)
-{
-    return packed->kernels->isa;
+    const size_t values = packed->values_count * sizeof *packed->values;
+    return (ql_packed_info){.purpose = packed->purpose,
+                            .ndim = 2,
+                            .shape = {packed->k, packed->n},
+                            .groups = 1,
+                            .nbytes = sizeof *packed + packed->panels * packed->panel_bytes + values,
+                            .isa = packed->kernels->isa};
 }

@@ -9,21 +9,27 @@
  * to n_padded; column arrays have that length. */
 struct ql_packed {
     ql_pack_for purpose;
-    const ql_kernels *kernels;   /* of the instruction set that it was packed for */
-    const ql_gemm_kernels *gemm; /* of an integer purpose */
+    const ql_kernels *kernels;   /* those that it was packed for */
+    const ql_gemm_kernels *gemm; /* NULL for QL_PACK_FLOAT */
     size_t k, n, n_padded, nr, kr;
-    size_t segments; /* k falls into as many stretches of one length, each padded to a multiple of kr */
+    size_t segments; /* k is cut in so many of one length, each padded to a multiple of kr */
     size_t panel_bytes;
     int8_t *panels;       /* [n_padded / nr] panels of [segments][ceil(k / segments / kr)][nr][kr] */
     int32_t *zero_point;  /* [n_padded] */
     int32_t *column_sum;  /* [n_padded]: sum_k b - k * zero_point */
-    bool has_zero_point;  /* any that is not 0 */
+    bool has_zero_point;  /* one of them is not 0 */
     int64_t column_reach; /* max_j sum_k |b - zero_point| */
 };
 
-/* ql_pack, of k in segments, which divide it. */
+/* Packs like ql_pack, with the depth cut in segments, whose number divides k. */
 ql_status ql_pack_segments(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t segments, size_t n,
                            const int32_t *zero_point, ql_packed **packed);
+
+/* Packs other codes of the same shape, whose zero points are codes, into the same memory. */
+void ql_repack(ql_packed *packed, const uint8_t *b, bool is_signed, const int32_t *zero_point);
+
+/* max_j sum_k |b - zero_point| of codes [k][n]; zero_point is [n] or NULL for zeros. */
+int64_t ql_weight_reach(const uint8_t *b, bool is_signed, size_t k, size_t n, const int32_t *zero_point);
 
 static inline const int8_t *ql_packed_panel(const ql_packed *packed, size_t column)
 {

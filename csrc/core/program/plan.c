@@ -1,38 +1,14 @@
-/* A plan runs an integer program in one call: all steps on a block of rows, then the next block, so that what one step
- * writes is still in L2 when the next one reads it. Several blocks run on several threads; where there are fewer blocks
- * than threads, the steps themselves may.
- *
- * A workspace holds every buffer of one block and the steps' own scratch. The plan keeps a few for the next call;
- * threads that find none make their own, and leave them behind where there is room.
- *
- * Whether a float input is finite, the step that reads it finds out on the way: a pass over the input before would cost
- * a network of 784 inputs 6 % of its time. */
-#include <float.h>
-#include <stdatomic.h>
+/* A plan: the steps of an integer program, each prepared once for the buffers that it reads and writes. schedule.c says
+ * where the buffers lie, run.c runs the steps. */
+#include "core/program/plan.h"
+
 #include <string.h>
 
-#include "core/base/finite.h"
 #include "core/base/memory.h"
-#include "core/base/parallel.h"
-#include "core/program/step.h"
-
-enum { SPARES = 16 };
 
 #define ADDRESS(kind) &ql_op_##kind,
 static const ql_op *const ops[] = {QL_STEP_KINDS(ADDRESS)};
 #undef ADDRESS
-
-struct ql_plan {
-    const ql_kernels *kernels;
-    size_t buffer_count, input, output, step_count;
-    ql_buffer *buffers;
-    bool *is_written; /* [buffer_count]: the input, and outputs of steps so far, with their row buffers */
-    size_t *offset;   /* [buffer_count]: of the buffer in the workspace */
-    size_t buffer_bytes, step_bytes;
-    ql_step *steps;
-    uint64_t cost_ns; /* of a block */
-    _Atomic(void *) spares[SPARES];
-};
 
 static const ql_op *find_op(const char *kind)
 {
@@ -51,58 +27,122 @@ const ql_field *ql_step_fields(const char *kind)
 
 size_t ql_type_size(ql_type type)
 {
-    return type == QL_U8 || type == QL_S8 ? 1 : 4;
+    switch (type) {
+    case QL_S8:
+    case QL_U8:
+        return 1;
+    case QL_S16:
+        return 2;
+    default:
+        return 4;
+    }
 }
 
-static bool is_row_buffer(const ql_buffer *buffers, size_t count, size_t i, ql_type type)
+/* ---- buffers ------------------------------------------------------------------------------------ */
+
+/* Whether the sizes of all buffers, for as many samples as ever go at once, can be added. */
+static bool shape_is_valid(const ql_buffer *b, size_t count)
 {
-    return i < count && buffers[i].type == type && buffers[i].width == 1;
+    size_t left = PTRDIFF_MAX / (4 * QL_MOST_SAMPLES) / (count + 1);
+    if (b->rank > QL_MAX_RANK)
+        return false;
+    for (size_t i = 0; i < b->rank; i++) {
+        if (b->shape[i] == 0 || b->shape[i] > left)
+            return false;
+        left /= b->shape[i];
+    }
+    return true;
+}
+
+/* Whether buffer i can hold something of each row of the codes. */
+static bool is_of_rows(const ql_buffer *buffers, size_t count, size_t i, ql_type type, const ql_buffer *codes)
+{
+    return i < count && buffers[i].type == type && ql_row_length(buffers + i) == 1 &&
+           ql_have_same_rows(buffers + i, codes);
+}
+
+static bool grid_is_valid(const ql_buffer *b)
+{
+    const int32_t lowest = b->type == QL_U8 ? 0 : b->type == QL_S8 ? -128 : INT16_MIN;
+    const int32_t highest = b->type == QL_U8 ? 255 : -lowest - 1;
+    return b->scale >= FLT_MIN && b->scale <= FLT_MAX && b->zero_point >= lowest && b->zero_point <= highest;
 }
 
 static bool buffer_is_valid(const ql_buffer *buffers, size_t count, const ql_buffer *b)
 {
-    if (b->width == 0 || b->width > PTRDIFF_MAX / (4 * QL_BLOCK_ROWS) / (count + 1))
+    const bool has_rows = ql_has_row_scale(b) || b->row_zero_point != QL_NO_BUFFER;
+    if (!shape_is_valid(b, count))
         return false;
-    if (!ql_is_x8(b))
-        return b->type == QL_F32 || b->type == QL_S32;
-    if (ql_has_row_scale(b))
-        return is_row_buffer(buffers, count, b->row_scale, QL_F32) &&
-               is_row_buffer(buffers, count, b->row_zero_point, QL_S32);
-    const int32_t lowest = b->type == QL_S8 ? -128 : 0;
-    return b->scale >= FLT_MIN && b->scale <= FLT_MAX && b->zero_point >= lowest && b->zero_point <= lowest + 255;
+    if (b->type == QL_F32 || b->type == QL_S32)
+        return !has_rows;
+    if (!has_rows)
+        return grid_is_valid(b);
+    return is_of_rows(buffers, count, b->row_scale, QL_F32, b) &&
+           is_of_rows(buffers, count, b->row_zero_point, QL_S32, b);
 }
 
-ql_status ql_plan_new(const ql_buffer *buffers, size_t count, size_t input, size_t output, ql_plan **plan)
+static bool selection_is_valid(ql_selection selection, size_t count)
 {
-    if (count == 0 || input >= count || output >= count || input == output)
-        return QL_EINVAL;
+    for (size_t i = 0; i < selection.count; i++) {
+        if (selection.buffers[i] >= count)
+            return false;
+        for (size_t j = 0; j < i; j++) {
+            if (selection.buffers[i] == selection.buffers[j])
+                return false;
+        }
+    }
+    return selection.count > 0;
+}
+
+ql_status ql_plan_new(const ql_buffer *buffers, size_t count, ql_selection inputs, ql_selection outputs, ql_plan **plan)
+{
     for (size_t i = 0; i < count; i++) {
         if (!buffer_is_valid(buffers, count, buffers + i))
             return QL_EINVAL;
     }
+    if (!selection_is_valid(inputs, count) || !selection_is_valid(outputs, count))
+        return QL_EINVAL;
     ql_plan *p = calloc(1, sizeof *p);
     if (!p)
         return QL_ENOMEM;
     p->kernels = ql_kernels_active();
     p->buffer_count = count;
-    p->input = input;
-    p->output = output;
     p->buffers = ql_alloc(count, sizeof *p->buffers);
     p->is_written = calloc(count, sizeof *p->is_written);
-    p->offset = ql_alloc(count, sizeof *p->offset);
-    if (!p->buffers || !p->is_written || !p->offset) {
+    size_t *selected = ql_alloc(inputs.count + outputs.count, sizeof *selected);
+    p->inputs = (ql_selection){inputs.count, selected};
+    if (!p->buffers || !p->is_written || !selected) {
         ql_plan_free(p);
         return QL_ENOMEM;
     }
+    p->outputs = (ql_selection){outputs.count, selected + inputs.count};
+    memcpy(selected, inputs.buffers, inputs.count * sizeof *selected);
+    memcpy(selected + inputs.count, outputs.buffers, outputs.count * sizeof *selected);
     memcpy(p->buffers, buffers, count * sizeof *buffers);
-    p->is_written[input] = true;
-    for (size_t i = 0; i < count; i++) {
-        p->offset[i] = p->buffer_bytes;
-        p->buffer_bytes += ql_round_up(buffers[i].width * ql_type_size(buffers[i].type) * QL_BLOCK_ROWS, QL_ALIGNMENT);
-    }
+    for (size_t i = 0; i < inputs.count; i++)
+        p->is_written[inputs.buffers[i]] = true;
     *plan = p;
     return QL_OK;
 }
+
+void ql_plan_free(ql_plan *plan)
+{
+    if (!plan)
+        return;
+    for (size_t i = 0; i < plan->step_count; i++) {
+        if (plan->steps[i].op->destroy)
+            plan->steps[i].op->destroy(plan->steps[i].state);
+    }
+    ql_schedule_free(plan->whole);
+    ql_schedule_free(plan->part);
+    free(plan->steps);
+    free((size_t *)plan->inputs.buffers);
+    free(plan->is_written);
+    free(plan->buffers);
+    free(plan);
+}
+
+/* ---- steps -------------------------------------------------------------------------------------- */
 
 static bool is_readable(const ql_plan *plan, size_t i)
 {
@@ -128,146 +168,97 @@ static void mark_written(ql_plan *plan, size_t i)
     }
 }
 
-static void drop_spares(ql_plan *plan)
+/* Whether every value is of a kind that its field wants, and the first ones are buffers of the plan. */
+static bool kinds_fit(const ql_plan *plan, const ql_field *fields, const ql_value *values)
 {
-    for (size_t i = 0; i < SPARES; i++)
-        free(atomic_exchange(plan->spares + i, NULL));
+    for (size_t i = 0; fields[i].name; i++) {
+        if (((int)values[i].kind & fields[i].kinds) == 0)
+            return false;
+    }
+    const size_t count = values[0].buffers.count;
+    bool are_buffers = count >= 1 && count <= QL_MAX_INPUTS && values[1].buffer < plan->buffer_count;
+    for (size_t i = 0; are_buffers && i < count; i++)
+        are_buffers = values[0].buffers.items[i] < plan->buffer_count;
+    return are_buffers;
 }
 
 ql_status ql_plan_add(ql_plan *plan, const char *kind, const ql_value *values)
 {
     const ql_op *op = find_op(kind);
-    size_t input = values[0].integer, output = values[1].integer;
-    if (!op || input >= plan->buffer_count || output >= plan->buffer_count)
+    if (!op || plan->whole || !kinds_fit(plan, op->fields, values) || !is_writable(plan, values[1].buffer))
         return QL_EINVAL;
-    if (!is_readable(plan, input) || !is_writable(plan, output))
-        return QL_EINVAL;
-
+    for (size_t i = 0; i < values[0].buffers.count; i++) {
+        if (!is_readable(plan, values[0].buffers.items[i]))
+            return QL_EINVAL;
+    }
     ql_step *steps = realloc(plan->steps, (plan->step_count + 1) * sizeof *steps);
     if (!steps)
         return QL_ENOMEM;
     plan->steps = steps;
     ql_step *step = steps + plan->step_count;
-    *step = (ql_step){.op = op, .input = input, .output = output};
-    ql_status status = op->prepare(plan->buffers, values, step);
+    *step = (ql_step){.op = op, .input_count = values[0].buffers.count, .output = values[1].buffer};
+    memcpy(step->inputs, values[0].buffers.items, sizeof step->inputs);
+    const ql_status status = op->prepare(plan->buffers, values, step);
     if (status != QL_OK)
         return status;
     plan->step_count++;
-    plan->cost_ns += step->cost_ns;
-    size_t step_bytes = ql_round_up(step->workspace, QL_ALIGNMENT);
-    plan->step_bytes = step_bytes > plan->step_bytes ? step_bytes : plan->step_bytes;
-    mark_written(plan, output);
-    drop_spares(plan);
+    mark_written(plan, step->output);
     return QL_OK;
 }
 
-void ql_plan_free(ql_plan *plan)
+ql_status ql_plan_finish(ql_plan *plan, size_t *at_fault)
 {
-    if (!plan)
-        return;
-    for (size_t i = 0; i < plan->step_count; i++) {
-        if (plan->steps[i].op->destroy)
-            plan->steps[i].op->destroy(plan->steps[i].state);
-    }
-    drop_spares(plan);
-    free(plan->steps);
-    free(plan->offset);
-    free(plan->is_written);
-    free(plan->buffers);
-    free(plan);
+    if (plan->whole)
+        return QL_OK;
+    const ql_part all = {.last = plan->step_count, .given = plan->inputs, .wanted = plan->outputs};
+    return ql_schedule_new(plan, &all, &plan->whole, at_fault);
 }
 
-static void copy_flipped(uint8_t *to, const uint8_t *from, size_t n)
+ql_status ql_plan_update(ql_plan *plan, size_t step, const ql_value *values)
 {
-    for (size_t i = 0; i < n; i++)
-        to[i] = from[i] ^ 0x80;
-}
-
-static char *take_workspace(ql_plan *plan)
-{
-    for (size_t i = 0; i < SPARES; i++) {
-        if (atomic_load_explicit(plan->spares + i, memory_order_relaxed)) {
-            char *spare = atomic_exchange(plan->spares + i, NULL);
-            if (spare)
-                return spare;
-        }
-    }
-    return ql_alloc(1, plan->buffer_bytes + plan->step_bytes + plan->buffer_count * sizeof(void *));
-}
-
-static void leave_workspace(ql_plan *plan, char *workspace)
-{
-    for (size_t i = 0; i < SPARES; i++) {
-        void *none = NULL;
-        if (atomic_compare_exchange_strong(plan->spares + i, &none, workspace))
-            return;
-    }
-    free(workspace);
-}
-
-/* A call of the plan. */
-typedef struct call {
-    ql_plan *plan;
-    void *const *external;
-    size_t rows;
-    atomic_bool nonfinite, no_memory;
-} call;
-
-/* Signed codes live in the workspace, flipped, even where the caller gave memory for them. Returns whether the input
- * holds NaN or infinity. */
-static bool run_rows(const call *c, size_t first, size_t rows, void **data, char *workspace)
-{
-    const ql_plan *plan = c->plan;
-    for (size_t i = 0; i < plan->buffer_count; i++) {
-        const ql_buffer *b = plan->buffers + i;
-        char *own = workspace + plan->offset[i];
-        char *given = c->external[i] ? (char *)c->external[i] + first * b->width * ql_type_size(b->type) : NULL;
-        data[i] = given && b->type != QL_S8 ? given : own;
-        if (i == plan->input && b->type == QL_S8)
-            copy_flipped(data[i], (uint8_t *)given, rows * b->width);
-    }
-    bool nonfinite = false, ignored;
-    const ql_buffer *in = plan->buffers + plan->input;
-    if (in->type == QL_F32 && !plan->steps->op->looks)
-        nonfinite = !ql_all_finite(plan->kernels, data[plan->input], rows * in->width);
-    ql_block block = {plan->kernels, rows, data, workspace + plan->buffer_bytes, NULL};
-    for (size_t i = 0; i < plan->step_count && !nonfinite; i++) {
-        block.nonfinite = i == 0 ? &nonfinite : &ignored;
-        plan->steps[i].op->run(plan->steps + i, plan->buffers, &block);
-    }
-    for (size_t i = 0; i < plan->buffer_count; i++) {
-        const ql_buffer *b = plan->buffers + i;
-        if (i != plan->input && c->external[i] && b->type == QL_S8)
-            copy_flipped((uint8_t *)c->external[i] + first * b->width, data[i], rows * b->width);
-    }
-    return nonfinite;
-}
-
-static void run_block(void *context, size_t item)
-{
-    call *c = context;
-    const size_t first = item * QL_BLOCK_ROWS, left = c->rows - first;
-    char *workspace = take_workspace(c->plan);
-    if (!workspace) {
-        atomic_store(&c->no_memory, true);
-        return;
-    }
-    void **data = (void **)(workspace + c->plan->buffer_bytes + c->plan->step_bytes);
-    if (run_rows(c, first, left < QL_BLOCK_ROWS ? left : QL_BLOCK_ROWS, data, workspace))
-        atomic_store(&c->nonfinite, true);
-    leave_workspace(c->plan, workspace);
-}
-
-ql_status ql_plan_run(ql_plan *plan, void *const *buffers, size_t rows)
-{
-    if (!plan->is_written[plan->output] || !buffers[plan->input] || !buffers[plan->output])
+    if (step >= plan->step_count)
         return QL_EINVAL;
-    call c = {.plan = plan, .external = buffers, .rows = rows};
-    const size_t blocks = rows / QL_BLOCK_ROWS + (rows % QL_BLOCK_ROWS != 0);
-    uint64_t cost;
-    if (__builtin_mul_overflow(plan->cost_ns, blocks, &cost))
-        cost = UINT64_MAX;
-    const bool in_parallel = blocks > 1 && blocks >= ql_threads_for(cost);
-    ql_parallel(blocks, in_parallel ? cost : 0, run_block, &c);
-    return c.no_memory ? QL_ENOMEM : c.nonfinite ? QL_ENONFINITE : QL_OK;
+    ql_step *s = plan->steps + step;
+    if (!s->op->update || !kinds_fit(plan, s->op->fields, values) || values[1].buffer != s->output ||
+        values[0].buffers.count != s->input_count ||
+        memcmp(values[0].buffers.items, s->inputs, s->input_count * sizeof *s->inputs) != 0)
+        return QL_EINVAL;
+    return s->op->update(plan->buffers, values, s);
+}
+
+/* ---- what it is like ---------------------------------------------------------------------------- */
+
+size_t ql_plan_step_count(const ql_plan *plan)
+{
+    return plan->step_count;
+}
+
+const char *ql_plan_step_kind(const ql_plan *plan, size_t i)
+{
+    return i < plan->step_count ? plan->steps[i].op->kind : NULL;
+}
+
+const ql_buffer *ql_plan_buffer(const ql_plan *plan, size_t i)
+{
+    return i < plan->buffer_count ? plan->buffers + i : NULL;
+}
+
+ql_selection ql_plan_inputs(const ql_plan *plan)
+{
+    return plan->inputs;
+}
+
+ql_selection ql_plan_outputs(const ql_plan *plan)
+{
+    return plan->outputs;
+}
+
+size_t ql_plan_samples(const ql_plan *plan)
+{
+    return plan->whole ? plan->whole->samples : 0;
+}
+
+size_t ql_plan_workspace_bytes(const ql_plan *plan)
+{
+    return plan->whole ? plan->whole->buffer_bytes : 0;
 }

@@ -1,38 +1,51 @@
-/* A kind of step of the integer program: which fields it has, how it is prepared once, how it runs on a block of rows.
- * A new kind is a file step_<kind>.c and a row in QL_STEP_KINDS.
+/* A kind of step of the integer program: which fields it has, how it is prepared once, how it runs on some samples. A
+ * new kind is a file step_<kind>.c and a row in QL_STEP_KINDS.
  *
  * Inside a plan every 8-bit buffer holds u8: s8 codes have their sign bit flipped and their zero points are 128 higher
- * (ql_zero_point_u8), because kernels multiply u8 by s8. plan.c flips what crosses the plan's border. */
+ * (ql_zero_point_u8), because kernels multiply u8 by s8. run.c flips what crosses the plan's border. */
 #ifndef QL_STEP_H
 #define QL_STEP_H
 
-#include "core/base/finite.h"
-#include "core/gemm/gemm.h"
+#include <string.h>
 
+#include "core/base/finite.h"
+#include "kernels/kernels.h"
+#include "qlite.h"
+
+/* Samples that go through a step together, and where they are. */
 typedef struct ql_block {
     const ql_kernels *kernels;
-    size_t rows;
+    size_t samples;
     void *const *data; /* [buffers] */
     void *workspace;   /* as many bytes as the step asked for, aligned to QL_ALIGNMENT */
-    bool *nonfinite;   /* set by steps that look: their float input holds NaN or infinity */
+    bool *nonfinite;   /* set by steps that check: their float input holds NaN or infinity */
 } ql_block;
 
 typedef struct ql_step {
     const struct ql_op *op;
-    size_t input, output; /* buffers */
+    size_t input_count, inputs[QL_MAX_INPUTS], output; /* buffers */
     void *state;
-    size_t workspace; /* bytes it needs for a block of QL_BLOCK_ROWS rows */
-    uint64_t cost_ns; /* about how long such a block takes one thread, if that is much longer than to read it */
+    size_t weight_bytes; /* that every block reads */
 } ql_step;
+
+/* What a block of samples takes. */
+typedef struct ql_cost {
+    size_t workspace; /* bytes */
+    uint64_t ns;      /* of one thread, about; 0 if that is not much longer than to read the block */
+} ql_cost;
 
 typedef struct ql_op {
     const char *kind;
-    const ql_field *fields; /* the first two are the buffers input and output */
-    /* Checks the values against the buffers and fills step->state and step->workspace. Nothing is kept on failure. */
+    const ql_field *fields; /* the first two are inputs and output */
+    /* Checks the values, whose kinds are right, against the buffers, and fills step->state and step->weight_bytes.
+     * Nothing is kept on failure. */
     ql_status (*prepare)(const ql_buffer *buffers, const ql_value *values, ql_step *step);
     void (*run)(const ql_step *step, const ql_buffer *buffers, const ql_block *block);
-    void (*destroy)(void *state); /* NULL if there is none */
-    bool looks;                   /* run says whether its float input is finite, so that nobody else has to */
+    /* What is NULL is not needed: */
+    ql_status (*update)(const ql_buffer *buffers, const ql_value *values, ql_step *step); /* ql_plan_update */
+    ql_cost (*measure)(const ql_step *step, const ql_buffer *buffers, size_t samples);
+    void (*destroy)(void *state);
+    bool checks_finite; /* run says whether its one float input is finite, so that no pass over it has to find out */
 } ql_op;
 
 #define QL_STEP_KINDS(EACH) \
@@ -41,11 +54,14 @@ typedef struct ql_op {
     EACH(quantize_dynamic)  \
     EACH(gemm)              \
     EACH(gemm_f32)          \
-    EACH(dequantize)
+    EACH(dequantize)        \
+    EACH(add)
 
 #define QL_DECLARE_OP(kind) extern const ql_op ql_op_##kind;
 QL_STEP_KINDS(QL_DECLARE_OP)
 #undef QL_DECLARE_OP
+
+/* ---- buffers ------------------------------------------------------------------------------------ */
 
 static inline bool ql_is_x8(const ql_buffer *buffer)
 {
@@ -62,36 +78,85 @@ static inline int32_t ql_zero_point_u8(const ql_buffer *buffer)
     return buffer->zero_point + (buffer->type == QL_S8 ? 128 : 0);
 }
 
-/* An optional vector of n elements of a type; floats are finite. */
-static inline bool ql_is_vector(const ql_array *array, ql_type type, size_t n)
+/* Elements of a row, rows of a sample, elements of a sample. */
+static inline size_t ql_row_length(const ql_buffer *buffer)
 {
-    if (!array->data)
+    return buffer->rank ? buffer->shape[buffer->rank - 1] : 1;
+}
+
+static inline size_t ql_row_count(const ql_buffer *buffer)
+{
+    size_t count = 1;
+    for (size_t i = 0; i + 1 < buffer->rank; i++)
+        count *= buffer->shape[i];
+    return count;
+}
+
+static inline size_t ql_sample_size(const ql_buffer *buffer)
+{
+    return ql_row_count(buffer) * ql_row_length(buffer);
+}
+
+/* Equal shapes but for the length of the rows, which there are. */
+static inline bool ql_have_same_rows(const ql_buffer *a, const ql_buffer *b)
+{
+    return a->rank == b->rank && a->rank > 0 && memcmp(a->shape, b->shape, (a->rank - 1) * sizeof *a->shape) == 0;
+}
+
+static inline bool ql_have_same_shape(const ql_buffer *a, const ql_buffer *b)
+{
+    return a->rank == b->rank && memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
+}
+
+/* ---- values ------------------------------------------------------------------------------------- */
+
+/* What an array or a text holds; NULL for none. */
+static inline const void *ql_data(const ql_value *value)
+{
+    return value->kind == QL_VALUE_ARRAY ? value->array.data : NULL;
+}
+
+static inline const char *ql_text(const ql_value *value)
+{
+    return value->kind == QL_VALUE_TEXT ? value->text : NULL;
+}
+
+/* Whether it is a vector of n elements of a type, or none; floats are finite. */
+static inline bool ql_is_vector(const ql_value *value, ql_type type, size_t n)
+{
+    if (value->kind == QL_VALUE_NONE)
         return true;
-    if (array->type != type || array->ndim != 1 || array->shape[0] != n)
+    const ql_array *array = &value->array;
+    if (array->type != type || array->rank != 1 || array->shape[0] != n)
         return false;
-    const float *values = array->data;
+    const float *elements = array->data;
     for (size_t i = 0; type == QL_F32 && i < n; i++) {
-        if (!(values[i] >= -FLT_MAX && values[i] <= FLT_MAX))
+        if (!(elements[i] >= -FLT_MAX && elements[i] <= FLT_MAX))
             return false;
     }
     return true;
 }
 
-/* A vector of n scales: normal and positive. */
-static inline bool ql_are_scales(const ql_array *array, size_t n)
+/* Whether it is a vector of n scales: normal and positive. */
+static inline bool ql_are_scales(const ql_value *value, size_t n)
 {
-    return array->data && ql_is_vector(array, QL_F32, n) && ql_scales_are_valid(array->data, n);
+    return value->kind == QL_VALUE_ARRAY && ql_is_vector(value, QL_F32, n) && ql_scales_are_valid(value->array.data, n);
 }
 
-/* 8-bit weights [in][out] with a scale and, perhaps, a zero point for each output. */
-static inline bool ql_are_weights(const ql_array *weight, const ql_array *scale, const ql_array *zero_point, size_t in,
+/* Whether they are 8-bit weights [in][out] with a scale and, perhaps, a zero point, a code, for each output. */
+static inline bool ql_are_weights(const ql_value *weight, const ql_value *scale, const ql_value *zero_point, size_t in,
                                   size_t out)
 {
-    if (!weight->data || (weight->type != QL_S8 && weight->type != QL_U8) || weight->ndim != 2)
+    const ql_array *w = &weight->array;
+    if ((w->type != QL_S8 && w->type != QL_U8) || w->rank != 2 || w->shape[0] != in || w->shape[1] != out)
         return false;
-    if (weight->shape[0] != in || weight->shape[1] != out)
+    if (!ql_are_scales(scale, out) || !ql_is_vector(zero_point, QL_S32, out))
         return false;
-    return ql_are_scales(scale, out) && ql_is_vector(zero_point, QL_S32, out);
+    const int32_t *codes = ql_data(zero_point), lowest = w->type == QL_S8 ? -128 : 0;
+    bool are_codes = true;
+    for (size_t j = 0; codes && j < out; j++)
+        are_codes &= codes[j] >= lowest && codes[j] <= lowest + 255;
+    return are_codes;
 }
 
 #endif

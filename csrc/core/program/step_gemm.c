@@ -1,27 +1,27 @@
-/* The integer fully connected step: 8-bit activations by 8-bit weights, exact sums, one of three results.
+/* The integer fully connected step: rows of 8-bit activations by 8-bit weights, exact sums, one of three results, kept
+ * to what the activation lets through.
  *
- *   8-bit output   bias int32; rule A with f = float32(float32(s_a * s_w) / s_out), or rule B; relu raises qmin to zero
+ *   8-bit output   bias int32; rule A with f = float32(float32(s_a * s_w) / s_out), or rule B
  *   float output   bias int32: y = float32(acc + bias) * float32(s_a * s_w)
  *   float output of activations with a scale per row
  *                  bias float32: y = (float32(acc) * s_row) * s_w + bias */
-#include <math.h>
 #include <string.h>
 
 #include "core/base/memory.h"
 #include "core/gemm/gemm.h"
 #include "core/program/step.h"
 
-enum { INPUT, OUTPUT, WEIGHT, WEIGHT_SCALE, WEIGHT_ZERO_POINT, BIAS, RELU, FIXED };
+enum { INPUTS, OUTPUT, WEIGHT, WEIGHT_SCALE, WEIGHT_ZERO_POINT, BIAS, ACTIVATION, REQUANT };
 
 static const ql_field fields[] = {
-    {"input", QL_FIELD_BUFFER},
-    {"output", QL_FIELD_BUFFER},
-    {"weight", QL_FIELD_ARRAY},
-    {"weight_scale", QL_FIELD_ARRAY},
-    {"weight_zero_point", QL_FIELD_ARRAY},
-    {"bias", QL_FIELD_ARRAY},
-    {"relu", QL_FIELD_FLAG},
-    {"fixed", QL_FIELD_FLAG},
+    {"inputs", QL_VALUE_BUFFERS},
+    {"output", QL_VALUE_BUFFER},
+    {"weight", QL_VALUE_ARRAY},
+    {"weight_scale", QL_VALUE_ARRAY},
+    {"weight_zero_point", QL_VALUE_ARRAY | QL_VALUE_NONE},
+    {"bias", QL_VALUE_ARRAY | QL_VALUE_NONE},
+    {"activation", QL_VALUE_TEXT | QL_VALUE_NONE},
+    {"requant", QL_VALUE_TEXT},
     {NULL, 0},
 };
 
@@ -41,102 +41,161 @@ static void destroy(void *state)
     free(s);
 }
 
-static bool values_fit(const ql_buffer *in, const ql_buffer *out, const ql_value *v)
+/* Rule A, "float", or rule B, "fixed". */
+static bool is_rule(const char *requant, ql_store *store)
 {
+    *store = strcmp(requant, "fixed") == 0 ? QL_STORE_X8_FIXED : QL_STORE_X8;
+    return *store == QL_STORE_X8_FIXED || strcmp(requant, "float") == 0;
+}
+
+static bool values_fit(const ql_step *step, const ql_buffer *buffers, const ql_value *v)
+{
+    const ql_buffer *in = buffers + step->inputs[0], *out = buffers + step->output;
+    const size_t k = ql_row_length(in), n = ql_row_length(out);
     const bool is_dynamic = ql_has_row_scale(in);
-    if (!ql_is_x8(in) ||
-        !ql_are_weights(&v[WEIGHT].array, &v[WEIGHT_SCALE].array, &v[WEIGHT_ZERO_POINT].array, in->width, out->width))
+    ql_activation activation;
+    ql_store store;
+    if (step->input_count != 1 || !(is_dynamic ? in->type == QL_U8 : ql_is_x8(in)) || !ql_have_same_rows(in, out))
         return false;
-    if (!ql_is_vector(&v[BIAS].array, is_dynamic ? QL_F32 : QL_S32, out->width))
+    if (!ql_are_weights(&v[WEIGHT], &v[WEIGHT_SCALE], &v[WEIGHT_ZERO_POINT], k, n) ||
+        !ql_is_vector(&v[BIAS], is_dynamic ? QL_F32 : QL_S32, n))
+        return false;
+    if (!ql_activation_from_name(ql_text(&v[ACTIVATION]), &activation) || !is_rule(v[REQUANT].text, &store))
         return false;
     return out->type == QL_F32 || (ql_is_x8(out) && !is_dynamic && !ql_has_row_scale(out));
 }
 
-/* Rows with scales of their own: y = (float32(acc) * s_row) * s_w + bias. */
-static void fill_dynamic(gemm_state *s, const ql_value *v, size_t n)
+/* The bias that is part of the sums; that of activations with a scale per row is added to floats. */
+static const int32_t *sums_bias(const ql_buffer *in, const ql_value *v)
 {
-    float *scale = s->columns, *offset = scale + n;
-    memcpy(scale, v[WEIGHT_SCALE].array.data, n * sizeof *scale);
-    if (v[BIAS].array.data)
-        memcpy(offset, v[BIAS].array.data, n * sizeof *offset);
-    else
-        memset(offset, 0, n * sizeof *offset);
-    s->epilogue = (ql_epilogue){.store = QL_STORE_F32,
-                                .scale = scale,
-                                .offset = offset,
-                                .low = v[RELU].integer ? 0.0f : -INFINITY,
-                                .high = INFINITY};
+    return ql_has_row_scale(in) ? NULL : ql_data(&v[BIAS]);
 }
 
-static ql_status fill_static(gemm_state *s, const ql_buffer *in, const ql_buffer *out, const ql_value *v)
+/* Whether all sums stay in int32. */
+static bool sums_fit(const ql_buffer *in, const ql_value *v)
 {
-    const int32_t zero_point = ql_zero_point_u8(out);
-    const ql_output output = {.store = out->type == QL_F32     ? QL_STORE_F32
-                                       : v[FIXED].integer != 0 ? QL_STORE_X8_FIXED
-                                                               : QL_STORE_X8,
-                              .input_scale = in->scale,
-                              .weight_scale = v[WEIGHT_SCALE].array.data,
-                              .low = v[RELU].integer ? 0.0f : -INFINITY,
-                              .high = INFINITY,
-                              .scale = out->scale,
-                              .zero_point = zero_point,
-                              .qmin = v[RELU].integer ? zero_point : 0,
-                              .qmax = 255};
-    return ql_epilogue_fill(&output, out->width, s->columns, &s->epilogue);
+    const ql_array *w = &v[WEIGHT].array;
+    const int64_t reach =
+        ql_weight_reach(w->data, w->type == QL_S8, w->shape[0], w->shape[1], ql_data(&v[WEIGHT_ZERO_POINT]));
+    return ql_reach_fits(reach, ql_has_row_scale(in) ? 255 : ql_code_reach(ql_zero_point_u8(in)), sums_bias(in, v),
+                         w->shape[1]);
+}
+
+/* y = (float32(acc) * s_row) * s_w + bias, for rows with scales of their own. */
+static void fill_dynamic(const ql_value *v, size_t n, ql_activation activation, float *scale, ql_epilogue *epilogue)
+{
+    float *offset = scale + n;
+    const float *bias = ql_data(&v[BIAS]);
+    const ql_clamps clamps = ql_activation_clamps(activation, 0.0f, 0, 0, 0);
+    memcpy(scale, ql_data(&v[WEIGHT_SCALE]), n * sizeof *scale);
+    memset(offset, 0, n * sizeof *offset);
+    if (bias)
+        memcpy(offset, bias, n * sizeof *offset);
+    *epilogue =
+        (ql_epilogue){.store = QL_STORE_F32, .scale = scale, .offset = offset, .low = clamps.low, .high = clamps.high};
+}
+
+static ql_status fill_columns(const ql_buffer *in, const ql_buffer *out, const ql_value *v, void *columns,
+                              ql_epilogue *epilogue)
+{
+    const size_t n = ql_row_length(out);
+    ql_output output = {.input_scale = in->scale, .weight_scale = ql_data(&v[WEIGHT_SCALE])};
+    (void)ql_activation_from_name(ql_text(&v[ACTIVATION]), &output.activation);
+    if (ql_has_row_scale(in)) {
+        fill_dynamic(v, n, output.activation, columns, epilogue);
+        return QL_OK;
+    }
+    output.store = QL_STORE_F32;
+    if (ql_is_x8(out)) {
+        (void)is_rule(v[REQUANT].text, &output.store);
+        output.scale = out->scale;
+        output.zero_point = ql_zero_point_u8(out);
+        output.qmax = 255;
+    }
+    return ql_epilogue_fill(&output, n, columns, epilogue);
+}
+
+/* Packs the values into new memory, or, for a state that has weights, these into theirs. */
+static ql_status take(const ql_step *step, const ql_buffer *buffers, const ql_value *v, gemm_state *s)
+{
+    const ql_buffer *in = buffers + step->inputs[0], *out = buffers + step->output;
+    if (!values_fit(step, buffers, v))
+        return QL_EINVAL;
+    if (!sums_fit(in, v))
+        return QL_EOVERFLOW;
+    const ql_array *w = &v[WEIGHT].array;
+    const int32_t *zero_point = ql_data(&v[WEIGHT_ZERO_POINT]);
+    ql_epilogue epilogue;
+    void *columns = ql_alloc(1, ql_epilogue_bytes(w->shape[1]));
+    ql_status status = columns ? fill_columns(in, out, v, columns, &epilogue) : QL_ENOMEM;
+    if (status == QL_OK && s->weight)
+        ql_repack(s->weight, w->data, w->type == QL_S8, zero_point);
+    else if (status == QL_OK)
+        status = ql_pack(QL_PACK_INTEGER, w->data, w->type == QL_S8, w->shape[0], w->shape[1], zero_point, &s->weight);
+    if (status == QL_OK && !s->init) {
+        s->init = ql_alloc(s->weight->n_padded, sizeof *s->init);
+        status = s->init ? QL_OK : QL_ENOMEM;
+    }
+    if (status != QL_OK) {
+        free(columns);
+        return status;
+    }
+    free(s->columns);
+    s->columns = columns;
+    s->epilogue = epilogue;
+    ql_gemm_init(s->weight, sums_bias(in, v), ql_has_row_scale(in) ? 0 : ql_zero_point_u8(in), s->init);
+    return QL_OK;
 }
 
 static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *step)
 {
-    const ql_buffer *in = buffers + step->input, *out = buffers + step->output;
-    if (!values_fit(in, out, v))
-        return QL_EINVAL;
-    const ql_array *w = &v[WEIGHT].array;
-    const int32_t *bias = ql_has_row_scale(in) ? NULL : v[BIAS].array.data;
-    const int32_t zero_point = ql_has_row_scale(in) ? 0 : ql_zero_point_u8(in);
-    const int32_t reach = ql_has_row_scale(in) ? 255 : ql_code_reach(zero_point);
-
     gemm_state *s = calloc(1, sizeof *s);
     if (!s)
         return QL_ENOMEM;
-    ql_status status = ql_pack(QL_PACK_INTEGER, w->data, w->type == QL_S8, w->shape[0], w->shape[1],
-                               v[WEIGHT_ZERO_POINT].array.data, &s->weight);
-    if (status == QL_OK) {
-        s->init = ql_alloc(s->weight->n_padded, sizeof *s->init);
-        s->columns = ql_alloc(1, ql_epilogue_bytes(out->width));
-        status = s->init && s->columns ? QL_OK : QL_ENOMEM;
-    }
-    if (status == QL_OK && !ql_gemm_fits(s->weight, reach, bias))
-        status = QL_EOVERFLOW;
-    if (status == QL_OK && ql_has_row_scale(in))
-        fill_dynamic(s, v, out->width);
-    else if (status == QL_OK)
-        status = fill_static(s, in, out, v);
+    const ql_status status = take(step, buffers, v, s);
     if (status != QL_OK) {
         destroy(s);
         return status;
     }
-    ql_gemm_init(s->weight, bias, zero_point, s->init);
     step->state = s;
-    step->cost_ns = ql_gemm_cost_ns(s->weight, QL_BLOCK_ROWS);
-    step->workspace = ql_gemm_workspace(s->weight, QL_BLOCK_ROWS, 0);
+    step->weight_bytes = ql_packed_describe(s->weight).nbytes;
     return QL_OK;
+}
+
+static ql_status update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
+{
+    return take(step, buffers, v, step->state);
+}
+
+static ql_cost measure(const ql_step *step, const ql_buffer *buffers, size_t samples)
+{
+    const gemm_state *s = step->state;
+    const size_t rows = samples * ql_row_count(buffers + step->output);
+    return (ql_cost){.workspace = ql_gemm_workspace(s->weight, rows, 0), .ns = ql_gemm_cost_ns(s->weight, rows)};
 }
 
 static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *block)
 {
     const gemm_state *s = step->state;
-    const ql_buffer *in = buffers + step->input, *out = buffers + step->output;
-    ql_gemm_job job = {.b = s->weight,
-                       .a = block->data[step->input],
-                       .m = block->rows,
-                       .a_stride = in->width,
-                       .init = s->init,
-                       .row_zero_point = ql_has_row_scale(in) ? block->data[in->row_zero_point] : NULL,
-                       .row_scale = ql_has_row_scale(in) ? block->data[in->row_scale] : NULL,
-                       .epilogue = &s->epilogue,
-                       .c = block->data[step->output],
-                       .c_stride = out->width};
+    const ql_buffer *in = buffers + step->inputs[0];
+    const bool is_dynamic = ql_has_row_scale(in);
+    const ql_gemm_job job = {.b = s->weight,
+                             .a = block->data[step->inputs[0]],
+                             .m = block->samples * ql_row_count(in),
+                             .a_stride = s->weight->k,
+                             .init = s->init,
+                             .row_zero_point = is_dynamic ? block->data[in->row_zero_point] : NULL,
+                             .row_scale = is_dynamic ? block->data[in->row_scale] : NULL,
+                             .epilogue = &s->epilogue,
+                             .c = block->data[step->output],
+                             .c_stride = s->weight->n};
     ql_gemm_run(&job, block->workspace);
 }
 
-const ql_op ql_op_gemm = {.kind = "gemm", .fields = fields, .prepare = prepare, .run = run, .destroy = destroy};
+const ql_op ql_op_gemm = {.kind = "gemm",
+                          .fields = fields,
+                          .prepare = prepare,
+                          .run = run,
+                          .update = update,
+                          .measure = measure,
+                          .destroy = destroy};

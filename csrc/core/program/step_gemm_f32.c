@@ -1,27 +1,25 @@
-/* The weight-only fully connected step: float activations by 8-bit weights. */
-#include <string.h>
-
+/* The weight-only fully connected step: rows of floats by 8-bit weights. */
 #include "core/base/memory.h"
-#include "core/gemm/packed.h"
+#include "core/gemm/gemm.h"
 #include "core/program/step.h"
 
-enum { INPUT, OUTPUT, WEIGHT, WEIGHT_SCALE, WEIGHT_ZERO_POINT, BIAS, RELU };
+enum { INPUTS, OUTPUT, WEIGHT, WEIGHT_SCALE, WEIGHT_ZERO_POINT, BIAS, ACTIVATION };
 
 static const ql_field fields[] = {
-    {"input", QL_FIELD_BUFFER},
-    {"output", QL_FIELD_BUFFER},
-    {"weight", QL_FIELD_ARRAY},
-    {"weight_scale", QL_FIELD_ARRAY},
-    {"weight_zero_point", QL_FIELD_ARRAY},
-    {"bias", QL_FIELD_ARRAY},
-    {"relu", QL_FIELD_FLAG},
+    {"inputs", QL_VALUE_BUFFERS},
+    {"output", QL_VALUE_BUFFER},
+    {"weight", QL_VALUE_ARRAY},
+    {"weight_scale", QL_VALUE_ARRAY},
+    {"weight_zero_point", QL_VALUE_ARRAY | QL_VALUE_NONE},
+    {"bias", QL_VALUE_ARRAY | QL_VALUE_NONE},
+    {"activation", QL_VALUE_TEXT | QL_VALUE_NONE},
     {NULL, 0},
 };
 
 typedef struct gemm_f32_state {
     ql_packed *weight;
     float *scale, *offset; /* [n] */
-    bool relu;
+    ql_activation activation;
 } gemm_f32_state;
 
 static void destroy(void *state)
@@ -33,26 +31,38 @@ static void destroy(void *state)
     free(s);
 }
 
-static bool values_fit(const ql_buffer *in, const ql_buffer *out, const ql_value *v)
+static bool values_fit(const ql_step *step, const ql_buffer *buffers, const ql_value *v)
 {
-    return in->type == QL_F32 && out->type == QL_F32 &&
-           ql_are_weights(&v[WEIGHT].array, &v[WEIGHT_SCALE].array, &v[WEIGHT_ZERO_POINT].array, in->width,
-                          out->width) &&
-           ql_is_vector(&v[BIAS].array, QL_F32, out->width);
+    const ql_buffer *in = buffers + step->inputs[0], *out = buffers + step->output;
+    const size_t k = ql_row_length(in), n = ql_row_length(out);
+    ql_activation activation;
+    return step->input_count == 1 && in->type == QL_F32 && out->type == QL_F32 && ql_have_same_rows(in, out) &&
+           ql_are_weights(&v[WEIGHT], &v[WEIGHT_SCALE], &v[WEIGHT_ZERO_POINT], k, n) &&
+           ql_is_vector(&v[BIAS], QL_F32, n) && ql_activation_from_name(ql_text(&v[ACTIVATION]), &activation);
+}
+
+/* Everything but the weights. */
+static void fill(gemm_f32_state *s, const ql_value *v, size_t n)
+{
+    const float *bias = ql_data(&v[BIAS]);
+    memcpy(s->scale, ql_data(&v[WEIGHT_SCALE]), n * sizeof *s->scale);
+    memset(s->offset, 0, n * sizeof *s->offset);
+    if (bias)
+        memcpy(s->offset, bias, n * sizeof *s->offset);
+    (void)ql_activation_from_name(ql_text(&v[ACTIVATION]), &s->activation);
 }
 
 static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *step)
 {
-    const ql_buffer *in = buffers + step->input, *out = buffers + step->output;
-    const ql_array *w = &v[WEIGHT].array;
-    const size_t n = out->width;
-    if (!values_fit(in, out, v))
+    if (!values_fit(step, buffers, v))
         return QL_EINVAL;
+    const ql_array *w = &v[WEIGHT].array;
+    const size_t n = w->shape[1];
     gemm_f32_state *s = calloc(1, sizeof *s);
     if (!s)
         return QL_ENOMEM;
     ql_status status =
-        ql_pack(QL_PACK_FLOAT, w->data, w->type == QL_S8, w->shape[0], n, v[WEIGHT_ZERO_POINT].array.data, &s->weight);
+        ql_pack(QL_PACK_FLOAT, w->data, w->type == QL_S8, w->shape[0], n, ql_data(&v[WEIGHT_ZERO_POINT]), &s->weight);
     s->scale = ql_alloc(n, sizeof *s->scale);
     s->offset = ql_alloc(n, sizeof *s->offset);
     if (status == QL_OK && !(s->scale && s->offset))
@@ -61,23 +71,41 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *s
         destroy(s);
         return status;
     }
-    memcpy(s->scale, v[WEIGHT_SCALE].array.data, n * sizeof *s->scale);
-    memset(s->offset, 0, n * sizeof *s->offset);
-    if (v[BIAS].array.data)
-        memcpy(s->offset, v[BIAS].array.data, n * sizeof *s->offset);
-    s->relu = v[RELU].integer != 0;
+    fill(s, v, n);
     step->state = s;
-    step->cost_ns = 4 * ql_gemm_cost_ns(s->weight, QL_BLOCK_ROWS);
+    step->weight_bytes = ql_packed_describe(s->weight).nbytes;
     return QL_OK;
+}
+
+static ql_status update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
+{
+    gemm_f32_state *s = step->state;
+    if (!values_fit(step, buffers, v))
+        return QL_EINVAL;
+    const ql_array *w = &v[WEIGHT].array;
+    ql_repack(s->weight, w->data, w->type == QL_S8, ql_data(&v[WEIGHT_ZERO_POINT]));
+    fill(s, v, w->shape[1]);
+    return QL_OK;
+}
+
+static ql_cost measure(const ql_step *step, const ql_buffer *buffers, size_t samples)
+{
+    const gemm_f32_state *s = step->state;
+    return (ql_cost){.ns = 4 * ql_gemm_cost_ns(s->weight, samples * ql_row_count(buffers + step->output))};
 }
 
 /* Cannot fail: the weights were packed for this product. */
 static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *block)
 {
-    (void)buffers;
     const gemm_f32_state *s = step->state;
-    (void)ql_gemm_f32(block->data[step->input], block->rows, s->weight, s->scale, s->offset, s->relu,
-                      block->data[step->output]);
+    (void)ql_gemm_f32(block->data[step->inputs[0]], block->samples * ql_row_count(buffers + step->output), s->weight,
+                      s->scale, s->offset, s->activation, block->data[step->output]);
 }
 
-const ql_op ql_op_gemm_f32 = {.kind = "gemm_f32", .fields = fields, .prepare = prepare, .run = run, .destroy = destroy};
+const ql_op ql_op_gemm_f32 = {.kind = "gemm_f32",
+                              .fields = fields,
+                              .prepare = prepare,
+                              .run = run,
+                              .update = update,
+                              .measure = measure,
+                              .destroy = destroy};

@@ -1,4 +1,5 @@
-/* The normalizing step: y = (x - mean) / scale, a subtraction and a division, each rounded to float32.
+/* The normalizing step: y = (x - mean) / scale along the last axis, a subtraction and a division, each rounded to
+ * float32.
  *
  * Why not fold it into the first layer's weights (W / scale): features of different ranges would then share one grid,
  * and those of small range would all become the same code. Why not multiply by 1 / scale: the bits would differ from
@@ -8,40 +9,50 @@
 #include "core/base/memory.h"
 #include "core/program/step.h"
 
-enum { INPUT, OUTPUT, MEAN, SCALE };
+enum { INPUTS, OUTPUT, MEAN, SCALE };
 
 static const ql_field fields[] = {
-    {"input", QL_FIELD_BUFFER},
-    {"output", QL_FIELD_BUFFER},
-    {"mean", QL_FIELD_ARRAY},
-    {"scale", QL_FIELD_ARRAY},
+    {"inputs", QL_VALUE_BUFFERS},
+    {"output", QL_VALUE_BUFFER},
+    {"mean", QL_VALUE_ARRAY},
+    {"scale", QL_VALUE_ARRAY},
     {NULL, 0},
 };
 
-/* The state: mean[width], then scale[width]. */
+/* The state: mean[n], then scale[n]. */
+static ql_status update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
+{
+    const size_t n = ql_row_length(buffers + step->output);
+    if (!ql_is_vector(&v[MEAN], QL_F32, n) || !ql_are_scales(&v[SCALE], n))
+        return QL_EINVAL;
+    float *state = step->state;
+    memcpy(state, ql_data(&v[MEAN]), n * sizeof *state);
+    memcpy(state + n, ql_data(&v[SCALE]), n * sizeof *state);
+    return QL_OK;
+}
+
 static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *step)
 {
-    const ql_buffer *in = buffers + step->input, *out = buffers + step->output;
-    const size_t n = in->width;
-    if (in->type != QL_F32 || out->type != QL_F32 || out->width != n || !v[MEAN].array.data)
+    const ql_buffer *in = buffers + step->inputs[0], *out = buffers + step->output;
+    if (step->input_count != 1 || in->type != QL_F32 || out->type != QL_F32 || !ql_have_same_shape(in, out) ||
+        in->rank == 0)
         return QL_EINVAL;
-    if (!ql_is_vector(&v[MEAN].array, QL_F32, n) || !ql_are_scales(&v[SCALE].array, n))
-        return QL_EINVAL;
-    float *state = ql_alloc(2 * n, sizeof *state);
-    if (!state)
+    step->state = ql_alloc(2 * ql_row_length(in), sizeof(float));
+    if (!step->state)
         return QL_ENOMEM;
-    memcpy(state, v[MEAN].array.data, n * sizeof *state);
-    memcpy(state + n, v[SCALE].array.data, n * sizeof *state);
-    step->state = state;
-    return QL_OK;
+    const ql_status status = update(buffers, v, step);
+    if (status != QL_OK)
+        free(step->state);
+    return status;
 }
 
 static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *block)
 {
-    const size_t n = buffers[step->input].width;
-    const float *x = block->data[step->input], *mean = step->state, *scale = mean + n;
+    const ql_buffer *in = buffers + step->inputs[0];
+    const size_t rows = block->samples * ql_row_count(in), n = ql_row_length(in);
+    const float *x = block->data[step->inputs[0]], *mean = step->state, *scale = mean + n;
     float *y = block->data[step->output];
-    for (size_t i = 0; i < block->rows; i++) {
+    for (size_t i = 0; i < rows; i++) {
         for (size_t j = 0; j < n; j++)
             y[i * n + j] = (x[i * n + j] - mean[j]) / scale[j];
     }
@@ -53,4 +64,4 @@ static void destroy(void *state)
 }
 
 const ql_op ql_op_normalize = {
-    .kind = "normalize", .fields = fields, .prepare = prepare, .run = run, .destroy = destroy};
+    .kind = "normalize", .fields = fields, .prepare = prepare, .run = run, .update = update, .destroy = destroy};

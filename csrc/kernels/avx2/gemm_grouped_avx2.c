@@ -8,12 +8,10 @@
  *
  * Tile 4 x 16: the sums in 16 bits stay in registers; those in 32 bits and the floats, which are wanted once per 32 k,
  * may lie in memory. */
-#include <immintrin.h>
-#include <string.h>
+#include "kernels/avx2/lanes_avx2.h"
+#include "kernels/tiles.h"
 
-#include "kernels/avx2/avx2.h"
-
-enum { NR = 16, KR = 8, MAX_MR = 4, VECTORS = NR / 8, STEPS = 4 /* of KR, that 16 bits hold */ };
+enum { NR = 16, KR = 8, MAX_MR = 4, VECTORS = NR / LANES, STEPS = 4 /* of KR, that 16 bits hold */, SHIFT = 0 };
 
 /* Eight columns: the weights of four k, the first or, if is_last, the last of the eight that lie together. */
 static inline __attribute__((always_inline)) __m256i load_weights(const ql_weight_form form, const bool is_last,
@@ -88,7 +86,7 @@ static inline __attribute__((always_inline)) void add_codes(const int mr, size_t
 }
 
 /* Eight k of signed weights. */
-static inline __attribute__((always_inline)) void add_levels(const int mr, const ql_weight_form form,
+static inline __attribute__((always_inline)) void add_signed(const int mr, const ql_weight_form form,
                                                              const uint8_t *codes, __m256i table, const int8_t *row,
                                                              size_t stride, __m256i sum[MAX_MR][VECTORS])
 {
@@ -110,95 +108,25 @@ static inline __attribute__((always_inline)) void add_levels(const int mr, const
     }
 }
 
-/* What the sums of a group begin with. */
-static inline __m256i start(const ql_grouped_panel *b, const int16_t *zero_point, const int32_t *first, size_t offset)
+static inline __attribute__((always_inline)) void add_group(const int mr, const ql_weight_form form, size_t steps,
+                                                            const uint8_t *codes, __m256i table, const int8_t *row,
+                                                            size_t stride, __m256i sum[MAX_MR][VECTORS])
 {
-    const __m256i term = _mm256_set1_epi32(*(const int32_t *)((const char *)first + offset));
-    if (!b->has_zero_point)
-        return term;
-    return _mm256_mullo_epi32(_mm256_cvtepi16_epi32(_mm_load_si128((const __m128i *)zero_point)), term);
-}
-
-static inline __attribute__((always_inline)) void gemm(const int mr, const ql_weight_form form,
-                                                       const ql_grouped_panel *b, const ql_grouped_rows *a,
-                                                       const ql_grouped_result *c)
-{
-    const size_t step_bytes = form == QL_WEIGHTS_S8 ? 8 * NR : 4 * NR;
-    const __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)b->levels));
-    __m256 total[MAX_MR][VECTORS];
-#pragma GCC unroll 4
-    for (int i = 0; i < mr; i++) {
-#pragma GCC unroll 2
-        for (int v = 0; v < VECTORS; v++)
-            total[i][v] = _mm256_setzero_ps();
-    }
-    const uint8_t *codes = b->data;
-    const int8_t *row = a->codes;
-    const int32_t *term = a->term;
-    for (size_t left = b->k; left > 0; term++) {
-        const size_t steps = (left < b->group ? left : b->group) / KR;
-        left -= steps * KR;
-        const float *scale = (const float *)(codes + steps * step_bytes);
-        const int16_t *zero_point = (const int16_t *)(scale + NR);
-        __m256i sum[MAX_MR][VECTORS];
-#pragma GCC unroll 4
-        for (int i = 0; i < mr; i++) {
-#pragma GCC unroll 2
-            for (int v = 0; v < VECTORS; v++)
-                sum[i][v] = start(b, zero_point + 8 * v, term, (size_t)i * a->stride);
-        }
-        if (form == QL_WEIGHTS_U4) {
-            for (size_t t = 0; t < steps; t += STEPS)
-                add_codes(mr, steps - t < STEPS ? steps - t : STEPS, codes + t * step_bytes, row + t * KR, a->stride,
-                          sum);
-            row += steps * KR;
-        } else {
-            for (size_t t = 0; t < steps; t++, codes += step_bytes, row += KR)
-                add_levels(mr, form, codes, table, row, a->stride, sum);
-        }
-        codes = (const uint8_t *)(scale + NR) + (b->has_zero_point ? NR * sizeof *zero_point : 0);
-#pragma GCC unroll 2
-        for (int v = 0; v < VECTORS; v++) {
-            const __m256 s = _mm256_load_ps(scale + 8 * v);
-#pragma GCC unroll 4
-            for (int i = 0; i < mr; i++)
-                total[i][v] = _mm256_add_ps(total[i][v], _mm256_mul_ps(_mm256_cvtepi32_ps(sum[i][v]), s));
-        }
-    }
-    const __m256 low = _mm256_set1_ps(c->low), high = _mm256_set1_ps(c->high);
-#pragma GCC unroll 4
-    for (int i = 0; i < mr; i++) {
-#pragma GCC unroll 2
-        for (int v = 0; v < VECTORS; v++) {
-            __m256 r = _mm256_mul_ps(total[i][v], _mm256_set1_ps(a->scale[i]));
-            r = _mm256_add_ps(r, _mm256_loadu_ps(c->offset + 8 * v));
-            _mm256_storeu_ps(c->y + (size_t)i * c->y_stride + 8 * v, _mm256_min_ps(high, _mm256_max_ps(low, r)));
-        }
+    if (form == QL_WEIGHTS_U4) {
+        for (size_t t = 0; t < steps; t += STEPS)
+            add_codes(mr, steps - t < STEPS ? steps - t : STEPS, codes + t * 4 * NR, row + t * KR, stride, sum);
+    } else {
+        for (size_t t = 0; t < steps; t++, codes += form == QL_WEIGHTS_S8 ? 8 * NR : 4 * NR, row += KR)
+            add_signed(mr, form, codes, table, row, stride, sum);
     }
 }
 
-#define TILE(TYPES, FORM, MR)                                                                            \
-    static void ql_gemm_##TYPES##_##MR##x16c8__avx2(const ql_grouped_panel *b, const ql_grouped_rows *a, \
-                                                    const ql_grouped_result *c)                          \
-    {                                                                                                    \
-        gemm(MR, FORM, b, a, c);                                                                         \
-    }
+static inline __m256i table_of(const ql_grouped_panel *b)
+{
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)b->table));
+}
 
-#define TILES(TYPES, FORM)                            \
-    TILE(TYPES, FORM, 1)                              \
-    TILE(TYPES, FORM, 2)                              \
-    TILE(TYPES, FORM, 3)                              \
-    TILE(TYPES, FORM, 4)                              \
-    static ql_gemm_grouped_ukernel *const TYPES[] = { \
-        NULL,                                         \
-        ql_gemm_##TYPES##_1x16c8__avx2,               \
-        ql_gemm_##TYPES##_2x16c8__avx2,               \
-        ql_gemm_##TYPES##_3x16c8__avx2,               \
-        ql_gemm_##TYPES##_4x16c8__avx2,               \
-    };
+#define NAME(MR, TYPES) ql_gemm_##TYPES##_##MR##x16c8__avx2
+#define ROWS QL_ROWS_4
 
-TILES(s8u4f32, QL_WEIGHTS_U4)
-TILES(s8t4f32, QL_WEIGHTS_TABLE)
-TILES(s8s8f32, QL_WEIGHTS_S8)
-
-const ql_gemm_grouped_kernels ql_gemm_s8s4f32__avx2 = {.mr = MAX_MR, .nr = NR, .ukernel = {s8u4f32, s8t4f32, s8s8f32}};
+#include "kernels/x86/gemm_grouped_x86.h"

@@ -13,52 +13,21 @@ static inline __attribute__((always_inline)) __m256i dot4(__m256i sum, __m256i a
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
-#define TILE(MR, NAME, VECTORS)                                                                                 \
-    static void ql_gemm_u7s8s32_##MR##x##NAME##c4__avx2(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
-    {                                                                                                           \
-        gemm_quads(dot4, MR, VECTORS, 1, g, i, j, cols);                                                        \
+#define NAME(MR, NR) ql_gemm_u7s8s32_##MR##x##NR##c4__avx2
+#define TILE(MR, NR, VECTORS)                                                        \
+    static void NAME(MR, NR)(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
+    {                                                                                \
+        gemm_quads(dot4, MR, VECTORS, 1, g, i, j, cols);                             \
     }
+#define ENTRY(MR, NR) NAME(MR, NR),
 
-TILE(1, 32, 4)
-TILE(2, 32, 4)
-TILE(1, 16, 2)
-TILE(2, 16, 2)
-TILE(3, 16, 2)
-TILE(4, 16, 2)
-TILE(5, 16, 2)
-TILE(6, 16, 2)
-TILE(1, 8, 1)
-TILE(2, 8, 1)
-TILE(3, 8, 1)
-TILE(4, 8, 1)
-TILE(5, 8, 1)
-TILE(6, 8, 1)
+QL_ROWS_2(TILE, 32, 4)
+QL_ROWS_6(TILE, 16, 2)
+QL_ROWS_6(TILE, 8, 1)
 
-static ql_gemm_ukernel *const wide_ukernels[] = {
-    NULL,
-    ql_gemm_u7s8s32_1x32c4__avx2,
-    ql_gemm_u7s8s32_2x32c4__avx2,
-};
-
-static ql_gemm_ukernel *const ukernels[] = {
-    NULL,
-    ql_gemm_u7s8s32_1x16c4__avx2,
-    ql_gemm_u7s8s32_2x16c4__avx2,
-    ql_gemm_u7s8s32_3x16c4__avx2,
-    ql_gemm_u7s8s32_4x16c4__avx2,
-    ql_gemm_u7s8s32_5x16c4__avx2,
-    ql_gemm_u7s8s32_6x16c4__avx2,
-};
-
-static ql_gemm_ukernel *const half_ukernels[] = {
-    NULL,
-    ql_gemm_u7s8s32_1x8c4__avx2,
-    ql_gemm_u7s8s32_2x8c4__avx2,
-    ql_gemm_u7s8s32_3x8c4__avx2,
-    ql_gemm_u7s8s32_4x8c4__avx2,
-    ql_gemm_u7s8s32_5x8c4__avx2,
-    ql_gemm_u7s8s32_6x8c4__avx2,
-};
+static ql_gemm_ukernel *const wide_ukernels[] = {NULL, QL_ROWS_2(ENTRY, 32)};
+static ql_gemm_ukernel *const ukernels[] = {NULL, QL_ROWS_6(ENTRY, 16)};
+static ql_gemm_ukernel *const half_ukernels[] = {NULL, QL_ROWS_6(ENTRY, 8)};
 
 const ql_gemm_kernels ql_gemm_u7s8s32__avx2 = {.mr = MAX_MR,
                                                .nr = NR,

@@ -1,9 +1,8 @@
 /* Integer products that take k in groups of four bytes and read a in place: vpdpbusd, and what stands for it where a
  * has seven bits. The file that includes this brings the instruction.
  *
- * A few rows have too few chains to hide an instruction's latency, so they deal k out to several sets of accumulators
- * and add those up at the end: the sums are modulo 2^32, the order does not matter. The 1 to 3 bytes past the last
- * group of four are fetched one by one, never beyond the row. */
+ * The 1 to 3 bytes past the last group of four are fetched one by one, never beyond the row. split: over how many sets
+ * of accumulators k is dealt out. */
 #ifndef QL_QUADS_AVX2_H
 #define QL_QUADS_AVX2_H
 
@@ -26,14 +25,8 @@ static inline __attribute__((always_inline)) void gemm_quads(dot4_function *dot4
     tile_sums sum[MAX_SPLIT];
     start_tile(mr, vectors, g, j, sum[0]);
 #pragma GCC unroll 4
-    for (int s = 1; s < split; s++) {
-#pragma GCC unroll 6
-        for (int i = 0; i < mr; i++) {
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++)
-                sum[s][i][v] = _mm256_setzero_si256();
-        }
-    }
+    for (int s = 1; s < split; s++)
+        start_split(mr, vectors, sum[s]);
     for (size_t t = 0; t < g->segments; t++) {
         const uint8_t *a = rows + g->offset[t];
         const size_t step = (size_t)split * KR;
@@ -64,14 +57,8 @@ static inline __attribute__((always_inline)) void gemm_quads(dot4_function *dot4
         }
     }
 #pragma GCC unroll 4
-    for (int s = 1; s < split; s++) {
-#pragma GCC unroll 6
-        for (int i = 0; i < mr; i++) {
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++)
-                sum[0][i][v] = _mm256_add_epi32(sum[0][i][v], sum[s][i][v]);
-        }
-    }
+    for (int s = 1; s < split; s++)
+        add_split(mr, vectors, sum[0], sum[s]);
     finish_tile(mr, vectors, g, sum[0], i0, j, cols);
 }
 

@@ -70,7 +70,7 @@ static bool has_small_multipliers(const ql_epilogue *e, size_t cols)
 {
     bool are_small = e->store == QL_STORE_X8;
     for (size_t i = 0; are_small && i < cols; i += LANES) {
-        const __m512 m = _mm512_maskz_loadu_ps(lane_mask(cols - i), e->multiplier + i);
+        const __m512 m = _mm512_maskz_loadu_ps(first_lanes(cols - i), e->multiplier + i);
         are_small = _mm512_cmp_ps_mask(m, _mm512_set1_ps(0.5f), _CMP_GT_OQ) == 0;
     }
     return are_small;

@@ -1,17 +1,13 @@
 /* The integer product on vpdpbusd: four u8 x s8 products per 32-bit lane, summed exactly (no 16-bit stage).
  *
  * Tile 12 x 32: 24 accumulators, 2 registers of b, 1 of a; 12 x 16 for the last columns of a narrow b, from the same
- * panel. A few rows have too few chains to hide the instruction's latency, so they split k over several sets of
- * accumulators and add those up at the end: the sums are modulo 2^32, the order does not matter. a is read in place;
- * the 1 to 3 bytes past the last group of four are fetched one by one, never beyond the row.
- *
- * Whole panels are finished in registers, which hides it behind the next tile's loads: int32, float32 and rule A cost
- * the same within 2 %. Rule B, five times the instructions, and the last columns of a narrow b go by way of a buffer.
+ * panel. a is read in place; the 1 to 3 bytes past the last group of four are fetched one by one, never beyond the row.
  *
  * Why no tile over two panels for one row: two streams from L2 are read at 0.8 of the speed of one. */
 #include "kernels/avx512vnni/lanes_avx512vnni.h"
 #include "kernels/finish.h"
 #include "kernels/quads.h"
+#include "kernels/tiles.h"
 
 enum { NR = 32, KR = 4, MAX_MR = 12, MAX_SPLIT = 4, MAX_VECTORS = 2 };
 
@@ -26,79 +22,27 @@ static inline __attribute__((always_inline)) __m512i dot4_from(__m512i sum, __m5
     return sum;
 }
 
-typedef __m512i tile_sums[MAX_MR][MAX_SPLIT][MAX_VECTORS];
+#include "kernels/x86/tile_x86.h"
 
-static inline __attribute__((always_inline)) void store_s32(const int mr, const int vectors, const ql_gemm_args *g,
-                                                            tile_sums sum, size_t at)
+/* Over how many sets of accumulators k is dealt out: vectors is 2 for whole panels, 1 for their first 16 columns. */
+static inline __attribute__((always_inline)) int split_of(const int mr, const int vectors)
 {
-#pragma GCC unroll 12
-    for (int i = 0; i < mr; i++) {
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++)
-            _mm512_storeu_si512((int32_t *)g->c + at + (size_t)i * g->c_stride + LANES * v, sum[i][0][v]);
-    }
+    if (vectors == 1)
+        return mr <= 3 ? 4 : mr <= 6 ? 2 : 1;
+    return mr == 1 ? 4 : mr <= 4 ? 2 : 1;
 }
 
-static inline __attribute__((always_inline)) void store_f32(const int mr, const int vectors, const ql_gemm_args *g,
-                                                            tile_sums sum, size_t i0, size_t j)
-{
-    const ql_epilogue *e = g->epilogue;
-    const __m512 low = _mm512_set1_ps(e->low), high = _mm512_set1_ps(e->high);
-    float *y = (float *)g->c + i0 * g->c_stride + j;
-#pragma GCC unroll 2
-    for (int v = 0; v < vectors; v++) {
-        const __m512 scale = _mm512_loadu_ps(e->scale + j + LANES * v),
-                     offset = _mm512_loadu_ps(e->offset + j + LANES * v);
-#pragma GCC unroll 12
-        for (int i = 0; i < mr; i++) {
-            __m512 s = _mm512_cvtepi32_ps(sum[i][0][v]);
-            if (g->row_scale)
-                s = _mm512_mul_ps(s, _mm512_set1_ps(g->row_scale[i0 + (size_t)i]));
-            s = _mm512_add_ps(_mm512_mul_ps(s, scale), offset);
-            _mm512_storeu_ps(y + (size_t)i * g->c_stride + LANES * v, _mm512_min_ps(high, _mm512_max_ps(low, s)));
-        }
-    }
-}
-
-static inline __attribute__((always_inline)) void store_x8(const int mr, const int vectors, const ql_gemm_args *g,
-                                                           tile_sums sum, size_t i0, size_t j)
-{
-    const ql_epilogue *e = g->epilogue;
-    const __m512 low = _mm512_set1_ps((float)(e->qmin - e->zero_point));
-    const __m512 high = _mm512_set1_ps((float)(e->qmax - e->zero_point));
-    const __m512i zero_point = _mm512_set1_epi32(e->zero_point);
-    uint8_t *codes = (uint8_t *)g->c + i0 * g->c_stride + j;
-#pragma GCC unroll 2
-    for (int v = 0; v < vectors; v++) {
-        const __m512 multiplier = _mm512_loadu_ps(e->multiplier + j + LANES * v);
-#pragma GCC unroll 12
-        for (int i = 0; i < mr; i++) {
-            __m512 s = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[i][0][v]), multiplier);
-            __m512i code = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(s, low), high));
-            __m128i bytes = _mm512_cvtepi32_epi8(_mm512_add_epi32(code, zero_point));
-            _mm_storeu_si128((__m128i *)(codes + (size_t)i * g->c_stride + LANES * v), bytes);
-        }
-    }
-}
-
-/* vectors: 2 for whole panels, 1 for their first 16 columns. split: over how many sets of
- * accumulators k is dealt out. */
 static inline __attribute__((always_inline)) void gemm(const int mr, const int vectors, const int split,
                                                        const ql_gemm_args *g, size_t i0, size_t j, size_t cols)
 {
     const size_t a_stride = g->a_stride;
     const int8_t *b = g->b + j / NR * g->panel_stride;
     const uint8_t *rows = (const uint8_t *)g->a + i0 * a_stride;
-    tile_sums sum;
-#pragma GCC unroll 12
-    for (int i = 0; i < mr; i++) {
+    tile_sums sum[MAX_SPLIT];
+    start_tile(mr, vectors, g, j, sum[0]);
 #pragma GCC unroll 4
-        for (int s = 0; s < split; s++) {
-#pragma GCC unroll 2
-            for (int v = 0; v < vectors; v++)
-                sum[i][s][v] = s ? _mm512_setzero_si512() : _mm512_loadu_si512(g->start + j + LANES * v);
-        }
-    }
+    for (int s = 1; s < split; s++)
+        start_split(mr, vectors, sum[s]);
     for (size_t t = 0; t < g->segments; t++) {
         const uint8_t *a = rows + g->offset[t];
         size_t whole = g->k / KR, group = 0;
@@ -116,8 +60,8 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const int v
                     __m512i a_four = _mm512_set1_epi32(four);
 #pragma GCC unroll 2
                     for (int v = 0; v < vectors; v++)
-                        sum[i][s][v] = mr > 1 ? dot4(sum[i][s][v], a_four, columns[v])
-                                              : dot4_from(sum[i][s][v], a_four, b + 64 * v);
+                        sum[s][i][v] = mr > 1 ? dot4(sum[s][i][v], a_four, columns[v])
+                                              : dot4_from(sum[s][i][v], a_four, b + 64 * v);
                 }
             }
         }
@@ -128,50 +72,14 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const int v
                 __m512i a_four = _mm512_set1_epi32(ql_next_quad(a + (size_t)i * a_stride + group * KR, left));
 #pragma GCC unroll 2
                 for (int v = 0; v < vectors; v++)
-                    sum[i][0][v] = dot4(sum[i][0][v], a_four, _mm512_load_si512(b + 64 * v));
+                    sum[0][i][v] = dot4(sum[0][i][v], a_four, _mm512_load_si512(b + 64 * v));
             }
         }
     }
-#pragma GCC unroll 12
-    for (int i = 0; i < mr; i++) {
 #pragma GCC unroll 4
-        for (int s = 1; s < split; s++) {
-#pragma GCC unroll 2
-            for (int v = 0; v < vectors; v++)
-                sum[i][0][v] = _mm512_add_epi32(sum[i][0][v], sum[i][s][v]);
-        }
-    }
-    if (cols < (size_t)(LANES * vectors) || g->epilogue->store == QL_STORE_X8_FIXED) {
-        _Alignas(64) int32_t sums[MAX_MR * MAX_VECTORS * LANES];
-#pragma GCC unroll 12
-        for (int i = 0; i < mr; i++) {
-#pragma GCC unroll 2
-            for (int v = 0; v < vectors; v++)
-                _mm512_store_si512(sums + (i * vectors + v) * LANES, sum[i][0][v]);
-        }
-        ql_finish_tile(&finishers, g, sums, (size_t)(vectors * LANES), i0, (size_t)mr, j, cols);
-        return;
-    }
-#pragma GCC unroll 2
-    for (int u = 0; u < 2; u++) {
-        if (!g->row_term[u])
-            continue;
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++) {
-            __m512i col = _mm512_loadu_si512(g->col_term[u] + j + LANES * v);
-#pragma GCC unroll 12
-            for (int i = 0; i < mr; i++) {
-                __m512i row = _mm512_set1_epi32(g->row_term[u][i0 + (size_t)i]);
-                sum[i][0][v] = _mm512_add_epi32(sum[i][0][v], _mm512_mullo_epi32(row, col));
-            }
-        }
-    }
-    if (g->epilogue->store == QL_STORE_S32)
-        store_s32(mr, vectors, g, sum, i0 * g->c_stride + j);
-    else if (g->epilogue->store == QL_STORE_F32)
-        store_f32(mr, vectors, g, sum, i0, j);
-    else
-        store_x8(mr, vectors, g, sum, i0, j);
+    for (int s = 1; s < split; s++)
+        add_split(mr, vectors, sum[0], sum[s]);
+    finish_tile(mr, vectors, g, sum[0], i0, j, cols);
 }
 
 static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, void *out)
@@ -192,68 +100,19 @@ static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, voi
     return (uint32_t)_mm512_reduce_add_epi32(sum);
 }
 
-#define TILE(MR, NAME, VECTORS, SPLIT)                                                                                \
-    static void ql_gemm_u8s8s32_##MR##x##NAME##c4__avx512vnni(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
-    {                                                                                                                 \
-        gemm(MR, VECTORS, SPLIT, g, i, j, cols);                                                                      \
+#define NAME(MR, NR) ql_gemm_u8s8s32_##MR##x##NR##c4__avx512vnni
+#define TILE(MR, NR, VECTORS)                                                        \
+    static void NAME(MR, NR)(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
+    {                                                                                \
+        gemm(MR, VECTORS, split_of(MR, VECTORS), g, i, j, cols);                     \
     }
+#define ENTRY(MR, NR) NAME(MR, NR),
 
-TILE(1, 32, 2, 4)
-TILE(2, 32, 2, 2)
-TILE(3, 32, 2, 2)
-TILE(4, 32, 2, 2)
-TILE(5, 32, 2, 1)
-TILE(6, 32, 2, 1)
-TILE(7, 32, 2, 1)
-TILE(8, 32, 2, 1)
-TILE(9, 32, 2, 1)
-TILE(10, 32, 2, 1)
-TILE(11, 32, 2, 1)
-TILE(12, 32, 2, 1)
-TILE(1, 16, 1, 4)
-TILE(2, 16, 1, 4)
-TILE(3, 16, 1, 4)
-TILE(4, 16, 1, 2)
-TILE(5, 16, 1, 2)
-TILE(6, 16, 1, 2)
-TILE(7, 16, 1, 1)
-TILE(8, 16, 1, 1)
-TILE(9, 16, 1, 1)
-TILE(10, 16, 1, 1)
-TILE(11, 16, 1, 1)
-TILE(12, 16, 1, 1)
+QL_ROWS_12(TILE, 32, 2)
+QL_ROWS_12(TILE, 16, 1)
 
-static ql_gemm_ukernel *const ukernels[] = {
-    NULL,
-    ql_gemm_u8s8s32_1x32c4__avx512vnni,
-    ql_gemm_u8s8s32_2x32c4__avx512vnni,
-    ql_gemm_u8s8s32_3x32c4__avx512vnni,
-    ql_gemm_u8s8s32_4x32c4__avx512vnni,
-    ql_gemm_u8s8s32_5x32c4__avx512vnni,
-    ql_gemm_u8s8s32_6x32c4__avx512vnni,
-    ql_gemm_u8s8s32_7x32c4__avx512vnni,
-    ql_gemm_u8s8s32_8x32c4__avx512vnni,
-    ql_gemm_u8s8s32_9x32c4__avx512vnni,
-    ql_gemm_u8s8s32_10x32c4__avx512vnni,
-    ql_gemm_u8s8s32_11x32c4__avx512vnni,
-    ql_gemm_u8s8s32_12x32c4__avx512vnni,
-};
-
-static ql_gemm_ukernel *const half_ukernels[] = {
-    NULL,
-    ql_gemm_u8s8s32_1x16c4__avx512vnni,
-    ql_gemm_u8s8s32_2x16c4__avx512vnni,
-    ql_gemm_u8s8s32_3x16c4__avx512vnni,
-    ql_gemm_u8s8s32_4x16c4__avx512vnni,
-    ql_gemm_u8s8s32_5x16c4__avx512vnni,
-    ql_gemm_u8s8s32_6x16c4__avx512vnni,
-    ql_gemm_u8s8s32_7x16c4__avx512vnni,
-    ql_gemm_u8s8s32_8x16c4__avx512vnni,
-    ql_gemm_u8s8s32_9x16c4__avx512vnni,
-    ql_gemm_u8s8s32_10x16c4__avx512vnni,
-    ql_gemm_u8s8s32_11x16c4__avx512vnni,
-    ql_gemm_u8s8s32_12x16c4__avx512vnni,
-};
+static ql_gemm_ukernel *const ukernels[] = {NULL, QL_ROWS_12(ENTRY, 32)};
+static ql_gemm_ukernel *const half_ukernels[] = {NULL, QL_ROWS_12(ENTRY, 16)};
 
 const ql_gemm_kernels ql_gemm_u8s8s32__avx512vnni = {
     .mr = MAX_MR, .nr = NR, .kr = KR, .a_size = 1, .row = row, .ukernel = ukernels, .half_ukernel = half_ukernels};

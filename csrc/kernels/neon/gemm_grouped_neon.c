@@ -1,12 +1,13 @@
 /* The product with grouped weights, with what every ARMv8 has: products of bytes in 16 bits.
  *
  * A vector of weights is four columns of four k; its halves, two columns each, meet a row's four codes twice over. Of
- * codes of 4 bits the sixteen products of 64 k fit 16 bits (15 * 127 * 16 = 30,480), of levels and bytes two do
+ * codes of 4 bits the sixteen products of 64 k fit 16 bits (15 * 127 * 16 = 30,480), of table entries and bytes two do
  * (128 * 127 * 2 = 32,512); then they go on in 32 bits. Tile 4 x 8: 16 registers of sums. */
 #include <arm_neon.h>
 #include <string.h>
 
 #include "kernels/neon/neon.h"
+#include "kernels/tiles.h"
 
 enum { NR = 8, KR = 8, MAX_MR = 4, VECTORS = NR / 4, STEPS = 8 /* of KR, that 16 bits hold of codes of 4 bits */ };
 
@@ -88,7 +89,7 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const ql_we
                                                        const ql_grouped_result *c)
 {
     const size_t step_bytes = form == QL_WEIGHTS_S8 ? 8 * NR : 4 * NR, most = form == QL_WEIGHTS_U4 ? STEPS : 1;
-    const int8x16_t table = vld1q_s8(b->levels);
+    const int8x16_t table = vld1q_s8(b->table);
     float32x4_t total[MAX_MR][VECTORS];
     for (int i = 0; i < mr; i++) {
         for (int v = 0; v < VECTORS; v++)
@@ -124,28 +125,20 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const ql_we
     }
 }
 
-#define TILE(TYPES, FORM, MR)                                                                           \
-    static void ql_gemm_##TYPES##_##MR##x8c8__neon(const ql_grouped_panel *b, const ql_grouped_rows *a, \
-                                                   const ql_grouped_result *c)                          \
-    {                                                                                                   \
-        gemm(MR, FORM, b, a, c);                                                                        \
+#define NAME(MR, TYPES) ql_gemm_##TYPES##_##MR##x8c8__neon
+#define TILE(MR, TYPES, FORM)                                                                                    \
+    static void NAME(MR, TYPES)(const ql_grouped_panel *b, const ql_grouped_rows *a, const ql_grouped_result *c) \
+    {                                                                                                            \
+        gemm(MR, FORM, b, a, c);                                                                                 \
     }
+#define ENTRY(MR, TYPES) NAME(MR, TYPES),
 
-#define TILES(TYPES, FORM)                            \
-    TILE(TYPES, FORM, 1)                              \
-    TILE(TYPES, FORM, 2)                              \
-    TILE(TYPES, FORM, 3)                              \
-    TILE(TYPES, FORM, 4)                              \
-    static ql_gemm_grouped_ukernel *const TYPES[] = { \
-        NULL,                                         \
-        ql_gemm_##TYPES##_1x8c8__neon,                \
-        ql_gemm_##TYPES##_2x8c8__neon,                \
-        ql_gemm_##TYPES##_3x8c8__neon,                \
-        ql_gemm_##TYPES##_4x8c8__neon,                \
-    };
+QL_ROWS_4(TILE, s8u4f32, QL_WEIGHTS_U4)
+QL_ROWS_4(TILE, s8t4f32, QL_WEIGHTS_TABLE)
+QL_ROWS_4(TILE, s8s8f32, QL_WEIGHTS_S8)
 
-TILES(s8u4f32, QL_WEIGHTS_U4)
-TILES(s8t4f32, QL_WEIGHTS_TABLE)
-TILES(s8s8f32, QL_WEIGHTS_S8)
+static ql_gemm_grouped_ukernel *const s8u4f32[] = {NULL, QL_ROWS_4(ENTRY, s8u4f32)};
+static ql_gemm_grouped_ukernel *const s8t4f32[] = {NULL, QL_ROWS_4(ENTRY, s8t4f32)};
+static ql_gemm_grouped_ukernel *const s8s8f32[] = {NULL, QL_ROWS_4(ENTRY, s8s8f32)};
 
 const ql_gemm_grouped_kernels ql_gemm_s8s4f32__neon = {.mr = MAX_MR, .nr = NR, .ukernel = {s8u4f32, s8t4f32, s8s8f32}};

@@ -61,28 +61,17 @@ static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, voi
     return sum;
 }
 
-#define TILE(MR)                                                                                          \
-    static void ql_gemm_u8s8s32_##MR##x16c1__neon(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
-    {                                                                                                     \
-        gemm(MR, g, i, j, cols);                                                                          \
+#define NAME(MR, TYPES) ql_gemm_##TYPES##_##MR##x16c1__neon
+#define TILE(MR, TYPES)                                                                 \
+    static void NAME(MR, TYPES)(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
+    {                                                                                   \
+        gemm(MR, g, i, j, cols);                                                        \
     }
+#define ENTRY(MR, TYPES) NAME(MR, TYPES),
 
-TILE(1)
-TILE(2)
-TILE(3)
-TILE(4)
-TILE(5)
-TILE(6)
+QL_ROWS_6(TILE, u8s8s32)
 
-static ql_gemm_ukernel *const ukernels[] = {
-    NULL,
-    ql_gemm_u8s8s32_1x16c1__neon,
-    ql_gemm_u8s8s32_2x16c1__neon,
-    ql_gemm_u8s8s32_3x16c1__neon,
-    ql_gemm_u8s8s32_4x16c1__neon,
-    ql_gemm_u8s8s32_5x16c1__neon,
-    ql_gemm_u8s8s32_6x16c1__neon,
-};
+static ql_gemm_ukernel *const ukernels[] = {NULL, QL_ROWS_6(ENTRY, u8s8s32)};
 
 const ql_gemm_kernels ql_gemm_u8s8s32__neon = {
     .mr = MAX_MR, .nr = NR, .kr = 1, .a_size = 2, .row = row, .ukernel = ukernels};

@@ -8,6 +8,7 @@
 #include "kernels/finish.h"
 #include "kernels/neon/neon.h"
 #include "kernels/scalar/scalar.h"
+#include "kernels/tiles.h"
 
 enum { LANES = 4 };
 

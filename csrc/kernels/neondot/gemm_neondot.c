@@ -96,52 +96,19 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const bool 
     ql_finish_tile(&finishers, g, sums, NR, i0, (size_t)mr, j, cols);
 }
 
-#define TILE(TYPE, IS_U7, MR)                                                                                     \
-    static void ql_gemm_##TYPE##s8s32_##MR##x8c4__neondot(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
-    {                                                                                                             \
-        gemm(MR, IS_U7, g, i, j, cols);                                                                           \
+#define NAME(MR, TYPES) ql_gemm_##TYPES##_##MR##x8c4__neondot
+#define TILE(MR, TYPES, IS_U7)                                                          \
+    static void NAME(MR, TYPES)(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
+    {                                                                                   \
+        gemm(MR, IS_U7, g, i, j, cols);                                                 \
     }
+#define ENTRY(MR, TYPES) NAME(MR, TYPES),
 
-TILE(u8, false, 1)
-TILE(u8, false, 2)
-TILE(u8, false, 3)
-TILE(u8, false, 4)
-TILE(u8, false, 5)
-TILE(u8, false, 6)
-TILE(u8, false, 7)
-TILE(u8, false, 8)
-TILE(u7, true, 1)
-TILE(u7, true, 2)
-TILE(u7, true, 3)
-TILE(u7, true, 4)
-TILE(u7, true, 5)
-TILE(u7, true, 6)
-TILE(u7, true, 7)
-TILE(u7, true, 8)
+QL_ROWS_8(TILE, u8s8s32, false)
+QL_ROWS_8(TILE, u7s8s32, true)
 
-static ql_gemm_ukernel *const ukernels[] = {
-    NULL,
-    ql_gemm_u8s8s32_1x8c4__neondot,
-    ql_gemm_u8s8s32_2x8c4__neondot,
-    ql_gemm_u8s8s32_3x8c4__neondot,
-    ql_gemm_u8s8s32_4x8c4__neondot,
-    ql_gemm_u8s8s32_5x8c4__neondot,
-    ql_gemm_u8s8s32_6x8c4__neondot,
-    ql_gemm_u8s8s32_7x8c4__neondot,
-    ql_gemm_u8s8s32_8x8c4__neondot,
-};
-
-static ql_gemm_ukernel *const ukernels_u7[] = {
-    NULL,
-    ql_gemm_u7s8s32_1x8c4__neondot,
-    ql_gemm_u7s8s32_2x8c4__neondot,
-    ql_gemm_u7s8s32_3x8c4__neondot,
-    ql_gemm_u7s8s32_4x8c4__neondot,
-    ql_gemm_u7s8s32_5x8c4__neondot,
-    ql_gemm_u7s8s32_6x8c4__neondot,
-    ql_gemm_u7s8s32_7x8c4__neondot,
-    ql_gemm_u7s8s32_8x8c4__neondot,
-};
+static ql_gemm_ukernel *const ukernels[] = {NULL, QL_ROWS_8(ENTRY, u8s8s32)};
+static ql_gemm_ukernel *const ukernels_u7[] = {NULL, QL_ROWS_8(ENTRY, u7s8s32)};
 
 const ql_gemm_kernels ql_gemm_u8s8s32__neondot = {
     .mr = MAX_MR, .nr = NR, .kr = KR, .a_size = 1, .row = row_of_bytes, .ukernel = ukernels};

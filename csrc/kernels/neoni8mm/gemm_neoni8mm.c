@@ -75,32 +75,17 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const ql_ge
     ql_finish_tile(&finishers, g, sums, NR, i0, (size_t)mr, j, cols);
 }
 
-#define TILE(MR)                                                                                             \
-    static void ql_gemm_u8s8s32_##MR##x8c8__neoni8mm(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
-    {                                                                                                        \
-        gemm(MR, g, i, j, cols);                                                                             \
+#define NAME(MR, TYPES) ql_gemm_##TYPES##_##MR##x8c8__neoni8mm
+#define TILE(MR, TYPES)                                                                 \
+    static void NAME(MR, TYPES)(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
+    {                                                                                   \
+        gemm(MR, g, i, j, cols);                                                        \
     }
+#define ENTRY(MR, TYPES) NAME(MR, TYPES),
 
-TILE(1)
-TILE(2)
-TILE(3)
-TILE(4)
-TILE(5)
-TILE(6)
-TILE(7)
-TILE(8)
+QL_ROWS_8(TILE, u8s8s32)
 
-static ql_gemm_ukernel *const ukernels[] = {
-    NULL,
-    ql_gemm_u8s8s32_1x8c8__neoni8mm,
-    ql_gemm_u8s8s32_2x8c8__neoni8mm,
-    ql_gemm_u8s8s32_3x8c8__neoni8mm,
-    ql_gemm_u8s8s32_4x8c8__neoni8mm,
-    ql_gemm_u8s8s32_5x8c8__neoni8mm,
-    ql_gemm_u8s8s32_6x8c8__neoni8mm,
-    ql_gemm_u8s8s32_7x8c8__neoni8mm,
-    ql_gemm_u8s8s32_8x8c8__neoni8mm,
-};
+static ql_gemm_ukernel *const ukernels[] = {NULL, QL_ROWS_8(ENTRY, u8s8s32)};
 
 const ql_gemm_kernels ql_gemm_u8s8s32__neoni8mm = {
     .mr = MAX_MR, .nr = NR, .kr = KR, .a_size = 1, .row = row_of_bytes, .ukernel = ukernels};

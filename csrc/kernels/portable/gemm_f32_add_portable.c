@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "kernels/portable/portable.h"
+#include "kernels/tiles.h"
 
 enum { NR = 8 };
 
@@ -26,20 +27,17 @@ static inline void gemm(const int mr, size_t k, const float *restrict x, size_t 
     }
 }
 
-#define TILE(MR)                                                                                                 \
-    static void QL_KERNEL(ql_gemm_f32f32f32_##MR##x8)(size_t k, const float *x, size_t x_stride, const float *w, \
-                                                      size_t w_stride, float *y, size_t y_stride)                \
-    {                                                                                                            \
-        gemm(MR, k, x, x_stride, w, w_stride, y, y_stride);                                                      \
+#define NAME(MR, TYPES) QL_KERNEL(ql_gemm_##TYPES##_##MR##x8)
+#define TILE(MR, TYPES)                                                                                               \
+    static void NAME(MR, TYPES)(size_t k, const float *x, size_t x_stride, const float *w, size_t w_stride, float *y, \
+                                size_t y_stride)                                                                      \
+    {                                                                                                                 \
+        gemm(MR, k, x, x_stride, w, w_stride, y, y_stride);                                                           \
     }
+#define ENTRY(MR, TYPES) NAME(MR, TYPES),
 
-TILE(1)
-TILE(2)
-TILE(3)
-TILE(4)
+QL_ROWS_4(TILE, f32f32f32)
 
-static ql_gemm_f32_add_ukernel *const ukernels[] = {NULL, QL_KERNEL(ql_gemm_f32f32f32_1x8),
-                                                    QL_KERNEL(ql_gemm_f32f32f32_2x8), QL_KERNEL(ql_gemm_f32f32f32_3x8),
-                                                    QL_KERNEL(ql_gemm_f32f32f32_4x8)};
+static ql_gemm_f32_add_ukernel *const ukernels[] = {NULL, QL_ROWS_4(ENTRY, f32f32f32)};
 
 const ql_gemm_f32_add_kernels QL_KERNEL(ql_gemm_f32f32f32) = {.mr = 4, .nr = NR, .ukernel = ukernels};

@@ -14,7 +14,7 @@ static inline void spread(const int8_t *restrict row, int16_t *restrict out)
 }
 
 /* The weights for k = q, [NR][4], and those for k = 4 + q. */
-static inline void unpack(ql_weight_form form, const uint8_t *restrict codes, const int8_t *restrict levels,
+static inline void unpack(ql_weight_form form, const uint8_t *restrict codes, const int8_t *restrict table,
                           int16_t *restrict low, int16_t *restrict high)
 {
     for (size_t i = 0; i < HALF; i++) {
@@ -22,8 +22,8 @@ static inline void unpack(ql_weight_form form, const uint8_t *restrict codes, co
             low[i] = (int8_t)codes[i];
             high[i] = (int8_t)codes[HALF + i];
         } else if (form == QL_WEIGHTS_TABLE) {
-            low[i] = levels[codes[i] & 15];
-            high[i] = levels[codes[i] >> 4];
+            low[i] = table[codes[i] & 15];
+            high[i] = table[codes[i] >> 4];
         } else {
             low[i] = codes[i] & 15;
             high[i] = codes[i] >> 4;
@@ -54,7 +54,7 @@ static inline void gemm(ql_weight_form form, const ql_grouped_panel *b, const ql
             int16_t a0[HALF], a1[HALF], w0[HALF], w1[HALF];
             spread(row, a0);
             spread(row + 4, a1);
-            unpack(form, codes, b->levels, w0, w1);
+            unpack(form, codes, b->table, w0, w1);
             add_products(a0, w0, a1, w1, acc);
         }
         const float *scale = (const float *)codes;

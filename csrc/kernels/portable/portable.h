@@ -9,16 +9,6 @@
 
 #include "kernels/kernels.h"
 
-#ifndef QL_ISA
-#define QL_ISA scalar
-#endif
-
-#define QL_NAME_FOR(name, isa) name##__##isa
-#define QL_EXPANDED_NAME_FOR(name, isa) QL_NAME_FOR(name, isa)
-
-/* ql_<operation>_<types> -> ql_<operation>_<types>__<isa> */
-#define QL_KERNEL(name) QL_EXPANDED_NAME_FOR(name, QL_ISA)
-
 #define QL_DECLARE_EXPANDED(isa) QL_DECLARE_KERNELS(isa)
 QL_DECLARE_EXPANDED(QL_ISA);
 

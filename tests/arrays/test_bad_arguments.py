@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from samples import same_bytes
 
 from qlite import (  # noqa: F401 (the table's names)
     Calibrator,
@@ -242,15 +243,15 @@ ValueError activation  linear(X, Q, activation="gelu")
 ValueError activation  linear(CODES, Q, activation="gelu")
 ValueError per  linear(X, Q, per="column")
 ValueError per  linear(CODES, Q, per="tensor")
-ValueError output  linear(X, Q, output=QP)
+ValueError output_qparams  linear(X, Q, output_qparams=QP)
 ValueError requant  linear(X, Q, requant="fixed")
 ValueError requant  linear(CODES, Q, requant="exact")
-TypeError  output  linear(CODES, Q, output=1)
-ValueError output  linear(CODES, Q, output=QP)
-ValueError output  linear(CODES, Q, output=choose_qparams(W, 16))
-ValueError output  linear(CODES, Q, output=choose_qparams(W, grid="nf4"))
-ValueError output  linear(CODES, Q, output=QParams(np.float32(1e-30), 0), requant="fixed")
-ValueError output  linear(CODES, pack(Q, activation_bits=7), output=QParams(np.float32(1e-30), 0), requant="fixed")
+TypeError  output_qparams  linear(CODES, Q, output_qparams=1)
+ValueError output_qparams  linear(CODES, Q, output_qparams=QP)
+ValueError output_qparams  linear(CODES, Q, output_qparams=choose_qparams(W, 16))
+ValueError output_qparams  linear(CODES, Q, output_qparams=choose_qparams(W, grid="nf4"))
+ValueError output_qparams  linear(CODES, Q, output_qparams=QParams(np.float32(1e-30), 0), requant="fixed")
+ValueError output_qparams  linear(CODES, pack(Q, activation_bits=7), output_qparams=QParams(1e-30, 0), requant="fixed")
 ValueError x  linear(CODES, pack(Q, activation_bits=7))
 ValueError x  linear(Q, Q)
 ValueError x  linear(CODES[:, :3], Q)
@@ -260,7 +261,7 @@ TypeError  bias  linear(CODES, Q, "a")
 ValueError bias  linear(CODES, Q, [1.0, 2.0])
 ValueError bias  linear(CODES, Q, np.zeros((3, 1), np.int32))
 ValueError bias  linear(CODES, Q, [1.0, 2.0, np.nan])
-TypeError  out  linear(CODES, Q, output=choose_qparams(W), out=np.zeros((3, 3), np.uint8))
+TypeError  out  linear(CODES, Q, output_qparams=choose_qparams(W), out=np.zeros((3, 3), np.uint8))
 ValueError out  linear(CODES, Q, out=np.zeros((3, 4), np.float32))
 TypeError  x  A @ Q
 ValueError x  W @ Q
@@ -346,15 +347,33 @@ def test_bad_outs(function):
 
 def test_failures_write_nothing():
     codes, values, sums = np.full((1, 2), 7, np.int8), np.full((1, 3), 7, np.float32), np.full((1, 3), 7, np.int32)
-    for call in (
-        lambda: quantize(NAN[None], out=codes),
-        lambda: fake_quantize(np.float32([[1, 2, np.inf]]), QParams(ONE, ZERO), out=values),
-        lambda: linear(np.float32([[1, 1, 1, np.inf]]), Q, out=values),
-        lambda: matmul_integer(A[:1], B, 300, out=sums),
-        lambda: requantize(np.ones((1, 2), np.int32), np.nan, out=codes),
-        lambda: softmax(codes, np.nan, out=codes),
-        lambda: max_pool2d(IMAGES, 7, out=codes),
+    for name, call in (
+        ("w", lambda: quantize(NAN[None], out=codes)),
+        ("x", lambda: fake_quantize(np.float32([[1, 2, np.inf]]), QParams(ONE, ZERO), out=values)),
+        ("x", lambda: linear(np.float32([[1, 1, 1, np.inf]]), Q, out=values)),
+        ("a_zero_point", lambda: matmul_integer(A[:1], B, 300, out=sums)),
+        ("multiplier", lambda: requantize(np.ones((1, 2), np.int32), np.nan, out=codes)),
+        ("scale", lambda: softmax(codes, np.nan, out=codes)),
+        ("x", lambda: max_pool2d(IMAGES, 7, out=codes)),
     ):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=rf"^{name}: "):
             call()
     assert (codes == 7).all() and (values == 7).all() and (sums == 7).all()
+
+
+def test_masked_values():
+    x = np.ma.masked_array([1.0, 99.0], [False, True])
+    for call in (quantize, choose_qparams, Calibrator().update):
+        with pytest.raises(TypeError, match=r"mask"):
+            call(x)
+    same_bytes(quantize(np.ma.masked_array([1.0, 2.0])).codes, quantize([1.0, 2.0]).codes)
+
+
+def test_beyond_float32():
+    x = np.array([1e300, 1.0])
+    with pytest.raises(ValueError, match=r"^w: "):
+        quantize(x)
+    assert quantize(x, nonfinite="saturate").codes.tolist() == [127, 127]
+    assert np.isfinite(fake_quantize(x, choose_qparams(np.ones(1)), nonfinite="saturate")).all()
+    with pytest.raises(ValueError, match=r"^bias: "):
+        linear(np.ones((1, 4)), quantize(W), np.full(3, 1e300))

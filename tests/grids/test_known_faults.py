@@ -1,4 +1,4 @@
-"""The catalogue of known faults (see test_known_faults.py): what has gone wrong in observers and calibrators."""
+"""The catalogue of known faults (see tests/test_known_faults.py): what has gone wrong in observers and calibrators."""
 
 import pickle
 import tracemalloc
@@ -10,7 +10,7 @@ import qlite as ql
 
 
 def test_k32_never_calibrated():
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"^method: "):
         ql.Calibrator().qparams()
     qp = ql.Calibrator().update(np.zeros((4, 4), np.float32)).qparams()
     assert np.isfinite(qp.scale).all()
@@ -77,8 +77,8 @@ def test_r2_r3_bins_are_fixed(isa, first, then):
 def test_r4_r5_nan_and_infinity_in_calibration(isa):
     for bad in ([1, np.nan, 2], [-np.inf, np.inf]):
         calibrator = ql.Calibrator().update(np.float32([1, 2]))
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=r"^batch: "):
             calibrator.update(np.float32(bad))
         assert calibrator.count == 2
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=r"^w: "):
             ql.choose_qparams(np.float32(bad))

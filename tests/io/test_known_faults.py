@@ -1,4 +1,4 @@
-"""The catalogue of known faults (see test_known_faults.py): what has gone wrong with model files."""
+"""The catalogue of known faults (see tests/test_known_faults.py): what has gone wrong with model files."""
 
 import json
 import os
@@ -96,11 +96,11 @@ def test_k54_shapes_that_wrap_or_have_too_many_dimensions(path, shape):
 
 def test_k54_numbers_that_wrap_in_the_description(path):
     content = path.read_bytes()
-    for width in (2**62, 2**32 + 6, 0, -1, 1.5, "6", True, None):
-        refused(path, with_description(content, lambda d, w=width: d["program"]["buffers"][0].update(width=w)))
+    for length in (2**62, 2**32 + 6, 0, -1, 1.5, "6", True, None):
+        refused(path, with_description(content, lambda d, n=length: d["program"]["buffers"][0].update(shape=[n])))
     for number in (2**63, 99, -1, 1.0, None):
         refused(path, with_description(content, lambda d, n=number: d["program"]["steps"][0].update(output=n)))
-        refused(path, with_description(content, lambda d, n=number: d["program"].update(output=n)))
+        refused(path, with_description(content, lambda d, n=number: d["program"].update(outputs=[n])))
 
 
 def test_k55_no_check_is_an_assert():
@@ -149,7 +149,7 @@ def test_k59_names_in_the_file_set_nothing(path):
         lambda d: d.update(output="os.system"),
         lambda d: d.update(classes={"a": 1}),
         lambda d: d.update(classes=[0, 1]),
-        lambda d: d.update(version=2),
+        lambda d: d.update(version=99),
     ]
     for change in changes:
         refused(path, with_description(content, change))
@@ -257,3 +257,13 @@ def test_r12_duplicate_names(path):
     refused(path, joined(twice.encode(), body))
     metadata = header["__metadata__"]
     refused(path, joined((text[:-1] + f', "__metadata__": {json.dumps(metadata)}}}').encode(), body))
+
+
+def test_case_l_descriptions_that_take_long_to_refuse(path):
+    content = path.read_bytes()
+    long = [2**31 - 1] * 50_000
+    refused(path, with_description(content, lambda d: d["program"]["buffers"][0].update(shape=long)))
+    same = {"name": "a", "layer": "a", "shape": [1], "dtype": "float32"}
+    refused(path, with_description(content, lambda d: d["program"].update(buffers=[same] * 5_000)))
+    labels = {"dtype": "<U999999", "values": ["a", "b"]}
+    refused(path, with_description(content, lambda d: d.update(classes=labels, task="binary")))

@@ -1,18 +1,17 @@
-"""Layers of float models."""
+"""Fully connected layers."""
 
 from typing import Any
 
 import numpy as np
 
 from qlite import _check
+from qlite._public import public
+from qlite.nn.layers.layer import Layer, finite_float32
+from qlite.nn.lower import Builder
 
 
-def finite_float32(name: str, value: Any) -> np.ndarray:
-    """Return `value`, of a real floating dtype and finite, as C-contiguous float32."""
-    return np.ascontiguousarray(_check.finite(name, _check.real_array(name, value)))
-
-
-class Dense:
+@public
+class Dense(Layer):
     """A fully connected layer: ``activation(x @ weight + bias)``.
 
     Parameters
@@ -40,6 +39,7 @@ class Dense:
     """
 
     def __init__(self, weight: Any, bias: Any = None, activation: str | None = None, name: str | None = None) -> None:
+        super().__init__(name)
         self.weight = finite_float32("weight", weight)
         if self.weight.ndim != 2 or 0 in self.weight.shape:
             raise ValueError(f"weight: expected shape (in, out) without zeros, got {self.weight.shape}")
@@ -48,13 +48,14 @@ class Dense:
         if self.bias.shape != (units,):
             raise ValueError(f"bias: expected shape ({units},), got {self.bias.shape}")
         self.activation = activation if activation is None else _check.choice("activation", activation, ("relu",))
-        if name is not None and not (isinstance(name, str) and name):
-            raise TypeError(f"name: expected a string that is not empty, or None, got {name!r}")
-        self.name = name
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         y = x @ self.weight + self.bias
         return np.maximum(y, 0, out=y) if self.activation == "relu" else y
+
+    def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
+        (x,) = inputs
+        return builder.product(x, self.weight, self.bias, self.activation)
 
     def __repr__(self) -> str:
         inputs, units = self.weight.shape

@@ -1,0 +1,30 @@
+/* Four vectors at a time, for the kernels of this folder. They are read after an instruction set's lanes_<isa>.h, whose
+ * words they are written in, and so compiled for each. */
+#ifndef QL_BLOCK_X86_H
+#define QL_BLOCK_X86_H
+
+enum { BLOCK = 4 * LANES };
+
+typedef struct block {
+    floats v[4];
+} block;
+
+static inline block load_block(const float *x)
+{
+    block b;
+    for (int u = 0; u < 4; u++)
+        b.v[u] = load_f32(x + u * LANES);
+    return b;
+}
+
+/* Reads ahead of what the processor sees coming by itself. From memory the least and greatest are found 1.3 times as
+ * fast and codes 1.4 times (Zen 3; with AVX-512 12 % more speed from L3, 20 % from memory); from L2 it costs up to a
+ * tenth. */
+static inline void prefetch(const void *p, size_t bytes)
+{
+    enum { LINE = 64, AHEAD = 8192 };
+    for (size_t line = 0; line < bytes; line += LINE)
+        _mm_prefetch((const char *)((uintptr_t)p + AHEAD + line), _MM_HINT_T0);
+}
+
+#endif

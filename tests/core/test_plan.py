@@ -1,0 +1,581 @@
+"""Plans of the core: random graphs of steps on buffers of every rank, whole and in parts, give what the reference gives
+step by step. Buffers whose memory was shared while both were alive would not."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from reference.program import STEPS
+from samples import LAYOUTS, codes, same_bytes, zero_points
+
+from qlite import _core
+
+CODES = ("int8", "uint8")
+ALIGNMENT = 64
+
+
+def buffer(dtype, shape, scale=0.0, zero_point=0, row_scale=-1, row_zero_point=-1):
+    return dtype, shape, scale, zero_point, row_scale, row_zero_point
+
+
+@dataclass
+class Graph:
+    """Buffers and steps as the core takes them, and what the reference makes of them."""
+
+    buffers: list = field(default_factory=list)
+    steps: list = field(default_factory=list)
+    inputs: tuple = ()
+    outputs: tuple = ()
+
+    def add_buffer(self, *fields, **named):
+        self.buffers.append(buffer(*fields, **named))
+        return len(self.buffers) - 1
+
+    def add_step(self, kind, inputs, output, **fields):
+        self.steps.append((kind, {"inputs": inputs, "output": output, **fields}))
+        return output
+
+    def plan(self):
+        plan = _core.Plan(self.buffers, self.inputs, self.outputs)
+        for kind, fields in self.steps:
+            plan.add(kind, fields)
+        plan.finish()
+        return plan
+
+    def evaluate(self, *arrays):
+        names = ("dtype", "shape", "scale", "zero_point", "row_scale", "row_zero_point")
+        buffers = [SimpleNamespace(**dict(zip(names, b, strict=True))) for b in self.buffers]
+        for b in buffers:
+            b.row_scale, b.row_zero_point = (None if i < 0 else i for i in (b.row_scale, b.row_zero_point))
+        values = [None] * len(buffers)
+        for i, array in zip(self.inputs, arrays, strict=True):
+            values[i] = array
+        for kind, fields in self.steps:
+            STEPS[kind](buffers, SimpleNamespace(kind=kind, **fields), values)
+        return values
+
+    def with_rows(self, i):
+        return {i, *(row for row in self.buffers[i][4:] if row >= 0)}
+
+    def read(self, first, last):
+        return {i for _, fields in self.steps[first:last] for n in fields["inputs"] for i in self.with_rows(n)}
+
+    def written(self, first, last):
+        return set().union(*(self.with_rows(fields["output"]) for _, fields in self.steps[first:last]))
+
+    def samples(self, rng, count):
+        """Values for the inputs."""
+        arrays = []
+        for i in self.inputs:
+            dtype, shape, *_ = self.buffers[i]
+            if dtype == "float32":
+                arrays.append(rng.normal(size=(count, *shape)).astype(np.float32))
+            else:
+                arrays.append(codes(rng, (count, *shape), np.dtype(dtype)))
+        return arrays
+
+
+# ---- random graphs ----------------------------------------------------------------------------------
+
+
+def weights(rng, k, n):
+    dtype = np.dtype(rng.choice(CODES))
+    return {
+        "weight": codes(rng, (k, n), dtype),
+        "weight_scale": rng.uniform(0.5, 1, n).astype(np.float32) / (60 * k),
+        "weight_zero_point": zero_points(rng, n, dtype) if rng.random() < 0.5 else None,
+        "activation": (None, "relu", "relu6")[rng.integers(3)],
+    }
+
+
+def affine(rng):
+    """A dtype of codes, a scale and a zero point."""
+    dtype = str(rng.choice(CODES))
+    return dtype, float(np.float32(rng.uniform(0.01, 0.05))), int(zero_points(rng, 1, np.dtype(dtype))[0])
+
+
+def normalize(rng, graph, x):
+    shape = graph.buffers[x][1]
+    mean, scale = rng.normal(size=shape[-1]), rng.uniform(0.7, 1.5, shape[-1])
+    fields = {"mean": mean.astype(np.float32), "scale": scale.astype(np.float32)}
+    return graph.add_step("normalize", (x,), graph.add_buffer("float32", shape), **fields)
+
+
+def quantize(rng, graph, x):
+    dtype, scale, zero_point = affine(rng)
+    return graph.add_step("quantize", (x,), graph.add_buffer(dtype, graph.buffers[x][1], scale, zero_point))
+
+
+def quantize_dynamic(rng, graph, x):
+    shape = graph.buffers[x][1]
+    rows = [graph.add_buffer(dtype, (*shape[:-1], 1)) for dtype in ("float32", "int32")]
+    return graph.add_step("quantize_dynamic", (x,), graph.add_buffer("uint8", shape, 0.0, 0, *rows))
+
+
+def dequantize(rng, graph, x):
+    return graph.add_step("dequantize", (x,), graph.add_buffer("float32", graph.buffers[x][1]))
+
+
+def gemm(rng, graph, x):
+    (_, (*rows, k), *_, row_scale, _), n = graph.buffers[x], int(rng.integers(1, 40))
+    is_dynamic = row_scale >= 0
+    bias = rng.normal(size=n).astype(np.float32) if is_dynamic else rng.integers(-5000, 5000, n, dtype=np.int32)
+    fields = {"bias": bias if rng.random() < 0.7 else None, "requant": ("float", "fixed")[rng.integers(2)]}
+    is_float = is_dynamic or rng.random() < 0.3
+    dtype, scale, zero_point = ("float32", 0.0, 0) if is_float else affine(rng)
+    output = graph.add_buffer(dtype, (*rows, n), scale, zero_point)
+    return graph.add_step("gemm", (x,), output, **weights(rng, k, n), **fields)
+
+
+def gemm_f32(rng, graph, x):
+    (_, (*rows, k), *_), n = graph.buffers[x], int(rng.integers(1, 40))
+    bias = rng.normal(size=n).astype(np.float32) if rng.random() < 0.7 else None
+    return graph.add_step("gemm_f32", (x,), graph.add_buffer("float32", (*rows, n)), **weights(rng, k, n), bias=bias)
+
+
+def fitting(graph, x):
+    """The steps that can read a buffer."""
+    dtype, shape, *_, row_scale, _ = graph.buffers[x]
+    if dtype == "float32":
+        return [quantize, normalize, quantize_dynamic, gemm_f32] if shape else [quantize]
+    return ([gemm] if shape else []) + ([] if row_scale >= 0 else [dequantize])
+
+
+def random_graph(rng, step_count):
+    graph = Graph()
+    for _ in range(rng.integers(1, 4)):
+        shape = tuple(int(n) for n in rng.integers(1, 6, rng.integers(0, 5)))
+        if rng.random() < 0.7:
+            graph.add_buffer("float32", shape)
+        else:
+            dtype, scale, zero_point = affine(rng)
+            graph.add_buffer(dtype, shape, scale, zero_point)
+    live = list(range(len(graph.buffers)))
+    graph.inputs = tuple(live)
+    for _ in range(step_count):
+        x = live[rng.integers(max(0, len(live) - 5), len(live))] if rng.random() < 0.7 else int(rng.choice(live))
+        steps = fitting(graph, x)
+        live.append(steps[rng.integers(len(steps))](rng, graph, x))
+    written = sorted(graph.written(0, step_count))
+    graph.outputs = tuple(int(i) for i in rng.permutation(written)[: rng.integers(1, 5)])
+    return graph
+
+
+def as_tuple(result):
+    return result if isinstance(result, tuple) else (result,)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_graphs(isa, seed):
+    rng = np.random.default_rng(seed)
+    graph = random_graph(rng, int(rng.integers(1, 25)))
+    plan = graph.plan()
+    for count in (0, 1, 5, plan.rows + 3):
+        arrays = graph.samples(rng, count)
+        values = graph.evaluate(*arrays)
+        for i, got in zip(graph.outputs, as_tuple(plan.run(*arrays)), strict=True):
+            same_bytes(got, values[i])
+        everything = tuple(range(len(values)))
+        for i, got in enumerate(plan.run_steps(0, len(graph.steps), graph.inputs, tuple(arrays), everything)):
+            if values[i] is not None:
+                same_bytes(got, values[i])
+
+
+@pytest.mark.parametrize("seed", range(40, 60))
+def test_parts_of_random_graphs(isa, seed):
+    rng = np.random.default_rng(seed)
+    graph = random_graph(rng, 12)
+    plan, arrays = graph.plan(), graph.samples(rng, 100)
+    values = graph.evaluate(*arrays)
+    for _ in range(20):
+        first, last = (int(i) for i in sorted(rng.integers(0, 13, 2)))
+        written = graph.written(first, last)
+        needed = graph.read(first, last) - written
+        others = [i for i, v in enumerate(values) if v is not None and i not in needed | written]
+        given = tuple(int(i) for i in rng.permutation([*needed, *others[: rng.integers(0, 3)]]))
+        if not given:
+            continue
+        wanted = tuple(int(i) for i in rng.choice([*given, *written], rng.integers(0, 6)))
+        got = plan.run_steps(first, last, given, tuple(values[i] for i in given), wanted)
+        assert len(got) == len(wanted)
+        for i, value in zip(wanted, got, strict=True):
+            same_bytes(value, values[i])
+
+
+def test_threads_share_parts(isa, rng):
+    graph = random_graph(np.random.default_rng(7), 12)
+    plan, arrays = graph.plan(), graph.samples(rng, 50)
+    values = graph.evaluate(*arrays)
+    wanted = [tuple(sorted(graph.written(0, last))) for last in range(1, 13)]
+
+    def run(last):
+        return plan.run_steps(0, last, graph.inputs, tuple(arrays), wanted[last - 1])
+
+    with ThreadPoolExecutor(4) as pool:
+        for last, got in zip(list(range(1, 13)) * 5, pool.map(run, list(range(1, 13)) * 5), strict=True):
+            for i, value in zip(wanted[last - 1], got, strict=True):
+                same_bytes(value, values[i])
+
+
+# ---- memory -----------------------------------------------------------------------------------------
+
+
+def layers(rng, count, width, dtype="uint8"):
+    """Equal layers from codes to codes."""
+    graph = Graph(inputs=(0,), outputs=(count,))
+    for _ in range(count + 1):
+        graph.add_buffer(dtype, (width,), 0.02, 7)
+    for i in range(count):
+        fields = weights(rng, width, width) | {"bias": None, "requant": "float"}
+        graph.add_step("gemm", (i,), i + 1, **fields)
+    return graph
+
+
+def rounded(nbytes):
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
+@pytest.mark.parametrize("dtype, external", [("uint8", 2), ("int8", 0)])
+def test_a_chain_of_equal_layers_takes_two_buffers(rng, dtype, external):
+    """The caller's own memory serves both ends, unless they are signed codes, of which the plan has a copy."""
+    for count in (3, 10):
+        plan = layers(rng, count, 100, dtype).plan()
+        inside = min(count + 1 - external, 2)
+        assert plan.workspace_nbytes == inside * rounded(100 * plan.rows)
+
+
+def test_a_buffer_that_is_read_late_keeps_its_place(isa, rng):
+    """Of the four buffers inside, the first one lives throughout and the others in turn."""
+    graph = Graph(inputs=(0,), outputs=(5, 6))
+    for dtype in ("float32", "uint8", "uint8", "uint8", "uint8", "float32", "float32"):
+        graph.add_buffer(dtype, (64,), 0.02, 7)
+    graph.add_step("quantize", (0,), 1)
+    for i in (1, 2, 3):
+        graph.add_step("gemm", (i,), i + 1, **weights(rng, 64, 64), bias=None, requant="float")
+    graph.add_step("dequantize", (4,), 5)
+    graph.add_step("dequantize", (1,), 6)
+    plan, arrays = graph.plan(), graph.samples(rng, 200)
+    assert plan.workspace_nbytes == 3 * rounded(64 * plan.rows)
+    values = graph.evaluate(*arrays)
+    for i, got in zip(graph.outputs, plan.run(*arrays), strict=True):
+        same_bytes(got, values[i])
+
+
+@pytest.mark.parametrize("shape, most", [((8,), 96), ((4096,), 8), ((112, 112, 32), 1)], ids=str)
+def test_samples_at_once(shape, most):
+    """As many as keep the two buffers that live together in 256 KiB, at least one and at most 96; a few less where that
+    is a multiple of what kernels take together."""
+    graph = Graph(inputs=(0,), outputs=(3,))
+    for _ in range(4):
+        graph.add_buffer("float32", shape)
+    one = np.ones(shape[-1], np.float32)
+    for i in range(3):
+        graph.add_step("normalize", (i,), i + 1, mean=one, scale=one)
+    plan = graph.plan()
+    assert max(1, 3 * most // 4) <= plan.rows <= most
+    assert plan.workspace_nbytes == 2 * rounded(4 * plan.rows * int(np.prod(shape)))
+
+
+def test_large_weights_are_read_for_many_samples(rng):
+    graph = layers(rng, 3, 4096)
+    assert graph.plan().rows == 96
+
+
+# ---- arrays that change -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(60, 75))
+def test_update(isa, seed):
+    rng = np.random.default_rng(seed)
+    graph = random_graph(rng, 10)
+    plan, arrays = graph.plan(), graph.samples(rng, 20)
+    for i, (kind, fields) in enumerate(graph.steps):
+        if kind == "normalize":
+            changed = fields | {"mean": fields["mean"] + 1, "scale": fields["scale"] * 2}
+        elif kind in ("gemm", "gemm_f32"):
+            changed = fields | weights(rng, *fields["weight"].shape)
+            changed["bias"] = None if fields["bias"] is None else -fields["bias"]
+        else:
+            with pytest.raises(ValueError, match=f"^{kind}: "):
+                plan.update(i, fields)
+            continue
+        graph.steps[i] = (kind, changed)
+        plan.update(i, changed)
+    values = graph.evaluate(*arrays)
+    for i, got in zip(graph.outputs, as_tuple(plan.run(*arrays)), strict=True):
+        same_bytes(got, values[i])
+
+
+def test_an_update_that_fails_changes_nothing(isa, rng):
+    graph = layers(rng, 2, 20)
+    kind, fields = graph.steps[0]
+    plan, arrays = graph.plan(), graph.samples(rng, 5)
+    before = plan.run(*arrays)
+    too_much = np.full(20, 2**31 - 1, np.int32)
+    for error, changes in [
+        (ValueError, {"weight": np.zeros((20, 21), np.int8)}),
+        (ValueError, {"weight": np.zeros((20, 20), np.float32)}),
+        (ValueError, {"weight_scale": np.zeros(20, np.float32)}),
+        (ValueError, {"weight_scale": np.full(20, 1e30, np.float32)}),
+        (ValueError, {"weight_zero_point": np.full(20, 1000, np.int32)}),
+        (ValueError, {"inputs": (1,)}),
+        (ValueError, {"output": 2}),
+        (ValueError, {"activation": "tanh"}),
+        (ValueError, {"requant": "exact"}),
+        (OverflowError, {"weight": codes(rng, (20, 20), np.int8), "bias": too_much}),
+        (TypeError, {"requant": None}),
+    ]:
+        with pytest.raises(error, match=f"^({kind}|requant): "):
+            plan.update(0, fields | changes)
+        same_bytes(plan.run(*arrays), before)
+    for step in (-1, 2):
+        with pytest.raises(ValueError, match=r"^step: expected one of 2, got"):
+            plan.update(step, fields)
+
+
+# ---- what is refused --------------------------------------------------------------------------------
+
+
+F32 = buffer("float32", (3,))
+U8 = buffer("uint8", (3,), 0.1, 3)
+BROKEN = {
+    "no buffers": ([], (0,), (1,)),
+    "no input": ([F32, U8], (), (1,)),
+    "no output": ([F32, U8], (0,), ()),
+    "an input twice": ([F32, U8], (0, 0), (1,)),
+    "an output twice": ([F32, U8], (0,), (1, 1)),
+    "an input out of range": ([F32, U8], (2,), (1,)),
+    "a negative output": ([F32, U8], (0,), (-1,)),
+    "a huge number": ([F32, U8], (2**62,), (1,)),
+    "rank 5": ([buffer("float32", (1,) * 5), U8], (0,), (1,)),
+    "a length of 0": ([buffer("float32", (3, 0)), U8], (0,), (1,)),
+    "a negative length": ([buffer("float32", (-3,)), U8], (0,), (1,)),
+    "lengths beyond memory": ([buffer("float32", (2**30, 2**30)), U8], (0,), (1,)),
+    "a length beyond memory": ([buffer("float32", (2**60,)), U8], (0,), (1,)),
+    "a dtype that there is not": ([buffer("float64", (3,)), U8], (0,), (1,)),
+    "a scale of 0": ([F32, buffer("uint8", (3,), 0.0, 3)], (0,), (1,)),
+    "a scale of NaN": ([F32, buffer("int16", (3,), np.nan, 3)], (0,), (1,)),
+    "a subnormal scale": ([F32, buffer("uint8", (3,), 1e-40, 3)], (0,), (1,)),
+    "a zero point of 256": ([F32, buffer("uint8", (3,), 0.1, 256)], (0,), (1,)),
+    "a zero point of -129": ([F32, buffer("int8", (3,), 0.1, -129)], (0,), (1,)),
+    "a zero point of 2**15": ([F32, buffer("int16", (3,), 0.1, 2**15)], (0,), (1,)),
+    "floats with row buffers": ([F32, U8, buffer("float32", (3,), 0.0, 0, 0, 1)], (0,), (1,)),
+    "one row buffer": ([buffer("float32", (1,)), buffer("uint8", (3,), 0.0, 0, 0, -1)], (0,), (1,)),
+    "row buffers of another dtype": ([F32, buffer("uint8", (3,), 0.0, 0, 0, 0)], (0,), (1,)),
+    "row buffers of another shape": (
+        [buffer("float32", (2, 1)), buffer("int32", (3, 1)), buffer("uint8", (2, 3), 0.0, 0, 0, 1)],
+        (0,),
+        (1,),
+    ),
+    "row buffers of no row": (
+        [buffer("float32", (1,)), buffer("int32", (1,)), buffer("uint8", (), 0.0, 0, 0, 1)],
+        (0,),
+        (1,),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_plans(name):
+    with pytest.raises((ValueError, OverflowError), match=r"buffers|inputs|outputs|large"):
+        _core.Plan(*BROKEN[name])
+
+
+def test_int16_buffers_and_every_rank():
+    """Buffers that no step reads yet are buffers nonetheless."""
+    table = [buffer("float32", (2,) * rank) for rank in range(5)] + [buffer("int16", (2, 3), 0.1, -3)]
+    plan = _core.Plan([*table, U8, F32], (5, 7), (6,))
+    plan.add("quantize", {"inputs": (7,), "output": 6})
+    plan.finish()
+    x = np.zeros((4, 3), np.float32)
+    assert plan.run(np.zeros((4, 2, 3), np.int16), x).tolist() == [[3, 3, 3]] * 4
+    with pytest.raises(TypeError, match=r"^inputs\[0\]: expected int16, got int8"):
+        plan.run(np.zeros((4, 2, 3), np.int8), x)
+
+
+def fields(**changes):
+    one = np.ones(2, np.float32)
+    named = {"weight": np.ones((3, 2), np.int8), "weight_scale": one, "weight_zero_point": None, "bias": None}
+    return {"inputs": (1,), "output": 2, **named, "activation": None, "requant": "float"} | changes
+
+
+def two_steps():
+    plan = _core.Plan([F32, U8, buffer("uint8", (2,), 0.1, 3), F32, U8], (0, 4), (2,))
+    plan.add("quantize", {"inputs": (0,), "output": 1})
+    return plan
+
+
+STEPS_REFUSED = {
+    "a kind that there is not": ("conv", {"inputs": (0,), "output": 2}, "^kind: "),
+    "no inputs": ("gemm", fields(inputs=()), "^gemm: "),
+    "two inputs": ("gemm", fields(inputs=(1, 1)), "^gemm: "),
+    "too many inputs": ("gemm", fields(inputs=(1,) * 9), "^inputs: expected up to 8"),
+    "an input that nothing wrote": ("dequantize", {"inputs": (2,), "output": 3}, "^dequantize: "),
+    "an output that is an input": ("dequantize", {"inputs": (1,), "output": 0}, "^dequantize: "),
+    "an output that a step wrote": ("quantize", {"inputs": (0,), "output": 1}, "^quantize: "),
+    "an input out of range": ("gemm", fields(inputs=(5,)), "^gemm: "),
+    "an output out of range": ("gemm", fields(output=5), "^gemm: "),
+    "a negative input": ("gemm", fields(inputs=(-1,)), "^inputs: "),
+    "a negative output": ("gemm", fields(output=-1), "^output: "),
+    "floats to a product of codes": ("gemm", fields(inputs=(0,)), "^gemm: "),
+    "another shape": ("dequantize", {"inputs": (4,), "output": 2}, "^dequantize: "),
+    "weights of another shape": ("gemm", fields(weight=np.ones((2, 3), np.int8)), "^gemm: "),
+    "weights of rank 1": ("gemm", fields(weight=np.ones(6, np.int8)), "^gemm: "),
+    "weights of float": ("gemm", fields(weight=np.ones((3, 2), np.float32)), "^gemm: "),
+    "weight scales too short": ("gemm", fields(weight_scale=np.ones(1, np.float32)), "^gemm: "),
+    "a weight scale of NaN": ("gemm", fields(weight_scale=np.float32([1, np.nan])), "^gemm: "),
+    "a multiplier beyond 2**30": ("gemm", fields(weight_scale=np.float32([1, 1e30])), "^gemm: "),
+    "weight zero points too long": ("gemm", fields(weight_zero_point=np.zeros(3, np.int32)), "^gemm: "),
+    "a weight zero point of 200": ("gemm", fields(weight_zero_point=np.int32([0, 200])), "^gemm: "),
+    "a bias of float": ("gemm", fields(bias=np.ones(2, np.float32)), "^gemm: "),
+    "an activation that there is not": ("gemm", fields(activation="gelu"), "^gemm: "),
+    "a rule that there is not": ("gemm", fields(requant="double"), "^gemm: "),
+    "no rule": ("gemm", fields(requant=None), "^requant: expected a string, got NoneType"),
+    "no weights": ("gemm", fields(weight=None), "^weight: expected an ndarray, got NoneType"),
+    "a field that is missing": ("gemm", {"inputs": (1,), "output": 2}, "^fields: weight is missing"),
+}
+
+
+@pytest.mark.parametrize("name", STEPS_REFUSED)
+def test_steps_that_are_refused(name):
+    kind, values, message = STEPS_REFUSED[name]
+    plan = two_steps()
+    with pytest.raises((ValueError, TypeError), match=message):
+        plan.add(kind, values)
+    plan.add("gemm", fields())
+    plan.finish()
+    same_bytes(plan.run(np.zeros((1, 3), np.float32), np.zeros((1, 3), np.uint8)), np.uint8([[3, 3]]))
+
+
+def test_order_of_calls():
+    plan, x = two_steps(), np.zeros((1, 3), np.float32)
+    assert (plan.rows, plan.workspace_nbytes) == (0, 0)
+    with pytest.raises(ValueError, match=r"^outputs: expected buffers that a step writes, got 2"):
+        plan.finish()
+    with pytest.raises(ValueError, match=r"^run: expected a plan that is finished"):
+        plan.run(x)
+    with pytest.raises(ValueError, match=r"^run_steps: expected a plan that is finished"):
+        plan.run_steps(0, 1, (0,), (x,), (1,))
+    plan.add("gemm", fields())
+    plan.finish()
+    plan.finish()
+    with pytest.raises(ValueError, match=r"^add: expected a plan that is not finished"):
+        plan.add("dequantize", {"inputs": (4,), "output": 3})
+    with pytest.raises(ValueError, match=r"^outputs: "):
+        _core.Plan([F32, U8], (0,), (0,)).finish()
+
+
+def test_arrays_that_are_refused(rng):
+    plan = two_steps()
+    plan.add("gemm", fields())
+    plan.finish()
+    x, q = np.zeros((4, 3), np.float32), np.zeros((4, 3), np.uint8)
+    with pytest.raises(TypeError, match=r"^run: expected 2 arguments, got 1"):
+        plan.run(x)
+    with pytest.raises(ValueError, match=r"^inputs\[1\]: expected 4 samples as in inputs\[0\], got 3"):
+        plan.run(x, q[:3])
+    with pytest.raises(ValueError, match=r"^inputs\[0\]: expected shape \(samples, 3\), got \(4, 3, 1\)"):
+        plan.run(x[..., None], q)
+    with pytest.raises(ValueError, match=r"^inputs\[1\]: expected shape \(samples, 3\), got \(3,\)"):
+        plan.run(x, q[0])
+    with pytest.raises(TypeError, match=r"^inputs\[0\]: expected a real floating dtype, got int64"):
+        plan.run(x.astype(np.int64), q)
+
+
+@pytest.mark.parametrize("rank, expected", [(0, r"\(samples,\)"), (2, r"\(samples, 2, 2\)"), (4, r"2, 2, 2, 2\)")])
+def test_shapes_in_errors(rank, expected):
+    plan = _core.Plan([buffer("float32", (2,) * rank), buffer("uint8", (2,) * rank, 0.1, 0)], (0,), (1,))
+    plan.add("quantize", {"inputs": (0,), "output": 1})
+    plan.finish()
+    with pytest.raises(ValueError, match=rf"^x: expected shape .*{expected}, got \(3, 7\)"):
+        plan.run(np.zeros((3, 7), np.float32))
+    assert plan.run(np.zeros((3, *(2,) * rank), np.float32)).shape == (3, *(2,) * rank)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout(isa, rng, layout):
+    graph = random_graph(np.random.default_rng(3), 8)
+    plan, arrays = graph.plan(), graph.samples(rng, 9)
+    values = graph.evaluate(*arrays)
+    for i, got in zip(graph.outputs, as_tuple(plan.run(*map(LAYOUTS[layout], arrays))), strict=True):
+        same_bytes(got, values[i])
+
+
+# ---- what is not finite -----------------------------------------------------------------------------
+
+
+def float_readers():
+    """Steps that read floats, of which some find out themselves whether these are finite."""
+    one = np.ones(3, np.float32)
+    weight = {"weight": np.ones((3, 3), np.int8), "weight_scale": one, "weight_zero_point": None, "bias": None}
+    return {
+        "quantize": (U8, {}),
+        "quantize_dynamic": (buffer("uint8", (3,), 0.0, 0, 3, 4), {}),
+        "normalize": (F32, {"mean": one, "scale": one}),
+        "gemm_f32": (F32, {**weight, "activation": None}),
+    }
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", float_readers())
+def test_every_float_input_is_checked_where_it_is_read(isa, kind, bad):
+    """In the first step and in a later one, in a block of its own, and not where nothing reads it."""
+    result, named = float_readers()[kind]
+    table = [F32, F32, result, buffer("float32", (1,)), buffer("int32", (1,)), U8]
+    plan = _core.Plan(table, (0, 1), (2, 5))
+    plan.add("quantize", {"inputs": (0,), "output": 5})
+    plan.add(kind, {"inputs": (1,), "output": 2, **named})
+    plan.finish()
+    for position, message in ((0, r"^inputs\[0\]: expected finite"), (1, r"^inputs\[1\]: expected finite")):
+        arrays = [np.zeros((300, 3), np.float32) for _ in range(2)]
+        plan.run(*arrays)
+        arrays[position][299, 1] = bad
+        with pytest.raises(ValueError, match=message):
+            plan.run(*arrays)
+        with pytest.raises(ValueError, match=rf"^arrays\[{position}\]: expected finite"):
+            plan.run_steps(0, 2, (0, 1), tuple(arrays), (5, 2))
+        with pytest.raises(ValueError, match=r"^x: expected finite"):
+            plan.run_steps(position, position + 1, (position,), (arrays[position],), ())
+        other = 1 - position
+        plan.run_steps(other, other + 1, (0, 1), tuple(arrays), ())
+
+
+def test_given_rows_are_checked(isa, rng):
+    """A scale per row that is not finite, a zero point that is no code."""
+    graph = Graph(inputs=(0,), outputs=(4,))
+    for b in (F32, buffer("float32", (1,)), buffer("int32", (1,)), buffer("uint8", (3,), 0.0, 0, 1, 2), F32):
+        graph.add_buffer(*b)
+    graph.add_step("quantize_dynamic", (0,), 3)
+    graph.add_step("gemm", (3,), 4, **weights(rng, 3, 3), bias=None, requant="float")
+    plan, (x,) = graph.plan(), graph.samples(rng, 5)
+    scale, zero_point, q, y = plan.run_steps(0, 2, (0,), (x,), (1, 2, 3, 4))
+    same_bytes(plan.run_steps(1, 2, (1, 2, 3), (scale, zero_point, q), (4,))[0], y)
+    for bad in (-1, 256, -(2**31)):
+        wrong = np.where(np.arange(5)[:, None] == 4, np.int32(bad), zero_point)
+        with pytest.raises(ValueError, match=r"^arrays\[1\]: expected zero points that are codes"):
+            plan.run_steps(1, 2, (1, 2, 3), (scale, wrong, q), (4,))
+    with pytest.raises(ValueError, match=r"^arrays\[2\]: expected finite"):
+        plan.run_steps(1, 2, (3, 2, 1), (q, zero_point, np.float32(np.inf) * scale), (4,))
+
+
+def test_a_part_must_be_whole(rng):
+    graph = layers(rng, 3, 4)
+    plan, (x,) = graph.plan(), graph.samples(rng, 2)
+    for message, *call in [
+        ("given: expected what steps 1 to 2 read and do not write, got no buffer 1", 1, 3, (0,), (x,), (3,)),
+        ("given: expected buffers, each once, that steps 0 to 1 do not write, got 1", 0, 2, (0, 1), (x, x), ()),
+        ("given: expected buffers, each once, .* got 0", 0, 2, (0, 0), (x, x), ()),
+        ("given: expected buffers out of 4, got 4", 0, 2, (0, 4), (x, x), ()),
+        ("given: expected at least one buffer", 0, 0, (), (), ()),
+        ("wanted: expected buffers that are given or that steps 0 to 1 write, got 3", 0, 2, (0,), (x,), (0, 3)),
+        ("wanted: expected buffers out of 4, got -1", 0, 2, (0,), (x,), (-1,)),
+        ("arrays: expected one for each buffer given, 1, got 2", 0, 2, (0,), (x, x), ()),
+        ("last: expected 0 to 3 steps, got 4", 0, 4, (0,), (x,), ()),
+        ("first: expected 0 to last, 1, got 2", 2, 1, (0,), (x,), ()),
+        ("first: expected 0 to last, 1, got -1", -1, 1, (0,), (x,), ()),
+    ]:
+        with pytest.raises(ValueError, match=f"^{message}"):
+            plan.run_steps(*call)
+    assert plan.run_steps(0, 0, (0,), (x,), (0, 0)) == (x, x)

@@ -1,0 +1,106 @@
+"""The steps of an integer program, in plain NumPy: a function on arrays for each kind."""
+
+import numpy as np
+from reference.basics import F32
+from reference.elementwise import dequantize, quantize
+from reference.gemm import matmul_float, matmul_integer, output_of_sums, quantize_rows, scale_sums
+
+CLAMPS = {None: (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
+
+
+def evaluate(program, *inputs):
+    """All buffers of a program (qlite.nn.program) for some samples, step by step, in the order of its buffers."""
+    values = [None] * len(program.buffers)
+    for i, x in zip(program.inputs, inputs, strict=True):
+        values[i] = np.asarray(x).astype(program.buffers[i].dtype)
+    for step in program.steps:
+        STEPS[step.kind](program.buffers, step, values)
+    return values
+
+
+def rows(x):
+    """An array as a matrix of rows along its last axis."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def code_clamps(activation, target):
+    """The least and greatest code that an activation lets through, on the scale and zero point of a buffer."""
+    limits = np.iinfo(target.dtype)
+    if activation is None:
+        return limits.min, limits.max
+    steps = (np.rint(F32(min(end / target.scale, 512))) for end in CLAMPS[activation])
+    return tuple(int(np.clip(n + target.zero_point, limits.min, limits.max)) for n in steps)
+
+
+def step_normalize(buffers, step, values):
+    """(x - mean) / scale: a subtraction and a division, each rounded to float32."""
+    (x,) = step.inputs
+    with np.errstate(over="ignore", under="ignore"):
+        values[step.output] = (values[x] - step.mean) / step.scale
+
+
+def step_quantize(buffers, step, values):
+    (x,) = step.inputs
+    target = buffers[step.output]
+    limits = np.iinfo(target.dtype)
+    values[step.output] = quantize(values[x], F32(target.scale), target.zero_point, limits.min, limits.max)
+
+
+def step_quantize_dynamic(buffers, step, values):
+    (x,) = step.inputs
+    target, shape = buffers[step.output], values[x].shape
+    codes, scale, zero_point = quantize_rows(rows(values[x]))
+    values[step.output] = codes.reshape(shape)
+    for i, own in ((target.row_scale, scale), (target.row_zero_point, zero_point)):
+        values[i] = own.reshape(*shape[:-1], 1)
+
+
+def step_dequantize(buffers, step, values):
+    (x,) = step.inputs
+    values[step.output] = dequantize(values[x], F32(buffers[x].scale), buffers[x].zero_point)
+
+
+def step_gemm(buffers, step, values):
+    (x,) = step.inputs
+    source, target = buffers[x], buffers[step.output]
+    weight_zero_point = 0 if step.weight_zero_point is None else step.weight_zero_point
+    bias = 0 if step.bias is None else step.bias
+    low, high = CLAMPS[step.activation]
+    zero_point = source.zero_point if source.row_scale is None else rows(values[source.row_zero_point])
+    acc = matmul_integer(rows(values[x]), step.weight, zero_point, weight_zero_point)
+    if source.row_scale is not None:
+        result = scale_sums(acc, rows(values[source.row_scale]), step.weight_scale, bias, low, high)
+    else:
+        acc = acc + np.asarray(bias, np.int32)
+        params = None
+        if target.dtype != "float32":
+            params = (target.scale, target.zero_point, *code_clamps(step.activation, target))
+        fixed = step.requant == "fixed"
+        result = output_of_sums(acc, source.scale, step.weight_scale, params, fixed, low, high).astype(target.dtype)
+    values[step.output] = result.reshape(*values[x].shape[:-1], step.weight.shape[1])
+
+
+def step_gemm_f32(buffers, step, values):
+    (x,) = step.inputs
+    zero_point = 0 if step.weight_zero_point is None else step.weight_zero_point
+    bias = 0 if step.bias is None else step.bias
+    result = matmul_float(rows(values[x]), step.weight, step.weight_scale, zero_point, bias, *CLAMPS[step.activation])
+    values[step.output] = result.reshape(*values[x].shape[:-1], step.weight.shape[1])
+
+
+def step_add(buffers, step, values):
+    """a + b, rounded to float32."""
+    a, b = step.inputs
+    with np.errstate(over="ignore", invalid="ignore"):
+        values[step.output] = values[a] + values[b]
+
+
+STEPS = {
+    "normalize": step_normalize,
+    "quantize": step_quantize,
+    "quantize_dynamic": step_quantize_dynamic,
+    "dequantize": step_dequantize,
+    "gemm": step_gemm,
+    "gemm_f32": step_gemm_f32,
+    "add": step_add,
+}
