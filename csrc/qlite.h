@@ -48,9 +48,9 @@ bool ql_cpu_has_feature(size_t i);
 
 enum { QL_MAX_THREADS = 1024 };
 
-/* Number of threads that a call may run on: what was set, or else the number of CPUs that the calling thread may use; and
- * OpenMP's own limit for the calling thread (OMP_NUM_THREADS, omp_set_num_threads) where that is lower than this number
- * of CPUs. Results never depend on it. */
+/* Number of threads that a call may run on: what was set, or else the number of CPUs that the calling thread may use;
+ * and OpenMP's own limit for the calling thread (OMP_NUM_THREADS, omp_set_num_threads) where that is lower than this
+ * number of CPUs. Results never depend on it. */
 size_t ql_num_threads(void);
 
 /* Sets this number for all threads of the process, also above the number of CPUs; 0: not set, as in the beginning.
@@ -201,19 +201,20 @@ typedef struct ql_grid {
     size_t entries;
 } ql_grid;
 
-/* Does ql_range_qparams for n ranges and any grid. A codebook's scale is max(low / least entry, high / greatest entry) over the
- * entries of the right sign, or 1 where there is nothing to reach, and its zero point is 0. With a shorter scale type a
- * constant comes back exactly if its magnitude, or what the formula gives, can be a scale.
- * QL_EINVAL: a grid that is not as above, a range that is not finite or ends before it begins, or one whose scale is
- * too great for its type. */
+/* Does ql_range_qparams for n ranges and any grid. A codebook's scale is max(low / least entry, high / greatest entry)
+ * over the entries of the right sign, or 1 where there is nothing to reach, and its zero point is 0. With a shorter
+ * scale type a constant comes back exactly if its magnitude, or what the formula gives, can be a scale. QL_EINVAL: a
+ * grid that is not as above, a range that is not finite or ends before it begins, or one whose scale is too great for
+ * its type. */
 ql_status ql_ranges_qparams(const float *low, const float *high, size_t n, const ql_grid *grid, float *scale,
                             int32_t *zero_point);
 
 /* ---- calibration -------------------------------------------------------------------------------- */
 
-/* Memory of a stream of values: fixed in size, exact, and independent of the order of the values. Bin b of a channel counts the values with floor(x / 2^exponent) == origin + b, exact zeros left out. The exponent is
- * the least one at which all bins reach from min to max, so two states can always be brought to the same bins by adding
- * neighbours, and merging is exact. */
+/* Memory of a stream of values: fixed in size, exact, and independent of the order of the values. Bin b of a channel
+ * counts the values with floor(x / 2^exponent) == origin + b, exact zeros left out. The exponent is the least one at
+ * which all bins reach from min to max, so two states can always be brought to the same bins by adding neighbours, and
+ * merging is exact. */
 typedef struct ql_histogram {
     float min, max;   /* +inf, -inf while empty */
     int32_t exponent; /* a bin is 2^exponent wide */
@@ -222,9 +223,9 @@ typedef struct ql_histogram {
     int64_t zeros;    /* exact zeros: counted apart, because after a relu they would drown the rest */
 } ql_histogram;
 
-/* In all functions of histograms h is [channels], counts [channels][bins], bins a power of two in [128, 65536]; QL_EINVAL otherwise,
- * and for a state that no values could have led to (ql_histogram_update takes the counts on trust). A failure changes
- * nothing, but for what is said. Clears to the state before any value. */
+/* In all functions of histograms h is [channels], counts [channels][bins], bins a power of two in [128, 65536];
+ * QL_EINVAL otherwise, and for a state that no values could have led to (ql_histogram_update takes the counts on
+ * trust). A failure changes nothing, but for what is said. Clears to the state before any value. */
 ql_status ql_histogram_clear(ql_histogram *h, int64_t *counts, size_t channels, size_t bins);
 
 /* Counts x; the layout has `channels` parameters. QL_ENONFINITE: NaN or inf in x. QL_EINVAL, perhaps with part of x
@@ -247,8 +248,8 @@ typedef enum ql_range_method { QL_RANGE_PERCENTILE, QL_RANGE_MSE, QL_RANGE_ENTRO
 ql_status ql_histogram_range(const ql_histogram *h, const int64_t *counts, size_t channels, size_t bins,
                              ql_range_method method, double percentile, const ql_grid *grid, float *low, float *high);
 
-/* Clipping range of rows of n values each, every row ascending; percentile and mse only. QL_ENONFINITE: NaN or inf in x.
- * QL_EINVAL: n == 0, or a row that does not ascend. */
+/* Clipping range of rows of n values each, every row ascending; percentile and mse only. QL_ENONFINITE: NaN or inf in
+ * x. QL_EINVAL: n == 0, or a row that does not ascend. */
 ql_status ql_sorted_range(const float *x, size_t rows, size_t n, ql_range_method method, double percentile,
                           const ql_grid *grid, float *low, float *high);
 
@@ -316,8 +317,8 @@ typedef struct ql_error {
     double divergence;
 } ql_error;
 
-/* Measures every channel; errors is [channels] and the data is not empty. QL_ENONFINITE: NaN or inf in w. QL_EINVAL: a parameter is not as above,
- * or a code has no entry. */
+/* Measures every channel; errors is [channels] and the data is not empty. QL_ENONFINITE: NaN or inf in w. QL_EINVAL: a
+ * parameter is not as above, or a code has no entry. */
 ql_status ql_error_sums(const float *w, const ql_coded *q, const ql_axis *axis, ql_error *errors);
 
 /* ---- integer matrix product --------------------------------------------------------------------- */

@@ -330,3 +330,22 @@ PyObject *ql_py_raise(ql_status status, const char *name)
         return PyErr_Format(PyExc_ValueError, "%s: %s", name, ql_status_text(status));
     }
 }
+
+int ql_py_option(const char *argument, const char *name, const char *const *options, int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (strcmp(options[i], name) == 0)
+            return i;
+    }
+    PyObject *list = PyList_New(0);
+    for (int i = 0; list && i < count; i++) {
+        PyObject *option = PyUnicode_FromString(options[i]);
+        if (!option || PyList_Append(list, option) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(option);
+    }
+    if (list)
+        PyErr_Format(PyExc_ValueError, "%s: expected one of %S, got '%s'", argument, list, name);
+    Py_XDECREF(list);
+    return -1;
+}

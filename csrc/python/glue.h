@@ -100,6 +100,9 @@ static inline const char *ql_py_output_name(const ql_output *output)
     return output->store == QL_STORE_F32 ? "the scale of x times that of w" : "output_qparams";
 }
 
+/* Returns the position of name among the options of an argument, or -1 with an exception that lists them. */
+int ql_py_option(const char *argument, const char *name, const char *const *options, int count);
+
 /* A dtype as buffers and arrays of a program have it. */
 typedef struct ql_py_type {
     const char *name;

@@ -1,38 +1,16 @@
 /* Choice of ranges and codebooks: range_qparams, histogram_range, sorted_range, histogram_codebook, sorted_codebook. */
-#include <string.h>
-
 #include "python/glue.h"
-
-/* The position of name among the options, or -1 with an exception. */
-static int take_option(const char *argument, const char *name, const char *const *options, int count)
-{
-    for (int i = 0; i < count; i++) {
-        if (strcmp(options[i], name) == 0)
-            return i;
-    }
-    PyObject *list = PyList_New(0);
-    for (int i = 0; list && i < count; i++) {
-        PyObject *option = PyUnicode_FromString(options[i]);
-        if (!option || PyList_Append(list, option) < 0)
-            Py_CLEAR(list);
-        Py_XDECREF(option);
-    }
-    if (list)
-        PyErr_Format(PyExc_ValueError, "%s: expected one of %S, got '%s'", argument, list, name);
-    Py_XDECREF(list);
-    return -1;
-}
 
 static int take_method(const char *name)
 {
     static const char *const options[] = {"percentile", "mse", "entropy"};
-    return take_option("method", name, options, 3);
+    return ql_py_option("method", name, options, 3);
 }
 
 static int take_kind(const char *name)
 {
     static const char *const options[] = {"kmeans", "quantile"};
-    return take_option("kind", name, options, 2);
+    return ql_py_option("kind", name, options, 2);
 }
 
 /* Fills in the scale type and the codebook; *array is the reference that keeps the codebook alive, or NULL. Returns 0,
@@ -40,7 +18,7 @@ static int take_kind(const char *name)
 static int take_grid(ql_grid *grid, const char *scale_type, PyObject *codebook, PyArrayObject **array)
 {
     static const char *const options[] = {"float32", "float16", "e8m0"};
-    const int type = take_option("scale_type", scale_type, options, 3);
+    const int type = ql_py_option("scale_type", scale_type, options, 3);
     *array = NULL;
     if (type < 0)
         return -1;

@@ -38,15 +38,12 @@ static int take_rounding(const char *name, unsigned long long seed, ql_affine *a
 {
     static const char *const names[] = {
         [QL_ROUND_EVEN] = "even", [QL_ROUND_AWAY] = "away", [QL_ROUND_STOCHASTIC] = "stochastic"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strcmp(name, names[i]) == 0) {
-            affine->rounding = (ql_rounding)i;
-            affine->seed = seed;
-            return 0;
-        }
-    }
-    PyErr_Format(PyExc_ValueError, "rounding: expected 'even', 'away' or 'stochastic', got '%s'", name);
-    return -1;
+    const int rounding = ql_py_option("rounding", name, names, sizeof names / sizeof *names);
+    if (rounding < 0)
+        return -1;
+    affine->rounding = (ql_rounding)rounding;
+    affine->seed = seed;
+    return 0;
 }
 
 static int code_type(const ql_affine *affine)

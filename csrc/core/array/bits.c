@@ -5,6 +5,7 @@
  * them move together in a 64-bit word, and two words make eight. */
 #include <string.h>
 
+#include "core/base/sizes.h"
 #include "kernels/kernels.h"
 #include "qlite.h"
 
@@ -124,7 +125,7 @@ static uint16_t pack_row_x16(const uint16_t *codes, size_t n, bool is_signed, in
     uint8_t narrow[PIECE];
     uint16_t seen = 0;
     for (size_t i = 0; i < n; i += PIECE) {
-        const size_t length = n - i < PIECE ? n - i : PIECE;
+        const size_t length = ql_least(n - i, PIECE);
         uint8_t *to = packed + i / CODES * (size_t)bits;
         for (size_t k = 0; k < length; k++) {
             const uint16_t code = codes[i + k];

@@ -14,7 +14,7 @@
 #include "core/base/memory.h"
 #include "kernels/kernels.h"
 
-enum { MIN_LEVELS = 4 };
+enum { MIN_DEPTH = 4 };
 
 typedef struct entry {
     float value;
@@ -67,27 +67,27 @@ static size_t sorted_entries(const float *values, size_t count, entry *entries)
 }
 
 /* Threshold r, which parts ranks r - 1 and r, stands where a walk of the tree in order comes r-th. */
-static void fill_tree(const entry *entries, size_t distinct, int levels, float *threshold, int32_t *code)
+static void fill_tree(const entry *entries, size_t distinct, int depth, float *threshold, int32_t *code)
 {
-    const size_t leaves = (size_t)1 << levels;
+    const size_t leaves = (size_t)1 << depth;
     threshold[0] = NAN;
     for (size_t node = 1; node < leaves; node++) {
         int level = 0;
         while (node >> (level + 1))
             level++;
-        const size_t rank = (2 * (node - ((size_t)1 << level)) + 1) << (levels - level - 1);
+        const size_t rank = (2 * (node - ((size_t)1 << level)) + 1) << (depth - level - 1);
         threshold[node] = rank < distinct ? threshold_between(entries + rank - 1, entries + rank) : NAN;
     }
     for (size_t rank = 0; rank < leaves; rank++)
         code[rank] = rank < distinct ? entries[rank].code : 0;
 }
 
-static int levels_for(size_t entries)
+static int depth_for(size_t entries)
 {
-    int levels = MIN_LEVELS;
-    while (((size_t)1 << levels) < entries)
-        levels++;
-    return levels;
+    int depth = MIN_DEPTH;
+    while (((size_t)1 << depth) < entries)
+        depth++;
+    return depth;
 }
 
 /* Finds how codes follow from ranks. Codes that are the bits of floats are folded: negative ones come after the
@@ -109,8 +109,8 @@ static void find_order(const int32_t *code, size_t distinct, ql_codebook_tree *t
 /* Allocates a tree per codebook in one piece: count trees, then their tables. The caller frees it, also on failure. */
 static ql_status make_trees(const ql_codebook *p, size_t count, ql_codebook_tree **trees)
 {
-    const int levels = levels_for(p->entries);
-    const size_t leaves = (size_t)1 << levels, head = ql_round_up(count * sizeof **trees, QL_ALIGNMENT);
+    const int depth = depth_for(p->entries);
+    const size_t leaves = (size_t)1 << depth, head = ql_round_up(count * sizeof **trees, QL_ALIGNMENT);
     entry entries[QL_MAX_ENTRIES];
     if (count > SIZE_MAX / 2 / (leaves * 2 * sizeof(float) + sizeof **trees))
         return QL_ENOMEM;
@@ -124,8 +124,8 @@ static ql_status make_trees(const ql_codebook *p, size_t count, ql_codebook_tree
         const size_t distinct = sorted_entries(p->values + i * p->entries, p->entries, entries);
         if (distinct == 0)
             return QL_EINVAL;
-        fill_tree(entries, distinct, levels, threshold, code);
-        (*trees)[i] = (ql_codebook_tree){.levels = levels, .threshold = threshold, .code = code};
+        fill_tree(entries, distinct, depth, threshold, code);
+        (*trees)[i] = (ql_codebook_tree){.levels = depth, .threshold = threshold, .code = code};
         find_order(code, distinct, *trees + i);
     }
     return QL_OK;
@@ -194,8 +194,8 @@ ql_status ql_dequantize_codebook_u8_f32(const uint8_t *codes, const ql_codebook 
         return QL_EINVAL;
     if (n == 0)
         return QL_OK;
-    const int levels = levels_for(p->entries);
-    const size_t leaves = (size_t)1 << levels, count = p->is_own ? parameters : 1;
+    const int depth = depth_for(p->entries);
+    const size_t leaves = (size_t)1 << depth, count = p->is_own ? parameters : 1;
     float *values = ql_alloc(count, leaves * sizeof *values);
     if (!values)
         return QL_ENOMEM;
@@ -208,8 +208,8 @@ ql_status ql_dequantize_codebook_u8_f32(const uint8_t *codes, const ql_codebook 
         for (size_t first = 0; first < run.length;) {
             const ql_run piece = piece_of(p, &run, first);
             kernels->dequantize_codebook_u8_f32(codes + piece.offset, piece.length, p->scale + piece.parameter,
-                                                piece.group, values + (p->is_own ? piece.parameter * leaves : 0),
-                                                levels, x + piece.offset);
+                                                piece.group, values + (p->is_own ? piece.parameter * leaves : 0), depth,
+                                                x + piece.offset);
             first += piece.length;
         }
     }

@@ -120,8 +120,7 @@ static void load_parameters(const ql_coded *q, size_t offset, size_t n, block *b
         for (size_t count; at < length && i < n; i += count, at += count) {
             const size_t step = run.group == 1, parameter = run.parameter + at / run.group;
             count = step ? length - at : run.group - at % run.group;
-            count = count < length - at ? count : length - at;
-            count = count < n - i ? count : n - i;
+            count = ql_least(count, ql_least(length - at, n - i));
             const bool is_all = count == n && !step;
             if (is_all && b->held >= n && b->parameter == parameter)
                 return;
@@ -192,7 +191,7 @@ static void take(measurement *m, size_t offset, size_t i, size_t n, size_t at, b
                                m->tile.sums + (fold ? at / inner * QL_LANES : at), m->tile.stride);
     size_t channel = at / inner, stretch = inner - at % inner;
     for (size_t end = i + n; i < end; i += stretch, stretch = inner) {
-        stretch = stretch < end - i ? stretch : end - i;
+        stretch = ql_least(stretch, end - i);
         count(m, channel++, i, stretch, has_faults);
     }
 }
@@ -203,10 +202,9 @@ static void take_rows(measurement *m, size_t offset, size_t length, size_t row, 
     size_t n;
     for (size_t at = 0; at < length; at += n) {
         n = unit <= BLOCK ? BLOCK / unit * unit : unit - at % unit;
-        n = n < BLOCK ? n : BLOCK;
-        n = n < length - at ? n : length - at;
+        n = ql_least(ql_least(n, BLOCK), length - at);
         const bool has_faults = load(m, offset + at, n);
-        const size_t step = unit < n ? unit : n;
+        const size_t step = ql_least(unit, n);
         for (size_t i = 0; i < n; i += step)
             take(m, offset + at, i, step, (at + i) % row, has_faults);
     }
@@ -318,8 +316,7 @@ static size_t tile_channels(const ql_axis *axis, size_t codes)
 {
     size_t channels = TILE_COUNTS / (codes * QL_CODE_PLACES), least = axis->inner < QL_LANES ? MIN_STRIP : 1;
     channels = channels > least ? channels : least;
-    channels = channels < MAX_TILE ? channels : MAX_TILE;
-    return channels < axis->channels ? channels : axis->channels;
+    return ql_least(ql_least(channels, MAX_TILE), axis->channels);
 }
 
 ql_status ql_error_sums(const float *w, const ql_coded *q, const ql_axis *axis, ql_error *errors)
@@ -342,7 +339,7 @@ ql_status ql_error_sums(const float *w, const ql_coded *q, const ql_axis *axis, 
     if (q->codebook && (status = ql_codebook_cells_make(q, &m->books)) != QL_OK)
         goto done;
     const size_t channels = tile_channels(axis, m->codes);
-    m->tile.lanes = axis->inner < QL_LANES ? axis->inner : QL_LANES;
+    m->tile.lanes = ql_least(axis->inner, QL_LANES);
     m->tile.stride = channels * m->tile.lanes;
     m->tile.sums = ql_alloc(SUMS * m->tile.stride, sizeof *m->tile.sums);
     m->tile.clipped = ql_alloc(channels, sizeof *m->tile.clipped);
@@ -350,7 +347,7 @@ ql_status ql_error_sums(const float *w, const ql_coded *q, const ql_axis *axis, 
     m->tile.used = calloc(channels, m->codes);
     status = m->tile.sums && m->tile.clipped && m->tile.counts && m->tile.used ? QL_OK : QL_ENOMEM;
     for (size_t first = 0; first < axis->channels && status == QL_OK; first += channels) {
-        const size_t left = axis->channels - first, count = left < channels ? left : channels;
+        const size_t count = ql_least(axis->channels - first, channels);
         memset(m->tile.sums, 0, SUMS * m->tile.stride * sizeof *m->tile.sums);
         memset(m->tile.clipped, 0, channels * sizeof *m->tile.clipped);
         take_tile(m, first, count);

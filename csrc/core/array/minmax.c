@@ -46,8 +46,7 @@ static bool look_at_joined(const extremes *e, const float *x, const ql_run *run,
     clear(least, greatest, tile);
     bool nan = false;
     for (size_t first = 0; first < length; first += tile)
-        nan |=
-            e->work->kernels->minmax_f32(x + first, length - first < tile ? length - first : tile, 1, least, greatest);
+        nan |= e->work->kernels->minmax_f32(x + first, ql_least(length - first, tile), 1, least, greatest);
     for (size_t i = 0; i < tile; i++) {
         size_t c = run->parameter + i % run->length / run->group;
         widen(e->min + c, e->max + c, least[i], greatest[i]);

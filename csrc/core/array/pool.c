@@ -1,6 +1,7 @@
 /* Pooling: an output row at a time. Its windows are cut where they reach into the padding; those in the middle, which
  * are whole from left to right, go to the kernel together. */
 #include "core/base/parallel.h"
+#include "core/base/sizes.h"
 #include "kernels/kernels.h"
 
 enum { CODES_PER_NS = 8 };
@@ -38,11 +39,8 @@ static void pool_row(void *context, size_t row)
     for (size_t j = 0; j < s->out_w;) {
         const extent cols = inside(j, s->stride_w, s->left, s->kernel_w, s->in_w);
         const size_t width = cols.end - cols.first;
-        size_t n = 1;
-        if (width == s->kernel_w) {
-            n += (s->in_w - cols.end) / s->stride_w;
-            n = n < s->out_w - j ? n : s->out_w - j;
-        }
+        const size_t whole = width == s->kernel_w ? (s->in_w - cols.end) / s->stride_w : 0;
+        const size_t n = ql_least(1 + whole, s->out_w - j);
         const ql_windows windows = {n, s->stride_w * pixel, s->in_w * pixel, rows.end - rows.first, width, pixel};
         p->kernel(x + cols.first * pixel, &windows, p->is_signed, y + j * pixel);
         j += n;
@@ -68,9 +66,8 @@ static ql_status pool(pool_kernel *kernel, const uint8_t *x, const ql_pool *s, b
         return QL_EINVAL;
     pooling p = {kernel, s, x, y, is_signed};
     const uint64_t outputs = (uint64_t)s->images * s->out_h * s->out_w * s->channels;
-    const size_t rows = s->kernel_h < s->in_h ? s->kernel_h : s->in_h,
-                 cols = s->kernel_w < s->in_w ? s->kernel_w : s->in_w;
-    ql_parallel(s->images * s->out_h, outputs * rows * cols / CODES_PER_NS, pool_row, &p);
+    const size_t window = ql_least(s->kernel_h, s->in_h) * ql_least(s->kernel_w, s->in_w);
+    ql_parallel(s->images * s->out_h, outputs * window / CODES_PER_NS, pool_row, &p);
     return QL_OK;
 }
 
@@ -81,8 +78,7 @@ ql_status ql_max_pool_x8(const uint8_t *x, const ql_pool *shape, bool is_signed,
 
 ql_status ql_avg_pool_x8(const uint8_t *x, const ql_pool *shape, bool is_signed, uint8_t *y)
 {
-    const size_t rows = shape->kernel_h < shape->in_h ? shape->kernel_h : shape->in_h;
-    const size_t cols = shape->kernel_w < shape->in_w ? shape->kernel_w : shape->in_w;
+    const size_t rows = ql_least(shape->kernel_h, shape->in_h), cols = ql_least(shape->kernel_w, shape->in_w);
     if (cols && rows > (QL_MAX_AVG_POOL - 1) / cols)
         return QL_EOVERFLOW;
     return pool(ql_kernels_active()->avg_pool_x8, x, shape, is_signed, y);

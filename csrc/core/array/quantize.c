@@ -186,7 +186,7 @@ static void run_joined(const work *w, const ql_run *run, size_t count)
     copies.scale = scale;
     copies.zero_point = zero_point;
     for (size_t first = 0; first < length; first += tile)
-        run_piece(&copies, &(ql_run){run->offset + first, length - first < tile ? length - first : tile, 0, 1});
+        run_piece(&copies, &(ql_run){run->offset + first, ql_least(length - first, tile), 0, 1});
 }
 
 static void run_pieces(void *context, const ql_run *run, size_t count)

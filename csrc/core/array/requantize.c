@@ -63,8 +63,8 @@ static void requantize_run(const requantizer *r, columns p, const ql_run *run, c
         return;
     }
     for (size_t first = 0; first < run->length; first += run->group) {
-        size_t left = run->length - first, n = left < run->group ? left : run->group;
-        requantize_group(r, p, run->parameter + first / run->group, acc + first, n, codes + first);
+        requantize_group(r, p, run->parameter + first / run->group, acc + first,
+                         ql_least(run->length - first, run->group), codes + first);
     }
 }
 

@@ -199,8 +199,7 @@ static void row_fixed(const softmax *s, const uint8_t *x, uint8_t *y)
 
 static size_t end_of(const softmax *s, size_t task)
 {
-    const size_t end = (task + 1) * s->rows_at_once;
-    return end < s->rows ? end : s->rows;
+    return ql_least((task + 1) * s->rows_at_once, s->rows);
 }
 
 static void run_float(void *context, size_t task)
@@ -235,7 +234,6 @@ ql_status ql_softmax_x8(const uint8_t *x, size_t rows, size_t n, bool is_signed,
     if (!fixed)
         fill_float(step, s.exp);
     if (n > 0)
-        ql_parallel((rows + s.rows_at_once - 1) / s.rows_at_once, (uint64_t)rows * n, fixed ? run_fixed : run_float,
-                    &s);
+        ql_parallel(ql_divided_up(rows, s.rows_at_once), (uint64_t)rows * n, fixed ? run_fixed : run_float, &s);
     return QL_OK;
 }

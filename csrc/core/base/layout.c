@@ -3,10 +3,12 @@
 
 #include <assert.h>
 
+#include "core/base/sizes.h"
+
 static size_t parameters_along(const ql_layout *layout, size_t axis)
 {
-    size_t length = layout->length[axis], group = layout->group[axis];
-    return length <= group ? 1 : (length + group - 1) / group;
+    const size_t length = layout->length[axis], group = layout->group[axis];
+    return length <= group ? 1 : ql_divided_up(length, group);
 }
 
 /* An inner axis with one parameter for all only makes the groups around it longer; inside an axis whose elements have
@@ -68,11 +70,10 @@ ql_run ql_run_at(const ql_layout *layout, size_t i)
 
 ql_run ql_run_piece(const ql_run *run, size_t first, size_t limit)
 {
-    size_t left = run->length - first, in_group = run->group - first % run->group;
-    size_t length = run->group <= limit ? limit - limit % run->group : in_group < limit ? in_group : limit;
-    ql_run piece = {run->offset + first, left < length ? left : length, run->parameter + first / run->group,
+    const size_t rest = ql_least(run->group - first % run->group, limit);
+    const size_t length = run->group <= limit ? limit - limit % run->group : rest;
+    return (ql_run){run->offset + first, ql_least(run->length - first, length), run->parameter + first / run->group,
                     run->group};
-    return piece;
 }
 
 size_t ql_runs_alike(const ql_layout *layout)

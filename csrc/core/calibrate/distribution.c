@@ -118,7 +118,7 @@ static ql_sums block_sums(const void *of, size_t i)
 {
     const ql_distribution *d = of;
     const size_t from = i * d->block;
-    return sample_sums(d, from, from + d->block < d->n ? from + d->block : d->n);
+    return sample_sums(d, from, ql_least(from + d->block, d->n));
 }
 
 void ql_distribution_of_sorted(ql_distribution *d, const float *x, const double *weights, size_t n)
@@ -143,7 +143,7 @@ void ql_distribution_of_sorted(ql_distribution *d, const float *x, const double 
     d->centre = x[d->anchor * d->block];
     d->least = x[0] - d->centre;
     d->greatest = x[n - 1] - d->centre;
-    take_prefix(d, (n + d->block - 1) / d->block, block_sums);
+    take_prefix(d, ql_divided_up(n, d->block), block_sums);
 }
 
 /* Returns how many samples are at or below t, where the first `from` are known to be. */

@@ -47,7 +47,7 @@ static float inverse_width(const ql_histogram *h)
 
 static size_t slots_of(const counter *c, const float *x, size_t n, const ql_histogram *h, uint32_t *slots)
 {
-    const size_t length = n < PIECE ? n : PIECE;
+    const size_t length = ql_least(n, PIECE);
     const float inverse = inverse_width(h);
     c->kernels->histogram_slots_f32(x, length, &inverse, &h->origin, length, (uint32_t)c->bins, slots);
     return length;
@@ -129,7 +129,7 @@ static bool count_segment(const counter *c, const float *x, size_t n, ql_histogr
         return settle(h, n, outside);
     }
     for (size_t i = 0; i < n; i += most) {
-        count_in_tables(c, x + i, n - i < most ? n - i : most, h);
+        count_in_tables(c, x + i, ql_least(n - i, most), h);
         flush_tables(c, counts, outside);
     }
     return settle(h, n, outside);
@@ -173,7 +173,7 @@ static bool count_runs(const counter *c, const float *x, const ql_layout *layout
             continue;
         }
         for (size_t first = 0, p = run.parameter; first < run.length; first += run.group, p++) {
-            const size_t n = run.length - first < run.group ? run.length - first : run.group;
+            const size_t n = ql_least(run.length - first, run.group);
             all &= count_segment(c, x + run.offset + first, n, h + p, counts + p * c->bins);
         }
     }
@@ -240,7 +240,7 @@ static ql_status update_blocks(const float *x, size_t n, ql_histogram *h, int64_
     memset(own, 0, bins * sizeof *own);
     size_t in_tables = 0;
     for (size_t i = 0; i < n; i += BLOCK) {
-        const size_t length = n - i < BLOCK ? n - i : BLOCK;
+        const size_t length = ql_least(n - i, BLOCK);
         ql_layout layout = {.ndim = 0};
         float min, max;
         ql_layout_push(&layout, length, length);

@@ -23,7 +23,7 @@ enum {
 bool ql_kmeans_alloc(ql_kmeans *k, size_t bins_or_samples, size_t entries)
 {
     const size_t pieces = 2 * POINTS_PER_CELL * entries, most = EXACT_POINTS;
-    size_t room = bins_or_samples < most ? bins_or_samples : most;
+    size_t room = ql_least(bins_or_samples, most);
     room = (room > pieces ? room : pieces) + 2;
     *k = (ql_kmeans){.position = ql_alloc(room, sizeof *k->position),
                      .weight = ql_alloc(room, sizeof *k->weight),
@@ -76,7 +76,7 @@ static size_t filled_bins(const ql_distribution *d)
 static void points_of_bins(ql_kmeans *k, const ql_distribution *d, size_t entries)
 {
     const size_t filled = filled_bins(d), wanted = POINTS_PER_CELL * entries;
-    const size_t pieces = filled < wanted ? (wanted + filled - 1) / filled : 1;
+    const size_t pieces = filled < wanted ? ql_divided_up(wanted, filled) : 1;
     k->n = 0;
     for (size_t b = 0; b <= d->last; b++) {
         const double left = ql_distribution_left(d, b), width = ql_distribution_right(d, b) - left;
@@ -179,7 +179,7 @@ static void lloyd(const ql_distribution *d, size_t n, double *means)
 static void kmeans(ql_kmeans *k, const ql_distribution *d, size_t entries, bool are_gathered, float *codebook)
 {
     double means[QL_MAX_ENTRIES];
-    const size_t cells = entries < k->n ? entries : k->n;
+    const size_t cells = ql_least(entries, k->n);
     take_prefix(k);
     ql_best_partition(&k->partitioner, k->prefix, k->n, cells);
     cell_means(k, means);

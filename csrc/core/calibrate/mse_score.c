@@ -10,6 +10,8 @@
 
 #include <math.h>
 
+#include "core/base/sizes.h"
+
 enum {
     CHUNK = 64,          /* thresholds asked for at a time */
     EXACT_LEVELS = 4096, /* more are scored as step^2 / 12: 12 bits would lose 0.02 dB, 0.4 dB beside outliers */
@@ -36,7 +38,7 @@ static double by_parts(const ql_distribution *d, const ql_levels *l, double step
     double left = first, gain = 0, threshold[CHUNK], gap[CHUNK];
     ql_sums at[CHUNK];
     for (size_t k = 1; k < l->count; k += CHUNK) {
-        const size_t n = l->count - k < CHUNK ? l->count - k : CHUNK;
+        const size_t n = ql_least(l->count - k, CHUNK);
         for (size_t i = 0; i < n; i++) {
             const double right = level(l, k + i) * step - d->centre;
             threshold[i] = 0.5 * (left + right);
@@ -91,7 +93,7 @@ double ql_fitted_scale(const ql_distribution *d, const ql_levels *l, double scal
     double product = 0, square = 0, threshold[CHUNK];
     ql_sums from = d->below, at[CHUNK];
     for (size_t k = 0; k < l->count; k += CHUNK) {
-        const size_t n = l->count - k < CHUNK ? l->count - k : CHUNK;
+        const size_t n = ql_least(l->count - k, CHUNK);
         for (size_t i = 0; i < n; i++) {
             const bool is_last = k + i + 1 == l->count;
             threshold[i] = is_last ? INFINITY : 0.5 * (level(l, k + i) + level(l, k + i + 1)) * step - d->centre;
