@@ -184,7 +184,9 @@ def two_shards_of(folder):
 def test_quantize_that_cannot(tmp_path, checkpoint, capsys):
     src, dst = str(checkpoint), str(tmp_path / "dst")
     assert "src: expected a folder" in refused(["quantize", str(tmp_path / "nothing"), dst], capsys)
-    assert "scheme: " in refused(["quantize", src, dst, "--scheme", "int8"], capsys)
+    for scheme, hint in (("int4", "did you mean 'w4'?"), ("w4g0", "w4g32"), ("w8a8", "'w8'"), ("dynamic", "'w8'")):
+        words = refused(["quantize", src, dst, "--scheme", scheme], capsys)
+        assert "scheme: expected" in words and hint in words and "or 'dynamic'" not in words
     assert "bits: expected 4" in refused(["quantize", src, dst, "--scheme", "w8", "--grid", "nf4"], capsys)
     assert not os.path.exists(dst)
     broken = checkpoint / "model-00001-of-00002.safetensors"
@@ -195,6 +197,24 @@ def test_quantize_that_cannot(tmp_path, checkpoint, capsys):
     assert "\n  shard model-00001-of-00002.safetensors: " in captured.err
     assert len(os.listdir(dst)) == 4
     assert "other options" not in captured.err and "w16" in refused(["quantize", src, dst, "--scheme", "w16"], capsys)
+
+
+def test_case_l_quantize_of_another_format_leaves_nothing(tmp_path, capsys):
+    np.savez(tmp_path / "mlp.npz", w=np.ones((4, 4)))
+    assert main(["quantize", str(tmp_path / "mlp.npz"), str(tmp_path / "o")]) == 2
+    assert "it is an archive of NumPy (.npz)" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["mlp.npz"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs symbolic links")
+def test_case_l_links_among_the_shards(tmp_path, checkpoint, capsys):
+    for path in list(checkpoint.iterdir()):
+        path.rename(tmp_path / path.name)
+        path.symlink_to(tmp_path / path.name)
+    command = ["quantize", str(checkpoint), str(tmp_path / "dst")]
+    assert main(command) == 2
+    assert "follow_links=True" in capsys.readouterr().err
+    assert main([*command, "--follow-links"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,8 @@ def open_regular(path: Path, follow_links: bool = True) -> BufferedReader:
     Never waits: a pipe that nobody writes to is refused like any other.
     """
     if not follow_links and path.is_symlink():
-        raise OSError(f"expected a regular file, got a symbolic link to {os.readlink(path)}: {path}")
+        target = os.readlink(path)
+        raise OSError(f"expected a regular file, got a symbolic link to {target} (follow_links=True reads it): {path}")
     if path.exists() and not path.is_file():  # opening a device may have effects
         error = IsADirectoryError if path.is_dir() else OSError
         raise error(f"expected a regular file, got {kind(path)}: {path}")

@@ -138,7 +138,11 @@ def _listed(folder: Path, follow_links: bool) -> tuple[list[str], Mapping[str, s
         return sorted(path.name for path in folder.glob("*.safetensors")), None
     if len(indexes) > 1:
         raise ValueError(f"src: expected one index in {folder}, got {', '.join(path.name for path in indexes)}")
-    index = parse(read_regular(indexes[0], follow_links), f"src: {indexes[0]}").get("weight_map")
+    try:
+        content = read_regular(indexes[0], follow_links)
+    except OSError as error:
+        raise OSError(f"src: {error}") from None
+    index = parse(content, f"src: {indexes[0]}").get("weight_map")
     if not isinstance(index, dict) or not all(_is_plain(shard) for shard in index.values()):
         raise ValueError(f"src: expected a weight_map from tensors to files of the folder in {indexes[0]}")
     return sorted(set(index.values())), index

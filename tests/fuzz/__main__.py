@@ -5,6 +5,7 @@ exit status is 1 then.
 """
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,8 @@ def main():
         folder = tempfile.mkdtemp(prefix=f"fuzz_{name}_")
         command = [sys.executable, readers.__file__, name, folder, str(options.seconds), str(options.seed)]
         statuses.append(subprocess.run(command).returncode)
+        if statuses[-1] == 0:
+            shutil.rmtree(folder)
     raise SystemExit(any(statuses))
 
 

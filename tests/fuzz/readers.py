@@ -4,6 +4,7 @@ As a script it is the child process: `readers.py READER FOLDER SECONDS SEED`. A 
 raises one of a few errors that name the file; soon, and within the file's size and `ALLOWANCE` bytes.
 """
 
+import copy
 import gzip
 import json
 import re
@@ -206,11 +207,11 @@ def with_other_value(value, rng):
             case 0:
                 del parent[key]
             case 1:
-                parent[key] = json.loads(json.dumps(other_parent[other_key]))
+                parent[key] = copy.deepcopy(other_parent[other_key])
             case 2 if isinstance(parent, list):
-                parent.insert(key, json.loads(json.dumps(parent[key])))
+                parent.insert(key, copy.deepcopy(parent[key]))
             case _:
-                parent[key] = NASTY[rng.integers(len(NASTY))]
+                parent[key] = copy.deepcopy(NASTY[rng.integers(len(NASTY))])
 
 
 def with_other_content(path, rng):
