@@ -65,6 +65,10 @@ class Graph:
     def written(self, first, last):
         return set().union(*(self.with_rows(fields["output"]) for _, fields in self.steps[first:last]))
 
+    def with_values(self):
+        """The buffers that are given or that a step writes."""
+        return {*self.inputs, *self.written(0, len(self.steps))}
+
     def samples(self, rng, count):
         """Values for the inputs."""
         arrays = []
@@ -135,11 +139,18 @@ def gemm_f32(rng, graph, x):
     return graph.add_step("gemm_f32", (x,), graph.add_buffer("float32", (*rows, n)), **weights(rng, k, n), bias=bias)
 
 
+def add(rng, graph, x):
+    _, shape, *_ = graph.buffers[x]
+    read = graph.with_values()
+    others = [i for i, b in enumerate(graph.buffers) if i in read and b[:2] == ("float32", shape)]
+    return graph.add_step("add", (x, int(rng.choice(others))), graph.add_buffer("float32", shape))
+
+
 def fitting(graph, x):
     """The steps that can read a buffer."""
     dtype, shape, *_, row_scale, _ = graph.buffers[x]
     if dtype == "float32":
-        return [quantize, normalize, quantize_dynamic, gemm_f32] if shape else [quantize]
+        return [add, quantize, normalize, quantize_dynamic, gemm_f32] if shape else [add, quantize]
     return ([gemm] if shape else []) + ([] if row_scale >= 0 else [dequantize])
 
 
@@ -515,6 +526,7 @@ def float_readers():
         "quantize_dynamic": (buffer("uint8", (3,), 0.0, 0, 3, 4), {}),
         "normalize": (F32, {"mean": one, "scale": one}),
         "gemm_f32": (F32, {**weight, "activation": None}),
+        "add": (F32, {}),
     }
 
 
@@ -526,7 +538,7 @@ def test_every_float_input_is_checked_where_it_is_read(isa, kind, bad):
     table = [F32, F32, result, buffer("float32", (1,)), buffer("int32", (1,)), U8]
     plan = _core.Plan(table, (0, 1), (2, 5))
     plan.add("quantize", {"inputs": (0,), "output": 5})
-    plan.add(kind, {"inputs": (1,), "output": 2, **named})
+    plan.add(kind, {"inputs": (1, 1) if kind == "add" else (1,), "output": 2, **named})
     plan.finish()
     for position, message in ((0, r"^inputs\[0\]: expected finite"), (1, r"^inputs\[1\]: expected finite")):
         arrays = [np.zeros((300, 3), np.float32) for _ in range(2)]
@@ -558,6 +570,23 @@ def test_given_rows_are_checked(isa, rng):
             plan.run_steps(1, 2, (1, 2, 3), (scale, wrong, q), (4,))
     with pytest.raises(ValueError, match=r"^arrays\[2\]: expected finite"):
         plan.run_steps(1, 2, (3, 2, 1), (q, zero_point, np.float32(np.inf) * scale), (4,))
+
+
+def test_add_rounds_once(isa, rng):
+    """Sums that lose digits, overflow, or have no value; one input twice."""
+    plan = _core.Plan([F32, F32, F32, F32], (0, 1), (2, 3))
+    plan.add("add", {"inputs": (0, 1), "output": 2})
+    plan.add("add", {"inputs": (2, 2), "output": 3})
+    plan.finish()
+    a, b = (rng.normal(size=(101, 3)).astype(np.float32) * np.float32(10.0) ** s for s in (-5, 3))
+    a[0], b[0] = (3e38, 3e38, 1e-45), (3e38, -3e38, 1e-45)
+    with np.errstate(over="ignore"):
+        expected = a + b
+        for got, value in zip(plan.run(a, b), (expected, expected + expected), strict=True):
+            same_bytes(got, value)
+    for wrong in ({"inputs": (0,)}, {"inputs": (0, 1, 2)}):
+        with pytest.raises(ValueError, match=r"^add: "):
+            two_steps().add("add", {"output": 3, **wrong})
 
 
 def test_a_part_must_be_whole(rng):
