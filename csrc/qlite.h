@@ -225,7 +225,7 @@ typedef struct ql_histogram {
 
 /* In all functions of histograms h is [channels], counts [channels][bins], bins a power of two in [128, 65536];
  * QL_EINVAL otherwise, and for a state that no values could have led to (ql_histogram_update takes the counts on
- * trust). A failure changes nothing, but for what is said. Clears to the state before any value. */
+ * trust). A failure changes nothing, but for what is said. Clears h to the state before any value. */
 ql_status ql_histogram_clear(ql_histogram *h, int64_t *counts, size_t channels, size_t bins);
 
 /* Counts x; the layout has `channels` parameters. QL_ENONFINITE: NaN or inf in x. QL_EINVAL, perhaps with part of x

@@ -1,4 +1,4 @@
-/* What a quantized array lost, in one pass: its error, parted into clipping and rounding, and the divergence of the
+/* Loss of a quantized array, in one pass: its error, parted into clipping and rounding, and the divergence of the
  * codes' distribution from the data's.
  *
  * A block of values at a time is dequantized to the stack and placed on the grid, each value in one of eight equal

@@ -71,8 +71,8 @@ static void keep(minima *m, minimum found)
     m->best[at] = found;
 }
 
-/* Keeps the local minima of the ladder from `top` downwards, every stride-th rung of it, at this zero point. Of few
- * samples the bound leaves this ladder's minima out: their score is that of a fitted scale, which may clip less. */
+/* Keeps the local minima of the ladder from `top` downwards, every stride-th rung of it, at this zero point. The bound
+ * of few samples leaves this ladder's minima out: their score is that of a fitted scale, which may clip less. */
 static void climb_down(search *s, scorer *score, double top, int32_t zero_point, int stride, minima *m)
 {
     const bool is_few = ql_is_few(s->d);
@@ -141,7 +141,7 @@ static void refine(search *s, minimum from, int stride)
     consider(s, ql_squared_error, ql_golden_section(squared_error, s, left, right).x, from.zero_point);
 }
 
-/* Few samples: goes to a scale that is the best one for what it rounds to. */
+/* Goes from a minimum of few samples to a scale that is the best one for what it rounds to. */
 static void refine_few(search *s, minimum from)
 {
     set_zero_point(s, from.zero_point);
