@@ -181,6 +181,7 @@ static int take_field(PyObject *object, const ql_field *field, ql_value *value, 
 
 int ql_py_fields(PyObject *dict, const ql_field *fields, ql_value values[QL_MAX_FIELDS], PyObject **owners)
 {
+    Py_ssize_t count = 0;
     *owners = PyList_New(0);
     if (!*owners)
         return -1;
@@ -192,6 +193,11 @@ int ql_py_fields(PyObject *dict, const ql_field *fields, ql_value values[QL_MAX_
         }
         if (take_field(object, fields + i, values + i, *owners) < 0)
             return -1;
+        count++;
+    }
+    if (PyDict_GET_SIZE(dict) != count) {
+        PyErr_Format(PyExc_ValueError, "fields: expected %zd of them, got %zd", count, PyDict_GET_SIZE(dict));
+        return -1;
     }
     return 0;
 }

@@ -6,6 +6,7 @@
 
 typedef struct plan_object {
     PyObject_HEAD ql_plan *plan;
+    Py_ssize_t running; /* calls that run it now, counted under the GIL */
 } plan_object;
 
 /* ---- making one --------------------------------------------------------------------------------- */
@@ -134,11 +135,8 @@ static PyObject *give_step(ql_plan *plan, const char *kind, PyObject *dict, size
     PyObject *owners;
     ql_status status = QL_OK;
     int failed = ql_py_fields(dict, ql_step_fields(kind), values, &owners);
-    if (!failed) {
-        Py_BEGIN_ALLOW_THREADS
-            status = is_new ? ql_plan_add(plan, kind, values) : ql_plan_update(plan, step, values);
-        Py_END_ALLOW_THREADS
-    }
+    if (!failed) /* under the GIL: nobody else may see the plan meanwhile */
+        status = is_new ? ql_plan_add(plan, kind, values) : ql_plan_update(plan, step, values);
     if (status != QL_OK) {
         failed = -1;
         ql_py_raise(status, kind);
@@ -172,6 +170,8 @@ static PyObject *plan_update(PyObject *self, PyObject *args)
     if (!kind)
         return PyErr_Format(PyExc_ValueError, "step: expected one of %zu, got %zd", ql_plan_step_count(plan_of(self)),
                             step);
+    if (((plan_object *)self)->running > 0)
+        return PyErr_Format(PyExc_ValueError, "update: expected a plan that is not running");
     return give_step(plan_of(self), kind, dict, (size_t)step, false);
 }
 
@@ -334,9 +334,11 @@ static PyObject *plan_run(PyObject *self, PyObject *const *args, Py_ssize_t coun
     }
     size_t at_fault;
     ql_status status;
+    ((plan_object *)self)->running++;
     Py_BEGIN_ALLOW_THREADS
         status = ql_plan_run(plan, (const void *const *)o.data, o.data + inputs.count, (size_t)o.samples, &at_fault);
     Py_END_ALLOW_THREADS
+    ((plan_object *)self)->running--;
     if (status != QL_OK) {
         raise_run(&o, inputs, status, at_fault);
         goto done;
@@ -462,10 +464,12 @@ static PyObject *plan_run_steps(PyObject *self, PyObject *args)
     }
     size_t at_fault;
     ql_status status;
+    ((plan_object *)self)->running++;
     Py_BEGIN_ALLOW_THREADS
         status = ql_plan_run_steps(plan, &r.part, (const void *const *)o.data, o.data + o.given, (size_t)o.samples,
                                    &at_fault);
     Py_END_ALLOW_THREADS
+    ((plan_object *)self)->running--;
     if (status == QL_OK)
         result = results_of(&r, &o);
     else if (status == QL_EINVAL)

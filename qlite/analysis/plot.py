@@ -156,7 +156,9 @@ def _draw_codes(axes: "Axes", q: QArray) -> None:
     _draw_shares(axes, counts, np.arange(first, end + 1) - 0.5)
     margin = 0.5 + len(counts) / 128
     axes.set_xlim(first - margin, end - 1 + margin)
-    axes.set_xticks([*range(first, end, max(1, len(counts) // 4)), end - 1])
+    quarter = max(1, len(counts) // 4)
+    ticks = [tick for tick in range(first, end) if (tick - max(first, 0)) % quarter == 0]
+    axes.set_xticks([first, *(tick for tick in ticks if first + quarter // 2 < tick < end - quarter // 2), end - 1])
     axes.set_xlabel(f"{what} ({q._kind()}); {_unit(p)}")
     axes.set_title(f"{'Codes' if what == 'code' else 'Entries'}: {np.count_nonzero(counts)} of {len(counts)} in use")
 

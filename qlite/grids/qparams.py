@@ -93,6 +93,7 @@ class QParams:
         self._check_scale_dtype(scale)
         granularity = Granularity.of(scale.ndim, self.axis, self.group_size, self.group_axis)
         object.__setattr__(self, "axis", granularity.axis_of(scale.shape))
+        object.__setattr__(self, "group_size", granularity.group_size)
         object.__setattr__(self, "group_axis", granularity.group_axis)
         has_codebook = self.grid not in ("uniform", "mxint8")
         if (self.codebook is not None) != has_codebook:

@@ -19,7 +19,6 @@ from qlite import _check
 from qlite.io import container, model_file_v1
 from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.qmodel import QModel
-from qlite.nn.scheme import SCHEMES, TARGETS
 from qlite.nn.steps import STEPS
 
 FORMAT_VERSION = 2
@@ -163,17 +162,15 @@ def build(content: dict[str, Any], tensors: dict[str, np.ndarray]) -> QModel:
     if tensors:
         raise ValueError(f"tensors that no step uses: {sorted(tensors)[:8]}")
     inputs, outputs = (_value(name, program[name], (tuple[int, ...],)) for name in ("inputs", "outputs"))
-    if len(inputs) != 1 or len(outputs) != 1 or outputs[0] < 0:
-        raise ValueError(f"inputs, outputs: expected one buffer each, got {inputs} and {outputs}")
+    if any(i < 0 for i in outputs):
+        raise ValueError(f"outputs: expected numbers of buffers, got {outputs}")
     built = Program(buffers, steps, inputs, outputs)
-    if buffers[outputs[0]].dtype != "float32":
-        raise ValueError(f"outputs: expected float32, got {buffers[outputs[0]].dtype}")
     if unused := set(range(len(buffers))) - built.written - set(inputs):
         raise ValueError(f"buffers that no step writes: {[buffers[i].name for i in sorted(unused)][:8]}")
     return QModel(
         built,
-        scheme=_check.choice("scheme", content["scheme"], SCHEMES),
-        target=_check.choice("target", content["target"], tuple(TARGETS)),
+        scheme=content["scheme"],
+        target=content["target"],
         task=content["task"],
         classes=_classes(content["classes"]),
     )

@@ -120,8 +120,7 @@ class Builder:
 
     def product(self, x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
         """Append ``activation(x @ weight + bias)`` and return the buffer of the result."""
-        strategy = strategy_of(self.per_layer.get(self.layer, self.scheme))
-        return strategy.product(self, x, weight, bias, activation)
+        return strategy_of(self.scheme_of(self.layer)).product(self, x, weight, bias, activation)
 
     def normalize(self, x: int, mean: np.ndarray, scale: np.ndarray) -> int:
         """Append ``(x - mean) / scale`` and return the buffer of the result."""
@@ -167,9 +166,15 @@ class Builder:
         return self._floats[x]
 
     def quantize_weight(self, name: str, weight: np.ndarray) -> QArray:
-        """Return a layer's weights (in, out) in int8 within [-127, 127], with a scale per output."""
+        """Return a layer's weights (in, out) by its scheme, with a scale per output."""
         repaired = self.repair(name, weight) if self.repair else None
-        return quantize(weight, axis=1, method=self.weight_method) if repaired is None else repaired
+        if repaired is not None:
+            return repaired
+        return quantize(weight, method=self.weight_method, **self.scheme_of(name).weight_options(axis=1))
+
+    def scheme_of(self, name: str) -> Scheme:
+        """Return the scheme of a layer."""
+        return self.per_layer.get(name, self.scheme)
 
     def add_buffer(self, name: str, shape: tuple[int, ...], dtype: str) -> int:
         """Add a buffer without a scale of the layer that is being lowered, and return its number."""
@@ -218,4 +223,8 @@ def _with_room_for_bias(q: QArray, weight: np.ndarray, bias: np.ndarray, input_s
     is_only_bias = ~q.codes.any(axis=0) & (least > 0)
     least = np.maximum(least, np.finfo(np.float32).smallest_normal).astype(np.float32)
     scale = np.where(is_only_bias, least, np.maximum(q.scale, least))
-    return q if np.array_equal(scale, q.scale) else quantize(weight, axis=1, scale=scale)
+    moved = scale != q.scale
+    if not moved.any():
+        return q
+    new = quantize(weight, axis=1, scale=scale)
+    return QArray(np.where(moved, new.codes, q.codes), new.qparams)

@@ -45,6 +45,9 @@ class Plan:
         self.rows = self._core.rows
         self.workspace_nbytes = self._core.workspace_nbytes
 
+    def __repr__(self) -> str:
+        return f"Plan({len(self.program.steps)} steps, {self.rows} samples at once, {self.workspace_nbytes:,} bytes)"
+
     def intermediates(self, *inputs: Any) -> dict[str, np.ndarray]:
         """Run, and return every buffer by name: codes as codes, floats as floats."""
         buffers = self.program.buffers

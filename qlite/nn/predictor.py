@@ -17,6 +17,8 @@ METRICS = ("accuracy", "recall", "cross_entropy", "mse")
 def _plain_labels(classes: Any) -> np.ndarray:
     """Labels as an array of integers, floats, strings or bools, which are what a model file can hold."""
     labels = np.array(classes)
+    if isinstance(classes, (list, tuple)) and len({type(label) for label in classes}) > 1:
+        raise TypeError(f"classes: expected labels of one type, got {classes!r:.80}")
     if labels.dtype == object:
         plain = np.asarray(labels.tolist())
         labels = plain if plain.tolist() == labels.tolist() else labels
@@ -132,6 +134,8 @@ class Predictor(ABC):
         if not isinstance(metrics, (str, Sequence)):
             raise TypeError(f"metrics: expected a string or a sequence of strings, got {metrics!r}")
         names = [metrics] if isinstance(metrics, str) else list(metrics)
+        if not names:
+            raise ValueError("metrics: expected at least one, got none")
         return [_check.choice("metrics", name, ("mse",) if is_value else METRICS[:3]) for name in names]
 
     def _expected(self, y: Any, raw: np.ndarray) -> np.ndarray:

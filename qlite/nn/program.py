@@ -50,7 +50,7 @@ class Buffer:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {self.dtype!r}")
-        is_plain = len(self.shape) <= MAX_RANK and all(n >= 1 for n in self.shape)
+        is_plain = len(self.shape) <= MAX_RANK and all(type(n) is int and n >= 1 for n in self.shape)
         if not is_plain or math.prod(self.shape) > MAX_ELEMENTS:
             raise ValueError(
                 f"shape: expected up to {MAX_RANK} lengths of at least 1, {MAX_ELEMENTS} elements in all, "
@@ -97,9 +97,7 @@ class Step:
     def __post_init__(self) -> None:
         for name, value in step_fields(self).items():
             if isinstance(value, np.ndarray):
-                own = np.array(value, order="C")
-                own.flags.writeable = False
-                object.__setattr__(self, name, own)
+                object.__setattr__(self, name, _own(value))
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
         """Return the output's shape and the dtypes that it may have, of which the first is usual.
@@ -113,6 +111,15 @@ class Step:
 
     def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
         """Refuse what cannot be computed though shapes and dtypes fit, such as sums that an int32 cannot hold."""
+
+
+def _own(array: np.ndarray) -> np.ndarray:
+    """Return the array itself where it has memory of its own that nobody can write to, else a copy of that kind."""
+    if array.flags.c_contiguous and array.flags.owndata and not array.flags.writeable:
+        return array
+    own = np.array(array, order="C")
+    own.flags.writeable = False
+    return own
 
 
 def step_fields(step: Step) -> dict[str, Any]:
@@ -149,7 +156,7 @@ class Program:
         self.buffers = tuple(buffers)
         self.steps = tuple(steps)
         count = len(self.buffers)
-        self.inputs = inputs
+        self.inputs = tuple(inputs)
         self.outputs = tuple(count + i if i == -1 else i for i in outputs)
         for name, numbers in (("inputs", self.inputs), ("outputs", self.outputs)):
             if not numbers or not all(0 <= i < count for i in numbers) or len(set(numbers)) != len(numbers):
@@ -170,9 +177,13 @@ class Program:
             raise ValueError(f"outputs: expected buffers that a step writes, got {missing}")
 
     def _check_rows(self) -> None:
+        taken: set[int] = set()
         for i, b in enumerate(self.buffers):
             if b.row_scale is None or b.row_zero_point is None:
                 continue
+            if {b.row_scale, b.row_zero_point} & taken:
+                raise ValueError(f"buffers[{i}]: expected scales and zero points of rows that no other codes have")
+            taken |= {b.row_scale, b.row_zero_point}
             for n, dtype in ((b.row_scale, "float32"), (b.row_zero_point, "int32")):
                 rows = self.buffers[n] if 0 <= n < len(self.buffers) else None
                 if rows is None or rows.dtype != dtype or rows.shape != (*b.shape[:-1], 1):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from qlite import _check
 from qlite._public import public
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
@@ -14,11 +15,8 @@ from qlite.nn.plan import Plan
 from qlite.nn.predictor import Predictor
 from qlite.nn.program import Buffer, Program
 from qlite.nn.retarget import convert, resolve_target
-from qlite.nn.scheme import Scheme
+from qlite.nn.scheme import SCHEMES, TARGETS, Scheme
 from qlite.nn.steps import STEPS, Gemm, GemmF32, Quantize
-
-#: Held while a model is made ready to run, so that threads that call it for the first time pack its weights once.
-_PLANNING = Lock()
 
 
 @public
@@ -59,29 +57,31 @@ class QModel(Predictor):
         self, program: Program, *, scheme: str, target: str, task: str = "multiclass", classes: Any = None
     ) -> None:
         self.program = program
-        self.scheme = scheme
-        self.target = target
+        self.scheme = _check.choice("scheme", scheme, SCHEMES)
+        self.target = _check.choice("target", target, tuple(TARGETS))
+        if len(program.inputs) != 1 or len(program.outputs) != 1:
+            raise ValueError(f"program: expected one input and one output, got {program.inputs}, {program.outputs}")
         (output,) = program.outputs
+        if program.buffers[output].dtype != "float32":
+            raise ValueError(f"program: expected an output of float32, got {program.buffers[output].dtype}")
         self._set_task(task, classes, (1, *program.buffers[output].shape)[-1])
         self._plan: Plan | None = None
-        self._run: Callable[[Any], np.ndarray] = self._run_first
+        self._run: Callable[[Any], np.ndarray] | None = None
+        self._planning = Lock()  # threads that call it for the first time pack its weights once
 
     @property
     def plan(self) -> Plan:
         """The program with its weights packed: at the first access."""
-        with _PLANNING:
+        with self._planning:
             if self._plan is None:
                 self._plan = Plan(self.program)
                 self._run = self._plan.run
             return self._plan
 
-    def _run_first(self, x: Any) -> np.ndarray:
-        return self.plan.run(x)
-
     def __call__(self, x: Any) -> np.ndarray:
         if type(x) is QArray:
             return self._of_codes(x)
-        return self._run(x)
+        return (self._run or self.plan.run)(x)
 
     @cached_property
     def input_qparams(self) -> QParams | None:
@@ -105,7 +105,7 @@ class QModel(Predictor):
 
     def _of_codes(self, x: QArray) -> np.ndarray:
         if x.qparams is not self.input_qparams and x.qparams != self.input_qparams:
-            return self._run(x.dequantize())
+            return self(x.dequantize())
         steps = self.program.steps
         (result,) = self.plan.run_steps(1, len(steps), (steps[0].output,), (x.stored,), self.program.outputs)
         return result
@@ -167,9 +167,10 @@ class QModel(Predictor):
         >>> qm.retarget("tflite").program.steps[-1].kind
         'dequantize'
         """
-        scheme = Scheme.parse(self.scheme, "static")
-        resolved = resolve_target(target, output_dtype, requant, scheme)
-        program = convert(self.program, resolved) if scheme.is_static else self.program
+        schemes = [Scheme.parse(name) for name in self._schemes]
+        resolved = resolve_target(target, output_dtype, requant, schemes)
+        is_static = any(scheme.is_static for scheme in schemes)
+        program = convert(self.program, resolved) if is_static else self.program
         return QModel(program, scheme=self.scheme, target=target, task=self.task, classes=self.classes)
 
     def __reduce__(self) -> Any:
@@ -189,6 +190,18 @@ class QModel(Predictor):
         buffers, steps, inputs, outputs = program
         made = [STEPS[kind](**fields) for kind, fields in steps]
         return cls(Program([Buffer(*b) for b in buffers], made, inputs, outputs), **options)
+
+    @property
+    def _schemes(self) -> list[str]:
+        """The scheme of each layer, by its steps; that of the model where it has none with weights."""
+        found = []
+        for step in self.program.steps:
+            if isinstance(step, GemmF32):
+                found.append("w8")
+            elif isinstance(step, Gemm):
+                is_static = self.program.buffers[step.inputs[0]].scale is not None
+                found.append("w8a8" if is_static else "dynamic")
+        return found or [self.scheme]
 
     def save(self, path: Any) -> None:
         """Write the model to a file: all of it, or an OSError and the old file as it was. See `load`.

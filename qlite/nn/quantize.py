@@ -83,18 +83,17 @@ def quantize_model(
         raise TypeError(f"model: expected a Sequential (see from_sklearn, from_weights), got {type(model).__name__}")
     parsed = Scheme.of_model(scheme, activations)
     own = _own_schemes(model, per_layer)
-    resolved = resolve_target(target, output_dtype, requant, parsed)
+    schemes = [own.get(name, parsed) for name in model.names]
+    resolved = resolve_target(target, output_dtype, requant, schemes)
     _check.choice("method", method, METHODS)
     _check.choice("weight_method", weight_method, METHODS)
-    if own and target != "numpy":
-        raise ValueError(f"target: expected 'numpy' with per_layer, got {target!r}")
-    is_static = any(s.is_static for s in (parsed, *own.values()))
-    if is_static and data is None:
-        raise ValueError(f"data: expected samples to calibrate the activations of {parsed.name!r} with, got None")
-    qparams = calibrate(model, data, method) if is_static else {}
+    static = [name for name, layer in zip(model.names, schemes, strict=True) if layer.is_static]
+    if static and data is None:
+        raise ValueError(f"data: expected samples to calibrate the activations of {static[0]!r} with, got None")
+    qparams = calibrate(model, data, method) if static else {}
     builder = Builder(parsed, weight_method=weight_method, qparams=qparams, per_layer=own)
     program = builder.program(model.lower(builder))
-    if parsed.is_static:
+    if static:
         program = convert(program, resolved)
     return QModel(program, scheme=parsed.name, target=target, task=model.task, classes=model.classes)
 
@@ -107,7 +106,13 @@ def _own_schemes(model: Sequential, per_layer: Any) -> dict[str, Scheme]:
         raise TypeError(f"per_layer: expected a dict of schemes by layer, got {type(per_layer).__name__}")
     for name in per_layer:
         _check.choice("per_layer", name, model.names)
-    return {name: Scheme.of_model(scheme, "static") for name, scheme in per_layer.items()}
+    schemes = {}
+    for name, scheme in per_layer.items():
+        try:
+            schemes[name] = Scheme.of_model(scheme, "static")
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"per_layer[{name!r}]: {error}") from None
+    return schemes
 
 
 def calibrate(model: Sequential, data: Any, method: str) -> dict[str, QParams]:

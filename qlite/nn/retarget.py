@@ -1,5 +1,6 @@
 """From one target's conventions to another's: signedness, zero points, requantization rule, dtype of the output."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -12,15 +13,17 @@ from qlite.nn.steps import Dequantize, Gemm
 from qlite.ops.epilogue import integer_bias
 
 
-def resolve_target(target: str, output_dtype: str | None, requant: str | None, scheme: Scheme) -> Target:
-    """A named target with single conventions overridden, as far as a scheme has integers that they apply to."""
+def resolve_target(target: str, output_dtype: str | None, requant: str | None, schemes: Iterable[Scheme]) -> Target:
+    """A named target with single conventions overridden, as far as layers of these schemes have what they apply to."""
     resolved = TARGETS[_check.choice("target", target, tuple(TARGETS))]
-    if not scheme.is_static:
-        if target != "numpy":
-            raise ValueError(f"target: expected 'numpy' for {scheme.name!r}, got {target!r}")
+    schemes = list(schemes)
+    floats = [scheme.name for scheme in schemes if not scheme.is_static]
+    if floats and target != "numpy":
+        raise ValueError(f"target: expected 'numpy' for {floats[0]!r}, got {target!r}")
+    if len(floats) == len(schemes):
         for name, value in (("output_dtype", output_dtype), ("requant", requant)):
             if value is not None:
-                raise ValueError(f"{name}: expected None for {scheme.name!r}, which requantizes nothing, got {value!r}")
+                raise ValueError(f"{name}: expected None for {floats[0]!r}, which requantizes nothing, got {value!r}")
     if output_dtype is not None:
         is_integer = _check.choice("output_dtype", output_dtype, ("float32", "integer")) == "integer"
         resolved = replace(resolved, integer_output=is_integer)
@@ -37,8 +40,10 @@ def convert(program: Program, target: Target) -> Program:
     """
     old, steps = program.buffers, list(program.steps)
     (last,) = program.outputs
-    if isinstance(steps[-1], Dequantize):
+    if isinstance(steps[-1], Dequantize) and steps[-1].output == last:
         (last,) = steps.pop().inputs
+    if any(step.output > last for step in steps):
+        raise ValueError("target: expected a program whose last step gives the output")
     buffers = [b if b.scale is None else _as_codes(b, target) for b in old[: last + 1]]
     if old[last].scale is None:
         if target.integer_output:

@@ -23,7 +23,7 @@ class Sequential(Predictor):
         Each takes what the one before gives.
     mean, scale : array_like of a real floating dtype, (in,), optional
         The first layer gets ``(x - mean) / scale``: zeros and ones by default. This stays float32 in every quantized
-        spec, because features of different ranges that share one 8-bit grid would lose those of small range.
+        form, because features of different ranges that share one 8-bit grid would lose those of small range.
     task : {"multiclass", "binary", "regression", "multioutput"}
         What the raw outputs are: logits of several classes, the logit of the second of two classes, or values.
         `predict` gives a single value for each sample as a vector, but for "multioutput" as a column.

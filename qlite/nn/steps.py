@@ -1,7 +1,7 @@
 """The kinds of steps of the integer program.
 
-A new kind is a dataclass here and its name in `STEPS`, a csrc/core/program/step_<kind>.c with the same field names, a
-function in the reference, and a case in each exporter.
+A new kind is a dataclass here and its name in `STEPS`, a file in csrc/core/program with the same field names, and a
+function in the reference.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}")
 
 
-def _elementwise(step: Step, inputs: Sequence[Buffer], count: int, dtypes: tuple[str, ...]) -> tuple[int, ...]:
+def _one_shape(inputs: Sequence[Buffer], count: int, dtypes: tuple[str, ...]) -> tuple[int, ...]:
     """The one shape of `count` inputs of certain dtypes."""
     _expect(len(inputs) == count, f"inputs: expected {count}, got {len(inputs)}")
     for b in inputs:
@@ -64,7 +64,7 @@ class Normalize(Step):
     scale: np.ndarray
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        shape = _elementwise(self, inputs, 1, ("float32",))
+        shape = _one_shape(inputs, 1, ("float32",))
         _expect(len(shape) > 0, "inputs: expected at least one axis, got none")
         _vector("mean", self.mean, np.float32, shape[-1])
         _scales("scale", self.scale, shape[-1])
@@ -78,7 +78,7 @@ class Quantize(Step):
     kind: ClassVar[str] = "quantize"
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        return _elementwise(self, inputs, 1, ("float32",)), CODES_8
+        return _one_shape(inputs, 1, ("float32",)), CODES_8
 
     def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
         _expect(output.scale is not None, "output: expected one scale for all samples, got one for each row")
@@ -91,7 +91,7 @@ class QuantizeDynamic(Step):
     kind: ClassVar[str] = "quantize_dynamic"
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        shape = _elementwise(self, inputs, 1, ("float32",))
+        shape = _one_shape(inputs, 1, ("float32",))
         _expect(len(shape) > 0, "inputs: expected at least one axis, got none")
         return shape, ("uint8",)
 
@@ -106,7 +106,7 @@ class Dequantize(Step):
     kind: ClassVar[str] = "dequantize"
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        shape = _elementwise(self, inputs, 1, CODES_8)
+        shape = _one_shape(inputs, 1, CODES_8)
         _expect(inputs[0].scale is not None, "inputs: expected one scale for all samples, got one for each row")
         return shape, ("float32",)
 
@@ -151,8 +151,12 @@ class Gemm(_Product):
     requant: str
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        _elementwise(self, inputs, 1, CODES_8)
+        _one_shape(inputs, 1, CODES_8)
         (x,) = inputs
+        _expect(
+            x.dtype == "uint8" or x.row_scale is None,
+            f"inputs: expected uint8 with a scale for each row, got {x.dtype}",
+        )
         shape = self._infer_product(x)
         if self.bias is not None:
             _vector("bias", self.bias, np.int32 if x.row_scale is None else np.float32, shape[-1])
@@ -210,7 +214,7 @@ class GemmF32(_Product):
     kind: ClassVar[str] = "gemm_f32"
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        _elementwise(self, inputs, 1, ("float32",))
+        _one_shape(inputs, 1, ("float32",))
         shape = self._infer_product(inputs[0])
         if self.bias is not None:
             _vector("bias", self.bias, np.float32, shape[-1])
@@ -224,7 +228,7 @@ class Add(Step):
     kind: ClassVar[str] = "add"
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        return _elementwise(self, inputs, 2, ("float32",)), ("float32",)
+        return _one_shape(inputs, 2, ("float32",)), ("float32",)
 
 
 STEPS: dict[str, type[Step]] = {

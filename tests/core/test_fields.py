@@ -68,7 +68,7 @@ TAKEN = [
 
 @pytest.mark.parametrize("kinds, given, kind, expected", TAKEN, ids=str)
 def test_values(values, kinds, given, kind, expected):
-    ((name, (got_kind, got)),) = values({"field": kinds}, {"field": given, "another": object()}).items()
+    ((name, (got_kind, got)),) = values({"field": kinds}, {"field": given}).items()
     assert (name, got_kind, got) == ("field", kind, expected)
     assert type(got) is type(expected)
 
@@ -88,6 +88,13 @@ def test_several_fields_in_order(values):
     got = values(table, given)
     assert list(got) == list(table)
     assert [kind for kind, _ in got.values()] == [BUFFERS, BUFFER, ARRAY, FLOAT, INTS, NONE]
+
+
+def test_fields_that_there_are_not(values):
+    with pytest.raises(ValueError, match=r"^fields: expected 1 of them, got 2"):
+        values({"field": INT}, {"field": 1, "another": 2})
+    with pytest.raises(ValueError, match=r"^fields: field is missing"):
+        values({"field": INT}, {"another": 2})
 
 
 REFUSED = [

@@ -262,16 +262,28 @@ def test_layers_with_a_scheme_of_their_own(rng, scheme, own, name):
 
 def test_schemes_for_layers_that_there_are_not():
     network, x = small_network()
-    for error, message, options in [
-        (TypeError, "^per_layer: expected a dict", {"per_layer": ["dense_1"]}),
-        (ValueError, "^per_layer: .*'dense_1', 'dense_2', got 'dense_9'", {"per_layer": {"dense_9": "w8"}}),
-        (ValueError, "^scheme: ", {"per_layer": {"dense_1": "w9"}}),
-        (ValueError, "^output_dtype: .*no codes", {"per_layer": {"dense_2": "w8"}, "output_dtype": "integer"}),
-        (ValueError, "^target: expected 'numpy' with per_layer", {"per_layer": {"dense_1": "w8"}, "target": "tflite"}),
-        (ValueError, "^data: expected samples", {"per_layer": {"dense_1": "w8a8"}, "scheme": "w8", "data": None}),
+    for error, message, per_layer, options in [
+        (TypeError, "^per_layer: expected a dict", ["dense_1"], {}),
+        (ValueError, "^per_layer: .*'dense_1', 'dense_2', got 'dense_9'", {"dense_9": "w8"}, {}),
+        (ValueError, r"^per_layer\['dense_1'\]: scheme: ", {"dense_1": "w9"}, {}),
+        (TypeError, r"^per_layer\['dense_1'\]: scheme: ", {"dense_1": None}, {}),
+        (ValueError, "^output_dtype: .*no codes", {"dense_2": "w8"}, {"output_dtype": "integer"}),
+        (ValueError, "^requant: expected None for 'w8'", dict.fromkeys(network.names, "w8"), {"requant": "fixed"}),
+        (ValueError, "^target: expected 'numpy' for 'w8'", {"dense_1": "w8"}, {"target": "tflite"}),
+        (ValueError, "^data: .*'dense_1'", {"dense_1": "w8a8"}, {"scheme": "w8", "data": None}),
     ]:
         with pytest.raises(error, match=message):
-            ql.quantize_model(network, **{"data": x} | options)
+            ql.quantize_model(network, per_layer=per_layer, **{"data": x} | options)
+
+
+def test_layers_of_floats_keep_a_model_from_other_targets():
+    network, x = small_network()
+    mixed = ql.quantize_model(network, data=x, per_layer={"dense_1": "w8"})
+    with pytest.raises(ValueError, match=r"^target: expected 'numpy' for 'w8', got 'tflite'"):
+        mixed.retarget("tflite")
+    check(mixed.retarget("numpy", requant="fixed"), x)
+    all_static = ql.quantize_model(network, "w8", x, per_layer=dict.fromkeys(network.names, "w8a8"), target="tflite")
+    assert same_program(all_static.program, ql.quantize_model(network, data=x, target="tflite").program)
 
 
 def test_weights_of_a_repair(rng):

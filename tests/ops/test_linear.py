@@ -456,4 +456,4 @@ def test_case_f_sums_beyond_the_codes_are_clipped_by_both_rules():
     w = ql.QArray.from_codes(np.full((4096, 2), 127, np.int8) * np.int8([1, -1]), 1.0)
     grid = ql.QParams(np.float32([0.01]), 0)
     for rule in ("float", "fixed"):
-        assert ql.linear(x, w, output=grid, requant=rule).codes.tolist() == [[127, -128]], rule
+        assert ql.linear(x, w, output_qparams=grid, requant=rule).codes.tolist() == [[127, -128]], rule

@@ -68,11 +68,10 @@ static bool grid_is_valid(const ql_buffer *b)
     return b->scale >= FLT_MIN && b->scale <= FLT_MAX && b->zero_point >= lowest && b->zero_point <= highest;
 }
 
+/* Buffers whose shapes are valid. */
 static bool buffer_is_valid(const ql_buffer *buffers, size_t count, const ql_buffer *b)
 {
     const bool has_rows = ql_has_row_scale(b) || b->row_zero_point != QL_NO_BUFFER;
-    if (!shape_is_valid(b, count))
-        return false;
     if (b->type == QL_F32 || b->type == QL_S32)
         return !has_rows;
     if (!has_rows)
@@ -94,10 +93,25 @@ static bool selection_is_valid(ql_selection selection, size_t count)
     return selection.count > 0;
 }
 
+/* Whether codes have scales or zero points of their rows in a buffer that other codes before them have. */
+static bool shares_rows(const ql_buffer *buffers, size_t i)
+{
+    for (size_t j = 0; ql_has_row_scale(buffers + i) && j < i; j++) {
+        if (ql_has_row_scale(buffers + j) && (buffers[j].row_scale == buffers[i].row_scale ||
+                                              buffers[j].row_zero_point == buffers[i].row_zero_point))
+            return true;
+    }
+    return false;
+}
+
 ql_status ql_plan_new(const ql_buffer *buffers, size_t count, ql_selection inputs, ql_selection outputs, ql_plan **plan)
 {
     for (size_t i = 0; i < count; i++) {
-        if (!buffer_is_valid(buffers, count, buffers + i))
+        if (!shape_is_valid(buffers + i, count))
+            return QL_EINVAL;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!buffer_is_valid(buffers, count, buffers + i) || shares_rows(buffers, i))
             return QL_EINVAL;
     }
     if (!selection_is_valid(inputs, count) || !selection_is_valid(outputs, count))
