@@ -2,6 +2,7 @@
  * where the buffers lie, run.c runs the steps. */
 #include "core/program/plan.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "core/base/memory.h"
@@ -238,9 +239,15 @@ const char *ql_plan_step_kind(const ql_plan *plan, size_t i)
     return i < plan->step_count ? plan->steps[i].op->kind : NULL;
 }
 
+size_t ql_plan_buffer_count(const ql_plan *plan)
+{
+    return plan->buffer_count;
+}
+
 const ql_buffer *ql_plan_buffer(const ql_plan *plan, size_t i)
 {
-    return i < plan->buffer_count ? plan->buffers + i : NULL;
+    assert(i < plan->buffer_count);
+    return plan->buffers + i;
 }
 
 ql_selection ql_plan_inputs(const ql_plan *plan)
