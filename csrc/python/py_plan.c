@@ -8,7 +8,7 @@ typedef struct plan_object {
     PyObject_HEAD ql_plan *plan;
 } plan_object;
 
-/* ---- making one --------------------------------------------------------------------------------- */
+/* ---- making ------------------------------------------------------------------------------------- */
 
 static size_t row_buffer(Py_ssize_t number)
 {
@@ -57,7 +57,7 @@ static int take_buffer(PyObject *object, Py_ssize_t i, ql_buffer *buffer)
     return take_shape(shape, i, buffer);
 }
 
-/* Numbers of buffers from a tuple, into memory for as many; 0, or -1 with an exception. */
+/* Takes numbers of buffers from a tuple into memory for as many. Returns 0, or -1 with an exception. */
 static int take_numbers(PyObject *tuple, const char *name, size_t buffer_count, size_t *numbers,
                         ql_selection *selection)
 {
@@ -128,7 +128,7 @@ static ql_plan *plan_of(PyObject *object)
     return ((plan_object *)object)->plan;
 }
 
-/* add, and update where `kind` is that of the step. */
+/* Adds a step, or updates one, whose kind this then is. */
 static PyObject *give_step(ql_plan *plan, const char *kind, PyObject *dict, size_t step, bool is_new)
 {
     ql_value values[QL_MAX_FIELDS];
@@ -188,13 +188,13 @@ static PyObject *plan_finish(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-/* ---- running it --------------------------------------------------------------------------------- */
+/* ---- running ------------------------------------------------------------------------------------ */
 
 enum { FEW = 8 };
 
-/* Arrays that go in and come out, and their data. */
+/* Arrays of a call: first those given, then those wanted. */
 typedef struct operands {
-    const char *name; /* of those that go in, which are numbered if there are several */
+    const char *name; /* of those given, which are numbered if there are several */
     size_t given, count;
     PyArrayObject **arrays; /* [count], each a new reference or NULL */
     void **data;            /* [count] */
@@ -227,7 +227,7 @@ static void end(operands *o)
 
 enum { NAME_LENGTH = 48 };
 
-/* What an array that goes in is called in errors. */
+/* The name of a given array in errors. */
 static const char *name_of(const operands *o, size_t i, char memory[NAME_LENGTH])
 {
     if (o->given == 1)
@@ -256,7 +256,7 @@ static int raise_shape(const char *name, const ql_buffer *b, PyArrayObject *arra
     return -1;
 }
 
-/* Takes the i-th array that goes in, for a buffer; all have equally many samples. */
+/* Takes the i-th given array, for a buffer, with as many samples as the first. Returns 0, or -1 with an exception. */
 static int take_given(operands *o, size_t i, const ql_buffer *b, PyObject *object)
 {
     char memory[NAME_LENGTH];
@@ -281,7 +281,7 @@ static int take_given(operands *o, size_t i, const ql_buffer *b, PyObject *objec
     return -1;
 }
 
-/* Makes the array of a buffer that comes out; after those that go in. */
+/* Makes the i-th array, for a buffer that is wanted; after the given ones. Returns 0, or -1 with an exception. */
 static int make_wanted(operands *o, size_t i, const ql_buffer *b)
 {
     npy_intp shape[QL_MAX_RANK + 1] = {o->samples};
@@ -302,7 +302,7 @@ static size_t position(ql_selection selection, size_t buffer)
     return i;
 }
 
-/* Raises what became of a run; `at_fault` is one of the buffers given. */
+/* Raises the exception of a run that failed; `at_fault` is one of the buffers given. */
 static void raise_run(const operands *o, ql_selection given, ql_status status, size_t at_fault)
 {
     char memory[NAME_LENGTH];
@@ -351,14 +351,14 @@ done:
     return result;
 }
 
-/* What run_steps was asked for. */
+/* The buffers of a call of run_steps. */
 typedef struct request {
     ql_part part;
-    ql_selection asked; /* wanted, with those that are given and with repetitions */
+    ql_selection asked; /* as the caller wrote them: perhaps with given ones and repetitions */
     size_t *numbers, few[3 * FEW];
 } request;
 
-/* Whether there are such steps, and an array for each buffer given; 0, or -1 with an exception. */
+/* Checks that there are such steps, and an array for each buffer given. Returns 0, or -1 with an exception. */
 static int check_call(ql_plan *plan, Py_ssize_t first, Py_ssize_t last, PyObject *given, PyObject *arrays)
 {
     const Py_ssize_t steps = (Py_ssize_t)ql_plan_step_count(plan);
@@ -376,8 +376,8 @@ static int check_call(ql_plan *plan, Py_ssize_t first, Py_ssize_t last, PyObject
     return PyErr_Occurred() ? -1 : 0;
 }
 
-/* Takes the numbers of the buffers that are given and of those asked for; wanted are of these the ones that are not
- * given, each once. */
+/* Takes the numbers of the buffers given and asked for; wanted are those asked for and not given, each once. Returns 0,
+ * or -1 with an exception. */
 static int take_request(ql_plan *plan, PyObject *given, PyObject *wanted, request *r)
 {
     const size_t buffer_count = ql_plan_buffer_count(plan);

@@ -41,7 +41,7 @@ size_t ql_type_size(ql_type type)
 
 /* ---- buffers ------------------------------------------------------------------------------------ */
 
-/* Whether the sizes of all buffers, for as many samples as ever go at once, can be added. */
+/* Returns whether the sizes of `count` such buffers, for as many samples as ever go at once, can be added. */
 static bool shape_is_valid(const ql_buffer *b, size_t count)
 {
     size_t left = PTRDIFF_MAX / (4 * QL_MOST_SAMPLES) / (count + 1);
@@ -55,7 +55,7 @@ static bool shape_is_valid(const ql_buffer *b, size_t count)
     return true;
 }
 
-/* Whether buffer i can hold something of each row of the codes. */
+/* Returns whether buffer i can hold one value of this type for each row of the codes. */
 static bool is_of_rows(const ql_buffer *buffers, size_t count, size_t i, ql_type type, const ql_buffer *codes)
 {
     return i < count && buffers[i].type == type && ql_row_length(buffers + i) == 1 &&
@@ -169,7 +169,7 @@ static void mark_written(ql_plan *plan, size_t i)
     }
 }
 
-/* Whether every value is of a kind that its field wants, and the first ones are buffers of the plan. */
+/* Returns whether every value is of a kind that its field wants, and the first two are buffers of the plan. */
 static bool kinds_fit(const ql_plan *plan, const ql_field *fields, const ql_value *values)
 {
     for (size_t i = 0; fields[i].name; i++) {
@@ -227,7 +227,7 @@ ql_status ql_plan_update(ql_plan *plan, size_t step, const ql_value *values)
     return s->op->update(plan->buffers, values, s);
 }
 
-/* ---- what it is like ---------------------------------------------------------------------------- */
+/* ---- properties --------------------------------------------------------------------------------- */
 
 size_t ql_plan_step_count(const ql_plan *plan)
 {
