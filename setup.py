@@ -110,7 +110,7 @@ class BuildCore(build_ext):
         """What the sdist holds: setuptools by itself would take tests/test_*.py without the files that they need."""
         more = [
             *glob("tests/**/*.py", recursive=True),
-            *glob("tests/kernels/*.[ch]"),
+            *glob("tests/**/*.[ch]", recursive=True),
             *glob("tests/**/*.qlite", recursive=True),
         ]
         more += glob("notebooks/*.ipynb")

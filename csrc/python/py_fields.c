@@ -62,7 +62,7 @@ static int take_array(PyArrayObject *given, const char *name, ql_value *value, P
     return 0;
 }
 
-/* An integer, which True and False are too. */
+/* Returns whether it is an integer, which True and False are too. */
 static bool is_integer(PyObject *object)
 {
     return PyLong_Check(object) || PyArray_IsScalar(object, Integer) || PyArray_IsScalar(object, Bool);
@@ -100,7 +100,7 @@ static int take_buffer(PyObject *object, const char *name, size_t *buffer)
     return -1;
 }
 
-/* A tuple of integers: buffers or numbers. */
+/* Takes a tuple of integers: buffers or numbers. */
 static int take_tuple(PyObject *tuple, const char *name, bool are_buffers, ql_value *value)
 {
     const Py_ssize_t count = PyTuple_GET_SIZE(tuple), most = are_buffers ? QL_MAX_INPUTS : QL_MAX_INTS;

@@ -1,4 +1,4 @@
-/* What becomes of a product's sums, as qlite/ops/epilogue.py says it. */
+/* Outputs of products, as qlite/ops/epilogue.py describes them. */
 #include <string.h>
 
 #include "python/glue.h"

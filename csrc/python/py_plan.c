@@ -9,7 +9,7 @@ typedef struct plan_object {
     Py_ssize_t running; /* calls that run it now, counted under the GIL */
 } plan_object;
 
-/* ---- making one --------------------------------------------------------------------------------- */
+/* ---- making ------------------------------------------------------------------------------------- */
 
 static size_t row_buffer(Py_ssize_t number)
 {
@@ -58,26 +58,24 @@ static int take_buffer(PyObject *object, Py_ssize_t i, ql_buffer *buffer)
     return take_shape(shape, i, buffer);
 }
 
-/* Numbers of buffers from a tuple: new memory, or NULL with an exception. */
-static size_t *take_numbers(PyObject *tuple, const char *name, Py_ssize_t buffer_count, ql_selection *selection)
+/* Takes numbers of buffers from a tuple into memory for as many. Returns 0, or -1 with an exception. */
+static int take_numbers(PyObject *tuple, const char *name, size_t buffer_count, size_t *numbers,
+                        ql_selection *selection)
 {
     const Py_ssize_t count = PyTuple_GET_SIZE(tuple);
-    size_t *numbers = PyMem_Calloc((size_t)count + 1, sizeof *numbers);
-    if (!numbers)
-        PyErr_NoMemory();
-    for (Py_ssize_t i = 0; numbers && i < count; i++) {
+    for (Py_ssize_t i = 0; i < count; i++) {
         const Py_ssize_t number = PyNumber_AsSsize_t(PyTuple_GET_ITEM(tuple, i), NULL);
-        if (!(number == -1 && PyErr_Occurred()) && (number < 0 || number >= buffer_count))
-            PyErr_Format(PyExc_ValueError, "%s: expected buffers out of %zd, got %S", name, buffer_count,
+        if (number == -1 && PyErr_Occurred())
+            return -1;
+        if (number < 0 || (size_t)number >= buffer_count) {
+            PyErr_Format(PyExc_ValueError, "%s: expected buffers out of %zu, got %S", name, buffer_count,
                          PyTuple_GET_ITEM(tuple, i));
-        if (PyErr_Occurred()) {
-            PyMem_Free(numbers);
-            return NULL;
+            return -1;
         }
         numbers[i] = (size_t)number;
     }
     *selection = (ql_selection){(size_t)count, numbers};
-    return numbers;
+    return 0;
 }
 
 static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -88,29 +86,32 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                                      &PyTuple_Type, &outputs_object))
         return NULL;
     const Py_ssize_t count = PyList_GET_SIZE(list);
+    const Py_ssize_t ends = PyTuple_GET_SIZE(inputs_object) + PyTuple_GET_SIZE(outputs_object);
     plan_object *self = NULL;
-    size_t *inputs = NULL, *outputs = NULL;
-    ql_selection given, wanted;
+    ql_selection inputs, outputs;
     ql_buffer *buffers = PyMem_Calloc((size_t)count + 1, sizeof *buffers);
-    if (!buffers)
-        return PyErr_NoMemory();
+    size_t *numbers = PyMem_Calloc((size_t)ends + 1, sizeof *numbers);
+    if (!buffers || !numbers) {
+        PyErr_NoMemory();
+        goto done;
+    }
     for (Py_ssize_t i = 0; i < count; i++) {
         if (take_buffer(PyList_GET_ITEM(list, i), i, buffers + i) < 0)
             goto done;
     }
-    inputs = take_numbers(inputs_object, "inputs", count, &given);
-    outputs = inputs ? take_numbers(outputs_object, "outputs", count, &wanted) : NULL;
-    self = outputs ? (plan_object *)type->tp_alloc(type, 0) : NULL;
+    if (take_numbers(inputs_object, "inputs", (size_t)count, numbers, &inputs) < 0 ||
+        take_numbers(outputs_object, "outputs", (size_t)count, numbers + inputs.count, &outputs) < 0)
+        goto done;
+    self = (plan_object *)type->tp_alloc(type, 0);
     if (!self)
         goto done;
-    const ql_status status = ql_plan_new(buffers, (size_t)count, given, wanted, &self->plan);
+    const ql_status status = ql_plan_new(buffers, (size_t)count, inputs, outputs, &self->plan);
     if (status != QL_OK) {
         Py_CLEAR(self);
         ql_py_raise(status, "buffers, inputs or outputs");
     }
 done:
-    PyMem_Free(outputs);
-    PyMem_Free(inputs);
+    PyMem_Free(numbers);
     PyMem_Free(buffers);
     return (PyObject *)self;
 }
@@ -128,7 +129,7 @@ static ql_plan *plan_of(PyObject *object)
     return ((plan_object *)object)->plan;
 }
 
-/* add, and update where `kind` is that of the step. */
+/* Adds a step, or updates one, whose kind this then is. */
 static PyObject *give_step(ql_plan *plan, const char *kind, PyObject *dict, size_t step, bool is_new)
 {
     ql_value values[QL_MAX_FIELDS];
@@ -187,13 +188,13 @@ static PyObject *plan_finish(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-/* ---- running it --------------------------------------------------------------------------------- */
+/* ---- running ------------------------------------------------------------------------------------ */
 
 enum { FEW = 8 };
 
-/* Arrays that go in and come out, and their data. */
+/* Arrays of a call: first those given, then those wanted. */
 typedef struct operands {
-    const char *name; /* of those that go in, which are numbered if there are several */
+    const char *name; /* of those given, which are numbered if there are several */
     size_t given, count;
     PyArrayObject **arrays; /* [count], each a new reference or NULL */
     void **data;            /* [count] */
@@ -226,7 +227,7 @@ static void end(operands *o)
 
 enum { NAME_LENGTH = 48 };
 
-/* What an array that goes in is called in errors. */
+/* The name of a given array in errors. */
 static const char *name_of(const operands *o, size_t i, char memory[NAME_LENGTH])
 {
     if (o->given == 1)
@@ -255,7 +256,7 @@ static int raise_shape(const char *name, const ql_buffer *b, PyArrayObject *arra
     return -1;
 }
 
-/* Takes the i-th array that goes in, for a buffer; all have equally many samples. */
+/* Takes the i-th given array, for a buffer, with as many samples as the first. Returns 0, or -1 with an exception. */
 static int take_given(operands *o, size_t i, const ql_buffer *b, PyObject *object)
 {
     char memory[NAME_LENGTH];
@@ -280,7 +281,7 @@ static int take_given(operands *o, size_t i, const ql_buffer *b, PyObject *objec
     return -1;
 }
 
-/* Makes the array of a buffer that comes out; after those that go in. */
+/* Makes the i-th array, for a buffer that is wanted; after the given ones. Returns 0, or -1 with an exception. */
 static int make_wanted(operands *o, size_t i, const ql_buffer *b)
 {
     npy_intp shape[QL_MAX_RANK + 1] = {o->samples};
@@ -301,7 +302,7 @@ static size_t position(ql_selection selection, size_t buffer)
     return i;
 }
 
-/* Raises what became of a run; `at_fault` is one of the buffers given. */
+/* Raises the exception of a run that failed; `at_fault` is one of the buffers given. */
 static void raise_run(const operands *o, ql_selection given, ql_status status, size_t at_fault)
 {
     char memory[NAME_LENGTH];
@@ -352,50 +353,54 @@ done:
     return result;
 }
 
-/* What run_steps was asked for. */
+/* The buffers of a call of run_steps. */
 typedef struct request {
     ql_part part;
-    PyObject *given, *arrays, *wanted; /* tuples, borrowed */
-    size_t *given_buffers, *wanted_buffers;
-    ql_selection asked; /* wanted, with those that are given and with repetitions */
+    ql_selection asked; /* as the caller wrote them: perhaps with given ones and repetitions */
+    size_t *numbers, few[3 * FEW];
 } request;
 
-static int take_request(ql_plan *plan, PyObject *args, request *r)
+/* Checks that there are such steps, and an array for each buffer given. Returns 0, or -1 with an exception. */
+static int check_call(ql_plan *plan, Py_ssize_t first, Py_ssize_t last, PyObject *given, PyObject *arrays)
 {
-    Py_ssize_t first, last, buffer_count = 0;
     const Py_ssize_t steps = (Py_ssize_t)ql_plan_step_count(plan);
-    memset(r, 0, sizeof *r);
-    if (!PyArg_ParseTuple(args, "nnO!O!O!", &first, &last, &PyTuple_Type, &r->given, &PyTuple_Type, &r->arrays,
-                          &PyTuple_Type, &r->wanted))
-        return -1;
-    if (ql_plan_samples(plan) == 0) {
+    if (ql_plan_samples(plan) == 0)
         PyErr_SetString(PyExc_ValueError, "run_steps: expected a plan that is finished");
-        return -1;
-    }
-    if (last < 0 || last > steps) {
+    else if (last < 0 || last > steps)
         PyErr_Format(PyExc_ValueError, "last: expected 0 to %zd steps, got %zd", steps, last);
-        return -1;
-    }
-    if (first < 0 || first > last) {
+    else if (first < 0 || first > last)
         PyErr_Format(PyExc_ValueError, "first: expected 0 to last, %zd, got %zd", last, first);
-        return -1;
-    }
-    if (PyTuple_GET_SIZE(r->given) == 0) {
+    else if (PyTuple_GET_SIZE(given) == 0)
         PyErr_SetString(PyExc_ValueError, "given: expected at least one buffer, got none");
-        return -1;
-    }
-    if (PyTuple_GET_SIZE(r->arrays) != PyTuple_GET_SIZE(r->given)) {
+    else if (PyTuple_GET_SIZE(arrays) != PyTuple_GET_SIZE(given))
         PyErr_Format(PyExc_ValueError, "arrays: expected one for each buffer given, %zd, got %zd",
-                     PyTuple_GET_SIZE(r->given), PyTuple_GET_SIZE(r->arrays));
+                     PyTuple_GET_SIZE(given), PyTuple_GET_SIZE(arrays));
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* Takes the numbers of the buffers given and asked for; wanted are those asked for and not given, each once. Returns 0,
+ * or -1 with an exception. */
+static int take_request(ql_plan *plan, PyObject *given, PyObject *wanted, request *r)
+{
+    const size_t buffer_count = ql_plan_buffer_count(plan);
+    const size_t given_count = (size_t)PyTuple_GET_SIZE(given), asked_count = (size_t)PyTuple_GET_SIZE(wanted);
+    const size_t count = given_count + 2 * asked_count;
+    r->numbers = count <= 3 * FEW ? r->few : PyMem_Calloc(count, sizeof *r->numbers);
+    if (!r->numbers) {
+        PyErr_NoMemory();
         return -1;
     }
-    while (ql_plan_buffer(plan, (size_t)buffer_count))
-        buffer_count++;
-    r->part.first = (size_t)first;
-    r->part.last = (size_t)last;
-    r->given_buffers = take_numbers(r->given, "given", buffer_count, &r->part.given);
-    r->wanted_buffers = r->given_buffers ? take_numbers(r->wanted, "wanted", buffer_count, &r->asked) : NULL;
-    return r->wanted_buffers ? 0 : -1;
+    if (take_numbers(given, "given", buffer_count, r->numbers, &r->part.given) < 0 ||
+        take_numbers(wanted, "wanted", buffer_count, r->numbers + given_count, &r->asked) < 0)
+        return -1;
+    size_t *needed = r->numbers + given_count + asked_count;
+    r->part.wanted = (ql_selection){0, needed};
+    for (size_t i = 0; i < asked_count; i++) {
+        const size_t buffer = r->asked.buffers[i];
+        if (position(r->part.given, buffer) == given_count && position(r->part.wanted, buffer) == r->part.wanted.count)
+            needed[r->part.wanted.count++] = buffer;
+    }
+    return 0;
 }
 
 static void raise_part(const request *r, size_t at_fault)
@@ -414,21 +419,6 @@ static void raise_part(const request *r, size_t at_fault)
                      first, last - 1, at_fault);
 }
 
-/* The buffers asked for that are not given, each once. */
-static size_t *needed(const request *r, ql_selection *wanted)
-{
-    size_t *buffers = PyMem_Calloc(r->asked.count + 1, sizeof *buffers);
-    *wanted = (ql_selection){0, buffers};
-    for (size_t i = 0; buffers && i < r->asked.count; i++) {
-        const size_t buffer = r->asked.buffers[i];
-        if (position(r->part.given, buffer) == r->part.given.count && position(*wanted, buffer) == wanted->count)
-            buffers[wanted->count++] = buffer;
-    }
-    if (!buffers)
-        PyErr_NoMemory();
-    return buffers;
-}
-
 static PyObject *results_of(const request *r, const operands *o)
 {
     PyObject *result = PyTuple_New((Py_ssize_t)r->asked.count);
@@ -441,20 +431,27 @@ static PyObject *results_of(const request *r, const operands *o)
     return result;
 }
 
-static PyObject *plan_run_steps(PyObject *self, PyObject *args)
+/* first, last, given, arrays, wanted */
+static PyObject *plan_run_steps(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     ql_plan *plan = plan_of(self);
     PyObject *result = NULL;
-    request r;
+    request r = {.numbers = NULL};
     operands o = {.arrays = NULL};
-    size_t *wanted_buffers = NULL;
-    if (take_request(plan, args, &r) < 0)
-        goto done;
-    wanted_buffers = needed(&r, &r.part.wanted);
-    if (!wanted_buffers || begin(&o, "arrays", r.part.given.count, r.part.wanted.count) < 0)
+    if (ql_py_count("run_steps", count, 5) < 0)
+        return NULL;
+    const Py_ssize_t first = PyNumber_AsSsize_t(args[0], NULL), last = PyNumber_AsSsize_t(args[1], NULL);
+    if (!PyErr_Occurred() && !(PyTuple_Check(args[2]) && PyTuple_Check(args[3]) && PyTuple_Check(args[4])))
+        PyErr_SetString(PyExc_TypeError, "given, arrays, wanted: expected a tuple each");
+    if (PyErr_Occurred() || check_call(plan, first, last, args[2], args[3]) < 0)
+        return NULL;
+    r.part.first = (size_t)first;
+    r.part.last = (size_t)last;
+    if (take_request(plan, args[2], args[4], &r) < 0 ||
+        begin(&o, "arrays", r.part.given.count, r.part.wanted.count) < 0)
         goto done;
     for (size_t i = 0; i < o.given; i++) {
-        PyObject *array = PyTuple_GET_ITEM(r.arrays, (Py_ssize_t)i);
+        PyObject *array = PyTuple_GET_ITEM(args[3], (Py_ssize_t)i);
         if (take_given(&o, i, ql_plan_buffer(plan, r.part.given.buffers[i]), array) < 0)
             goto done;
     }
@@ -478,9 +475,8 @@ static PyObject *plan_run_steps(PyObject *self, PyObject *args)
         raise_run(&o, r.part.given, status, at_fault);
 done:
     end(&o);
-    PyMem_Free(wanted_buffers);
-    PyMem_Free(r.wanted_buffers);
-    PyMem_Free(r.given_buffers);
+    if (r.numbers != r.few)
+        PyMem_Free(r.numbers);
     return result;
 }
 
@@ -501,7 +497,7 @@ static PyMethodDef plan_methods[] = {
     {"finish", plan_finish, METH_NOARGS, NULL},
     {"update", plan_update, METH_VARARGS, NULL},
     {"run", (PyCFunction)(void (*)(void))plan_run, METH_FASTCALL, NULL},
-    {"run_steps", plan_run_steps, METH_VARARGS, NULL},
+    {"run_steps", (PyCFunction)(void (*)(void))plan_run_steps, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };
 

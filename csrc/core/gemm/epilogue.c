@@ -1,5 +1,5 @@
-/* What becomes of sums, from the scales of a product's operands and result, and which results an activation lets
- * through. */
+/* Epilogues: what becomes of a product's sums, from the scales of its operands and its result, and which results an
+ * activation lets through. */
 #include <float.h>
 #include <math.h>
 #include <string.h>

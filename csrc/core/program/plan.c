@@ -2,6 +2,7 @@
  * where the buffers lie, run.c runs the steps. */
 #include "core/program/plan.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "core/base/memory.h"
@@ -40,7 +41,7 @@ size_t ql_type_size(ql_type type)
 
 /* ---- buffers ------------------------------------------------------------------------------------ */
 
-/* Whether the sizes of all buffers, for as many samples as ever go at once, can be added. */
+/* Returns whether the sizes of `count` such buffers, for as many samples as ever go at once, can be added. */
 static bool shape_is_valid(const ql_buffer *b, size_t count)
 {
     size_t left = PTRDIFF_MAX / (4 * QL_MOST_SAMPLES) / (count + 1);
@@ -54,7 +55,7 @@ static bool shape_is_valid(const ql_buffer *b, size_t count)
     return true;
 }
 
-/* Whether buffer i can hold something of each row of the codes. */
+/* Returns whether buffer i can hold one value of this type for each row of the codes. */
 static bool is_of_rows(const ql_buffer *buffers, size_t count, size_t i, ql_type type, const ql_buffer *codes)
 {
     return i < count && buffers[i].type == type && ql_row_length(buffers + i) == 1 &&
@@ -182,7 +183,7 @@ static void mark_written(ql_plan *plan, size_t i)
     }
 }
 
-/* Whether every value is of a kind that its field wants, and the first ones are buffers of the plan. */
+/* Returns whether every value is of a kind that its field wants, and the first two are buffers of the plan. */
 static bool kinds_fit(const ql_plan *plan, const ql_field *fields, const ql_value *values)
 {
     for (size_t i = 0; fields[i].name; i++) {
@@ -240,7 +241,7 @@ ql_status ql_plan_update(ql_plan *plan, size_t step, const ql_value *values)
     return s->op->update(plan->buffers, values, s);
 }
 
-/* ---- what it is like ---------------------------------------------------------------------------- */
+/* ---- properties --------------------------------------------------------------------------------- */
 
 size_t ql_plan_step_count(const ql_plan *plan)
 {
@@ -252,9 +253,15 @@ const char *ql_plan_step_kind(const ql_plan *plan, size_t i)
     return i < plan->step_count ? plan->steps[i].op->kind : NULL;
 }
 
+size_t ql_plan_buffer_count(const ql_plan *plan)
+{
+    return plan->buffer_count;
+}
+
 const ql_buffer *ql_plan_buffer(const ql_plan *plan, size_t i)
 {
-    return i < plan->buffer_count ? plan->buffers + i : NULL;
+    assert(i < plan->buffer_count);
+    return plan->buffers + i;
 }
 
 ql_selection ql_plan_inputs(const ql_plan *plan)

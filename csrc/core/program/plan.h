@@ -8,7 +8,7 @@
 
 #define QL_NONE SIZE_MAX
 
-/* Samples that go through the steps together, at most. */
+/* The most samples that go through the steps together. */
 enum { QL_MOST_SAMPLES = 96 };
 
 /* A buffer in the caller's memory. */
@@ -29,7 +29,7 @@ typedef struct ql_turn {
 
 enum { QL_SPARES = 16 };
 
-/* Some of a plan's steps on given buffers: where each buffer lies, and how many samples go at once. */
+/* A way to run some of a plan's steps on given buffers: where each buffer lies, how many samples go at once. */
 typedef struct ql_schedule {
     size_t first, turn_count, given_count, external_count;
     ql_turn *turns;
@@ -53,11 +53,11 @@ struct ql_plan {
     _Atomic(ql_schedule *) part;  /* of the last ql_plan_run_steps, for the next one; or NULL */
 };
 
-/* QL_EINVAL and *at_fault as in ql_plan_run_steps. */
+/* Makes the schedule of a part. QL_EINVAL and *at_fault as in ql_plan_run_steps. */
 ql_status ql_schedule_new(const ql_plan *plan, const ql_part *part, ql_schedule **schedule, size_t *at_fault);
 void ql_schedule_free(ql_schedule *schedule);
 
-/* Whether it is the schedule of this part. */
+/* Returns whether it is the schedule of this part. */
 bool ql_schedule_is_of(const ql_schedule *schedule, const ql_part *part);
 
 #endif

@@ -70,8 +70,8 @@ static bool are_codes(const int32_t *zero_point, size_t n, ql_type type)
     return are;
 }
 
-/* Takes what is given for samples first..first + samples - 1; returns whether it is as it has to be, as far as no step
- * finds out. */
+/* Takes the memory of a given buffer, or a copy with flipped signs; returns whether its floats are finite, its zero
+ * points codes, where the steps do not find out. */
 static bool take_given(const call *c, const ql_external *x, const void *given, size_t samples, void **data)
 {
     if (x->is_flipped) {
@@ -92,7 +92,7 @@ static char *wanted_at(const call *c, size_t external, size_t first)
     return (char *)c->wanted[external - s->given_count] + first * s->externals[external].sample_bytes;
 }
 
-/* Returns the given external that is not as it has to be, or QL_NONE. */
+/* Runs the steps on some samples; returns the given external whose values are refused, or QL_NONE. */
 static size_t run_samples(const call *c, size_t first, size_t samples, char *workspace)
 {
     const ql_schedule *s = c->schedule;

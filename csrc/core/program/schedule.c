@@ -1,4 +1,4 @@
-/* Where buffers lie while some of a plan's steps run, and how many samples go through these steps together.
+/* Schedules: where buffers lie while some of a plan's steps run, and how many samples go through these together.
  *
  * Memory: a buffer lives from the step that writes it to the last one that reads it, and afterwards its bytes are used
  * again; the buffers that hold its rows' scales and zero points live as long as it does. What the caller gives or wants
@@ -17,9 +17,10 @@
 
 enum { BLOCK_BYTES = 256 * 1024 };
 
-/* From 0 for what is given, i + 1 for what the i-th of the steps writes, to i + 1 for the last one that reads it. */
+/* The lifetime of a buffer: it begins at 0 where it is given, at i + 1 where the i-th of the steps writes it, and ends
+ * at i + 1 where that step is the last to read it. */
 typedef struct life {
-    size_t begin, end; /* begin QL_NONE: never */
+    size_t begin, end; /* begin QL_NONE: it never lives */
 } life;
 
 /* A buffer of the workspace. */
@@ -30,7 +31,7 @@ typedef struct resident {
 
 /* ---- lives -------------------------------------------------------------------------------------- */
 
-/* The buffer and those that hold its rows' scales and zero points; returns how many. */
+/* Lists a buffer and those that hold its rows' scales and zero points; returns how many. */
 static size_t with_rows(const ql_plan *plan, size_t i, size_t buffers[3])
 {
     const ql_buffer *b = plan->buffers + i;
@@ -103,7 +104,7 @@ static size_t find_external(const ql_schedule *s, size_t buffer, size_t first, s
     return QL_NONE;
 }
 
-/* The codes whose rows have these zero points. */
+/* Returns the buffer of the codes whose rows have these zero points, or QL_NONE. */
 static size_t codes_of(const ql_plan *plan, size_t zero_points)
 {
     for (size_t i = 0; i < plan->buffer_count; i++) {
@@ -154,7 +155,7 @@ static int by_size(const void *a, const void *b)
     return x->buffer < y->buffer ? -1 : 1;
 }
 
-/* Who needs a place in the workspace, the largest first; returns how many. */
+/* Lists the buffers that need a place in the workspace, the largest first; returns how many. */
 static size_t find_residents(const ql_plan *plan, const life *lives, const ql_schedule *s, resident *residents)
 {
     size_t count = 0;
@@ -176,7 +177,7 @@ static bool collide(const resident *a, const resident *b)
            b->offset < a->offset + a->size;
 }
 
-/* Gives each a place among those before it, and returns the bytes of all. */
+/* Gives each resident the lowest place that those before it leave; returns the bytes of all. */
 static size_t place(resident *residents, size_t count, size_t samples)
 {
     size_t bytes = 0;

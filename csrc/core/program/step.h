@@ -28,7 +28,7 @@ typedef struct ql_step {
     size_t weight_bytes; /* that every block reads */
 } ql_step;
 
-/* What a block of samples takes. */
+/* The cost of a block of samples. */
 typedef struct ql_cost {
     size_t workspace; /* bytes */
     uint64_t ns;      /* of one thread, about; 0 if that is not much longer than to read the block */
@@ -41,7 +41,7 @@ typedef struct ql_op {
      * Nothing is kept on failure. */
     ql_status (*prepare)(const ql_buffer *buffers, const ql_value *values, ql_step *step);
     void (*run)(const ql_step *step, const ql_buffer *buffers, const ql_block *block);
-    /* What is NULL is not needed: */
+    /* Optional, NULL where there is no need for them: */
     ql_status (*update)(const ql_buffer *buffers, const ql_value *values, ql_step *step); /* ql_plan_update */
     ql_cost (*measure)(const ql_step *step, const ql_buffer *buffers, size_t samples);
     void (*destroy)(void *state);
@@ -97,7 +97,7 @@ static inline size_t ql_sample_size(const ql_buffer *buffer)
     return ql_row_count(buffer) * ql_row_length(buffer);
 }
 
-/* Equal shapes but for the length of the rows, which there are. */
+/* Returns whether shapes of at least one axis are equal but for the last length. */
 static inline bool ql_have_same_rows(const ql_buffer *a, const ql_buffer *b)
 {
     return a->rank == b->rank && a->rank > 0 && memcmp(a->shape, b->shape, (a->rank - 1) * sizeof *a->shape) == 0;
@@ -110,7 +110,7 @@ static inline bool ql_have_same_shape(const ql_buffer *a, const ql_buffer *b)
 
 /* ---- values ------------------------------------------------------------------------------------- */
 
-/* What an array or a text holds; NULL for none. */
+/* The content of an array, and of a text; NULL for QL_VALUE_NONE. */
 static inline const void *ql_data(const ql_value *value)
 {
     return value->kind == QL_VALUE_ARRAY ? value->array.data : NULL;
@@ -121,7 +121,7 @@ static inline const char *ql_text(const ql_value *value)
     return value->kind == QL_VALUE_TEXT ? value->text : NULL;
 }
 
-/* Whether it is a vector of n elements of a type, or none; floats are finite. */
+/* Returns whether a value is a vector of n elements of a type, finite if they are floats, or none. */
 static inline bool ql_is_vector(const ql_value *value, ql_type type, size_t n)
 {
     if (value->kind == QL_VALUE_NONE)
@@ -137,13 +137,13 @@ static inline bool ql_is_vector(const ql_value *value, ql_type type, size_t n)
     return true;
 }
 
-/* Whether it is a vector of n scales: normal and positive. */
+/* Returns whether a value is a vector of n scales, normal and positive. */
 static inline bool ql_are_scales(const ql_value *value, size_t n)
 {
     return value->kind == QL_VALUE_ARRAY && ql_is_vector(value, QL_F32, n) && ql_scales_are_valid(value->array.data, n);
 }
 
-/* Whether they are 8-bit weights [in][out] with a scale and, perhaps, a zero point, a code, for each output. */
+/* Returns whether values are 8-bit weights [in][out] with a scale and, perhaps, a zero point for each output. */
 static inline bool ql_are_weights(const ql_value *weight, const ql_value *scale, const ql_value *zero_point, size_t in,
                                   size_t out)
 {

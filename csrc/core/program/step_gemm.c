@@ -28,7 +28,7 @@ static const ql_field fields[] = {
 typedef struct gemm_state {
     ql_packed *weight;
     int32_t *init; /* [n_padded] */
-    void *columns; /* what the epilogue points to */
+    void *columns; /* the epilogue's arrays */
     ql_epilogue epilogue;
 } gemm_state;
 
@@ -41,7 +41,7 @@ static void destroy(void *state)
     free(s);
 }
 
-/* Rule A, "float", or rule B, "fixed". */
+/* Takes rule A, "float", or rule B, "fixed"; returns whether it is one of these. */
 static bool is_rule(const char *requant, ql_store *store)
 {
     *store = strcmp(requant, "fixed") == 0 ? QL_STORE_X8_FIXED : QL_STORE_X8;
@@ -65,13 +65,13 @@ static bool values_fit(const ql_step *step, const ql_buffer *buffers, const ql_v
     return out->type == QL_F32 || (ql_is_x8(out) && !is_dynamic && !ql_has_row_scale(out));
 }
 
-/* The bias that is part of the sums; that of activations with a scale per row is added to floats. */
+/* The bias that is added to the sums; NULL for rows with scales of their own, where it is added to floats. */
 static const int32_t *sums_bias(const ql_buffer *in, const ql_value *v)
 {
     return ql_has_row_scale(in) ? NULL : ql_data(&v[BIAS]);
 }
 
-/* Whether all sums stay in int32. */
+/* Returns whether all sums stay in int32. */
 static bool sums_fit(const ql_buffer *in, const ql_value *v)
 {
     const ql_array *w = &v[WEIGHT].array;
@@ -81,7 +81,7 @@ static bool sums_fit(const ql_buffer *in, const ql_value *v)
                          w->shape[1]);
 }
 
-/* y = (float32(acc) * s_row) * s_w + bias, for rows with scales of their own. */
+/* Fills columns and epilogue for rows with scales of their own. */
 static void fill_dynamic(const ql_value *v, size_t n, ql_activation activation, float *scale, ql_epilogue *epilogue)
 {
     float *offset = scale + n;
@@ -115,7 +115,7 @@ static ql_status fill_columns(const ql_buffer *in, const ql_buffer *out, const q
     return ql_epilogue_fill(&output, n, columns, epilogue);
 }
 
-/* Packs the values into new memory, or, for a state that has weights, these into theirs. */
+/* Takes the values into a state; one that has weights keeps their memory. Nothing changes on failure. */
 static ql_status take(const ql_step *step, const ql_buffer *buffers, const ql_value *v, gemm_state *s)
 {
     const ql_buffer *in = buffers + step->inputs[0], *out = buffers + step->output;

@@ -41,7 +41,7 @@ static bool values_fit(const ql_step *step, const ql_buffer *buffers, const ql_v
            ql_is_vector(&v[BIAS], QL_F32, n) && ql_activation_from_name(ql_text(&v[ACTIVATION]), &activation);
 }
 
-/* Everything but the weights. */
+/* Takes everything but the weights. */
 static void fill(gemm_f32_state *s, const ql_value *v, size_t n)
 {
     const float *bias = ql_data(&v[BIAS]);
@@ -94,7 +94,7 @@ static ql_cost measure(const ql_step *step, const ql_buffer *buffers, size_t sam
     return (ql_cost){.ns = 4 * ql_gemm_cost_ns(s->weight, samples * ql_row_count(buffers + step->output))};
 }
 
-/* Cannot fail: the weights were packed for this product. */
+/* The product cannot fail: the weights were packed for it. */
 static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *block)
 {
     const gemm_f32_state *s = step->state;

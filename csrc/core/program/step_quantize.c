@@ -5,7 +5,7 @@
 
 static const ql_field fields[] = {{"inputs", QL_VALUE_BUFFERS}, {"output", QL_VALUE_BUFFER}, {NULL, 0}};
 
-/* Whether a step goes from one float buffer to codes of its shape on one grid, or back. */
+/* Returns whether a step has one input, and its buffers are floats and 8-bit codes of one shape. */
 static bool is_between(const ql_buffer *buffers, const ql_step *step, size_t real, size_t codes)
 {
     const ql_buffer *x = buffers + real, *q = buffers + codes;
