@@ -435,6 +435,8 @@ def quantize_checkpoint(
     }
     if symmetric is not None:
         quantizing["symmetric"] = _check.flag("symmetric", symmetric)
+    elif not (isinstance(grid, str) and grid == "uniform"):
+        quantizing["symmetric"] = True  # these have their own zero
     quantize(np.eye(2, 64, dtype=np.float32), **quantizing)  # refuses bad options before anything is done
     plain_grid = grid if isinstance(grid, str) else np.asarray(grid, np.float64).tolist()
     options = {"scheme": parsed.name, **quantizing, "grid": plain_grid, "skip": list(patterns)}
