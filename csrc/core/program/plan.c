@@ -1,5 +1,5 @@
-/* A plan: the steps of an integer program, each prepared once for the buffers that it reads and writes. schedule.c says
- * where the buffers lie, run.c runs the steps. */
+/* A plan: the steps of an integer program, each prepared once for the buffers that it reads and writes. memory_plan.c
+ * says where the buffers lie, run.c runs the steps. */
 #include "core/program/plan.h"
 
 #include <assert.h>
@@ -98,8 +98,8 @@ static bool selection_is_valid(ql_selection selection, size_t count)
 static bool shares_rows(const ql_buffer *buffers, size_t i)
 {
     for (size_t j = 0; ql_has_row_scale(buffers + i) && j < i; j++) {
-        if (ql_has_row_scale(buffers + j) && (buffers[j].row_scale == buffers[i].row_scale ||
-                                              buffers[j].row_zero_point == buffers[i].row_zero_point))
+        if (ql_has_row_scale(buffers + j) &&
+            (buffers[j].row_scale == buffers[i].row_scale || buffers[j].row_zero_point == buffers[i].row_zero_point))
             return true;
     }
     return false;
