@@ -210,6 +210,8 @@ def with_other_value(value, rng):
                 parent[key] = copy.deepcopy(other_parent[other_key])
             case 2 if isinstance(parent, list):
                 parent.insert(key, copy.deepcopy(parent[key]))
+            case 3 if type(parent[key]) is int:
+                parent[key] = SIZES[rng.integers(len(SIZES))]
             case _:
                 parent[key] = copy.deepcopy(NASTY[rng.integers(len(NASTY))])
 
