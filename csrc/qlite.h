@@ -671,7 +671,7 @@ ql_status ql_plan_finish(ql_plan *plan, size_t *at_fault);
 ql_status ql_plan_update(ql_plan *plan, size_t step, const ql_value *values);
 
 size_t ql_plan_step_count(const ql_plan *plan);
-const char *ql_plan_step_kind(const ql_plan *plan, size_t i);   /* NULL from the end on */
+const char *ql_plan_step_kind(const ql_plan *plan, size_t i); /* NULL from the end on */
 size_t ql_plan_buffer_count(const ql_plan *plan);
 const ql_buffer *ql_plan_buffer(const ql_plan *plan, size_t i);
 ql_selection ql_plan_inputs(const ql_plan *plan);
