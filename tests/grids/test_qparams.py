@@ -16,6 +16,14 @@ def test_the_axis_is_that_of_the_scales():
         ql.QParams(np.ones((1, 3), np.float32), 0, axis=1.0)
 
 
+def test_groups_are_plain_integers(tmp_path):
+    p = ql.QParams(np.ones((1, 2), np.float32), 0, group_size=np.int64(16), group_axis=np.int32(1))
+    assert (type(p.group_size), type(p.group_axis)) == (int, int)
+    q = ql.QArray(np.ones((1, 32), np.int8), p)
+    q.save(tmp_path / "array")
+    assert ql.load(tmp_path / "array") == q
+
+
 @pytest.mark.parametrize("low, high", [(1.0, -1.0), (np.nan, 1.0), (0.0, np.inf), (0.0, 1e300)])
 def test_ranges_that_are_none(low, high):
     with pytest.raises(ValueError, match=r"^(low|high): "):

@@ -7,7 +7,7 @@ import pytest
 from programs import random_program
 
 from qlite.nn.program import Buffer, Program
-from qlite.nn.steps import Dequantize, Gemm, Quantize
+from qlite.nn.steps import Dequantize, Gemm, Quantize, QuantizeDynamic
 
 BUFFERS = [
     Buffer("input", "input", (3,), "float32"),
@@ -46,6 +46,7 @@ BROKEN = {
     "no input": (lambda: (BUFFERS, [Quantize((), 1)]), "^step 0.*inputs: expected 1, got 0"),
     "shapes differ": (lambda: (BUFFERS, [Quantize((0,), 2)]), r"^step 0.*output: expected shape \(3,\)"),
     "a length of 0": (lambda: (buffer(0, shape=(0,)), STEPS), "^shape: "),
+    "a length of 2.5": (lambda: (buffer(0, shape=(2.5,)), STEPS), "^shape: "),
     "five axes": (lambda: (buffer(0, shape=(1, 1, 1, 1, 3)), STEPS), "^shape: "),
     "a shape beyond memory": (lambda: ([*BUFFERS, Buffer("x", "x", (2**60,), "float32")], STEPS), "^shape: "),
     "a shape that wraps": (lambda: ([*BUFFERS, Buffer("x", "x", (2**32, 2**32), "float32")], STEPS), "^shape: "),
@@ -121,6 +122,20 @@ def test_row_buffers_must_be_written():
     ]
     with pytest.raises(ValueError, match=r"^step 0.*inputs: .*\['input'\]"):
         Program(buffers, [gemm(inputs=(0,), output=3)])
+
+
+def test_rows_are_of_one_buffer_of_codes():
+    """Zero points of uint8 rows that other codes wrote could lie outside of 0 to 255."""
+    buffers = [
+        Buffer("input", "input", (3,), "float32"),
+        Buffer("scale", "input", (1,), "float32"),
+        Buffer("zero_point", "input", (1,), "int32"),
+        Buffer("codes", "input", (3,), "uint8", row_scale=1, row_zero_point=2),
+        Buffer("others", "input", (3,), "uint8", row_scale=1, row_zero_point=2),
+    ]
+    Program(buffers[:4], [QuantizeDynamic((0,), 3)])
+    with pytest.raises(ValueError, match=r"^buffers\[4\]: .*no other codes"):
+        Program(buffers, [QuantizeDynamic((0,), 3), QuantizeDynamic((0,), 4)])
 
 
 def test_arrays_of_a_step_are_its_own():

@@ -29,8 +29,9 @@ from samples import LAYOUTS, same_bytes
 import qlite as ql
 from qlite import _core
 from qlite.nn.lower import Builder
+from qlite.nn.program import Buffer, Program
 from qlite.nn.scheme import Scheme
-from qlite.nn.steps import Dequantize, Gemm
+from qlite.nn.steps import Add, Dequantize, Gemm, Quantize
 
 SCHEMES = list(dict.fromkeys(scheme for scheme, _ in SCHEME_TARGETS))
 SEEDS = range(5)
@@ -274,6 +275,32 @@ def test_schemes_for_layers_that_there_are_not():
     ]:
         with pytest.raises(error, match=message):
             ql.quantize_model(network, per_layer=per_layer, **{"data": x} | options)
+
+
+def test_a_model_has_one_input_and_one_output_of_floats():
+    x, y, z = (Buffer(name, name, (3,), "float32") for name in "xyz")
+    codes = Buffer("codes", "codes", (3,), "uint8", 0.1, 0)
+    names = {"scheme": "w8", "target": "numpy", "task": "regression"}
+    ql.QModel(Program([x, y], [Add((0, 0), 1)]), **names)
+    for message, program, options in [
+        ("^program: expected one input", Program([x, y, z], [Add((0, 1), 2)], (0, 1)), {}),
+        ("^program: expected one input", Program([x, y, z], [Add((0, 0), 1), Add((1, 1), 2)], (0,), (1, 2)), {}),
+        ("^program: expected an output of float32, got uint8", Program([x, codes], [Quantize((0,), 1)]), {}),
+        ("^scheme: ", Program([x, y], [Add((0, 0), 1)]), {"scheme": "w9"}),
+        ("^target: ", Program([x, y], [Add((0, 0), 1)]), {"target": "torch"}),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            ql.QModel(program, **names | options)
+
+
+def test_retargeting_keeps_the_output():
+    """Or refuses where another step than the last one gives it."""
+    x, y = (Buffer(name, name, (3,), "float32") for name in "xy")
+    codes, back = Buffer("codes", "codes", (3,), "uint8", 0.1, 0), Buffer("back", "codes", (3,), "float32")
+    program = Program([x, y, codes, back], [Add((0, 0), 1), Quantize((1,), 2), Dequantize((2,), 3)], (0,), (1,))
+    model = ql.QModel(program, scheme="w8a8", target="numpy", task="regression")
+    with pytest.raises(ValueError, match=r"^target: expected a program whose last step gives the output"):
+        model.retarget("onnx")
 
 
 def test_layers_of_floats_keep_a_model_from_other_targets():
