@@ -317,6 +317,7 @@ static void raise_run(const operands *o, ql_selection given, ql_status status, s
 
 static PyObject *plan_run(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
+    Py_ssize_t *running = &((plan_object *)self)->running;
     ql_plan *plan = plan_of(self);
     const ql_selection inputs = ql_plan_inputs(plan), outputs = ql_plan_outputs(plan);
     PyObject *result = NULL;
@@ -335,11 +336,11 @@ static PyObject *plan_run(PyObject *self, PyObject *const *args, Py_ssize_t coun
     }
     size_t at_fault;
     ql_status status;
-    ((plan_object *)self)->running++;
+    ++*running;
     Py_BEGIN_ALLOW_THREADS
         status = ql_plan_run(plan, (const void *const *)o.data, o.data + inputs.count, (size_t)o.samples, &at_fault);
     Py_END_ALLOW_THREADS
-    ((plan_object *)self)->running--;
+    --*running;
     if (status != QL_OK) {
         raise_run(&o, inputs, status, at_fault);
         goto done;
@@ -435,6 +436,7 @@ static PyObject *results_of(const request *r, const operands *o)
 static PyObject *plan_run_steps(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     ql_plan *plan = plan_of(self);
+    Py_ssize_t *running = &((plan_object *)self)->running;
     PyObject *result = NULL;
     request r = {.numbers = NULL};
     operands o = {.arrays = NULL};
@@ -461,12 +463,12 @@ static PyObject *plan_run_steps(PyObject *self, PyObject *const *args, Py_ssize_
     }
     size_t at_fault;
     ql_status status;
-    ((plan_object *)self)->running++;
+    ++*running;
     Py_BEGIN_ALLOW_THREADS
         status = ql_plan_run_steps(plan, &r.part, (const void *const *)o.data, o.data + o.given, (size_t)o.samples,
                                    &at_fault);
     Py_END_ALLOW_THREADS
-    ((plan_object *)self)->running--;
+    --*running;
     if (status == QL_OK)
         result = results_of(&r, &o);
     else if (status == QL_EINVAL)
