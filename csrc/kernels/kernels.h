@@ -50,20 +50,21 @@ typedef bool ql_minmax_kernel(const float *x, size_t n, size_t group, float *min
 typedef void ql_add_moments_kernel(const float *x, size_t n, size_t group, double *sum, double *square,
                                    double *magnitude);
 
-/* Where a value lies on a grid: QL_CODE_PLACES places per code, from that of qmin on, of which the first QL_SUB_BINS
- * are eighths of its cell. A fault: it is clipped (then QL_MOVED may be set too), or has not the nearest code. */
-enum { QL_SUB_BINS = 8, QL_CODE_PLACES = QL_SUB_BINS + 1, QL_CLIPPED = 1, QL_MOVED = 2 };
+/* Where a value lies on a grid: QL_CODE_SLOTS slots per code, from that of qmin on, of which the first QL_SUB_BINS are
+ * eighths of its cell. Marks: it is clipped (then QL_MOVED may be set too), or has not the nearest code. */
+enum { QL_SUB_BINS = 8, QL_CODE_SLOTS = QL_SUB_BINS + 1, QL_CLIPPED = 1, QL_MOVED = 2 };
 
-/* place[i] and fault[i] of w[i], by the rules of ql_error in qlite.h, and value[i] = (code[i] - z[i]) * scale[i].
- * Returns whether there was a fault. code and zero_point are integers of 16 bits. No two arrays overlap. */
-typedef bool ql_place_kernel(const float *w, const float *code, size_t n, const float *scale, const float *zero_point,
-                             int32_t qmin, int32_t qmax, float *value, int32_t *place, int32_t *fault);
+/* slot[i] and mark[i] of w[i], by the rules of ql_error in qlite.h, and value[i] = (code[i] - z[i]) * scale[i].
+ * Returns whether there was a mark. code and zero_point are integers of 16 bits. No two arrays overlap. */
+typedef bool ql_error_slots_kernel(const float *w, const float *code, size_t n, const float *scale,
+                                   const float *zero_point, int32_t qmin, int32_t qmax, float *value, int32_t *slot,
+                                   int32_t *mark);
 
 enum { QL_LANES = 8 };
 
 /* The first six fields f of ql_error, with e = w - value: the contribution of element i is added to
  * sums[f * stride + i], with fold to sums[f * stride + i % QL_LANES]; of `greatest` the greater is kept. */
-typedef void ql_add_errors_kernel(const float *w, const float *value, const int32_t *fault, size_t n, bool fold,
+typedef void ql_add_errors_kernel(const float *w, const float *value, const int32_t *mark, size_t n, bool fold,
                                   double *sums, size_t stride);
 
 /* How codes follow from ranks: the same; folded as the bits of floats are, code = leaf >= fold ? leaf - fold :
@@ -305,7 +306,7 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_in_range_kernel, in_range_f32, isa)                          \
     FUNCTION(ql_minmax_kernel, minmax_f32, isa)                              \
     FUNCTION(ql_add_moments_kernel, add_moments_f32, isa)                    \
-    FUNCTION(ql_place_kernel, place_f32, isa)                                \
+    FUNCTION(ql_error_slots_kernel, error_slots_f32, isa)                    \
     FUNCTION(ql_add_errors_kernel, add_errors_f64, isa)                      \
     FUNCTION(ql_quantize_codebook_kernel, quantize_codebook_f32_u8, isa)     \
     FUNCTION(ql_dequantize_codebook_kernel, dequantize_codebook_u8_f32, isa) \

@@ -81,9 +81,9 @@ static size_t nearest_cell(const ql_cell *cells, size_t size, float t)
     return at;
 }
 
-size_t ql_find_cell(const ql_cell *cells, size_t size, float t, int32_t *fault)
+size_t ql_find_cell(const ql_cell *cells, size_t size, float t, int32_t *mark)
 {
-    *fault = t < cells[0].low || t > cells[size - 1].high ? QL_CLIPPED : QL_MOVED;
+    *mark = t < cells[0].low || t > cells[size - 1].high ? QL_CLIPPED : QL_MOVED;
     return nearest_cell(cells, size, t);
 }
 

@@ -21,7 +21,7 @@ typedef struct ql_codebook_cells {
 ql_status ql_codebook_cells_make(const ql_coded *q, ql_codebook_cells *books);
 void ql_codebook_cells_free(ql_codebook_cells *books);
 
-/* Returns the cell of a value t that lies outside of its own code's cell, and the fault: QL_CLIPPED or QL_MOVED. */
-size_t ql_find_cell(const ql_cell *cells, size_t size, float t, int32_t *fault);
+/* Returns the cell of a value t that lies outside of its own code's cell, and the mark: QL_CLIPPED or QL_MOVED. */
+size_t ql_find_cell(const ql_cell *cells, size_t size, float t, int32_t *mark);
 
 #endif

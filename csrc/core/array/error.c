@@ -19,9 +19,9 @@
 
 enum { BLOCK = 512, TILE_COUNTS = 1 << 16, MIN_STRIP = 8, MAX_TILE = 64, SMALL = 128, SUMS = 6 };
 
-/* Counts of a code: of the values in each sub-bin of its cell, and in the last place how many more unclipped values
+/* Counts of a code: of the values in each sub-bin of its cell, and in the last slot how many more unclipped values
  * have the code than lie in the cell. */
-typedef int64_t counts[QL_CODE_PLACES];
+typedef int64_t counts[QL_CODE_SLOTS];
 
 /* The channels that are measured at the same time. */
 typedef struct tile {
@@ -37,7 +37,7 @@ typedef struct block {
     float code[BLOCK]; /* or, with a codebook, the number of its cell */
     float scale[BLOCK], zero_point[BLOCK], value[BLOCK];
     size_t book[BLOCK];
-    int32_t place[BLOCK], fault[BLOCK];
+    int32_t slot[BLOCK], mark[BLOCK];
     size_t held; /* the first elements are filled with one parameter: to keep it saves a fourth of the time */
     size_t parameter;
 } block;
@@ -57,7 +57,8 @@ typedef struct measurement {
 
 /* ---- blocks ------------------------------------------------------------------------------------- */
 
-/* Does with a codebook what the kernel place_f32 does on a uniform grid. A code that has no entry gets the value NaN.
+/* Does with a codebook what the kernel error_slots_f32 does on a uniform grid. A code that has no entry gets the value
+ * NaN.
  */
 static bool place_on_codebook(const ql_codebook_cells *books, block *b, size_t n)
 {
@@ -68,17 +69,17 @@ static bool place_on_codebook(const ql_codebook_cells *books, block *b, size_t n
         const int rank = code < books->entries ? books->rank[first + code] : -1;
         const float t = b->value[i] / b->scale[i];
         size_t at = rank < 0 ? 0 : (size_t)rank;
-        int32_t fault = 0;
+        int32_t mark = 0;
         if (!(t >= cells[at].low && t <= cells[at].high))
-            at = ql_find_cell(cells, books->size[b->book[i]], t, &fault);
+            at = ql_find_cell(cells, books->size[b->book[i]], t, &mark);
         float bin = (t - cells[at].low) * cells[at].sub_bins_per_unit;
         bin = bin > 0 ? bin : 0;
         bin = bin < QL_SUB_BINS - 1 ? bin : QL_SUB_BINS - 1;
-        b->place[i] = (int32_t)at * QL_CODE_PLACES + (int32_t)bin;
-        b->fault[i] = fault;
+        b->slot[i] = (int32_t)at * QL_CODE_SLOTS + (int32_t)bin;
+        b->mark[i] = mark;
         b->code[i] = (float)rank;
         b->value[i] = rank < 0 ? NAN : b->scale[i] * cells[rank].value;
-        any |= fault;
+        any |= mark;
     }
     return any;
 }
@@ -131,7 +132,7 @@ static void load_parameters(const ql_coded *q, size_t offset, size_t n, block *b
     }
 }
 
-/* Loads the block of n values that begins at offset. Returns whether one of them has a fault. */
+/* Loads the block of n values that begins at offset. Returns whether one of them has a mark. */
 static bool load(measurement *m, size_t offset, size_t n)
 {
     block *b = &m->block;
@@ -141,8 +142,8 @@ static bool load(measurement *m, size_t offset, size_t n)
         memcpy(b->value, m->w + offset, n * sizeof *b->value);
         return place_on_codebook(&m->books, b, n);
     }
-    return m->kernels->place_f32(m->w + offset, b->code, n, b->scale, b->zero_point, m->q->qmin, m->q->qmax, b->value,
-                                 b->place, b->fault);
+    return m->kernels->error_slots_f32(m->w + offset, b->code, n, b->scale, b->zero_point, m->q->qmin, m->q->qmax,
+                                       b->value, b->slot, b->mark);
 }
 
 /* ---- counts and sums ---------------------------------------------------------------------------- */
@@ -151,9 +152,9 @@ static void count_fault(measurement *m, size_t channel, size_t i)
 {
     const block *b = &m->block;
     counts *of = m->tile.counts + channel * m->codes;
-    const size_t code = (size_t)b->place[i] / QL_CODE_PLACES, given = (size_t)((int64_t)b->code[i] - m->first);
+    const size_t code = (size_t)b->slot[i] / QL_CODE_SLOTS, given = (size_t)((int64_t)b->code[i] - m->first);
     of[code][QL_SUB_BINS]--;
-    if (b->fault[i] & QL_CLIPPED) {
+    if (b->mark[i] & QL_CLIPPED) {
         m->tile.clipped[channel]++;
     } else if (given < m->codes) {
         of[given][QL_SUB_BINS]++;
@@ -163,14 +164,14 @@ static void count_fault(measurement *m, size_t channel, size_t i)
 
 static void count(measurement *m, size_t channel, size_t i, size_t n, bool has_faults)
 {
-    int64_t *places = m->tile.counts[channel * m->codes];
+    int64_t *slots = m->tile.counts[channel * m->codes];
     uint8_t *used = m->tile.used + channel * m->codes;
     for (size_t k = i; k < i + n; k++) {
-        places[m->block.place[k]]++;
-        used[(uint32_t)m->block.place[k] / QL_CODE_PLACES] = 1;
+        slots[m->block.slot[k]]++;
+        used[(uint32_t)m->block.slot[k] / QL_CODE_SLOTS] = 1;
     }
     for (size_t k = i; has_faults && k < i + n; k++) {
-        if (m->block.fault[k])
+        if (m->block.mark[k])
             count_fault(m, channel, k);
     }
 }
@@ -187,7 +188,7 @@ static void take(measurement *m, size_t offset, size_t i, size_t n, size_t at, b
 {
     const size_t inner = m->axis.inner;
     const bool fold = inner >= QL_LANES;
-    m->kernels->add_errors_f64(m->w + offset + i, m->block.value + i, m->block.fault + i, n, fold,
+    m->kernels->add_errors_f64(m->w + offset + i, m->block.value + i, m->block.mark + i, n, fold,
                                m->tile.sums + (fold ? at / inner * QL_LANES : at), m->tile.stride);
     size_t channel = at / inner, stretch = inner - at % inner;
     for (size_t end = i + n; i < end; i += stretch, stretch = inner) {
@@ -314,7 +315,7 @@ static bool is_valid(const ql_coded *q, const ql_axis *axis)
  * with 12 bits single ones take up to 3 times as long. */
 static size_t tile_channels(const ql_axis *axis, size_t codes)
 {
-    size_t channels = TILE_COUNTS / (codes * QL_CODE_PLACES), least = axis->inner < QL_LANES ? MIN_STRIP : 1;
+    size_t channels = TILE_COUNTS / (codes * QL_CODE_SLOTS), least = axis->inner < QL_LANES ? MIN_STRIP : 1;
     channels = channels > least ? channels : least;
     return ql_least(ql_least(channels, MAX_TILE), axis->channels);
 }
