@@ -1,4 +1,5 @@
-/* Lists of what there is one of for each number of rows: functions, and their names in a table. */
+/* Lists by number of rows: QL_ROWS_6(X, ...) is X(1, ...) to X(6, ...), for the functions of the tiles and for their
+ * names in a table. */
 #ifndef QL_TILES_H
 #define QL_TILES_H
 

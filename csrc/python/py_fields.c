@@ -62,7 +62,7 @@ static int take_array(PyArrayObject *given, const char *name, ql_value *value, P
     return 0;
 }
 
-/* Returns whether it is an integer, which True and False are too. */
+/* Returns whether it is an integer; bools count. */
 static bool is_integer(PyObject *object)
 {
     return PyLong_Check(object) || PyArray_IsScalar(object, Integer) || PyArray_IsScalar(object, Bool);

@@ -116,7 +116,7 @@ class QParams:
                 f"scale_codes: expected {'some' if codes is None else 'None'} for scale_dtype {self.scale_dtype!r}, "
                 f"got {codes!r}"
             )
-        held = scale  # what the dtype makes of them
+        held = scale  # as scale_dtype stores them
         if codes is not None:
             codes = ScaleCodes.of(codes, self.scale_dtype)
             object.__setattr__(self, "scale_codes", codes)

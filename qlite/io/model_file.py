@@ -96,7 +96,7 @@ def _value(where: str, value: Any, types: tuple[Any, ...]) -> Any:
     if isinstance(value, list) and any(get_origin(t) is tuple for t in types):
         for i, n in enumerate(value):
             if type(n) is not int or n not in INT32:
-                _value(f"{where}[{i}]", n, (int,))  # refuses it
+                raise ValueError(f"{where}[{i}]: expected an int of 32 bits, got {n!r:.80}")
         return tuple(value)
     if type(value) not in types or value is None:
         names = " or ".join("a list" if get_origin(t) is tuple else t.__name__ for t in types if t is not NoneType)

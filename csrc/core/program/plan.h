@@ -17,7 +17,7 @@ typedef struct ql_external {
     bool is_flipped;   /* s8: the steps work on a copy with flipped sign bits */
     bool is_read;      /* given, and read by a step */
     bool is_unchecked; /* given floats that are read, but by no step that checks them */
-    size_t codes;      /* of given zero points of rows: the buffer of the codes; QL_NONE: they are none */
+    size_t codes;      /* whose rows have these given zero points; QL_NONE: they are no zero points */
 } ql_external;
 
 /* A step that is to run. */

@@ -2,7 +2,7 @@
  *
  * x / scale is rounded once: with x * (1 / scale) ties fall differently. Nothing but `quantize` with one scale for many
  * values is fast enough to feel the division: there the quotient is made of multiplications (in L2 16 against 11 Ge/s
- * with AVX2, 30 against 25 with AVX-512). Writing codes a vector at a time costs more than either (17). */
+ * with AVX2, 30 against 25 with AVX-512). */
 #include "kernels/x86/block_x86.h"
 
 /* Turns NaN into zero, whose code is the zero point. Returns whether there was NaN or an infinity. */

@@ -1,6 +1,6 @@
 /* Bins of values, in float32: x times a power of two is exact there unless it underflows, and a negative x that does so
- * belongs to bin -1, where -FLT_MIN leads as well. Products that are too great for an int32 convert to INT32_MIN, which
- * misses the bins whatever the origin. */
+ * is taken for -FLT_MIN, which lies in bin -1 as it does. Products that are too great for an int32 convert to
+ * INT32_MIN, which misses the bins for every origin within 2^24 of zero. */
 #include <float.h>
 
 static inline ints slots_of(floats x, floats inverse_width, ints origin, ints bins)

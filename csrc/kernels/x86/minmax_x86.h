@@ -23,8 +23,8 @@ static bool minmax_own(const float *x, size_t n, float *min, float *max)
     return any_lane(nan);
 }
 
-/* Without their sign, as integers, NaN are the greatest floats: they are found beside the comparisons of floats, which
- * have the use of half of the ports only. */
+/* Shifts the sign out: as unsigned integers NaN are then the greatest floats. An integer maximum finds them on ports
+ * that the comparisons of floats leave idle. */
 static inline ints without_sign(floats x)
 {
     return add_s32((ints)x, (ints)x);
