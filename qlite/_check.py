@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _FLOAT32 = np.dtype(np.float32)
 SMALLEST_NORMAL = np.finfo(np.float32).smallest_normal
@@ -38,7 +40,7 @@ def integer(name: str, value: Any) -> int:
     return int(value)
 
 
-def path(name: str, value: Any) -> Path:
+def path(name: str, value: Any) -> "Path":
     """Return a string, bytes or an object with ``__fspath__`` as a path."""
     try:
         text = os.fsdecode(value)
@@ -47,6 +49,8 @@ def path(name: str, value: Any) -> Path:
         raise TypeError(f"{name}: expected a path, such as a string, got {type(value).__name__}{hint}") from None
     if not text or "\0" in text:
         raise ValueError(f"{name}: expected a path, got {text!r:.80}")
+    from pathlib import Path  # here: it would slow `import qlite` down
+
     return Path(text)
 
 

@@ -286,7 +286,9 @@ def test_case_g_pruned_weights_stay_zero(rng, grid, options):
         assert not q.dequantize()[w == 0].any()
         assert np.all(np.diff(q.codebook, axis=-1) > 0)
         if grid == "kmeans":
-            assert q.error(w).sqnr_db > ql.quantize(w, grid=grid, **options).error(w).sqnr_db - loss
+            assert (
+                q.error(w).sqnr_db >= ql.quantize(w, grid=grid, **options).error(w).sqnr_db - loss
+            )  # both may be exact
     p = ql.Calibrator().update(w).qparams(grid=grid, keep_zero=True)
     assert not ql.fake_quantize(np.zeros(3), p).any()
 
