@@ -54,7 +54,7 @@ def build(folder):
     """Scalar kernels and those of every instruction set that can run here, the core that calls them, and the cases."""
     setup = of_setup()
     chosen = [isa for isa in _core.info()["isas_runnable"] if isa in setup["ISAS"]]
-    flags = [*setup["COMPILE"], *DEBUG, "-Icsrc", *(f"-DQL_HAVE_{isa.upper()}" for isa in chosen)]
+    flags = [*setup["COMPILE"], *DEBUG, "-Werror", "-Icsrc", *(f"-DQL_HAVE_{isa.upper()}" for isa in chosen)]
     jobs = []
     for isa in chosen:
         own = [*flags, *setup["ISAS"][isa][1].split(), f"-DQL_ISA={isa}"]

@@ -110,7 +110,7 @@ static results gemm_f32(const ql_kernels *kernels, size_t k, size_t n)
     const bool finite = bits() % 4;
     for (size_t i = 0; i < m * k; i++)
         x[i] = finite ? (float)between(-0x1000000, 0x1000000) * 0x1p-20f : any_value(unit);
-    if (ql_gemm_f32(x, m, b, col_scale, offset, bits() % 2, y) != QL_OK)
+    if (ql_gemm_f32(x, m, b, col_scale, offset, (ql_activation)(bits() % (QL_ACTIVATION_RELU6 + 1)), y) != QL_OK)
         exit(2);
     ql_packed_free(b);
     return floats(y, m * n, false);
