@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[1] / "fuzz" / "readers.py"
-SECONDS, PATIENCE = 1.5, 120
+SECONDS, PATIENCE = 1.0, 120
 
 
 @pytest.mark.parametrize("reader", ["array", "model", "shard", "index", "idx", "calibrator"])

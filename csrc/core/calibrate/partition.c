@@ -39,11 +39,12 @@ void ql_partitioner_free(ql_partitioner *p)
     free(p->more.cuts);
 }
 
-/* Cost of points from..to-1 as one cell. */
+/* Cost of points from..to-1 as one cell; 0 for points so light that the sums before them leave nothing of their mass.
+ */
 static double cell_cost(const ql_partitioner *p, size_t from, size_t to)
 {
     const ql_sums m = ql_sums_minus(p->prefix[to], p->prefix[from]);
-    const double cost = m.m2 - m.m1 * m.m1 / m.m0;
+    const double cost = m.m0 > 0 ? m.m2 - m.m1 * m.m1 / m.m0 : 0;
     return cost > 0 ? cost : 0;
 }
 
