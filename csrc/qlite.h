@@ -356,7 +356,7 @@ typedef struct ql_codes {
     bool per_row;
 } ql_codes;
 
-/* What becomes of the exact sums s of a product. */
+/* Results that a product makes of its exact sums s. */
 typedef enum ql_store {
     QL_STORE_S32,      /* s */
     QL_STORE_F32,      /* clamp(float32(s) * scale[j] + offset[j], low, high), each step rounded */

@@ -242,7 +242,7 @@ typedef struct ql_grouped_rows {
     const float *scale;  /* one per row */
 } ql_grouped_rows;
 
-/* What becomes of their sums. */
+/* Results that tiles make of their sums. */
 typedef struct ql_grouped_result {
     const float *offset; /* [nr] */
     float low, high;

@@ -158,7 +158,7 @@ def _draw_codes(axes: "Axes", q: QArray) -> None:
     axes.set_xlim(first - margin, end - 1 + margin)
     quarter = max(1, len(counts) // 4)
     ticks = [tick for tick in range(first, end) if (tick - max(first, 0)) % quarter == 0]
-    axes.set_xticks([first, *(tick for tick in ticks if first + quarter // 2 < tick < end - quarter // 2), end - 1])
+    axes.set_xticks([first, *(tick for tick in ticks if first + quarter // 2 < tick < end - 1 - quarter // 2), end - 1])
     axes.set_xlabel(f"{what} ({q._kind()}); {_unit(p)}")
     axes.set_title(f"{'Codes' if what == 'code' else 'Entries'}: {np.count_nonzero(counts)} of {len(counts)} in use")
 
