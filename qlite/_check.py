@@ -31,12 +31,14 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def integer(name: str, value: Any) -> int:
-    """Return `value` if it is an integer, which a bool is not."""
-    if type(value) is int:
+def integer(name: str, value: Any, lowest: int | None = None) -> int:
+    """Return `value` if it is an integer, which a bool is not, and at least `lowest`."""
+    if type(value) is int and lowest is None:
         return value
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name}: expected an integer, got {value!r}")
+    if lowest is not None and value < lowest:
+        raise ValueError(f"{name}: expected at least {lowest}, got {value}")
     return int(value)
 
 

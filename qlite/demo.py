@@ -101,7 +101,7 @@ def run_demo(data: Any = None, *, seed: int = 0, out: Any = None) -> bool:
         say(f"qlite {config['qlite']} on {config['isa_active']}: a float network goes in, integer networks come out\n")
         say(f"data     {digits.what}; {len(digits.x):,} samples to train with, {len(digits.x_test):,} held out")
         model, training = _train(digits, seed)
-        widths = [model.in_features, *(len(layer.bias) for layer in model.layers)]
+        widths = [model.in_features, *(layer.parameters["bias"].size for layer in model.layers)]
         say(f"network  {'-'.join(map(str, widths))} with relu, trained by scikit-learn: {training}\n")
 
         networks, paths = {}, {}
@@ -190,7 +190,7 @@ def _train(data: Data, seed: int) -> tuple[ql.Sequential, str]:
 
 def _plain(model: ql.Sequential) -> Callable[[np.ndarray], np.ndarray]:
     """The float network as one would write it in NumPy."""
-    (w1, b1), (w2, b2), (w3, b3) = ((layer.weight, layer.bias) for layer in model.layers)
+    (w1, b1), (w2, b2), (w3, b3) = (layer.parameters.values() for layer in model.layers)
 
     def forward(x: np.ndarray) -> np.ndarray:
         h = np.maximum(x @ w1 + b1, 0)
@@ -213,7 +213,7 @@ def _measure(
         for name, figure in zip(timed, seconds, strict=True):
             times[name][batch] = 1e6 * figure / batch
     nbytes = {name: path.stat().st_size for name, path in paths.items()}
-    nbytes["float32"] = sum(layer.weight.nbytes for layer in model.layers)
+    nbytes["float32"] = sum(layer.parameters["weight"].nbytes for layer in model.layers)
     return {
         name: Measured(
             scores=network.evaluate(x, y, ("cross_entropy", "accuracy", "recall")),
@@ -285,7 +285,7 @@ def _draw(folder: Path, report: ql.Report, model: ql.Sequential, network: ql.QMo
     name = model.names[0]
     for figure, file in (
         (report.plot(), "report.png"),
-        (network.weights[name].plot(model.layers[0].weight), f"{name}_weights.png"),
+        (network.weights[name].plot(model.layers[0].parameters["weight"]), f"{name}_weights.png"),
     ):
         figure.savefig(folder / file, dpi=150)
         pyplot.close(figure)

@@ -13,7 +13,7 @@ from qlite.arrays.error import quantization_error
 from qlite.arrays.qarray import QArray
 from qlite.arrays.quantize import fake_quantize
 from qlite.grids.qparams import QParams
-from qlite.nn.layers.dense import Dense
+from qlite.nn.layers.layer import Layer
 from qlite.nn.predictor import VALUES
 from qlite.nn.program import Buffer, step_nbytes
 from qlite.nn.qmodel import QModel
@@ -164,7 +164,7 @@ def compare(model: Sequential, quantized: QModel, x: Any) -> Report:
     if not isinstance(quantized, QModel):
         raise TypeError(f"quantized: expected a QModel, got {type(quantized).__name__}")
     weights = quantized.weights
-    shapes = {name: layer.weight.shape for name, layer in zip(model.names, model.layers, strict=True)}
+    shapes = {name: layer.parameters["weight"].shape for name, layer in zip(model.names, model.layers, strict=True)}
     if (got := {name: q.shape for name, q in weights.items()}) != shapes:
         raise ValueError(f"quantized: expected the layers of model, {shapes}, got {got}")
     exact = model.intermediates(x)
@@ -202,7 +202,7 @@ def _input_errors(buffer: Buffer, h: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def _compare_layer(
     name: str,
-    layer: Dense,
+    layer: Layer,
     quantized: QModel,
     q: QArray,
     h: np.ndarray,
@@ -220,24 +220,24 @@ def _compare_layer(
 
     rounding, clipping = _input_errors(program.buffers[gemm.inputs[0]], h)
     approximate = q.dequantize().astype(np.float64)
-    weight_error = h @ (approximate - layer.weight)
+    weight_error = h @ (approximate - layer.parameters["weight"])
     rounding_error, clipping_error = rounding @ approximate, clipping @ approximate
-    exact = h.astype(np.float64) @ layer.weight + layer.bias
+    exact = h.astype(np.float64) @ layer.parameters["weight"] + layer.parameters["bias"]
     own = float(metrics.sqnr_db(exact, exact + weight_error + rounding_error + clipping_error))
     seconds, float_seconds = in_turn([run, lambda: layer(h)])
     parts = [float(np.mean(np.square(e))) for e in (weight_error, rounding_error, clipping_error)]
     return LayerReport(
         name=name,
-        shape=layer.weight.shape,
+        shape=layer.parameters["weight"].shape,
         sqnr_db=float(metrics.sqnr_db(y, program.values(result, computed[result.name], computed))),
         own_sqnr_db=own,
         weight_error=parts[0],
         rounding_error=parts[1],
         clipping_error=parts[2],
         clipped_share=float(np.mean(clipping != 0)),
-        weight_sqnr_db=float(quantization_error(layer.weight, q).sqnr_db),
+        weight_sqnr_db=float(quantization_error(layer.parameters["weight"], q).sqnr_db),
         nbytes=sum(map(step_nbytes, steps)),
-        float_nbytes=layer.weight.nbytes + layer.bias.nbytes,
+        float_nbytes=layer.parameters["weight"].nbytes + layer.parameters["bias"].nbytes,
         microseconds=1e6 * seconds / len(h),
         float_microseconds=1e6 * float_seconds / len(h),
         advice=_advice(own, *parts),

@@ -1,6 +1,8 @@
 """Float models: layers one after another."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ import numpy as np
 from qlite import _check
 from qlite._public import public
 from qlite.nn.layers.dense import Dense
-from qlite.nn.layers.layer import finite_float32
+from qlite.nn.layers.layer import Layer, Shape, finite_float32
 from qlite.nn.lower import Builder
 from qlite.nn.predictor import Predictor
 
@@ -19,9 +21,13 @@ class Sequential(Predictor):
 
     Parameters
     ----------
-    layers : sequence of Dense
+    layers : sequence of Layer
         Each takes what the one before gives.
-    mean, scale : array_like of a real floating dtype, (in,), optional
+    input_shape : tuple of int, optional
+        The shape of a sample; by default what the first layer's weights tell.
+    seed : int
+        Of the weights that layers made of `units` get here.
+    mean, scale : array_like of a real floating dtype, of the shape of a sample's last axis, optional
         The first layer gets ``(x - mean) / scale``: zeros and ones by default. This stays float32 in every quantized
         form, because features of different ranges that share one 8-bit grid would lose those of small range.
     task : {"multiclass", "binary", "regression", "multioutput"}
@@ -33,8 +39,9 @@ class Sequential(Predictor):
     Raises
     ------
     TypeError, ValueError
-        No layers, something else than a layer, layers that do not fit together, names that repeat or that buffers of
-        the integer program have; a mean that is not finite, a scale that is not normal and positive.
+        No layers, something else than a layer, layers that do not fit together, no `input_shape` where the first
+        layer does not tell, names that repeat or that buffers of the integer program have; a mean that is not finite,
+        a scale that is not normal and positive.
 
     Examples
     --------
@@ -42,12 +49,18 @@ class Sequential(Predictor):
     >>> m = ql.Sequential([ql.Dense(np.eye(2), activation="relu"), ql.Dense(np.ones((2, 3)))])
     >>> m(np.array([[1.0, -2.0]]))
     array([[1., 1., 1.]], dtype=float32)
+    >>> ql.Sequential([ql.Dense(units=128, activation="relu"), ql.Dense(units=10)], input_shape=(784,))
+    Sequential(407,080 bytes, multiclass)
+      dense_1: Dense(784 -> 128, relu)
+      dense_2: Dense(128 -> 10)
     """
 
     def __init__(
         self,
-        layers: Sequence[Dense],
+        layers: Sequence[Layer],
         *,
+        input_shape: Sequence[int] | None = None,
+        seed: int = 0,
         mean: Any = None,
         scale: Any = None,
         task: str = "multiclass",
@@ -59,22 +72,42 @@ class Sequential(Predictor):
         if not self.layers:
             raise ValueError("layers: expected at least one")
         for i, layer in enumerate(self.layers):
-            if not isinstance(layer, Dense):
-                raise TypeError(f"layers[{i}]: expected a Dense layer, got {type(layer).__name__}")
-        for i, (first, second) in enumerate(zip(self.layers, self.layers[1:], strict=False), 1):
-            if first.weight.shape[1] != second.weight.shape[0]:
-                raise ValueError(
-                    f"layers[{i}]: expected {first.weight.shape[1]} inputs, which layers[{i - 1}] gives, "
-                    f"got {second.weight.shape[0]}"
-                )
-        self.names = [layer.name or f"dense_{i}" for i, layer in enumerate(self.layers, 1)]
-        _check_names(self.names)
+            if not isinstance(layer, Layer):
+                raise TypeError(f"layers[{i}]: expected a layer, got {type(layer).__name__}")
+        self.names = _names(self.layers)
+        self.input_shape = self._input_shape(input_shape)
+        self.output_shape = self._build(np.random.default_rng(seed))
         self.mean, self.scale = self._normalization(mean, scale)
-        self._set_task(task, classes, self.layers[-1].weight.shape[1])
+        self._set_task(task, classes, self.output_shape[-1])
+
+    def _input_shape(self, given: Any) -> Shape:
+        told = self.layers[0].input_shape
+        if given is None:
+            if told is None:
+                raise ValueError(
+                    "input_shape: expected the shape of a sample, which the first layer has no weights to tell"
+                )
+            return told
+        shape = _check.shape("input_shape", given)
+        if not shape or 0 in shape:
+            raise ValueError(f"input_shape: expected at least one length, none of them 0, got {shape}")
+        return shape
+
+    def _build(self, rng: np.random.Generator) -> Shape:
+        """Make missing weights from the first layer to the last; returns the shape of the result."""
+        shape = self.input_shape
+        for i, layer in enumerate(self.layers):
+            layer.build(rng, shape)
+            try:
+                shape = layer.infer(shape)
+            except ValueError as error:
+                source = f"which layers[{i - 1}] gives" if i else "the input's"
+                raise ValueError(f"layers[{i}]: {error}, {source}") from None
+        return shape
 
     def _normalization(self, mean: Any, scale: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Mean and scale as vectors, or None and None if they change nothing."""
-        shape = (self.in_features,)
+        shape = self.input_shape[-1:]
         mean = np.zeros(shape, np.float32) if mean is None else finite_float32("mean", mean)
         scale = np.ones(shape, np.float32) if scale is None else finite_float32("scale", scale)
         for name, values in (("mean", mean), ("scale", scale)):
@@ -87,7 +120,11 @@ class Sequential(Predictor):
     @property
     def in_features(self) -> int:
         """How many features a sample has."""
-        return self.layers[0].weight.shape[0]
+        return self.input_shape[-1]
+
+    def copy(self) -> "Sequential":
+        """Return a model with arrays of its own."""
+        return deepcopy(self)
 
     @property
     def _sources(self) -> list[str]:
@@ -96,7 +133,7 @@ class Sequential(Predictor):
 
     def lower(self, builder: Builder) -> int:
         """Append the layers to a program; returns the buffer of the result."""
-        x = builder.input((self.in_features,))
+        x = builder.input(self.input_shape)
         if self.mean is not None and self.scale is not None:
             x = builder.normalize(x, self.mean, self.scale)
         for name, layer in zip(self.names, self.layers, strict=True):
@@ -105,15 +142,18 @@ class Sequential(Predictor):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all weights and biases, and of mean and scale where there are any, in float32."""
+        """Bytes of all parameters and statistics, and of mean and scale where there are any, in float32."""
         first = sum(values.nbytes for values in (self.mean, self.scale) if values is not None)
-        return first + sum(layer.weight.nbytes + layer.bias.nbytes for layer in self.layers)
+        arrays = (values for layer in self.layers for values in (layer.parameters | layer.statistics).values())
+        return first + sum(values.nbytes for values in arrays)
 
     def _samples(self, name: str, x: Any) -> np.ndarray:
         """Return samples as float32, checked; `name` is for the error."""
         x = _check.real_array(name, x)
-        if x.ndim != 2 or x.shape[1] != self.in_features:
-            raise ValueError(f"{name}: expected shape (samples, {self.in_features}), got {x.shape}")
+        if x.shape[1:] != self.input_shape or x.ndim == 0:
+            raise ValueError(
+                f"{name}: expected shape (samples, {', '.join(map(str, self.input_shape))}), got {x.shape}"
+            )
         return x
 
     def _normalized(self, x: np.ndarray) -> np.ndarray:
@@ -138,6 +178,17 @@ class Sequential(Predictor):
         lines = [] if self.mean is None else ["  normalized: (x - mean) / scale"]
         lines += [f"  {name}: {layer!r}" for name, layer in zip(self.names, self.layers, strict=True)]
         return "\n".join([f"Sequential({self.nbytes:,} bytes, {self.task})", *lines])
+
+
+def _names(layers: Sequence[Layer]) -> list[str]:
+    """The names of layers, those without one numbered by kind."""
+    counts: Counter[str] = Counter()
+    names = []
+    for layer in layers:
+        counts[layer.kind] += 1
+        names.append(layer.name or f"{layer.kind}_{counts[layer.kind]}")
+    _check_names(names)
+    return names
 
 
 def _check_names(names: list[str]) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 
 from qlite import _check
 from qlite._public import public
-from qlite.nn.layers.layer import Layer, finite_float32
+from qlite.nn.initializers import INITIALIZERS, initialize
+from qlite.nn.layers.layer import Layer, Shape, finite_float32
 from qlite.nn.lower import Builder
 
 
@@ -14,19 +15,26 @@ from qlite.nn.lower import Builder
 class Dense(Layer):
     """A fully connected layer: ``activation(x @ weight + bias)``.
 
+    Made of weights, or of the number of its units: then the model that it becomes part of makes the weights.
+
     Parameters
     ----------
-    weight : array_like of a real floating dtype, (in, out)
+    weight : array_like of a real floating dtype, (in, out), optional
     bias : array_like of a real floating dtype, (out,), optional
         Zeros by default.
     activation : {None, "relu"}
     name : str, optional
         What reports call the layer; a model numbers its layers otherwise.
+    units : int, optional
+        How many outputs, in place of `weight`.
+    initializer : {"he_uniform", "he_normal", "glorot_uniform", "glorot_normal"}
+        How the weights of `units` are drawn.
 
     Raises
     ------
     TypeError, ValueError
-        Another dtype or shape, NaN or infinity, an activation that there is not, a name that is no string.
+        Another dtype or shape, NaN or infinity, an activation that there is not, a name that is no string, both or none
+        of `weight` and `units`.
 
     Examples
     --------
@@ -36,27 +44,81 @@ class Dense(Layer):
     Dense(1 -> 2, relu)
     >>> layer(np.array([[2.0]], np.float32))
     array([[2.5, 0. ]], dtype=float32)
+    >>> ql.Dense(units=10)
+    Dense(? -> 10)
     """
 
-    def __init__(self, weight: Any, bias: Any = None, activation: str | None = None, name: str | None = None) -> None:
-        super().__init__(name)
-        self.weight = finite_float32("weight", weight)
-        if self.weight.ndim != 2 or 0 in self.weight.shape:
-            raise ValueError(f"weight: expected shape (in, out) without zeros, got {self.weight.shape}")
-        units = self.weight.shape[1]
-        self.bias = np.zeros(units, np.float32) if bias is None else finite_float32("bias", bias)
-        if self.bias.shape != (units,):
-            raise ValueError(f"bias: expected shape ({units},), got {self.bias.shape}")
-        self.activation = activation if activation is None else _check.choice("activation", activation, ("relu",))
+    kind = "dense"
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        y = x @ self.weight + self.bias
+    def __init__(
+        self,
+        weight: Any = None,
+        bias: Any = None,
+        activation: str | None = None,
+        name: str | None = None,
+        *,
+        units: int | None = None,
+        initializer: str = "he_uniform",
+    ) -> None:
+        super().__init__(name)
+        if (weight is None) == (units is None):
+            raise ValueError(f"weight, units: expected one of the two, got {'none' if units is None else 'both'}")
+        self.activation = activation if activation is None else _check.choice("activation", activation, ("relu",))
+        self.initializer = _check.choice("initializer", initializer, tuple(INITIALIZERS))
+        self.weight: np.ndarray = np.zeros((0, 0), np.float32)
+        if units is not None:
+            self.units = _check.integer("units", units, 1)
+        else:
+            self.weight = finite_float32("weight", weight)
+            if self.weight.ndim != 2 or 0 in self.weight.shape:
+                raise ValueError(f"weight: expected shape (in, out) without zeros, got {self.weight.shape}")
+            self.units = self.weight.shape[1]
+        self.bias = np.zeros(self.units, np.float32) if bias is None else finite_float32("bias", bias)
+        if self.bias.shape != (self.units,):
+            raise ValueError(f"bias: expected shape ({self.units},), got {self.bias.shape}")
+
+    @property
+    def parameters(self) -> dict[str, np.ndarray]:
+        return {"weight": self.weight, "bias": self.bias}
+
+    @property
+    def input_shape(self) -> Shape | None:
+        return (len(self.weight),) if self.weight.size else None
+
+    def build(self, rng: np.random.Generator, *shapes: Shape) -> None:
+        if not self.weight.size:
+            self.weight = initialize(self.initializer, (shapes[0][-1], self.units), rng)
+
+    def infer(self, *shapes: Shape) -> Shape:
+        (shape,) = shapes
+        if self.weight.size and shape[-1:] != (len(self.weight),):
+            raise ValueError(f"expected {len(self.weight)} features, got samples of shape {shape}")
+        return (*shape[:-1], self.units)
+
+    def __call__(self, *x: np.ndarray) -> np.ndarray:
+        y = x[0] @ self.weight
+        y += self.bias
         return np.maximum(y, 0, out=y) if self.activation == "relu" else y
+
+    def forward(self, *x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Any]:
+        y = self(*x)
+        return y, (x[0], y)
+
+    def backward(
+        self, saved: Any, gradient: np.ndarray, needs_input: bool = True
+    ) -> tuple[tuple[np.ndarray, ...] | None, dict[str, np.ndarray]]:
+        """See `Layer`; `saved` is the input and, for a clamp, the sums before or after it: they tell the same."""
+        x, y = saved
+        if self.activation == "relu":
+            gradient *= y > 0
+        rows = gradient.reshape(-1, self.units)
+        gradients = {"weight": x.reshape(-1, x.shape[-1]).T @ rows, "bias": rows.sum(axis=0)}
+        return ((gradient @ self.weight.T,) if needs_input else None), gradients
 
     def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
         (x,) = inputs
         return builder.product(x, self.weight, self.bias, self.activation)
 
     def __repr__(self) -> str:
-        inputs, units = self.weight.shape
-        return f"Dense({inputs} -> {units}{', relu' if self.activation else ''})"
+        inputs = len(self.weight) if self.weight.size else "?"
+        return f"Dense({inputs} -> {self.units}{f', {self.activation}' if self.activation else ''})"

@@ -1,12 +1,14 @@
 """What all layers have in common."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from qlite import _check
 from qlite.nn.lower import Builder
+
+Shape = tuple[int, ...]
 
 
 def finite_float32(name: str, value: Any) -> np.ndarray:
@@ -17,20 +19,69 @@ def finite_float32(name: str, value: Any) -> np.ndarray:
 class Layer(ABC):
     """A layer of a float model.
 
+    Several inputs are several arguments, in order. A kind of layer says which shape its result has (`infer`), what it
+    computes (`__call__`), how that differs in training and what its gradients are (`forward`, `backward`), and how it
+    becomes steps of the integer program (`lower`).
+
     Attributes
     ----------
+    kind : str
+        What a model calls layers of this kind that have no name, with a number behind it.
     name : str or None
         What reports call it; a model numbers its layers otherwise.
     """
+
+    kind: ClassVar[str]
 
     def __init__(self, name: str | None) -> None:
         if name is not None and not (isinstance(name, str) and name):
             raise TypeError(f"name: expected a string that is not empty, or None, got {name!r}")
         self.name = name
 
+    @property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The arrays that training changes, by name: the layer's own, written in place."""
+        return {}
+
+    @property
+    def statistics(self) -> dict[str, np.ndarray]:
+        """The arrays that `forward` changes in place, such as running means, by name."""
+        return {}
+
+    @property
+    def input_shape(self) -> Shape | None:
+        """The shape of a sample where the layer's weights tell it, else None."""
+        return None
+
+    def build(self, rng: np.random.Generator, *shapes: Shape) -> None:  # noqa: B027
+        """Make the weights that are missing, for samples of these shapes."""
+
     @abstractmethod
-    def __call__(self, x: np.ndarray) -> np.ndarray:
+    def infer(self, *shapes: Shape) -> Shape:
+        """Return the shape of a sample's result.
+
+        Raises
+        ------
+        ValueError
+            Samples of these shapes are not what the layer takes.
+        """
+
+    @abstractmethod
+    def __call__(self, *x: np.ndarray) -> np.ndarray:
         """Compute the layer in float32."""
+
+    def forward(self, *x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Any]:
+        """Compute the layer in training: the result, and what `backward` needs of this call."""
+        raise NotImplementedError(f"{type(self).__name__} has no gradient")
+
+    def backward(
+        self, saved: Any, gradient: np.ndarray, needs_input: bool = True
+    ) -> tuple[tuple[np.ndarray, ...] | None, dict[str, np.ndarray]]:
+        """Return the gradients of the inputs, unless nobody needs them, and of the parameters by name.
+
+        `gradient` is that of the result. It is written over.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no gradient")
 
     @abstractmethod
     def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
