@@ -79,6 +79,19 @@ void ql_layout_push(ql_layout *layout, size_t length, size_t group);
 size_t ql_layout_size(const ql_layout *layout);
 size_t ql_layout_parameters(const ql_layout *layout);
 
+/* Elements of 1, 2, 4 or 8 bytes and where each of them goes: to[i][j]... = from[i][j]... Strides are in bytes, of any
+ * sign; a stride of 0 in `from` repeats. from and to do not overlap, nor do two elements of `to`. */
+typedef struct ql_copy {
+    size_t size, ndim;
+    size_t length[QL_MAX_DIMS];
+    const void *from;
+    ptrdiff_t from_stride[QL_MAX_DIMS];
+    void *to;
+    ptrdiff_t to_stride[QL_MAX_DIMS];
+} ql_copy;
+
+void ql_copy_strided(const ql_copy *copy);
+
 /* Rounding of t = x / scale, itself rounded once to float32, to an integer.
  *   even: the nearest, of two the even one
  *   away: the nearest, of two the one farther from zero

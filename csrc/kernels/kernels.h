@@ -13,6 +13,11 @@
 
 #include "qlite.h"
 
+/* to[j][i] = from[i][j] for i < rows, j < cols, of elements of 1, 2, 4 or 8 bytes. Strides are in bytes, from row to
+ * row on either side, and may be negative; from and to do not overlap. */
+typedef void ql_transpose_kernel(const void *from, ptrdiff_t from_stride, size_t rows, size_t cols, size_t size,
+                                 void *to, ptrdiff_t to_stride);
+
 /* codes[i] = clamp(rint(x[i] / scale), qmin - z, qmax - z) + z as one byte; NaN gives z. Returns whether x holds NaN or
  * an infinity. scale and z are scale[i / group], zero_point[i / group]; group is 0 only if n is. */
 typedef bool ql_quantize_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
@@ -298,6 +303,7 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
 
 /* Every kernel: FUNCTION(contract, name, isa), and BUNDLE(type, name, isa) for those that come with their sizes. */
 #define QL_KERNELS(FUNCTION, BUNDLE, isa)                                    \
+    FUNCTION(ql_transpose_kernel, transpose, isa)                            \
     FUNCTION(ql_quantize_kernel, quantize_f32_x8, isa)                       \
     FUNCTION(ql_dequantize_kernel, dequantize_x8_f32, isa)                   \
     FUNCTION(ql_fake_quantize_kernel, fake_quantize_f32, isa)                \

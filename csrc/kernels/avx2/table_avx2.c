@@ -4,6 +4,7 @@
 const ql_kernels ql_kernels_avx2 = {
     .isa = "avx2",
     .parent = &ql_kernels_scalar,
+    .transpose = ql_transpose__avx2,
     .quantize_f32_x8 = ql_quantize_f32_x8__avx2,
     .dequantize_x8_f32 = ql_dequantize_x8_f32__avx2,
     .fake_quantize_f32 = ql_fake_quantize_f32__avx2,

@@ -3,6 +3,7 @@
 const ql_kernels ql_kernels_scalar = {
     .isa = "scalar",
     .parent = NULL,
+    .transpose = ql_transpose__scalar,
     .quantize_f32_x8 = ql_quantize_f32_x8__scalar,
     .dequantize_x8_f32 = ql_dequantize_x8_f32__scalar,
     .fake_quantize_f32 = ql_fake_quantize_f32__scalar,
