@@ -182,13 +182,13 @@ PyArrayObject *ql_py_exact_dense(PyObject *object, int typenum, const char *name
     return take_exact(object, typenum, name, NPY_KEEPORDER);
 }
 
-PyArrayObject *ql_py_x8(PyObject *object, const char *name)
+static PyArrayObject *take_x8(PyObject *object, const char *name, NPY_ORDER order)
 {
     PyArrayObject *array = as_array(object, name);
     if (!array || is_ready(array, NPY_UINT8) || is_ready(array, NPY_INT8))
         return array;
     if (PyArray_TYPE(array) == NPY_INT8 || PyArray_TYPE(array) == NPY_UINT8)
-        return in_order(array, PyArray_TYPE(array), NPY_CORDER);
+        return in_order(array, PyArray_TYPE(array), order);
     if (PyArray_ISFLOAT(array))
         PyErr_Format(PyExc_TypeError, "%s: expected int8 or uint8, got %S (ql.quantize(%s) makes codes of floats)",
                      name, (PyObject *)PyArray_DESCR(array), name);
@@ -196,6 +196,16 @@ PyArrayObject *ql_py_x8(PyObject *object, const char *name)
         raise_dtype(name, "int8 or uint8", array);
     Py_DECREF(array);
     return NULL;
+}
+
+PyArrayObject *ql_py_x8(PyObject *object, const char *name)
+{
+    return take_x8(object, name, NPY_CORDER);
+}
+
+PyArrayObject *ql_py_x8_dense(PyObject *object, const char *name)
+{
+    return take_x8(object, name, NPY_KEEPORDER);
 }
 
 static PyArrayObject *take_codes(PyObject *object, const char *name, NPY_ORDER order, int32_t *qmin, int32_t *qmax)

@@ -23,9 +23,23 @@ PyArrayObject *ql_py_exact_dense(PyObject *object, int typenum, const char *name
 /* Codes of int8 or uint8. */
 PyArrayObject *ql_py_x8(PyObject *object, const char *name);
 
+/* The same, with its axes in any order, as ql_py_f32_dense. */
+PyArrayObject *ql_py_x8_dense(PyObject *object, const char *name);
+
 static inline bool ql_py_is_signed(PyArrayObject *codes)
 {
     return PyArray_TYPE(codes) == NPY_INT8;
+}
+
+/* Returns codes of two dimensions, whose axes may lie in either order, with zero points of columns or NULL. */
+static inline ql_code_matrix ql_py_code_matrix(PyArrayObject *codes, PyArrayObject *zero_point)
+{
+    return (ql_code_matrix){.data = PyArray_DATA(codes),
+                            .is_signed = ql_py_is_signed(codes),
+                            .by_columns = !PyArray_IS_C_CONTIGUOUS(codes),
+                            .k = (size_t)PyArray_DIM(codes, 0),
+                            .n = (size_t)PyArray_DIM(codes, 1),
+                            .zero_point = zero_point ? PyArray_DATA(zero_point) : NULL};
 }
 
 /* Codes of 8 or 16 bits, signed or not, and the range of their type. */

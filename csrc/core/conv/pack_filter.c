@@ -39,8 +39,8 @@ static ql_status pack_group(ql_filter *w, const int8_t *terms, size_t group, siz
     const size_t out = w->shape[3], n = out / w->groups;
     for (size_t i = 0; i < depth; i++)
         memcpy(columns + i * n, terms + i * out + group * n, n);
-    return ql_pack_segments(QL_PACK_INTEGER, (const uint8_t *)columns, true, depth, ql_filter_segments(w), n, NULL,
-                            w->packed + group);
+    const ql_code_matrix b = {.data = (const uint8_t *)columns, .is_signed = true, .k = depth, .n = n};
+    return ql_pack_segments(QL_PACK_INTEGER, &b, ql_filter_segments(w), w->packed + group);
 }
 
 static ql_status pack_groups(ql_filter *w, const int8_t *terms, size_t depth)
