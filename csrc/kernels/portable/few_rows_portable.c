@@ -10,10 +10,13 @@ void QL_KERNEL(ql_multiply_few_s16x8s32)(const int16_t *a, size_t a_stride, size
         for (size_t p = 0; p < k; p++) {
             const uint8_t *restrict row = b + p * b_stride;
             const int32_t factor = a[i * a_stride + p];
-            for (size_t j = 0; j < n && zero_point; j++)
+            if (!zero_point) {
+                for (size_t j = 0; j < n; j++)
+                    sum[j] = (int32_t)((uint32_t)sum[j] + (uint32_t)(factor * (int8_t)(row[j] ^ flip)));
+                continue;
+            }
+            for (size_t j = 0; j < n; j++)
                 sum[j] = (int32_t)((uint32_t)sum[j] + (uint32_t)(factor * ((int8_t)(row[j] ^ flip) - zero_point[j])));
-            for (size_t j = 0; j < n && !zero_point; j++)
-                sum[j] = (int32_t)((uint32_t)sum[j] + (uint32_t)(factor * (int8_t)(row[j] ^ flip)));
         }
     }
 }
