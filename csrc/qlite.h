@@ -79,6 +79,19 @@ void ql_layout_push(ql_layout *layout, size_t length, size_t group);
 size_t ql_layout_size(const ql_layout *layout);
 size_t ql_layout_parameters(const ql_layout *layout);
 
+/* Elements of 1, 2, 4 or 8 bytes and where each of them goes: to[i][j]... = from[i][j]... Strides are in bytes, of any
+ * sign; a stride of 0 in `from` repeats. from and to do not overlap, nor do two elements of `to`. */
+typedef struct ql_copy {
+    size_t size, ndim;
+    size_t length[QL_MAX_DIMS];
+    const void *from;
+    ptrdiff_t from_stride[QL_MAX_DIMS];
+    void *to;
+    ptrdiff_t to_stride[QL_MAX_DIMS];
+} ql_copy;
+
+void ql_copy_strided(const ql_copy *copy);
+
 /* Rounding of t = x / scale, itself rounded once to float32, to an integer.
  *   even: the nearest, of two the even one
  *   away: the nearest, of two the one farther from zero
@@ -341,9 +354,15 @@ typedef struct ql_packed_info {
  * are always multiplied by it. */
 typedef struct ql_packed ql_packed;
 
-/* Packs b, [k][n] codes; zero_point is [n] or NULL for zeros. */
-ql_status ql_pack(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t n, const int32_t *zero_point,
-                  ql_packed **packed);
+/* Codes [k][n], or [n][k] if they lie by columns. */
+typedef struct ql_code_matrix {
+    const uint8_t *data;
+    bool is_signed, by_columns;
+    size_t k, n;
+    const int32_t *zero_point; /* [n], or NULL for zeros */
+} ql_code_matrix;
+
+ql_status ql_pack(ql_pack_for purpose, const ql_code_matrix *b, ql_packed **packed);
 void ql_packed_free(ql_packed *packed);
 ql_packed_info ql_packed_describe(const ql_packed *packed);
 
@@ -379,6 +398,9 @@ typedef struct ql_epilogue {
  * of int32. QL_EINVAL: packed for another purpose. QL_ECODES: a code outside 0..127 for QL_PACK_INTEGER7. */
 ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias, const ql_epilogue *epilogue,
                   void *c);
+
+/* The sums themselves, of codes that nobody has packed; the zero points of b are its own. */
+ql_status ql_gemm_unpacked(const ql_codes *a, size_t m, const ql_code_matrix *b, int32_t *c);
 
 /* An activation that a product applies itself: a clamp of its result to [0, inf] or [0, 6]. */
 typedef enum ql_activation { QL_ACTIVATION_NONE, QL_ACTIVATION_RELU, QL_ACTIVATION_RELU6 } ql_activation;

@@ -13,6 +13,11 @@
 
 #include "qlite.h"
 
+/* to[j][i] = from[i][j] for i < rows, j < cols, of elements of 1, 2, 4 or 8 bytes. Strides are in bytes, from row to
+ * row on either side, and may be negative; from and to do not overlap. */
+typedef void ql_transpose_kernel(const void *from, ptrdiff_t from_stride, size_t rows, size_t cols, size_t size,
+                                 void *to, ptrdiff_t to_stride);
+
 /* codes[i] = clamp(rint(x[i] / scale), qmin - z, qmax - z) + z as one byte; NaN gives z. Returns whether x holds NaN or
  * an infinity. scale and z are scale[i / group], zero_point[i / group]; group is 0 only if n is. */
 typedef bool ql_quantize_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
@@ -166,6 +171,26 @@ typedef struct ql_gemm_args {
 /* The tile of mr rows from i and `cols` columns from j, which begins a panel: nothing else of c is written. */
 typedef void ql_gemm_ukernel(const ql_gemm_args *g, size_t i, size_t j, size_t cols);
 
+/* Rows of codes as a panel of ql_gemm_args has them: panel[p / kr][j][p % kr] = b[p][j] ^ flip for p < k and j < cols,
+ * zeros for the other columns of nr and up to a multiple of kr. b's rows are b_stride bytes apart; kr is 1, 2, 4 or 8.
+ */
+typedef void ql_pack_panel_kernel(const uint8_t *b, size_t b_stride, size_t k, size_t cols, uint8_t flip, size_t nr,
+                                  size_t kr, int8_t *panel);
+
+/* Sums over groups of such a panel, the zeros included: that of column j is added to total[j], and that of |b -
+ * zero_point[j]| to reach[j]. Zero points are in -128..127, groups * kr is below 2^22. */
+typedef void ql_sum_panel_kernel(const int8_t *panel, size_t groups, size_t nr, size_t kr, const int32_t *zero_point,
+                                 int32_t *total, int32_t *reach);
+
+/* c[i][j] += sum_{p < k} a[i][p] * (int8(b[p][j] ^ flip) - zero_point[j]), modulo 2^32, for i < m, at most QL_FEW_ROWS,
+ * and j < n. Rows of a and c are a_stride and c_stride elements apart, those of b b_stride bytes. a: -255..255, and if
+ * k is odd, each row's last one is followed by a 0; zero_point: -128..127, or NULL for zeros. */
+typedef void ql_multiply_few_kernel(const int16_t *a, size_t a_stride, size_t m, const uint8_t *b, size_t b_stride,
+                                    uint8_t flip, const int16_t *zero_point, size_t k, size_t n, int32_t *c,
+                                    size_t c_stride);
+
+enum { QL_FEW_ROWS = 4 };
+
 /* A row of codes as the tiles read it: out[p] = a[p] ^ flip, elements of a_size bytes, then zeros up to `padded`
  * elements. out may be NULL. Returns sum_p (a[p] ^ flip), modulo 2^32. */
 typedef uint32_t ql_gemm_row_kernel(const uint8_t *a, size_t k, uint8_t flip, size_t padded, void *out);
@@ -298,6 +323,7 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
 
 /* Every kernel: FUNCTION(contract, name, isa), and BUNDLE(type, name, isa) for those that come with their sizes. */
 #define QL_KERNELS(FUNCTION, BUNDLE, isa)                                    \
+    FUNCTION(ql_transpose_kernel, transpose, isa)                            \
     FUNCTION(ql_quantize_kernel, quantize_f32_x8, isa)                       \
     FUNCTION(ql_dequantize_kernel, dequantize_x8_f32, isa)                   \
     FUNCTION(ql_fake_quantize_kernel, fake_quantize_f32, isa)                \
@@ -323,6 +349,9 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_peak_kernel, peak_u8s8s32, isa)                              \
     FUNCTION(ql_sum_groups_kernel, sum_groups_s8_s32, isa)                   \
     FUNCTION(ql_dequantize_group_kernel, dequantize_group_f32, isa)          \
+    FUNCTION(ql_multiply_few_kernel, multiply_few_s16x8s32, isa)             \
+    FUNCTION(ql_pack_panel_kernel, pack_panel_x8, isa)                       \
+    FUNCTION(ql_sum_panel_kernel, sum_panel_s8, isa)                         \
     BUNDLE(ql_gemm_kernels, gemm_u8s8s32, isa)                               \
     BUNDLE(ql_gemm_kernels, gemm_u7s8s32, isa)                               \
     BUNDLE(ql_depthwise_kernels, depthwise_u8s8s32, isa)                     \

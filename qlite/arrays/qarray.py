@@ -72,7 +72,7 @@ class QArray:
         if p.bits in WHOLE_WIDTHS:
             self._set(codes, codes.shape, p)
         else:
-            stored = _core.pack_bits(np.ascontiguousarray(storage.to_rows(codes, p.axis)), p.bits)
+            stored = _core.pack_bits(storage.to_rows(codes, p.axis), p.bits)
             self._set(storage.read_only(stored), codes.shape, p)
 
     def _set(self, stored: np.ndarray, shape: tuple[int, ...], qparams: QParams) -> None:
@@ -125,7 +125,7 @@ class QArray:
             raise TypeError(f"stored: expected {dtype}, got {stored.dtype}")
         if stored.shape != expected:
             raise ValueError(f"stored: expected shape {expected} for {p.bits}-bit codes of {shape}, got {stored.shape}")
-        q = cls._of_stored(storage.read_only(stored.copy()), shape, p)
+        q = cls._of_stored(storage.read_only(stored.copy(order="K")), shape, p)
         if p.qmax - p.qmin + 1 == 1 << p.bits:  # any code is one of the width
             return q
         codes = q.codes
@@ -284,6 +284,8 @@ class QArray:
     def dequantize(self, out: np.ndarray | None = None) -> np.ndarray:
         """Return the float32 values ``float32(code - zero_point) * scale``, or ``codebook[code] * scale``.
 
+        Their axes lie in memory in the order of those of `codes`.
+
         Parameters
         ----------
         out : ndarray of float32, optional
@@ -307,7 +309,7 @@ class QArray:
 
     def copy(self) -> "QArray":
         """Return an array with memory of its own."""
-        return QArray._of_stored(storage.read_only(self.stored.copy()), self.shape, self.qparams)
+        return QArray._of_stored(storage.read_only(self.stored.copy(order="K")), self.shape, self.qparams)
 
     def _into(self, out: np.ndarray) -> "QArray":
         """The same array, stored in `out`."""
@@ -502,7 +504,7 @@ class QArray:
 
     def _rearranged(self, codes: np.ndarray, qparams: QParams) -> "QArray":
         """The same codes in another order or shape."""
-        moved = QArray._of_codes(np.ascontiguousarray(codes), qparams)
+        moved = QArray._of_codes(_core.contiguous(codes), qparams)
         moved._is_fixed = self._is_fixed
         return moved
 

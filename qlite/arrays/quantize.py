@@ -74,6 +74,7 @@ def quantize(
     Returns
     -------
     QArray
+        Codes of 8 and 16 bits lie in memory as `w` does (NumPy's order "K"), those of other widths packed by rows.
 
     Raises
     ------
@@ -207,16 +208,17 @@ def _encoded(
     if p.codebook.ndim == 1 or p.axis is None or p.group_size is not None:
         return _core.quantize_codebook(x, p.scale, p.codebook, refuse, out, name, *p.granularity.groups)
     # With the axis first, values that share a codebook are neighbours.
-    x, scale, book = (np.ascontiguousarray(np.moveaxis(a, p.axis, 0)) for a in (x, p.scale, p.codebook))
-    codes = np.moveaxis(_core.quantize_codebook(x, scale, book, refuse, None, name), 0, p.axis)
-    if out is None:
-        return np.ascontiguousarray(codes)
-    _check.out(out, codes.dtype, codes.shape)[...] = codes
+    rows, scale, book = (_core.contiguous(np.moveaxis(a, p.axis, 0)) for a in (x, p.scale, p.codebook))
+    codes = np.moveaxis(_core.quantize_codebook(rows, scale, book, refuse, None, name), 0, p.axis)
+    out = np.empty_like(x, codes.dtype) if out is None else _check.out(out, codes.dtype, codes.shape)
+    out[...] = codes
     return out
 
 
 def dequantize(q: QArray, out: np.ndarray | None = None) -> np.ndarray:
     """Return the float32 values of a quantized array: ``float32(code - zero_point) * scale``.
+
+    Their axes lie in memory in the order of those of the codes: of what came Fortran and has 8 or 16 bits, Fortran.
 
     Parameters
     ----------
@@ -269,6 +271,7 @@ def fake_quantize(
     Returns
     -------
     ndarray of float32, or that and an ndarray of bool
+        In memory as `x` is (NumPy's order "K").
 
     Raises
     ------

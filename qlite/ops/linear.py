@@ -8,7 +8,7 @@ from qlite import _check, _core
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
 from qlite.ops import epilogue
-from qlite.ops.packing import ZERO, PackedWeight, codes_of, no_weights, pack_codes, pack_matrix, zero_points_of
+from qlite.ops.packing import ZERO, PackedWeight, codes_of, column_codes, no_weights, pack_matrix, zero_points_of
 
 
 def matmul_integer(
@@ -55,8 +55,10 @@ def matmul_integer(
     elif isinstance(b, QArray):
         packed = pack_matrix(b, "b", "integer")[0]
     else:
-        packed = pack_codes(b, "b_zero_point", b_zero_point, "integer")
-        b_zero_point = 0
+        a, a_zero_point = _left_codes(a, a_zero_point)
+        b, b_zero_point = column_codes(b, "b_zero_point", b_zero_point)
+        a_zero_point = zero_points_of("a_zero_point", a_zero_point, a.dtype, (1, a.shape[0]))
+        return _core.matmul_unpacked(a, b, a_zero_point, b_zero_point, out)
     if packed.kind != "matrix":
         raise ValueError(
             f"b: expected one scale or one per column of a matrix, whose sums are integers, got {_kind(packed)}"

@@ -166,14 +166,14 @@ def pack(b: Any, zero_point: Any = 0, *, activation_bits: int = 8, groups: int =
     purpose = "integer" if activation_bits == 8 else "integer7"
     if isinstance(b, QArray):
         return PackedWeight(*pack_matrix(b, "b", purpose))
-    return PackedWeight(pack_codes(b, "zero_point", zero_point, purpose))
+    return PackedWeight(_core.Packed.matrix(*column_codes(b, "zero_point", zero_point), purpose))
 
 
-def pack_codes(b: Any, name: str, zero_point: Any, purpose: str) -> _core.Packed:
-    """Plain codes (in, out), packed; `name` is that of the zero point, for the error."""
+def column_codes(b: Any, name: str, zero_point: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Plain codes (in, out), and a zero point for each column; `name` is that of the zero point, for the error."""
     codes = codes_of("b", b)
     zero_point = zero_points_of(name, zero_point, codes.dtype, (1, codes.shape[1]))
-    return _core.Packed.matrix(codes, np.ascontiguousarray(np.broadcast_to(zero_point, codes.shape[1])), purpose)
+    return codes, np.ascontiguousarray(np.broadcast_to(zero_point, codes.shape[1]))
 
 
 def pack_matrix(q: QArray, name: str, purpose: str) -> Weights:

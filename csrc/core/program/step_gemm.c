@@ -74,11 +74,9 @@ static const int32_t *sums_bias(const ql_buffer *in, const ql_value *v)
 /* Returns whether all sums stay in int32. */
 static bool sums_fit(const ql_buffer *in, const ql_value *v)
 {
-    const ql_array *w = &v[WEIGHT].array;
-    const int64_t reach =
-        ql_weight_reach(w->data, w->type == QL_S8, w->shape[0], w->shape[1], ql_data(&v[WEIGHT_ZERO_POINT]));
-    return ql_reach_fits(reach, ql_has_row_scale(in) ? 255 : ql_code_reach(ql_zero_point_u8(in)), sums_bias(in, v),
-                         w->shape[1]);
+    const ql_code_matrix w = ql_weight_matrix(&v[WEIGHT], &v[WEIGHT_ZERO_POINT]);
+    return ql_reach_fits(ql_weight_reach(&w), ql_has_row_scale(in) ? 255 : ql_code_reach(ql_zero_point_u8(in)),
+                         sums_bias(in, v), w.n);
 }
 
 /* Fills columns and epilogue for rows with scales of their own. */
@@ -123,15 +121,14 @@ static ql_status take(const ql_step *step, const ql_buffer *buffers, const ql_va
         return QL_EINVAL;
     if (!sums_fit(in, v))
         return QL_EOVERFLOW;
-    const ql_array *w = &v[WEIGHT].array;
-    const int32_t *zero_point = ql_data(&v[WEIGHT_ZERO_POINT]);
+    const ql_code_matrix w = ql_weight_matrix(&v[WEIGHT], &v[WEIGHT_ZERO_POINT]);
     ql_epilogue epilogue;
-    void *columns = ql_alloc(1, ql_epilogue_bytes(w->shape[1]));
+    void *columns = ql_alloc(1, ql_epilogue_bytes(w.n));
     ql_status status = columns ? fill_columns(in, out, v, columns, &epilogue) : QL_ENOMEM;
     if (status == QL_OK && s->weight)
-        ql_repack(s->weight, w->data, w->type == QL_S8, zero_point);
+        ql_repack(s->weight, &w);
     else if (status == QL_OK)
-        status = ql_pack(QL_PACK_INTEGER, w->data, w->type == QL_S8, w->shape[0], w->shape[1], zero_point, &s->weight);
+        status = ql_pack(QL_PACK_INTEGER, &w, &s->weight);
     if (status == QL_OK && !s->init) {
         s->init = ql_alloc(s->weight->n_padded, sizeof *s->init);
         status = s->init ? QL_OK : QL_ENOMEM;

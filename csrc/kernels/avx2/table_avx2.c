@@ -4,6 +4,7 @@
 const ql_kernels ql_kernels_avx2 = {
     .isa = "avx2",
     .parent = &ql_kernels_scalar,
+    .transpose = ql_transpose__avx2,
     .quantize_f32_x8 = ql_quantize_f32_x8__avx2,
     .dequantize_x8_f32 = ql_dequantize_x8_f32__avx2,
     .fake_quantize_f32 = ql_fake_quantize_f32__avx2,
@@ -29,6 +30,9 @@ const ql_kernels ql_kernels_avx2 = {
     .peak_u8s8s32 = ql_peak_u8s8s32__avx2,
     .sum_groups_s8_s32 = ql_sum_groups_s8_s32__avx2,
     .dequantize_group_f32 = ql_dequantize_group_f32__avx2,
+    .multiply_few_s16x8s32 = ql_multiply_few_s16x8s32__avx2,
+    .pack_panel_x8 = ql_pack_panel_x8__avx2,
+    .sum_panel_s8 = ql_sum_panel_s8__avx2,
     .gemm_u8s8s32 = &ql_gemm_u8s8s32__avx2,
     .gemm_u7s8s32 = &ql_gemm_u7s8s32__avx2,
     .depthwise_u8s8s32 = &ql_depthwise_u8s8s32__avx2,

@@ -3,6 +3,7 @@
 const ql_kernels ql_kernels_scalar = {
     .isa = "scalar",
     .parent = NULL,
+    .transpose = ql_transpose__scalar,
     .quantize_f32_x8 = ql_quantize_f32_x8__scalar,
     .dequantize_x8_f32 = ql_dequantize_x8_f32__scalar,
     .fake_quantize_f32 = ql_fake_quantize_f32__scalar,
@@ -28,6 +29,9 @@ const ql_kernels ql_kernels_scalar = {
     .peak_u8s8s32 = ql_peak_u8s8s32__scalar,
     .sum_groups_s8_s32 = ql_sum_groups_s8_s32__scalar,
     .dequantize_group_f32 = ql_dequantize_group_f32__scalar,
+    .multiply_few_s16x8s32 = ql_multiply_few_s16x8s32__scalar,
+    .pack_panel_x8 = ql_pack_panel_x8__scalar,
+    .sum_panel_s8 = ql_sum_panel_s8__scalar,
     .gemm_u8s8s32 = &ql_gemm_u8s8s32__scalar,
     .gemm_u7s8s32 = &ql_gemm_u8s8s32__scalar,
     .depthwise_u8s8s32 = &ql_depthwise_u8s8s32__scalar,
