@@ -16,6 +16,7 @@ except ModuleNotFoundError as error:
         "called `qlite` on the package index also installs a module of this name. This one is `qlite-quant`."
     ) from None
 
+from qlite import metrics
 from qlite.analysis.report import Report, compare
 from qlite.arrays.error import ErrorStats, quantization_error
 from qlite.arrays.qarray import QArray
@@ -88,6 +89,7 @@ __all__ = [
     "lookup_table",
     "matmul_integer",
     "max_pool2d",
+    "metrics",
     "pack",
     "quantization_error",
     "quantize",
