@@ -18,6 +18,7 @@ except ModuleNotFoundError as error:
 
 from qlite import metrics
 from qlite.analysis.report import Report, compare
+from qlite.analysis.significance import AccuracyReport, compare_accuracy
 from qlite.arrays.error import ErrorStats, quantization_error
 from qlite.arrays.qarray import QArray
 from qlite.arrays.quantize import dequantize, fake_quantize, quantize, requantize
@@ -62,6 +63,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "AccuracyReport",
     "Calibrator",
     "Checkpoint",
     "Dense",
@@ -76,6 +78,7 @@ __all__ = [
     "avg_pool2d",
     "choose_qparams",
     "compare",
+    "compare_accuracy",
     "conv2d",
     "conv2d_integer",
     "dequantize",
