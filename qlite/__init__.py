@@ -40,11 +40,12 @@ from qlite.ops.softmax import softmax
 from qlite.ops.tables import apply_table, lookup_table
 
 if TYPE_CHECKING:
-    from qlite import distributed
+    from qlite import distributed, testing
     from qlite.io.checkpoint import Checkpoint, quantize_checkpoint
 
 #: Looked up when asked for: what these need takes longer to import than everything above.
-_LATE = {"Checkpoint": "io.checkpoint", "quantize_checkpoint": "io.checkpoint", "distributed": "distributed"}
+_LATE = {"Checkpoint": "io.checkpoint", "quantize_checkpoint": "io.checkpoint"}
+_LATE |= {"distributed": "distributed", "testing": "testing"}
 
 
 def __getattr__(name: str) -> Any:
@@ -102,4 +103,5 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "softmax",
+    "testing",
 ]

@@ -36,7 +36,7 @@ class Outputs(NamedTuple):
 
 
 def differences(
-    metric: str, y: np.ndarray, first: Outputs, second: Outputs, rng: np.random.Generator, resamples: int
+    metric: str, y: np.ndarray, first: Outputs, second: Outputs, rng: "np.random.Generator", resamples: int
 ) -> np.ndarray:
     """Return the second's figure less the first's, for each of so many draws; NaN where a draw lacks a class."""
     if metric == "accuracy" or metric.endswith("_micro") or named.top_k(metric):
@@ -56,14 +56,14 @@ def _hits(metric: str, y: np.ndarray, outputs: Outputs) -> np.ndarray:
     return y == outputs.predicted
 
 
-def _hit_differences(first: np.ndarray, second: np.ndarray, rng: np.random.Generator, resamples: int) -> np.ndarray:
+def _hit_differences(first: np.ndarray, second: np.ndarray, rng: "np.random.Generator", resamples: int) -> np.ndarray:
     samples, lost, gained = len(first), (first & ~second).sum(), (second & ~first).sum()
     shares = np.array([lost + 0.5, gained + 0.5, samples - lost - gained]) / (samples + 1)
     drawn = rng.multinomial(samples, shares, resamples)
     return (drawn[:, 1] - drawn[:, 0]) / samples
 
 
-def _draws(group: np.ndarray, rng: np.random.Generator, resamples: int) -> Iterator[np.ndarray]:
+def _draws(group: np.ndarray, rng: "np.random.Generator", resamples: int) -> Iterator[np.ndarray]:
     """Yield blocks of draws (draws, groups): how many samples of each group they hold."""
     counts = np.bincount(group)
     samples, groups = len(group), len(counts)

@@ -65,7 +65,7 @@ class AccuracyReport:
     @property
     def drop(self) -> float:
         """How much worse the quantized model is: below 0 if it is better."""
-        return self.difference if self.metric in named.ERRORS else -self.difference
+        return self.difference if self.metric in named.ERRORS else self.float_figure - self.figure
 
     @property
     def verdict(self) -> str:

@@ -39,9 +39,9 @@ def sqnr_db(exact: Any, approximate: Any, axis: int | tuple[int, ...] | None = N
 
 
 def decibels(signal: Any, noise: Any) -> Any:
-    """``10 log10(signal / noise)`` of two powers, inf without noise."""
+    """``10 log10(signal / noise)`` of two powers; inf without noise, NaN for NaN."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(noise > 0, 10 * np.log10(signal / noise), np.inf)[()]
+        return np.where(noise == 0, np.inf, 10 * np.log10(signal / noise))[()]
 
 
 def cosine(product: Any, a_power: Any, b_power: Any) -> Any:
