@@ -33,6 +33,7 @@ HEAVY += [
     "qlite.io.checkpoint",
     "qlite.io.model_file",
     "qlite.analysis.plot",
+    "qlite.testing",
     "qlite.demo",
     "qlite.cli",
 ]

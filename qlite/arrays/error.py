@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from qlite import _check, _core, metrics
+from qlite import _check, _core
 from qlite._public import public
 from qlite.arrays.qarray import QArray
+from qlite.metrics.signal import cosine, decibels
 
 
 @public
@@ -111,9 +112,9 @@ def quantization_error(w: Any, q: QArray, axis: int | None = None) -> ErrorStats
     signal, clipping, rounding, product, power, max_abs, clipped, kl = sums[0] if axis is None else sums.T.copy()
     return ErrorStats(
         mse=clipping / count + rounding / count,
-        sqnr_db=metrics.decibels(signal, clipping + rounding),
+        sqnr_db=decibels(signal, clipping + rounding),
         max_abs=max_abs,
-        cosine=metrics.cosine(product, signal, power),
+        cosine=cosine(product, signal, power),
         clipping=clipping / count,
         rounding=rounding / count,
         clipped_share=clipped / count,
