@@ -177,6 +177,20 @@ def test_an_output_without_weights_is_its_bias(scheme):
         np.testing.assert_allclose(quantized(factor * x)[:, :3], np.tile(bias[:3], (len(x), 1)), rtol=1e-3)
 
 
+@pytest.mark.parametrize("target", ["numpy", "tflm", "tensorrt"])
+def test_case_a_inputs_that_were_all_zeros_leave_the_bias(rng, target):
+    """Units that training gave up, and inputs that were zeros, have no range to keep the next bias on."""
+    bias = np.float32([0.0015, -1, 0, 2])
+    given_up = ql.Dense(rng.normal(size=(8, 16)), np.full(16, -1000.0), "relu")
+    layers = [given_up, given_up, ql.Dense(30 * rng.normal(size=(16, 4)), bias)]
+    x = rng.normal(size=(50, 8)).astype(np.float32)
+    cases = [(layers[1:], x), ([given_up, ql.Dense(np.ones((16, 8)), None, "relu"), *layers[1:]], x)]
+    cases.append(([ql.Dense(rng.normal(size=(8, 4)), bias)], 0 * x))
+    for parts, samples in cases:
+        quantized = ql.quantize_model(ql.Sequential(parts), data=samples, target=target, output_dtype="float32")
+        np.testing.assert_allclose(quantized(samples), np.tile(bias, (50, 1)), rtol=1e-3)
+
+
 def test_codes_of_every_shape_of_network(rng):
     for widths in ([1, 1], [3, 1, 2], [70, 33, 17, 5, 2], [300, 20]):
         layers = [(rng.normal(size=w), rng.normal(size=w[1])) for w in pairwise(widths)]
