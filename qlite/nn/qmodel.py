@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from functools import cached_property
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from qlite import _check
+from qlite._locks import new_lock
 from qlite._public import public
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
@@ -67,7 +67,7 @@ class QModel(Predictor):
         self._set_task(task, classes, (1, *program.buffers[output].shape)[-1])
         self._plan: Plan | None = None
         self._run: Callable[[Any], np.ndarray] | None = None
-        self._planning = Lock()  # threads that call it for the first time pack its weights once
+        self._planning = new_lock()  # threads that call it for the first time pack its weights once
 
     @property
     def plan(self) -> Plan:

@@ -32,13 +32,13 @@ def conv2d(
 ) -> "np.ndarray | QArray":
     """Convolve images with 8-bit weights: integers inside, floats or codes as the result.
 
-    ``acc[b, i, j, o] = bias_q[o] + sum_{u,v,c} (x[b, i*stride + u*dilation - top, j*stride + v*dilation - left, g*in +
-    c] - z_x) * (w[u, v, c, o] - z_w[o])``, exact in int32, where ``g`` is the group of ``o``; outside the image x is
-    ``z_x``, which stands for 0. Without `output_qparams` the result is ``float32(acc) * float32(s_x * s_w[o])``,
-    clamped by the activation. With it the result is codes: ``requant="float"`` multiplies by ``float32(float32(s_x *
-    s_w[o]) / s_y)``, clamps and rounds half to even, as LiteRT and ONNX Runtime do; ``"fixed"`` is the rule of
-    TensorFlow Lite Micro and CMSIS-NN (see `requantize`). There the activation is a clamp of codes: from ``z_y`` on,
-    and to ``z_y + rint(6 / s_y)`` for relu6.
+    ``acc[b, i, j, o] = bias_q[o] + sum_{u,v,c} (x[b, row, column, g*in + c] - z_x) * (w[u, v, c, o] - z_w[o])``, exact
+    in int32, where ``row = i*stride + u*dilation - top``, ``column = j*stride + v*dilation - left`` and ``g`` is the
+    group of ``o``; outside the image x is ``z_x``, which stands for 0. Without `output_qparams` the result is
+    ``float32(acc) * float32(s_x * s_w[o])``, clamped by the activation. With it the result is codes:
+    ``requant="float"`` multiplies by ``float32(float32(s_x * s_w[o]) / s_y)``, clamps and rounds half to even, as
+    LiteRT and ONNX Runtime do; ``"fixed"`` is the rule of TensorFlow Lite Micro and CMSIS-NN (see `requantize`). There
+    the activation is a clamp of codes: from ``z_y`` on, and to ``z_y + rint(6 / s_y)`` for relu6.
 
     Parameters
     ----------
