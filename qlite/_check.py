@@ -1,7 +1,10 @@
 """Checks of arguments. Every message names the argument, what came and what was expected."""
 
+import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,6 +67,25 @@ def shape(name: str, value: Any) -> tuple[int, ...]:
     return lengths
 
 
+def memory(name: str, shape: Sequence[int], dtype: Any) -> None:
+    """Refuse elements that no data stands behind, repeated or declared, where they are more than the machine's memory.
+
+    The system may promise them all the same, and end the process when they are written to.
+    """
+    if math.prod(shape) * np.dtype(dtype).itemsize > _memory_bytes():
+        raise MemoryError(
+            f"{name}: expected what {_memory_bytes()} bytes of memory hold, got shape {tuple(shape)} of "
+            f"{np.dtype(dtype)}"
+        )
+
+
+@cache
+def _memory_bytes() -> int:
+    if not hasattr(os, "sysconf"):
+        return sys.maxsize
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def as_array(name: str, value: Any) -> np.ndarray:
     """Return `value` as an array; of Python objects only if it is such an array."""
     try:
@@ -116,6 +138,8 @@ def real_array(name: str, value: Any, *, may_be_codes: bool = False) -> np.ndarr
         is_codes = may_be_codes and array.dtype.char in "bB"
         hint = f" (QArray.from_codes({name}, scale) says what codes stand for)" if is_codes else ""
         raise TypeError(f"{name}: expected a real floating dtype, got {array.dtype}{hint}")
+    if not array.flags.forc:
+        memory(name, array.shape, np.float32)
     with np.errstate(over="ignore", under="ignore"):
         return array.astype(np.float32, copy=False)
 

@@ -7,10 +7,22 @@ static PyObject *raise_dtype(const char *name, const char *expected, PyArrayObje
     return NULL;
 }
 
+/* Returns an array that may be copied; takes over the reference. One with gaps or repeats, as broadcast_to makes them,
+ * may be larger than memory. */
+static PyArrayObject *within_memory(PyArrayObject *array, const char *name)
+{
+    const int typenum = PyArray_ISFLOAT(array) ? NPY_FLOAT32 : PyArray_TYPE(array);
+    if (PyArray_IS_C_CONTIGUOUS(array) || PyArray_IS_F_CONTIGUOUS(array) ||
+        ql_py_fits_memory(PyArray_NDIM(array), PyArray_DIMS(array), typenum, name) == 0)
+        return array;
+    Py_DECREF(array);
+    return NULL;
+}
+
 static PyArrayObject *as_array(PyObject *object, const char *name)
 {
     if (PyArray_Check(object))
-        return (PyArrayObject *)Py_NewRef(object);
+        return within_memory((PyArrayObject *)Py_NewRef(object), name);
     PyObject *array = PyArray_FROM_O(object);
     if (!array && PyErr_ExceptionMatches(PyExc_ValueError)) {
         PyErr_Clear();
@@ -213,7 +225,9 @@ PyArrayObject *ql_py_result(PyObject *out, int typenum, int ndim, const npy_intp
                             bool in_place)
 {
     if (out == Py_None)
-        return (PyArrayObject *)PyArray_SimpleNew(ndim, shape, typenum);
+        return ql_py_fits_memory(ndim, shape, typenum, "out") < 0
+                   ? NULL
+                   : (PyArrayObject *)PyArray_SimpleNew(ndim, shape, typenum);
     if (check_out(out, typenum, ndim, shape) < 0)
         return NULL;
     PyArrayObject *result = (PyArrayObject *)out;

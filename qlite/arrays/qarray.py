@@ -183,6 +183,8 @@ class QArray:
         """
         if isinstance(scale, QParams):
             raise TypeError("scale: expected numbers, got QParams: use QArray(codes, qparams)")
+        if isinstance(codes, np.ndarray):
+            _check.memory("codes", codes.shape, codes.dtype)
         codes = np.array(codes)
         codes = codes.astype(codes.dtype.newbyteorder("="), copy=False)
         codes.flags.writeable = False
@@ -566,12 +568,9 @@ class QArray:
 
 
 def _in_memory(codes: np.ndarray) -> np.ndarray:
-    """Codes that repeat, as `np.broadcast_to` makes them, in memory of their own: whether they can be held at all shows
-    before they are read."""
-    try:
-        return codes.copy()
-    except MemoryError as error:
-        raise MemoryError(f"codes: expected as many as memory holds, got shape {codes.shape}: {error}") from None
+    """Codes that repeat, as `np.broadcast_to` makes them, in memory of their own."""
+    _check.memory("codes", codes.shape, codes.dtype)
+    return codes.copy()
 
 
 @cache  # 0.05 us where an import statement takes 1
