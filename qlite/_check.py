@@ -43,6 +43,13 @@ def integer(name: str, value: Any) -> int:
     return int(value)
 
 
+def string(name: str, value: Any) -> str:
+    """Return `value` if it is a string."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected a string, got {value!r:.80}")
+    return value
+
+
 def path(name: str, value: Any) -> "Path":
     """Return a string, bytes or an object with ``__fspath__`` as a path."""
     try:

@@ -32,12 +32,19 @@ class QArray:
     Codes of other widths than 8 and 16 are stored packed: a row for each index of `axis`, or one row for everything
     without an axis; each row padded to a byte, low bits first. So `nbytes` is true, and indices of `axis` take rows.
 
+    Parameters
+    ----------
+    codes : ndarray of int8, uint8, int16 or uint16
+        Of the dtype that the parameters say, in any shape that their scales fit. Not copied where 8 or 16 bits are
+        stored as they are.
+    qparams : QParams
+
     Attributes
     ----------
     stored : ndarray, read-only
         The codes in memory: packed bytes of shape (rows, bytes), or the codes themselves for 8 and 16 bits.
     shape : tuple
-    qparams : QParams
+        Of the codes.
 
     Raises
     ------

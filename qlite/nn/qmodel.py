@@ -35,6 +35,8 @@ class QModel(Predictor):
         All of its numbers.
     scheme, target : str
         What it was quantized as, and for whom.
+    task, classes
+        As of the float model.
 
     Raises
     ------
@@ -56,6 +58,8 @@ class QModel(Predictor):
     def __init__(
         self, program: Program, *, scheme: str, target: str, task: str = "multiclass", classes: Any = None
     ) -> None:
+        if not isinstance(program, Program):
+            raise TypeError(f"program: expected a Program, got {type(program).__name__}")
         self.program = program
         self.scheme = _check.choice("scheme", scheme, SCHEMES)
         self.target = _check.choice("target", target, tuple(TARGETS))

@@ -50,6 +50,8 @@ class PackedWeight:
     """
 
     def __init__(self, weights: Weights) -> None:
+        if not isinstance(weights, Weights):
+            raise TypeError(f"weights: expected what pack makes a PackedWeight of, got {weights!r:.80}")
         self._weights = weights
         packed = weights.packed
         self.shape: tuple[int, ...] = packed.shape
