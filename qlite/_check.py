@@ -17,14 +17,15 @@ SMALLEST_NORMAL = np.finfo(np.float32).smallest_normal
 
 
 def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
-    """Return `value` if it is one of `allowed`."""
-    if not isinstance(value, str) or value not in allowed:
-        from difflib import get_close_matches
+    """Return `value` if it is one of `allowed`, which are strings or None."""
+    if (value is None or isinstance(value, str)) and value in allowed:
+        return value
+    from difflib import get_close_matches
 
-        close = get_close_matches(str(value).lower(), allowed, 1, 0.75)
-        hint = f": did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}{hint}")
-    return value
+    close = get_close_matches(str(value).lower(), [text for text in allowed if text is not None], 1, 0.75)
+    hint = f": did you mean {close[0]!r}?" if close else ""
+    expected = ("one of " if len(allowed) > 1 else "") + ", ".join(map(repr, allowed))
+    raise ValueError(f"{name}: expected {expected}, got {value!r}{hint}")
 
 
 def flag(name: str, value: Any) -> bool:
@@ -210,5 +211,6 @@ def expect_defaults(options: Mapping[str, Any], defaults: Mapping[str, Any], why
     """Refuse options that differ from their defaults, where `why` keeps them from having an effect."""
     for name, value in options.items():
         default = defaults[name]
-        if value is not default and (default is None or isinstance(value, np.ndarray) or value != default):
+        is_plain = isinstance(value, (str, int, float, tuple, np.generic))  # == of other objects may be an array
+        if value is not default and not (is_plain and value == default):
             raise ValueError(f"{name}: expected {default!r}, the default, {why}, got {value!r}")

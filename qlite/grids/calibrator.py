@@ -97,7 +97,7 @@ class Calibrator:
         Raises
         ------
         TypeError, ValueError
-            As `update`.
+            As `update`; or there are no values, as in an iterator that was read before.
 
         Examples
         --------
@@ -112,10 +112,12 @@ class Calibrator:
             data = _alone("data", data)
         if isinstance(data, np.ndarray):
             data = list(_pieces(data, _check.axis(axis, data.ndim)))
-        elif hasattr(data, "__array__") or not isinstance(data, Iterable):
-            data = [data]
+        elif hasattr(data, "__array__") or isinstance(data, (str, bytes)) or not isinstance(data, Iterable):
+            data = [_check.real_array("data", data)]
         for batch in progress(data, "calibrating", "batch"):
             calibrator.update(batch)
+        if calibrator._ndim is None:
+            raise ValueError("data: expected at least one value to calibrate with, got none")
         return calibrator
 
     def update(self, batch: Any) -> "Calibrator":

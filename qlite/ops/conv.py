@@ -104,7 +104,7 @@ def conv2d(
         raise ValueError("w: expected weights with scales, pack(QArray), got packed codes")
     is_codes = isinstance(x, QArray)
     if is_codes:
-        if per != "image":
+        if type(per) is not str or per != "image":
             _check.expect_defaults({"per": per}, {"per": "image"}, "for codes x, which have their scale")
         codes, scale, zero_point = _codes(x)
     else:

@@ -195,14 +195,14 @@ def linear(
         else:
             y = epilogue.with_late_biases(partial(_core.linear_static, *operands), sums_bias, fields, late, out)
         return epilogue.wrap(y, output_qparams, out)
-    if output_qparams is not None or requant != "float":
+    if output_qparams is not None or type(requant) is not str or requant != "float":
         options = {"output_qparams": output_qparams, "requant": requant}
         _check.expect_defaults(
             options, {"output_qparams": None, "requant": "float"}, "for floats x, whose result is float32"
         )
     if type(w) is PackedWeight and w.activation_bits != 8:
         raise ValueError(f"w: expected weights packed for 8-bit activations, got {w.activation_bits}")
-    per_tensor = per != "row" and _check.choice("per", per, ("row", "tensor")) == "tensor"
+    per_tensor = (type(per) is not str or per != "row") and _check.choice("per", per, ("row", "tensor")) == "tensor"
     if activation is not None:
         epilogue.check_activation(activation)
     if bias is not None:

@@ -117,6 +117,24 @@ def test_the_static_program():
         same_bytes(step.bias, np.rint(layer.bias / scale).astype(np.int32))
 
 
+def test_case_o_intermediates_of_codes_are_those_of_their_floats():
+    network, x = small_network()
+    quantized = ql.quantize_model(network, data=x)
+    codes = ql.quantize(x, quantized.input_qparams)
+    of_codes, of_floats = quantized.intermediates(codes), quantized.intermediates(x)
+    assert [name for name in of_floats if of_codes[name].tobytes() != of_floats[name].tobytes()] == ["input"]
+
+
+@pytest.mark.parametrize("scheme", ["w8a8", "dynamic", "w8"])
+def test_case_o_raw_bytes_get_a_hint(scheme):
+    network, x = small_network()
+    quantized = ql.quantize_model(network, scheme, x if scheme == "w8a8" else None)
+    with pytest.raises(TypeError, match=r"^x: expected a real floating dtype, got uint8 \(QArray\(x, model.input_qpar"):
+        quantized(np.zeros((2, 6), np.uint8))
+    with pytest.raises(TypeError, match=r"^x: expected a real floating dtype, got int64$"):
+        quantized(np.zeros((2, 6), np.int64))
+
+
 def test_many_calibration_samples_count_as_one_batch(rng):
     network, x = small_network()
     many = np.concatenate([x, rng.normal(size=(10_000, 6)).astype(np.float32)])
@@ -132,7 +150,9 @@ def test_codes_are_taken_as_they_are(isa, scheme, target):
     grid = quantized.input_qparams
     assert (grid is None) == (scheme != "w8a8" or network.mean is not None)
     other = ql.quantize(x, 8)
-    same_bytes(quantized(other), quantized(other.dequantize()))
+    for call in (quantized, quantized.predict, quantized.intermediates):
+        with pytest.raises(ValueError, match=r"^x: expected .*floats, which x\.dequantize\(\) makes, got QArray"):
+            call(other)
     if grid is not None:
         codes = ql.quantize(x, grid)
         same_bytes(quantized(codes), quantized(x))

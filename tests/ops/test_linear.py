@@ -463,3 +463,24 @@ def test_case_f_sums_beyond_the_codes_are_clipped_by_both_rules():
     grid = ql.QParams(np.float32([0.01]), 0)
     for rule in ("float", "fixed"):
         assert ql.linear(x, w, output_qparams=grid, requant=rule).codes.tolist() == [[127, -128]], rule
+
+
+@pytest.mark.parametrize("option", ["per", "requant"])
+@pytest.mark.parametrize("value", [np.array(["row", "float"]), np.zeros(3), ["row"], None, 1])
+def test_case_o_options_that_are_no_words(rng, option, value):
+    w = ql.quantize(rng.normal(size=(4, 3)), axis=1)
+    grouped = ql.quantize(rng.normal(size=(16, 3)), 4, axis=1, group_size=8)
+    x = rng.normal(size=(2, 4))
+    codes = ql.quantize(x, symmetric=False)
+    for operands in ((x, w), (codes, w), (rng.normal(size=(2, 16)), grouped)):
+        with pytest.raises(ValueError, match=rf"^{option}: expected "):
+            ql.linear(*operands, **{option: value})
+
+
+def test_case_o_a_rule_for_codes_has_no_effect_on_floats(rng):
+    w, filters = ql.quantize(rng.normal(size=(4, 3)), axis=1), ql.quantize(rng.normal(size=(2, 2, 4, 3)), axis=3)
+    with pytest.raises(ValueError, match=r"^requant: expected 'float', the default, without output_qparams, got 'fix"):
+        ql.linear(ql.quantize(rng.normal(size=(2, 4)), symmetric=False), w, requant="fixed")
+    for x in (rng.normal(size=(1, 3, 3, 4)), ql.quantize(rng.normal(size=(1, 3, 3, 4)))):
+        with pytest.raises(ValueError, match=r"^requant: expected 'float', the default, without output_qparams"):
+            ql.conv2d(x, filters, requant="fixed")

@@ -47,7 +47,7 @@ class Dense(Layer):
         self.bias = np.zeros(units, np.float32) if bias is None else finite_float32("bias", bias)
         if self.bias.shape != (units,):
             raise ValueError(f"bias: expected shape ({units},), got {self.bias.shape}")
-        self.activation = activation if activation is None else _check.choice("activation", activation, ("relu",))
+        self.activation = _check.choice("activation", activation, (None, "relu"))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         y = x @ self.weight + self.bias
