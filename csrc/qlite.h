@@ -425,6 +425,7 @@ typedef struct ql_output {
     ql_activation activation;
     float input_scale;
     const float *weight_scale; /* [n], as input_scale finite, normal and > 0 */
+    const float *offset;       /* [n], added to float32 results; NULL: zeros */
     float scale;               /* of codes */
     int32_t zero_point, qmin, qmax;
 } ql_output;
@@ -433,7 +434,7 @@ typedef struct ql_output {
 size_t ql_epilogue_bytes(size_t n);
 
 /* Rule A: multiplier[j] = float32(float32(input_scale * weight_scale[j]) / scale). Rule B: ql_quantize_multiplier of
- * the same in float64. float32: scale[j] = float32(input_scale * weight_scale[j]), offset[j] = 0. QL_EINVAL: a
+ * the same in float64. float32: scale[j] = float32(input_scale * weight_scale[j]) and the offset. QL_EINVAL: a
  * multiplier of either rule that is not below 2^30, or an infinite scale. */
 ql_status ql_epilogue_fill(const ql_output *output, size_t n, void *memory, ql_epilogue *epilogue);
 

@@ -1,7 +1,10 @@
 """Checks of arguments. Every message names the argument, what came and what was expected."""
 
+import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,14 +17,15 @@ SMALLEST_NORMAL = np.finfo(np.float32).smallest_normal
 
 
 def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
-    """Return `value` if it is one of `allowed`."""
-    if not isinstance(value, str) or value not in allowed:
-        from difflib import get_close_matches
+    """Return `value` if it is one of `allowed`, which are strings or None."""
+    if (value is None or isinstance(value, str)) and value in allowed:
+        return value
+    from difflib import get_close_matches
 
-        close = get_close_matches(str(value).lower(), allowed, 1, 0.75)
-        hint = f": did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}{hint}")
-    return value
+    close = get_close_matches(str(value).lower(), [text for text in allowed if text is not None], 1, 0.75)
+    hint = f": did you mean {close[0]!r}?" if close else ""
+    expected = ("one of " if len(allowed) > 1 else "") + ", ".join(map(repr, allowed))
+    raise ValueError(f"{name}: expected {expected}, got {value!r}{hint}")
 
 
 def flag(name: str, value: Any) -> bool:
@@ -40,6 +44,13 @@ def integer(name: str, value: Any, lowest: int | None = None) -> int:
     if lowest is not None and value < lowest:
         raise ValueError(f"{name}: expected at least {lowest}, got {value}")
     return int(value)
+
+
+def string(name: str, value: Any) -> str:
+    """Return `value` if it is a string."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected a string, got {value!r:.80}")
+    return value
 
 
 def path(name: str, value: Any) -> "Path":
@@ -64,6 +75,25 @@ def shape(name: str, value: Any) -> tuple[int, ...]:
     if any(n < 0 for n in lengths):
         raise ValueError(f"{name}: expected lengths of at least 0, got {lengths}")
     return lengths
+
+
+def memory(name: str, shape: Sequence[int], dtype: Any) -> None:
+    """Refuse elements that no data stands behind, repeated or declared, where they are more than the machine's memory.
+
+    The system may promise them all the same, and end the process when they are written to.
+    """
+    if math.prod(shape) * np.dtype(dtype).itemsize > _memory_bytes():
+        raise MemoryError(
+            f"{name}: expected what {_memory_bytes()} bytes of memory hold, got shape {tuple(shape)} of "
+            f"{np.dtype(dtype)}"
+        )
+
+
+@cache
+def _memory_bytes() -> int:
+    if not hasattr(os, "sysconf"):
+        return sys.maxsize
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
@@ -118,6 +148,8 @@ def real_array(name: str, value: Any, *, may_be_codes: bool = False) -> np.ndarr
         is_codes = may_be_codes and array.dtype.char in "bB"
         hint = f" (QArray.from_codes({name}, scale) says what codes stand for)" if is_codes else ""
         raise TypeError(f"{name}: expected a real floating dtype, got {array.dtype}{hint}")
+    if not array.flags.forc:
+        memory(name, array.shape, np.float32)
     with np.errstate(over="ignore", under="ignore"):
         return array.astype(np.float32, copy=False)
 
@@ -181,5 +213,6 @@ def expect_defaults(options: Mapping[str, Any], defaults: Mapping[str, Any], why
     """Refuse options that differ from their defaults, where `why` keeps them from having an effect."""
     for name, value in options.items():
         default = defaults[name]
-        if value is not default and (default is None or isinstance(value, np.ndarray) or value != default):
+        is_plain = isinstance(value, (str, int, float, tuple, np.generic))  # == of other objects may be an array
+        if value is not default and not (is_plain and value == default):
             raise ValueError(f"{name}: expected {default!r}, the default, {why}, got {value!r}")

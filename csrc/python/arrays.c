@@ -7,10 +7,22 @@ static PyObject *raise_dtype(const char *name, const char *expected, PyArrayObje
     return NULL;
 }
 
+/* Returns an array that may be copied; takes over the reference. One with gaps or repeats, as broadcast_to makes them,
+ * may be larger than memory. */
+static PyArrayObject *within_memory(PyArrayObject *array, const char *name)
+{
+    const int typenum = PyArray_ISFLOAT(array) ? NPY_FLOAT32 : PyArray_TYPE(array);
+    if (PyArray_IS_C_CONTIGUOUS(array) || PyArray_IS_F_CONTIGUOUS(array) ||
+        ql_py_fits_memory(PyArray_NDIM(array), PyArray_DIMS(array), typenum, name) == 0)
+        return array;
+    Py_DECREF(array);
+    return NULL;
+}
+
 static PyArrayObject *as_array(PyObject *object, const char *name)
 {
     if (PyArray_Check(object))
-        return (PyArrayObject *)Py_NewRef(object);
+        return within_memory((PyArrayObject *)Py_NewRef(object), name);
     PyObject *array = PyArray_FROM_O(object);
     if (!array && PyErr_ExceptionMatches(PyExc_ValueError)) {
         PyErr_Clear();
@@ -348,6 +360,8 @@ static PyArrayObject *memory_for(PyObject *out, int typenum, int ndim, const npy
         if (like ? PyArray_ISBEHAVED(array) && lie_alike(array, like) : PyArray_ISCARRAY(array))
             return (PyArrayObject *)Py_NewRef(out);
     }
+    if (ql_py_fits_memory(ndim, shape, typenum, "out") < 0)
+        return NULL;
     if (!like)
         return (PyArrayObject *)PyArray_SimpleNew(ndim, shape, typenum);
     return (PyArrayObject *)PyArray_NewLikeArray(like, NPY_KEEPORDER, PyArray_DescrFromType(typenum), 0);

@@ -69,6 +69,10 @@ PyArrayObject *ql_py_optional_f32(PyObject *object, npy_intp n, const char *name
  * exception. */
 int ql_py_bias_f32(PyObject *object, npy_intp n, PyArrayObject **bias);
 
+/* Checks that an array of this type and shape is not more than the machine's memory. Returns 0, or -1 with an
+ * exception. */
+int ql_py_fits_memory(int ndim, const npy_intp *shape, int typenum, const char *name);
+
 /* Returns memory for a result: a new array when out is None, else out, which must have this type and shape and be
  * writable. If out is not contiguous, what is returned is new memory that ql_py_finish copies to it. *input is replaced
  * by a copy when it shares memory with out; in_place allows it to be the very same elements. */

@@ -32,12 +32,19 @@ class QArray:
     Codes of other widths than 8 and 16 are stored packed: a row for each index of `axis`, or one row for everything
     without an axis; each row padded to a byte, low bits first. So `nbytes` is true, and indices of `axis` take rows.
 
+    Parameters
+    ----------
+    codes : ndarray of int8, uint8, int16 or uint16
+        Of the dtype that the parameters say, in any shape that their scales fit. Not copied where 8 or 16 bits are
+        stored as they are.
+    qparams : QParams
+
     Attributes
     ----------
     stored : ndarray, read-only
         The codes in memory: packed bytes of shape (rows, bytes), or the codes themselves for 8 and 16 bits.
     shape : tuple
-    qparams : QParams
+        Of the codes.
 
     Raises
     ------
@@ -183,6 +190,8 @@ class QArray:
         """
         if isinstance(scale, QParams):
             raise TypeError("scale: expected numbers, got QParams: use QArray(codes, qparams)")
+        if isinstance(codes, np.ndarray):
+            _check.memory("codes", codes.shape, codes.dtype)
         codes = np.array(codes)
         codes = codes.astype(codes.dtype.newbyteorder("="), copy=False)
         codes.flags.writeable = False
@@ -568,12 +577,9 @@ class QArray:
 
 
 def _in_memory(codes: np.ndarray) -> np.ndarray:
-    """Codes that repeat, as `np.broadcast_to` makes them, in memory of their own: whether they can be held at all shows
-    before they are read."""
-    try:
-        return codes.copy()
-    except MemoryError as error:
-        raise MemoryError(f"codes: expected as many as memory holds, got shape {codes.shape}: {error}") from None
+    """Codes that repeat, as `np.broadcast_to` makes them, in memory of their own."""
+    _check.memory("codes", codes.shape, codes.dtype)
+    return codes.copy()
 
 
 @cache  # 0.05 us where an import statement takes 1

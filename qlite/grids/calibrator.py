@@ -3,12 +3,12 @@
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from qlite import _check, _core
+from qlite._locks import in_order, new_lock
 from qlite._public import public
 from qlite.grids.granularity import Granularity, along
 from qlite.grids.histogram import CHANNEL_BINS, TENSOR_BINS, Histogram
@@ -73,7 +73,7 @@ class Calibrator:
         self._axis = None if axis is None else _check.integer("axis", axis)
         self._bins = bins
         self._momentum = momentum
-        self._lock = Lock()
+        self._lock = new_lock()
         self._ndim: int | None = None
         self._average: np.ndarray | None = None
         self._batches = 0
@@ -97,7 +97,7 @@ class Calibrator:
         Raises
         ------
         TypeError, ValueError
-            As `update`.
+            As `update`; or there are no values, as in an iterator that was read before.
 
         Examples
         --------
@@ -112,10 +112,12 @@ class Calibrator:
             data = _alone("data", data)
         if isinstance(data, np.ndarray):
             data = list(_pieces(data, _check.axis(axis, data.ndim)))
-        elif hasattr(data, "__array__") or not isinstance(data, Iterable):
-            data = [data]
+        elif hasattr(data, "__array__") or isinstance(data, (str, bytes)) or not isinstance(data, Iterable):
+            data = [_check.real_array("data", data)]
         for batch in progress(data, "calibrating", "batch"):
             calibrator.update(batch)
+        if calibrator._ndim is None:
+            raise ValueError("data: expected at least one value to calibrate with, got none")
         return calibrator
 
     def update(self, batch: Any) -> "Calibrator":
@@ -203,8 +205,8 @@ class Calibrator:
                 f"got axis={other._axis} and bins={other._bins}"
             )
         with ExitStack() as locks:
-            for calibrator in sorted({self, other}, key=id):  # one order: two that merge each other never wait
-                locks.enter_context(calibrator._lock)
+            for lock in in_order(self._lock, other._lock):
+                locks.enter_context(lock)
             if other._ndim is None:
                 return self
             halves = [half.copy() for half in other._halves]  # copies: `other` may be this calibrator
@@ -243,7 +245,7 @@ class Calibrator:
             return {**{name: getattr(self, f"_{name}") for name in FIELDS}, "halves": halves}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._lock = Lock()
+        self._lock = new_lock()
         self._halves = [Histogram.of(*half) for half in state["halves"]]
         for name in FIELDS:
             setattr(self, f"_{name}", state[name])

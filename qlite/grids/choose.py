@@ -167,6 +167,8 @@ def _checked_importance(importance: Any, shape: tuple[int, ...], spec: GridSpec)
 
 
 def _finite_range(w: np.ndarray, granularity: Granularity) -> tuple[np.ndarray, np.ndarray]:
+    if not w.flags.forc:
+        _check.memory("w", w.shape, w.dtype)
     low, high, all_finite = _core.minmax(w, granularity.shape(w.shape), *granularity.groups)
     if not all_finite:
         bad = ~np.isfinite(w)

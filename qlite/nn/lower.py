@@ -16,11 +16,8 @@ from qlite.grids.qparams import QParams
 from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.scheme import Scheme
 from qlite.nn.steps import Dequantize, Gemm, GemmF32, Normalize, Quantize, QuantizeDynamic
-from qlite.ops.epilogue import integer_bias
-from qlite.ops.packing import columns_of
-
-#: A bias may take up half of an int32 sum; the other half is the product's.
-BIAS_ROOM = 2.0**30
+from qlite.ops.epilogue import BIAS_ROOM, integer_bias
+from qlite.ops.packing import columns_of, idle_columns
 
 
 class Strategy(Protocol):
@@ -220,7 +217,8 @@ def _with_room_for_bias(q: QArray, weight: np.ndarray, bias: np.ndarray, input_s
     digits that are some 2**30 times smaller than the bias. A unit without weights has its scale from the bias alone.
     """
     least = np.abs(bias.astype(np.float64)) / (np.float64(input_scale) * BIAS_ROOM)
-    is_only_bias = ~q.codes.any(axis=0) & (least > 0)
+    idle = idle_columns(q.codes, columns_of(q, "weight")[1])
+    is_only_bias = False if idle is None else idle & (least > 0)
     least = np.maximum(least, np.finfo(np.float32).smallest_normal).astype(np.float32)
     scale = np.where(is_only_bias, least, np.maximum(q.scale, least))
     moved = scale != q.scale

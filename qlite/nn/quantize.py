@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from qlite import _check
 from qlite.grids.calibrator import Calibrator
 from qlite.grids.qparams import QParams
@@ -15,6 +17,10 @@ from qlite.nn.sequential import Sequential
 
 #: Rows of calibration data that pass through the float model at once: bounds the memory, not the result.
 CALIBRATION_ROWS = 4096
+#: Steps that a bias moves by within one of its layer's result, where the inputs of a layer were all zeros.
+BIAS_STEPS = 2.0**16
+#: What sums are multiplied by at most to become codes there: requantize has more.
+LARGEST_MULTIPLIER = 2.0**24
 
 
 def quantize_model(
@@ -121,8 +127,30 @@ def calibrate(model: Sequential, data: Any, method: str) -> dict[str, QParams]:
     if len(x) == 0:
         raise ValueError("data: expected at least one sample to calibrate with, got none")
     calibrators = {name: Calibrator() for name in (model._sources[0], *model.names)}
+    blank = set(calibrators)
     for first in range(0, len(x), CALIBRATION_ROWS):
         values = model.intermediates(x[first : first + CALIBRATION_ROWS])
         for name, calibrator in calibrators.items():
             calibrator.update(values[name])
-    return {name: calibrator.qparams(method) for name, calibrator in calibrators.items()}
+        blank = {name for name in blank if not values[name].any()}
+    qparams = {name: calibrator.qparams(method) for name, calibrator in calibrators.items()}
+    _refine_blank(model, qparams, blank)
+    return qparams
+
+
+def _refine_blank(model: Sequential, qparams: dict[str, QParams], blank: set[str]) -> None:
+    """Give inputs of a layer that were all zeros a scale at which its bias is not lost.
+
+    The codes of zeros are zeros at any scale, and the bias is an integer at the scale of the inputs times that of the
+    weights. What gives the zeros must still reach that scale by a multiplier.
+    """
+    scale_before: Any = 0.0
+    refined = {}
+    for source, name, layer in zip(model._sources, model.names, model.layers, strict=True):
+        weight_scale = max(np.abs(layer.parameters["weight"]).max() / np.float64(127), _check.SMALLEST_NORMAL)
+        if source in blank:
+            scale = qparams[name].scale / (BIAS_STEPS * weight_scale)
+            scale = np.clip(scale, max(scale_before / LARGEST_MULTIPLIER, _check.SMALLEST_NORMAL), 1)
+            refined[source] = QParams(scale.astype(np.float32), np.array(0), signed=False)
+        scale_before = qparams[source].scale.item() * weight_scale
+    qparams.update(refined)

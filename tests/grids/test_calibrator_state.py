@@ -91,11 +91,23 @@ def test_little_data():
     assert ql.Calibrator.from_data(np.float32(3)).count == 1
     assert ql.Calibrator.from_data(3.0).count == 1
     assert ql.Calibrator.from_data([1.0, 2.0]).count == 2
-    for nothing in (np.zeros((0, 3)), [], iter(()), lambda: [], np.zeros((4, 0), np.float32)):
-        empty = ql.Calibrator.from_data(nothing)
-        assert empty.count == 0
-        with pytest.raises(ValueError, match=r"^method: expected data"):
-            empty.qparams()
+    assert ql.Calibrator.from_data([np.zeros((0, 3)), np.ones((2, 3))]).count == 6
+    with pytest.raises(ValueError, match=r"^method: expected data"):
+        ql.Calibrator().update(np.zeros((0, 3))).qparams()
+
+
+def test_case_m_data_without_values():
+    spent = iter([np.ones(3)])
+    next(spent)
+    for nothing in (np.zeros((0, 3)), [], spent, lambda: [], np.zeros((4, 0), np.float32), [np.zeros((0, 3))] * 2):
+        with pytest.raises(ValueError, match=r"^data: expected at least one value to calibrate with, got none$"):
+            ql.Calibrator.from_data(nothing)
+
+
+@pytest.mark.parametrize("data", [3, "file.npy", b"file.npy", None, np.arange(3)[0], lambda: 3])
+def test_case_o_data_that_is_one_thing_goes_by_its_name(data):
+    with pytest.raises(TypeError, match=r"^data: expected "):
+        ql.Calibrator.from_data(data)
 
 
 @pytest.mark.parametrize("data", [None, 3, "text", [None], ["a"], [1, 2], {"a": 1}, lambda: None, [np.ones(3, int)]])

@@ -106,6 +106,15 @@ def test_bad_arguments(case):
     assert re.match(rf"{name}: ", str(raised.value)), str(raised.value)
 
 
+def test_case_o_an_activation_that_there_is_not():
+    with pytest.raises(ValueError, match=r"^activation: expected one of None, 'relu', got 'tanh'$"):
+        Dense(W1, activation="tanh")
+    with pytest.raises(
+        ValueError, match=r"^activation: expected one of None, 'relu', got 'ReLU': did you mean 'relu'\?$"
+    ):
+        Dense(W1, activation="ReLU")
+
+
 # ---- building and running ---------------------------------------------------------------------------
 
 

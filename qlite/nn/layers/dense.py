@@ -63,7 +63,7 @@ class Dense(Layer):
         super().__init__(name)
         if (weight is None) == (units is None):
             raise ValueError(f"weight, units: expected one of the two, got {'none' if units is None else 'both'}")
-        self.activation = activation if activation is None else _check.choice("activation", activation, ("relu",))
+        self.activation = _check.choice("activation", activation, (None, "relu"))
         self.initializer = _check.choice("initializer", initializer, tuple(INITIALIZERS))
         self.weight: np.ndarray = np.zeros((0, 0), np.float32)
         if units is not None:
