@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qlite._foreign import OWN_DTYPES
+from qlite._foreign import as_array as foreign_array
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -65,18 +68,10 @@ def shape(name: str, value: Any) -> tuple[int, ...]:
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
-    """Return `value` as an array; of Python objects only if it is such an array."""
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise ValueError(f"{name}: expected an array, got {type(value).__name__} whose parts differ in shape") from None
-    except (TypeError, RuntimeError) as error:  # such as a tensor that records gradients
-        raise TypeError(f"{name}: expected an array, got {type(value).__name__} that forms none: {error}") from None
-    if array.dtype == object and not isinstance(value, np.ndarray):
-        raise TypeError(f"{name}: expected an array of numbers, got {type(value).__name__}")
-    if isinstance(value, np.ndarray) and type(value) is not np.ndarray and np.ma.is_masked(value):
-        raise TypeError(f"{name}: expected an array without a mask, got one with masked values")
-    return array
+    """Return `value` as an array of numbers, strings or times: all arrays that users give come in here."""
+    if type(value) is np.ndarray and value.dtype.num in OWN_DTYPES:
+        return value
+    return foreign_array(name, value)
 
 
 def codes(name: str, value: Any) -> np.ndarray:
@@ -85,6 +80,17 @@ def codes(name: str, value: Any) -> np.ndarray:
     if array.dtype.char not in "bB":
         hint = f" (ql.quantize({name}) makes a QArray of floats)" if array.dtype.kind == "f" else ""
         raise TypeError(f"{name}: expected a QArray, or codes of int8 or uint8, got {array.dtype}{hint}")
+    return array
+
+
+def labels(name: str, value: Any) -> np.ndarray:
+    """Return `value` as an array of integers, floats, strings or bools."""
+    array = foreign_array(name, value, may_be_objects=True)
+    if array.dtype == object:  # strings of pandas, for example
+        plain = np.asarray(array.tolist())
+        array = plain if plain.tolist() == array.tolist() else array
+    if array.dtype.kind not in "iufUb":
+        raise TypeError(f"{name}: expected integers, floats, strings or bools, got {array.dtype}")
     return array
 
 
@@ -99,7 +105,16 @@ def numbers(name: str, value: Any) -> np.ndarray:
     """Return `value` as an array of integers or real floating numbers."""
     array = as_array(name, value)
     if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name}: expected real numbers, got {array.dtype}")
+        raise TypeError(f"{name}: expected real numbers, got {_came(array, value)}{_to_floats(array)}")
+    return array
+
+
+def integers(name: str, value: Any) -> np.ndarray:
+    """Return `value` as an array of integers."""
+    array = as_array(name, value)
+    if array.dtype.kind not in "iu":
+        hint = " (.astype(np.int32) rounds towards 0)" if array.dtype.kind == "f" else ""
+        raise TypeError(f"{name}: expected integers, got {_came(array, value)}{hint}")
     return array
 
 
@@ -114,10 +129,24 @@ def real_array(name: str, value: Any, *, may_be_codes: bool = False) -> np.ndarr
     array = as_array(name, value)
     if array.dtype.kind != "f":
         is_codes = may_be_codes and array.dtype.char in "bB"
-        hint = f" (QArray.from_codes({name}, scale) says what codes stand for)" if is_codes else ""
-        raise TypeError(f"{name}: expected a real floating dtype, got {array.dtype}{hint}")
+        hint = f" (QArray.from_codes({name}, scale) says what codes stand for)" if is_codes else _to_floats(array)
+        raise TypeError(f"{name}: expected a real floating dtype, got {_came(array, value)}{hint}")
     with np.errstate(over="ignore", under="ignore"):
         return array.astype(np.float32, copy=False)
+
+
+def _came(array: np.ndarray, value: Any) -> str:
+    """The dtype that came, or the string."""
+    return f"the string {value!r:.60}" if isinstance(value, (str, bytes)) else str(array.dtype)
+
+
+def _to_floats(array: np.ndarray) -> str:
+    """What makes floats of an array of another dtype, for the end of a message."""
+    if array.dtype.kind == "c":
+        return " (.real is the real part)"
+    if array.dtype.kind in "US" and not array.ndim:
+        return " (numpy.load opens files)"
+    return " (.astype(np.float32) makes floats)"
 
 
 def scales(name: str, value: Any) -> np.ndarray:

@@ -57,7 +57,7 @@ class QArray:
     def __init__(self, codes: np.ndarray, qparams: QParams) -> None:
         if not isinstance(qparams, QParams):
             raise TypeError(f"qparams: expected QParams, got {type(qparams).__name__}")
-        codes = np.asarray(codes)
+        codes = _check.as_array("codes", codes)
         if 0 in codes.strides and codes.size > 1:
             codes = _in_memory(codes)
         if codes.dtype != qparams.dtype:
@@ -114,7 +114,7 @@ class QArray:
         """
         if not isinstance(qparams, QParams):
             raise TypeError(f"qparams: expected QParams, got {type(qparams).__name__}")
-        shape, stored = _check.shape("shape", shape), np.asarray(stored)
+        shape, stored = _check.shape("shape", shape), _check.as_array("stored", stored)
         p = qparams._of_rank(len(shape))
         storage.check_fit(shape, p)
         whole = p.bits in WHOLE_WIDTHS
@@ -183,7 +183,7 @@ class QArray:
         """
         if isinstance(scale, QParams):
             raise TypeError("scale: expected numbers, got QParams: use QArray(codes, qparams)")
-        codes = np.array(codes)
+        codes = np.array(_check.as_array("codes", codes))
         codes = codes.astype(codes.dtype.newbyteorder("="), copy=False)
         codes.flags.writeable = False
         if codes.dtype not in (np.int8, np.uint8, np.int16, np.uint16):
@@ -199,7 +199,7 @@ class QArray:
         if spec.is_fitted:
             raise ValueError(f"grid: expected the codebook that was fitted, got {grid!r}")
         granularity = Granularity.of(codes.ndim, axis, spec.group_size(group_size), group_axis)
-        scale, zero_point = _check.scales("scale", scale), np.asarray(zero_point)
+        scale, zero_point = _check.scales("scale", scale), _check.integers("zero_point", zero_point)
         if scale.size == 1:
             scale = scale.reshape((1,) * codes.ndim)
         if axis is not None:

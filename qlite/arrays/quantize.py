@@ -189,7 +189,7 @@ def _given_qparams(scale: Any, zero_point: Any, spec: GridSpec, granularity: Gra
         scale = scale.reshape(along(granularity.axis, ndim))
     if zero_point is None:
         zero_point = (spec.qmin + spec.qmax + 1) // 2 if spec.symmetric and spec.codebook is None else 0
-    zero_point = np.asarray(zero_point)
+    zero_point = _check.integers("zero_point", zero_point)
     if zero_point.ndim == 1 and granularity.axis is not None:
         zero_point = zero_point.reshape(along(granularity.axis, ndim))
     return QParams._of_spec(scale, zero_point, spec, granularity)
@@ -353,7 +353,7 @@ def requantize(
     _check.bits(bits, (8,))
     _check.flag("signed", signed)
     _check.choice("requant", requant, ("float", "fixed"))
-    acc = np.asarray(acc)
+    acc = _check.as_array("acc", acc)
     axis = _check.axis(axis, acc.ndim)
     multiplier = _check.numbers("multiplier", multiplier).astype(np.float64)
     wrong = multiplier[~((multiplier > HALF_SMALLEST) & (multiplier < 2.0**30))]

@@ -61,9 +61,11 @@ class GridSpec:
     def of(cls, bits: Any, grid: Any, symmetric: Any, signed: Any, narrow: Any, scale_dtype: Any) -> "GridSpec":
         """Check the options that ask for a format, and fill in the defaults of those that are None."""
         try:
-            return _cached(bits, grid, symmetric, signed, narrow, scale_dtype)
-        except TypeError:  # an option that has no hash, such as a codebook, or that is of a wrong type
-            return cls._of(bits, grid, symmetric, signed, narrow, scale_dtype)
+            if type(grid) is str:  # and no array, which may have a hash, but be changed
+                return _cached(bits, grid, symmetric, signed, narrow, scale_dtype)
+        except TypeError:  # an option that has no hash, or that is of a wrong type
+            pass
+        return cls._of(bits, grid, symmetric, signed, narrow, scale_dtype)
 
     @classmethod
     def _of(cls, bits: Any, grid: Any, symmetric: Any, signed: Any, narrow: Any, scale_dtype: Any) -> "GridSpec":

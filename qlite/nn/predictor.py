@@ -16,15 +16,9 @@ METRICS = ("accuracy", "recall", "cross_entropy", "mse")
 
 def _plain_labels(classes: Any) -> np.ndarray:
     """Labels as an array of integers, floats, strings or bools, which are what a model file can hold."""
-    labels = np.array(classes)
     if isinstance(classes, (list, tuple)) and len({type(label) for label in classes}) > 1:
         raise TypeError(f"classes: expected labels of one type, got {classes!r:.80}")
-    if labels.dtype == object:
-        plain = np.asarray(labels.tolist())
-        labels = plain if plain.tolist() == labels.tolist() else labels
-    if labels.dtype.kind not in "iufUb":
-        raise TypeError(f"classes: expected integers, floats, strings or bools, got {labels.dtype}")
-    return labels
+    return _check.labels("classes", classes).copy()
 
 
 class Predictor(ABC):
@@ -140,13 +134,13 @@ class Predictor(ABC):
 
     def _expected(self, y: Any, raw: np.ndarray) -> np.ndarray:
         """The labels or values y, in the shape of the predictions."""
-        y, expected = np.asarray(y), self._decide(raw)
+        y, expected = _check.labels("y", y), self._decide(raw)
         shape = expected.shape
         if y.shape == (*shape, 1):
             y = y[..., 0]
         if y.shape != shape or len(y) == 0:
             raise ValueError(f"y: expected shape {shape}, one for each sample (at least 1), got {y.shape}")
-        if y.dtype != object and (y.dtype.kind == "U") != (expected.dtype.kind == "U"):
+        if (y.dtype.kind == "U") != (expected.dtype.kind == "U"):
             raise ValueError(f"y: expected what the model predicts, {expected.dtype}, got {y.dtype}")
         return y
 

@@ -196,8 +196,8 @@ def from_weights(
             weight, bias = pair
         except (TypeError, ValueError):
             raise ValueError(f"weights[{i}]: expected a pair (weight, bias), got {type(pair).__name__}") from None
-        weight = np.asarray(weight)
         try:
+            weight = _check.as_array("weight", weight)
             layer = Dense(weight.T if layout == "out_in" else weight, bias, activation if i < len(pairs) - 1 else None)
         except (TypeError, ValueError) as error:
             raise type(error)(f"weights[{i}]: {error}") from None

@@ -82,7 +82,7 @@ ValueError | importance | -1.0 | quantize(W, grid="kmeans", importance=W)
 ValueError | importance | 0 | quantize(W, grid="kmeans", importance=0 * W)
 ValueError | importance | nan | quantize(W, grid="kmeans", importance=W * np.nan)
 TypeError  | importance | complex | quantize(W, grid="kmeans", importance=W * 1j)
-TypeError  | importance | <U1 | quantize(W, grid="kmeans", importance="a")
+TypeError  | importance | 'a' | quantize(W, grid="kmeans", importance="a")
 
 ValueError | scale_dtype | 'float64' | quantize(W, scale_dtype="float64")
 ValueError | scale_dtype | 'float16' | quantize(W, grid="mxfp4", scale_dtype="float16")

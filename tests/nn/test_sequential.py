@@ -275,9 +275,11 @@ def test_evaluating_runs_the_model_once(rng):
     m = Counted([Dense(weight)])
     figures = m.evaluate(x, np.zeros((8, 1), int), ("accuracy", "recall", "cross_entropy"))
     assert m.calls == 1 and figures == m.evaluate(x, np.zeros(8, int), ("accuracy", "recall", "cross_entropy"))
-    for y in (0, None, np.zeros(7), np.zeros((8, 2)), np.zeros((1, 8)), ["a"] * 8):
+    for y in (0, np.zeros(7), np.zeros((8, 2)), np.zeros((1, 8)), ["a"] * 8):
         with pytest.raises(ValueError, match=r"^y: "):
             m.evaluate(x, y)
+    with pytest.raises(TypeError, match=r"^y: .* got None"):
+        m.evaluate(x, None)
     with pytest.raises(ValueError, match=r"^x: "):
         m.evaluate(1.0, [0])
     with pytest.raises(TypeError, match=r"^metrics: "):
