@@ -19,12 +19,19 @@ SMALLEST_NORMAL = np.finfo(np.float32).smallest_normal
 def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
     """Return `value` if it is one of `allowed`."""
     if not isinstance(value, str) or value not in allowed:
-        from difflib import get_close_matches
-
-        close = get_close_matches(str(value).lower(), allowed, 1, 0.75)
-        hint = f": did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}{hint}")
+        raise ValueError(
+            f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}{close(value, allowed)}"
+        )
     return value
+
+
+def close(value: Any, allowed: Sequence[Any]) -> str:
+    """What `value` may be meant to be, for the end of a message; or nothing."""
+    from difflib import get_close_matches
+
+    text = str(value).lower()
+    found = get_close_matches(text, allowed, 1, 0.75) or [name for name in allowed if text and name.startswith(text)]
+    return f": did you mean {found[0]!r}?" if found else ""
 
 
 def flag(name: str, value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Arrays of other kinds and of other libraries: taken over with the values that they have, or refused with what to call.
+"""Arrays of other kinds and of other libraries: taken over with their values, or refused with what to call.
 
 None of these libraries is imported. Tensors of torch are known by their `detach`; all else by NumPy's own protocols,
 `__array__` and its like, the buffer protocol, sequences, and `__dlpack__`. Dtypes that NumPy does not define, such as
@@ -56,7 +56,8 @@ def as_array(name: str, value: Any, *, may_be_objects: bool = False, within: str
     if type(array) is not np.ndarray:
         if np.ma.is_masked(array):
             raise TypeError(
-                f"{name}: expected an array without a mask, got {within or 'one with '}masked values: call .filled(value)"
+                f"{name}: expected an array without a mask, got {within or 'one with '}masked values: call "
+                f".filled(value)"
             )
         array = np.asarray(array)
     if array.dtype.num in OWN_DTYPES or (may_be_objects and array.dtype == object and array.ndim):
@@ -138,7 +139,7 @@ def _kind(value: Any) -> str:
         return "None"
     cls = type(value)
     dtype = _attribute(value, "dtype")
-    of = "" if dtype is None or isinstance(value, np.ndarray) else f" of {str(dtype):.20}"
+    of = "" if dtype is None or isinstance(value, np.ndarray) else f" of {dtype!s:.20}"
     return f"{cls.__name__}{of}"
 
 

@@ -21,20 +21,8 @@ TOP_LEVEL = {"pyproject.toml", "setup.py", "csrc", "qlite", "tests", "notebooks"
 #: Files outside grids/, arrays/ and ops/ that import the core; the last one explains its absence.
 MAY_IMPORT_CORE = {"config.py", "nn/plan.py", "__init__.py"}
 #: Folders and files of the package. Each imports only those before it.
-ORDER = [
-    "_foreign",
-    "_check",
-    "_public",
-    "progress",
-    "metrics",
-    "config",
-    "grids",
-    "arrays",
-    "ops",
-    "nn",
-    "distributed",
-]
-ORDER += ["io", "analysis", "__init__", "demo", "cli", "__main__"]
+ORDER = ["_foreign", "_check", "_public", "progress", "metrics", "config", "grids", "arrays", "ops", "nn"]
+ORDER += ["distributed", "io", "analysis", "__init__", "demo", "cli", "__main__"]
 #: Imports that go the other way, for methods that users look for where they are. They stand inside these methods.
 LATE_IMPORTS = {
     ("arrays/qarray.py", "arrays/error.py"),  # QArray.error

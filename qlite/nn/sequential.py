@@ -1,6 +1,6 @@
 """Float models: layers one after another."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -187,8 +187,9 @@ def from_weights(
     _check.choice("layout", layout, ("in_out", "out_in"))
     if activation is not None:
         _check.choice("activation", activation, ("relu",))
-    if not isinstance(weights, Iterable):
-        raise TypeError(f"weights: expected pairs (weight, bias), got {type(weights).__name__}")
+    if isinstance(weights, (Mapping, str, bytes)) or not isinstance(weights, Iterable):
+        hint = ": pick them by name, layer by layer" if isinstance(weights, Mapping) else ""
+        raise TypeError(f"weights: expected pairs (weight, bias), got {type(weights).__name__}{hint}")
     pairs = list(weights)
     layers = []
     for i, pair in enumerate(pairs):

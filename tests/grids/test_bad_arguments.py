@@ -223,8 +223,13 @@ def test_options_that_do_not_apply(name, options):
 # ---- NaN and infinities ------------------------------------------------------------------------------
 
 GRID_NAMES = [name for name in GRIDS if name != "codebook"]
-SHARINGS = [{}, {"axis": 0}, {"axis": 1}, {"axis": 0, "group_size": 32}]
+SHARINGS = [{}, {"axis": 0}, {"axis": 1}, {"axis": 0, "group_axis": 1}]
 METHODS = ["minmax", "percentile", "mse"]
+
+
+def sharing(grid, options):
+    """The options of `SHARINGS`, with the size of the groups that a grid has."""
+    return {**options, "group_size": GRIDS[grid].group_size or 32} if "group_axis" in options else options
 
 
 def methods(grid):
@@ -241,7 +246,7 @@ def test_nonfinite_values_are_refused(rng, grid, bad):
         for method in methods(grid):
             for function in (quantize, choose_qparams):
                 with pytest.raises(ValueError, match=r"^w: expected finite values, got NaN or infinity"):
-                    function(w, grid=grid, method=method, **options)
+                    function(w, grid=grid, method=method, **sharing(grid, options))
     for calibrator in (Calibrator(), Calibrator(axis=1)):
         with pytest.raises(ValueError, match=r"^batch: expected finite values, got NaN or infinity"):
             calibrator.update(w)
@@ -255,6 +260,7 @@ def test_nonfinite_values_saturate(rng, grid, granularity):
     w = rng.normal(size=(3, 64)).astype(np.float32)
     w[0, 3], w[1, 8], w[2, 60] = np.nan, np.inf, -np.inf
     finite = np.where(np.isfinite(w), w, np.float32(0))
+    granularity = sharing(grid, granularity)
     for method in methods(grid):
         p = choose_qparams(w, grid=grid, method=method, nonfinite="saturate", **granularity)
         assert p == choose_qparams(finite, grid=grid, method=method, **granularity)

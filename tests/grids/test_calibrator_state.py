@@ -17,9 +17,9 @@ from qlite.grids.formats import GRIDS
 from qlite.grids.spec import METHODS
 
 W = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
-CODEBOOKS = [name for name, grid in GRIDS.items() if grid.values is not None and grid.block_exponent is None]
+CODEBOOKS = [name for name, grid in GRIDS.items() if grid.values is not None and grid.group_size is None]
 FITTED = [name for name, grid in GRIDS.items() if grid.is_fitted]
-BLOCKS = [name for name, grid in GRIDS.items() if grid.block_exponent is not None]
+BLOCKS = [name for name, grid in GRIDS.items() if grid.group_size is not None]
 UNIFORM_BITS = range(1, 17)
 # What a codebook from the state may lose against the one from the sample: bins in place of values.
 FITTED_DB = 0.01

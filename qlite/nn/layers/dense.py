@@ -49,7 +49,10 @@ class Dense(Layer):
             raise ValueError(f"bias: expected shape ({units},), got {self.bias.shape}")
         self.activation = activation if activation is None else _check.choice("activation", activation, ("relu",))
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
+    def __call__(self, x: Any) -> np.ndarray:
+        x = _check.real_array("x", x)
+        if x.ndim == 0 or x.shape[-1] != len(self.weight):
+            raise ValueError(f"x: expected shape (..., {len(self.weight)}), got {x.shape}")
         y = x @ self.weight + self.bias
         return np.maximum(y, 0, out=y) if self.activation == "relu" else y
 

@@ -29,7 +29,7 @@ class Layer(ABC):
         self.name = name
 
     @abstractmethod
-    def __call__(self, x: np.ndarray) -> np.ndarray:
+    def __call__(self, x: Any) -> np.ndarray:
         """Compute the layer in float32."""
 
     @abstractmethod
