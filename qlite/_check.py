@@ -97,7 +97,8 @@ def labels(name: str, value: Any) -> np.ndarray:
         plain = np.asarray(array.tolist())
         array = plain if plain.tolist() == array.tolist() else array
     if array.dtype.kind not in "iufUb":
-        raise TypeError(f"{name}: expected integers, floats, strings or bools, got {array.dtype}")
+        hint = " (.astype(str) makes strings)" if array.dtype == object else ""
+        raise TypeError(f"{name}: expected integers, floats, strings or bools, got {array.dtype}{hint}")
     return array
 
 
@@ -112,7 +113,7 @@ def numbers(name: str, value: Any) -> np.ndarray:
     """Return `value` as an array of integers or real floating numbers."""
     array = as_array(name, value)
     if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name}: expected real numbers, got {_came(array, value)}{_to_floats(array)}")
+        raise TypeError(f"{name}: expected real numbers, got {array.dtype}{_to_floats(array)}")
     return array
 
 
@@ -121,7 +122,7 @@ def integers(name: str, value: Any) -> np.ndarray:
     array = as_array(name, value)
     if array.dtype.kind not in "iu":
         hint = " (.astype(np.int32) rounds towards 0)" if array.dtype.kind == "f" else ""
-        raise TypeError(f"{name}: expected integers, got {_came(array, value)}{hint}")
+        raise TypeError(f"{name}: expected integers, got {array.dtype}{hint}")
     return array
 
 
@@ -137,23 +138,14 @@ def real_array(name: str, value: Any, *, may_be_codes: bool = False) -> np.ndarr
     if array.dtype.kind != "f":
         is_codes = may_be_codes and array.dtype.char in "bB"
         hint = f" (QArray.from_codes({name}, scale) says what codes stand for)" if is_codes else _to_floats(array)
-        raise TypeError(f"{name}: expected a real floating dtype, got {_came(array, value)}{hint}")
+        raise TypeError(f"{name}: expected a real floating dtype, got {array.dtype}{hint}")
     with np.errstate(over="ignore", under="ignore"):
         return array.astype(np.float32, copy=False)
 
 
-def _came(array: np.ndarray, value: Any) -> str:
-    """The dtype that came, or the string."""
-    return f"the string {value!r:.60}" if isinstance(value, (str, bytes)) else str(array.dtype)
-
-
 def _to_floats(array: np.ndarray) -> str:
     """What makes floats of an array of another dtype, for the end of a message."""
-    if array.dtype.kind == "c":
-        return " (.real is the real part)"
-    if array.dtype.kind in "US" and not array.ndim:
-        return " (numpy.load opens files)"
-    return " (.astype(np.float32) makes floats)"
+    return " (.real is the real part)" if array.dtype.kind == "c" else " (.astype(np.float32) makes floats)"
 
 
 def scales(name: str, value: Any) -> np.ndarray:

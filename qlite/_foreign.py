@@ -42,6 +42,8 @@ def as_array(name: str, value: Any, *, may_be_objects: bool = False, within: str
     TypeError, ValueError
         It forms no such array, or has masked values; the message names what came and what to call.
     """
+    if isinstance(value, (str, bytes)):
+        raise TypeError(f"{name}: expected an array, got the string {value!r:.60} (numpy.load opens files)")
     if isinstance(value, (list, tuple)):
         array = _of_sequence(name, value)
     else:
@@ -95,8 +97,6 @@ def _of_sequence(name: str, value: Any) -> np.ndarray:
         raise ValueError(
             f"{name}: expected an array, got a {type(value).__name__} whose parts differ in shape"
         ) from None
-    except OverflowError:
-        raise ValueError(f"{name}: expected numbers that float64 holds, got a greater integer") from None
 
 
 def _parts(name: str, value: Any, depth: int) -> Any:
@@ -121,6 +121,8 @@ def _of_other_dtype(name: str, array: np.ndarray, value: Any, within: str) -> np
     if array.dtype == object:
         if isinstance(value, np.ndarray):
             raise TypeError(f"{name}: expected numbers, got an array of objects: call .astype(np.float32)")
+        if isinstance(value, (list, tuple, int)):
+            raise TypeError(f"{name}: expected numbers that NumPy has a dtype for, got a greater integer")
         raise TypeError(f"{name}: expected an array of numbers, got {within}{_kind(value)}{_what_to_call(value)}")
     if array.dtype.names:
         raise TypeError(
