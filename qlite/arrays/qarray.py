@@ -530,7 +530,7 @@ class QArray(NDArrayOperatorsMixin):
         if ufunc is np.matmul and method == "__call__" and not options:
             x, q = inputs
             return x @ q if isinstance(x, QArray) else q.__rmatmul__(x)
-        if any(isinstance(out, QArray) for out in options.get("out", ())):
+        if method == "at" or any(isinstance(out, QArray) for out in options.get("out", ())):
             raise TypeError("out: expected an ndarray, got a QArray, which does not change")
         values = (v.dequantize() if isinstance(v, QArray) else v for v in inputs)
         return getattr(ufunc, method)(*values, **options)

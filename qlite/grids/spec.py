@@ -60,10 +60,19 @@ def _named_grid(name: str) -> str:
 
 def _bits_of_dtype(name: str) -> str:
     """What to give instead of the name of a dtype of integers, for the end of a message; or nothing."""
-    found = re.fullmatch(r"(u?)(?:int)?(\d+)(?:_t)?", name.strip().lower())
+    found = re.fullmatch(r"q?(u?)(?:int)?(\d+)(?:_t)?", name.strip().lower())
     if found is None or int(found[2]) not in GRIDS["uniform"].widths:
         return ""
     return f": say bits={found[2]}" + (", signed=False" if found[1] else "")
+
+
+def _instead_of_bits(value: Any) -> str:
+    """What to give instead of something that is no width, for the end of a message; or nothing."""
+    if hasattr(value, "qparams"):
+        return ": its qparams would do"
+    if isinstance(value, str):
+        return f": grid={value!r} names a grid" if value in NAMES else _bits_of_dtype(value)
+    return "" if isinstance(value, float) else _bits_of_dtype(getattr(value, "__name__", str(value).rpartition(".")[2]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +100,8 @@ class GridSpec:
     @classmethod
     def _of(cls, bits: Any, grid: Any, symmetric: Any, signed: Any, narrow: Any, scale_dtype: Any) -> "GridSpec":
         book = None
-        if isinstance(bits, str) or hasattr(bits, "qparams"):
-            hint = ": its qparams would do"
-            if isinstance(bits, str):
-                hint = f": grid={bits!r} names a grid" if bits in NAMES else _bits_of_dtype(bits)
-            raise TypeError(f"bits: expected an integer or QParams, got {bits!r:.80}{hint}")
+        if bits is not None and not isinstance(bits, (int, np.integer)):
+            raise TypeError(f"bits: expected an integer or QParams, got {bits!r:.80}{_instead_of_bits(bits)}")
         if grid is None:
             raise TypeError("grid: expected a name or an array of values, got None")
         if isinstance(grid, str):

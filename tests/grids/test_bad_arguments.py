@@ -271,3 +271,40 @@ def test_nonfinite_values_saturate(rng, grid, granularity):
         low, high = (np.broadcast_to(q._spread(end), w.shape) for end in p.range)
         assert (values[1, 8], values[2, 60]) == (np.float32(high[1, 8]), np.float32(low[2, 60]))
         np.testing.assert_array_equal(fake_quantize(w, p, nonfinite="saturate"), values)
+
+
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        (lambda: quantize(W, "int8"), r"^bits: .* got 'int8': say bits=8$"),
+        (lambda: quantize(W, "uint4"), r"^bits: .* got 'uint4': say bits=4, signed=False$"),
+        (lambda: quantize(W, "8"), r"^bits: .* got '8': say bits=8$"),
+        (lambda: quantize(W, np.int8), r"^bits: .*: say bits=8$"),
+        (lambda: quantize(W, np.dtype("u2")), r"^bits: .*: say bits=16, signed=False$"),
+        (lambda: quantize(W, "nf4"), r"^bits: .*: grid='nf4' names a grid$"),
+        (lambda: quantize(W, "int64"), r"^bits: .* got 'int64'$"),
+        (lambda: quantize(W, quantize(W)), r"^bits: .*: its qparams would do$"),
+        (lambda: quantize(W, grid="int8"), r"^grid: .* got 'int8': say bits=8$"),
+        (lambda: quantize(W, grid="fp8"), r"^grid: .* did you mean 'fp8_e4m3'\?$"),
+        (lambda: quantize(W, scale=0.1, zero_point=128), r"^zero_point: .* \(signed=False has 0 to 255\)$"),
+        (lambda: QParams([0.1], 15, 4), r"^zero_point: expected -8 to 7, .*\(signed=False has 0 to 15\)$"),
+        (lambda: QParams([0.1], -8, signed=False), r"^zero_point: .* \(signed=True has -128 to 127\)$"),
+        (lambda: QParams([0.1], -128, narrow=True), r"^zero_point: .* \(narrow=False has one code more\)$"),
+        (lambda: QParams([0.1], 300), r"^zero_point: .* got \[300\]$"),
+        (lambda: quantize(W, scale=[0.1] * 4, axis=1), r"^scale: .* 6 for axis 1 of \(4, 6\), got shape \(4,\)$"),
+        (lambda: quantize(W, scale=1.0, zero_point=[1, 2], axis=1), r"^zero_point: .* got shape \(2,\)$"),
+    ],
+)
+def test_case_i_messages_say_what_helps(call, said):
+    with pytest.raises((TypeError, ValueError), match=said):
+        call()
+
+
+def test_a_codebook_that_is_changed_is_read_anew():
+    class Hashed(list):
+        __hash__ = object.__hash__
+
+    book = Hashed([-1.0, 1.0])
+    before = choose_qparams(W, grid=book).codebook
+    book[1] = 2.0
+    assert before.tolist() == [-1, 1] and choose_qparams(W, grid=book).codebook.tolist() == [-1, 2]
