@@ -34,10 +34,16 @@ def close(value: Any, allowed: Sequence[Any]) -> str:
     return f": did you mean {found[0]!r}?" if found else ""
 
 
+def shown(value: Any) -> str:
+    """A value in messages: in one line, and short."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def flag(name: str, value: Any) -> bool:
     """Return `value` if it is True or False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: expected True or False, got {value!r}")
+        raise TypeError(f"{name}: expected True or False, got {shown(value)}")
     return bool(value)
 
 
@@ -46,7 +52,7 @@ def integer(name: str, value: Any) -> int:
     if type(value) is int:
         return value
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name}: expected an integer, got {value!r}")
+        raise TypeError(f"{name}: expected an integer, got {shown(value)}")
     return int(value)
 
 
@@ -67,7 +73,7 @@ def path(name: str, value: Any) -> "Path":
 def shape(name: str, value: Any) -> tuple[int, ...]:
     """Return a sequence of lengths as a tuple."""
     if not isinstance(value, Sequence):
-        raise TypeError(f"{name}: expected a sequence of integers, got {value!r}")
+        raise TypeError(f"{name}: expected a sequence of integers, got {shown(value)}")
     lengths = tuple(integer(name, n) for n in value)
     if any(n < 0 for n in lengths):
         raise ValueError(f"{name}: expected lengths of at least 0, got {lengths}")
@@ -105,7 +111,7 @@ def labels(name: str, value: Any) -> np.ndarray:
 def number(name: str, value: Any) -> float:
     """Return `value` if it is a real number, which a bool is not."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name}: expected a number, got {value!r}")
+        raise TypeError(f"{name}: expected a number, got {shown(value)}")
     return float(value)
 
 
@@ -175,7 +181,7 @@ def axis(value: Any, ndim: int, name: str = "axis") -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name}: expected an integer or None, got {value!r}")
+        raise TypeError(f"{name}: expected an integer or None, got {shown(value)}")
     if not -ndim <= value < ndim:
         expected = f"{-ndim} to {ndim - 1}" if ndim else "None"
         raise ValueError(f"{name}: expected {expected} for {ndim} dimensions, got {value}")

@@ -139,14 +139,17 @@ def _kind(value: Any) -> str:
     """What an object is, in messages."""
     if value is None:
         return "None"
-    cls = type(value)
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
     dtype = _attribute(value, "dtype")
-    of = "" if dtype is None or isinstance(value, np.ndarray) else f" of {dtype!s:.20}"
-    return f"{cls.__name__}{of}"
+    of = "" if dtype is None or isinstance(dtype, type) else f" of {dtype!s:.20}"
+    return f"{type(value).__name__}{of}"
 
 
 def _what_to_call(value: Any) -> str:
     """What turns an object into an array that can be taken, for the end of a message; or nothing."""
+    if isinstance(value, type):
+        return ""
     for attribute, call in CALLS.items():
         found = _attribute(value, attribute)
         if found is not None and found is not False:

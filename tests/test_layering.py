@@ -33,7 +33,7 @@ LATE_IMPORTS = {
     ("analysis/report.py", "analysis/plot.py"),  # Report.plot
 }
 OPTIONAL_PACKAGES = ["sklearn", "matplotlib", "tqdm", "onnx", "onnxruntime", "h5py", "flatbuffers", "dask", "pandas"]
-OPTIONAL_PACKAGES += ["distributed"]
+OPTIONAL_PACKAGES += ["distributed", "torch", "ml_dtypes"]
 # What the linker and the runtime add to every shared object.
 LINKER_SYMBOLS = {"_init", "_fini", "_edata", "_end", "__bss_start", "__data_start", "_start"}
 ISA_NAMES = {"scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "neon", "neondot", "neoni8mm"}

@@ -101,7 +101,7 @@ class GridSpec:
     def _of(cls, bits: Any, grid: Any, symmetric: Any, signed: Any, narrow: Any, scale_dtype: Any) -> "GridSpec":
         book = None
         if bits is not None and not isinstance(bits, (int, np.integer)):
-            raise TypeError(f"bits: expected an integer or QParams, got {bits!r:.80}{_instead_of_bits(bits)}")
+            raise TypeError(f"bits: expected an integer or QParams, got {_check.shown(bits)}{_instead_of_bits(bits)}")
         if grid is None:
             raise TypeError("grid: expected a name or an array of values, got None")
         if isinstance(grid, str):

@@ -308,3 +308,11 @@ def test_a_codebook_that_is_changed_is_read_anew():
     before = choose_qparams(W, grid=book).codebook
     book[1] = 2.0
     assert before.tolist() == [-1, 1] and choose_qparams(W, grid=book).codebook.tolist() == [-1, 2]
+
+
+def test_values_of_many_lines_are_shown_in_one():
+    many = np.arange(10000.0).reshape(100, 100)
+    for name in ("bits", "axis", "group_size", "symmetric", "percentile", "signed", "keep_zero"):
+        with pytest.raises(TypeError, match=rf"^{name}: expected .* got array") as raised:
+            quantize(W, **{"group_size": 2, name: many} if name != "bits" else {"bits": many})
+        assert "\n" not in str(raised.value) and len(str(raised.value)) < 160
