@@ -122,7 +122,7 @@ def _of_other_dtype(name: str, array: np.ndarray, value: Any, within: str) -> np
         if isinstance(value, np.ndarray):
             raise TypeError(f"{name}: expected numbers, got an array of objects: call .astype(np.float32)")
         if isinstance(value, (list, tuple, int)):
-            raise TypeError(f"{name}: expected numbers that NumPy has a dtype for, got a greater integer")
+            raise TypeError(f"{name}: expected numbers, got objects, or integers greater than 64 bits hold")
         raise TypeError(f"{name}: expected an array of numbers, got {within}{_kind(value)}{_what_to_call(value)}")
     if array.dtype.names:
         raise TypeError(
