@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qlite._foreign import OWN_DTYPES
+from qlite._foreign import as_array as foreign_array
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -20,18 +23,29 @@ def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
     """Return `value` if it is one of `allowed`, which are strings or None."""
     if (value is None or isinstance(value, str)) and value in allowed:
         return value
+    expected = ("one of " if len(allowed) > 1 else "") + ", ".join(map(repr, allowed))
+    raise ValueError(f"{name}: expected {expected}, got {value!r}{close(value, allowed)}")
+
+
+def close(value: Any, allowed: Sequence[Any]) -> str:
+    """What `value` may be meant to be, for the end of a message; or nothing."""
     from difflib import get_close_matches
 
-    close = get_close_matches(str(value).lower(), [text for text in allowed if text is not None], 1, 0.75)
-    hint = f": did you mean {close[0]!r}?" if close else ""
-    expected = ("one of " if len(allowed) > 1 else "") + ", ".join(map(repr, allowed))
-    raise ValueError(f"{name}: expected {expected}, got {value!r}{hint}")
+    text, allowed = str(value).lower(), [name for name in allowed if name is not None]
+    found = get_close_matches(text, allowed, 1, 0.75) or [name for name in allowed if text and name.startswith(text)]
+    return f": did you mean {found[0]!r}?" if found else ""
+
+
+def shown(value: Any) -> str:
+    """A value in messages: in one line, and short."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def flag(name: str, value: Any) -> bool:
     """Return `value` if it is True or False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: expected True or False, got {value!r}")
+        raise TypeError(f"{name}: expected True or False, got {shown(value)}")
     return bool(value)
 
 
@@ -40,7 +54,7 @@ def integer(name: str, value: Any, lowest: int | None = None) -> int:
     if type(value) is int and lowest is None:
         return value
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name}: expected an integer, got {value!r}")
+        raise TypeError(f"{name}: expected an integer, got {shown(value)}")
     if lowest is not None and value < lowest:
         raise ValueError(f"{name}: expected at least {lowest}, got {value}")
     return int(value)
@@ -70,7 +84,7 @@ def path(name: str, value: Any) -> "Path":
 def shape(name: str, value: Any) -> tuple[int, ...]:
     """Return a sequence of lengths as a tuple."""
     if not isinstance(value, Sequence):
-        raise TypeError(f"{name}: expected a sequence of integers, got {value!r}")
+        raise TypeError(f"{name}: expected a sequence of integers, got {shown(value)}")
     lengths = tuple(integer(name, n) for n in value)
     if any(n < 0 for n in lengths):
         raise ValueError(f"{name}: expected lengths of at least 0, got {lengths}")
@@ -97,18 +111,10 @@ def _memory_bytes() -> int:
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
-    """Return `value` as an array; of Python objects only if it is such an array."""
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise ValueError(f"{name}: expected an array, got {type(value).__name__} whose parts differ in shape") from None
-    except (TypeError, RuntimeError) as error:  # such as a tensor that records gradients
-        raise TypeError(f"{name}: expected an array, got {type(value).__name__} that forms none: {error}") from None
-    if array.dtype == object and not isinstance(value, np.ndarray):
-        raise TypeError(f"{name}: expected an array of numbers, got {type(value).__name__}")
-    if isinstance(value, np.ndarray) and type(value) is not np.ndarray and np.ma.is_masked(value):
-        raise TypeError(f"{name}: expected an array without a mask, got one with masked values")
-    return array
+    """Return `value` as an array of numbers, strings or times: all arrays that users give come in here."""
+    if type(value) is np.ndarray and value.dtype.num in OWN_DTYPES:
+        return value
+    return foreign_array(name, value)
 
 
 def codes(name: str, value: Any) -> np.ndarray:
@@ -120,10 +126,22 @@ def codes(name: str, value: Any) -> np.ndarray:
     return array
 
 
+def labels(name: str, value: Any) -> np.ndarray:
+    """Return `value` as an array of integers, floats, strings or bools."""
+    array = foreign_array(name, value, may_be_objects=True)
+    if array.dtype == object:  # strings of pandas, for example
+        plain = np.asarray(array.tolist())
+        array = plain if plain.tolist() == array.tolist() else array
+    if array.dtype.kind not in "iufUb":
+        hint = " (.astype(str) makes strings)" if array.dtype == object else ""
+        raise TypeError(f"{name}: expected integers, floats, strings or bools, got {array.dtype}{hint}")
+    return array
+
+
 def number(name: str, value: Any) -> float:
     """Return `value` if it is a real number, which a bool is not."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name}: expected a number, got {value!r}")
+        raise TypeError(f"{name}: expected a number, got {shown(value)}")
     return float(value)
 
 
@@ -131,7 +149,16 @@ def numbers(name: str, value: Any) -> np.ndarray:
     """Return `value` as an array of integers or real floating numbers."""
     array = as_array(name, value)
     if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name}: expected real numbers, got {array.dtype}")
+        raise TypeError(f"{name}: expected real numbers, got {array.dtype}{_to_floats(array)}")
+    return array
+
+
+def integers(name: str, value: Any) -> np.ndarray:
+    """Return `value` as an array of integers."""
+    array = as_array(name, value)
+    if array.dtype.kind not in "iu":
+        hint = " (.astype(np.int32) rounds towards 0)" if array.dtype.kind == "f" else ""
+        raise TypeError(f"{name}: expected integers, got {array.dtype}{hint}")
     return array
 
 
@@ -146,12 +173,17 @@ def real_array(name: str, value: Any, *, may_be_codes: bool = False) -> np.ndarr
     array = as_array(name, value)
     if array.dtype.kind != "f":
         is_codes = may_be_codes and array.dtype.char in "bB"
-        hint = f" (QArray.from_codes({name}, scale) says what codes stand for)" if is_codes else ""
+        hint = f" (QArray.from_codes({name}, scale) says what codes stand for)" if is_codes else _to_floats(array)
         raise TypeError(f"{name}: expected a real floating dtype, got {array.dtype}{hint}")
     if not array.flags.forc:
         memory(name, array.shape, np.float32)
     with np.errstate(over="ignore", under="ignore"):
         return array.astype(np.float32, copy=False)
+
+
+def _to_floats(array: np.ndarray) -> str:
+    """What makes floats of an array of another dtype, for the end of a message."""
+    return " (.real is the real part)" if array.dtype.kind == "c" else " (.astype(np.float32) makes floats)"
 
 
 def scales(name: str, value: Any) -> np.ndarray:
@@ -181,7 +213,7 @@ def axis(value: Any, ndim: int, name: str = "axis") -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name}: expected an integer or None, got {value!r}")
+        raise TypeError(f"{name}: expected an integer or None, got {shown(value)}")
     if not -ndim <= value < ndim:
         expected = f"{-ndim} to {ndim - 1}" if ndim else "None"
         raise ValueError(f"{name}: expected {expected} for {ndim} dimensions, got {value}")

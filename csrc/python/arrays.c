@@ -19,17 +19,24 @@ static PyArrayObject *within_memory(PyArrayObject *array, const char *name)
     return NULL;
 }
 
-static PyArrayObject *as_array(PyObject *object, const char *name)
+/* Takes over what is no plain array of numbers: qlite._check knows the kinds that there are. */
+static PyArrayObject *taken_over(PyObject *object, const char *name)
 {
-    if (PyArray_Check(object))
-        return within_memory((PyArrayObject *)Py_NewRef(object), name);
-    PyObject *array = PyArray_FROM_O(object);
-    if (!array && PyErr_ExceptionMatches(PyExc_ValueError)) {
-        PyErr_Clear();
-        PyErr_Format(PyExc_ValueError, "%s: expected an array, got %s that does not form one", name,
-                     Py_TYPE(object)->tp_name);
+    PyObject *check = PyImport_ImportModule("qlite._check");
+    PyObject *array = check ? PyObject_CallMethod(check, "as_array", "sO", name, object) : NULL;
+    Py_XDECREF(check);
+    if (array && !PyArray_Check(array)) {
+        PyErr_Format(PyExc_TypeError, "%s: expected an array, got %s", name, Py_TYPE(array)->tp_name);
+        Py_CLEAR(array);
     }
     return (PyArrayObject *)array;
+}
+
+static PyArrayObject *as_array(PyObject *object, const char *name)
+{
+    if (PyArray_CheckExact(object) && PyTypeNum_ISNUMBER(PyArray_TYPE((PyArrayObject *)object)))
+        return within_memory((PyArrayObject *)Py_NewRef(object), name);
+    return taken_over(object, name);
 }
 
 /* ---- memory ------------------------------------------------------------------------------------- */

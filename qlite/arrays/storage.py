@@ -51,6 +51,20 @@ def stored_shape(shape: tuple[int, ...], axis: int | None, bits: int) -> tuple[i
     return rows, (math.prod(shape) // max(rows, 1) * bits + 7) // 8
 
 
+def checked_index(index: Any) -> Any:
+    """Return an index with each of its parts taken over that is no integer, slice, Ellipsis or None."""
+    if isinstance(index, tuple):
+        return tuple(map(checked_index, index))
+    if type(index) in (int, slice, bool) or index is None or index is Ellipsis or isinstance(index, np.integer):
+        return index
+    array = _check.as_array("index", index)
+    if array.size == 0 and array.dtype.kind == "f" and isinstance(index, list):
+        return array.astype(np.intp)  # as NumPy takes []
+    if array.dtype.kind not in "iub":
+        raise IndexError(f"index: expected integers, bools, slices, None or Ellipsis, got {array.dtype}")
+    return array
+
+
 def index_of_axis(index: Any, axis: int | None, ndim: int) -> Any:
     """The part of an index that is for one axis, if it takes all of the others and keeps the rank; else None."""
     parts = index if isinstance(index, tuple) else (index,)

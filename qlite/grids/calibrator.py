@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, _core
+from qlite._foreign import is_array
 from qlite._locks import in_order, new_lock
 from qlite._public import public
 from qlite.grids.granularity import Granularity, along
@@ -110,10 +111,12 @@ class Calibrator:
             data = data()
         if isinstance(data, Mapping):
             data = _alone("data", data)
+        if isinstance(data, (str, bytes)):
+            raise TypeError(f"data: expected arrays, got {data!r:.60}: numpy.load opens files")
         if isinstance(data, np.ndarray):
             data = list(_pieces(data, _check.axis(axis, data.ndim)))
-        elif hasattr(data, "__array__") or isinstance(data, (str, bytes)) or not isinstance(data, Iterable):
-            data = [_check.real_array("data", data)]
+        elif is_array(data) or not isinstance(data, Iterable):
+            data = [data]
         for batch in progress(data, "calibrating", "batch"):
             calibrator.update(batch)
         if calibrator._ndim is None:
@@ -436,7 +439,7 @@ class Calibrator:
 
 def _without_groups(spec: GridSpec) -> GridSpec:
     """Return `spec` if it is of no block format."""
-    if spec.block_exponent is not None:
+    if spec.group_size(None) is not None:
         raise ValueError(f"grid: expected one without groups, got {spec.grid!r}")
     return spec
 

@@ -17,15 +17,10 @@ TASKS = ("multiclass", "binary", *VALUES)
 
 def _plain_labels(classes: Any) -> np.ndarray:
     """Labels as an array of integers, floats, strings or bools, which are what a model file can hold."""
-    labels = np.array(classes)
     if isinstance(classes, (list, tuple)) and len({type(label) for label in classes}) > 1:
         raise TypeError(f"classes: expected labels of one type, got {classes!r:.80}")
-    if labels.dtype == object:
-        plain = np.asarray(labels.tolist())
-        labels = plain if plain.tolist() == labels.tolist() else labels
-    if labels.dtype.kind not in "iufUb":
-        raise TypeError(f"classes: expected integers, floats, strings or bools, got {labels.dtype}")
-    return labels
+    labels = _check.labels("classes", classes)
+    return labels.astype(labels.dtype.newbyteorder("="))  # a copy
 
 
 class Predictor(ABC):
@@ -144,7 +139,7 @@ class Predictor(ABC):
 
     def _expected(self, y: Any, raw: np.ndarray) -> np.ndarray:
         """The labels or values y, in the shape of the predictions."""
-        y, expected = np.asarray(y), self._decide(raw)
+        y, expected = _check.labels("y", y), self._decide(raw)
         shape = expected.shape
         if y.shape == (*shape, 1):
             y = y[..., 0]

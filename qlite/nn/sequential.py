@@ -1,7 +1,7 @@
 """Float models: layers one after another."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -238,8 +238,9 @@ def from_weights(
     _check.choice("layout", layout, ("in_out", "out_in"))
     if activation is not None:
         _check.choice("activation", activation, ("relu",))
-    if not isinstance(weights, Iterable):
-        raise TypeError(f"weights: expected pairs (weight, bias), got {type(weights).__name__}")
+    if isinstance(weights, (Mapping, str, bytes)) or not isinstance(weights, Iterable):
+        hint = ": pick them by name, layer by layer" if isinstance(weights, Mapping) else ""
+        raise TypeError(f"weights: expected pairs (weight, bias), got {type(weights).__name__}{hint}")
     pairs = list(weights)
     layers = []
     for i, pair in enumerate(pairs):
@@ -247,8 +248,8 @@ def from_weights(
             weight, bias = pair
         except (TypeError, ValueError):
             raise ValueError(f"weights[{i}]: expected a pair (weight, bias), got {type(pair).__name__}") from None
-        weight = np.asarray(weight)
         try:
+            weight = _check.as_array("weight", weight)
             layer = Dense(weight.T if layout == "out_in" else weight, bias, activation if i < len(pairs) - 1 else None)
         except (TypeError, ValueError) as error:
             raise type(error)(f"weights[{i}]: {error}") from None

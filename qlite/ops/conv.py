@@ -176,13 +176,13 @@ def conv2d_integer(
     array([ 8, 12], dtype=int32)
     """
     if isinstance(w, (QArray, PackedWeight)):
-        if w_zero_point is not ZERO and np.any(np.asarray(w_zero_point)):
+        if w_zero_point is not ZERO and _check.integers("w_zero_point", w_zero_point).any():
             raise ValueError("w_zero_point: expected 0 with a QArray or packed weights, which have their own")
         packed = _filter(w, groups, dilation).packed
     else:
         is_dilated = _is_dilated(dilation)
         packed = pack_filter("w", w, "w_zero_point", w_zero_point, groups, is_dilated).packed
-    codes = codes_of("x", x, 4)
+    codes = codes_of("x", x, (4,))
     x_zero_point = _check.integer("x_zero_point", x_zero_point)
     low, high = code_range(codes.dtype)
     if not low <= x_zero_point <= high:

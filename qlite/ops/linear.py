@@ -64,7 +64,7 @@ def matmul_integer(
         raise ValueError(
             f"b: expected one scale or one per column of a matrix, whose sums are integers, got {_kind(packed)}"
         )
-    if b_zero_point is not ZERO and np.any(np.asarray(b_zero_point)):
+    if b_zero_point is not ZERO and _check.integers("b_zero_point", b_zero_point).any():
         raise ValueError("b_zero_point: expected 0 with a QArray or packed weights, which have their own")
     if type(a) is not _ndarray:
         a, a_zero_point = _left_codes(a, a_zero_point)
@@ -84,7 +84,7 @@ def _left_codes(a: Any, zero_point: Any) -> tuple[np.ndarray, Any]:
             f"a: expected 2 dimensions and up to 8 bits on a uniform grid with one scale or one per row (axis=0), got "
             f"{a!r}"
         )
-    if np.any(np.asarray(zero_point)):
+    if _check.integers("a_zero_point", zero_point).any():
         raise ValueError("a_zero_point: expected 0 with a QArray, which has its own")
     return a.codes, p.zero_point
 

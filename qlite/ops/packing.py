@@ -81,17 +81,18 @@ class PackedWeight:
     __array_ufunc__ = None  # x @ p comes here before NumPy makes an array of p
 
 
-def codes_of(name: str, value: Any, ndim: int = 2) -> np.ndarray:
+def codes_of(name: str, value: Any, ndims: tuple[int, ...] = (2,)) -> np.ndarray:
+    """Return plain codes of 8 bits as an array, which has one of these numbers of dimensions."""
     if isinstance(value, QArray):
         raise TypeError(f"{name}: expected int8 or uint8, got a QArray (it has q.codes and q.zero_point)")
     if isinstance(value, PackedWeight):
         raise TypeError(f"{name}: expected a QArray, or codes of int8 or uint8, got a PackedWeight")
-    codes = value if type(value) is np.ndarray else _check.as_array(name, value)
+    codes = _check.as_array(name, value)
     if codes.dtype not in (np.int8, np.uint8):
         hint = f" (ql.quantize({name}) makes codes of floats)" if codes.dtype.kind == "f" else ""
         raise TypeError(f"{name}: expected int8 or uint8, got {codes.dtype}{hint}")
-    if codes.ndim != ndim:
-        raise ValueError(f"{name}: expected {ndim} dimensions, got shape {codes.shape}")
+    if codes.ndim not in ndims:
+        raise ValueError(f"{name}: expected {' or '.join(map(str, ndims))} dimensions, got shape {codes.shape}")
     return codes
 
 
@@ -113,10 +114,7 @@ def zero_points_of(name: str, value: Any, dtype: np.dtype, lengths: tuple[int, .
     low, high = code_range(dtype)
     if type(value) is int and low <= value <= high:
         return np.array([value], np.int32)
-    zero_point = _check.as_array(name, value)
-    if zero_point.dtype.kind not in "iu":
-        raise TypeError(f"{name}: expected integers, got {zero_point.dtype}")
-    zero_point = zero_point.ravel()
+    zero_point = _check.integers(name, value).ravel()
     if zero_point.size not in lengths:
         raise ValueError(f"{name}: expected one element or {lengths[-1]}, got {zero_point.size}")
     if zero_point.size and not low <= zero_point.min() <= zero_point.max() <= high:
@@ -165,9 +163,11 @@ def pack(b: Any, zero_point: Any = 0, *, activation_bits: int = 8, groups: int =
     """
     if _check.integer("activation_bits", activation_bits) not in range(1, 9):
         raise ValueError(f"activation_bits: expected 1 to 8, got {activation_bits!r}")
-    if isinstance(b, QArray) and np.any(np.asarray(zero_point)):
+    if not isinstance(b, QArray):
+        b = codes_of("b", b, (2, 4))
+    elif _check.integers("zero_point", zero_point).any():
         raise ValueError("zero_point: expected 0 with a QArray, which has its own")
-    if np.ndim(b) == 4:
+    if b.ndim == 4:
         _check.expect_defaults({"activation_bits": activation_bits}, {"activation_bits": 8}, "for a convolution")
         is_dilated = pair("dilation", dilation)[1] > 1
         return PackedWeight(pack_filter("b", b, "zero_point", zero_point, groups, is_dilated))
@@ -201,7 +201,7 @@ def pack_matrix(q: QArray, name: str, purpose: str) -> Weights:
 def pack_filter(name: str, w: Any, zero_point_name: str, zero_point: Any, groups: Any, is_dilated: bool) -> Weights:
     """Weights (kernel_h, kernel_w, in, out), packed, and the scales of a QArray; names are for the error."""
     if type(w) is not QArray:
-        w = codes_of(name, w, 4)
+        w = codes_of(name, w, (4,))
     shape = w.shape
     if len(shape) != 4 or 0 in shape:
         raise ValueError(f"{name}: expected (kernel_h, kernel_w, in, out), none of them 0, got shape {shape}")

@@ -95,8 +95,12 @@ class Dense(Layer):
             raise ValueError(f"expected {len(self.weight)} features, got samples of shape {shape}")
         return (*shape[:-1], self.units)
 
-    def __call__(self, *x: np.ndarray) -> np.ndarray:
-        y = x[0] @ self.weight
+    def __call__(self, *x: Any) -> np.ndarray:
+        (values,) = x
+        values = _check.real_array("x", values)
+        if values.ndim == 0 or values.shape[-1] != len(self.weight):
+            raise ValueError(f"x: expected shape (..., {len(self.weight)}), got {values.shape}")
+        y = values @ self.weight
         y += self.bias
         return np.maximum(y, 0, out=y) if self.activation == "relu" else y
 
