@@ -3,7 +3,7 @@
 Networks 784-128-64-10 are trained on 3750 MNIST digits (extra `test`), for several seeds of the split, the weights and
 the batches. Measured are the gap between the accuracy on training and on held-out data, and the accuracy on held-out
 digits under Gaussian noise, all in points. Noisy pixels are cut off at 0 and 1, as a camera does, but in the last
-column: there a static network cuts them off itself, at the ranges that it was calibrated for, and the float one does not.
+column: there a static network cuts them off itself, at the ranges that it was calibrated for, the float one does not.
 
 A network that was quantized after training is held against the float one; a network that was trained further with
 quantization against a control, the float one trained further for as long: what more training gives is not
