@@ -111,7 +111,7 @@ class Sequential(Predictor):
                 shape = layer.infer(shape)
             except ValueError as error:
                 source = f"which layers[{i - 1}] gives" if i else "the input's"
-                raise ValueError(f"layers[{i}] ({self.names[i]!r}): {error}, {source}") from None
+                raise ValueError(f"layers[{i}]: {self.names[i]!r}: {error}, {source}") from None
         return shape
 
     def _normalization(self, mean: Any, scale: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
