@@ -22,8 +22,8 @@ def output_grid(function: str, dtype: str) -> dict[str, Any] | None:
 
 def activation_table(function: str, slope: float, source: Buffer, target: Buffer) -> np.ndarray:
     """Return the table that gives the codes of `target` for those of `source`."""
-    is_leaky = function == "leaky_relu"
-    return lookup_table((lambda v: np.where(v < 0, slope * v, v)) if is_leaky else function, _grid(source), _grid(target))
+    real = (lambda v: np.where(v < 0, slope * v, v)) if function == "leaky_relu" else function
+    return lookup_table(real, _grid(source), _grid(target))
 
 
 def _grid(buffer: Buffer) -> QParams:

@@ -6,6 +6,7 @@ clamp goes into the dense layer before it, since integer products apply it thems
 
 from copy import copy
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from qlite.nn.layers.flatten import Flatten
 from qlite.nn.layers.layer import Layer
 from qlite.nn.sequential import Sequential
 from qlite.ops.activations import CLAMPS
+
+L = TypeVar("L", bound=Layer)
 
 
 @dataclass(frozen=True)
@@ -67,15 +70,16 @@ def fuse(model: Sequential) -> Sequential:
         shape = layer.infer(shape)
     if waiting is not None:
         raise _unfoldable(waiting.name)
-    described = {"task": model.task, "classes": model.classes, "mean": mean, "scale": scale}
-    return Sequential(fused, input_shape=model.input_shape, **described)
+    return Sequential(
+        fused, input_shape=model.input_shape, mean=mean, scale=scale, task=model.task, classes=model.classes
+    )
 
 
 def _unfoldable(name: str) -> ValueError:
     return ValueError(f"layer {name!r}: expected a Dense before it without an activation, or a Dense behind it")
 
 
-def _named(layer: Layer, name: str) -> Layer:
+def _named(layer: L, name: str | None) -> L:
     """The layer under a name, with the same arrays."""
     layer = copy(layer)
     layer.name = name
@@ -116,9 +120,8 @@ def _repeated(affine: _Affine, times: int) -> _Affine:
     return _Affine(affine.name, np.tile(affine.factor, times), np.tile(affine.summand, times))
 
 
-def _split(dense: Layer) -> list[Layer]:
+def _split(dense: Dense) -> list[Layer]:
     """A dense layer, and its activation as a layer unless it is a clamp."""
-    assert isinstance(dense, Dense)
     if dense.activation is None or dense.activation in CLAMPS:
         return [dense]
     activation = Activation(dense.activation, name=f"{dense.name}_{dense.activation}")
@@ -128,8 +131,9 @@ def _split(dense: Layer) -> list[Layer]:
 
 def _joined_activation(before: Layer | None, layer: Layer) -> list[Layer]:
     """A layer behind another one, or one dense layer in place of the two where the second is a clamp."""
-    is_open = isinstance(before, Dense) and before.activation is None
-    if is_open and isinstance(layer, Activation) and layer.activation in CLAMPS:
+    if isinstance(before, Dense) and before.activation is None and isinstance(layer, Activation):
+        if layer.activation not in CLAMPS:
+            return [before, layer]
         joined = _named(before, before.name)
         joined.activation = layer.activation
         return [joined]

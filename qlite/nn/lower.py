@@ -144,8 +144,7 @@ class Builder:
             return self.append(Softmax, (x,), self.layer, scales=grid, requant="float")
         target = Buffer(self.layer, self.layer, source.shape, source.dtype, **grid)
         table = activation_table(function, slope, source, target)
-        fields = {"table": table, "function": function, "slope": slope}
-        return self.append(Lookup, (x,), self.layer, scales=grid, **fields)
+        return self.append(Lookup, (x,), self.layer, scales=grid, table=table, function=function, slope=slope)
 
     def reshape(self, x: int, shape: tuple[int, ...]) -> int:
         """Append a change of shape and return the buffer of the result: codes where the scheme has codes."""

@@ -85,9 +85,7 @@ def _ending(buffers: Sequence[Buffer], steps: Sequence[Step], last: int) -> tupl
     return None, []
 
 
-def _converted(
-    step: Activate | Lookup | Softmax, old: Sequence[Buffer], new: Sequence[Buffer], target: Target
-) -> Step:
+def _converted(step: Activate | Lookup | Softmax, old: Sequence[Buffer], new: Sequence[Buffer], target: Target) -> Step:
     """An activation on the new buffers: of floats, or of codes."""
     (x,), y = step.inputs, step.output
     function, slope = ("softmax", SLOPE) if isinstance(step, Softmax) else (step.function, step.slope)

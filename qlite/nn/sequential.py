@@ -43,10 +43,9 @@ class Sequential(Predictor):
     Raises
     ------
     TypeError, ValueError
-        No layers, something else than a layer, one layer in two places, layers that do not fit together, no
-        `input_shape` where the first layer does not tell, names that repeat or that buffers of the integer program
-        have, an output of classes that is no vector; a mean that is not finite, a scale that is not normal and
-        positive.
+        No layers, something else than a layer, layers that do not fit together, no `input_shape` where the first layer
+        does not tell, names that repeat or that buffers of the integer program have, an output that is no vector; a
+        mean that is not finite, a scale that is not normal and positive.
 
     Examples
     --------
@@ -79,13 +78,13 @@ class Sequential(Predictor):
         for i, layer in enumerate(self.layers):
             if not isinstance(layer, Layer):
                 raise TypeError(f"layers[{i}]: expected a layer, got {type(layer).__name__}")
-            if any(layer is other for other in self.layers[:i]):
-                raise ValueError(f"layers[{i}]: expected a layer of its own, got {layer!r} again")
         self.names = _names(self.layers)
         self.input_shape = self._input_shape(input_shape)
         self.output_shape = self._build(np.random.default_rng(seed))
         if len(self.output_shape) != 1:
-            raise ValueError(f"layers: expected a vector as the output, such as after Flatten(), got {self.output_shape}")
+            raise ValueError(
+                f"layers: expected a vector as the output, such as after Flatten(), got {self.output_shape}"
+            )
         self.mean, self.scale = self._normalization(mean, scale)
         self._set_task(task, classes, self.output_shape[-1])
 

@@ -285,8 +285,7 @@ class Lookup(Step):
 
 @dataclass(frozen=True, eq=False)
 class Softmax(Step):
-    """Softmax of codes over the last axis, by one of two rules: see `softmax`. The result's grid is that of the rules.
-    """
+    """Softmax of codes over the last axis by one of two rules, whose grid the result has: see `softmax`."""
 
     kind: ClassVar[str] = "softmax"
     requant: str

@@ -85,7 +85,7 @@ class BatchNorm(Layer):
                 raise ValueError(f"{what}: expected shape (features,), the same for all, got {got}")
         if (given.get("variance", np.zeros(1)) < 0).any():
             raise ValueError(f"variance: expected values of at least 0, got {given['variance'].min()}")
-        self._make(*shapes.pop() if shapes else (0,), given)
+        self._make(len(next(iter(given.values()), ())), given)
 
     def _make(self, features: int, given: dict[str, np.ndarray]) -> None:
         """Take the vectors that were given, and make those that were not."""
@@ -117,34 +117,31 @@ class BatchNorm(Layer):
         return shape
 
     def affine(self) -> tuple[np.ndarray, np.ndarray]:
-        """The factor and the summand, float64 (features,), that the running statistics make: ``factor * x + summand``."""
+        """Factor and summand, float64 (features,), of ``factor * x + summand`` by the running statistics."""
         factor = self.gamma / np.sqrt(self.variance.astype(np.float64) + self.epsilon)
         return factor, self.beta - self.mean * factor
 
     def __call__(self, *x: np.ndarray) -> np.ndarray:
-        return self._normalize(x[0], self.mean, self.variance)[0]
+        return self._normalize(x[0], self.mean, self.variance, False)[0]
 
     def _normalize(
-        self, x: np.ndarray, mean: np.ndarray, variance: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The result, the normalized values and 1 / deviation."""
+        self, x: np.ndarray, mean: np.ndarray, variance: np.ndarray, is_batch: bool
+    ) -> tuple[np.ndarray, _Saved]:
         inverse = (1 / np.sqrt(variance + np.float32(self.epsilon))).astype(np.float32)
         normalized = (x - mean) * inverse
-        return normalized * self.gamma + self.beta, normalized, inverse
+        return normalized * self.gamma + self.beta, _Saved(normalized, inverse, is_batch)
 
     def forward(self, *x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Any]:
         rows = x[0].reshape(-1, x[0].shape[-1])
         if len(rows) < 2:
-            y, *saved = self._normalize(x[0], self.mean, self.variance)
-            return y, _Saved(*saved, is_batch=False)
+            return self._normalize(x[0], self.mean, self.variance, False)
         mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
         centred = rows - mean
         squares = np.einsum("ij,ij->j", centred, centred)
-        y, *saved = self._normalize(x[0], mean, squares / np.float32(len(rows)))
         for running, batch in ((self.mean, mean), (self.variance, squares / np.float32(len(rows) - 1))):
             running *= np.float32(self.momentum)
             running += np.float32(1 - self.momentum) * batch
-        return y, _Saved(*saved, is_batch=True)
+        return self._normalize(x[0], mean, squares / np.float32(len(rows)), True)
 
     def backward(
         self, saved: Any, gradient: np.ndarray, needs_input: bool = True
