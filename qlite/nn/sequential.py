@@ -13,10 +13,10 @@ from qlite.nn.layers.dense import Dense
 from qlite.nn.layers.layer import Layer, Shape, finite_float32
 from qlite.nn.lower import Builder
 from qlite.nn.predictor import PROBABILITIES, Predictor
-from qlite.ops.activations import ACTIVATIONS, CLAMPS, check_activation
+from qlite.ops.activations import check_activation
 
-#: What the names of a layer's other buffers end in: of its integer product, and of an activation that is no clamp.
-BUFFERS = ("scale", "zero_point", "codes", "output_codes", "sums", "values", *sorted({*ACTIVATIONS} - {*CLAMPS}))
+#: What the names of a layer's other buffers end in.
+BUFFERS = ("scale", "zero_point", "codes", "output_codes", "sums", "values")
 
 
 @public
