@@ -9,6 +9,8 @@ from qlite import _check
 from qlite.grids.calibrator import Calibrator
 from qlite.grids.qparams import QParams
 from qlite.grids.spec import METHODS
+from qlite.nn.fuse import fuse
+from qlite.nn.layers.dense import Dense
 from qlite.nn.lower import Builder
 from qlite.nn.qmodel import QModel
 from qlite.nn.retarget import convert, resolve_target
@@ -44,6 +46,7 @@ def quantize_model(
     Parameters
     ----------
     model : Sequential
+        Batch norms are folded into dense layers, dropout falls away: layers are those of the fused model.
     scheme : {"w8a8", "w8", "dynamic"}
         "dynamic" is short for "w8a8" with ``activations="dynamic"``.
     data : array_like of a real floating dtype, (samples, features)
@@ -88,6 +91,7 @@ def quantize_model(
     if not isinstance(model, Sequential):
         raise TypeError(f"model: expected a Sequential (see from_sklearn, from_weights), got {type(model).__name__}")
     parsed = Scheme.of_model(scheme, activations)
+    model = fuse(model)
     own = _own_schemes(model, per_layer)
     schemes = [own.get(name, parsed) for name in model.names]
     resolved = resolve_target(target, output_dtype, requant, schemes)
@@ -147,7 +151,10 @@ def _refine_blank(model: Sequential, qparams: dict[str, QParams], blank: set[str
     scale_before: Any = 0.0
     refined = {}
     for source, name, layer in zip(model._sources, model.names, model.layers, strict=True):
-        weight_scale = max(np.abs(layer.parameters["weight"]).max() / np.float64(127), _check.SMALLEST_NORMAL)
+        if not isinstance(layer, Dense):
+            scale_before = 0.0
+            continue
+        weight_scale = max(np.abs(layer.weight).max() / np.float64(127), _check.SMALLEST_NORMAL)
         if source in blank:
             scale = qparams[name].scale / (BIAS_STEPS * weight_scale)
             scale = np.clip(scale, max(scale_before / LARGEST_MULTIPLIER, _check.SMALLEST_NORMAL), 1)
