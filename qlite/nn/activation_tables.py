@@ -1,23 +1,23 @@
-"""Activations of codes: the grid of their results, and their tables."""
-
-from typing import Any
+"""Activations of codes: the grids of their results, and their tables."""
 
 import numpy as np
 
 from qlite.grids.qparams import QParams
-from qlite.nn.program import CODE_RANGES, Buffer
+from qlite.nn.program import Buffer
 from qlite.ops.tables import lookup_table
 
-#: Grids of results whose range is known, as those of TensorFlow Lite: the scale, and the code of 0 above the lowest.
-KNOWN_GRIDS = {"sigmoid": (1 / 256, 0), "tanh": (1 / 128, 128), "softmax": (1 / 256, 0)}
 
+def known_grid(function: str, bits: int = 8) -> QParams | None:
+    """Return the unsigned grid of results whose range is known, as TensorFlow Lite has it, or None.
 
-def output_grid(function: str, dtype: str) -> dict[str, Any] | None:
-    """Return the scale and zero point of results, of a buffer of this dtype, or None: they have to be calibrated."""
-    if function not in KNOWN_GRIDS:
+    Sigmoid and softmax: ``2**-bits`` from 0 on, softmax of 8 bits always. Tanh: ``2**(1 - bits)``, 0 in the middle.
+    """
+    if function == "tanh":
+        return QParams(np.array([2.0 ** (1 - bits)], np.float32), np.array([1 << (bits - 1)]), bits, signed=False)
+    if function not in ("sigmoid", "softmax"):
         return None
-    scale, zero = KNOWN_GRIDS[function]
-    return {"scale": scale, "zero_point": CODE_RANGES[dtype][0] + zero}
+    bits = 8 if function == "softmax" else bits
+    return QParams(np.array([2.0**-bits], np.float32), np.array([0]), bits, signed=False)
 
 
 def activation_table(function: str, slope: float, source: Buffer, target: Buffer) -> np.ndarray:
@@ -29,4 +29,4 @@ def activation_table(function: str, slope: float, source: Buffer, target: Buffer
 def _grid(buffer: Buffer) -> QParams:
     scale, zero_point = buffer.affine
     signed = buffer.dtype == "int8"
-    return QParams(np.array([scale], np.float32), np.array([zero_point]), signed=signed)
+    return QParams(np.array([scale], np.float32), np.array([zero_point]), buffer.bits, signed)

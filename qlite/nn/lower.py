@@ -6,6 +6,7 @@ names them.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,21 +14,26 @@ import numpy as np
 from qlite.arrays.qarray import QArray
 from qlite.arrays.quantize import quantize
 from qlite.grids.qparams import QParams
-from qlite.nn.activation_tables import activation_table, output_grid
+from qlite.nn.activation_tables import activation_table
 from qlite.nn.program import Buffer, Program, Step
-from qlite.nn.scheme import Scheme
+from qlite.nn.scheme import FLOAT_BITS, Scheme
 from qlite.nn.steps import (
     Activate,
+    DenseF32,
     Dequantize,
     Gemm,
     GemmF32,
+    GemmGrouped,
+    GemmGroupedF32,
     Lookup,
     Normalize,
     Quantize,
     QuantizeDynamic,
+    Requantize,
     Reshape,
     Softmax,
 )
+from qlite.nn.ternary import quantize_ternary
 from qlite.ops.epilogue import BIAS_ROOM, integer_bias
 from qlite.ops.packing import columns_of, idle_columns
 
@@ -48,8 +54,23 @@ class Static:
         q = _with_room_for_bias(builder.quantize_weight(name, weight), weight, bias, input_scale)
         fields = _weight_fields(q)
         fields["bias"] = integer_bias(f"layer {name!r}", bias, input_scale, fields["weight_scale"])
-        fields |= {"activation": activation, "requant": "float"}
-        return builder.append(Gemm, (codes,), name, scales=_affine(builder.qparams[name]), **fields)
+        grid = _affine(builder.qparams[name])
+        end: dict[str, Any] = {"activation": activation, "requant": "float"}
+        if not builder.keep_sums:
+            return builder.append(Gemm, (codes,), name, scales=grid, **fields, **end)
+        sums = builder.append(Gemm, (codes,), f"{name}_sums", dtype="int32", **fields, activation=None, requant="float")
+        end |= {"input_scale": input_scale, "weight_scale": fields["weight_scale"]}
+        return builder.append(Requantize, (sums,), name, scales=grid, **end)
+
+
+class StaticGrouped:
+    """Activations as in `Static`; sums of groups of weights add up as float32, which become codes again."""
+
+    def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
+        name, codes = builder.layer, builder.codes(x)
+        fields = _group_fields(builder.quantize_weight(name, weight)) | {"bias": bias, "activation": activation}
+        sums = builder.append(GemmGrouped, (codes,), f"{name}_sums", **fields)
+        return builder.append(Quantize, (sums,), name, scales=_affine(builder.qparams[name]))
 
 
 class Dynamic:
@@ -68,8 +89,37 @@ class Dynamic:
         return builder.append(Gemm, (codes,), name, dtype="float32", **fields)
 
 
+class DynamicGrouped:
+    """As `Dynamic`, with weights in groups; the product finds the scales of rows itself."""
+
+    def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
+        fields = _group_fields(builder.quantize_weight(builder.layer, weight))
+        return builder.append(
+            GemmGrouped, (builder.floats(x),), builder.layer, **fields, bias=bias, activation=activation
+        )
+
+
+class WeightOnlyGrouped:
+    """Activations are float32, weights are in groups."""
+
+    def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
+        fields = _group_fields(builder.quantize_weight(builder.layer, weight))
+        return builder.append(
+            GemmGroupedF32, (builder.floats(x),), builder.layer, **fields, bias=bias, activation=activation
+        )
+
+
+class Float:
+    """Nothing is quantized."""
+
+    def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
+        return builder.append(
+            DenseF32, (builder.floats(x),), builder.layer, weight=weight, bias=bias, activation=activation
+        )
+
+
 class WeightOnly:
-    """Activations are float32, weights 8 bits."""
+    """Activations are float32, weights up to 8 bits."""
 
     def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
         name, source = builder.layer, builder.floats(x)
@@ -79,6 +129,12 @@ class WeightOnly:
 
 def strategy_of(scheme: Scheme) -> Strategy:
     """Return what lowers layers of this scheme."""
+    if scheme.weight_bits == FLOAT_BITS:
+        return Float()
+    if scheme.group_size is not None:
+        if scheme.is_static:
+            return StaticGrouped()
+        return DynamicGrouped() if scheme.dynamic else WeightOnlyGrouped()
     if scheme.is_static:
         return Static()
     return Dynamic() if scheme.dynamic else WeightOnly()
@@ -96,8 +152,13 @@ class Builder:
         The scale and zero point of every activation that may become codes, by the name of its buffer.
     per_layer : dict of Scheme
         Layers that have a scheme of their own, by name.
+    symmetric_weights : bool
+        Whether weights have no zero points at any width.
     repair : callable, optional
         ``repair(name, weight)`` returns the quantized weights (in, out) of a layer, or None for the usual ones.
+    keep_sums : bool
+        Whether static products leave their sums in a buffer of their own, ``<layer>_sums``, int32, before they become
+        codes: the same codes, for training.
 
     Attributes
     ----------
@@ -110,15 +171,19 @@ class Builder:
         scheme: Scheme,
         *,
         weight_method: str = "minmax",
+        symmetric_weights: bool = False,
         qparams: dict[str, QParams] | None = None,
         per_layer: dict[str, Scheme] | None = None,
         repair: Callable[[str, np.ndarray], QArray | None] | None = None,
+        keep_sums: bool = False,
     ) -> None:
         self.scheme = scheme
         self.weight_method = weight_method
+        self.symmetric_weights = symmetric_weights
         self.qparams = qparams or {}
         self.per_layer = per_layer or {}
         self.repair = repair
+        self.keep_sums = keep_sums
         self.layer = "input"
         self.buffers: list[Buffer] = []
         self.steps: list[Step] = []
@@ -136,7 +201,7 @@ class Builder:
         if not self.buffers[x].is_codes:
             return self.append(Activate, (x,), self.layer, function=function, slope=slope)
         source = self.buffers[x]
-        grid = output_grid(function, source.dtype) or _affine(self.qparams[self.layer])
+        grid = _affine(self.qparams[self.layer])
         if function == "softmax":
             return self.append(Softmax, (x,), self.layer, scales=grid, requant="float")
         target = Buffer(self.layer, self.layer, source.shape, source.dtype, **grid)
@@ -147,7 +212,7 @@ class Builder:
         """Append a change of shape and return the buffer of the result: codes where the scheme has codes."""
         x = self.codes(x) if self.scheme_of(self.layer).is_static else x
         source = self.buffers[x]
-        scales = {"scale": source.scale, "zero_point": source.zero_point}
+        scales = {"scale": source.scale, "zero_point": source.zero_point, "bits": source.bits}
         return self.append(Reshape, (x,), self.layer, scales=scales, shape=shape)
 
     def normalize(self, x: int, mean: np.ndarray, scale: np.ndarray) -> int:
@@ -198,7 +263,10 @@ class Builder:
         repaired = self.repair(name, weight) if self.repair else None
         if repaired is not None:
             return repaired
-        return quantize(weight, method=self.weight_method, **self.scheme_of(name).weight_options(axis=1))
+        scheme = self.scheme_of(name)
+        if scheme.ternary:
+            return quantize_ternary(weight)
+        return quantize(weight, method=self.weight_method, **scheme.weight_options(1, self.symmetric_weights))
 
     def scheme_of(self, name: str) -> Scheme:
         """Return the scheme of a layer."""
@@ -233,12 +301,32 @@ class Builder:
 
 
 def _affine(qparams: QParams) -> dict[str, Any]:
-    return {"scale": float(qparams.scale.item()), "zero_point": int(qparams.zero_point.item())}
+    scale, zero_point = float(qparams.scale.item()), int(qparams.zero_point.item())
+    return {"scale": scale, "zero_point": zero_point, "bits": qparams.bits}
 
 
 def _weight_fields(q: QArray) -> dict[str, Any]:
     scale, zero_point = columns_of(q, "weight")
-    return {"weight": q.codes, "weight_scale": scale, "weight_zero_point": zero_point if zero_point.any() else None}
+    return {
+        "weight": q.codes,
+        "weight_scale": scale,
+        "weight_zero_point": zero_point if zero_point.any() else None,
+        "weight_bits": q.bits,
+    }
+
+
+def _group_fields(q: QArray) -> dict[str, Any]:
+    rows, columns = q.shape
+    group = q.qparams.group_size or rows
+    shape = -(-rows // group), columns
+    zero_point = np.broadcast_to(q.zero_point, shape) if q.zero_point.any() else None
+    return {
+        "weight": q.codes,
+        "weight_scale": np.broadcast_to(q.scale, shape),
+        "weight_zero_point": zero_point,
+        "weight_bits": q.bits,
+        "group_size": group,
+    }
 
 
 def _with_room_for_bias(q: QArray, weight: np.ndarray, bias: np.ndarray, input_scale: float) -> QArray:
@@ -255,5 +343,5 @@ def _with_room_for_bias(q: QArray, weight: np.ndarray, bias: np.ndarray, input_s
     moved = scale != q.scale
     if not moved.any():
         return q
-    new = quantize(weight, axis=1, scale=scale)
+    new = quantize(weight, replace(q.qparams, scale=scale))
     return QArray(np.where(moved, new.codes, q.codes), new.qparams)

@@ -8,9 +8,9 @@ import numpy as np
 from qlite import _check
 from qlite.grids.qparams import QParams
 from qlite.nn.activation_tables import activation_table
-from qlite.nn.program import CODE_RANGES, Buffer, Program, Step
+from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.scheme import TARGETS, Scheme, Target
-from qlite.nn.steps import Activate, Dequantize, Gemm, Lookup, Reshape, Softmax
+from qlite.nn.steps import Activate, Dequantize, Gemm, GemmGrouped, Lookup, Quantize, Requantize, Reshape, Softmax
 from qlite.ops.activations import SLOPE
 from qlite.ops.epilogue import integer_bias
 
@@ -19,10 +19,16 @@ def resolve_target(target: str, output_dtype: str | None, requant: str | None, s
     """A named target with single conventions overridden, as far as layers of these schemes have what they apply to."""
     resolved = TARGETS[_check.choice("target", target, tuple(TARGETS))]
     schemes = list(schemes)
-    floats = [scheme.name for scheme in schemes if not scheme.is_static]
+    floats = [scheme.name for scheme in schemes if not scheme.is_static or scheme.group_size is not None]
     if floats and target != "numpy":
-        raise ValueError(f"target: expected 'numpy' for {floats[0]!r}, got {target!r}")
-    if len(floats) == len(schemes):
+        raise ValueError(f"target: expected 'numpy' for {floats[0]!r}, which needs float steps, got {target!r}")
+    narrow = [scheme.name for scheme in schemes if (scheme.activation_bits or 8) < 8]
+    if narrow and not resolved.narrow_activations:
+        possible = " or ".join(repr(name) for name, t in TARGETS.items() if t.narrow_activations)
+        raise ValueError(
+            f"target: expected {possible} for {narrow[0]!r}, whose activations have fewer than 8 bits, got {target!r}"
+        )
+    if not any(scheme.is_static for scheme in schemes):
         for name, value in (("output_dtype", output_dtype), ("requant", requant)):
             if value is not None:
                 raise ValueError(f"{name}: expected None for {floats[0]!r}, which requantizes nothing, got {value!r}")
@@ -49,18 +55,31 @@ def convert(program: Program, target: Target) -> Program:
         raise ValueError("target: expected a program whose last step gives the output")
     if old[last].scale is None and target.integer_output:
         raise ValueError("output_dtype: expected 'float32' after a layer that gives no codes, got 'integer'")
-    buffers = [b if b.scale is None else _as_codes(b, target) for b in old[: last + 1]]
     product, ending = _ending(old, steps, last)
+    if product is not None and isinstance(steps[product], Quantize) and not target.integer_output:
+        old, steps, last = _with_float_sums(old, steps, last, product)
+        product, ending = product - 1, [i - 1 for i in ending]
+    buffers = [b if b.scale is None else _as_codes(b, target) for b in old[: last + 1]]
     is_integer = target.integer_output or (product is None and old[last].scale is not None)
     if product is not None and not is_integer:
-        for i in (product, *ending):
+        for i in (product, *ending) if old[steps[product].output].scale is not None else ():
             kept = _as_codes(old[steps[i].output], TARGETS["numpy"])
             buffers[steps[i].output] = replace(kept, dtype="float32")
+    scale_of_sums: dict[int, float] = {}
     for i, step in enumerate(steps):
+        if target.symmetric_weights and getattr(step, "weight_zero_point", None) is not None:
+            layer = old[step.output].layer
+            raise ValueError(
+                f"target: expected one for weights with zero points, which layer {layer!r} has "
+                "(quantize_model(target=...) makes others)"
+            )
         if isinstance(step, Gemm) and old[step.inputs[0]].scale is not None:
             (x,) = step.inputs
             bias = _rebiased(step, old[x], buffers[x], old[step.output].layer)
             steps[i] = replace(step, bias=bias, requant=target.requant)
+            scale_of_sums[step.output], _ = buffers[x].affine
+        elif isinstance(step, Requantize):
+            steps[i] = replace(step, input_scale=scale_of_sums[step.inputs[0]], requant=target.requant)
         elif isinstance(step, (Activate, Lookup, Softmax)) and old[step.output].scale is not None:
             steps[i] = _converted(step, old, buffers, target)
     output = last
@@ -72,17 +91,34 @@ def convert(program: Program, target: Target) -> Program:
 
 
 def _ending(buffers: Sequence[Buffer], steps: Sequence[Step], last: int) -> tuple[int | None, list[int]]:
-    """The number of the static product that the output comes from, or None, and those of the steps behind it."""
+    """The number of the step that makes codes of the sums that the output comes from, or None, and those behind it."""
     writers = {step.output: i for i, step in enumerate(steps)}
     ending: list[int] = []
     while (i := writers.get(last)) is not None and buffers[last].scale is not None:
-        if isinstance(steps[i], Gemm):
+        step = steps[i]
+        if isinstance(step, (Gemm, Requantize)):
             return i, ending
-        if not isinstance(steps[i], (Activate, Lookup, Softmax, Reshape)):
+        if isinstance(step, Quantize) and isinstance(steps[writers.get(step.inputs[0], i)], GemmGrouped):
+            return i, ending
+        if not isinstance(step, (Activate, Lookup, Softmax, Reshape)):
             break
         ending.append(i)
-        (last,) = steps[i].inputs
+        (last,) = step.inputs
     return None, []
+
+
+def _with_float_sums(
+    buffers: Sequence[Buffer], steps: Sequence[Step], last: int, i: int
+) -> tuple[tuple[Buffer, ...], list[Step], int]:
+    """Buffers, steps and output without step i, which quantizes float sums: they take its place."""
+    (sums,), codes = steps[i].inputs, steps[i].output
+
+    def moved(buffer: int) -> int:
+        return sums if buffer == codes else buffer - (buffer > codes)
+
+    named = [b if j != sums else replace(b, name=buffers[codes].name) for j, b in enumerate(buffers)]
+    behind = [replace(s, inputs=tuple(map(moved, s.inputs)), output=moved(s.output)) for s in steps[i + 1 :]]
+    return (*named[:codes], *named[codes + 1 :]), [*steps[:i], *behind], moved(last)
 
 
 def _converted(step: Activate | Lookup | Softmax, old: Sequence[Buffer], new: Sequence[Buffer], target: Target) -> Step:
@@ -113,11 +149,12 @@ def _converted(step: Activate | Lookup | Softmax, old: Sequence[Buffer], new: Se
 def _as_codes(buffer: Buffer, target: Target) -> Buffer:
     """A buffer as codes of a target; what the codes stand for changes only if it must be symmetric."""
     (scale, zero_point), dtype = buffer.affine, "int8" if target.signed else "uint8"
-    lowest, _ = CODE_RANGES[dtype]
-    zero_point += lowest - CODE_RANGES.get(buffer.dtype, CODE_RANGES["uint8"])[0]
-    if target.symmetric and zero_point != lowest + 128:
-        low, high = (lowest - zero_point) * scale, (lowest + 255 - zero_point) * scale
-        p = QParams.from_range(np.float32(low), np.float32(high), symmetric=True, signed=target.signed)
+    half = 1 << (buffer.bits - 1)
+    lowest = -half if target.signed else 0
+    zero_point += lowest - buffer.code_range[0]
+    if target.symmetric and zero_point != lowest + half:
+        low, high = (lowest - zero_point) * scale, (lowest + 2 * half - 1 - zero_point) * scale
+        p = QParams.from_range(np.float32(low), np.float32(high), buffer.bits, symmetric=True, signed=target.signed)
         scale, zero_point = float(p.scale.item()), int(p.zero_point.item())
     return replace(buffer, dtype=dtype, scale=scale, zero_point=zero_point)
 

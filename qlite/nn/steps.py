@@ -6,21 +6,23 @@ function in the reference.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 
-from qlite.nn.program import CODE_RANGES, SMALLEST_SCALE, Buffer, Step
+from qlite.nn.program import CODE_RANGES, CODES_8, LARGEST_SCALE, SMALLEST_SCALE, Buffer, Step
 from qlite.ops.activations import ACTIVATIONS, ELEMENTWISE
 
-#: The 8-bit codes that products read and write.
-CODES_8 = ("uint8", "int8")
 INT32_MAX = 2**31 - 1
 #: Most classes that the fixed softmax takes: each adds at most 2**19 to an int32.
 MAX_FIXED_SOFTMAX = 4095
+#: No weight of 8 bits is farther from its zero point.
+FARTHEST_WEIGHT = 255
 #: Multipliers of requantization are below this.
 MULTIPLIER_LIMIT = 2.0**30
+#: The same, before the roundings to float32.
+FLOAT_MULTIPLIER_LIMIT = MULTIPLIER_LIMIT * (1 - 2.0**-21)
 #: Weights that are looked at together: bounds the memory of a check.
 WEIGHTS_AT_ONCE = 1 << 18
 
@@ -30,19 +32,31 @@ def _expect(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def _of_shape(name: str, value: Any, dtype: Any, shape: tuple[int, ...]) -> None:
+    """Refuse what is no array of this dtype and shape."""
+    if not isinstance(value, np.ndarray) or value.dtype != dtype or value.shape != shape:
+        got = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise ValueError(f"{name}: expected {np.dtype(dtype)} {shape}, got {got}")
+
+
 def _vector(name: str, value: Any, dtype: Any, length: int) -> None:
     """Refuse what is no finite vector of this dtype and length."""
-    if not isinstance(value, np.ndarray) or value.dtype != dtype or value.shape != (length,):
-        got = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-        raise ValueError(f"{name}: expected {np.dtype(dtype)} ({length},), got {got}")
+    _of_shape(name, value, dtype, (length,))
     if value.dtype.kind == "f" and not np.isfinite(value).all():
         raise ValueError(f"{name}: expected finite values, got {value[~np.isfinite(value)][0]}")
 
 
-def _scales(name: str, value: Any, length: int) -> None:
-    _vector(name, value, np.float32, length)
-    if not (value >= SMALLEST_SCALE).all():
-        raise ValueError(f"{name}: expected normal and positive values, got {value.min()}")
+def _scales(name: str, value: Any, shape: tuple[int, ...]) -> None:
+    _of_shape(name, value, np.float32, shape)
+    lowest, highest = value.min(), value.max()
+    if not SMALLEST_SCALE <= lowest <= highest <= LARGEST_SCALE:
+        raise ValueError(f"{name}: expected normal, positive, finite values, got {lowest} to {highest}")
+
+
+def _check_range(name: str, codes: np.ndarray, allowed: tuple[int, int]) -> None:
+    lowest, highest = codes.min(), codes.max()
+    if not allowed[0] <= lowest <= highest <= allowed[1]:
+        raise ValueError(f"{name}: expected {allowed[0]} to {allowed[1]}, got {lowest} to {highest}")
 
 
 def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
@@ -54,8 +68,10 @@ def _one_shape(inputs: Sequence[Buffer], count: int, dtypes: tuple[str, ...]) ->
     """The one shape of `count` inputs of certain dtypes."""
     _expect(len(inputs) == count, f"inputs: expected {count}, got {len(inputs)}")
     for b in inputs:
-        _expect(b.dtype in dtypes, f"inputs: expected {' or '.join(dtypes)}, got {b.name!r} of {b.dtype}")
-        _expect(b.shape == inputs[0].shape, f"inputs: expected shape {inputs[0].shape}, got {b.name!r} of {b.shape}")
+        if b.dtype not in dtypes:
+            raise ValueError(f"inputs: expected {' or '.join(dtypes)}, got {b.name!r} of {b.dtype}")
+        if b.shape != inputs[0].shape:
+            raise ValueError(f"inputs: expected shape {inputs[0].shape}, got {b.name!r} of {b.shape}")
     return inputs[0].shape
 
 
@@ -71,7 +87,7 @@ class Normalize(Step):
         shape = _one_shape(inputs, 1, ("float32",))
         _expect(len(shape) > 0, "inputs: expected at least one axis, got none")
         _vector("mean", self.mean, np.float32, shape[-1])
-        _scales("scale", self.scale, shape[-1])
+        _scales("scale", self.scale, shape[-1:])
         return shape, ("float32",)
 
 
@@ -117,13 +133,14 @@ class Dequantize(Step):
 
 @dataclass(frozen=True, eq=False)
 class _Product(Step):
-    """By 8-bit weights (in, out), with a scale and perhaps a zero point for each output, along the last axis."""
+    """By weights (in, out) along the last axis, of up to 8 bits: bytes here, of which `weight_bits` are stored."""
 
     weight: np.ndarray
     weight_scale: np.ndarray
     weight_zero_point: np.ndarray | None
     bias: np.ndarray | None
     activation: str | None
+    weight_bits: int = field(default=8, kw_only=True)
 
     def _infer_product(self, x: Buffer) -> tuple[int, ...]:
         w = self.weight
@@ -131,21 +148,37 @@ class _Product(Step):
         if not isinstance(w, np.ndarray) or w.dtype not in (np.int8, np.uint8) or w.ndim != 2 or 0 in w.shape:
             got = f"{w.dtype} {w.shape}" if isinstance(w, np.ndarray) else type(w).__name__
             raise ValueError(f"weight: expected int8 or uint8 of shape (in, out), got {got}")
-        _expect(w.shape[0] == x.shape[-1], f"weight: expected {x.shape[-1]} rows as {x.name!r}, got {w.shape[0]}")
-        units = w.shape[1]
-        _scales("weight_scale", self.weight_scale, units)
-        if self.weight_zero_point is not None:
-            _vector("weight_zero_point", self.weight_zero_point, np.int32, units)
-            lowest, highest = CODE_RANGES[w.dtype.name]
-            if not ((lowest <= self.weight_zero_point) & (self.weight_zero_point <= highest)).all():
-                raise ValueError(f"weight_zero_point: expected {lowest} to {highest}, got {self.weight_zero_point}")
+        if w.shape[0] != x.shape[-1]:
+            raise ValueError(f"weight: expected {x.shape[-1]} rows as {x.name!r}, got {w.shape[0]}")
         _one_of("activation", self.activation, (None, "relu", "relu6"))
-        return (*x.shape[:-1], units)
+        if self.weight_bits != 8:
+            _one_of("weight_bits", self.weight_bits, tuple(range(1, 9)))
+            _check_range("weight", w, self.weight_range)
+        self._check_parameters(w.shape)
+        return (*x.shape[:-1], w.shape[1])
+
+    def _check_parameters(self, shape: tuple[int, ...]) -> None:
+        """Check scales and zero points for weights of this shape: one for each output."""
+        _scales("weight_scale", self.weight_scale, shape[1:])
+        if self.weight_zero_point is not None:
+            _of_shape("weight_zero_point", self.weight_zero_point, np.int32, shape[1:])
+            _check_range("weight_zero_point", self.weight_zero_point, self.weight_range)
+
+    @property
+    def weight_range(self) -> tuple[int, int]:
+        """The least and the greatest code that weights may be."""
+        lowest = -(1 << (self.weight_bits - 1)) if self.weight.dtype == np.int8 else 0
+        return lowest, lowest + (1 << self.weight_bits) - 1
+
+    @property
+    def nbytes(self) -> int:
+        rows, columns = self.weight.shape
+        return super().nbytes - self.weight.nbytes + columns * (-(-rows * self.weight_bits // 8))
 
 
 @dataclass(frozen=True, eq=False)
 class Gemm(_Product):
-    """Codes by 8-bit weights, exact sums, then codes again or float32.
+    """Codes by 8-bit weights, exact sums, then codes again or float32; or the sums, which a `Requantize` may follow.
 
     `bias` is int32 at the scale ``input scale * weight_scale``, or float32 where each row has its own scale.
     `activation` clamps, `requant` is the rule by which sums become codes: see `requantize`.
@@ -157,43 +190,33 @@ class Gemm(_Product):
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
         _one_shape(inputs, 1, CODES_8)
         (x,) = inputs
-        _expect(
-            x.dtype == "uint8" or x.row_scale is None,
-            f"inputs: expected uint8 with a scale for each row, got {x.dtype}",
-        )
+        if x.dtype != "uint8" and x.row_scale is not None:
+            raise ValueError(f"inputs: expected uint8 with a scale for each row, got {x.dtype}")
         shape = self._infer_product(x)
         if self.bias is not None:
             _vector("bias", self.bias, np.int32 if x.row_scale is None else np.float32, shape[-1])
         _one_of("requant", self.requant, ("float", "fixed"))
-        return shape, (*CODES_8, "float32") if x.row_scale is None else ("float32",)
+        return shape, (*CODES_8, "float32", "int32") if x.row_scale is None else ("float32",)
 
     def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
         (x,) = inputs
         self._check_sums(x)
-        if x.scale is None:
-            return
-        with np.errstate(over="ignore", under="ignore"):
-            product = np.float32(x.scale) * self.weight_scale
-            if not output.is_codes:
-                _expect(bool(np.isfinite(product).all()), "weight_scale: times the input's scale it leaves float32")
-                return
-            _expect(output.scale is not None, "output: expected one scale for all samples, got one for each row")
-            multiplier = product / np.float32(output.scale)
-            real = np.float64(x.scale) * self.weight_scale / np.float64(output.scale or 1)
-        greatest = multiplier.max() if self.requant == "float" else real.max()
-        _expect(
-            bool(greatest < MULTIPLIER_LIMIT),
-            f"weight_scale: expected input scale * weight_scale / output scale below 2**30, got {greatest}",
-        )
+        if output.dtype == "int32":
+            _one_of("activation", self.activation, (None,))
+        elif x.scale is not None:
+            _check_multipliers(x.scale, self.weight_scale, output, self.requant)
 
     def _check_sums(self, x: Buffer) -> None:
-        """Refuse sums, with the bias, that some input could lead out of int32."""
+        """Refuse sums, with the bias, that some input could lead out of int32: whatever codes its memory may hold."""
         zero_point = x.zero_point
         reach = 255
         if zero_point is not None:
             lowest, highest = CODE_RANGES[x.dtype]
             reach = max(zero_point - lowest, highest - zero_point)
         bias = self.bias if self.bias is not None and self.bias.dtype == np.int32 else np.zeros(1, np.int32)
+        greatest_bias = max(int(bias.max()), -int(bias.min()))
+        if reach * FARTHEST_WEIGHT * len(self.weight) + greatest_bias <= INT32_MAX:
+            return
         most = reach * self._column_sums() + np.abs(bias.astype(np.int64))
         if (most > INT32_MAX).any():
             raise OverflowError(
@@ -211,6 +234,49 @@ class Gemm(_Product):
         return total
 
 
+def _check_multipliers(input_scale: float, weight_scale: np.ndarray, output: Buffer, requant: str) -> None:
+    """Refuse scales whose product leaves float32, or whose quotient is too great to requantize by; both grow with the
+    weights' scale, so the greatest decides."""
+    product = input_scale * float(weight_scale.max())
+    if not output.is_codes:
+        _expect(product <= LARGEST_SCALE, "weight_scale: times the input's scale it leaves float32")
+        return
+    if output.scale is None:
+        raise ValueError("output: expected one scale for all samples, got one for each row")
+    multiplier = product / output.scale
+    if multiplier >= (MULTIPLIER_LIMIT if requant == "fixed" else FLOAT_MULTIPLIER_LIMIT):
+        raise ValueError(
+            f"weight_scale: expected input scale * weight_scale / output scale below 2**30, got {multiplier}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Requantize(Step):
+    """A product's sums to what the product makes of them itself, codes or float32: bit for bit the same.
+
+    ``input_scale * weight_scale`` is the scale of the sums, `input_scale` that of the codes which were multiplied.
+    """
+
+    kind: ClassVar[str] = "requantize"
+    input_scale: float
+    weight_scale: np.ndarray
+    activation: str | None
+    requant: str
+
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        shape = _one_shape(inputs, 1, ("int32",))
+        _expect(len(shape) > 0, "inputs: expected at least one axis, got none")
+        if not SMALLEST_SCALE <= self.input_scale <= LARGEST_SCALE:
+            raise ValueError(f"input_scale: expected a normal, positive float32, got {self.input_scale}")
+        _scales("weight_scale", self.weight_scale, shape[-1:])
+        _one_of("activation", self.activation, (None, "relu", "relu6"))
+        _one_of("requant", self.requant, ("float", "fixed"))
+        return shape, (*CODES_8, "float32")
+
+    def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
+        _check_multipliers(self.input_scale, self.weight_scale, output, self.requant)
+
+
 @dataclass(frozen=True, eq=False)
 class GemmF32(_Product):
     """float32 by 8-bit weights: the weight-only product."""
@@ -223,6 +289,80 @@ class GemmF32(_Product):
         if self.bias is not None:
             _vector("bias", self.bias, np.float32, shape[-1])
         return shape, ("float32",)
+
+
+@dataclass(frozen=True, eq=False)
+class _GroupedProduct(_Product):
+    """By weights whose scales and zero points, (groups, out), are shared by `group_size` neighbours along `in`."""
+
+    group_size: int
+
+    def _check_parameters(self, shape: tuple[int, ...]) -> None:
+        rows, columns = shape
+        if self.group_size < 1 or (self.group_size % 8 and self.group_size < rows):
+            raise ValueError(f"group_size: expected a multiple of 8, got {self.group_size}")
+        groups = -(-rows // self.group_size), columns
+        _scales("weight_scale", self.weight_scale, groups)
+        if self.weight_zero_point is not None:
+            _of_shape("weight_zero_point", self.weight_zero_point, np.int32, groups)
+            _check_range("weight_zero_point", self.weight_zero_point, self.weight_range)
+        if self.bias is not None:
+            _vector("bias", self.bias, np.float32, columns)
+
+
+@dataclass(frozen=True, eq=False)
+class GemmGrouped(_GroupedProduct):
+    """By weights in groups, each of which is summed as integers; the sums of groups add up as float32.
+
+    float32 inputs become int8 at a scale of each row's own, as in `linear`. Codes at one scale are for weights of up to
+    4 bits.
+    """
+
+    kind: ClassVar[str] = "gemm_grouped"
+
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        _one_shape(inputs, 1, (*CODES_8, "float32"))
+        (x,) = inputs
+        _expect(x.row_scale is None, "inputs: expected one scale for all samples, got one for each row")
+        _expect(not x.is_codes or self.weight_bits <= 4, "weight_bits: expected up to 4 for codes, got more")
+        return self._infer_product(x), ("float32",)
+
+    def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
+        depth = min(self.group_size, len(self.weight))
+        if depth * 128 * FARTHEST_WEIGHT > INT32_MAX:
+            raise OverflowError(f"expected groups whose sums int32 holds, got {depth} weights")
+
+
+@dataclass(frozen=True, eq=False)
+class GemmGroupedF32(_GroupedProduct):
+    """float32 by weights in groups: the weight-only product."""
+
+    kind: ClassVar[str] = "gemm_grouped_f32"
+
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        _one_shape(inputs, 1, ("float32",))
+        return self._infer_product(inputs[0]), ("float32",)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseF32(Step):
+    """float32 by float32 weights (in, out): a layer that stays as it is, one fused multiply-add per input, in order."""
+
+    kind: ClassVar[str] = "dense_f32"
+    weight: np.ndarray
+    bias: np.ndarray | None
+    activation: str | None
+
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        shape = _one_shape(inputs, 1, ("float32",))
+        _expect(len(shape) > 0, "inputs: expected at least one axis, got none")
+        units = self.weight.shape[-1] if isinstance(self.weight, np.ndarray) and self.weight.ndim == 2 else 0
+        _of_shape("weight", self.weight, np.float32, (shape[-1], max(units, 1)))
+        _expect(bool(np.isfinite(self.weight).all()), "weight: expected finite values")
+        if self.bias is not None:
+            _vector("bias", self.bias, np.float32, units)
+        _one_of("activation", self.activation, (None, "relu", "relu6"))
+        return (*shape[:-1], units), ("float32",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,6 +421,9 @@ class Lookup(Step):
 
     def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
         _expect(output.scale is not None, "output: expected one scale for all samples, got one for each row")
+        lowest, highest = output.code_range
+        least, most = int(self.table.min()), int(self.table.max())
+        _expect(lowest <= least <= most <= highest, f"table: expected {lowest} to {highest}, got {least} to {most}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,9 +445,9 @@ class Softmax(Step):
         return shape, (x.dtype,)
 
     def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
-        expected = (1 / 256, CODE_RANGES[output.dtype][0])
-        got = (output.scale, output.zero_point)
-        _expect(got == expected, f"output: expected scale and zero point {expected}, got {got}")
+        expected = (1 / 256, CODE_RANGES[output.dtype][0], 8)
+        got = (output.scale, output.zero_point, output.bits)
+        _expect(got == expected, f"output: expected scale, zero point and bits {expected}, got {got}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -324,15 +467,17 @@ class Reshape(Step):
 
     def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
         (x,) = inputs
-        got = (output.scale, output.zero_point)
-        expected = (x.scale, x.zero_point)
-        _expect(got == expected, f"output: expected scale and zero point {expected}, got {got}")
+        got, expected = (output.scale, output.zero_point, output.bits), (x.scale, x.zero_point, x.bits)
+        _expect(got == expected, f"output: expected scale, zero point and bits {expected}, got {got}")
 
+
+#: The steps that multiply by quantized weights.
+PRODUCTS = (Gemm, GemmF32, GemmGrouped, GemmGroupedF32)
 
 STEPS: dict[str, type[Step]] = {
     cls.kind: cls
     for cls in (
-        *(Normalize, Quantize, QuantizeDynamic, Gemm, GemmF32, Dequantize, Add),
+        *(Normalize, Quantize, QuantizeDynamic, Requantize, *PRODUCTS, DenseF32, Dequantize, Add),
         *(Activate, Lookup, Softmax, Reshape),
     )
 }

@@ -2,10 +2,11 @@
 
 import numpy as np
 from reference.activations import lookup, softmax_fixed, softmax_float
-from reference.basics import F32
+from reference.basics import F32, HUGE, at_least, spread
 from reference.elementwise import dequantize, quantize
 from reference.functions import apply
 from reference.gemm import matmul_float, matmul_integer, output_of_sums, quantize_rows, scale_sums
+from reference.grouped import matmul_grouped, quantize_rows_symmetric, sum_groups
 
 CLAMPS = {None: (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
 
@@ -25,13 +26,19 @@ def rows(x):
     return x.reshape(-1, x.shape[-1])
 
 
+def code_range(target):
+    """The least and the greatest code of a buffer of uint8 or int8."""
+    lowest = -(2 ** (target.bits - 1)) if target.dtype == "int8" else 0
+    return lowest, lowest + 2**target.bits - 1
+
+
 def code_clamps(activation, target):
     """The least and greatest code that an activation lets through, on the scale and zero point of a buffer."""
-    limits = np.iinfo(target.dtype)
+    lowest, highest = code_range(target)
     if activation is None:
-        return limits.min, limits.max
+        return lowest, highest
     steps = (np.rint(F32(min(end / target.scale, 512))) for end in CLAMPS[activation])
-    return tuple(int(np.clip(n + target.zero_point, limits.min, limits.max)) for n in steps)
+    return tuple(int(np.clip(n + target.zero_point, lowest, highest)) for n in steps)
 
 
 def step_normalize(buffers, step, values):
@@ -44,8 +51,8 @@ def step_normalize(buffers, step, values):
 def step_quantize(buffers, step, values):
     (x,) = step.inputs
     target = buffers[step.output]
-    limits = np.iinfo(target.dtype)
-    values[step.output] = quantize(values[x], F32(target.scale), target.zero_point, limits.min, limits.max)
+    codes = quantize(values[x], F32(target.scale), target.zero_point, *code_range(target))
+    values[step.output] = codes.astype(target.dtype)
 
 
 def step_quantize_dynamic(buffers, step, values):
@@ -62,6 +69,21 @@ def step_dequantize(buffers, step, values):
     values[step.output] = dequantize(values[x], F32(buffers[x].scale), buffers[x].zero_point)
 
 
+def result_of_sums(acc, input_scale, step, target):
+    """What a step makes of sums for a buffer: codes or float32."""
+    params = None
+    if target.dtype != "float32":
+        params = (target.scale, target.zero_point, *code_clamps(step.activation, target))
+    fixed = step.requant == "fixed"
+    result = output_of_sums(acc, input_scale, step.weight_scale, params, fixed, *CLAMPS[step.activation])
+    return result.astype(target.dtype)
+
+
+def step_requantize(buffers, step, values):
+    (x,) = step.inputs
+    values[step.output] = result_of_sums(values[x], step.input_scale, step, buffers[step.output])
+
+
 def step_gemm(buffers, step, values):
     (x,) = step.inputs
     source, target = buffers[x], buffers[step.output]
@@ -73,12 +95,9 @@ def step_gemm(buffers, step, values):
     if source.row_scale is not None:
         result = scale_sums(acc, rows(values[source.row_scale]), step.weight_scale, bias, low, high)
     else:
-        acc = acc + np.asarray(bias, np.int32)
-        params = None
-        if target.dtype != "float32":
-            params = (target.scale, target.zero_point, *code_clamps(step.activation, target))
-        fixed = step.requant == "fixed"
-        result = output_of_sums(acc, source.scale, step.weight_scale, params, fixed, low, high).astype(target.dtype)
+        result = acc + np.asarray(bias, np.int32)
+        if target.dtype != "int32":
+            result = result_of_sums(result, source.scale, step, target)
     values[step.output] = result.reshape(*values[x].shape[:-1], step.weight.shape[1])
 
 
@@ -88,6 +107,57 @@ def step_gemm_f32(buffers, step, values):
     bias = 0 if step.bias is None else step.bias
     result = matmul_float(rows(values[x]), step.weight, step.weight_scale, zero_point, bias, *CLAMPS[step.activation])
     values[step.output] = result.reshape(*values[x].shape[:-1], step.weight.shape[1])
+
+
+def step_dense_f32(buffers, step, values):
+    """A layer that stayed in float: one fma per k, k ascending, then the bias and the activation."""
+    (x,) = step.inputs
+    y = matmul_grouped(rows(values[x]), step.weight)
+    values[step.output] = finished(y, step, values[x].shape)
+
+
+def finished(y, step, shape):
+    """What a bias and an activation make of float sums, in rows of samples of this shape."""
+    low, high = CLAMPS[step.activation]
+    with np.errstate(over="ignore", invalid="ignore"):
+        y = at_least(-at_least(-(y + (F32(0) if step.bias is None else step.bias)), -high), low)
+    return y.reshape(*shape[:-1], step.weight.shape[1])
+
+
+def group_parameters(step):
+    zero_point = step.weight_zero_point
+    return step.weight_scale, np.zeros(step.weight_scale.shape, np.int32) if zero_point is None else zero_point
+
+
+def step_gemm_grouped(buffers, step, values):
+    (x,) = step.inputs
+    source, (scale, zero_point) = buffers[x], group_parameters(step)
+    bias = np.zeros(step.weight.shape[1], F32) if step.bias is None else step.bias
+    if source.dtype == "float32":
+        codes, row_scale = quantize_rows_symmetric(np.clip(rows(values[x]), -HUGE, HUGE))
+    else:
+        lowest = -128 if source.dtype == "int8" else 0
+        codes, row_scale = rows(values[x]).astype(np.int32) - lowest - 128, F32(source.scale)
+        bias = shifted_bias(bias, step, source.zero_point - lowest - 128, source.scale)
+    sums = sum_groups(codes, row_scale, step.weight, scale, zero_point, step.group_size, bias, *CLAMPS[step.activation])
+    values[step.output] = sums.reshape(*values[x].shape[:-1], step.weight.shape[1])
+
+
+def shifted_bias(bias, step, zero_point, input_scale):
+    """The bias with what the zero point of the codes adds to a product, in float64, groups ascending."""
+    scale, weight_zero_point = group_parameters(step)
+    weight = step.weight.astype(np.int64) - spread(weight_zero_point, step.weight.shape, group_size=step.group_size)
+    total = np.zeros(weight.shape[1])
+    for g, s in enumerate(scale):
+        total += s.astype(np.float64) * weight[g * step.group_size : (g + 1) * step.group_size].sum(axis=0)
+    return (bias.astype(np.float64) - (np.float64(zero_point) * np.float64(F32(input_scale))) * total).astype(F32)
+
+
+def step_gemm_grouped_f32(buffers, step, values):
+    (x,) = step.inputs
+    scale, zero_point = (spread(p, step.weight.shape, group_size=step.group_size) for p in group_parameters(step))
+    weight = (step.weight.astype(np.int32) - zero_point).astype(F32) * scale
+    values[step.output] = finished(matmul_grouped(rows(values[x]), weight), step, values[x].shape)
 
 
 def step_add(buffers, step, values):
@@ -124,6 +194,10 @@ STEPS = {
     "quantize_dynamic": step_quantize_dynamic,
     "dequantize": step_dequantize,
     "gemm": step_gemm,
+    "requantize": step_requantize,
+    "gemm_grouped": step_gemm_grouped,
+    "gemm_grouped_f32": step_gemm_grouped_f32,
+    "dense_f32": step_dense_f32,
     "gemm_f32": step_gemm_f32,
     "add": step_add,
     "activate": step_activate,

@@ -76,15 +76,18 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *s
     return QL_OK;
 }
 
-static ql_status update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
+static ql_status check(const ql_buffer *buffers, const ql_value *v, const ql_step *step)
 {
+    return values_fit(step, buffers, v) ? QL_OK : QL_EINVAL;
+}
+
+static void update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
+{
+    (void)buffers;
     gemm_f32_state *s = step->state;
-    if (!values_fit(step, buffers, v))
-        return QL_EINVAL;
     const ql_code_matrix w = ql_weight_matrix(&v[WEIGHT], &v[WEIGHT_ZERO_POINT]);
     ql_repack(s->weight, &w);
     fill(s, v, w.n);
-    return QL_OK;
 }
 
 static ql_cost measure(const ql_step *step, const ql_buffer *buffers, size_t samples)
@@ -105,6 +108,7 @@ const ql_op ql_op_gemm_f32 = {.kind = "gemm_f32",
                               .fields = fields,
                               .prepare = prepare,
                               .run = run,
+                              .check = check,
                               .update = update,
                               .measure = measure,
                               .destroy = destroy};

@@ -11,33 +11,44 @@ static const ql_field fields[] = {
     {"slope", QL_VALUE_FLOAT},    {NULL, 0},
 };
 
-static ql_status update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
+static uint8_t flip_of(const ql_buffer *buffer)
 {
-    const ql_buffer *in = buffers + step->inputs[0], *out = buffers + step->output;
+    return buffer->type == QL_S8 ? 0x80 : 0;
+}
+
+static ql_status check(const ql_buffer *buffers, const ql_value *v, const ql_step *step)
+{
+    const ql_buffer *out = buffers + step->output;
     const ql_array *table = &v[TABLE].array;
     if (table->type != out->type || table->rank != 1 || table->shape[0] != CODES)
         return QL_EINVAL;
-    const uint8_t in_flip = in->type == QL_S8 ? 0x80 : 0, out_flip = out->type == QL_S8 ? 0x80 : 0;
-    const uint8_t *from = table->data;
+    const uint8_t *codes = table->data, flip = flip_of(out);
+    bool are_codes = true;
+    for (size_t i = 0; i < CODES; i++)
+        are_codes &= (codes[i] ^ flip) >= ql_qmin_u8(out) && (codes[i] ^ flip) <= ql_qmax_u8(out);
+    return are_codes ? QL_OK : QL_EINVAL;
+}
+
+static void update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
+{
+    const uint8_t in_flip = flip_of(buffers + step->inputs[0]), out_flip = flip_of(buffers + step->output);
+    const uint8_t *from = v[TABLE].array.data;
     uint8_t *to = step->state;
     for (size_t i = 0; i < CODES; i++)
         to[i] = from[i ^ in_flip] ^ out_flip;
-    return QL_OK;
 }
 
 static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *step)
 {
     const ql_buffer *in = buffers + step->inputs[0], *out = buffers + step->output;
     if (step->input_count != 1 || !ql_is_x8(in) || !ql_is_x8(out) || !ql_have_same_shape(in, out) ||
-        ql_has_row_scale(in) || ql_has_row_scale(out))
+        ql_has_row_scale(in) || ql_has_row_scale(out) || check(buffers, v, step) != QL_OK)
         return QL_EINVAL;
     step->state = malloc(CODES);
     if (!step->state)
         return QL_ENOMEM;
-    const ql_status status = update(buffers, v, step);
-    if (status != QL_OK)
-        free(step->state);
-    return status;
+    update(buffers, v, step);
+    return QL_OK;
 }
 
 static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *block)
@@ -51,5 +62,10 @@ static void destroy(void *state)
     free(state);
 }
 
-const ql_op ql_op_lookup = {
-    .kind = "lookup", .fields = fields, .prepare = prepare, .run = run, .update = update, .destroy = destroy};
+const ql_op ql_op_lookup = {.kind = "lookup",
+                            .fields = fields,
+                            .prepare = prepare,
+                            .run = run,
+                            .check = check,
+                            .update = update,
+                            .destroy = destroy};

@@ -10,7 +10,8 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *values, ql_st
     (void)values;
     const ql_buffer *in = buffers + step->inputs[0], *out = buffers + step->output;
     const bool is_known = in->type == QL_F32 || (ql_is_x8(in) && !ql_has_row_scale(in) && !ql_has_row_scale(out));
-    return step->input_count == 1 && is_known && in->type == out->type && ql_sample_size(in) == ql_sample_size(out)
+    return step->input_count == 1 && is_known && in->type == out->type && in->bits == out->bits &&
+                   ql_sample_size(in) == ql_sample_size(out)
                ? QL_OK
                : QL_EINVAL;
 }

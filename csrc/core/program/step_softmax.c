@@ -19,7 +19,8 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *s
     if (step->input_count != 1 || !ql_is_x8(in) || in->type != out->type || !ql_have_same_shape(in, out) ||
         in->rank == 0 || ql_has_row_scale(in) || ql_has_row_scale(out))
         return QL_EINVAL;
-    if ((!is_fixed && strcmp(v[REQUANT].text, "float") != 0) || out->scale != 0x1p-8f || ql_zero_point_u8(out) != 0)
+    if ((!is_fixed && strcmp(v[REQUANT].text, "float") != 0) || out->scale != 0x1p-8f || out->bits != 8 ||
+        ql_zero_point_u8(out) != 0)
         return QL_EINVAL;
     const ql_status status = ql_softmax_x8(NULL, 0, ql_row_length(in), false, in->scale, 1.0f, is_fixed, NULL);
     step->state = is_fixed ? (void *)&ql_op_softmax : NULL;
