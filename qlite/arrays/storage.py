@@ -57,6 +57,8 @@ def checked_index(index: Any) -> Any:
         return tuple(map(checked_index, index))
     if type(index) in (int, slice, bool) or index is None or index is Ellipsis or isinstance(index, np.integer):
         return index
+    if isinstance(index, str):
+        raise IndexError(f"index: expected integers, bools, slices, None or Ellipsis, got {index!r:.40}")
     array = _check.as_array("index", index)
     if array.size == 0 and array.dtype.kind == "f" and isinstance(index, list):
         return array.astype(np.intp)  # as NumPy takes []
