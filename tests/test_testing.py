@@ -13,7 +13,7 @@ from qlite import testing
 
 @pytest.fixture(scope="module")
 def spoiled():
-    """The digits' network with a second layer of weights -1, 0 and 1, quantized, and its held-out data."""
+    """The digits' network with a second layer of 2-bit weights, quantized, and its held-out data."""
     data, model = digits(), digits_network()
     layers = [ql.Dense(layer.weight, layer.bias, layer.activation) for layer in model.layers]
     bad = [ql.Dense(layer.weight, layer.bias, layer.activation) for layer in model.layers]

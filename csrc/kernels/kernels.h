@@ -23,6 +23,10 @@ typedef void ql_transpose_kernel(const void *from, ptrdiff_t from_stride, size_t
 typedef bool ql_quantize_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
                                 int32_t qmin, int32_t qmax, uint8_t *codes);
 
+/* The same for rows of n, one after the other, with a scale and a zero point for each column. */
+typedef bool ql_quantize_rows_kernel(const float *x, size_t rows, size_t n, const float *scale,
+                                     const int32_t *zero_point, int32_t qmin, int32_t qmax, uint8_t *codes);
+
 /* x[i] = float(codes[i] - z) * scale; codes are int8 if is_signed. group as above. */
 typedef void ql_dequantize_kernel(const uint8_t *codes, size_t n, bool is_signed, const float *scale,
                                   const int32_t *zero_point, size_t group, float *x);
@@ -49,6 +53,9 @@ typedef void ql_in_range_kernel(const float *x, size_t n, const float *scale, co
 /* min[i / group] = least of itself and x[i], max the greatest; NaN is passed over. Returns whether there was one. The
  * sign of a zero result is not defined. */
 typedef bool ql_minmax_kernel(const float *x, size_t n, size_t group, float *min, float *max);
+
+/* The same of rows of n, one after the other, with a range for each column: min[j] and max[j]. */
+typedef bool ql_minmax_rows_kernel(const float *x, size_t rows, size_t n, float *min, float *max);
 
 /* The sums of x[i], its square and its magnitude in each group, by the rule of ql_moments_f32 in qlite.h, are added to
  * sum[i / group], square and magnitude. */
@@ -325,12 +332,14 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
 #define QL_KERNELS(FUNCTION, BUNDLE, isa)                                    \
     FUNCTION(ql_transpose_kernel, transpose, isa)                            \
     FUNCTION(ql_quantize_kernel, quantize_f32_x8, isa)                       \
+    FUNCTION(ql_quantize_rows_kernel, quantize_rows_f32_x8, isa)             \
     FUNCTION(ql_dequantize_kernel, dequantize_x8_f32, isa)                   \
     FUNCTION(ql_fake_quantize_kernel, fake_quantize_f32, isa)                \
     FUNCTION(ql_quantize_s32_kernel, quantize_f32_s32, isa)                  \
     FUNCTION(ql_dequantize_s32_kernel, dequantize_s32_f32, isa)              \
     FUNCTION(ql_in_range_kernel, in_range_f32, isa)                          \
     FUNCTION(ql_minmax_kernel, minmax_f32, isa)                              \
+    FUNCTION(ql_minmax_rows_kernel, minmax_rows_f32, isa)                    \
     FUNCTION(ql_add_moments_kernel, add_moments_f32, isa)                    \
     FUNCTION(ql_error_slots_kernel, error_slots_f32, isa)                    \
     FUNCTION(ql_add_errors_kernel, add_errors_f64, isa)                      \

@@ -19,8 +19,9 @@ from qlite.metrics.labels import averaged, class_numbers
 from qlite.metrics.scores import auc_classes, auc_columns, log_losses, top_k_hits
 from qlite.metrics.values import explained
 
-#: Weights of draws that are in memory at once, 32 MiB of them.
-BLOCK = 1 << 22
+#: Weights of draws that are in memory at once: half a MiB, which caches hold. Flat from 1 << 14 to 1 << 16 on a Zen 3;
+#: with 1 << 20 losses take six times as long.
+BLOCK = 1 << 16
 #: Samples in a group, on average, from which on how many of a group are drawn instead of each sample.
 GROUPED = 8
 
@@ -74,8 +75,8 @@ def _draws(group: np.ndarray, rng: "np.random.Generator", resamples: int) -> Ite
         if is_grouped:
             yield rng.multinomial(samples, counts / samples, draws).astype(np.float64)
         else:
-            drawn = group[rng.integers(samples, size=(draws, samples))]
-            yield _sums(np.ones(drawn.shape), drawn, groups)
+            bins = group[rng.integers(samples, size=(draws, samples))] + groups * np.arange(draws)[:, None]
+            yield np.bincount(bins.ravel(), minlength=groups * draws).reshape(draws, groups).astype(np.float64)
 
 
 def _sums(weights: np.ndarray, numbers: np.ndarray, count: int) -> np.ndarray:
@@ -135,16 +136,20 @@ def _of_samples(metric: str, y: np.ndarray, outputs: Outputs) -> Figures:
 
 def _areas(column: np.ndarray, score: np.ndarray) -> Figures:
     """Areas under ROC curves, one class against the rest, averaged over the classes."""
-    classes = auc_classes(score.shape[1])
-    ranks = [np.unique(score[:, i], return_inverse=True)[1] for i in classes]
+    areas = [_area(column == i, score[:, i]) for i in auc_classes(score.shape[1])]
+    return lambda weights: np.mean([area(weights) for area in areas], axis=0)
 
-    def area(weights: np.ndarray, rank: np.ndarray, is_positive: np.ndarray) -> np.ndarray:
-        positive = _sums(weights * is_positive, rank, rank.max() + 1)
-        negative = _sums(weights * ~is_positive, rank, rank.max() + 1)
-        below = negative.cumsum(axis=1) - negative / 2
-        return (positive * below).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
+
+def _area(is_positive: np.ndarray, score: np.ndarray) -> Figures:
+    """The share of pairs of weighted samples, one of the class and one of the rest, in the right order."""
+    order, positives = np.argsort(score), np.flatnonzero(is_positive)
+    lower, upper = (np.searchsorted(score[order], score[positives], side) for side in ("left", "right"))
 
     def figures(weights: np.ndarray) -> np.ndarray:
-        return np.mean([area(weights, rank, column == i) for i, rank in zip(classes, ranks, strict=True)], axis=0)
+        others = np.zeros((len(weights), len(score) + 1))  # the weight of the rest up to each place
+        np.cumsum(weights[:, order] * ~is_positive[order], axis=1, out=others[:, 1:])
+        own = weights[:, positives]
+        pairs = (own * (others[:, lower] + others[:, upper])).sum(axis=1) / 2
+        return pairs / (own.sum(axis=1) * others[:, -1])
 
     return figures

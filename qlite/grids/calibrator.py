@@ -116,7 +116,7 @@ class Calibrator:
         if isinstance(data, np.ndarray):
             data = list(_pieces(data, _check.axis(axis, data.ndim)))
         elif is_array(data) or not isinstance(data, Iterable):
-            data = [data]
+            data = [_check.real_array("data", data)]
         for batch in progress(data, "calibrating", "batch"):
             calibrator.update(batch)
         if calibrator._ndim is None:
