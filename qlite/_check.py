@@ -4,6 +4,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -130,11 +131,13 @@ def labels(name: str, value: Any) -> np.ndarray:
     """Return `value` as an array of integers, floats, strings or bools."""
     array = foreign_array(name, value, may_be_objects=True)
     if array.dtype == object:  # strings of pandas, for example
-        plain = np.asarray(array.tolist())
-        array = plain if plain.tolist() == array.tolist() else array
+        with suppress(ValueError):  # parts of different shapes
+            plain = np.asarray(array.tolist())
+            array = plain if plain.tolist() == array.tolist() else array
+    if array.dtype == object:
+        array = foreign_array(name, value)  # which refuses it, and says what to call
     if array.dtype.kind not in "iufUb":
-        hint = " (.astype(str) makes strings)" if array.dtype == object else ""
-        raise TypeError(f"{name}: expected integers, floats, strings or bools, got {array.dtype}{hint}")
+        raise TypeError(f"{name}: expected labels (integers, floats, strings or bools), got {array.dtype}")
     return array
 
 

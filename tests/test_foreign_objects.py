@@ -29,6 +29,8 @@ DENSE = ql.Dense(FLOATS, SCALES)
 MODEL = ql.Sequential([DENSE, ql.Dense(FLOATS.T[:, :2])])
 QMODEL = ql.quantize_model(MODEL, data=FLOATS.T)
 OUTER = np.float32([[1.0]])
+CLASSES, GUESSES, ORDER = np.array([0, 1, 2]), np.array([0, 2, 2]), np.array([2, 0, 1])
+SHARES = np.float32([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.25, 0.5, 0.25]])
 DOUBLE = ql.quantize(np.ones((2, 32)), 4, group_size=16, scale_dtype="uint8").qparams
 VALUES = ql.Sequential([DENSE], task="regression")
 
@@ -88,6 +90,8 @@ ARGUMENTS = {
     "apply_table codes": (CODES, lambda a: ql.apply_table(a, np.arange(256, dtype=np.uint8))),
     "apply_table table": (np.arange(256, dtype=np.uint8), lambda a: ql.apply_table(CODES, a)),
     "avg_pool2d x": (CODES.reshape(1, 2, 3, 2), lambda a: ql.avg_pool2d(a, 2)),
+    "compare_accuracy x": (FLOATS.T.copy(), lambda a: _compared(a, [0, 1, 0])),
+    "compare_accuracy y": (np.array([0, 1, 1]), lambda a: _compared(FLOATS.T, a)),
     "choose_qparams w": (FLOATS, lambda a: ql.choose_qparams(a, axis=1)),
     "choose_qparams grid": (BOOK, lambda a: ql.choose_qparams(FLOATS, grid=a)),
     "choose_qparams importance": (FLOATS**2, lambda a: ql.choose_qparams(FLOATS, 2, grid="kmeans", importance=a)),
@@ -113,6 +117,39 @@ ARGUMENTS = {
     "matmul_integer a_zero_point": (POINTS[[0, 2]], lambda a: ql.matmul_integer(BYTES, CODES, a)),
     "matmul_integer b_zero_point": (POINTS, lambda a: ql.matmul_integer(BYTES, CODES, 0, a)),
     "max_pool2d x": (CODES.reshape(1, 2, 3, 2), lambda a: ql.max_pool2d(a, 2)),
+    "metrics.accuracy y": (CLASSES, lambda a: ql.metrics.accuracy(a, GUESSES)),
+    "metrics.accuracy predicted": (GUESSES, lambda a: ql.metrics.accuracy(CLASSES, a)),
+    "metrics.confusion_matrix y": (CLASSES, lambda a: ql.metrics.confusion_matrix(a, GUESSES)),
+    "metrics.confusion_matrix predicted": (GUESSES, lambda a: ql.metrics.confusion_matrix(CLASSES, a)),
+    "metrics.confusion_matrix labels": (ORDER, lambda a: ql.metrics.confusion_matrix(CLASSES, GUESSES, labels=a)),
+    "metrics.cross_entropy y": (CLASSES, lambda a: ql.metrics.cross_entropy(a, SHARES)),
+    "metrics.cross_entropy probability": (SHARES, lambda a: ql.metrics.cross_entropy(CLASSES, a)),
+    "metrics.cross_entropy classes": (np.arange(3), lambda a: ql.metrics.cross_entropy(CLASSES, SHARES, a)),
+    "metrics.f1 y": (CLASSES, lambda a: ql.metrics.f1(a, GUESSES)),
+    "metrics.f1 predicted": (GUESSES, lambda a: ql.metrics.f1(CLASSES, a)),
+    "metrics.f1 labels": (ORDER, lambda a: ql.metrics.f1(CLASSES, GUESSES, average=None, labels=a)),
+    "metrics.mae y": (FLOATS, lambda a: ql.metrics.mae(a, FLOATS**2)),
+    "metrics.mae predicted": (FLOATS, lambda a: ql.metrics.mae(FLOATS**2, a)),
+    "metrics.mse y": (FLOATS, lambda a: ql.metrics.mse(a, FLOATS**2)),
+    "metrics.mse predicted": (FLOATS, lambda a: ql.metrics.mse(FLOATS**2, a)),
+    "metrics.precision y": (CLASSES, lambda a: ql.metrics.precision(a, GUESSES)),
+    "metrics.precision predicted": (GUESSES, lambda a: ql.metrics.precision(CLASSES, a)),
+    "metrics.precision labels": (ORDER, lambda a: ql.metrics.precision(CLASSES, GUESSES, average=None, labels=a)),
+    "metrics.r2 y": (FLOATS, lambda a: ql.metrics.r2(a, FLOATS**2)),
+    "metrics.r2 predicted": (FLOATS, lambda a: ql.metrics.r2(FLOATS**2, a)),
+    "metrics.recall y": (CLASSES, lambda a: ql.metrics.recall(a, GUESSES)),
+    "metrics.recall predicted": (GUESSES, lambda a: ql.metrics.recall(CLASSES, a)),
+    "metrics.recall labels": (ORDER, lambda a: ql.metrics.recall(CLASSES, GUESSES, average=None, labels=a)),
+    "metrics.rmse y": (FLOATS, lambda a: ql.metrics.rmse(a, FLOATS**2)),
+    "metrics.rmse predicted": (FLOATS, lambda a: ql.metrics.rmse(FLOATS**2, a)),
+    "metrics.roc_auc y": (CLASSES, lambda a: ql.metrics.roc_auc(a, SHARES)),
+    "metrics.roc_auc score": (SHARES, lambda a: ql.metrics.roc_auc(CLASSES, a)),
+    "metrics.roc_auc classes": (np.arange(3), lambda a: ql.metrics.roc_auc(CLASSES, SHARES, classes=a)),
+    "metrics.sqnr_db exact": (FLOATS, lambda a: ql.metrics.sqnr_db(a, FLOATS + 1)),
+    "metrics.sqnr_db approximate": (FLOATS, lambda a: ql.metrics.sqnr_db(FLOATS + 1, a)),
+    "metrics.top_k_accuracy y": (CLASSES, lambda a: ql.metrics.top_k_accuracy(a, SHARES)),
+    "metrics.top_k_accuracy score": (SHARES, lambda a: ql.metrics.top_k_accuracy(CLASSES, a)),
+    "metrics.top_k_accuracy classes": (np.arange(3), lambda a: ql.metrics.top_k_accuracy(CLASSES, SHARES, classes=a)),
     "pack b": (CODES, lambda a: ql.matmul_integer(BYTES, ql.pack(a))),
     "pack zero_point": (POINTS, lambda a: ql.matmul_integer(BYTES, ql.pack(CODES, a))),
     "quantization_error w": (FLOATS, lambda a: ql.quantization_error(a, Q)),
@@ -125,10 +162,21 @@ ARGUMENTS = {
     "requantize acc": (SUMS, lambda a: ql.requantize(a, 0.5)),
     "requantize multiplier": (SCALES, lambda a: ql.requantize(SUMS, a, axis=1)),
     "softmax x": (CODES, lambda a: ql.softmax(a, 0.1)),
+    "testing.assert_accuracy x": (FLOATS.T.copy(), lambda a: _asserted("accuracy", a, [0, 1, 0], max_drop=1.0)),
+    "testing.assert_accuracy y": (np.array([0, 1, 1]), lambda a: _asserted("accuracy", FLOATS.T, a, max_drop=1.0)),
+    "testing.assert_agreement x": (FLOATS.T.copy(), lambda a: _asserted("agreement", a, min_agreement=0.0)),
+    "testing.assert_bit_exact x": (FLOATS.T.copy(), lambda a: ql.testing.assert_bit_exact(QMODEL, QMODEL, a)),
+    "testing.assert_sqnr x": (FLOATS.T.copy(), lambda a: _asserted("sqnr", a, min_db=0.0)),
 }
 #: Parameters of any type that are no arrays of numbers, by name, or of one function.
 OTHERS = {"axes", "dilation", "out", "padding", "path", "shape", "size", "stride", "x_zero_point"}
-OTHERS |= {"conv2d w", "linear w", "softmax scale"}
+OTHERS |= {"conv2d w", "linear w", "softmax scale", "testing.assert_bit_exact actual"}
+OTHERS |= {"testing.assert_bit_exact expected"}
+OTHERS |= {
+    "Dense.forward x",
+    "Dense.backward gradient",
+    "Dense.backward saved",
+}  # what training hands from layer to layer
 #: What has parameters for arrays of other packages, or is made by qlite alone.
 NOT_WALKED = {
     "distributed",
@@ -144,10 +192,6 @@ SHOWN = {"__call__": "()", "__getitem__": "[]", "__rmatmul__": "@"}
 #: Where a kind has a meaning of its own, by kind and argument: what is said then.
 MEANT = {
     ("string", "grid"): "an array of values",  # a name
-    ("frame of objects", "classes"): ".astype(str)",
-    ("frame of objects", "y"): ".astype(str)",
-    ("huge", "classes"): "one type",
-    ("huge", "y"): "object",
     ("dict", "batch"): "choose one",
     ("dict", "data"): "choose one",
     **{
@@ -171,6 +215,14 @@ BATCHES |= {"function", "generator", "set", "0-d"}
 @pytest.fixture(autouse=True)
 def untimed(monkeypatch):
     monkeypatch.setattr("qlite.analysis.report.in_turn", lambda calls: [1.0 for call in calls])
+
+
+def _compared(x, y):
+    return ql.compare_accuracy(MODEL, QMODEL, x, y, resamples=10)
+
+
+def _asserted(what, *arguments, **options):
+    return getattr(ql.testing, f"assert_{what}")(MODEL, QMODEL, *arguments, **options)
 
 
 def _rebuilt(**options):
@@ -245,7 +297,10 @@ def public_parameters():
     """(callable, parameter) of what `qlite` offers and an annotation lets be an array, or anything."""
     for name in sorted(set(ql.__all__) - NOT_WALKED):
         member = getattr(ql, name)
-        callables = {name: member}
+        if inspect.ismodule(member):
+            callables = {f"{name}.{function}": getattr(member, function) for function in member.__all__}
+        else:
+            callables = {name: member}
         for attribute, method in inspect.getmembers(member, callable) if inspect.isclass(member) else ():
             shown = SHOWN.get(attribute, f".{attribute}")
             if not attribute.startswith("_") or attribute in SHOWN:

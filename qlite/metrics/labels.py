@@ -183,13 +183,7 @@ def _of_classes(kind: str, y: Any, predicted: Any, average: str | None, labels: 
 
 def as_labels(name: str, value: Any) -> np.ndarray:
     """Return labels as a vector of integers, floats, strings or bools."""
-    try:
-        array = np.asarray(value)
-        array = np.asarray(array.tolist()) if array.dtype == object else array
-    except ValueError:
-        raise ValueError(f"{name}: expected labels, got {type(value).__name__} whose parts differ in shape") from None
-    if array.dtype.kind not in "iufUb":
-        raise TypeError(f"{name}: expected labels (integers, floats, strings or bools), got {array.dtype}")
+    array = _check.labels(name, value)
     if array.ndim != 1 or len(array) == 0:
         raise ValueError(f"{name}: expected labels of shape (samples,), at least one, got {array.shape}")
     if array.dtype.kind == "f" and np.isnan(array).any():

@@ -19,9 +19,9 @@ PROBABILITIES = {"multiclass": "softmax", "binary": "sigmoid"}
 
 def _plain_labels(classes: Any) -> np.ndarray:
     """Labels as an array of integers, floats, strings or bools, which are what a model file can hold."""
+    labels = _check.labels("classes", classes)
     if isinstance(classes, (list, tuple)) and len({type(label) for label in classes}) > 1:
         raise TypeError(f"classes: expected labels of one type, got {classes!r:.80}")
-    labels = _check.labels("classes", classes)
     return labels.astype(labels.dtype.newbyteorder("="))  # a copy
 
 
