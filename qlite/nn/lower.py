@@ -13,9 +13,21 @@ import numpy as np
 from qlite.arrays.qarray import QArray
 from qlite.arrays.quantize import quantize
 from qlite.grids.qparams import QParams
+from qlite.nn.activation_tables import activation_table, output_grid
 from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.scheme import Scheme
-from qlite.nn.steps import Dequantize, Gemm, GemmF32, Normalize, Quantize, QuantizeDynamic
+from qlite.nn.steps import (
+    Activate,
+    Dequantize,
+    Gemm,
+    GemmF32,
+    Lookup,
+    Normalize,
+    Quantize,
+    QuantizeDynamic,
+    Reshape,
+    Softmax,
+)
 from qlite.ops.epilogue import integer_bias
 from qlite.ops.packing import columns_of
 
@@ -121,6 +133,25 @@ class Builder:
     def product(self, x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
         """Append ``activation(x @ weight + bias)`` and return the buffer of the result."""
         return strategy_of(self.scheme_of(self.layer)).product(self, x, weight, bias, activation)
+
+    def activation(self, x: int, function: str, slope: float) -> int:
+        """Append an activation and return the buffer of the result: a table for codes, float32 for float32."""
+        if not self.buffers[x].is_codes:
+            return self.append(Activate, (x,), self.layer, function=function, slope=slope)
+        source = self.buffers[x]
+        grid = output_grid(function, source.dtype) or _affine(self.qparams[self.layer])
+        if function == "softmax":
+            return self.append(Softmax, (x,), self.layer, scales=grid, requant="float")
+        target = Buffer(self.layer, self.layer, source.shape, source.dtype, **grid)
+        table = activation_table(function, slope, source, target)
+        return self.append(Lookup, (x,), self.layer, scales=grid, table=table, function=function, slope=slope)
+
+    def reshape(self, x: int, shape: tuple[int, ...]) -> int:
+        """Append a change of shape and return the buffer of the result: codes where the scheme has codes."""
+        x = self.codes(x) if self.scheme_of(self.layer).is_static else x
+        source = self.buffers[x]
+        scales = {"scale": source.scale, "zero_point": source.zero_point}
+        return self.append(Reshape, (x,), self.layer, scales=scales, shape=shape)
 
     def normalize(self, x: int, mean: np.ndarray, scale: np.ndarray) -> int:
         """Append ``(x - mean) / scale`` and return the buffer of the result."""

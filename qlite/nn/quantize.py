@@ -7,6 +7,7 @@ from qlite import _check
 from qlite.grids.calibrator import Calibrator
 from qlite.grids.qparams import QParams
 from qlite.grids.spec import METHODS
+from qlite.nn.fuse import fuse
 from qlite.nn.lower import Builder
 from qlite.nn.qmodel import QModel
 from qlite.nn.retarget import convert, resolve_target
@@ -38,6 +39,7 @@ def quantize_model(
     Parameters
     ----------
     model : Sequential
+        Batch norms are folded into dense layers, dropout falls away: layers are those of the fused model.
     scheme : {"w8a8", "w8", "dynamic"}
         "dynamic" is short for "w8a8" with ``activations="dynamic"``.
     data : array_like of a real floating dtype, (samples, features)
@@ -82,6 +84,7 @@ def quantize_model(
     if not isinstance(model, Sequential):
         raise TypeError(f"model: expected a Sequential (see from_sklearn, from_weights), got {type(model).__name__}")
     parsed = Scheme.of_model(scheme, activations)
+    model = fuse(model)
     own = _own_schemes(model, per_layer)
     schemes = [own.get(name, parsed) for name in model.names]
     resolved = resolve_target(target, output_dtype, requant, schemes)

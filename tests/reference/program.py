@@ -1,8 +1,10 @@
 """The steps of an integer program, in plain NumPy: a function on arrays for each kind."""
 
 import numpy as np
+from reference.activations import lookup, softmax_fixed, softmax_float
 from reference.basics import F32
 from reference.elementwise import dequantize, quantize
+from reference.functions import apply
 from reference.gemm import matmul_float, matmul_integer, output_of_sums, quantize_rows, scale_sums
 
 CLAMPS = {None: (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
@@ -95,6 +97,27 @@ def step_add(buffers, step, values):
         values[step.output] = values[a] + values[b]
 
 
+def step_activate(buffers, step, values):
+    (x,) = step.inputs
+    values[step.output] = apply(step.function, values[x], step.slope)
+
+
+def step_lookup(buffers, step, values):
+    (x,) = step.inputs
+    values[step.output] = lookup(values[x], step.table)
+
+
+def step_softmax(buffers, step, values):
+    (x,) = step.inputs
+    result = {"float": softmax_float, "fixed": softmax_fixed}[step.requant](rows(values[x]), buffers[x].scale)
+    values[step.output] = result.reshape(values[x].shape)
+
+
+def step_reshape(buffers, step, values):
+    (x,) = step.inputs
+    values[step.output] = values[x].reshape(len(values[x]), *step.shape)
+
+
 STEPS = {
     "normalize": step_normalize,
     "quantize": step_quantize,
@@ -103,4 +126,8 @@ STEPS = {
     "gemm": step_gemm,
     "gemm_f32": step_gemm_f32,
     "add": step_add,
+    "activate": step_activate,
+    "lookup": step_lookup,
+    "softmax": step_softmax,
+    "reshape": step_reshape,
 }
