@@ -42,6 +42,9 @@ from qlite.ops.packing import PackedWeight, pack
 from qlite.ops.pool import avg_pool2d, max_pool2d
 from qlite.ops.softmax import softmax
 from qlite.ops.tables import apply_table, lookup_table
+from qlite.training.history import History
+from qlite.training.loop import train
+from qlite.training.optimizers import SGD, Adam, AdamW, RMSprop
 
 if TYPE_CHECKING:
     from qlite import distributed, testing
@@ -68,8 +71,11 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "SGD",
     "AccuracyReport",
     "Activation",
+    "Adam",
+    "AdamW",
     "BatchNorm",
     "Calibrator",
     "Checkpoint",
@@ -77,10 +83,12 @@ __all__ = [
     "Dropout",
     "ErrorStats",
     "Flatten",
+    "History",
     "PackedWeight",
     "QArray",
     "QModel",
     "QParams",
+    "RMSprop",
     "Report",
     "Sequential",
     "Softmax",
@@ -113,4 +121,5 @@ __all__ = [
     "show_config",
     "softmax",
     "testing",
+    "train",
 ]
