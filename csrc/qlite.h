@@ -436,6 +436,44 @@ typedef struct ql_linear_options {
 
 ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const ql_linear_options *options, float *y);
 
+/* ---- functions of floats ------------------------------------------------------------------------ */
+
+/* Functions that networks apply element by element, softmax row by row. Those with an exponential compute in double and
+ * round to float32 once, within 1 unit in its last place. NaN gives NaN.
+ *   relu max(x, 0), relu6 min(max(x, 0), 6), leaky_relu x * (x < 0 ? slope : 1), sigmoid 1 / (1 + exp(-x)), tanh,
+ *   gelu x * (1 + erf(x / sqrt(2))) / 2, silu x * sigmoid(x), hard_swish x * relu6(x + 3) / 6,
+ *   softmax e[j] / sum(e) with e[j] = float32(exp(x[j] - max(x))), the sum in double from left to right */
+typedef enum ql_function_kind {
+    QL_IDENTITY,
+    QL_RELU,
+    QL_RELU6,
+    QL_LEAKY_RELU,
+    QL_SIGMOID,
+    QL_TANH,
+    QL_GELU,
+    QL_SILU,
+    QL_HARD_SWISH,
+    QL_SOFTMAX,
+} ql_function_kind;
+
+typedef struct ql_function {
+    ql_function_kind kind;
+    float slope; /* of leaky_relu */
+} ql_function;
+
+/* Returns whether there is a function of that name, those above; NULL is the identity. */
+bool ql_function_from_name(const char *name, ql_function_kind *kind);
+
+/* y[i][j] = function(x[i][j] + bias[j]), rows of n. bias is [n] or NULL. y may be x. */
+void ql_apply_f32(const float *x, size_t rows, size_t n, const float *bias, ql_function function, float *y);
+
+/* gradient[i][j] *= the function's slope at z[i][j], sums[j] = sum_i gradient[i][j] in float32, i ascending. z are the
+ * function's arguments, or for relu, relu6 and leaky_relu (of a slope > 0) its results, which tell the same. For
+ * softmax z are its results, and gradient[i][j] = (gradient[i][j] - sum_k z[i][k] * gradient[i][k]) * z[i][j], with
+ * that sum in double, k ascending. For the identity z may be NULL. */
+void ql_function_gradient_f32(const float *z, size_t rows, size_t n, ql_function function, float *gradient,
+                              float *sums);
+
 /* ---- tables, softmax, pooling ------------------------------------------------------------------- */
 
 /* y[i] = table[x[i]], of 256 entries, by the byte whether the code is signed or not. y may be x. */

@@ -26,7 +26,11 @@ from qlite.grids.choose import choose_qparams
 from qlite.grids.qparams import QParams
 from qlite.io.load import load
 from qlite.io.sklearn import from_sklearn
+from qlite.nn.layers.activation import Activation, Softmax
+from qlite.nn.layers.batch_norm import BatchNorm
 from qlite.nn.layers.dense import Dense
+from qlite.nn.layers.dropout import Dropout
+from qlite.nn.layers.flatten import Flatten
 from qlite.nn.qmodel import QModel
 from qlite.nn.quantize import quantize_model
 from qlite.nn.sequential import Sequential, from_weights
@@ -61,16 +65,21 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Activation",
+    "BatchNorm",
     "Calibrator",
     "Checkpoint",
     "Dense",
+    "Dropout",
     "ErrorStats",
+    "Flatten",
     "PackedWeight",
     "QArray",
     "QModel",
     "QParams",
     "Report",
     "Sequential",
+    "Softmax",
     "apply_table",
     "avg_pool2d",
     "choose_qparams",

@@ -102,6 +102,14 @@ typedef void ql_unpack_bits_kernel(const uint8_t *packed, size_t n, bool is_sign
 /* y[i] = table[x[i]], of 256 entries. y may be x. */
 typedef void ql_lookup_kernel(const uint8_t *x, size_t n, const uint8_t *table, uint8_t *y);
 
+/* y[i] = function(y[i] + bias[i]), or function(y[i]) where bias is NULL; not of softmax. */
+typedef void ql_apply_kernel(const float *bias, size_t n, ql_function function, float *y);
+
+/* gradient[i][j] *= the function's slope at z[i][j], sums[j] = sum_i gradient[i][j], i ascending, of n columns in rows
+ * that are `stride` apart; z as in ql_function_gradient_f32. Not of softmax. */
+typedef void ql_function_gradient_kernel(const float *z, size_t rows, size_t n, size_t stride, ql_function function,
+                                         float *gradient, float *sums);
+
 /* n windows of the same form, of rows x cols pixels of `channels` codes each: pixel p of row r of window i begins at
  * x + i * step + r * row_stride + p * channels. rows and cols are at least 1. y does not overlap x. */
 typedef struct ql_windows {
@@ -314,6 +322,8 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_unpack_bits_kernel, unpack_bits_x8, isa)                     \
     FUNCTION(ql_histogram_slots_kernel, histogram_slots_f32, isa)            \
     FUNCTION(ql_lookup_kernel, lookup_x8, isa)                               \
+    FUNCTION(ql_apply_kernel, apply_f32, isa)                                \
+    FUNCTION(ql_function_gradient_kernel, function_gradient_f32, isa)        \
     FUNCTION(ql_max_pool_kernel, max_pool_x8, isa)                           \
     FUNCTION(ql_avg_pool_kernel, avg_pool_x8, isa)                           \
     FUNCTION(ql_requantize_kernel, requantize_s32_x8, isa)                   \

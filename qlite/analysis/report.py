@@ -13,7 +13,8 @@ from qlite.arrays.error import quantization_error
 from qlite.arrays.qarray import QArray
 from qlite.arrays.quantize import fake_quantize
 from qlite.grids.qparams import QParams
-from qlite.nn.layers.layer import Layer
+from qlite.nn.fuse import fuse
+from qlite.nn.layers.dense import Dense
 from qlite.nn.predictor import VALUES
 from qlite.nn.program import Buffer
 from qlite.nn.qmodel import QModel
@@ -164,7 +165,9 @@ def compare(model: Sequential, quantized: QModel, x: Any) -> Report:
     if not isinstance(quantized, QModel):
         raise TypeError(f"quantized: expected a QModel, got {type(quantized).__name__}")
     weights = quantized.weights
-    shapes = {name: layer.parameters["weight"].shape for name, layer in zip(model.names, model.layers, strict=True)}
+    model = fuse(model)
+    dense = {name: layer for name, layer in zip(model.names, model.layers, strict=True) if isinstance(layer, Dense)}
+    shapes = {name: layer.weight.shape for name, layer in dense.items()}
     if (got := {name: q.shape for name, q in weights.items()}) != shapes:
         raise ValueError(f"quantized: expected the layers of model, {shapes}, got {got}")
     exact = model.intermediates(x)
@@ -173,8 +176,9 @@ def compare(model: Sequential, quantized: QModel, x: Any) -> Report:
     computed = quantized.intermediates(x)
     with one_thread():
         layers = tuple(
-            _compare_layer(name, layer, quantized, weights[name], exact[source], exact[name], computed)
-            for source, name, layer in zip(model._sources, model.names, model.layers, strict=True)
+            _compare_layer(name, dense[name], quantized, weights[name], exact[source], exact[name], computed)
+            for source, name in zip(model._sources, model.names, strict=True)
+            if name in dense
         )
     program = quantized.program
     raw, float_raw = computed[program.buffers[program.outputs[0]].name], exact[model.names[-1]]
@@ -202,7 +206,7 @@ def _input_errors(buffer: Buffer, h: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def _compare_layer(
     name: str,
-    layer: Layer,
+    layer: Dense,
     quantized: QModel,
     q: QArray,
     h: np.ndarray,
@@ -220,24 +224,24 @@ def _compare_layer(
 
     rounding, clipping = _input_errors(program.buffers[gemm.inputs[0]], h)
     approximate = q.dequantize().astype(np.float64)
-    weight_error = h @ (approximate - layer.parameters["weight"])
+    weight_error = h @ (approximate - layer.weight)
     rounding_error, clipping_error = rounding @ approximate, clipping @ approximate
-    exact = h.astype(np.float64) @ layer.parameters["weight"] + layer.parameters["bias"]
+    exact = h.astype(np.float64) @ layer.weight + layer.bias
     own = float(metrics.sqnr_db(exact, exact + weight_error + rounding_error + clipping_error))
     seconds, float_seconds = in_turn([run, lambda: layer(h)])
     parts = [float(np.mean(np.square(e))) for e in (weight_error, rounding_error, clipping_error)]
     return LayerReport(
         name=name,
-        shape=layer.parameters["weight"].shape,
+        shape=layer.weight.shape,
         sqnr_db=float(metrics.sqnr_db(y, program.values(result, computed[result.name], computed))),
         own_sqnr_db=own,
         weight_error=parts[0],
         rounding_error=parts[1],
         clipping_error=parts[2],
         clipped_share=float(np.mean(clipping != 0)),
-        weight_sqnr_db=float(quantization_error(layer.parameters["weight"], q).sqnr_db),
+        weight_sqnr_db=float(quantization_error(layer.weight, q).sqnr_db),
         nbytes=sum(step.nbytes for step in steps),
-        float_nbytes=layer.parameters["weight"].nbytes + layer.parameters["bias"].nbytes,
+        float_nbytes=layer.weight.nbytes + layer.bias.nbytes,
         microseconds=1e6 * seconds / len(h),
         float_microseconds=1e6 * float_seconds / len(h),
         advice=_advice(own, *parts),

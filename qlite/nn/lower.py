@@ -14,19 +14,24 @@ import numpy as np
 from qlite.arrays.qarray import QArray
 from qlite.arrays.quantize import quantize
 from qlite.grids.qparams import QParams
+from qlite.nn.activation_tables import activation_table
 from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.scheme import FLOAT_BITS, Scheme
 from qlite.nn.steps import (
+    Activate,
     DenseF32,
     Dequantize,
     Gemm,
     GemmF32,
     GemmGrouped,
     GemmGroupedF32,
+    Lookup,
     Normalize,
     Quantize,
     QuantizeDynamic,
     Requantize,
+    Reshape,
+    Softmax,
 )
 from qlite.nn.ternary import quantize_ternary
 from qlite.ops.epilogue import integer_bias
@@ -193,6 +198,25 @@ class Builder:
     def product(self, x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
         """Append ``activation(x @ weight + bias)`` and return the buffer of the result."""
         return strategy_of(self.scheme_of(self.layer)).product(self, x, weight, bias, activation)
+
+    def activation(self, x: int, function: str, slope: float) -> int:
+        """Append an activation and return the buffer of the result: a table for codes, float32 for float32."""
+        if not self.buffers[x].is_codes:
+            return self.append(Activate, (x,), self.layer, function=function, slope=slope)
+        source = self.buffers[x]
+        grid = _affine(self.qparams[self.layer])
+        if function == "softmax":
+            return self.append(Softmax, (x,), self.layer, scales=grid, requant="float")
+        target = Buffer(self.layer, self.layer, source.shape, source.dtype, **grid)
+        table = activation_table(function, slope, source, target)
+        return self.append(Lookup, (x,), self.layer, scales=grid, table=table, function=function, slope=slope)
+
+    def reshape(self, x: int, shape: tuple[int, ...]) -> int:
+        """Append a change of shape and return the buffer of the result: codes where the scheme has codes."""
+        x = self.codes(x) if self.scheme_of(self.layer).is_static else x
+        source = self.buffers[x]
+        scales = {"scale": source.scale, "zero_point": source.zero_point, "bits": source.bits}
+        return self.append(Reshape, (x,), self.layer, scales=scales, shape=shape)
 
     def normalize(self, x: int, mean: np.ndarray, scale: np.ndarray) -> int:
         """Append ``(x - mean) / scale`` and return the buffer of the result."""

@@ -12,6 +12,8 @@ from qlite import _check, metrics
 VALUES = ("regression", "multioutput")
 TASKS = ("multiclass", "binary", *VALUES)
 METRICS = ("accuracy", "recall", "cross_entropy", "mse")
+#: The activation by which outputs of a task are probabilities rather than logits.
+PROBABILITIES = {"multiclass": "softmax", "binary": "sigmoid"}
 
 
 def _plain_labels(classes: Any) -> np.ndarray:
@@ -34,7 +36,8 @@ class Predictor(ABC):
     ----------
     task : {"multiclass", "binary", "regression", "multioutput"}
         What the raw outputs are: logits of several classes, the logit of the second of two classes, or values.
-        `predict` gives a single value for each sample as a vector, but for "multioutput" as a column.
+        `predict` gives a single value for each sample as a vector, but for "multioutput" as a column. A model that ends
+        in a softmax (multiclass) or a sigmoid (binary) gives probabilities in place of logits.
     classes : ndarray or None
         The labels, sorted; None stands for 0, 1, 2...
     """
@@ -61,6 +64,11 @@ class Predictor(ABC):
     def __call__(self, x: Any) -> np.ndarray:
         """Return the raw outputs: logits or values, float32 of shape (samples, units)."""
 
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether raw outputs are probabilities: of the classes, or of the second of two."""
+        return False
+
     def _labels(self, units: int) -> np.ndarray:
         return np.arange(units) if self.classes is None else self.classes
 
@@ -73,14 +81,15 @@ class Predictor(ABC):
         if self.task in VALUES:
             return raw[:, 0] if raw.shape[1] == 1 and self.task == "regression" else raw
         if self.task == "binary":
-            return self._labels(2)[(raw[:, 0] > 0).astype(np.intp)]
+            threshold = 0.5 if self.gives_probabilities else 0
+            return self._labels(2)[(raw[:, 0] > threshold).astype(np.intp)]
         return self._labels(raw.shape[1])[raw.argmax(axis=1)]
 
     def predict_proba(self, x: Any) -> np.ndarray:
         """Return the probability of each class, float64 of shape (samples, classes).
 
         multiclass: ``exp(z_i) / sum_j exp(z_j)`` of the logits z. binary: ``1 / (1 + exp(-z))`` for the second class,
-        the rest for the first.
+        the rest for the first. A model that ends in a softmax or a sigmoid gives these probabilities itself.
 
         Raises
         ------
@@ -93,6 +102,8 @@ class Predictor(ABC):
 
     def _probability(self, raw: np.ndarray) -> np.ndarray:
         raw = raw.astype(np.float64)
+        if self.gives_probabilities:
+            return np.hstack([1 - raw, raw]) if self.task == "binary" else raw
         if self.task == "binary":
             raw = np.hstack([np.zeros_like(raw), raw])
         odds = np.exp(raw - raw.max(axis=1, keepdims=True))

@@ -12,11 +12,24 @@ from qlite._public import public
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
 from qlite.nn.plan import Plan
-from qlite.nn.predictor import Predictor
+from qlite.nn.predictor import PROBABILITIES, Predictor
 from qlite.nn.program import Buffer, Program
 from qlite.nn.retarget import convert, resolve_target
 from qlite.nn.scheme import FLOAT_BITS, TARGETS, Scheme
-from qlite.nn.steps import PRODUCTS, STEPS, DenseF32, Gemm, GemmF32, GemmGrouped, GemmGroupedF32, Quantize
+from qlite.nn.steps import (
+    PRODUCTS,
+    STEPS,
+    Activate,
+    DenseF32,
+    Dequantize,
+    Gemm,
+    GemmF32,
+    GemmGrouped,
+    GemmGroupedF32,
+    Lookup,
+    Quantize,
+    Softmax,
+)
 
 
 @public
@@ -126,6 +139,13 @@ class QModel(Predictor):
         array([[  0, 255]], dtype=uint8)
         """
         return self.plan.intermediates(x)
+
+    @property
+    def gives_probabilities(self) -> bool:
+        steps = [step for step in self.program.steps if not isinstance(step, Dequantize)]
+        last = steps[-1]
+        function = last.function if isinstance(last, (Activate, Lookup)) else None
+        return PROBABILITIES.get(self.task, "") == ("softmax" if isinstance(last, Softmax) else function)
 
     @property
     def in_features(self) -> int:

@@ -43,7 +43,7 @@ FUNCTIONS["swish"] = FUNCTIONS["silu"]  # Keras knows it by both names
 
 
 def lookup_table(function: Any, input_qparams: QParams, output_qparams: QParams) -> np.ndarray:
-    """Tabulate a function of real numbers for all 256 codes of a grid.
+    """Tabulate a function of real numbers for all 256 codes of 8 bits.
 
     ``table[code] = clip(round(function(s_in * (code - z_in)) / s_out) + z_out, qmin, qmax)`` in float64, rounded half
     away from zero. The entries lie by the byte of the code, so that ``table[codes]`` is right for signed codes too.
@@ -57,7 +57,7 @@ def lookup_table(function: Any, input_qparams: QParams, output_qparams: QParams)
         "swish" is another name of "silu". A callable gets a float64 array of 256 values and returns as many numbers;
         infinities become the ends.
     input_qparams, output_qparams : QParams
-        Uniform grids of 8 bits with one scale.
+        Uniform grids of up to 8 bits with one scale.
 
     Returns
     -------
@@ -101,11 +101,11 @@ def lookup_table(function: Any, input_qparams: QParams, output_qparams: QParams)
 
 
 def _one_grid(name: str, p: Any) -> QParams:
-    """Return a uniform grid of 8 bits with one scale."""
+    """Return a uniform grid of up to 8 bits with one scale."""
     if not isinstance(p, QParams):
         raise TypeError(f"{name}: expected QParams, got {type(p).__name__}")
-    if p.bits != 8 or p.codebook is not None or p.scale.size != 1:
-        raise ValueError(f"{name}: expected a uniform grid of 8 bits with one scale, got {p!r}")
+    if p.bits > 8 or p.codebook is not None or p.scale.size != 1:
+        raise ValueError(f"{name}: expected a uniform grid of up to 8 bits with one scale, got {p!r}")
     return p
 
 
@@ -114,7 +114,7 @@ def apply_table(codes: Any, table: Any, *, output_qparams: QParams | None = None
 
     Parameters
     ----------
-    codes : array_like of int8 or uint8, or, with `output_qparams`, QArray of 8 bits with one scale
+    codes : array_like of int8 or uint8, or, with `output_qparams`, QArray of up to 8 bits with one scale
     table : ndarray of int8 or uint8, (256,)
         What `lookup_table` returns: the entry of a code stands at its byte, that of -1 last.
     output_qparams : QParams, optional

@@ -62,7 +62,11 @@ typedef struct ql_op {
     EACH(dense_f32)         \
     EACH(requantize)        \
     EACH(dequantize)        \
-    EACH(add)
+    EACH(add)               \
+    EACH(activate)          \
+    EACH(lookup)            \
+    EACH(softmax)           \
+    EACH(reshape)
 
 #define QL_DECLARE_OP(kind) extern const ql_op ql_op_##kind;
 QL_STEP_KINDS(QL_DECLARE_OP)
