@@ -130,7 +130,7 @@ def _area(is_positive: np.ndarray, score: np.ndarray) -> float:
 def auc_columns(y: Any, score: Any, classes: Any = None) -> tuple[np.ndarray, np.ndarray]:
     """Return the column of each sample's class, and scores (samples, classes) in float64 that have ranks."""
     y, score = as_labels("y", y), _check.numbers("score", score)
-    classes = np.unique(y) if classes is None else classes
+    classes = np.unique(y) if classes is None else as_labels("classes", classes)
     if score.ndim == 1:
         score = np.stack([-score.astype(np.float64), score], axis=1)
     if score.ndim == 2 and len(classes) == 1:
@@ -138,7 +138,7 @@ def auc_columns(y: Any, score: Any, classes: Any = None) -> tuple[np.ndarray, np
     column, score = columns_of_labels("score", y, score, classes)
     missing = np.setdiff1d(np.arange(score.shape[1]), column)
     if len(missing):
-        raise ValueError(f"y: expected samples of each class, got none of {np.asarray(classes)[missing[0]]!r}")
+        raise ValueError(f"y: expected samples of each class, got none of {classes[missing[0]]!r}")
     return column, _with_ranks(score)
 
 
