@@ -164,11 +164,11 @@ def compare_accuracy(
     if quantized_raw.shape != raw.shape:
         raise ValueError(f"quantized: expected outputs of shape {raw.shape}, as model's, got {quantized_raw.shape}")
     y = model._expected(y, raw)
-    first, second = (_outputs(model, outputs, metric) for outputs in (raw, quantized_raw))
+    first, second = _outputs(model, raw, metric), _outputs(quantized, quantized_raw, metric)
     drawn = differences(metric, y, first, second, rng, resamples)
     return AccuracyReport(
         metric,
-        model._figure(metric, y, quantized_raw),
+        quantized._figure(metric, y, quantized_raw),
         model._figure(metric, y, raw),
         _interval(drawn, confidence),
         float(confidence),
