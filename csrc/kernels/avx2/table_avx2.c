@@ -35,6 +35,7 @@ const ql_kernels ql_kernels_avx2 = {
     .sum_groups_s8_s32 = ql_sum_groups_s8_s32__avx2,
     .dequantize_group_f32 = ql_dequantize_group_f32__avx2,
     .multiply_few_s16x8s32 = ql_multiply_few_s16x8s32__avx2,
+    .dot_few_s16x8s32 = ql_dot_few_s16x8s32__avx2,
     .pack_panel_x8 = ql_pack_panel_x8__avx2,
     .sum_panel_s8 = ql_sum_panel_s8__avx2,
     .sgd_f32 = ql_sgd_f32__avx2,

@@ -34,6 +34,7 @@ const ql_kernels ql_kernels_scalar = {
     .sum_groups_s8_s32 = ql_sum_groups_s8_s32__scalar,
     .dequantize_group_f32 = ql_dequantize_group_f32__scalar,
     .multiply_few_s16x8s32 = ql_multiply_few_s16x8s32__scalar,
+    .dot_few_s16x8s32 = ql_dot_few_s16x8s32__scalar,
     .pack_panel_x8 = ql_pack_panel_x8__scalar,
     .sum_panel_s8 = ql_sum_panel_s8__scalar,
     .sgd_f32 = ql_sgd_f32__scalar,
