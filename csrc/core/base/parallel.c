@@ -25,6 +25,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "core/base/listen.h"
 #include "core/base/memory.h"
 #include "qlite.h"
 
@@ -74,10 +75,14 @@ __attribute__((constructor)) static void watch_forks(void)
 
 /* ---- helpers ------------------------------------------------------------------------------------ */
 
+/* One of those who take items may want to stop: then nobody finds any more. */
 static void take_items(const work *w)
 {
-    for (size_t i; (i = atomic_fetch_add(&pool.next, 1)) < w->count;)
+    for (size_t i; (i = atomic_fetch_add(&pool.next, 1)) < w->count;) {
         w->task(w->context, i);
+        if (ql_stop_wanted())
+            atomic_store(&pool.next, w->count);
+    }
 }
 
 static bool enter(void)
@@ -235,7 +240,7 @@ static void run_together(const work *w, size_t helpers)
 
 static void run_alone(const work *w)
 {
-    for (size_t i = 0; i < w->count; i++)
+    for (size_t i = 0; i < w->count && !ql_stop_wanted(); i++)
         w->task(w->context, i);
 }
 
@@ -252,6 +257,8 @@ size_t ql_threads_for(uint64_t cost_ns)
 void ql_parallel(size_t count, uint64_t cost_ns, task_function *task, void *context)
 {
     work w = {.task = task, .context = context, .count = count};
+    if (ql_is_stopped())
+        return;
     const size_t allowed = ql_threads_for(cost_ns), threads = count < allowed ? count : allowed;
     if (threads < 2 || atomic_exchange(&pool.is_taken, true)) {
         run_alone(&w);
