@@ -31,6 +31,7 @@
 
 enum {
     PATIENCE_NS = 2000000, /* time that a helper looks at the door before it sleeps */
+    ASKED_NS = 20000,      /* a single item of less asks nobody: a look at the clock takes 25 */
     INSIDE = 1 << 16,      /* a door is the number of free seats, and this times the helpers inside */
     SEATS = INSIDE - 1,
 };
@@ -41,6 +42,7 @@ typedef struct work {
     task_function *task;
     void *context;
     size_t count;
+    bool is_asked; /* whether the listener is, after an item */
     fenv_t environment;
 } work;
 
@@ -75,7 +77,7 @@ __attribute__((constructor)) static void watch_forks(void)
 
 /* ---- helpers ------------------------------------------------------------------------------------ */
 
-/* One of those who take items may want to stop: then nobody finds any more. */
+/* The caller may want to stop: then nobody finds any more. */
 static void take_items(const work *w)
 {
     for (size_t i; (i = atomic_fetch_add(&pool.next, 1)) < w->count;) {
@@ -240,8 +242,11 @@ static void run_together(const work *w, size_t helpers)
 
 static void run_alone(const work *w)
 {
-    for (size_t i = 0; i < w->count && !ql_stop_wanted(); i++)
+    for (size_t i = 0; i < w->count && !ql_is_stopped(); i++) {
         w->task(w->context, i);
+        if (w->is_asked)
+            (void)ql_stop_wanted();
+    }
 }
 
 /* Small work asks nobody: finding out how many CPUs there are takes longer than a small product. */
@@ -256,9 +261,9 @@ size_t ql_threads_for(uint64_t cost_ns)
 
 void ql_parallel(size_t count, uint64_t cost_ns, task_function *task, void *context)
 {
-    work w = {.task = task, .context = context, .count = count};
     if (ql_is_stopped())
         return;
+    work w = {.task = task, .context = context, .count = count, .is_asked = count > 1 || cost_ns >= ASKED_NS};
     const size_t allowed = ql_threads_for(cost_ns), threads = count < allowed ? count : allowed;
     if (threads < 2 || atomic_exchange(&pool.is_taken, true)) {
         run_alone(&w);
