@@ -16,13 +16,13 @@ from qlite import _core
 ROOT = Path(__file__).resolve().parents[1]
 CSRC, PACKAGE = ROOT / "csrc", ROOT / "qlite"
 #: Folders of csrc/core: each includes headers of its own and of those that stand before it.
-CORE_FOLDERS = ("base", "array", "calibrate", "gemm", "conv", "program")
+CORE_FOLDERS = ("base", "array", "calibrate", "gemm", "conv", "program", "training")
 TOP_LEVEL = {"pyproject.toml", "setup.py", "csrc", "qlite", "tests", "notebooks", "README.md", "LICENSE"}
 #: Files outside grids/, arrays/ and ops/ that import the core; the last one explains its absence.
 MAY_IMPORT_CORE = {"config.py", "nn/plan.py", "__init__.py"}
 #: Folders and files of the package. Each imports only those before it.
 ORDER = ["_check", "_public", "progress", "metrics", "config", "grids", "arrays", "ops", "nn", "distributed", "io"]
-ORDER += ["analysis", "__init__", "demo", "cli", "__main__"]
+ORDER += ["training", "analysis", "__init__", "demo", "cli", "__main__"]
 #: Imports that go the other way, for methods that users look for where they are. They stand inside these methods.
 LATE_IMPORTS = {
     ("arrays/qarray.py", "arrays/error.py"),  # QArray.error
