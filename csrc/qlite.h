@@ -724,6 +724,44 @@ typedef struct ql_part {
 ql_status ql_plan_run_steps(ql_plan *plan, const ql_part *part, const void *const *inputs, void *const *outputs,
                             size_t samples, size_t *at_fault);
 
+/* ---- training ------------------------------------------------------------------------------------- */
+
+/* One step of an optimizer, element by element, with g' = clamp(gradient_scale * g, -limit, limit) + decay * p:
+ *
+ *   sgd:      first = momentum * first + g', d = first, with nesterov g' + momentum * first; without first d = g'
+ *   adam:     first += (1 - momentum) (g' - first), second = memory * second + (1 - memory) g'^2,
+ *             d = first / (sqrt(second) * root + epsilon)
+ *   rmsprop:  second = memory * second + (1 - memory) g'^2, d = g' / (sqrt(second) + epsilon);
+ *             with first: first = momentum * first + d, d = first
+ *
+ * and then p = shrink * p - rate * d. Every operation is rounded to float, 1 - momentum and 1 - memory before they are.
+ */
+typedef enum ql_optimizer { QL_SGD, QL_ADAM, QL_RMSPROP } ql_optimizer;
+
+typedef struct ql_update {
+    double gradient_scale, limit, decay, shrink, rate;
+    double momentum, memory, root, epsilon;
+    bool nesterov;
+} ql_update;
+
+/* Updates n parameters and the moments of their gradients. first may be NULL for QL_SGD and QL_RMSPROP; second is used
+ * by QL_ADAM and QL_RMSPROP. The arrays do not overlap. QL_EINVAL: moments that the optimizer needs are missing. */
+ql_status ql_optimize_f32(ql_optimizer optimizer, const ql_update *update, float *parameter, const float *gradient,
+                          float *first, float *second, size_t n);
+
+/* Targets of a cross entropy: a class for each row, or (class NULL) a probability of each class. */
+typedef struct ql_targets {
+    const int32_t *label;
+    const float *probability; /* [rows][n] */
+    float smoothing;          /* of labels: share that is spread over all classes */
+} ql_targets;
+
+/* loss = sum_r share[r] * -sum_i t_i log softmax(x_r)_i and gradient = share[r] (softmax(x_r)_i sum_j t_j - t_i), which
+ * may be x. Computed in double; rows are added in order. A row that holds NaN or an infinity makes the loss and its
+ * gradient NaN. QL_EINVAL: a label outside [0, n), or no classes. */
+ql_status ql_cross_entropy_f32(const float *x, size_t rows, size_t n, const ql_targets *targets, const float *share,
+                               float *gradient, double *loss);
+
 /* ---- measuring ------------------------------------------------------------------------------------ */
 
 /* *sum = n * a * b, modulo 2^32, as n multiply-adds in registers, by the instruction that ql_gemm uses. Returns n,

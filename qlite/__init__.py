@@ -36,6 +36,9 @@ from qlite.ops.packing import PackedWeight, pack
 from qlite.ops.pool import avg_pool2d, max_pool2d
 from qlite.ops.softmax import softmax
 from qlite.ops.tables import apply_table, lookup_table
+from qlite.training.history import History
+from qlite.training.loop import train
+from qlite.training.optimizers import SGD, Adam, AdamW, RMSprop
 
 if TYPE_CHECKING:
     from qlite import distributed
@@ -61,14 +64,19 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
     "Calibrator",
     "Checkpoint",
     "Dense",
     "ErrorStats",
+    "History",
     "PackedWeight",
     "QArray",
     "QModel",
     "QParams",
+    "RMSprop",
     "Report",
     "Sequential",
     "apply_table",
@@ -97,4 +105,5 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "softmax",
+    "train",
 ]

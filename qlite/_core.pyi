@@ -196,6 +196,20 @@ def avg_pool(
     out: X8 | None,
 ) -> X8: ...
 
+# optimizer: "sgd" "adam" "rmsprop"; the arrays are written in place
+# update: gradient_scale, limit, decay, shrink, rate, momentum, memory, root, epsilon, nesterov
+def optimize(
+    optimizer: str,
+    parameter: F32,
+    gradient: F32,
+    first: F32 | None,
+    second: F32 | None,
+    update: tuple[float, float, float, float, float, float, float, float, float, bool],
+) -> None: ...
+
+# target: labels [rows] or probabilities [rows, n]; share: [rows]; returns the loss and its gradient
+def cross_entropy(raw: np.ndarray, target: np.ndarray, share: np.ndarray, smoothing: float) -> tuple[float, F32]: ...
+
 @final
 class Packed:
     """Weights packed for the active instruction set, of one of three kinds: a matrix with a scale per column, grouped

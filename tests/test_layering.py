@@ -19,7 +19,7 @@ CSRC, PACKAGE = ROOT / "csrc", ROOT / "qlite"
 CORE_FOLDERS = ("base", "array", "calibrate", "gemm", "conv", "program", "training")
 TOP_LEVEL = {"pyproject.toml", "setup.py", "csrc", "qlite", "tests", "notebooks", "README.md", "LICENSE"}
 #: Files outside grids/, arrays/ and ops/ that import the core; the last one explains its absence.
-MAY_IMPORT_CORE = {"config.py", "nn/plan.py", "__init__.py"}
+MAY_IMPORT_CORE = {"config.py", "nn/plan.py", "training/kernels.py", "__init__.py"}
 #: Folders and files of the package. Each imports only those before it.
 ORDER = ["_check", "_public", "progress", "metrics", "config", "grids", "arrays", "ops", "nn", "distributed", "io"]
 ORDER += ["training", "analysis", "__init__", "demo", "cli", "__main__"]
@@ -31,6 +31,7 @@ LATE_IMPORTS = {
     ("arrays/qarray.py", "analysis/plot.py"),  # QArray.plot
     ("nn/qmodel.py", "io/model_file.py"),  # QModel.save
     ("analysis/report.py", "analysis/plot.py"),  # Report.plot
+    ("training/history.py", "analysis/plot.py"),  # History.plot
 }
 OPTIONAL_PACKAGES = ["sklearn", "matplotlib", "tqdm", "onnx", "onnxruntime", "h5py", "flatbuffers", "dask", "pandas"]
 OPTIONAL_PACKAGES += ["distributed"]

@@ -311,6 +311,11 @@ typedef struct ql_gemm_f32_add_kernels {
     ql_gemm_f32_add_ukernel *const *ukernel; /* [mr + 1] */
 } ql_gemm_f32_add_kernels;
 
+/* One step of an optimizer on n elements, by the rules of ql_optimize_f32 in qlite.h; adam takes both moments, rmsprop
+ * `second`, and `first` is NULL where a rule does without. */
+typedef void ql_optimizer_kernel(const ql_update *update, float *parameter, const float *gradient, float *first,
+                                 float *second, size_t n);
+
 /* No tile is larger than this: callers hold one on the stack. */
 enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
 
@@ -343,6 +348,9 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_peak_kernel, peak_u8s8s32, isa)                              \
     FUNCTION(ql_sum_groups_kernel, sum_groups_s8_s32, isa)                   \
     FUNCTION(ql_dequantize_group_kernel, dequantize_group_f32, isa)          \
+    FUNCTION(ql_optimizer_kernel, sgd_f32, isa)                              \
+    FUNCTION(ql_optimizer_kernel, adam_f32, isa)                             \
+    FUNCTION(ql_optimizer_kernel, rmsprop_f32, isa)                          \
     BUNDLE(ql_gemm_kernels, gemm_u8s8s32, isa)                               \
     BUNDLE(ql_gemm_kernels, gemm_u7s8s32, isa)                               \
     BUNDLE(ql_depthwise_kernels, depthwise_u8s8s32, isa)                     \

@@ -8,6 +8,7 @@ from qlite.analysis.report import GOOD_SQNR_DB, Report
 from qlite.arrays.error import ErrorStats, quantization_error
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
+from qlite.training.history import History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,6 +126,22 @@ def plot_report(report: Report) -> "Figure":
         left.set_ylim(len(report.layers) - 0.5, -0.5)  # the first layer on top
         for axes in (left, right):
             axes.tick_params(axis="y", length=0)
+    return _finished(figure)
+
+
+def plot_history(history: History) -> "Figure":
+    """Draw the losses of every epoch; see `History.plot`."""
+    pyplot = _pyplot()
+    with pyplot.rc_context(STYLE):
+        figure, axes = pyplot.subplots(figsize=(6, 3.5), layout="constrained")
+        for name, colour in (("loss", GREY), ("validation_loss", BLUE)):
+            if name in history:
+                axes.plot(range(1, len(history) + 1), history[name], color=colour, label=name.replace("_", " "))
+        if history.best_epoch is not None:
+            axes.axvline(history.best_epoch, color=VERMILION, linestyle=":", label="best epoch")
+        axes.set(xlabel="epoch", ylabel="loss")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend()
     return _finished(figure)
 
 

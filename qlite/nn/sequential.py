@@ -36,6 +36,11 @@ class Sequential(Predictor):
     classes : array_like, optional
         The labels, sorted; 0, 1, 2... by default.
 
+    Attributes
+    ----------
+    history : History or None
+        What happened in training, of a model that `train` returned.
+
     Raises
     ------
     TypeError, ValueError
@@ -54,6 +59,8 @@ class Sequential(Predictor):
       dense_1: Dense(784 -> 128, relu)
       dense_2: Dense(128 -> 10)
     """
+
+    history: Any = None
 
     def __init__(
         self,

@@ -1,0 +1,448 @@
+"""The training loop."""
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qlite import _check
+from qlite.nn.predictor import VALUES, Predictor
+from qlite.nn.sequential import Sequential
+from qlite.progress import note
+from qlite.progress import progress as bar
+from qlite.training.batches import Augment, Batch, Rows, Source, Stream, augmented, is_stream, samples_of, split
+from qlite.training.history import History
+from qlite.training.losses import Loss, Objective, loss_of
+from qlite.training.network import FloatNetwork, Network
+from qlite.training.optimizers import Steps, optimizer_of
+from qlite.training.schedules import schedule_of
+from qlite.training.targets import targets_of, weights_of
+
+#: Samples that validation computes at once.
+VALIDATION_BATCH = 1024
+
+
+def train(
+    model: Sequential,
+    X: Any,
+    y: Any = None,
+    *,
+    loss: Any = None,
+    optimizer: Any = "adam",
+    learning_rate: float | None = None,
+    momentum: float | None = None,
+    weight_decay: float | None = None,
+    epochs: int = 10,
+    batch_size: int = 128,
+    validation: Any = None,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    label_smoothing: float = 0.0,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    schedule: Any = "constant",
+    frozen: Collection[str] = (),
+    callbacks: Sequence[Callable[["TrainingState"], Any]] = (),
+    augment: Augment | None = None,
+    patience: int | None = None,
+    restore_best: bool | None = None,
+    teacher: Predictor | None = None,
+    teacher_weight: float = 0.5,
+    temperature: float = 2.0,
+    seed: int = 0,
+    progress: bool = True,
+) -> Sequential:
+    """Train a model on labelled samples and return a new one; the given one stays as it is.
+
+    The mean loss of a batch after the other is made smaller by steps of an optimizer. The same seed gives the same
+    bits, on one machine and with one number of threads of NumPy's matrix product.
+
+    Parameters
+    ----------
+    model : Sequential
+        Of layers that have a gradient.
+    X : array_like of a real floating dtype, or batches
+        Samples, also a `numpy.memmap`, of which only a batch at a time is read and made float32. Or an iterable of
+        batches ``(x, y)`` or ``(x, y, sample weights)``, which begins anew for each epoch (no generator), or a function
+        that returns an iterable for each epoch.
+    y : array_like, optional
+        Labels of the model's classes; probabilities, (samples, classes); for two classes labels or the probability of
+        the second; or values, (samples,) or (samples, units). None where X gives batches.
+    loss : {"cross_entropy", "binary_cross_entropy", "mse", "mae", "huber"} or callable, optional
+        By default the cross entropy of the model's task, or "mse". The mean over the samples of: ``-sum t_i log
+        softmax(raw)_i``; ``log(1 + exp(-raw)) + (1 - t) raw``; ``(raw - y)**2``; ``|raw - y|``; ``e**2 / 2`` where
+        ``|e| <= 1``, else ``|e| - 1/2``. Or a function ``(raw, y) -> (loss, gradient)`` of a batch's raw outputs.
+    optimizer : {"adam", "adamw", "sgd", "rmsprop"}, SGD, Adam, AdamW or RMSprop
+        By name with PyTorch's defaults.
+    learning_rate, momentum, weight_decay : float, optional
+        In place of the optimizer's own.
+    epochs, batch_size : int
+        The last batch of an epoch may be smaller.
+    validation : float or (X, y), optional
+        Share of the samples that is held out (drawn by `seed`; of each class the same share), or other data.
+    class_weight : "balanced" or dict, optional
+        How much samples count by their label (1 where the dict has none); "balanced": ``samples / (classes * count)``.
+    sample_weight : array_like, (samples,), optional
+        How much each sample counts. A batch's loss is ``sum(w_i loss_i) / sum(w_i)``, as in PyTorch (Keras divides by
+        the number of samples).
+    label_smoothing : float
+        Share of each label that is spread over all classes (Szegedy et al. 2016).
+    clip_norm, clip_value : float, optional
+        Greatest norm of all gradients together, greatest magnitude of each value.
+    schedule : {"constant", "cosine", "step", "warmup", "warmup_cosine"} or callable
+        What the learning rate is multiplied by: 1; from 1 to 0 along half a cosine; by 1/10 at one half and again at
+        three quarters of all steps; a rise along the first twentieth, then 1 or the cosine. Or a function of the number
+        of steps that are done.
+    frozen : collection of str
+        Names of layers whose parameters stay.
+    callbacks : sequence of callable
+        Called with a state after each epoch, which has `epoch`, `epochs`, `model`, `history` and `stop(why)`.
+    augment : callable, optional
+        ``augment(x, rng)`` returns what to train on in place of a batch of samples.
+    patience : int, optional
+        Epochs without a smaller validation loss after which training stops.
+    restore_best : bool, optional
+        Whether the weights of the epoch with the least validation loss are returned: by default with `patience`.
+    teacher : Sequential or QModel, optional
+        A model of the same task and outputs to learn from: the loss becomes ``(1 - teacher_weight) loss +
+        teacher_weight T**2 cross_entropy(teacher / T, raw / T)``, T the temperature (Hinton et al. 2015); for values
+        the second is the mean squared difference.
+    teacher_weight, temperature : float
+    seed : int
+        Of the order of samples, the held-out share, dropout and `augment`.
+    progress : bool
+        Show a bar where tqdm is installed.
+
+    Returns
+    -------
+    Sequential
+        With `history`, a `History`. After Ctrl-C the model so far, with ``history.interrupted``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument of another kind, shape or range; a layer without a gradient; a batch that does not fit. Nothing is
+        changed.
+
+    Warns
+    -----
+    RuntimeWarning
+        The loss is no longer finite: training stops, and the model has the weights of the last epoch that was (or
+        those that it began with). The message names the step and the layer.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(512, 2)).astype(np.float32)
+    >>> y = (x[:, 0] * x[:, 1] > 0).astype(int)
+    >>> m = ql.Sequential([ql.Dense(units=32, activation="relu"), ql.Dense(units=2)], input_shape=(2,))
+    >>> m = ql.train(m, x, y, epochs=30, batch_size=32, learning_rate=0.01, validation=0.25)
+    >>> m.history["validation_accuracy"][-1] > 0.9
+    True
+    """
+    if not isinstance(model, Sequential):
+        raise TypeError(f"model: expected a Sequential, got {type(model).__name__}")
+    epochs, batch_size = _check.integer("epochs", epochs, 1), _check.integer("batch_size", batch_size, 1)
+    rng = np.random.default_rng(_check.integer("seed", seed, 0))
+    names = _frozen(model, frozen)
+    objective = _objective(model, loss, label_smoothing, teacher, teacher_weight, temperature)
+    chosen = optimizer_of(optimizer, learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay)
+    norm, limit = _positive("clip_norm", clip_norm), _positive("clip_value", clip_value)
+    source, held = _data(model, X, y, validation, class_weight, sample_weight, batch_size, epochs, rng)
+    factor = schedule_of(schedule, None if source.steps is None else source.steps * epochs)
+    stopping = _stopping(patience, restore_best, held is not None)
+    if not all(callable(f) for f in (*callbacks, *([] if augment is None else [augment]))):
+        raise TypeError("callbacks, augment: expected functions, got something else")
+    shows = _check.flag("progress", progress)
+
+    trained = model.copy()
+    trained.history = History()
+    network = FloatNetwork(trained, names)
+    steps = Steps(chosen, network.parameters, norm, limit)
+    session = Session(trained, network, objective, steps, source, held, factor, augment, rng)
+    session.run(epochs, stopping, callbacks, shows)
+    return trained
+
+
+@dataclass
+class Stopping:
+    """When to stop early, and whether to go back to the best weights."""
+
+    patience: int | None
+    restores: bool
+
+
+@dataclass
+class TrainingState:
+    """What callbacks see after an epoch, which is counted from 1."""
+
+    epoch: int
+    epochs: int
+    model: Sequential
+    history: History
+
+    def stop(self, why: str = "a callback stopped it") -> None:
+        """End training after this epoch."""
+        self.history.stopped = why
+
+
+class NotFinite(Exception):
+    """The loss, or a parameter, is NaN or infinite."""
+
+
+class Weights:
+    """A copy of all that training changes in a network."""
+
+    def __init__(self, network: Network) -> None:
+        self._arrays = (*network.parameters.values(), *network.statistics.values())
+        self._copies = [array.copy() for array in self._arrays]
+
+    def keep(self) -> None:
+        """Take the values of now."""
+        for copy, array in zip(self._copies, self._arrays, strict=True):
+            np.copyto(copy, array)
+
+    def restore(self) -> None:
+        """Bring back the values that were kept."""
+        for copy, array in zip(self._copies, self._arrays, strict=True):
+            np.copyto(array, copy)
+
+
+class Session:
+    """One training: what is trained, on what, and how far it has come."""
+
+    def __init__(
+        self,
+        model: Sequential,
+        network: Network,
+        objective: Objective,
+        steps: Steps,
+        source: Source,
+        held: Source | None,
+        factor: Callable[[int], float],
+        augment: Augment | None,
+        rng: "np.random.Generator",
+    ) -> None:
+        self.model, self.network, self.objective, self.steps = model, network, objective, steps
+        self.source, self.held, self.factor, self.augment, self.rng = source, held, factor, augment, rng
+        self.history: History = model.history
+        self.good = Weights(network)
+        self.best = Weights(network)
+        self.least = math.inf
+
+    def run(
+        self, epochs: int, stopping: Stopping, callbacks: Sequence[Callable[[TrainingState], Any]], shows: bool
+    ) -> None:
+        """Train from the epoch that is reached to the last one."""
+        ahead = range(len(self.history), epochs)
+        shown = bar(ahead, "training", "epoch") if shows else ahead
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # the loss tells
+                for epoch in shown:
+                    figures = self._epoch()
+                    note(shown, figures)
+                    self._judge(figures.get("validation_loss"), epoch, stopping)
+                    state = TrainingState(epoch + 1, epochs, self.model, self.history)
+                    for callback in callbacks:
+                        callback(state)
+                    if self.history.stopped:
+                        break
+        except KeyboardInterrupt:
+            self.history.interrupted, self.history.stopped = True, "interrupted"
+            return
+        except NotFinite as error:
+            self.good.restore()
+            self.history.stopped = str(error)
+            why = f"training stopped: {error}; the model has the last good weights"
+            warnings.warn(why, RuntimeWarning, stacklevel=3)
+        if stopping.restores and self.history.best_epoch:
+            self.best.restore()
+
+    def _epoch(self) -> dict[str, float]:
+        """Go through all batches once, and return the figures."""
+        began = time.perf_counter()
+        total, weight, right, count = 0.0, 0.0, 0, 0
+        rate = 0.0
+        for batch in self.source.epoch(self.rng):
+            value, own, hits, rate = self._step(batch)
+            total, weight, right, count = total + value * own, weight + own, right + hits, count + len(batch[0])
+        if not all(np.isfinite(p).all() for p in self.network.parameters.values()):
+            raise self._not_finite(batch[0])
+        figures = {"loss": total / weight if weight else 0.0}
+        if self.model.task not in VALUES:
+            figures["accuracy"] = right / count
+        if self.held is not None:
+            figures |= self.validate(self.held)
+        figures |= {"learning_rate": rate, "seconds": time.perf_counter() - began}
+        self.good.keep()
+        self.history.append(figures)
+        return figures
+
+    def _step(self, batch: Batch) -> tuple[float, float, int, float]:
+        """One step: returns the batch's loss and weight, how many labels were right, and the learning rate."""
+        x, targets, weights = batch
+        if self.augment is not None:
+            x = augmented(self.augment, x, self.rng)
+        share, weight = shares(len(x), weights)
+        raw, saved = self.network.forward(x, self.rng)
+        hits = hits_of(self.model.task, raw, targets)
+        value, gradient = self.objective(x, raw, targets, share)
+        if not math.isfinite(value):
+            raise self._not_finite(x)
+        factor = self.factor(self.steps.count)
+        self.steps.make(self.network.backward(saved, gradient), factor)
+        return value, weight, hits, factor * self.steps.optimizer.learning_rate
+
+    def _not_finite(self, x: np.ndarray) -> NotFinite:
+        """Say where values ceased to be finite."""
+        at = f"in step {self.steps.count + 1}, epoch {len(self.history) + 1}"
+        for (layer, what), array in self.network.parameters.items():
+            if not np.isfinite(array).all():
+                return NotFinite(f"{what} of layer {layer!r} is not finite {at}")
+        source = self.network.first_nonfinite(x)
+        return NotFinite(f"{f'the result of {source!r}' if source else 'the loss'} is not finite {at}")
+
+    def validate(self, source: Source) -> dict[str, float]:
+        """Return the loss and the figure of the task on other samples, at inference."""
+        loss, weight, right, count = 0.0, 0.0, 0.0, 0
+        for x, targets, weights in source.epoch(None):
+            raw = self.network(x)
+            share, own = shares(len(x), weights)
+            loss, weight = loss + own * self.objective.loss(raw, targets, share)[0], weight + own
+            right += hits_of(self.model.task, raw, targets)
+            count += len(x)
+        figures = {"validation_loss": loss / weight if weight else 0.0}
+        if self.model.task not in VALUES:
+            figures["validation_accuracy"] = right / count
+        return figures
+
+    def _judge(self, loss: float | None, epoch: int, stopping: Stopping) -> None:
+        """Keep the best weights, and stop where nothing has got better for a while."""
+        if loss is None:
+            return
+        if loss < self.least:
+            self.least, self.history.best_epoch = loss, epoch + 1
+            if stopping.restores:
+                self.best.keep()
+        elif stopping.patience is not None and epoch + 1 - (self.history.best_epoch or 0) >= stopping.patience:
+            self.history.stopped = f"no smaller validation loss since epoch {self.history.best_epoch}"
+
+
+def shares(samples: int, weights: np.ndarray | None) -> tuple[np.ndarray, float]:
+    """Return what each sample's share of a mean is, and the weight of all."""
+    if weights is None:
+        return np.full(samples, 1 / samples, np.float32), float(samples)
+    weight = float(weights.sum(dtype=np.float64))
+    return (weights / np.float32(weight) if weight else weights), weight
+
+
+def hits_of(task: str, raw: np.ndarray, targets: np.ndarray) -> int:
+    """Return for how many samples the likeliest class is predicted; 0 for values."""
+    if task in VALUES:
+        return 0
+    if task == "binary":
+        return int(np.count_nonzero((raw > 0) == (targets > 0.5)))
+    wanted = targets if targets.ndim == 1 else targets.argmax(axis=1)
+    return int(np.count_nonzero(raw.argmax(axis=1) == wanted))
+
+
+def _frozen(model: Sequential, frozen: Any) -> frozenset[str]:
+    if isinstance(frozen, str) or not isinstance(frozen, Collection):
+        raise TypeError(f"frozen: expected names of layers, got {frozen!r}")
+    if unknown := [name for name in frozen if name not in model.names]:
+        raise ValueError(f"frozen: expected names out of {model.names}, got {unknown}")
+    return frozenset(frozen)
+
+
+def _objective(
+    model: Sequential, loss: Any, smoothing: Any, teacher: Any, teacher_weight: Any, temperature: Any
+) -> Objective:
+    if len(model.output_shape) != 1:
+        raise ValueError(f"model: expected a result of shape (units,), got {model.output_shape}")
+    base: Loss = loss_of(loss, model.task, smoothing)
+    if teacher is None:
+        return Objective(base)
+    if not isinstance(teacher, Predictor):
+        raise TypeError(f"teacher: expected a Sequential or a QModel, got {type(teacher).__name__}")
+    if teacher.task != model.task:
+        raise ValueError(f"teacher: expected task={model.task!r}, got {teacher.task!r}")
+    weight, t = _check.number("teacher_weight", teacher_weight), _check.number("temperature", temperature)
+    if not 0 <= weight <= 1:
+        raise ValueError(f"teacher_weight: expected 0 <= x <= 1, got {weight}")
+    if not 0 < t < math.inf:
+        raise ValueError(f"temperature: expected x > 0, got {t}")
+    wanted = teacher(np.zeros((1, *model.input_shape), np.float32)).shape
+    if wanted != (1, *model.output_shape):
+        raise ValueError(f"teacher: expected outputs of shape {model.output_shape}, got {wanted[1:]}")
+    return Objective(base, teacher, weight, t)
+
+
+def _positive(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    value = _check.number(name, value)
+    if not value > 0:
+        raise ValueError(f"{name}: expected x > 0 or None, got {value}")
+    return value
+
+
+def _stopping(patience: Any, restore_best: Any, validates: bool) -> Stopping:
+    if not validates and (patience is not None or restore_best):
+        name = "patience" if patience is not None else "restore_best"
+        raise ValueError(f"{name}: expected None without `validation`, got {patience if patience else restore_best!r}")
+    if patience is not None:
+        patience = _check.integer("patience", patience, 1)
+    restores = patience is not None if restore_best is None else _check.flag("restore_best", restore_best)
+    return Stopping(patience, restores)
+
+
+def _data(
+    model: Sequential,
+    x: Any,
+    y: Any,
+    validation: Any,
+    class_weight: Any,
+    sample_weight: Any,
+    batch_size: int,
+    epochs: int,
+    rng: "np.random.Generator",
+) -> tuple[Source, Source | None]:
+    """What to train on and what to validate with, checked."""
+    is_share = isinstance(validation, float)
+    if is_share and not 0 < validation < 1:
+        raise ValueError(f"validation: expected 0 < x < 1, or (X, y), got {validation}")
+    held = None if validation is None or is_share else _held(model, validation)
+    if is_stream(x):
+        for name, value in (("y", y), ("class_weight", class_weight), ("sample_weight", sample_weight)):
+            if value is not None:
+                raise ValueError(f"{name}: expected None where X gives batches, got {type(value).__name__}")
+        if is_share:
+            raise ValueError("validation: expected (X, y) where X gives batches, got a share")
+        if epochs > 1 and iter(x) is x if not callable(x) else False:
+            raise ValueError(
+                "X: expected a function that returns an iterable for each epoch, got an iterator that ends after one"
+            )
+        return Stream(model, x, "X"), held
+    if y is None:
+        raise ValueError("y: expected labels or values of the samples, got None")
+    x = samples_of(model, "X", x)
+    targets = targets_of(model, y, len(x), model.output_shape[-1])
+    weights = weights_of(model, targets, class_weight, sample_weight)
+    rows = np.arange(len(x))
+    if is_share:
+        rows, apart = split(targets, validation, rng)
+        held = Rows(x, targets, weights, apart, VALIDATION_BATCH)
+    return Rows(x, targets, weights, rows, batch_size), held
+
+
+def _held(model: Sequential, validation: Any) -> Source:
+    if not isinstance(validation, (tuple, list)) or len(validation) != 2:
+        raise TypeError(f"validation: expected a share, or (X, y), got {type(validation).__name__}")
+    x = samples_of(model, "validation: X", validation[0])
+    targets = targets_of(model, validation[1], len(x), model.output_shape[-1], "validation: y")
+    return Rows(x, targets, None, np.arange(len(x)), VALIDATION_BATCH)
