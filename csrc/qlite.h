@@ -614,9 +614,10 @@ typedef struct ql_buffer {
     ql_type type;
     size_t rank, shape[QL_MAX_RANK]; /* of a sample: lengths of at least 1; rank 0: one element */
     /* Codes (s8, u8, s16) have one scale and zero point for all samples, or name the buffers that hold one for each
-     * row: f32 and s32, of the codes' shape with a last length of 1. */
+     * row: f32 and s32, of the codes' shape with a last length of 1. Those of u8 and s8 with one scale may be narrower
+     * than 8 bits: 0..2^bits-1, or -2^(bits-1)..2^(bits-1)-1. */
     float scale;
-    int32_t zero_point;
+    int32_t zero_point, bits;
     size_t row_scale, row_zero_point; /* QL_NO_BUFFER: none */
 } ql_buffer;
 
@@ -690,10 +691,25 @@ ql_status ql_plan_add(ql_plan *plan, const char *kind, const ql_value *values);
 /* Plans the memory; nothing runs before. QL_EINVAL: no step writes the output *at_fault. */
 ql_status ql_plan_finish(ql_plan *plan, size_t *at_fault);
 
-/* Takes over other values of a step, with arrays of the same shapes: weights are packed into the memory that they have.
- * Nothing changes on failure. QL_EINVAL: no such step, other buffers or shapes, or a kind that has no arrays. Not to be
- * called while the plan runs. */
-ql_status ql_plan_update(ql_plan *plan, size_t step, const ql_value *values);
+/* Another scale and zero point of a buffer of codes that has one for all samples. */
+typedef struct ql_regrid {
+    size_t buffer;
+    float scale;
+    int32_t zero_point;
+} ql_regrid;
+
+/* Other values of a step, with arrays of the same shapes. */
+typedef struct ql_revalue {
+    size_t step;
+    const ql_value *values;
+} ql_revalue;
+
+/* Takes over other grids of buffers and other values of steps, each at most once: weights are packed into the memory
+ * that they have. Steps that keep something of a buffer's grid have to be among them. All or nothing changes.
+ * QL_EINVAL: no such buffer or step, other buffers or shapes, a kind that has no arrays, a grid that is none, a step
+ * that is missing; *at_fault is the step, or the number of steps. Not to be called while the plan runs. */
+ql_status ql_plan_update(ql_plan *plan, const ql_regrid *grids, size_t grid_count, const ql_revalue *steps,
+                         size_t step_count, size_t *at_fault);
 
 size_t ql_plan_step_count(const ql_plan *plan);
 const char *ql_plan_step_kind(const ql_plan *plan, size_t i); /* NULL from the end on */

@@ -44,8 +44,9 @@ static int take_buffer(PyObject *object, Py_ssize_t i, ql_buffer *buffer)
         PyErr_Format(PyExc_TypeError, "buffers[%zd]: expected a tuple, got %s", i, Py_TYPE(object)->tp_name);
         return -1;
     }
-    if (!PyArg_ParseTuple(object, "sO!finn", &dtype, &PyTuple_Type, &shape, &buffer->scale, &buffer->zero_point,
-                          &row_scale, &row_zero_point))
+    buffer->bits = 8;
+    if (!PyArg_ParseTuple(object, "sO!finn|i", &dtype, &PyTuple_Type, &shape, &buffer->scale, &buffer->zero_point,
+                          &row_scale, &row_zero_point, &buffer->bits))
         return -1;
     const ql_py_type *type = ql_py_type_by_name(dtype);
     if (!type) {
@@ -129,15 +130,19 @@ static ql_plan *plan_of(PyObject *object)
     return ((plan_object *)object)->plan;
 }
 
-/* Adds a step, or updates one, whose kind this then is. */
-static PyObject *give_step(ql_plan *plan, const char *kind, PyObject *dict, size_t step, bool is_new)
+static PyObject *plan_add(PyObject *self, PyObject *args)
 {
+    const char *kind;
+    PyObject *dict, *owners;
     ql_value values[QL_MAX_FIELDS];
-    PyObject *owners;
-    ql_status status = QL_OK;
+    if (!PyArg_ParseTuple(args, "sO!", &kind, &PyDict_Type, &dict))
+        return NULL;
+    if (!ql_step_fields(kind))
+        return PyErr_Format(PyExc_ValueError, "kind: no such step: %s", kind);
+    if (ql_plan_samples(plan_of(self)) > 0)
+        return PyErr_Format(PyExc_ValueError, "add: expected a plan that is not finished");
     int failed = ql_py_fields(dict, ql_step_fields(kind), values, &owners);
-    if (!failed) /* under the GIL: nobody else may see the plan meanwhile */
-        status = is_new ? ql_plan_add(plan, kind, values) : ql_plan_update(plan, step, values);
+    const ql_status status = failed ? QL_OK : ql_plan_add(plan_of(self), kind, values);
     if (status != QL_OK) {
         failed = -1;
         ql_py_raise(status, kind);
@@ -148,32 +153,108 @@ static PyObject *give_step(ql_plan *plan, const char *kind, PyObject *dict, size
     Py_RETURN_NONE;
 }
 
-static PyObject *plan_add(PyObject *self, PyObject *args)
+/* ---- updating ----------------------------------------------------------------------------------- */
+
+/* What changes: grids of buffers, and values of steps with the arrays that they point to. */
+typedef struct changes {
+    Py_ssize_t grid_count, step_count;
+    ql_regrid *grids;
+    ql_revalue *steps;
+    ql_value (*values)[QL_MAX_FIELDS];
+    PyObject **owners; /* [step_count], NULL where none was taken */
+} changes;
+
+static int take_regrid(PyObject *object, Py_ssize_t i, ql_regrid *grid)
 {
-    const char *kind;
-    PyObject *dict;
-    if (!PyArg_ParseTuple(args, "sO!", &kind, &PyDict_Type, &dict))
-        return NULL;
-    if (!ql_step_fields(kind))
-        return PyErr_Format(PyExc_ValueError, "kind: no such step: %s", kind);
-    if (ql_plan_samples(plan_of(self)) > 0)
-        return PyErr_Format(PyExc_ValueError, "add: expected a plan that is not finished");
-    return give_step(plan_of(self), kind, dict, 0, true);
+    Py_ssize_t buffer;
+    if (!PyTuple_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "grids[%zd]: expected a tuple, got %s", i, Py_TYPE(object)->tp_name);
+        return -1;
+    }
+    if (!PyArg_ParseTuple(object, "nfi", &buffer, &grid->scale, &grid->zero_point))
+        return -1;
+    grid->buffer = row_buffer(buffer);
+    return 0;
 }
 
-static PyObject *plan_update(PyObject *self, PyObject *args)
+/* Takes the number of a step and its fields, as step i of the changes. Returns 0, or -1 with an exception. */
+static int take_revalue(const ql_plan *plan, PyObject *object, changes *c, Py_ssize_t i)
 {
     Py_ssize_t step;
     PyObject *dict;
-    if (!PyArg_ParseTuple(args, "nO!", &step, &PyDict_Type, &dict))
+    if (!PyTuple_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "steps[%zd]: expected a tuple, got %s", i, Py_TYPE(object)->tp_name);
+        return -1;
+    }
+    if (!PyArg_ParseTuple(object, "nO!", &step, &PyDict_Type, &dict))
+        return -1;
+    const char *kind = step < 0 ? NULL : ql_plan_step_kind(plan, (size_t)step);
+    if (!kind) {
+        PyErr_Format(PyExc_ValueError, "step: expected one of %zu, got %zd", ql_plan_step_count(plan), step);
+        return -1;
+    }
+    c->steps[i] = (ql_revalue){(size_t)step, c->values[i]};
+    return ql_py_fields(dict, ql_step_fields(kind), c->values[i], c->owners + i);
+}
+
+static int take_changes(const ql_plan *plan, PyObject *grids, PyObject *steps, changes *c)
+{
+    c->grids = PyMem_Calloc((size_t)c->grid_count + 1, sizeof *c->grids);
+    c->steps = PyMem_Calloc((size_t)c->step_count + 1, sizeof *c->steps);
+    c->values = PyMem_Calloc((size_t)c->step_count + 1, sizeof *c->values);
+    c->owners = PyMem_Calloc((size_t)c->step_count + 1, sizeof *c->owners);
+    if (!c->grids || !c->steps || !c->values || !c->owners) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < c->grid_count; i++) {
+        if (take_regrid(PyList_GET_ITEM(grids, i), i, c->grids + i) < 0)
+            return -1;
+    }
+    for (Py_ssize_t i = 0; i < c->step_count; i++) {
+        if (take_revalue(plan, PyList_GET_ITEM(steps, i), c, i) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void free_changes(changes *c)
+{
+    for (Py_ssize_t i = 0; c->owners && i < c->step_count; i++)
+        Py_XDECREF(c->owners[i]);
+    PyMem_Free(c->owners);
+    PyMem_Free(c->values);
+    PyMem_Free(c->steps);
+    PyMem_Free(c->grids);
+}
+
+/* grids, steps */
+static PyObject *plan_update(PyObject *self, PyObject *args)
+{
+    PyObject *grids, *steps;
+    ql_plan *plan = plan_of(self);
+    if (!PyArg_ParseTuple(args, "O!O!", &PyList_Type, &grids, &PyList_Type, &steps))
         return NULL;
-    const char *kind = step < 0 ? NULL : ql_plan_step_kind(plan_of(self), (size_t)step);
-    if (!kind)
-        return PyErr_Format(PyExc_ValueError, "step: expected one of %zu, got %zd", ql_plan_step_count(plan_of(self)),
-                            step);
-    if (((plan_object *)self)->running > 0)
-        return PyErr_Format(PyExc_ValueError, "update: expected a plan that is not running");
-    return give_step(plan_of(self), kind, dict, (size_t)step, false);
+    changes c = {PyList_GET_SIZE(grids), PyList_GET_SIZE(steps), NULL, NULL, NULL, NULL};
+    int failed = take_changes(plan, grids, steps, &c);
+    if (!failed && ((plan_object *)self)->running > 0) {
+        PyErr_SetString(PyExc_ValueError, "update: expected a plan that is not running");
+        failed = -1;
+    }
+    if (!failed) { /* under the GIL: nobody else may see the plan meanwhile */
+        size_t at_fault;
+        const ql_status status =
+            ql_plan_update(plan, c.grids, (size_t)c.grid_count, c.steps, (size_t)c.step_count, &at_fault);
+        if (status != QL_OK) {
+            const char *kind = ql_plan_step_kind(plan, at_fault);
+            ql_py_raise(status, kind ? kind : "grids");
+            failed = -1;
+        }
+    }
+    free_changes(&c);
+    if (failed)
+        return NULL;
+    Py_RETURN_NONE;
 }
 
 static PyObject *plan_finish(PyObject *self, PyObject *unused)

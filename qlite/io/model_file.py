@@ -111,14 +111,15 @@ def _fields(where: str, content: Any, cls: type, tensors: dict[str, np.ndarray])
     if not isinstance(content, dict):
         raise ValueError(f"{where}: expected an object, got {type(content).__name__}")
     types = _types(cls)
-    optional = {f.name for f in fields(cls) if f.default is not MISSING or NoneType in types[f.name]}
+    optional = {f.name: None if f.default is MISSING else f.default for f in fields(cls)}
+    optional = {name: default for name, default in optional.items() if default is not None or NoneType in types[name]}
     plain = {name for name, allowed in types.items() if np.ndarray not in allowed}
-    required = plain - optional
+    required = plain - set(optional)
     if not required <= set(content) <= plain:
         raise ValueError(
             f"{where}: expected {sorted(required)} and perhaps {sorted(plain - required)}, got {sorted(content)}"
         )
-    values: dict[str, Any] = dict.fromkeys(plain & optional)
+    values: dict[str, Any] = {name: default for name, default in optional.items() if name in plain}
     values |= {name: _value(f"{where}: {name}", value, types[name]) for name, value in content.items()}
     for name in set(types) - plain:
         values[name] = tensors.pop(f"{where}.{name}", None)

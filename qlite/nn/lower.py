@@ -15,7 +15,7 @@ from qlite.arrays.quantize import quantize
 from qlite.grids.qparams import QParams
 from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.scheme import Scheme
-from qlite.nn.steps import Dequantize, Gemm, GemmF32, Normalize, Quantize, QuantizeDynamic
+from qlite.nn.steps import Dequantize, Gemm, GemmF32, Normalize, Quantize, QuantizeDynamic, Requantize
 from qlite.ops.epilogue import integer_bias
 from qlite.ops.packing import columns_of
 
@@ -39,8 +39,13 @@ class Static:
         q = _with_room_for_bias(builder.quantize_weight(name, weight), weight, bias, input_scale)
         fields = _weight_fields(q)
         fields["bias"] = integer_bias(f"layer {name!r}", bias, input_scale, fields["weight_scale"])
-        fields |= {"activation": activation, "requant": "float"}
-        return builder.append(Gemm, (codes,), name, scales=_affine(builder.qparams[name]), **fields)
+        grid = _affine(builder.qparams[name])
+        end: dict[str, Any] = {"activation": activation, "requant": "float"}
+        if not builder.keep_sums:
+            return builder.append(Gemm, (codes,), name, scales=grid, **fields, **end)
+        sums = builder.append(Gemm, (codes,), f"{name}_sums", dtype="int32", **fields, activation=None, requant="float")
+        end |= {"input_scale": input_scale, "weight_scale": fields["weight_scale"]}
+        return builder.append(Requantize, (sums,), name, scales=grid, **end)
 
 
 class Dynamic:
@@ -89,6 +94,9 @@ class Builder:
         Layers that have a scheme of their own, by name.
     repair : callable, optional
         ``repair(name, weight)`` returns the quantized weights (in, out) of a layer, or None for the usual ones.
+    keep_sums : bool
+        Whether static products leave their sums in a buffer of their own, ``<layer>_sums``, int32, before they become
+        codes: the same codes, for training.
 
     Attributes
     ----------
@@ -104,12 +112,14 @@ class Builder:
         qparams: dict[str, QParams] | None = None,
         per_layer: dict[str, Scheme] | None = None,
         repair: Callable[[str, np.ndarray], QArray | None] | None = None,
+        keep_sums: bool = False,
     ) -> None:
         self.scheme = scheme
         self.weight_method = weight_method
         self.qparams = qparams or {}
         self.per_layer = per_layer or {}
         self.repair = repair
+        self.keep_sums = keep_sums
         self.layer = "input"
         self.buffers: list[Buffer] = []
         self.steps: list[Step] = []
@@ -205,7 +215,8 @@ class Builder:
 
 
 def _affine(qparams: QParams) -> dict[str, Any]:
-    return {"scale": float(qparams.scale.item()), "zero_point": int(qparams.zero_point.item())}
+    scale, zero_point = float(qparams.scale.item()), int(qparams.zero_point.item())
+    return {"scale": scale, "zero_point": zero_point, "bits": qparams.bits}
 
 
 def _weight_fields(q: QArray) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """Programs made ready to run: the one module here that knows the core."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from qlite import _core
-from qlite.nn.program import Program, step_fields, step_nbytes
+from qlite.nn.program import Buffer, Program, step_fields, step_nbytes
 
 
 class Plan:
@@ -29,14 +30,7 @@ class Plan:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self._core = _core.Plan(
-            [
-                (b.dtype, b.shape, b.scale or 0.0, b.zero_point or 0, _number(b.row_scale), _number(b.row_zero_point))
-                for b in program.buffers
-            ],
-            program.inputs,
-            program.outputs,
-        )
+        self._core = _core.Plan([_described(b) for b in program.buffers], program.inputs, program.outputs)
         for step in program.steps:
             self._core.add(step.kind, step_fields(step))
         self._core.finish()
@@ -55,12 +49,49 @@ class Plan:
         return {b.name: value for b, value in zip(buffers, values, strict=True)}
 
     def update(self, program: Program) -> None:
-        """Take over the arrays of a program that differs from this one's in nothing else, into the memory there is."""
-        for i, (old, new) in enumerate(zip(self.program.steps, program.steps, strict=True)):
-            if old is not new and step_nbytes(new):
-                self._core.update(i, step_fields(new))
+        """Take over a program that differs from this one's in fields of steps, with arrays of the same shapes, and in
+        scales and zero points of buffers of codes; into the memory that there is.
+
+        Raises
+        ------
+        ValueError
+            It differs in something else, or the plan is running. Nothing has changed then.
+        """
+        old = self.program
+        if _structure(old) != _structure(program):
+            raise ValueError(f"program: expected the buffers and steps of {old}, got {program}")
+        moved = _moved(old, program)
+        grids = [(i, *program.buffers[i].affine) for i in moved]
+        steps = [
+            (i, step_fields(new))
+            for i, (before, new) in enumerate(zip(old.steps, program.steps, strict=True))
+            if step_nbytes(new) and (before is not new or not moved.isdisjoint((*new.inputs, new.output)))
+        ]
+        self._core.update(grids, steps)
         self.program = program
 
 
-def _number(buffer: int | None) -> int:
-    return -1 if buffer is None else buffer
+def _described(b: Buffer) -> tuple[str, tuple[int, ...], float, int, int, int, int]:
+    """A buffer as the core takes it."""
+    row_scale, row_zero_point = (-1 if i is None else i for i in (b.row_scale, b.row_zero_point))
+    bits = b.bits if b.is_codes else 8
+    return b.dtype, b.shape, b.scale or 0.0, b.zero_point or 0, row_scale, row_zero_point, bits
+
+
+def _structure(program: Program) -> Any:
+    """All but what an update may change, without the buffers' own fields."""
+    steps = [(step.kind, step.inputs, step.output) for step in program.steps]
+    return program.inputs, program.outputs, len(program.buffers), steps
+
+
+def _moved(old: Program, new: Program) -> set[int]:
+    """The numbers of the codes that have another scale or zero point."""
+    moved = set()
+    for i, (before, now) in enumerate(zip(old.buffers, new.buffers, strict=True)):
+        if before is now or before == now:
+            continue
+        if replace(now, scale=before.scale, zero_point=before.zero_point) != before:
+            raise ValueError(f"program: expected buffers like {before}, got {now}")
+        if now.is_codes:
+            moved.add(i)
+    return moved

@@ -6,8 +6,8 @@ walks this list, and nothing else holds its numbers. The kinds of steps are in s
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +19,8 @@ MAX_ELEMENTS = 2**31 - 1
 #: The dtypes of buffers, and the codes from which to which each holds.
 DTYPES = ("float32", "int8", "uint8", "int16", "int32")
 CODE_RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
+#: The dtypes that hold codes of up to 8 bits.
+CODES_8 = ("uint8", "int8")
 
 SMALLEST_SCALE, LARGEST_SCALE = float(np.finfo(np.float32).smallest_normal), float(np.finfo(np.float32).max)
 
@@ -31,11 +33,14 @@ class Buffer:
     with a last length of 1) that hold one for each row. A float32 output keeps the scale and zero point that it would
     have as uint8, so that a target with integer output needs no data.
 
+    `bits` below 8 are for uint8 and int8 with one scale: codes 0 to ``2**bits - 1``, or ``-2**(bits - 1)`` to
+    ``2**(bits - 1) - 1``.
+
     Raises
     ------
     ValueError
         A dtype that there is not, a shape with zeros or of more than four axes, a scale that is not normal and
-        positive, a zero point that is no code, or a scale that is missing or has no use.
+        positive, a zero point that is no code, a scale that is missing or has no use, or a width that there is not.
     """
 
     name: str
@@ -46,6 +51,7 @@ class Buffer:
     zero_point: int | None = None
     row_scale: int | None = None
     row_zero_point: int | None = None
+    bits: int = 8
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -63,11 +69,21 @@ class Buffer:
             raise ValueError(f"scale: expected one for all samples or one for each row, got {self}")
         if (has_rows and self.dtype not in CODE_RANGES) or (has_scale and self.dtype == "int32"):
             raise ValueError(f"scale: expected None for {self.dtype}, got {self}")
-        lowest, highest = CODE_RANGES.get(self.dtype, CODE_RANGES["uint8"])
+        if self.bits != 8 and not (1 <= self.bits < 8 and self.dtype != "int16" and has_scale):
+            raise ValueError(f"bits: expected 8, or 1 to 7 for uint8 or int8 with one scale, got {self}")
+        lowest, highest = self.code_range
         if self.zero_point is not None and not lowest <= self.zero_point <= highest:
             raise ValueError(f"zero_point: expected {lowest} to {highest}, got {self.zero_point}")
         if self.scale is not None and not SMALLEST_SCALE <= self.scale <= LARGEST_SCALE:
             raise ValueError(f"scale: expected a normal, positive float32, got {self.scale}")
+
+    @property
+    def code_range(self) -> tuple[int, int]:
+        """The least and the greatest code; those of uint8 where there are none."""
+        if self.dtype == "int16":
+            return CODE_RANGES["int16"]
+        lowest = -(1 << (self.bits - 1)) if self.dtype == "int8" else 0
+        return lowest, lowest + (1 << self.bits) - 1
 
     @property
     def affine(self) -> tuple[float, int]:
@@ -124,7 +140,7 @@ def _own(array: np.ndarray) -> np.ndarray:
 
 def step_fields(step: Step) -> dict[str, Any]:
     """The fields of a step by name, arrays as they are."""
-    return {f.name: getattr(step, f.name) for f in fields(step)}
+    return dict(vars(step))
 
 
 class Program:
@@ -171,10 +187,45 @@ class Program:
             try:
                 self._check_step(step, written)
             except (ValueError, OverflowError) as error:
-                layer = self.buffers[step.output].layer if 0 <= step.output < count else "?"
-                raise type(error)(f"step {i}, layer {layer!r}: {step.kind}: {error}") from None
+                raise self._named(i, error) from None
         if missing := [names[i] for i in self.outputs if i not in written or i in self.inputs]:
             raise ValueError(f"outputs: expected buffers that a step writes, got {missing}")
+
+    def with_changes(
+        self, steps: Mapping[int, Mapping[str, Any]], grids: Mapping[int, tuple[float, int]] | None = None
+    ) -> "Program":
+        """Return a program with other fields of some steps and other scales and zero points of some buffers.
+
+        Only these are checked, and what reads or writes such a buffer. Everything else is shared.
+
+        Raises
+        ------
+        ValueError, OverflowError
+            As `Program`, or fields that change which buffers a step reads and writes.
+        """
+        buffers, new_steps = list(self.buffers), list(self.steps)
+        for i, (scale, zero_point) in (grids or {}).items():
+            buffers[i] = Buffer(**{**vars(buffers[i]), "scale": scale, "zero_point": zero_point})
+        for i, changes in steps.items():
+            if not {"inputs", "output"}.isdisjoint(changes):
+                raise ValueError(f"steps[{i}]: expected other fields than inputs and output, got {sorted(changes)}")
+            new_steps[i] = type(new_steps[i])(**{**vars(new_steps[i]), **changes})
+        new = object.__new__(Program)
+        new.buffers, new.steps, new.inputs, new.outputs = tuple(buffers), tuple(new_steps), self.inputs, self.outputs
+        moved = set(grids or ())
+        for i, step in enumerate(new_steps):
+            if i in steps or step.output in moved or not moved.isdisjoint(step.inputs):
+                try:
+                    new._check_fit(step)
+                except (ValueError, OverflowError) as error:
+                    raise self._named(i, error) from None
+        return new
+
+    def _named(self, i: int, error: ValueError | OverflowError) -> ValueError | OverflowError:
+        """The error of step i with the step and its layer named."""
+        step = self.steps[i]
+        layer = self.buffers[step.output].layer if 0 <= step.output < len(self.buffers) else "?"
+        return type(error)(f"step {i}, layer {layer!r}: {step.kind}: {error}")
 
     def _check_rows(self) -> None:
         taken: set[int] = set()
@@ -201,6 +252,11 @@ class Program:
             raise ValueError(f"inputs: expected what an earlier step writes, got {unwritten}")
         if again := [self.buffers[i].name for i in self._with_rows(step.output) & written]:
             raise ValueError(f"output: expected a buffer that nothing else writes, got {again}")
+        self._check_fit(step)
+        written |= self._with_rows(step.output)
+
+    def _check_fit(self, step: Step) -> None:
+        """Check a step against the buffers that it reads and writes."""
         inputs, output = [self.buffers[i] for i in step.inputs], self.buffers[step.output]
         shape, dtypes = step.infer(*inputs)
         if output.shape != shape or output.dtype not in dtypes:
@@ -208,7 +264,6 @@ class Program:
                 f"output: expected shape {shape} and {' or '.join(dtypes)}, got {output.shape} and {output.dtype}"
             )
         step.check(inputs, output)
-        written |= self._with_rows(step.output)
 
     def _with_rows(self, i: int) -> set[int]:
         """The number of a buffer, and those of the buffers that hold its rows' scales and zero points."""

@@ -7,9 +7,9 @@ import numpy as np
 
 from qlite import _check
 from qlite.grids.qparams import QParams
-from qlite.nn.program import CODE_RANGES, Buffer, Program
+from qlite.nn.program import Buffer, Program
 from qlite.nn.scheme import TARGETS, Scheme, Target
-from qlite.nn.steps import Dequantize, Gemm
+from qlite.nn.steps import Dequantize, Gemm, Requantize
 from qlite.ops.epilogue import integer_bias
 
 
@@ -50,11 +50,15 @@ def convert(program: Program, target: Target) -> Program:
             raise ValueError("output_dtype: expected 'float32' after a layer that gives no codes, got 'integer'")
     elif not target.integer_output:
         buffers[last] = replace(_as_codes(old[last], TARGETS["numpy"]), dtype="float32")
+    scale_of_sums: dict[int, float] = {}
     for i, step in enumerate(steps):
         if isinstance(step, Gemm) and old[step.inputs[0]].scale is not None:
             (x,) = step.inputs
             bias = _rebiased(step, old[x], buffers[x], old[step.output].layer)
             steps[i] = replace(step, bias=bias, requant=target.requant)
+            scale_of_sums[step.output], _ = buffers[x].affine
+        elif isinstance(step, Requantize):
+            steps[i] = replace(step, input_scale=scale_of_sums[step.inputs[0]], requant=target.requant)
     output = last
     if target.integer_output:
         output = last + 1
@@ -66,11 +70,12 @@ def convert(program: Program, target: Target) -> Program:
 def _as_codes(buffer: Buffer, target: Target) -> Buffer:
     """A buffer as codes of a target; what the codes stand for changes only if it must be symmetric."""
     (scale, zero_point), dtype = buffer.affine, "int8" if target.signed else "uint8"
-    lowest, _ = CODE_RANGES[dtype]
-    zero_point += lowest - CODE_RANGES.get(buffer.dtype, CODE_RANGES["uint8"])[0]
-    if target.symmetric and zero_point != lowest + 128:
-        low, high = (lowest - zero_point) * scale, (lowest + 255 - zero_point) * scale
-        p = QParams.from_range(np.float32(low), np.float32(high), symmetric=True, signed=target.signed)
+    half = 1 << (buffer.bits - 1)
+    lowest = -half if target.signed else 0
+    zero_point += lowest - buffer.code_range[0]
+    if target.symmetric and zero_point != lowest + half:
+        low, high = (lowest - zero_point) * scale, (lowest + 2 * half - 1 - zero_point) * scale
+        p = QParams.from_range(np.float32(low), np.float32(high), buffer.bits, symmetric=True, signed=target.signed)
         scale, zero_point = float(p.scale.item()), int(p.zero_point.item())
     return replace(buffer, dtype=dtype, scale=scale, zero_point=zero_point)
 

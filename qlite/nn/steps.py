@@ -10,13 +10,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from qlite.nn.program import CODE_RANGES, SMALLEST_SCALE, Buffer, Step
+from qlite.nn.program import CODE_RANGES, CODES_8, LARGEST_SCALE, SMALLEST_SCALE, Buffer, Step
 
-#: The 8-bit codes that products read and write.
-CODES_8 = ("uint8", "int8")
 INT32_MAX = 2**31 - 1
+#: No weight of 8 bits is farther from its zero point.
+FARTHEST_WEIGHT = 255
 #: Multipliers of requantization are below this.
 MULTIPLIER_LIMIT = 2.0**30
+#: The same, before the roundings to float32.
+FLOAT_MULTIPLIER_LIMIT = MULTIPLIER_LIMIT * (1 - 2.0**-21)
 #: Weights that are looked at together: bounds the memory of a check.
 WEIGHTS_AT_ONCE = 1 << 18
 
@@ -26,19 +28,25 @@ def _expect(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def _vector(name: str, value: Any, dtype: Any, length: int) -> None:
-    """Refuse what is no finite vector of this dtype and length."""
+def _of_length(name: str, value: Any, dtype: Any, length: int) -> None:
+    """Refuse what is no vector of this dtype and length."""
     if not isinstance(value, np.ndarray) or value.dtype != dtype or value.shape != (length,):
         got = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
         raise ValueError(f"{name}: expected {np.dtype(dtype)} ({length},), got {got}")
+
+
+def _vector(name: str, value: Any, dtype: Any, length: int) -> None:
+    """Refuse what is no finite vector of this dtype and length."""
+    _of_length(name, value, dtype, length)
     if value.dtype.kind == "f" and not np.isfinite(value).all():
         raise ValueError(f"{name}: expected finite values, got {value[~np.isfinite(value)][0]}")
 
 
 def _scales(name: str, value: Any, length: int) -> None:
-    _vector(name, value, np.float32, length)
-    if not (value >= SMALLEST_SCALE).all():
-        raise ValueError(f"{name}: expected normal and positive values, got {value.min()}")
+    _of_length(name, value, np.float32, length)
+    lowest, highest = value.min(), value.max()
+    if not SMALLEST_SCALE <= lowest <= highest <= LARGEST_SCALE:
+        raise ValueError(f"{name}: expected normal, positive, finite values, got {lowest} to {highest}")
 
 
 def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
@@ -50,8 +58,10 @@ def _one_shape(inputs: Sequence[Buffer], count: int, dtypes: tuple[str, ...]) ->
     """The one shape of `count` inputs of certain dtypes."""
     _expect(len(inputs) == count, f"inputs: expected {count}, got {len(inputs)}")
     for b in inputs:
-        _expect(b.dtype in dtypes, f"inputs: expected {' or '.join(dtypes)}, got {b.name!r} of {b.dtype}")
-        _expect(b.shape == inputs[0].shape, f"inputs: expected shape {inputs[0].shape}, got {b.name!r} of {b.shape}")
+        if b.dtype not in dtypes:
+            raise ValueError(f"inputs: expected {' or '.join(dtypes)}, got {b.name!r} of {b.dtype}")
+        if b.shape != inputs[0].shape:
+            raise ValueError(f"inputs: expected shape {inputs[0].shape}, got {b.name!r} of {b.shape}")
     return inputs[0].shape
 
 
@@ -127,7 +137,8 @@ class _Product(Step):
         if not isinstance(w, np.ndarray) or w.dtype not in (np.int8, np.uint8) or w.ndim != 2 or 0 in w.shape:
             got = f"{w.dtype} {w.shape}" if isinstance(w, np.ndarray) else type(w).__name__
             raise ValueError(f"weight: expected int8 or uint8 of shape (in, out), got {got}")
-        _expect(w.shape[0] == x.shape[-1], f"weight: expected {x.shape[-1]} rows as {x.name!r}, got {w.shape[0]}")
+        if w.shape[0] != x.shape[-1]:
+            raise ValueError(f"weight: expected {x.shape[-1]} rows as {x.name!r}, got {w.shape[0]}")
         units = w.shape[1]
         _scales("weight_scale", self.weight_scale, units)
         if self.weight_zero_point is not None:
@@ -141,7 +152,7 @@ class _Product(Step):
 
 @dataclass(frozen=True, eq=False)
 class Gemm(_Product):
-    """Codes by 8-bit weights, exact sums, then codes again or float32.
+    """Codes by 8-bit weights, exact sums, then codes again or float32; or the sums, which a `Requantize` may follow.
 
     `bias` is int32 at the scale ``input scale * weight_scale``, or float32 where each row has its own scale.
     `activation` clamps, `requant` is the rule by which sums become codes: see `requantize`.
@@ -153,43 +164,33 @@ class Gemm(_Product):
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
         _one_shape(inputs, 1, CODES_8)
         (x,) = inputs
-        _expect(
-            x.dtype == "uint8" or x.row_scale is None,
-            f"inputs: expected uint8 with a scale for each row, got {x.dtype}",
-        )
+        if x.dtype != "uint8" and x.row_scale is not None:
+            raise ValueError(f"inputs: expected uint8 with a scale for each row, got {x.dtype}")
         shape = self._infer_product(x)
         if self.bias is not None:
             _vector("bias", self.bias, np.int32 if x.row_scale is None else np.float32, shape[-1])
         _one_of("requant", self.requant, ("float", "fixed"))
-        return shape, (*CODES_8, "float32") if x.row_scale is None else ("float32",)
+        return shape, (*CODES_8, "float32", "int32") if x.row_scale is None else ("float32",)
 
     def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
         (x,) = inputs
         self._check_sums(x)
-        if x.scale is None:
-            return
-        with np.errstate(over="ignore", under="ignore"):
-            product = np.float32(x.scale) * self.weight_scale
-            if not output.is_codes:
-                _expect(bool(np.isfinite(product).all()), "weight_scale: times the input's scale it leaves float32")
-                return
-            _expect(output.scale is not None, "output: expected one scale for all samples, got one for each row")
-            multiplier = product / np.float32(output.scale)
-            real = np.float64(x.scale) * self.weight_scale / np.float64(output.scale or 1)
-        greatest = multiplier.max() if self.requant == "float" else real.max()
-        _expect(
-            bool(greatest < MULTIPLIER_LIMIT),
-            f"weight_scale: expected input scale * weight_scale / output scale below 2**30, got {greatest}",
-        )
+        if output.dtype == "int32":
+            _one_of("activation", self.activation, (None,))
+        elif x.scale is not None:
+            _check_multipliers(x.scale, self.weight_scale, output, self.requant)
 
     def _check_sums(self, x: Buffer) -> None:
-        """Refuse sums, with the bias, that some input could lead out of int32."""
+        """Refuse sums, with the bias, that some input could lead out of int32: whatever codes its memory may hold."""
         zero_point = x.zero_point
         reach = 255
         if zero_point is not None:
             lowest, highest = CODE_RANGES[x.dtype]
             reach = max(zero_point - lowest, highest - zero_point)
         bias = self.bias if self.bias is not None and self.bias.dtype == np.int32 else np.zeros(1, np.int32)
+        greatest_bias = max(int(bias.max()), -int(bias.min()))
+        if reach * FARTHEST_WEIGHT * len(self.weight) + greatest_bias <= INT32_MAX:
+            return
         most = reach * self._column_sums() + np.abs(bias.astype(np.int64))
         if (most > INT32_MAX).any():
             raise OverflowError(
@@ -205,6 +206,49 @@ class Gemm(_Product):
         for first in range(0, len(self.weight), rows):
             total += np.abs(self.weight[first : first + rows].astype(np.int32) - zero_point).sum(axis=0)
         return total
+
+
+def _check_multipliers(input_scale: float, weight_scale: np.ndarray, output: Buffer, requant: str) -> None:
+    """Refuse scales whose product leaves float32, or whose quotient is too great to requantize by; both grow with the
+    weights' scale, so the greatest decides."""
+    product = input_scale * float(weight_scale.max())
+    if not output.is_codes:
+        _expect(product <= LARGEST_SCALE, "weight_scale: times the input's scale it leaves float32")
+        return
+    if output.scale is None:
+        raise ValueError("output: expected one scale for all samples, got one for each row")
+    multiplier = product / output.scale
+    if multiplier >= (MULTIPLIER_LIMIT if requant == "fixed" else FLOAT_MULTIPLIER_LIMIT):
+        raise ValueError(
+            f"weight_scale: expected input scale * weight_scale / output scale below 2**30, got {multiplier}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Requantize(Step):
+    """A product's sums to what the product makes of them itself, codes or float32: bit for bit the same.
+
+    ``input_scale * weight_scale`` is the scale of the sums, `input_scale` that of the codes which were multiplied.
+    """
+
+    kind: ClassVar[str] = "requantize"
+    input_scale: float
+    weight_scale: np.ndarray
+    activation: str | None
+    requant: str
+
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        shape = _one_shape(inputs, 1, ("int32",))
+        _expect(len(shape) > 0, "inputs: expected at least one axis, got none")
+        if not SMALLEST_SCALE <= self.input_scale <= LARGEST_SCALE:
+            raise ValueError(f"input_scale: expected a normal, positive float32, got {self.input_scale}")
+        _scales("weight_scale", self.weight_scale, shape[-1])
+        _one_of("activation", self.activation, (None, "relu", "relu6"))
+        _one_of("requant", self.requant, ("float", "fixed"))
+        return shape, (*CODES_8, "float32")
+
+    def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
+        _check_multipliers(self.input_scale, self.weight_scale, output, self.requant)
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,5 +276,5 @@ class Add(Step):
 
 
 STEPS: dict[str, type[Step]] = {
-    cls.kind: cls for cls in (Normalize, Quantize, QuantizeDynamic, Gemm, GemmF32, Dequantize, Add)
+    cls.kind: cls for cls in (Normalize, Quantize, QuantizeDynamic, Gemm, Requantize, GemmF32, Dequantize, Add)
 }

@@ -16,8 +16,8 @@ CODES = ("int8", "uint8")
 ALIGNMENT = 64
 
 
-def buffer(dtype, shape, scale=0.0, zero_point=0, row_scale=-1, row_zero_point=-1):
-    return dtype, shape, scale, zero_point, row_scale, row_zero_point
+def buffer(dtype, shape, scale=0.0, zero_point=0, row_scale=-1, row_zero_point=-1, bits=8):
+    return dtype, shape, scale, zero_point, row_scale, row_zero_point, bits
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Graph:
         return plan
 
     def evaluate(self, *arrays):
-        names = ("dtype", "shape", "scale", "zero_point", "row_scale", "row_zero_point")
+        names = ("dtype", "shape", "scale", "zero_point", "row_scale", "row_zero_point", "bits")
         buffers = [SimpleNamespace(**dict(zip(names, b, strict=True))) for b in self.buffers]
         for b in buffers:
             b.row_scale, b.row_zero_point = (None if i < 0 else i for i in (b.row_scale, b.row_zero_point))
@@ -57,7 +57,7 @@ class Graph:
         return values
 
     def with_rows(self, i):
-        return {i, *(row for row in self.buffers[i][4:] if row >= 0)}
+        return {i, *(row for row in self.buffers[i][4:6] if row >= 0)}
 
     def read(self, first, last):
         return {i for _, fields in self.steps[first:last] for n in fields["inputs"] for i in self.with_rows(n)}
@@ -94,10 +94,12 @@ def weights(rng, k, n):
     }
 
 
-def affine(rng):
-    """A dtype of codes, a scale and a zero point."""
-    dtype = str(rng.choice(CODES))
-    return dtype, float(np.float32(rng.uniform(0.01, 0.05))), int(zero_points(rng, 1, np.dtype(dtype))[0])
+def affine(rng, shape):
+    """A buffer of codes of this shape: of any dtype and width, with a scale and a zero point."""
+    dtype, bits = str(rng.choice(CODES)), int(rng.choice([8, 8, rng.integers(1, 8)]))
+    lowest = -(2 ** (bits - 1)) if dtype == "int8" else 0
+    scale, zero_point = float(np.float32(rng.uniform(0.01, 0.05))), int(rng.integers(lowest, lowest + 2**bits))
+    return buffer(dtype, shape, scale * 2 ** (8 - bits), zero_point, bits=bits)
 
 
 def normalize(rng, graph, x):
@@ -108,8 +110,7 @@ def normalize(rng, graph, x):
 
 
 def quantize(rng, graph, x):
-    dtype, scale, zero_point = affine(rng)
-    return graph.add_step("quantize", (x,), graph.add_buffer(dtype, graph.buffers[x][1], scale, zero_point))
+    return graph.add_step("quantize", (x,), graph.add_buffer(*affine(rng, graph.buffers[x][1])))
 
 
 def quantize_dynamic(rng, graph, x):
@@ -123,14 +124,30 @@ def dequantize(rng, graph, x):
 
 
 def gemm(rng, graph, x):
-    (_, (*rows, k), *_, row_scale, _), n = graph.buffers[x], int(rng.integers(1, 40))
+    (_, (*rows, k), *_, row_scale, _, _), n = graph.buffers[x], int(rng.integers(1, 40))
     is_dynamic = row_scale >= 0
     bias = rng.normal(size=n).astype(np.float32) if is_dynamic else rng.integers(-5000, 5000, n, dtype=np.int32)
-    fields = {"bias": bias if rng.random() < 0.7 else None, "requant": ("float", "fixed")[rng.integers(2)]}
-    is_float = is_dynamic or rng.random() < 0.3
-    dtype, scale, zero_point = ("float32", 0.0, 0) if is_float else affine(rng)
-    output = graph.add_buffer(dtype, (*rows, n), scale, zero_point)
-    return graph.add_step("gemm", (x,), output, **weights(rng, k, n), **fields)
+    fields = weights(rng, k, n) | {"bias": bias if rng.random() < 0.7 else None, "requant": rule(rng)}
+    if not is_dynamic and rng.random() < 0.3:
+        return graph.add_step("gemm", (x,), graph.add_buffer("int32", (*rows, n)), **fields | {"activation": None})
+    output = graph.add_buffer(*(buffer("float32", (*rows, n)) if is_dynamic else result(rng, (*rows, n))))
+    return graph.add_step("gemm", (x,), output, **fields)
+
+
+def rule(rng):
+    return ("float", "fixed")[rng.integers(2)]
+
+
+def result(rng, shape):
+    """A buffer for what becomes of sums."""
+    return buffer("float32", shape) if rng.random() < 0.3 else affine(rng, shape)
+
+
+def requantize(rng, graph, x):
+    shape = graph.buffers[x][1]
+    fields = {"input_scale": 0.02, "requant": rule(rng), "activation": (None, "relu", "relu6")[rng.integers(3)]}
+    fields["weight_scale"] = rng.uniform(0.5, 1, shape[-1]).astype(np.float32) / 60
+    return graph.add_step("requantize", (x,), graph.add_buffer(*result(rng, shape)), **fields)
 
 
 def gemm_f32(rng, graph, x):
@@ -148,7 +165,9 @@ def add(rng, graph, x):
 
 def fitting(graph, x):
     """The steps that can read a buffer."""
-    dtype, shape, *_, row_scale, _ = graph.buffers[x]
+    dtype, shape, *_, row_scale, _, _ = graph.buffers[x]
+    if dtype == "int32":
+        return [requantize]
     if dtype == "float32":
         return [add, quantize, normalize, quantize_dynamic, gemm_f32] if shape else [add, quantize]
     return ([gemm] if shape else []) + ([] if row_scale >= 0 else [dequantize])
@@ -161,8 +180,7 @@ def random_graph(rng, step_count):
         if rng.random() < 0.7:
             graph.add_buffer("float32", shape)
         else:
-            dtype, scale, zero_point = affine(rng)
-            graph.add_buffer(dtype, shape, scale, zero_point)
+            graph.add_buffer(*affine(rng, shape))
     live = list(range(len(graph.buffers)))
     graph.inputs = tuple(live)
     for _ in range(step_count):
@@ -306,17 +324,67 @@ def test_update(isa, seed):
         if kind == "normalize":
             changed = fields | {"mean": fields["mean"] + 1, "scale": fields["scale"] * 2}
         elif kind in ("gemm", "gemm_f32"):
-            changed = fields | weights(rng, *fields["weight"].shape)
+            changed = fields | weights(rng, *fields["weight"].shape) | {"activation": fields["activation"]}
             changed["bias"] = None if fields["bias"] is None else -fields["bias"]
+        elif kind == "requantize":
+            changed = fields | {"weight_scale": fields["weight_scale"] * 2, "input_scale": 0.03}
         else:
             with pytest.raises(ValueError, match=f"^{kind}: "):
-                plan.update(i, fields)
+                plan.update([], [(i, fields)])
             continue
         graph.steps[i] = (kind, changed)
-        plan.update(i, changed)
+        plan.update([], [(i, changed)])
     values = graph.evaluate(*arrays)
     for i, got in zip(graph.outputs, as_tuple(plan.run(*arrays)), strict=True):
         same_bytes(got, values[i])
+
+
+KEEPING = ("gemm", "gemm_f32", "requantize")
+
+
+@pytest.mark.parametrize("seed", range(75, 90))
+def test_update_of_grids(isa, seed):
+    """Steps that keep something of a grid take over another one, and none may be left out."""
+    rng = np.random.default_rng(seed)
+    graph = random_graph(rng, 10)
+    plan, arrays = graph.plan(), graph.samples(rng, 20)
+    before = as_tuple(plan.run(*arrays))
+    grids = []
+    for i, (dtype, shape, scale, _, *rows, bits) in enumerate(graph.buffers):
+        if scale:
+            lowest = -(2 ** (bits - 1)) if dtype == "int8" else 0
+            grids.append((i, float(np.float32(scale * 1.5)), int(rng.integers(lowest, lowest + 2**bits))))
+            graph.buffers[i] = (dtype, shape, *grids[-1][1:], *rows, bits)
+    moved = {i for i, *_ in grids}
+    steps = [(i, fields) for i, (kind, fields) in enumerate(graph.steps) if kind in KEEPING]
+    for left_out, (_, fields) in enumerate(steps):
+        if moved & {*fields["inputs"], fields["output"]}:
+            with pytest.raises(ValueError, match=r"^gemm|^requantize"):
+                plan.update(grids, steps[:left_out] + steps[left_out + 1 :])
+    for got, value in zip(as_tuple(plan.run(*arrays)), before, strict=True):
+        same_bytes(got, value)
+    plan.update(grids, steps)
+    values = graph.evaluate(*arrays)
+    for i, got in zip(graph.outputs, as_tuple(plan.run(*arrays)), strict=True):
+        same_bytes(got, values[i])
+
+
+def test_grids_that_an_update_refuses(rng):
+    graph = Graph()
+    x, q, rows = graph.add_buffer("float32", (3,)), graph.add_buffer("uint8", (3,), 0.1, 3, bits=4), (3, 4)
+    graph.add_buffer("uint8", (3,), 0.0, 0, *rows)
+    graph.add_buffer("float32", (1,)), graph.add_buffer("int32", (1,))
+    graph.add_step("quantize", (x,), q)
+    graph.add_step("quantize_dynamic", (x,), 2)
+    graph.inputs, graph.outputs = (x,), (q, 2)
+    plan = graph.plan()
+    no_grids = [(q, 0.1, 16), (q, 0.1, -1), (q, 0.0, 3), (q, np.inf, 3)]
+    for grid in [*no_grids, (0, 0.1, 0), (2, 0.1, 3), (9, 0.1, 3), (-1, 0.1, 3)]:
+        with pytest.raises(ValueError, match=r"^grids: "):
+            plan.update([(q, 0.2, 1), grid], [])
+    with pytest.raises(TypeError, match=r"^grids\[0\]: "):
+        plan.update([[q, 0.1, 1]], [])
+    same_bytes(plan.run(np.float32([[0.1, 0.2, 9]]))[0], np.uint8([[4, 5, 15]]))
 
 
 def test_an_update_that_fails_changes_nothing(isa, rng):
@@ -339,11 +407,19 @@ def test_an_update_that_fails_changes_nothing(isa, rng):
         (TypeError, {"requant": None}),
     ]:
         with pytest.raises(error, match=f"^({kind}|requant): "):
-            plan.update(0, fields | changes)
+            plan.update([], [(0, fields | changes)])
         same_bytes(plan.run(*arrays), before)
+        if not changes.keys() & {"inputs", "output"}:
+            with pytest.raises(error, match=f"^({kind}|requant): "):  # the first step alone could take its values
+                plan.update([], [(0, fields | {"bias": None}), (1, graph.steps[1][1] | changes)])
+            same_bytes(plan.run(*arrays), before)
     for step in (-1, 2):
         with pytest.raises(ValueError, match=r"^step: expected one of 2, got"):
-            plan.update(step, fields)
+            plan.update([], [(step, fields)])
+    with pytest.raises(ValueError, match=f"^{kind}: "):
+        plan.update([], [(0, fields), (0, fields)])
+    with pytest.raises(TypeError, match=r"^steps\[0\]: "):
+        plan.update([], [fields])
 
 
 # ---- what is refused --------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from samples import LAYOUTS, codes, same_bytes
 from qlite import _core
 from qlite.nn.plan import Plan
 from qlite.nn.program import Buffer, Program
-from qlite.nn.steps import Add, Dequantize, Gemm
+from qlite.nn.steps import Add, Dequantize, Gemm, Requantize
 
 BATCHES = [0, 1, 2, 13, 95, 96, 97, 300]  # around the most samples that go at once, 96
 WIDTHS = [[1, 1], [7, 5], [13, 33, 7], [64, 128, 64, 10], [3, 65, 1, 17]]
@@ -250,3 +250,83 @@ def test_weights_that_change(isa, rng, kind):
     same_bytes(plan.run(x), Plan(changed).run(x))
     plan.update(one)
     same_bytes(plan.run(x), before)
+
+
+def random_changes(rng, program):
+    """Other arrays of all steps with weights, and other grids of all codes."""
+    steps, grids = {}, {}
+    for i, step in enumerate(program.steps):
+        if hasattr(step, "weight"):
+            steps[i] = {"weight": rng.integers(-120, 120, step.weight.shape).astype(np.int8), "weight_zero_point": None}
+            steps[i]["weight_scale"] = step.weight_scale * np.float32(1.5)
+    for i, b in enumerate(program.buffers):
+        if b.is_codes and b.scale is not None:
+            grids[i] = b.scale * 2, int(rng.integers(b.code_range[0], b.code_range[1] + 1))
+    return steps, grids
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_grids_that_change(isa, rng, kind):
+    """Scales and zero points change with the arrays: the changed program is what a whole one is, and so is its plan."""
+    program = random_program(rng, kind, [13, 33, 7])
+    plan, x = Plan(program), rng.normal(size=(100, 13)).astype(np.float32)
+    before = plan.run(x)
+    steps, grids = random_changes(rng, program)
+    changed = program.with_changes(steps, grids)
+    whole = Program(changed.buffers, changed.steps)
+    assert [changed.buffers[i].affine for i in grids] == list(grids.values())
+    plan.update(changed)
+    for got, expected in zip(plan.intermediates(x).values(), reference.evaluate(whole, x), strict=True):
+        same_bytes(got, expected)
+    plan.update(program)
+    same_bytes(plan.run(x), before)
+
+
+def test_changes_that_are_refused(rng):
+    program = random_program(rng, "static", [13, 33, 7])
+    plan, x = Plan(program), rng.normal(size=(5, 13)).astype(np.float32)
+    before = plan.run(x)
+    for message, steps, grids in [
+        (r"^step 1, layer 'layer0': gemm: weight: ", {1: {"weight": np.zeros((3, 3), np.int8)}}, {}),
+        (r"^step 2, layer 'layer1': gemm: weight_scale: ", {}, {2: (1.2e-38, 3)}),
+        (r"^scale: ", {}, {1: (0.0, 3)}),
+        (r"^zero_point: ", {}, {1: (0.1, 256)}),
+        (r"^steps\[1\]: expected other fields than inputs and output", {1: {"inputs": (0,)}}, {}),
+    ]:
+        if "weight_scale" in message:
+            steps = {2: {"weight_scale": np.full(7, 3e38, np.float32)}}
+            grids = {2: (3e38, 3)}
+        with pytest.raises(ValueError, match=message):
+            program.with_changes(steps, grids)
+    other = random_program(rng, "static", [13, 33, 7])
+    for bad in (
+        random_program(rng, "static", [13, 32, 7]),
+        random_program(rng, "integer_out", [13, 33, 7]),
+        Program([*other.buffers[:2], replace(other.buffers[2], bits=7, zero_point=3), *other.buffers[3:]], other.steps),
+    ):
+        with pytest.raises(ValueError, match=r"^program: expected"):
+            plan.update(bad)
+    same_bytes(plan.run(x), before)
+
+
+@pytest.mark.parametrize("kind", ["static", "integer_out", "fixed", "signed", "signed_fixed"])
+def test_sums_in_a_buffer_of_their_own(isa, rng, kind):
+    """A product that leaves its sums, and a step that requantizes them, give the bits of the product that does both."""
+    program = random_program(rng, kind, [13, 33, 7])
+    buffers, steps = list(program.buffers), []
+    for step in program.steps:
+        if isinstance(step, Gemm):
+            (x,) = step.inputs
+            output = program.buffers[step.output]
+            buffers.append(Buffer(f"{output.name}_sums", output.layer, output.shape, "int32"))
+            sums = len(buffers) - 1
+            steps.append(replace(step, output=sums, activation=None))
+            rest = program.buffers[x].scale, step.weight_scale, step.activation, step.requant
+            steps.append(Requantize((sums,), step.output, *rest))
+        else:
+            steps.append(step)
+    apart = Program(buffers, steps, outputs=program.outputs)
+    x = rng.normal(size=(100, 13)).astype(np.float32)
+    check(apart, x)
+    for name, value in Plan(program).intermediates(x).items():
+        same_bytes(Plan(apart).intermediates(x)[name], value)

@@ -23,13 +23,19 @@ def rows(x):
     return x.reshape(-1, x.shape[-1])
 
 
+def code_range(target):
+    """The least and the greatest code of a buffer of uint8 or int8."""
+    lowest = -(2 ** (target.bits - 1)) if target.dtype == "int8" else 0
+    return lowest, lowest + 2**target.bits - 1
+
+
 def code_clamps(activation, target):
     """The least and greatest code that an activation lets through, on the scale and zero point of a buffer."""
-    limits = np.iinfo(target.dtype)
+    lowest, highest = code_range(target)
     if activation is None:
-        return limits.min, limits.max
+        return lowest, highest
     steps = (np.rint(F32(min(end / target.scale, 512))) for end in CLAMPS[activation])
-    return tuple(int(np.clip(n + target.zero_point, limits.min, limits.max)) for n in steps)
+    return tuple(int(np.clip(n + target.zero_point, lowest, highest)) for n in steps)
 
 
 def step_normalize(buffers, step, values):
@@ -42,8 +48,8 @@ def step_normalize(buffers, step, values):
 def step_quantize(buffers, step, values):
     (x,) = step.inputs
     target = buffers[step.output]
-    limits = np.iinfo(target.dtype)
-    values[step.output] = quantize(values[x], F32(target.scale), target.zero_point, limits.min, limits.max)
+    codes = quantize(values[x], F32(target.scale), target.zero_point, *code_range(target))
+    values[step.output] = codes.astype(target.dtype)
 
 
 def step_quantize_dynamic(buffers, step, values):
@@ -60,6 +66,21 @@ def step_dequantize(buffers, step, values):
     values[step.output] = dequantize(values[x], F32(buffers[x].scale), buffers[x].zero_point)
 
 
+def result_of_sums(acc, input_scale, step, target):
+    """What a step makes of sums for a buffer: codes or float32."""
+    params = None
+    if target.dtype != "float32":
+        params = (target.scale, target.zero_point, *code_clamps(step.activation, target))
+    fixed = step.requant == "fixed"
+    result = output_of_sums(acc, input_scale, step.weight_scale, params, fixed, *CLAMPS[step.activation])
+    return result.astype(target.dtype)
+
+
+def step_requantize(buffers, step, values):
+    (x,) = step.inputs
+    values[step.output] = result_of_sums(values[x], step.input_scale, step, buffers[step.output])
+
+
 def step_gemm(buffers, step, values):
     (x,) = step.inputs
     source, target = buffers[x], buffers[step.output]
@@ -71,12 +92,9 @@ def step_gemm(buffers, step, values):
     if source.row_scale is not None:
         result = scale_sums(acc, rows(values[source.row_scale]), step.weight_scale, bias, low, high)
     else:
-        acc = acc + np.asarray(bias, np.int32)
-        params = None
-        if target.dtype != "float32":
-            params = (target.scale, target.zero_point, *code_clamps(step.activation, target))
-        fixed = step.requant == "fixed"
-        result = output_of_sums(acc, source.scale, step.weight_scale, params, fixed, low, high).astype(target.dtype)
+        result = acc + np.asarray(bias, np.int32)
+        if target.dtype != "int32":
+            result = result_of_sums(result, source.scale, step, target)
     values[step.output] = result.reshape(*values[x].shape[:-1], step.weight.shape[1])
 
 
@@ -101,6 +119,7 @@ STEPS = {
     "quantize_dynamic": step_quantize_dynamic,
     "dequantize": step_dequantize,
     "gemm": step_gemm,
+    "requantize": step_requantize,
     "gemm_f32": step_gemm_f32,
     "add": step_add,
 }

@@ -64,8 +64,8 @@ static bool is_of_rows(const ql_buffer *buffers, size_t count, size_t i, ql_type
 
 static bool grid_is_valid(const ql_buffer *b)
 {
-    const int32_t lowest = b->type == QL_U8 ? 0 : b->type == QL_S8 ? -128 : INT16_MIN;
-    const int32_t highest = b->type == QL_U8 ? 255 : -lowest - 1;
+    const int32_t half = b->type == QL_S16 ? 1 << 15 : 1 << (b->bits - 1);
+    const int32_t lowest = b->type == QL_U8 ? 0 : -half, highest = lowest + 2 * half - 1;
     return b->scale >= FLT_MIN && b->scale <= FLT_MAX && b->zero_point >= lowest && b->zero_point <= highest;
 }
 
@@ -73,6 +73,8 @@ static bool grid_is_valid(const ql_buffer *b)
 static bool buffer_is_valid(const ql_buffer *buffers, size_t count, const ql_buffer *b)
 {
     const bool has_rows = ql_has_row_scale(b) || b->row_zero_point != QL_NO_BUFFER;
+    if (b->bits != 8 && (b->bits < 1 || b->bits > 8 || has_rows || !ql_is_x8(b)))
+        return false;
     if (b->type == QL_F32 || b->type == QL_S32)
         return !has_rows;
     if (!has_rows)
@@ -229,16 +231,92 @@ ql_status ql_plan_finish(ql_plan *plan, size_t *at_fault)
     return ql_schedule_new(plan, &all, &plan->whole, at_fault);
 }
 
-ql_status ql_plan_update(ql_plan *plan, size_t step, const ql_value *values)
+/* ---- update ------------------------------------------------------------------------------------- */
+
+/* Gives some buffers of a plan other grids, in a table of their own. */
+static bool regrid(const ql_plan *plan, const ql_regrid *grids, size_t count, ql_buffer *buffers)
 {
-    if (step >= plan->step_count)
+    memcpy(buffers, plan->buffers, plan->buffer_count * sizeof *buffers);
+    for (size_t i = 0; i < count; i++) {
+        if (grids[i].buffer >= plan->buffer_count)
+            return false;
+        ql_buffer *b = buffers + grids[i].buffer;
+        b->scale = grids[i].scale;
+        b->zero_point = grids[i].zero_point;
+        if (b->type == QL_F32 || b->type == QL_S32 || ql_has_row_scale(b) || !grid_is_valid(b))
+            return false;
+    }
+    return true;
+}
+
+static bool touches(const ql_step *step, size_t buffer)
+{
+    bool does = step->output == buffer;
+    for (size_t i = 0; i < step->input_count; i++)
+        does |= step->inputs[i] == buffer;
+    return does;
+}
+
+/* Returns the first step that would keep something of an old grid, or the number of steps. */
+static size_t find_forgotten(const ql_plan *plan, const ql_regrid *grids, size_t grid_count, const ql_revalue *steps,
+                             size_t step_count)
+{
+    for (size_t i = 0; i < plan->step_count; i++) {
+        bool is_updated = !plan->steps[i].op->update;
+        for (size_t j = 0; j < step_count; j++)
+            is_updated |= steps[j].step == i;
+        for (size_t j = 0; !is_updated && j < grid_count; j++) {
+            if (touches(plan->steps + i, grids[j].buffer))
+                return i;
+        }
+    }
+    return plan->step_count;
+}
+
+/* Checks the values of steps[i], none of which may come twice: an update uses up what its check computed. */
+static ql_status check_values(const ql_plan *plan, const ql_buffer *buffers, const ql_revalue *steps, size_t i)
+{
+    const ql_revalue *change = steps + i;
+    if (change->step >= plan->step_count)
         return QL_EINVAL;
-    ql_step *s = plan->steps + step;
+    for (size_t j = 0; j < i; j++) {
+        if (steps[j].step == change->step)
+            return QL_EINVAL;
+    }
+    const ql_step *s = plan->steps + change->step;
+    const ql_value *values = change->values;
     if (!s->op->update || !kinds_fit(plan, s->op->fields, values) || values[1].buffer != s->output ||
         values[0].buffers.count != s->input_count ||
         memcmp(values[0].buffers.items, s->inputs, s->input_count * sizeof *s->inputs) != 0)
         return QL_EINVAL;
-    return s->op->update(plan->buffers, values, s);
+    return s->op->check(buffers, values, s);
+}
+
+ql_status ql_plan_update(ql_plan *plan, const ql_regrid *grids, size_t grid_count, const ql_revalue *steps,
+                         size_t step_count, size_t *at_fault)
+{
+    *at_fault = plan->step_count;
+    ql_buffer *buffers = ql_alloc(plan->buffer_count, sizeof *buffers);
+    if (!buffers)
+        return QL_ENOMEM;
+    ql_status status = regrid(plan, grids, grid_count, buffers) ? QL_OK : QL_EINVAL;
+    for (size_t i = 0; status == QL_OK && i < step_count; i++) {
+        *at_fault = steps[i].step;
+        status = check_values(plan, buffers, steps, i);
+    }
+    if (status == QL_OK) {
+        *at_fault = find_forgotten(plan, grids, grid_count, steps, step_count);
+        status = *at_fault == plan->step_count ? QL_OK : QL_EINVAL;
+    }
+    if (status == QL_OK) {
+        memcpy(plan->buffers, buffers, plan->buffer_count * sizeof *buffers);
+        for (size_t i = 0; i < step_count; i++) {
+            ql_step *s = plan->steps + steps[i].step;
+            s->op->update(plan->buffers, steps[i].values, s);
+        }
+    }
+    free(buffers);
+    return status;
 }
 
 /* ---- properties --------------------------------------------------------------------------------- */

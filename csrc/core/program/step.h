@@ -42,7 +42,10 @@ typedef struct ql_op {
     ql_status (*prepare)(const ql_buffer *buffers, const ql_value *values, ql_step *step);
     void (*run)(const ql_step *step, const ql_buffer *buffers, const ql_block *block);
     /* Optional, NULL where there is no need for them: */
-    ql_status (*update)(const ql_buffer *buffers, const ql_value *values, ql_step *step); /* ql_plan_update */
+    /* ql_plan_update: whether a prepared step can take over such values, and then that it does. Between the two, only
+     * other steps are checked. */
+    ql_status (*check)(const ql_buffer *buffers, const ql_value *values, const ql_step *step);
+    void (*update)(const ql_buffer *buffers, const ql_value *values, ql_step *step);
     ql_cost (*measure)(const ql_step *step, const ql_buffer *buffers, size_t samples);
     void (*destroy)(void *state);
     bool checks_finite; /* run says whether its one float input is finite, so that no pass over it has to find out */
@@ -54,6 +57,7 @@ typedef struct ql_op {
     EACH(quantize_dynamic)  \
     EACH(gemm)              \
     EACH(gemm_f32)          \
+    EACH(requantize)        \
     EACH(dequantize)        \
     EACH(add)
 
@@ -76,6 +80,17 @@ static inline bool ql_has_row_scale(const ql_buffer *buffer)
 static inline int32_t ql_zero_point_u8(const ql_buffer *buffer)
 {
     return buffer->zero_point + (buffer->type == QL_S8 ? 128 : 0);
+}
+
+/* The least and the greatest code of a buffer of 8-bit codes, as u8. */
+static inline int32_t ql_qmin_u8(const ql_buffer *buffer)
+{
+    return buffer->type == QL_S8 ? 128 - (1 << (buffer->bits - 1)) : 0;
+}
+
+static inline int32_t ql_qmax_u8(const ql_buffer *buffer)
+{
+    return ql_qmin_u8(buffer) + (1 << buffer->bits) - 1;
 }
 
 /* Elements of a row, rows of a sample, elements of a sample. */

@@ -1,7 +1,8 @@
-/* The integer fully connected step: rows of 8-bit activations by 8-bit weights, exact sums, one of three results, kept
+/* The integer fully connected step: rows of 8-bit activations by 8-bit weights, exact sums, one of four results, kept
  * to what the activation lets through.
  *
  *   8-bit output   bias int32; rule A with f = float32(float32(s_a * s_w) / s_out), or rule B
+ *   int32 output   bias int32; the sums themselves, without an activation
  *   float output   bias int32: y = float32(acc + bias) * float32(s_a * s_w)
  *   float output of activations with a scale per row
  *                  bias float32: y = (float32(acc) * s_row) * s_w + bias */
@@ -9,7 +10,7 @@
 
 #include "core/base/memory.h"
 #include "core/gemm/gemm.h"
-#include "core/program/step.h"
+#include "core/program/sums.h"
 
 enum { INPUTS, OUTPUT, WEIGHT, WEIGHT_SCALE, WEIGHT_ZERO_POINT, BIAS, ACTIVATION, REQUANT };
 
@@ -27,9 +28,9 @@ static const ql_field fields[] = {
 
 typedef struct gemm_state {
     ql_packed *weight;
-    int32_t *init; /* [n_padded] */
-    void *columns; /* the epilogue's arrays */
-    ql_epilogue epilogue;
+    int32_t *init;                /* [n_padded] */
+    void *columns, *next_columns; /* the epilogue's arrays */
+    ql_epilogue epilogue, next;
 } gemm_state;
 
 static void destroy(void *state)
@@ -38,14 +39,8 @@ static void destroy(void *state)
     ql_packed_free(s->weight);
     free(s->init);
     free(s->columns);
+    free(s->next_columns);
     free(s);
-}
-
-/* Takes rule A, "float", or rule B, "fixed"; returns whether it is one of these. */
-static bool is_rule(const char *requant, ql_store *store)
-{
-    *store = strcmp(requant, "fixed") == 0 ? QL_STORE_X8_FIXED : QL_STORE_X8;
-    return *store == QL_STORE_X8_FIXED || strcmp(requant, "float") == 0;
 }
 
 static bool values_fit(const ql_step *step, const ql_buffer *buffers, const ql_value *v)
@@ -60,8 +55,10 @@ static bool values_fit(const ql_step *step, const ql_buffer *buffers, const ql_v
     if (!ql_are_weights(&v[WEIGHT], &v[WEIGHT_SCALE], &v[WEIGHT_ZERO_POINT], k, n) ||
         !ql_is_vector(&v[BIAS], is_dynamic ? QL_F32 : QL_S32, n))
         return false;
-    if (!ql_activation_from_name(ql_text(&v[ACTIVATION]), &activation) || !is_rule(v[REQUANT].text, &store))
+    if (!ql_activation_from_name(ql_text(&v[ACTIVATION]), &activation) || !ql_rule_from_name(v[REQUANT].text, &store))
         return false;
+    if (out->type == QL_S32)
+        return !is_dynamic && activation == QL_ACTIVATION_NONE;
     return out->type == QL_F32 || (ql_is_x8(out) && !is_dynamic && !ql_has_row_scale(out));
 }
 
@@ -71,21 +68,26 @@ static const int32_t *sums_bias(const ql_buffer *in, const ql_value *v)
     return ql_has_row_scale(in) ? NULL : ql_data(&v[BIAS]);
 }
 
-/* Returns whether all sums stay in int32. */
+/* Returns whether all sums stay in int32: with the greatest weights that there can be, as with most layers, or with
+ * these, which takes a pass over them. */
 static bool sums_fit(const ql_buffer *in, const ql_value *v)
 {
+    enum { FARTHEST = 255 };
     const ql_array *w = &v[WEIGHT].array;
-    const int64_t reach =
-        ql_weight_reach(w->data, w->type == QL_S8, w->shape[0], w->shape[1], ql_data(&v[WEIGHT_ZERO_POINT]));
-    return ql_reach_fits(reach, ql_has_row_scale(in) ? 255 : ql_code_reach(ql_zero_point_u8(in)), sums_bias(in, v),
-                         w->shape[1]);
+    const size_t k = w->shape[0], n = w->shape[1];
+    const int32_t *bias = sums_bias(in, v), reach = ql_has_row_scale(in) ? 255 : ql_code_reach(ql_zero_point_u8(in));
+    return (k <= INT32_MAX && ql_reach_fits((int64_t)k * FARTHEST, reach, bias, n)) ||
+           ql_reach_fits(ql_weight_reach(w->data, w->type == QL_S8, k, n, ql_data(&v[WEIGHT_ZERO_POINT])), reach, bias,
+                         n);
 }
 
 /* Fills columns and epilogue for rows with scales of their own. */
-static void fill_dynamic(const ql_value *v, size_t n, ql_activation activation, float *scale, ql_epilogue *epilogue)
+static void fill_dynamic(const ql_value *v, size_t n, float *scale, ql_epilogue *epilogue)
 {
     float *offset = scale + n;
     const float *bias = ql_data(&v[BIAS]);
+    ql_activation activation;
+    (void)ql_activation_from_name(ql_text(&v[ACTIVATION]), &activation);
     const ql_clamps clamps = ql_activation_clamps(activation, 0.0f, 0, 0, 0);
     memcpy(scale, ql_data(&v[WEIGHT_SCALE]), n * sizeof *scale);
     memset(offset, 0, n * sizeof *offset);
@@ -95,76 +97,67 @@ static void fill_dynamic(const ql_value *v, size_t n, ql_activation activation, 
         (ql_epilogue){.store = QL_STORE_F32, .scale = scale, .offset = offset, .low = clamps.low, .high = clamps.high};
 }
 
-static ql_status fill_columns(const ql_buffer *in, const ql_buffer *out, const ql_value *v, void *columns,
-                              ql_epilogue *epilogue)
+/* Fills the columns and the epilogue that come next, where values fit; nothing else changes. */
+static ql_status check(const ql_buffer *buffers, const ql_value *v, const ql_step *step)
 {
-    const size_t n = ql_row_length(out);
-    ql_output output = {.input_scale = in->scale, .weight_scale = ql_data(&v[WEIGHT_SCALE])};
-    (void)ql_activation_from_name(ql_text(&v[ACTIVATION]), &output.activation);
-    if (ql_has_row_scale(in)) {
-        fill_dynamic(v, n, output.activation, columns, epilogue);
-        return QL_OK;
-    }
-    output.store = QL_STORE_F32;
-    if (ql_is_x8(out)) {
-        (void)is_rule(v[REQUANT].text, &output.store);
-        output.scale = out->scale;
-        output.zero_point = ql_zero_point_u8(out);
-        output.qmax = 255;
-    }
-    return ql_epilogue_fill(&output, n, columns, epilogue);
-}
-
-/* Takes the values into a state; one that has weights keeps their memory. Nothing changes on failure. */
-static ql_status take(const ql_step *step, const ql_buffer *buffers, const ql_value *v, gemm_state *s)
-{
+    gemm_state *s = step->state;
     const ql_buffer *in = buffers + step->inputs[0], *out = buffers + step->output;
     if (!values_fit(step, buffers, v))
         return QL_EINVAL;
     if (!sums_fit(in, v))
         return QL_EOVERFLOW;
-    const ql_array *w = &v[WEIGHT].array;
-    const int32_t *zero_point = ql_data(&v[WEIGHT_ZERO_POINT]);
-    ql_epilogue epilogue;
-    void *columns = ql_alloc(1, ql_epilogue_bytes(w->shape[1]));
-    ql_status status = columns ? fill_columns(in, out, v, columns, &epilogue) : QL_ENOMEM;
-    if (status == QL_OK && s->weight)
-        ql_repack(s->weight, w->data, w->type == QL_S8, zero_point);
-    else if (status == QL_OK)
-        status = ql_pack(QL_PACK_INTEGER, w->data, w->type == QL_S8, w->shape[0], w->shape[1], zero_point, &s->weight);
-    if (status == QL_OK && !s->init) {
-        s->init = ql_alloc(s->weight->n_padded, sizeof *s->init);
-        status = s->init ? QL_OK : QL_ENOMEM;
+    if (ql_has_row_scale(in)) {
+        fill_dynamic(v, ql_row_length(out), s->next_columns, &s->next);
+        return QL_OK;
     }
-    if (status != QL_OK) {
-        free(columns);
-        return status;
+    if (out->type == QL_S32) {
+        s->next = (ql_epilogue){.store = QL_STORE_S32};
+        return QL_OK;
     }
-    free(s->columns);
-    s->columns = columns;
-    s->epilogue = epilogue;
+    return ql_fill_epilogue(in->scale, &v[WEIGHT_SCALE], &v[ACTIVATION], &v[REQUANT], out, s->next_columns, &s->next);
+}
+
+/* Takes what comes next, for the weights that are packed. */
+static void adopt(const ql_buffer *in, const ql_value *v, gemm_state *s)
+{
+    void *columns = s->columns;
+    s->columns = s->next_columns;
+    s->next_columns = columns;
+    s->epilogue = s->next;
     ql_gemm_init(s->weight, sums_bias(in, v), ql_has_row_scale(in) ? 0 : ql_zero_point_u8(in), s->init);
-    return QL_OK;
 }
 
 static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *step)
 {
+    const ql_array *w = &v[WEIGHT].array;
+    const size_t n = ql_row_length(buffers + step->output);
     gemm_state *s = calloc(1, sizeof *s);
     if (!s)
         return QL_ENOMEM;
-    const ql_status status = take(step, buffers, v, s);
+    step->state = s;
+    s->columns = ql_alloc(1, ql_epilogue_bytes(n));
+    s->next_columns = ql_alloc(1, ql_epilogue_bytes(n));
+    ql_status status = s->columns && s->next_columns ? check(buffers, v, step) : QL_ENOMEM;
+    if (status == QL_OK)
+        status = ql_pack(QL_PACK_INTEGER, w->data, w->type == QL_S8, w->shape[0], n, ql_data(&v[WEIGHT_ZERO_POINT]),
+                         &s->weight);
+    if (status == QL_OK && !(s->init = ql_alloc(s->weight->n_padded, sizeof *s->init)))
+        status = QL_ENOMEM;
     if (status != QL_OK) {
         destroy(s);
         return status;
     }
-    step->state = s;
+    adopt(buffers + step->inputs[0], v, s);
     step->weight_bytes = ql_packed_describe(s->weight).nbytes;
     return QL_OK;
 }
 
-static ql_status update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
+static void update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
 {
-    return take(step, buffers, v, step->state);
+    gemm_state *s = step->state;
+    const ql_array *w = &v[WEIGHT].array;
+    ql_repack(s->weight, w->data, w->type == QL_S8, ql_data(&v[WEIGHT_ZERO_POINT]));
+    adopt(buffers + step->inputs[0], v, s);
 }
 
 static ql_cost measure(const ql_step *step, const ql_buffer *buffers, size_t samples)
@@ -196,6 +189,7 @@ const ql_op ql_op_gemm = {.kind = "gemm",
                           .fields = fields,
                           .prepare = prepare,
                           .run = run,
+                          .check = check,
                           .update = update,
                           .measure = measure,
                           .destroy = destroy};

@@ -77,15 +77,18 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *s
     return QL_OK;
 }
 
-static ql_status update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
+static ql_status check(const ql_buffer *buffers, const ql_value *v, const ql_step *step)
 {
+    return values_fit(step, buffers, v) ? QL_OK : QL_EINVAL;
+}
+
+static void update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
+{
+    (void)buffers;
     gemm_f32_state *s = step->state;
-    if (!values_fit(step, buffers, v))
-        return QL_EINVAL;
     const ql_array *w = &v[WEIGHT].array;
     ql_repack(s->weight, w->data, w->type == QL_S8, ql_data(&v[WEIGHT_ZERO_POINT]));
     fill(s, v, w->shape[1]);
-    return QL_OK;
 }
 
 static ql_cost measure(const ql_step *step, const ql_buffer *buffers, size_t samples)
@@ -106,6 +109,7 @@ const ql_op ql_op_gemm_f32 = {.kind = "gemm_f32",
                               .fields = fields,
                               .prepare = prepare,
                               .run = run,
+                              .check = check,
                               .update = update,
                               .measure = measure,
                               .destroy = destroy};

@@ -19,31 +19,32 @@ static const ql_field fields[] = {
     {NULL, 0},
 };
 
-/* The state: mean[n], then scale[n]. */
-static ql_status update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
+static ql_status check(const ql_buffer *buffers, const ql_value *v, const ql_step *step)
 {
     const size_t n = ql_row_length(buffers + step->output);
-    if (!ql_is_vector(&v[MEAN], QL_F32, n) || !ql_are_scales(&v[SCALE], n))
-        return QL_EINVAL;
+    return ql_is_vector(&v[MEAN], QL_F32, n) && ql_are_scales(&v[SCALE], n) ? QL_OK : QL_EINVAL;
+}
+
+/* The state: mean[n], then scale[n]. */
+static void update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
+{
+    const size_t n = ql_row_length(buffers + step->output);
     float *state = step->state;
     memcpy(state, ql_data(&v[MEAN]), n * sizeof *state);
     memcpy(state + n, ql_data(&v[SCALE]), n * sizeof *state);
-    return QL_OK;
 }
 
 static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *step)
 {
     const ql_buffer *in = buffers + step->inputs[0], *out = buffers + step->output;
     if (step->input_count != 1 || in->type != QL_F32 || out->type != QL_F32 || !ql_have_same_shape(in, out) ||
-        in->rank == 0)
+        in->rank == 0 || check(buffers, v, step) != QL_OK)
         return QL_EINVAL;
     step->state = ql_alloc(2 * ql_row_length(in), sizeof(float));
     if (!step->state)
         return QL_ENOMEM;
-    const ql_status status = update(buffers, v, step);
-    if (status != QL_OK)
-        free(step->state);
-    return status;
+    update(buffers, v, step);
+    return QL_OK;
 }
 
 static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *block)
@@ -63,5 +64,10 @@ static void destroy(void *state)
     free(state);
 }
 
-const ql_op ql_op_normalize = {
-    .kind = "normalize", .fields = fields, .prepare = prepare, .run = run, .update = update, .destroy = destroy};
+const ql_op ql_op_normalize = {.kind = "normalize",
+                               .fields = fields,
+                               .prepare = prepare,
+                               .run = run,
+                               .check = check,
+                               .update = update,
+                               .destroy = destroy};

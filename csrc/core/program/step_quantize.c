@@ -25,8 +25,8 @@ static void run_quantize(const ql_step *step, const ql_buffer *buffers, const ql
     const ql_buffer *q = buffers + step->output;
     const int32_t zero_point = ql_zero_point_u8(q);
     const size_t n = block->samples * ql_sample_size(q);
-    *block->nonfinite = block->kernels->quantize_f32_x8(block->data[step->inputs[0]], n, &q->scale, &zero_point, n, 0,
-                                                        255, block->data[step->output]);
+    *block->nonfinite = block->kernels->quantize_f32_x8(block->data[step->inputs[0]], n, &q->scale, &zero_point, n,
+                                                        ql_qmin_u8(q), ql_qmax_u8(q), block->data[step->output]);
 }
 
 static ql_status prepare_dynamic(const ql_buffer *buffers, const ql_value *values, ql_step *step)
