@@ -1,0 +1,214 @@
+"""Training with quantization in the loop: the forward pass is the integer program that will be deployed."""
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from qlite.arrays.quantize import quantize
+from qlite.grids.qparams import QParams
+from qlite.nn.lower import Builder
+from qlite.nn.model_grids import ModelGrids
+from qlite.nn.plan import Plan
+from qlite.nn.program import Buffer, Step
+from qlite.nn.scheme import Scheme
+from qlite.nn.sequential import Sequential
+from qlite.nn.steps import Dequantize, Quantize, QuantizeDynamic, Requantize
+from qlite.training.learned_grid import LearnedGrid
+from qlite.training.network import Key
+from qlite.training.straight_through import Anything, Back, Batch, Product, Requantizing, Rounding, Through
+
+
+class QuantizedNetwork:
+    """A fused model as the loop trains it: floats that an optimizer moves, computed with as integers.
+
+    On the way forward weights become codes on their grids and the program runs with these. On the way back gradients
+    pass rounding as if it were not there and stop where values were clipped.
+
+    Parameters
+    ----------
+    model : Sequential
+        Its arrays are changed in place.
+    grids : ModelGrids
+        Those to begin with. That of the model's input stays, as do those on both sides of a table.
+    method : {"lsq", "ste", "pact"}
+        Which scales are trained: see `METHODS`.
+    frozen : collection of str
+        Layers whose parameters and scales stay.
+
+    Attributes
+    ----------
+    parameters : dict of ndarray
+        Weights and biases as floats, and what scales are computed from: ``(layer, "weight_scale")`` and ``(layer,
+        "output_scale")``.
+    """
+
+    def __init__(self, model: Sequential, grids: ModelGrids, method: str = "lsq", frozen: Collection[str] = ()) -> None:
+        self.model, self._first, self._method, self._frozen = model, grids, method, frozenset(frozen)
+        self._layers = dict(zip(model.names, model.layers, strict=True))
+        builder = Builder(
+            Scheme.parse(grids.scheme),
+            qparams=grids.activations,
+            per_layer={name: Scheme.parse(scheme) for name, scheme in grids.per_layer.items()},
+            repair=lambda name, weight: quantize(weight, grids.weights[name]) if name in grids.weights else None,
+            keep_sums=True,
+        )
+        self.plan = Plan(builder.program(model.lower(builder)))
+        self.parameters: dict[Key, np.ndarray] = {}
+        self.statistics: dict[Key, np.ndarray] = {}
+        self._products: list[Product] = []
+        self._weight_grids: dict[str, LearnedGrid] = {}
+        self._output_grids: dict[int, LearnedGrid] = {}
+        steps = self.plan.program.steps
+        backs = [self._back(number, step) for number, step in enumerate(steps)]
+        self._requantized = {step.inputs[0]: i for i, step in enumerate(steps) if isinstance(step, Requantize)}
+        self._needed = self._buffers_to_reach(backs)
+        self._ways = [
+            back
+            for back, step in zip(reversed(backs), reversed(steps), strict=True)
+            if back is not None and step.output in self._needed
+        ]
+        self._kept = self._buffers_to_keep()
+
+    # ---- what is trained
+
+    def _back(self, number: int, step: Any) -> Back | None:
+        """The way back through a step; None before the first layer."""
+        buffers = self.plan.program.buffers
+        output = buffers[step.output]
+        layer = self._layers.get(output.layer)
+        if layer is None:
+            return None
+        if isinstance(step, (Dequantize, QuantizeDynamic)):
+            return Through(step)
+        if isinstance(step, Quantize):
+            return Rounding(step, *self._output_grid(step.output))
+        if isinstance(step, Requantize):
+            grid = self._output_grid(step.output) if output.is_codes else (None, None)
+            return Requantizing(number, step, *grid)
+        if hasattr(step, "weight"):
+            grid = self._weight_grid(output.layer, layer)
+            product = Product(number, step, output.layer, layer, grid, self.parameters)
+            self._products.append(product)
+            return product
+        return Anything(step, layer, LearnedGrid(qparams_of(output), 1, False) if output.is_codes else None)
+
+    def _weight_grid(self, name: str, layer: Any) -> LearnedGrid | None:
+        """The grid of a layer's weights; the layer's parameters join those that are trained."""
+        if name not in self._frozen:
+            self.parameters |= {(name, what): array for what, array in layer.parameters.items()}
+        p = self._first.weights.get(name)
+        if p is None:
+            return None
+        grid = LearnedGrid(p, p.group_size or len(layer.weight), self._method == "lsq" and name not in self._frozen)
+        if grid.parameter is not None:
+            self.parameters[name, "weight_scale"] = grid.parameter
+        self._weight_grids[name] = grid
+        return grid
+
+    def _output_grid(self, i: int) -> tuple[LearnedGrid, Key | None]:
+        """The grid of a buffer of codes, and the name of its scale where that is trained."""
+        program = self.plan.program
+        buffer = program.buffers[i]
+        learns = self._method != "ste" and buffer.layer not in self._frozen
+        learns &= not any(i in (*step.inputs, step.output) and is_table(step) for step in program.steps)
+        values = int(np.prod(buffer.shape))
+        grid = LearnedGrid(qparams_of(buffer), values, learns, self._method != "pact")
+        if grid.parameter is None:
+            return grid, None
+        self._output_grids[i] = grid
+        key = buffer.layer, "output_scale"
+        self.parameters[key] = grid.parameter
+        return grid, key
+
+    def _buffers_to_reach(self, backs: list[Back | None]) -> set[int]:
+        """The buffers whose gradient is of use: something that is trained comes before them."""
+        needed: set[int] = set()
+        for back, step in zip(backs, self.plan.program.steps, strict=True):
+            if back is not None and (back.trains or not needed.isdisjoint(step.inputs)):
+                needed.add(step.output)
+        if not needed:
+            raise ValueError("frozen: expected a layer that is trained, got all that have parameters")
+        return needed
+
+    def _buffers_to_keep(self) -> tuple[int, ...]:
+        """The buffers that are read on the way back, and the result, which is the last."""
+        program = self.plan.program
+        kept: set[int] = set()
+        for back in self._ways:
+            for i in back.reads:
+                b = program.buffers[i]
+                kept |= {i, *(n for n in (b.row_scale, b.row_zero_point) if n is not None)}
+        (output,) = program.outputs
+        return (*sorted(kept - {output}), output)
+
+    # ---- what the loop asks for
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        if not self._take():
+            return self._nothing(x)
+        return self.plan.run(x)
+
+    def forward(self, x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Any]:
+        if not self._take():
+            return self._nothing(x), None
+        program = self.plan.program
+        values = self.plan.run_steps(0, len(program.steps), program.inputs, (x,), self._kept)
+        return values[-1], Batch(program, dict(zip(self._kept, values, strict=True)), self._needed)
+
+    def backward(self, saved: Any, gradient: np.ndarray) -> dict[Key, np.ndarray]:
+        saved.give(self._kept[-1], gradient)
+        for back in self._ways:
+            back(saved)
+        return saved.parameters
+
+    def first_nonfinite(self, x: np.ndarray) -> str | None:
+        return None
+
+    def _nothing(self, x: np.ndarray) -> np.ndarray:
+        """Return outputs that end training: the parameters are no longer finite."""
+        return np.full((len(x), *self.model.output_shape), np.nan, np.float32)
+
+    def _take(self) -> bool:
+        """Bring the program up to the parameters; returns whether they are finite."""
+        if not all(np.isfinite(array).all() for array in self.parameters.values()):
+            return False
+        program = self.plan.program
+        for grid in (*self._weight_grids.values(), *self._output_grids.values()):
+            grid.refresh()
+        moved = {
+            i: (float(grid.scale.item()), int(grid.qparams.zero_point.item())) for i, grid in self._output_grids.items()
+        }
+        changes = {}
+        for product in self._products:
+            (x,), output = product.step.inputs, product.step.output
+            input_scale, _ = moved.get(x) or (program.buffers[x].scale, None)
+            fields = changes[product.number] = product.fields(input_scale)
+            if output in self._requantized:
+                own = {"input_scale": input_scale, "weight_scale": fields["weight_scale"]}
+                changes[self._requantized[output]] = own
+        self.plan.update(program.with_changes(changes, moved))
+        return True
+
+    @property
+    def grids(self) -> ModelGrids:
+        """The grids as they are now."""
+        buffers = self.plan.program.buffers
+        found = {buffers[i].name: grid.found for i, grid in self._output_grids.items()}
+        return ModelGrids(
+            self._first.scheme,
+            self._first.per_layer,
+            {name: grid.found for name, grid in self._weight_grids.items()},
+            self._first.activations | found,
+        )
+
+
+def is_table(step: Step) -> bool:
+    """Return whether a step's numbers follow from the grids before and behind it in another way than by their scales."""
+    return not isinstance(step, (Quantize, Dequantize, QuantizeDynamic, Requantize)) and not hasattr(step, "weight")
+
+
+def qparams_of(buffer: Buffer) -> QParams:
+    """The grid of a buffer of codes with one scale."""
+    scale, zero_point = buffer.affine
+    return QParams(np.full(1, scale, np.float32), np.full(1, zero_point), buffer.bits, buffer.dtype == "int8")
