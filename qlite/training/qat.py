@@ -10,8 +10,9 @@ from qlite.grids.qparams import QParams
 from qlite.nn.lower import Builder
 from qlite.nn.model_grids import ModelGrids
 from qlite.nn.plan import Plan
-from qlite.nn.program import Buffer, Step
-from qlite.nn.scheme import Scheme
+from qlite.nn.program import Buffer, Program, Step
+from qlite.nn.retarget import convert
+from qlite.nn.scheme import TARGETS, Scheme
 from qlite.nn.sequential import Sequential
 from qlite.nn.steps import Dequantize, Quantize, QuantizeDynamic, Requantize
 from qlite.training.learned_grid import LearnedGrid
@@ -46,14 +47,7 @@ class QuantizedNetwork:
     def __init__(self, model: Sequential, grids: ModelGrids, method: str = "lsq", frozen: Collection[str] = ()) -> None:
         self.model, self._first, self._method, self._frozen = model, grids, method, frozenset(frozen)
         self._layers = dict(zip(model.names, model.layers, strict=True))
-        builder = Builder(
-            Scheme.parse(grids.scheme),
-            qparams=grids.activations,
-            per_layer={name: Scheme.parse(scheme) for name, scheme in grids.per_layer.items()},
-            repair=lambda name, weight: quantize(weight, grids.weights[name]) if name in grids.weights else None,
-            keep_sums=True,
-        )
-        self.plan = Plan(builder.program(model.lower(builder)))
+        self.plan = Plan(self._lowered())
         self.parameters: dict[Key, np.ndarray] = {}
         self.statistics: dict[Key, np.ndarray] = {}
         self._products: list[Product] = []
@@ -69,6 +63,19 @@ class QuantizedNetwork:
             if back is not None and step.output in self._needed
         ]
         self._kept = self._buffers_to_keep()
+
+    def _lowered(self) -> Program:
+        """The program that `quantize_model` makes of the first grids, but that products leave their sums."""
+        grids = self._first
+        builder = Builder(
+            Scheme.parse(grids.scheme),
+            qparams=grids.activations,
+            per_layer={name: Scheme.parse(scheme) for name, scheme in grids.per_layer.items()},
+            repair=lambda name, weight: quantize(weight, grids.weights[name]) if name in grids.weights else None,
+            keep_sums=True,
+        )
+        program = builder.program(self.model.lower(builder))
+        return convert(program, TARGETS["numpy"]) if grids.activations else program
 
     # ---- what is trained
 
