@@ -1,5 +1,7 @@
 from dataclasses import dataclass, field
 from qlite.grids.qparams import QParams
+
+
 @dataclass(frozen=True)
 class ModelGrids:
     scheme: str

@@ -1,5 +1,6 @@
 """Training with quantization in the loop: the forward pass is the integer program that will be deployed."""
 
+import math
 from collections.abc import Collection
 from typing import Any
 
@@ -15,7 +16,7 @@ from qlite.nn.retarget import convert
 from qlite.nn.scheme import TARGETS, Scheme
 from qlite.nn.sequential import Sequential
 from qlite.nn.steps import Dequantize, Quantize, QuantizeDynamic, Requantize
-from qlite.training.learned_grid import LearnedGrid
+from qlite.training.learned_grid import LearnedGrid, Scales
 from qlite.training.network import Key
 from qlite.training.straight_through import Anything, Back, Batch, Product, Requantizing, Rounding, Through
 
@@ -48,14 +49,12 @@ class QuantizedNetwork:
         self.model, self._first, self._method, self._frozen = model, grids, method, frozenset(frozen)
         self._layers = dict(zip(model.names, model.layers, strict=True))
         self.plan = Plan(self._lowered())
-        self.parameters: dict[Key, np.ndarray] = {}
-        self.statistics: dict[Key, np.ndarray] = {}
-        self._products: list[Product] = []
         self._weight_grids: dict[str, LearnedGrid] = {}
         self._output_grids: dict[int, LearnedGrid] = {}
+        self._products: list[Product] = []
         steps = self.plan.program.steps
-        backs = [self._back(number, step) for number, step in enumerate(steps)]
         self._requantized = {step.inputs[0]: i for i, step in enumerate(steps) if isinstance(step, Requantize)}
+        backs = [self._back(number, step) for number, step in enumerate(steps)]
         self._needed = self._buffers_to_reach(backs)
         self._ways = [
             back
@@ -63,6 +62,10 @@ class QuantizedNetwork:
             if back is not None and step.output in self._needed
         ]
         self._kept = self._buffers_to_keep()
+        self._scales = Scales((*self._weight_grids.values(), *self._output_grids.values()))
+        self._learned = self._learned_grids()
+        self.parameters = self._parameters()
+        self.statistics: dict[Key, np.ndarray] = {}
 
     def _lowered(self) -> Program:
         """The program that `quantize_model` makes of the first grids, but that products leave their sums."""
@@ -89,44 +92,45 @@ class QuantizedNetwork:
         if isinstance(step, (Dequantize, QuantizeDynamic)):
             return Through(step)
         if isinstance(step, Quantize):
-            return Rounding(step, *self._output_grid(step.output))
+            return Rounding(step, self._output_grid(step.output))
         if isinstance(step, Requantize):
-            grid = self._output_grid(step.output) if output.is_codes else (None, None)
-            return Requantizing(number, step, *grid)
+            return Requantizing(number, step, self._output_grid(step.output) if output.is_codes else None)
         if hasattr(step, "weight"):
             grid = self._weight_grid(output.layer, layer)
-            product = Product(number, step, output.layer, layer, grid, self.parameters)
+            product = Product(number, step, output.layer, layer, grid, output.layer not in self._frozen)
             self._products.append(product)
             return product
         return Anything(step, layer, LearnedGrid(qparams_of(output), 1, False) if output.is_codes else None)
 
     def _weight_grid(self, name: str, layer: Any) -> LearnedGrid | None:
-        """The grid of a layer's weights; the layer's parameters join those that are trained."""
-        if name not in self._frozen:
-            self.parameters |= {(name, what): array for what, array in layer.parameters.items()}
+        """The grid of a layer's weights."""
         p = self._first.weights.get(name)
         if p is None:
             return None
-        grid = LearnedGrid(p, p.group_size or len(layer.weight), self._method == "lsq" and name not in self._frozen)
-        if grid.parameter is not None:
-            self.parameters[name, "weight_scale"] = grid.parameter
-        self._weight_grids[name] = grid
-        return grid
+        learns = self._method == "lsq" and name not in self._frozen
+        self._weight_grids[name] = LearnedGrid(p, p.group_size or len(layer.weight), learns)
+        return self._weight_grids[name]
 
-    def _output_grid(self, i: int) -> tuple[LearnedGrid, Key | None]:
-        """The grid of a buffer of codes, and the name of its scale where that is trained."""
+    def _output_grid(self, i: int) -> LearnedGrid:
+        """The grid of a buffer of codes."""
         program = self.plan.program
         buffer = program.buffers[i]
         learns = self._method != "ste" and buffer.layer not in self._frozen
         learns &= not any(i in (*step.inputs, step.output) and is_table(step) for step in program.steps)
-        values = int(np.prod(buffer.shape))
-        grid = LearnedGrid(qparams_of(buffer), values, learns, self._method != "pact")
-        if grid.parameter is None:
-            return grid, None
-        self._output_grids[i] = grid
-        key = buffer.layer, "output_scale"
-        self.parameters[key] = grid.parameter
-        return grid, key
+        self._output_grids[i] = LearnedGrid(qparams_of(buffer), math.prod(buffer.shape), learns, self._method != "pact")
+        return self._output_grids[i]
+
+    def _learned_grids(self) -> dict[Key, LearnedGrid]:
+        """The grids that are learned, by the names that their scales have among the parameters."""
+        buffers = self.plan.program.buffers
+        grids = {(name, "weight_scale"): grid for name, grid in self._weight_grids.items()}
+        grids |= {(buffers[i].layer, "output_scale"): grid for i, grid in self._output_grids.items()}
+        return {key: grid for key, grid in grids.items() if grid.learns}
+
+    def _parameters(self) -> dict[Key, np.ndarray]:
+        trained = [product for product in self._products if product.trains]
+        own = {(p.name, what): array for p in trained for what, array in p.layer.parameters.items()}
+        return own | {key: grid.parameter for key, grid in self._learned.items() if grid.parameter is not None}
 
     def _buffers_to_reach(self, backs: list[Back | None]) -> set[int]:
         """The buffers whose gradient is of use: something that is trained comes before them."""
@@ -167,6 +171,8 @@ class QuantizedNetwork:
         saved.give(self._kept[-1], gradient)
         for back in self._ways:
             back(saved)
+        self._scales.differentiate()
+        saved.parameters |= {key: grid.gradient for key, grid in self._learned.items()}
         return saved.parameters
 
     def first_nonfinite(self, x: np.ndarray) -> str | None:
@@ -177,31 +183,40 @@ class QuantizedNetwork:
         return np.full((len(x), *self.model.output_shape), np.nan, np.float32)
 
     def _take(self) -> bool:
-        """Bring the program up to the parameters; returns whether they are finite."""
-        if not all(np.isfinite(array).all() for array in self.parameters.values()):
+        """Bring the program up to the parameters; returns False if some are no longer finite."""
+        try:
+            self._scales.refresh()
+            self.plan.update(self._changed())
+        except (ValueError, OverflowError):
+            if all(np.isfinite(array).all() for array in self.parameters.values()):
+                raise
             return False
+        return True
+
+    def _changed(self) -> Program:
+        """The program for the parameters of now."""
         program = self.plan.program
-        for grid in (*self._weight_grids.values(), *self._output_grids.values()):
-            grid.refresh()
-        moved = {
-            i: (float(grid.scale.item()), int(grid.qparams.zero_point.item())) for i, grid in self._output_grids.items()
-        }
-        changes = {}
+        learned = {i: grid for i, grid in self._output_grids.items() if grid.learns}
+        moved = {i: (grid.scale.item(), program.buffers[i].affine[1]) for i, grid in learned.items()}
+        steps = {}
         for product in self._products:
             (x,), output = product.step.inputs, product.step.output
-            input_scale, _ = moved.get(x) or (program.buffers[x].scale, None)
-            fields = changes[product.number] = product.fields(input_scale)
+            input_scale = moved[x][0] if x in moved else program.buffers[x].scale
+            fields = steps[product.number] = product.fields(input_scale)
             if output in self._requantized:
                 own = {"input_scale": input_scale, "weight_scale": fields["weight_scale"]}
-                changes[self._requantized[output]] = own
-        self.plan.update(program.with_changes(changes, moved))
-        return True
+                steps[self._requantized[output]] = own
+        return program.with_changes(steps, moved)
 
     @property
     def grids(self) -> ModelGrids:
         """The grids as they are now."""
         buffers = self.plan.program.buffers
-        found = {buffers[i].name: grid.found for i, grid in self._output_grids.items()}
+        found = {}
+        for step in self.plan.program.steps:
+            if step.output in self._output_grids:
+                source = step.inputs[0] if isinstance(step, Quantize) else step.output
+                found[buffers[source].name] = self._output_grids[step.output].found
         return ModelGrids(
             self._first.scheme,
             self._first.per_layer,

@@ -94,36 +94,33 @@ class Through(Back):
 class Rounding(Back):
     """Floats to codes at a learned grid."""
 
-    def __init__(self, step: Any, grid: LearnedGrid, key: Key | None) -> None:
-        self.step, self.grid, self.key = step, grid, key
-        self.reads, self.trains = step.inputs, key is not None
+    def __init__(self, step: Any, grid: LearnedGrid) -> None:
+        self.step, self.grid = step, grid
+        self.reads, self.trains = step.inputs, grid.learns
 
     def __call__(self, batch: Batch) -> None:
         (x,) = self.step.inputs
         gradient = batch.take(self.step.output)
-        through_grid(batch, batch.held[x], gradient, self.grid, self.key)
+        through_grid(batch.held[x], gradient, self.grid)
         batch.give(x, gradient)
 
 
-def through_grid(batch: Batch, x: np.ndarray, gradient: np.ndarray, grid: LearnedGrid, key: Key | None) -> None:
-    """Stop what is clipped of a gradient, in place; the gradient of the one scale of a grid goes to `key`."""
-    columns = x.shape[-1]
-    shape = (-1, columns)
-    scale, zero_point = np.full((1, columns), grid.scale), np.full((1, columns), grid.qparams.zero_point)
-    of_scale, rows = np.empty((1, columns), np.float32), x.size // columns
-    p = grid.qparams
+def through_grid(x: np.ndarray, gradient: np.ndarray, grid: LearnedGrid) -> None:
+    """Stop what a grid with one scale clips of a gradient, in place."""
+    p, columns = grid.qparams, x.shape[-1]
+    scale, zero_point = np.full((1, columns), grid.scale), np.full((1, columns), p.zero_point)
+    shape, rows, of_scale = (-1, columns), x.size // columns, np.empty((1, columns), np.float32)
     ends = rows, p.qmin, p.qmax, grid.moves_inside
     kernels.quantize_gradient(x.reshape(shape), gradient.reshape(shape), scale, zero_point, *ends, of_scale)
-    if key is not None:
-        batch.parameters[key] = grid.gradient(of_scale.sum(dtype=np.float64).astype(np.float32))
+    grid.of_scale[...] = of_scale.sum(dtype=np.float64)
 
 
 class Requantizing(Back):
     """Sums to codes at a learned grid, or to floats, behind an activation that is a clamp."""
 
-    def __init__(self, number: int, step: Requantize, grid: LearnedGrid | None, key: Key | None) -> None:
-        self.number, self.step, self.grid, self.key = number, step, grid, key
-        self.reads, self.trains = (step.output,) if grid is None else step.inputs, key is not None
+    def __init__(self, number: int, step: Requantize, grid: LearnedGrid | None) -> None:
+        self.number, self.step, self.grid = number, step, grid
+        self.reads, self.trains = (step.output,) if grid is None else step.inputs, grid is not None and grid.learns
 
     def __call__(self, batch: Batch) -> None:
         (sums,), gradient = self.step.inputs, batch.take(self.step.output)
@@ -138,11 +135,9 @@ class Requantizing(Back):
         ends = lowest - zero_point, highest - zero_point, floor, ceiling / scale
         shape, column_sum = (-1, len(multiplier)), np.empty(len(multiplier), np.float32)
         held = batch.held[sums].reshape(shape)
-        of_scale = kernels.requantize_gradient(
+        self.grid.of_scale[...] = kernels.requantize_gradient(
             held, gradient.reshape(shape), multiplier, ends, self.grid.moves_inside, column_sum
         )
-        if self.key is not None:
-            batch.parameters[self.key] = self.grid.gradient(np.float32(of_scale))
         batch.column_sums[sums] = column_sum
         batch.give(sums, gradient)
 
@@ -169,19 +164,16 @@ class Product(Back):
         Has the weights, (in, out), and the bias, as floats.
     grid : LearnedGrid or None
         That of the weights; None where they stay floats.
-    keys : collection of (str, str)
-        Which parameters are trained.
+    trains : bool
+        Whether its weights and its bias are trained.
     """
 
-    def __init__(
-        self, number: int, step: Any, name: str, layer: Any, grid: LearnedGrid | None, keys: Collection[Key]
-    ) -> None:
-        self.number, self.step, self.name, self.layer, self.grid, self.keys = number, step, name, layer, grid, keys
+    def __init__(self, number: int, step: Any, name: str, layer: Any, grid: LearnedGrid | None, trains: bool) -> None:
+        self.number, self.step, self.name, self.layer, self.grid, self.trains = number, step, name, layer, grid, trains
         self.reads = step.inputs if step.activation is None else (*step.inputs, step.output)
-        self.trains = (name, "weight") in keys
         self._gradient = np.empty_like(layer.weight)
         if grid is not None:
-            self.codes, self.scale, self._of_scale = step.weight, grid.scale, np.empty_like(grid.scale)
+            self.codes, self.scale = step.weight, grid.scale
             self._groups = (0, 0) if grid.qparams.group_size is None else (grid.qparams.group_size, 0)
 
     def fields(self, input_scale: float | None) -> dict[str, Any]:
@@ -205,7 +197,7 @@ class Product(Back):
     def _make_room(self, input_scale: float) -> np.ndarray:
         """Quantize outputs anew whose weights are too small beside the bias, as lowering does; returns the bias."""
         q = with_room_for_bias(QArray(self.codes, self.grid.found), self.layer.weight, self.layer.bias, input_scale)
-        self.codes, self.scale = q.codes, q.scale
+        self.codes, self.scale = q.codes, np.ascontiguousarray(q.scale)
         return integer_bias(f"layer {self.name!r}", self.layer.bias, input_scale, q.scale.ravel())
 
     def __call__(self, batch: Batch) -> None:
@@ -238,10 +230,8 @@ class Product(Back):
             p.qmin,
             p.qmax,
             self.grid.moves_inside,
-            self._of_scale,
+            self.grid.of_scale,
         )
-        if (self.name, "weight_scale") in self.keys:
-            batch.parameters[self.name, "weight_scale"] = self.grid.gradient(self._of_scale)
 
 
 def own(array: np.ndarray) -> np.ndarray:
@@ -262,6 +252,6 @@ class Anything(Back):
         (x,), gradient = self.step.inputs, batch.take(self.step.output)
         y, saved = self.layer.forward(batch.real(x), rng=np.random.default_rng(0))
         if self.grid is not None:
-            through_grid(batch, y, gradient, self.grid, None)
+            through_grid(y, gradient, self.grid)
         (gradient,), _ = self.layer.backward(saved, gradient)
         batch.give(x, gradient)
