@@ -254,7 +254,7 @@ typedef struct ql_grouped_panel {
 
 /* Rows to multiply with it. */
 typedef struct ql_grouped_rows {
-    const int8_t *codes; /* in -127..127, zeros where k was rounded up; aligned to 8 bytes */
+    const int8_t *codes; /* in -127..127, or -128 for weights U4; zeros where k was rounded up; aligned to 8 bytes */
     const int32_t *term; /* of each group: minus the sum of its codes; times the zero point, where all share one */
     size_t stride;       /* in bytes, from row to row, of codes and terms alike */
     const float *scale;  /* one per row */

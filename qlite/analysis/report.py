@@ -15,10 +15,10 @@ from qlite.arrays.quantize import fake_quantize
 from qlite.grids.qparams import QParams
 from qlite.nn.layers.layer import Layer
 from qlite.nn.predictor import VALUES
-from qlite.nn.program import Buffer, step_nbytes
+from qlite.nn.program import Buffer
 from qlite.nn.qmodel import QModel
 from qlite.nn.sequential import Sequential
-from qlite.nn.steps import Gemm, GemmF32
+from qlite.nn.steps import PRODUCTS
 
 #: A layer whose own error is this far below its output needs no repair: top-1 agreement is then over 99.5 %.
 GOOD_SQNR_DB = 35.0
@@ -192,7 +192,7 @@ def _input_errors(buffer: Buffer, h: np.ndarray) -> tuple[np.ndarray, np.ndarray
         p = QParams.from_range(h.min(axis=1, keepdims=True), h.max(axis=1, keepdims=True), symmetric=False, axis=0)
     else:
         scale, zero_point = buffer.affine
-        p = QParams(np.array([scale], np.float32), np.array([zero_point]), signed=buffer.dtype == "int8")
+        p = QParams(np.array([scale], np.float32), np.array([zero_point]), buffer.bits, buffer.dtype == "int8")
     error = np.float64(fake_quantize(h, p)) - h
     with np.errstate(over="ignore"):
         codes = np.rint(h / p.scale) + p.zero_point
@@ -212,7 +212,7 @@ def _compare_layer(
     program = quantized.program
     numbers = [i for i, step in enumerate(program.steps) if program.buffers[step.output].layer == name]
     steps = [program.steps[i] for i in numbers]
-    gemm = next(step for step in steps if isinstance(step, (Gemm, GemmF32)))
+    gemm = next(step for step in steps if isinstance(step, PRODUCTS))
     result = program.buffers[gemm.output]
     given, wanted = steps[0].inputs, (steps[-1].output,)
     arrays = tuple(computed[program.buffers[i].name] for i in given)
@@ -236,7 +236,7 @@ def _compare_layer(
         clipping_error=parts[2],
         clipped_share=float(np.mean(clipping != 0)),
         weight_sqnr_db=float(quantization_error(layer.parameters["weight"], q).sqnr_db),
-        nbytes=sum(map(step_nbytes, steps)),
+        nbytes=sum(step.nbytes for step in steps),
         float_nbytes=layer.parameters["weight"].nbytes + layer.parameters["bias"].nbytes,
         microseconds=1e6 * seconds / len(h),
         float_microseconds=1e6 * float_seconds / len(h),

@@ -7,7 +7,7 @@ about twice the file's size: the bytes and the tensors.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Container
 from dataclasses import MISSING, fields
 from functools import cache
 from types import NoneType, UnionType
@@ -16,10 +16,12 @@ from typing import Any, get_args, get_origin, get_type_hints
 import numpy as np
 
 from qlite import _check
+from qlite.arrays.qarray import QArray
+from qlite.grids.qparams import QParams
 from qlite.io import container, model_file_v1
 from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.qmodel import QModel
-from qlite.nn.steps import STEPS
+from qlite.nn.steps import PRODUCTS, STEPS
 
 FORMAT_VERSION = 2
 INT32 = range(-(1 << 31), 1 << 31)
@@ -36,8 +38,12 @@ def _describe(model: QModel) -> tuple[str, dict[str, np.ndarray]]:
     steps = []
     for i, step in enumerate(program.steps):
         arrays = {name: value for name, value in vars(step).items() if isinstance(value, np.ndarray)}
+        described = {"kind": step.kind} | _without_defaults(step, arrays)
+        if isinstance(step, PRODUCTS) and step.weight_bits < 8:
+            described["weight_shape"], described["weight_dtype"] = step.weight.shape, step.weight.dtype.name
+            arrays["weight"] = QArray(step.weight, _storage(step.weight.dtype, step.weight_bits)).stored
         tensors |= {f"steps.{i}.{name}": value for name, value in arrays.items()}
-        steps.append({"kind": step.kind} | _without_none({k: v for k, v in vars(step).items() if k not in arrays}))
+        steps.append(described)
     content = {
         "version": FORMAT_VERSION,
         "scheme": model.scheme,
@@ -47,15 +53,22 @@ def _describe(model: QModel) -> tuple[str, dict[str, np.ndarray]]:
         "program": {
             "inputs": program.inputs,
             "outputs": program.outputs,
-            "buffers": [_without_none(vars(b)) for b in program.buffers],
+            "buffers": [_without_defaults(b) for b in program.buffers],
             "steps": steps,
         },
     }
     return json.dumps(content, separators=(",", ":"), allow_nan=False), tensors
 
 
-def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
+def _without_defaults(content: Any, arrays: Container[str] = ()) -> dict[str, Any]:
+    """The fields of a dataclass but for arrays, None, and defaults."""
+    defaults = {f.name: f.default for f in fields(content)}
+    return {k: v for k, v in vars(content).items() if k not in arrays and v is not None and v != defaults[k]}
+
+
+def _storage(dtype: np.dtype, bits: int) -> QParams:
+    """Parameters under which weights (in, out) are stored packed, output by output."""
+    return QParams(np.ones((1, 1), np.float32), np.zeros((1, 1), np.int32), bits, dtype == np.int8, axis=1)
 
 
 def _listed(classes: np.ndarray) -> list[Any]:
@@ -141,7 +154,25 @@ def _step(i: int, content: Any, tensors: dict[str, np.ndarray]) -> Step:
     if not isinstance(kind, str) or kind not in STEPS:
         raise ValueError(f"steps.{i}: kind: expected one of {sorted(STEPS)}, got {kind!r}")
     described = {name: value for name, value in content.items() if name != "kind"}
+    if {"weight_shape", "weight_dtype"} <= set(described):
+        _unpack_weight(f"steps.{i}", described, tensors)
     return STEPS[kind](**_fields(f"steps.{i}", described, STEPS[kind], tensors))
+
+
+def _unpack_weight(where: str, described: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
+    """Put codes in place of packed weights, and take what describes these out of a step's description."""
+    name, shape, dtype = f"{where}.weight", described.pop("weight_shape"), described.pop("weight_dtype")
+    bits, packed = described.get("weight_bits"), tensors.get(name)
+    if dtype not in ("int8", "uint8"):
+        raise ValueError(f"{where}: weight_dtype: expected int8 or uint8, got {dtype!r:.80}")
+    if type(bits) is not int or not 1 <= bits < 8 or packed is None:
+        raise ValueError(f"{where}: weight_bits: expected 1 to 7 and a tensor weight, got {bits!r:.80}")
+    try:
+        tensors[name] = QArray.from_stored(
+            packed, _value("weight_shape", shape, (tuple[int, ...],)), _storage(np.dtype(dtype), bits)
+        ).codes
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def build(content: dict[str, Any], tensors: dict[str, np.ndarray]) -> QModel:

@@ -6,6 +6,7 @@ names them.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,8 +15,20 @@ from qlite.arrays.qarray import QArray
 from qlite.arrays.quantize import quantize
 from qlite.grids.qparams import QParams
 from qlite.nn.program import Buffer, Program, Step
-from qlite.nn.scheme import Scheme
-from qlite.nn.steps import Dequantize, Gemm, GemmF32, Normalize, Quantize, QuantizeDynamic, Requantize
+from qlite.nn.scheme import FLOAT_BITS, Scheme
+from qlite.nn.steps import (
+    DenseF32,
+    Dequantize,
+    Gemm,
+    GemmF32,
+    GemmGrouped,
+    GemmGroupedF32,
+    Normalize,
+    Quantize,
+    QuantizeDynamic,
+    Requantize,
+)
+from qlite.nn.ternary import quantize_ternary
 from qlite.ops.epilogue import integer_bias
 from qlite.ops.packing import columns_of
 
@@ -48,6 +61,16 @@ class Static:
         return builder.append(Requantize, (sums,), name, scales=grid, **end)
 
 
+class StaticGrouped:
+    """Activations as in `Static`; sums of groups of weights add up as float32, which become codes again."""
+
+    def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
+        name, codes = builder.layer, builder.codes(x)
+        fields = _group_fields(builder.quantize_weight(name, weight)) | {"bias": bias, "activation": activation}
+        sums = builder.append(GemmGrouped, (codes,), f"{name}_sums", **fields)
+        return builder.append(Quantize, (sums,), name, scales=_affine(builder.qparams[name]))
+
+
 class Dynamic:
     """Activations are float32 between layers; each layer quantizes every row at a scale of the row's own."""
 
@@ -64,8 +87,37 @@ class Dynamic:
         return builder.append(Gemm, (codes,), name, dtype="float32", **fields)
 
 
+class DynamicGrouped:
+    """As `Dynamic`, with weights in groups; the product finds the scales of rows itself."""
+
+    def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
+        fields = _group_fields(builder.quantize_weight(builder.layer, weight))
+        return builder.append(
+            GemmGrouped, (builder.floats(x),), builder.layer, **fields, bias=bias, activation=activation
+        )
+
+
+class WeightOnlyGrouped:
+    """Activations are float32, weights are in groups."""
+
+    def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
+        fields = _group_fields(builder.quantize_weight(builder.layer, weight))
+        return builder.append(
+            GemmGroupedF32, (builder.floats(x),), builder.layer, **fields, bias=bias, activation=activation
+        )
+
+
+class Float:
+    """Nothing is quantized."""
+
+    def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
+        return builder.append(
+            DenseF32, (builder.floats(x),), builder.layer, weight=weight, bias=bias, activation=activation
+        )
+
+
 class WeightOnly:
-    """Activations are float32, weights 8 bits."""
+    """Activations are float32, weights up to 8 bits."""
 
     def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
         name, source = builder.layer, builder.floats(x)
@@ -75,6 +127,12 @@ class WeightOnly:
 
 def strategy_of(scheme: Scheme) -> Strategy:
     """Return what lowers layers of this scheme."""
+    if scheme.weight_bits == FLOAT_BITS:
+        return Float()
+    if scheme.group_size is not None:
+        if scheme.is_static:
+            return StaticGrouped()
+        return DynamicGrouped() if scheme.dynamic else WeightOnlyGrouped()
     if scheme.is_static:
         return Static()
     return Dynamic() if scheme.dynamic else WeightOnly()
@@ -92,6 +150,8 @@ class Builder:
         The scale and zero point of every activation that may become codes, by the name of its buffer.
     per_layer : dict of Scheme
         Layers that have a scheme of their own, by name.
+    symmetric_weights : bool
+        Whether weights have no zero points at any width.
     repair : callable, optional
         ``repair(name, weight)`` returns the quantized weights (in, out) of a layer, or None for the usual ones.
     keep_sums : bool
@@ -109,6 +169,7 @@ class Builder:
         scheme: Scheme,
         *,
         weight_method: str = "minmax",
+        symmetric_weights: bool = False,
         qparams: dict[str, QParams] | None = None,
         per_layer: dict[str, Scheme] | None = None,
         repair: Callable[[str, np.ndarray], QArray | None] | None = None,
@@ -116,6 +177,7 @@ class Builder:
     ) -> None:
         self.scheme = scheme
         self.weight_method = weight_method
+        self.symmetric_weights = symmetric_weights
         self.qparams = qparams or {}
         self.per_layer = per_layer or {}
         self.repair = repair
@@ -180,7 +242,10 @@ class Builder:
         repaired = self.repair(name, weight) if self.repair else None
         if repaired is not None:
             return repaired
-        return quantize(weight, method=self.weight_method, **self.scheme_of(name).weight_options(axis=1))
+        scheme = self.scheme_of(name)
+        if scheme.ternary:
+            return quantize_ternary(weight)
+        return quantize(weight, method=self.weight_method, **scheme.weight_options(1, self.symmetric_weights))
 
     def scheme_of(self, name: str) -> Scheme:
         """Return the scheme of a layer."""
@@ -221,7 +286,26 @@ def _affine(qparams: QParams) -> dict[str, Any]:
 
 def _weight_fields(q: QArray) -> dict[str, Any]:
     scale, zero_point = columns_of(q, "weight")
-    return {"weight": q.codes, "weight_scale": scale, "weight_zero_point": zero_point if zero_point.any() else None}
+    return {
+        "weight": q.codes,
+        "weight_scale": scale,
+        "weight_zero_point": zero_point if zero_point.any() else None,
+        "weight_bits": q.bits,
+    }
+
+
+def _group_fields(q: QArray) -> dict[str, Any]:
+    rows, columns = q.shape
+    group = q.qparams.group_size or rows
+    shape = -(-rows // group), columns
+    zero_point = np.broadcast_to(q.zero_point, shape) if q.zero_point.any() else None
+    return {
+        "weight": q.codes,
+        "weight_scale": np.broadcast_to(q.scale, shape),
+        "weight_zero_point": zero_point,
+        "weight_bits": q.bits,
+        "group_size": group,
+    }
 
 
 def with_room_for_bias(q: QArray, weight: np.ndarray, bias: np.ndarray, input_scale: float) -> QArray:
@@ -231,11 +315,11 @@ def with_room_for_bias(q: QArray, weight: np.ndarray, bias: np.ndarray, input_sc
     digits that are some 2**30 times smaller than the bias. A unit without weights has its scale from the bias alone.
     """
     least = np.abs(bias.astype(np.float64)) / (np.float64(input_scale) * BIAS_ROOM)
-    is_only_bias = ~q.codes.any(axis=0) & (least > 0)
+    is_only_bias = (q.codes == q.zero_point).all(axis=0) & (least > 0)
     least = np.maximum(least, np.finfo(np.float32).smallest_normal).astype(np.float32)
     scale = np.where(is_only_bias, least, np.maximum(q.scale, least))
     moved = scale != q.scale
     if not moved.any():
         return q
-    new = quantize(weight, axis=1, scale=scale)
+    new = quantize(weight, replace(q.qparams, scale=scale))
     return QArray(np.where(moved, new.codes, q.codes), new.qparams)

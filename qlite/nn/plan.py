@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from qlite import _core
-from qlite.nn.program import Buffer, Program, step_fields, step_nbytes
+from qlite.nn.program import Buffer, Program, Step, step_fields
 
 
 class Plan:
@@ -32,7 +32,7 @@ class Plan:
         self.program = program
         self._core = _core.Plan([_described(b) for b in program.buffers], program.inputs, program.outputs)
         for step in program.steps:
-            self._core.add(step.kind, step_fields(step))
+            self._core.add(step.kind, _computed(step))
         self._core.finish()
         self.run = self._core.run
         self.run_steps = self._core.run_steps
@@ -63,12 +63,17 @@ class Plan:
         moved = _moved(old, program)
         grids = [(i, *program.buffers[i].affine) for i in moved]
         steps = [
-            (i, step_fields(new))
+            (i, _computed(new))
             for i, (before, new) in enumerate(zip(old.steps, program.steps, strict=True))
-            if step_nbytes(new) and (before is not new or not moved.isdisjoint((*new.inputs, new.output)))
+            if new.nbytes and (before is not new or not moved.isdisjoint((*new.inputs, new.output)))
         ]
         self._core.update(grids, steps)
         self.program = program
+
+
+def _computed(step: Step) -> dict[str, Any]:
+    """The fields that the core computes with, which is all but how weights are stored."""
+    return {name: value for name, value in step_fields(step).items() if name != "weight_bits"}
 
 
 def _described(b: Buffer) -> tuple[str, tuple[int, ...], float, int, int, int, int]:

@@ -125,6 +125,11 @@ class Step:
         """
         raise NotImplementedError
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays as they are stored."""
+        return sum(v.nbytes for v in vars(self).values() if isinstance(v, np.ndarray))
+
     def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
         """Refuse what cannot be computed though shapes and dtypes fit, such as sums that an int32 cannot hold."""
 
@@ -287,8 +292,8 @@ class Program:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return sum(step_nbytes(step) for step in self.steps)
+        """Bytes of all arrays as they are stored."""
+        return sum(step.nbytes for step in self.steps)
 
     def __repr__(self) -> str:
         lines = [f"Program({len(self.steps)} steps, {self.nbytes:,} bytes)"]
@@ -298,8 +303,3 @@ class Program:
             lengths = ", ".join(map(str, result.shape))
             lines.append(f"  {step.kind}: {sources} -> {result.name} {result.dtype}[{lengths}]")
         return "\n".join(lines)
-
-
-def step_nbytes(step: Step) -> int:
-    """Bytes of a step's arrays."""
-    return sum(v.nbytes for v in step_fields(step).values() if isinstance(v, np.ndarray))

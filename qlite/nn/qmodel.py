@@ -15,8 +15,8 @@ from qlite.nn.plan import Plan
 from qlite.nn.predictor import Predictor
 from qlite.nn.program import Buffer, Program
 from qlite.nn.retarget import convert, resolve_target
-from qlite.nn.scheme import SCHEMES, TARGETS, Scheme
-from qlite.nn.steps import STEPS, Gemm, GemmF32, Quantize
+from qlite.nn.scheme import FLOAT_BITS, TARGETS, Scheme
+from qlite.nn.steps import PRODUCTS, STEPS, DenseF32, Gemm, GemmF32, GemmGrouped, GemmGroupedF32, Quantize
 
 
 @public
@@ -57,7 +57,7 @@ class QModel(Predictor):
         self, program: Program, *, scheme: str, target: str, task: str = "multiclass", classes: Any = None
     ) -> None:
         self.program = program
-        self.scheme = _check.choice("scheme", scheme, SCHEMES)
+        self.scheme = Scheme.of_model(scheme).name
         self.target = _check.choice("target", target, tuple(TARGETS))
         if len(program.inputs) != 1 or len(program.outputs) != 1:
             raise ValueError(f"program: expected one input and one output, got {program.inputs}, {program.outputs}")
@@ -140,7 +140,7 @@ class QModel(Predictor):
     @property
     def weights(self) -> dict[str, QArray]:
         """The quantized weights (in, out) by layer."""
-        steps = (step for step in self.program.steps if isinstance(step, (Gemm, GemmF32)))
+        steps = (step for step in self.program.steps if isinstance(step, PRODUCTS))
         return {self.program.buffers[step.output].layer: _weight(step) for step in steps}
 
     def retarget(self, target: str, *, output_dtype: str | None = None, requant: str | None = None) -> "QModel":
@@ -167,7 +167,7 @@ class QModel(Predictor):
         >>> qm.retarget("tflite").program.steps[-1].kind
         'dequantize'
         """
-        schemes = [Scheme.parse(name) for name in self._schemes]
+        schemes = self._schemes
         resolved = resolve_target(target, output_dtype, requant, schemes)
         is_static = any(scheme.is_static for scheme in schemes)
         program = convert(self.program, resolved) if is_static else self.program
@@ -192,16 +192,19 @@ class QModel(Predictor):
         return cls(Program([Buffer(*b) for b in buffers], made, inputs, outputs), **options)
 
     @property
-    def _schemes(self) -> list[str]:
+    def _schemes(self) -> list[Scheme]:
         """The scheme of each layer, by its steps; that of the model where it has none with weights."""
         found = []
         for step in self.program.steps:
-            if isinstance(step, GemmF32):
-                found.append("w8")
-            elif isinstance(step, Gemm):
-                is_static = self.program.buffers[step.inputs[0]].scale is not None
-                found.append("w8a8" if is_static else "dynamic")
-        return found or [self.scheme]
+            if isinstance(step, DenseF32):
+                found.append(Scheme(FLOAT_BITS, None, None, dynamic=False))
+            elif isinstance(step, PRODUCTS):
+                x = self.program.buffers[step.inputs[0]]
+                is_static = x.is_codes and x.scale is not None
+                group_size = step.group_size if isinstance(step, (GemmGrouped, GemmGroupedF32)) else None
+                bits = None if isinstance(step, (GemmF32, GemmGroupedF32)) else x.bits
+                found.append(Scheme(step.weight_bits, group_size, bits, bits is not None and not is_static))
+        return found or [Scheme.parse(self.scheme)]
 
     def save(self, path: Any) -> None:
         """Write the model to a file: all of it, or an OSError and the old file as it was. See `load`.
@@ -231,8 +234,13 @@ class QModel(Predictor):
         return "\n".join([head, *str(self.program).splitlines()[1:]])
 
 
-def _weight(step: Gemm | GemmF32) -> QArray:
+def _weight(step: Gemm | GemmF32 | GemmGrouped | GemmGroupedF32) -> QArray:
     signed = step.weight.dtype == np.int8
-    narrow = signed and step.weight.min(initial=0) > -128
-    zero_point = np.zeros((1, 1), np.int32) if step.weight_zero_point is None else step.weight_zero_point[None]
-    return QArray(step.weight, QParams(step.weight_scale[None], zero_point, 8, bool(signed), bool(narrow), 1))
+    narrow = signed and step.weight_bits > 1 and step.weight.min(initial=0) > step.weight_range[0]
+    scale = np.atleast_2d(step.weight_scale)
+    zero_point = np.zeros((1, 1), np.int32) if step.weight_zero_point is None else np.atleast_2d(step.weight_zero_point)
+    groups: dict[str, Any] = {}
+    if isinstance(step, (GemmGrouped, GemmGroupedF32)):
+        groups = {"group_size": step.group_size, "group_axis": 0}
+    p = QParams(scale, zero_point, step.weight_bits, bool(signed), bool(narrow), 1, **groups)
+    return QArray(step.weight, p)

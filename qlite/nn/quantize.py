@@ -1,13 +1,19 @@
 """quantize_model: from a float model to a quantized one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
+
 from qlite import _check
+from qlite.arrays.qarray import QArray
+from qlite.arrays.quantize import quantize
 from qlite.grids.calibrator import Calibrator
 from qlite.grids.qparams import QParams
 from qlite.grids.spec import METHODS
 from qlite.nn.lower import Builder
+from qlite.nn.model_grids import ModelGrids
 from qlite.nn.qmodel import QModel
 from qlite.nn.retarget import convert, resolve_target
 from qlite.nn.scheme import Scheme
@@ -19,7 +25,7 @@ CALIBRATION_ROWS = 4096
 
 def quantize_model(
     model: Sequential,
-    scheme: str = "w8a8",
+    scheme: str | None = None,
     data: Any = None,
     *,
     target: str = "numpy",
@@ -28,32 +34,43 @@ def quantize_model(
     weight_method: str = "minmax",
     output_dtype: str | None = None,
     requant: str | None = None,
-    per_layer: Mapping[str, str] | None = None,
+    per_layer: Mapping[str, str | None] | None = None,
 ) -> QModel:
     """Turn a float model into an integer model.
 
-    Weights become int8 in [-127, 127] with a scale per output. Activations become 8 bits with one scale per layer,
-    found on `data` (w8a8); or with a scale per sample, found at run time (dynamic); or stay float32 (w8).
+    Weights become codes with a scale per output, or one for every group of inputs of an output. Activations become
+    codes with one scale per layer, found on `data`; or 8 bits with a scale per sample, found at run time (dynamic); or
+    stay float32. What the model reads has 8 bits in every scheme, and what it gives is float32 or 8 bits.
+
+    A model that was trained with a scheme brings its own scales, and needs no data.
 
     Parameters
     ----------
     model : Sequential
-    scheme : {"w8a8", "w8", "dynamic"}
-        "dynamic" is short for "w8a8" with ``activations="dynamic"``.
+    scheme : str, optional
+        ``w<bits>[g<group>][a<bits>]``, ``"ternary"`` or ``"dynamic"``; that of the training by default, or "w8a8".
+        w8a8, w4a8, w2a8, w4a4, w2a2...: widths of 2 to 8 bits of weights and of activations. w8, w4, w2...: weights
+        alone. w4g32, w4g32a8...: a scale for every 32 inputs, which at 4 bits and below is the more accurate; with
+        activations of known scales for weights of up to 4 bits. ternary: the weights -1, 0 and 1, with the scale of
+        least squares and 8-bit activations. dynamic: w8a8 with ``activations="dynamic"``.
     data : array_like of a real floating dtype, (samples, features)
-        Samples like those that will come, a few hundred; for "w8a8".
+        Samples like those that will come, a few hundred; for activations with known scales.
     target : {"numpy", "onnx", "tflite", "tflm", "c", "tensorrt"}
         Whose conventions to follow: signedness, zero points, rounding rule, and whether the output is quantized too.
+        Only "numpy" has float steps, which weights alone, "dynamic", groups and layers left in float need; only "numpy"
+        and "c" have activations of fewer than 8 bits.
     activations : {"static", "dynamic"}
+        Dynamic for w8a8, w4a8, w4g32a8..., whose name then ends in ``-dynamic``.
     method, weight_method : {"minmax", "percentile", "mse", "entropy"}
-        How ranges of activations and of weights are chosen: see `choose_qparams`.
+        How ranges of activations and of weights are chosen: see `choose_qparams`. Below 8 bits "mse" is the better one
+        for both, and below 4 by far. Weights below 8 bits have zero points unless the target knows none.
     output_dtype : {"float32", "integer"}, optional
         Whether the last layer gives float32 or codes (which a last step dequantizes); the target's way by default.
     requant : {"float", "fixed"}, optional
         The requantization rule (see `requantize`); the target's way by default.
     per_layer : dict of str, optional
-        Layers that have another scheme, by name: ``{"dense_3": "w8"}``. Codes become float32 in between and back; the
-        target is "numpy" then.
+        Layers that have another scheme, by name: ``{"dense_3": "w8"}``; None or "float32" leaves one in float. Codes
+        become float32 in between and back where it needs that.
 
     Returns
     -------
@@ -65,7 +82,7 @@ def quantize_model(
         `model` is no Sequential, or `data` is not of a real floating dtype.
     ValueError
         An option or layer that there is not; `data` missing, empty, not finite, or with other features than the
-        model's.
+        model's; another scheme than the one that the model was trained with.
     OverflowError
         A layer is so deep that an int32 sum could overflow, or a bias does not fit; the message names the layer.
 
@@ -78,20 +95,39 @@ def quantize_model(
     >>> qm = ql.quantize_model(m, "w8a8", data=x)
     >>> bool(np.mean(qm.predict(x) == m.predict(x)) > 0.95)
     True
+    >>> ql.quantize_model(m, "w4g8").nbytes, qm.nbytes
+    (264, 328)
     """
     if not isinstance(model, Sequential):
         raise TypeError(f"model: expected a Sequential (see from_sklearn, from_weights), got {type(model).__name__}")
-    parsed = Scheme.of_model(scheme, activations)
-    own = _own_schemes(model, per_layer)
+    grids = model.grids
+    if grids is None:
+        parsed = Scheme.of_model("w8a8" if scheme is None else scheme, activations)
+        own = _own_schemes(model, per_layer)
+    else:
+        parsed, own = _trained(model, grids, scheme, activations, per_layer)
     schemes = [own.get(name, parsed) for name in model.names]
     resolved = resolve_target(target, output_dtype, requant, schemes)
     _check.choice("method", method, METHODS)
     _check.choice("weight_method", weight_method, METHODS)
     static = [name for name, layer in zip(model.names, schemes, strict=True) if layer.is_static]
-    if static and data is None:
-        raise ValueError(f"data: expected samples to calibrate the activations of {static[0]!r} with, got None")
-    qparams = calibrate(model, data, method) if static else {}
-    builder = Builder(parsed, weight_method=weight_method, qparams=qparams, per_layer=own)
+    repair = None
+    if grids is not None:
+        qparams, repair = dict(grids.activations), partial(_at_grids, grids)
+    elif static:
+        if data is None:
+            raise ValueError(f"data: expected samples to calibrate the activations of {static[0]!r} with, got None")
+        qparams = calibrate(model, data, method, activation_bits(model, schemes))
+    else:
+        qparams = {}
+    builder = Builder(
+        parsed,
+        weight_method=weight_method,
+        symmetric_weights=resolved.symmetric_weights,
+        qparams=qparams,
+        per_layer=own,
+        repair=repair,
+    )
     program = builder.program(model.lower(builder))
     if static:
         program = convert(program, resolved)
@@ -109,14 +145,41 @@ def _own_schemes(model: Sequential, per_layer: Any) -> dict[str, Scheme]:
     schemes = {}
     for name, scheme in per_layer.items():
         try:
-            schemes[name] = Scheme.of_model(scheme, "static")
+            schemes[name] = Scheme.of_model("float32" if scheme is None else scheme, may_be_float=True)
         except (TypeError, ValueError) as error:
             raise type(error)(f"per_layer[{name!r}]: {error}") from None
     return schemes
 
 
-def calibrate(model: Sequential, data: Any, method: str) -> dict[str, QParams]:
-    """Find the uint8 qparams of what the first layer reads and of every layer's output, by the names of buffers."""
+def _trained(
+    model: Sequential, grids: ModelGrids, scheme: str | None, activations: str, per_layer: Any
+) -> tuple[Scheme, dict[str, Scheme]]:
+    """The schemes that a model was trained with; what is asked for has to be these."""
+    parsed, own = Scheme.of_model(grids.scheme), _own_schemes(model, grids.per_layer)
+    if scheme is not None and Scheme.of_model(scheme, activations) != parsed:
+        raise ValueError(f"scheme: expected {grids.scheme!r}, which the model was trained with, got {scheme!r}")
+    if per_layer is not None and _own_schemes(model, per_layer) != own:
+        raise ValueError(f"per_layer: expected {grids.per_layer}, which the model was trained with, got {per_layer}")
+    return parsed, own
+
+
+def _at_grids(grids: ModelGrids, name: str, weight: np.ndarray) -> QArray | None:
+    """A layer's weights at the scales that it was trained with."""
+    return quantize(weight, grids.weights[name]) if name in grids.weights else None
+
+
+def activation_bits(model: Sequential, schemes: Sequence[Scheme]) -> dict[str, int]:
+    """Return the width of what each layer reads, by the names of `intermediates`: that of the scheme of a layer that
+    multiplies, where it is no input of the model; 8 of all else, and of the output.
+    """
+    sources = zip(model._sources[1:], model.layers[1:], schemes[1:], strict=True)
+    return {name: scheme.activation_bits or 8 for name, layer, scheme in sources if "weight" in layer.parameters}
+
+
+def calibrate(model: Sequential, data: Any, method: str, bits: Mapping[str, int] | None = None) -> dict[str, QParams]:
+    """Find the unsigned qparams of what the first layer reads and of every layer's output, by the names of buffers; of
+    8 bits, or as `bits` says.
+    """
     x = _check.finite("data", model._samples("data", data))
     if len(x) == 0:
         raise ValueError("data: expected at least one sample to calibrate with, got none")
@@ -125,4 +188,5 @@ def calibrate(model: Sequential, data: Any, method: str) -> dict[str, QParams]:
         values = model.intermediates(x[first : first + CALIBRATION_ROWS])
         for name, calibrator in calibrators.items():
             calibrator.update(values[name])
-    return {name: calibrator.qparams(method) for name, calibrator in calibrators.items()}
+    widths = bits or {}
+    return {name: calibrator.qparams(method, widths.get(name, 8)) for name, calibrator in calibrators.items()}

@@ -9,7 +9,7 @@ from qlite import _check
 from qlite.grids.qparams import QParams
 from qlite.nn.program import Buffer, Program
 from qlite.nn.scheme import TARGETS, Scheme, Target
-from qlite.nn.steps import Dequantize, Gemm, Requantize
+from qlite.nn.steps import Dequantize, Gemm, Quantize, Requantize
 from qlite.ops.epilogue import integer_bias
 
 
@@ -17,10 +17,16 @@ def resolve_target(target: str, output_dtype: str | None, requant: str | None, s
     """A named target with single conventions overridden, as far as layers of these schemes have what they apply to."""
     resolved = TARGETS[_check.choice("target", target, tuple(TARGETS))]
     schemes = list(schemes)
-    floats = [scheme.name for scheme in schemes if not scheme.is_static]
+    floats = [scheme.name for scheme in schemes if not scheme.is_static or scheme.group_size is not None]
     if floats and target != "numpy":
-        raise ValueError(f"target: expected 'numpy' for {floats[0]!r}, got {target!r}")
-    if len(floats) == len(schemes):
+        raise ValueError(f"target: expected 'numpy' for {floats[0]!r}, which needs float steps, got {target!r}")
+    narrow = [scheme.name for scheme in schemes if (scheme.activation_bits or 8) < 8]
+    if narrow and not resolved.narrow_activations:
+        possible = " or ".join(repr(name) for name, t in TARGETS.items() if t.narrow_activations)
+        raise ValueError(
+            f"target: expected {possible} for {narrow[0]!r}, whose activations have fewer than 8 bits, got {target!r}"
+        )
+    if not any(scheme.is_static for scheme in schemes):
         for name, value in (("output_dtype", output_dtype), ("requant", requant)):
             if value is not None:
                 raise ValueError(f"{name}: expected None for {floats[0]!r}, which requantizes nothing, got {value!r}")
@@ -42,6 +48,9 @@ def convert(program: Program, target: Target) -> Program:
     (last,) = program.outputs
     if isinstance(steps[-1], Dequantize) and steps[-1].output == last:
         (last,) = steps.pop().inputs
+    if isinstance(steps[-1], Quantize) and not target.integer_output:  # of float sums, which are the output then
+        name, (last,) = old[last].name, steps.pop().inputs
+        old = (*old[:last], replace(old[last], name=name))
     if any(step.output > last for step in steps):
         raise ValueError("target: expected a program whose last step gives the output")
     buffers = [b if b.scale is None else _as_codes(b, target) for b in old[: last + 1]]
@@ -52,6 +61,12 @@ def convert(program: Program, target: Target) -> Program:
         buffers[last] = replace(_as_codes(old[last], TARGETS["numpy"]), dtype="float32")
     scale_of_sums: dict[int, float] = {}
     for i, step in enumerate(steps):
+        if target.symmetric_weights and getattr(step, "weight_zero_point", None) is not None:
+            layer = old[step.output].layer
+            raise ValueError(
+                f"target: expected one for weights with zero points, which layer {layer!r} has "
+                "(quantize_model(target=...) makes others)"
+            )
         if isinstance(step, Gemm) and old[step.inputs[0]].scale is not None:
             (x,) = step.inputs
             bias = _rebiased(step, old[x], buffers[x], old[step.output].layer)

@@ -12,6 +12,7 @@ from qlite._public import public
 from qlite.nn.layers.dense import Dense
 from qlite.nn.layers.layer import Layer, Shape, finite_float32
 from qlite.nn.lower import Builder
+from qlite.nn.model_grids import ModelGrids
 from qlite.nn.predictor import Predictor
 
 
@@ -86,6 +87,7 @@ class Sequential(Predictor):
         self.output_shape = self._build(np.random.default_rng(seed))
         self.mean, self.scale = self._normalization(mean, scale)
         self._set_task(task, classes, self.output_shape[-1])
+        self.grids: ModelGrids | None = None  # those of training with a scheme
 
     def _input_shape(self, given: Any) -> Shape:
         told = self.layers[0].input_shape

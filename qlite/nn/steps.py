@@ -5,7 +5,7 @@ function in the reference.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,25 +28,31 @@ def _expect(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def _of_length(name: str, value: Any, dtype: Any, length: int) -> None:
-    """Refuse what is no vector of this dtype and length."""
-    if not isinstance(value, np.ndarray) or value.dtype != dtype or value.shape != (length,):
+def _of_shape(name: str, value: Any, dtype: Any, shape: tuple[int, ...]) -> None:
+    """Refuse what is no array of this dtype and shape."""
+    if not isinstance(value, np.ndarray) or value.dtype != dtype or value.shape != shape:
         got = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-        raise ValueError(f"{name}: expected {np.dtype(dtype)} ({length},), got {got}")
+        raise ValueError(f"{name}: expected {np.dtype(dtype)} {shape}, got {got}")
 
 
 def _vector(name: str, value: Any, dtype: Any, length: int) -> None:
     """Refuse what is no finite vector of this dtype and length."""
-    _of_length(name, value, dtype, length)
+    _of_shape(name, value, dtype, (length,))
     if value.dtype.kind == "f" and not np.isfinite(value).all():
         raise ValueError(f"{name}: expected finite values, got {value[~np.isfinite(value)][0]}")
 
 
-def _scales(name: str, value: Any, length: int) -> None:
-    _of_length(name, value, np.float32, length)
+def _scales(name: str, value: Any, shape: tuple[int, ...]) -> None:
+    _of_shape(name, value, np.float32, shape)
     lowest, highest = value.min(), value.max()
     if not SMALLEST_SCALE <= lowest <= highest <= LARGEST_SCALE:
         raise ValueError(f"{name}: expected normal, positive, finite values, got {lowest} to {highest}")
+
+
+def _check_range(name: str, codes: np.ndarray, allowed: tuple[int, int]) -> None:
+    lowest, highest = codes.min(), codes.max()
+    if not allowed[0] <= lowest <= highest <= allowed[1]:
+        raise ValueError(f"{name}: expected {allowed[0]} to {allowed[1]}, got {lowest} to {highest}")
 
 
 def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
@@ -77,7 +83,7 @@ class Normalize(Step):
         shape = _one_shape(inputs, 1, ("float32",))
         _expect(len(shape) > 0, "inputs: expected at least one axis, got none")
         _vector("mean", self.mean, np.float32, shape[-1])
-        _scales("scale", self.scale, shape[-1])
+        _scales("scale", self.scale, shape[-1:])
         return shape, ("float32",)
 
 
@@ -123,13 +129,14 @@ class Dequantize(Step):
 
 @dataclass(frozen=True, eq=False)
 class _Product(Step):
-    """By 8-bit weights (in, out), with a scale and perhaps a zero point for each output, along the last axis."""
+    """By weights (in, out) along the last axis, of up to 8 bits: bytes here, of which `weight_bits` are stored."""
 
     weight: np.ndarray
     weight_scale: np.ndarray
     weight_zero_point: np.ndarray | None
     bias: np.ndarray | None
     activation: str | None
+    weight_bits: int = field(default=8, kw_only=True)
 
     def _infer_product(self, x: Buffer) -> tuple[int, ...]:
         w = self.weight
@@ -139,15 +146,30 @@ class _Product(Step):
             raise ValueError(f"weight: expected int8 or uint8 of shape (in, out), got {got}")
         if w.shape[0] != x.shape[-1]:
             raise ValueError(f"weight: expected {x.shape[-1]} rows as {x.name!r}, got {w.shape[0]}")
-        units = w.shape[1]
-        _scales("weight_scale", self.weight_scale, units)
-        if self.weight_zero_point is not None:
-            _vector("weight_zero_point", self.weight_zero_point, np.int32, units)
-            lowest, highest = CODE_RANGES[w.dtype.name]
-            if not ((lowest <= self.weight_zero_point) & (self.weight_zero_point <= highest)).all():
-                raise ValueError(f"weight_zero_point: expected {lowest} to {highest}, got {self.weight_zero_point}")
         _one_of("activation", self.activation, (None, "relu", "relu6"))
-        return (*x.shape[:-1], units)
+        if self.weight_bits != 8:
+            _one_of("weight_bits", self.weight_bits, tuple(range(1, 9)))
+            _check_range("weight", w, self.weight_range)
+        self._check_parameters(w.shape)
+        return (*x.shape[:-1], w.shape[1])
+
+    def _check_parameters(self, shape: tuple[int, ...]) -> None:
+        """Check scales and zero points for weights of this shape: one for each output."""
+        _scales("weight_scale", self.weight_scale, shape[1:])
+        if self.weight_zero_point is not None:
+            _of_shape("weight_zero_point", self.weight_zero_point, np.int32, shape[1:])
+            _check_range("weight_zero_point", self.weight_zero_point, self.weight_range)
+
+    @property
+    def weight_range(self) -> tuple[int, int]:
+        """The least and the greatest code that weights may be."""
+        lowest = -(1 << (self.weight_bits - 1)) if self.weight.dtype == np.int8 else 0
+        return lowest, lowest + (1 << self.weight_bits) - 1
+
+    @property
+    def nbytes(self) -> int:
+        rows, columns = self.weight.shape
+        return super().nbytes - self.weight.nbytes + columns * (-(-rows * self.weight_bits // 8))
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,7 +264,7 @@ class Requantize(Step):
         _expect(len(shape) > 0, "inputs: expected at least one axis, got none")
         if not SMALLEST_SCALE <= self.input_scale <= LARGEST_SCALE:
             raise ValueError(f"input_scale: expected a normal, positive float32, got {self.input_scale}")
-        _scales("weight_scale", self.weight_scale, shape[-1])
+        _scales("weight_scale", self.weight_scale, shape[-1:])
         _one_of("activation", self.activation, (None, "relu", "relu6"))
         _one_of("requant", self.requant, ("float", "fixed"))
         return shape, (*CODES_8, "float32")
@@ -266,6 +288,80 @@ class GemmF32(_Product):
 
 
 @dataclass(frozen=True, eq=False)
+class _GroupedProduct(_Product):
+    """By weights whose scales and zero points, (groups, out), are shared by `group_size` neighbours along `in`."""
+
+    group_size: int
+
+    def _check_parameters(self, shape: tuple[int, ...]) -> None:
+        rows, columns = shape
+        if self.group_size < 1 or (self.group_size % 8 and self.group_size < rows):
+            raise ValueError(f"group_size: expected a multiple of 8, got {self.group_size}")
+        groups = -(-rows // self.group_size), columns
+        _scales("weight_scale", self.weight_scale, groups)
+        if self.weight_zero_point is not None:
+            _of_shape("weight_zero_point", self.weight_zero_point, np.int32, groups)
+            _check_range("weight_zero_point", self.weight_zero_point, self.weight_range)
+        if self.bias is not None:
+            _vector("bias", self.bias, np.float32, columns)
+
+
+@dataclass(frozen=True, eq=False)
+class GemmGrouped(_GroupedProduct):
+    """By weights in groups, each of which is summed as integers; the sums of groups add up as float32.
+
+    float32 inputs become int8 at a scale of each row's own, as in `linear`. Codes at one scale are for weights of up to
+    4 bits.
+    """
+
+    kind: ClassVar[str] = "gemm_grouped"
+
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        _one_shape(inputs, 1, (*CODES_8, "float32"))
+        (x,) = inputs
+        _expect(x.row_scale is None, "inputs: expected one scale for all samples, got one for each row")
+        _expect(not x.is_codes or self.weight_bits <= 4, "weight_bits: expected up to 4 for codes, got more")
+        return self._infer_product(x), ("float32",)
+
+    def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
+        depth = min(self.group_size, len(self.weight))
+        if depth * 128 * FARTHEST_WEIGHT > INT32_MAX:
+            raise OverflowError(f"expected groups whose sums int32 holds, got {depth} weights")
+
+
+@dataclass(frozen=True, eq=False)
+class GemmGroupedF32(_GroupedProduct):
+    """float32 by weights in groups: the weight-only product."""
+
+    kind: ClassVar[str] = "gemm_grouped_f32"
+
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        _one_shape(inputs, 1, ("float32",))
+        return self._infer_product(inputs[0]), ("float32",)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseF32(Step):
+    """float32 by float32 weights (in, out): a layer that stays as it is, one fused multiply-add per input, in order."""
+
+    kind: ClassVar[str] = "dense_f32"
+    weight: np.ndarray
+    bias: np.ndarray | None
+    activation: str | None
+
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        shape = _one_shape(inputs, 1, ("float32",))
+        _expect(len(shape) > 0, "inputs: expected at least one axis, got none")
+        units = self.weight.shape[-1] if isinstance(self.weight, np.ndarray) and self.weight.ndim == 2 else 0
+        _of_shape("weight", self.weight, np.float32, (shape[-1], max(units, 1)))
+        _expect(bool(np.isfinite(self.weight).all()), "weight: expected finite values")
+        if self.bias is not None:
+            _vector("bias", self.bias, np.float32, units)
+        _one_of("activation", self.activation, (None, "relu", "relu6"))
+        return (*shape[:-1], units), ("float32",)
+
+
+@dataclass(frozen=True, eq=False)
 class Add(Step):
     """The sum of two float32 buffers of one shape, element by element."""
 
@@ -275,6 +371,9 @@ class Add(Step):
         return _one_shape(inputs, 2, ("float32",)), ("float32",)
 
 
+#: The steps that multiply by quantized weights.
+PRODUCTS = (Gemm, GemmF32, GemmGrouped, GemmGroupedF32)
+
 STEPS: dict[str, type[Step]] = {
-    cls.kind: cls for cls in (Normalize, Quantize, QuantizeDynamic, Gemm, Requantize, GemmF32, Dequantize, Add)
+    cls.kind: cls for cls in (Normalize, Quantize, QuantizeDynamic, Requantize, *PRODUCTS, DenseF32, Dequantize, Add)
 }

@@ -52,9 +52,15 @@ def linear_grouped(x, codes, scale, zero_point, group, bias=0, low=-np.inf, high
     """Rows of x become s8 codes; the sum of a group is exact, and is added to the others as float32, groups ascending,
     after the multiplication with its scale. codes: (k, n); scale and zero_point: (groups, n)."""
     a, row_scale = quantize_rows_symmetric(x)
-    weight = codes.astype(np.int64) - spread(zero_point, codes.shape, group_size=group, group_axis=0)
     if codebook is not None:
-        weight, scale = in_s8(codes, scale, codebook, group)
+        codes, scale = in_s8(codes, scale, codebook, group)
+        zero_point = np.zeros_like(scale, np.int32)
+    return sum_groups(a, row_scale, codes, scale, zero_point, group, bias, low, high)
+
+
+def sum_groups(a, row_scale, codes, scale, zero_point, group, bias, low, high):
+    """Codes of rows by weights in groups: exact sums of groups, float32 over the groups."""
+    weight = codes.astype(np.int64) - spread(zero_point, codes.shape, group_size=group, group_axis=0)
     total = np.zeros((len(a), codes.shape[1]), F32)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         for g in range(len(scale)):

@@ -1,9 +1,10 @@
 """The steps of an integer program, in plain NumPy: a function on arrays for each kind."""
 
 import numpy as np
-from reference.basics import F32
+from reference.basics import F32, HUGE, at_least, spread
 from reference.elementwise import dequantize, quantize
 from reference.gemm import matmul_float, matmul_integer, output_of_sums, quantize_rows, scale_sums
+from reference.grouped import matmul_grouped, quantize_rows_symmetric, sum_groups
 
 CLAMPS = {None: (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
 
@@ -106,6 +107,57 @@ def step_gemm_f32(buffers, step, values):
     values[step.output] = result.reshape(*values[x].shape[:-1], step.weight.shape[1])
 
 
+def step_dense_f32(buffers, step, values):
+    """A layer that stayed in float: one fma per k, k ascending, then the bias and the activation."""
+    (x,) = step.inputs
+    y = matmul_grouped(rows(values[x]), step.weight)
+    values[step.output] = finished(y, step, values[x].shape)
+
+
+def finished(y, step, shape):
+    """What a bias and an activation make of float sums, in rows of samples of this shape."""
+    low, high = CLAMPS[step.activation]
+    with np.errstate(over="ignore", invalid="ignore"):
+        y = at_least(-at_least(-(y + (F32(0) if step.bias is None else step.bias)), -high), low)
+    return y.reshape(*shape[:-1], step.weight.shape[1])
+
+
+def group_parameters(step):
+    zero_point = step.weight_zero_point
+    return step.weight_scale, np.zeros(step.weight_scale.shape, np.int32) if zero_point is None else zero_point
+
+
+def step_gemm_grouped(buffers, step, values):
+    (x,) = step.inputs
+    source, (scale, zero_point) = buffers[x], group_parameters(step)
+    bias = np.zeros(step.weight.shape[1], F32) if step.bias is None else step.bias
+    if source.dtype == "float32":
+        codes, row_scale = quantize_rows_symmetric(np.clip(rows(values[x]), -HUGE, HUGE))
+    else:
+        lowest = -128 if source.dtype == "int8" else 0
+        codes, row_scale = rows(values[x]).astype(np.int32) - lowest - 128, F32(source.scale)
+        bias = shifted_bias(bias, step, source.zero_point - lowest - 128, source.scale)
+    sums = sum_groups(codes, row_scale, step.weight, scale, zero_point, step.group_size, bias, *CLAMPS[step.activation])
+    values[step.output] = sums.reshape(*values[x].shape[:-1], step.weight.shape[1])
+
+
+def shifted_bias(bias, step, zero_point, input_scale):
+    """The bias with what the zero point of the codes adds to a product, in float64, groups ascending."""
+    scale, weight_zero_point = group_parameters(step)
+    weight = step.weight.astype(np.int64) - spread(weight_zero_point, step.weight.shape, group_size=step.group_size)
+    total = np.zeros(weight.shape[1])
+    for g, s in enumerate(scale):
+        total += s.astype(np.float64) * weight[g * step.group_size : (g + 1) * step.group_size].sum(axis=0)
+    return (bias.astype(np.float64) - (np.float64(zero_point) * np.float64(F32(input_scale))) * total).astype(F32)
+
+
+def step_gemm_grouped_f32(buffers, step, values):
+    (x,) = step.inputs
+    scale, zero_point = (spread(p, step.weight.shape, group_size=step.group_size) for p in group_parameters(step))
+    weight = (step.weight.astype(np.int32) - zero_point).astype(F32) * scale
+    values[step.output] = finished(matmul_grouped(rows(values[x]), weight), step, values[x].shape)
+
+
 def step_add(buffers, step, values):
     """a + b, rounded to float32."""
     a, b = step.inputs
@@ -120,6 +172,9 @@ STEPS = {
     "dequantize": step_dequantize,
     "gemm": step_gemm,
     "requantize": step_requantize,
+    "gemm_grouped": step_gemm_grouped,
+    "gemm_grouped_f32": step_gemm_grouped_f32,
+    "dense_f32": step_dense_f32,
     "gemm_f32": step_gemm_f32,
     "add": step_add,
 }

@@ -1,4 +1,4 @@
-/* Dynamic linear with grouped weights: rows are quantized, then multiplied in tiles.
+/* Products with grouped weights: rows are quantized, or given as codes, then multiplied in tiles.
  *
  * Order: rows in chunks that bound the workspace, and in these first all codes, then row blocks that stay in L2, panels
  * of weights, tiles of the block. Each step is a list of items that do not depend on each other. */
@@ -19,7 +19,8 @@ enum {
 
 typedef struct grouped_job {
     const ql_grouped *w;
-    ql_rows rows; /* a chunk; behind the codes of a row are the start values of its groups */
+    ql_rows rows;         /* a chunk; behind the codes of a row are the start values of its groups */
+    const uint8_t *given; /* its codes as u8; NULL: made of floats */
     ql_clamps clamps;
     float *y;
     size_t block_rows, tile_rows, column_items;
@@ -27,14 +28,23 @@ typedef struct grouped_job {
     const float *offset; /* [panels * nr] */
 } grouped_job;
 
-static void quantize(void *context, size_t item)
+static void flip(const uint8_t *codes, size_t n, uint8_t *to)
+{
+    for (size_t i = 0; i < n; i++)
+        to[i] = codes[i] ^ 0x80;
+}
+
+static void prepare_rows(void *context, size_t item)
 {
     const grouped_job *job = context;
     const ql_grouped *w = job->w;
     const size_t begin = item * QL_ROWS_PER_ITEM, end = ql_least(job->rows.m, begin + QL_ROWS_PER_ITEM);
     for (size_t i = begin; i < end; i++) {
         uint8_t *row = job->rows.codes + i * job->rows.stride;
-        ql_rows_quantize_one(&job->rows, i);
+        if (job->given)
+            flip(job->given + i * w->k, w->k, row);
+        else
+            ql_rows_quantize_one(&job->rows, i);
         memset(row + w->k, 0, w->k_padded - w->k);
         w->kernels->sum_groups_s8_s32((int8_t *)row, w->k_padded, w->group, job->factor,
                                       (int32_t *)(row + w->k_padded));
@@ -88,7 +98,7 @@ static void run_chunk(grouped_job *job)
     job->block_rows = ql_round_up(ql_divided_up(m, blocks), blocks > 1 ? mr : 1);
     job->tile_rows = ql_divided_up(job->block_rows, ql_divided_up(job->block_rows, mr));
     job->column_items = ql_divided_up(w->panels, PANELS_PER_ITEM);
-    ql_rows_parallel(&job->rows, quantize, job);
+    ql_rows_parallel(&job->rows, prepare_rows, job);
     ql_parallel(ql_divided_up(m, job->block_rows) * job->column_items, (uint64_t)m * w->k * w->n / PRODUCTS_PER_NS,
                 multiply, job);
 }
@@ -104,42 +114,93 @@ static void fill_with_offset(size_t m, size_t n, const ql_grouped_options *optio
     }
 }
 
-ql_status ql_linear_grouped(const float *x, size_t m, const ql_grouped *w, const ql_grouped_options *options, float *y)
+bool ql_grouped_fits(const ql_grouped *w, int32_t code_reach)
 {
     int32_t greatest;
+    return !__builtin_mul_overflow(w->k < w->group ? w->k : w->group, (size_t)(w->reach * code_reach), &greatest);
+}
+
+/* The parts of a workspace: codes of a chunk of rows and their start values, scales of all rows, offsets. */
+typedef struct parts {
+    size_t stride, scale, offset, end;
+} parts;
+
+static parts parts_of(const ql_grouped *w, size_t m)
+{
+    parts p = {.stride = ql_round_up(w->k_padded + w->groups * sizeof(int32_t), QL_ALIGNMENT)};
+    p.scale = ql_least(m, CHUNK_ROWS) * p.stride;
+    p.offset = p.scale + m * sizeof(float);
+    p.end = p.offset + w->panels * w->nr * sizeof(float);
+    return p;
+}
+
+size_t ql_grouped_workspace(const ql_grouped *w, size_t m)
+{
+    return parts_of(w, m).end;
+}
+
+static ql_rows rows_of(const ql_grouped *w, const ql_grouped_input *a, char *workspace)
+{
+    const parts p = parts_of(w, a->m);
+    return (ql_rows){.kernels = w->kernels,
+                     .x = a->x,
+                     .m = a->m,
+                     .k = w->k,
+                     .scale = (float *)(workspace + p.scale),
+                     .codes = (uint8_t *)workspace,
+                     .stride = p.stride};
+}
+
+bool ql_grouped_begin(const ql_grouped *w, const ql_grouped_input *a, void *workspace)
+{
+    const ql_rows rows = rows_of(w, a, workspace);
+    if (a->x)
+        return ql_rows_find_grids(&rows, false);
+    for (size_t i = 0; i < a->m; i++)
+        rows.scale[i] = a->scale;
+    return true;
+}
+
+void ql_grouped_run(const ql_grouped *w, const ql_grouped_input *a, const ql_grouped_options *options, float *y,
+                    void *workspace)
+{
+    const ql_rows all = rows_of(w, a, workspace);
+    float *offset = (float *)((char *)workspace + parts_of(w, a->m).offset);
+    memset(offset, 0, w->panels * w->nr * sizeof *offset);
+    if (options->offset)
+        memcpy(offset, options->offset, w->n * sizeof *offset);
+    for (size_t i = 0; i < a->m; i += CHUNK_ROWS) {
+        grouped_job job = {.w = w,
+                           .rows = all,
+                           .given = a->x ? NULL : a->codes + i * w->k,
+                           .clamps = ql_activation_clamps(options->activation, 0.0f, 0, 0, 0),
+                           .y = y + i * w->n,
+                           .factor = w->has_zero_point ? -1 : -w->zero_point,
+                           .offset = offset};
+        job.rows.m = ql_least(CHUNK_ROWS, a->m - i);
+        job.rows.x = a->x ? a->x + i * w->k : NULL;
+        job.rows.scale += i;
+        run_chunk(&job);
+    }
+}
+
+ql_status ql_linear_grouped(const float *x, size_t m, const ql_grouped *w, const ql_grouped_options *options, float *y)
+{
     if (w->purpose != QL_PACK_INTEGER)
         return QL_EINVAL;
-    if (__builtin_mul_overflow(w->k < w->group ? w->k : w->group, (size_t)(w->reach * QL_ROW_REACH), &greatest))
+    if (!ql_grouped_fits(w, QL_ROW_REACH))
         return QL_EOVERFLOW;
     if (w->k == 0 || m == 0 || w->n == 0) {
         fill_with_offset(m, w->n, options, y);
         return QL_OK;
     }
-
-    const size_t chunk = ql_least(m, CHUNK_ROWS), columns = w->panels * w->nr;
-    const size_t stride = ql_round_up(w->k_padded + w->groups * sizeof(int32_t), QL_ALIGNMENT);
-    char *memory = ql_alloc(1, chunk * stride + sizeof(float) * (m + columns));
-    if (!memory)
+    const ql_grouped_input a = {.x = x, .m = m};
+    void *workspace = ql_alloc(1, ql_grouped_workspace(w, m));
+    if (!workspace)
         return QL_ENOMEM;
-    float *const scale = (float *)(memory + chunk * stride), *const offset = scale + m;
-    const ql_rows all = {
-        .kernels = w->kernels, .x = x, .m = m, .k = w->k, .scale = scale, .codes = (uint8_t *)memory, .stride = stride};
-    const bool is_finite = ql_rows_find_grids(&all, false);
-    memset(offset, 0, columns * sizeof *offset);
-    if (options->offset)
-        memcpy(offset, options->offset, w->n * sizeof *offset);
-    for (size_t i = 0; is_finite && i < m; i += chunk) {
-        grouped_job job = {.w = w,
-                           .rows = all,
-                           .clamps = ql_activation_clamps(options->activation, 0.0f, 0, 0, 0),
-                           .y = y + i * w->n,
-                           .factor = w->has_zero_point ? -1 : -w->zero_point,
-                           .offset = offset};
-        job.rows.m = ql_least(chunk, m - i);
-        job.rows.x += i * w->k;
-        job.rows.scale += i;
-        run_chunk(&job);
-    }
-    free(memory);
+    const bool is_finite = ql_grouped_begin(w, &a, workspace);
+    if (is_finite)
+        ql_grouped_run(w, &a, options, y, workspace);
+    free(workspace);
     return is_finite ? QL_OK : QL_ENONFINITE;
 }

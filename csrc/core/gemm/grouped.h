@@ -45,6 +45,28 @@ static inline size_t ql_grouped_length(const ql_grouped *w, size_t group)
     return left < w->group ? left : w->group;
 }
 
+/* Rows to multiply with: floats, which become codes on grids of their own, or codes as u8, all of one scale, that are
+ * multiplied with 128 taken off. The lowest code is for weights of up to 4 bits alone. */
+typedef struct ql_grouped_input {
+    const float *x; /* [m][k]; NULL: codes */
+    const uint8_t *codes;
+    float scale;
+    size_t m;
+} ql_grouped_input;
+
+/* Returns whether the sums of all groups stay in int32, for codes of rows of at most this magnitude. */
+bool ql_grouped_fits(const ql_grouped *w, int32_t code_reach);
+
+/* Returns the bytes that a product of m rows needs, aligned to QL_ALIGNMENT. */
+size_t ql_grouped_workspace(const ql_grouped *w, size_t m);
+
+/* Finds the grids of the rows. Returns whether they are finite; infinities count as the greatest floats. */
+bool ql_grouped_begin(const ql_grouped *w, const ql_grouped_input *a, void *workspace);
+
+/* Multiplies as ql_linear_grouped, after ql_grouped_begin. NaN counts as 0. */
+void ql_grouped_run(const ql_grouped *w, const ql_grouped_input *a, const ql_grouped_options *options, float *y,
+                    void *workspace);
+
 /* Fills the 8-bit table of a codebook and returns the step of its entries (ql_pack_grouped in qlite.h). */
 float ql_codebook_s8(const float *codebook, size_t entries, int8_t *table);
 

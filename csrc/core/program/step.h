@@ -57,6 +57,9 @@ typedef struct ql_op {
     EACH(quantize_dynamic)  \
     EACH(gemm)              \
     EACH(gemm_f32)          \
+    EACH(gemm_grouped)      \
+    EACH(gemm_grouped_f32)  \
+    EACH(dense_f32)         \
     EACH(requantize)        \
     EACH(dequantize)        \
     EACH(add)

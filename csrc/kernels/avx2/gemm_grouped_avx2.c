@@ -1,7 +1,7 @@
 /* The product with grouped weights, exact without VNNI.
  *
- * Codes of 4 bits times codes of rows: vpmaddubsw adds two products, at most 15 * 127 * 2, to 16 bits, and these hold
- * the eight such sums of 32 k (30,480). Then they go on in 32 bits.
+ * Codes of 4 bits times codes of rows: vpmaddubsw adds two products, at most 15 * 128 * 2, to 16 bits, and these hold
+ * the eight such sums of 32 k (30,720). Then they go on in 32 bits.
  *
  * Levels and bytes: |w| times a with the sign of w, of which two products are at most 128 * 127 * 2 = 32,512; a sum of
  * two goes on in 32 bits at once.

@@ -1,7 +1,7 @@
 /* The product with grouped weights, with what every ARMv8 has: products of bytes in 16 bits.
  *
  * A vector of weights is four columns of four k; its halves, two columns each, meet a row's four codes twice over. Of
- * codes of 4 bits the sixteen products of 64 k fit 16 bits (15 * 127 * 16 = 30,480), of table entries and bytes two do
+ * codes of 4 bits the sixteen products of 64 k fit 16 bits (15 * 128 * 16 = 30,720), of table entries and bytes two do
  * (128 * 127 * 2 = 32,512); then they go on in 32 bits. Tile 4 x 8: 16 registers of sums. */
 #include <arm_neon.h>
 #include <string.h>
