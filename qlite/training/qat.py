@@ -12,6 +12,7 @@ from qlite.nn.lower import Builder
 from qlite.nn.model_grids import ModelGrids
 from qlite.nn.plan import Plan
 from qlite.nn.program import Buffer, Program, Step
+from qlite.nn.quantize import own_schemes
 from qlite.nn.retarget import convert
 from qlite.nn.scheme import TARGETS, Scheme
 from qlite.nn.sequential import Sequential
@@ -71,9 +72,9 @@ class QuantizedNetwork:
         """The program that `quantize_model` makes of the first grids, but that products leave their sums."""
         grids = self._first
         builder = Builder(
-            Scheme.parse(grids.scheme),
-            qparams=grids.activations,
-            per_layer={name: Scheme.parse(scheme) for name, scheme in grids.per_layer.items()},
+            Scheme.of_model(grids.scheme),
+            qparams=dict(grids.activations),
+            per_layer=own_schemes(self.model, grids.per_layer),
             repair=lambda name, weight: quantize(weight, grids.weights[name]) if name in grids.weights else None,
             keep_sums=True,
         )
@@ -202,31 +203,33 @@ class QuantizedNetwork:
         for product in self._products:
             (x,), output = product.step.inputs, product.step.output
             input_scale = moved[x][0] if x in moved else program.buffers[x].scale
-            fields = steps[product.number] = product.fields(input_scale)
+            fields = steps[product.number] = product.fields(input_scale if product.has_integer_bias else None)
             if output in self._requantized:
                 own = {"input_scale": input_scale, "weight_scale": fields["weight_scale"]}
                 steps[self._requantized[output]] = own
         return program.with_changes(steps, moved)
 
-    @property
-    def grids(self) -> ModelGrids:
-        """The grids as they are now."""
-        buffers = self.plan.program.buffers
-        found = {}
-        for step in self.plan.program.steps:
+    def grids(self, samples: np.ndarray | None) -> ModelGrids:
+        """Return the grids as they are now; that of the model's output, which is float32 in training, for a target that
+        makes codes of it, from samples.
+        """
+        program, first = self.plan.program, self._first
+        activations = dict(first.activations)
+        for step in program.steps:
             if step.output in self._output_grids:
-                source = step.inputs[0] if isinstance(step, Quantize) else step.output
-                found[buffers[source].name] = self._output_grids[step.output].found
-        return ModelGrids(
-            self._first.scheme,
-            self._first.per_layer,
-            {name: grid.found for name, grid in self._weight_grids.items()},
-            self._first.activations | found,
-        )
+                name = program.buffers[step.output].name
+                source = program.buffers[step.inputs[0]].name
+                activations[name if name in activations else source] = self._output_grids[step.output].found
+        last = self.model.names[-1]
+        if last in activations and samples is not None:
+            y = self(samples)
+            activations[last] = QParams.from_range(y.min(), y.max(), symmetric=False, signed=False)
+        weights = {name: grid.found for name, grid in self._weight_grids.items()}
+        return ModelGrids(first.scheme, first.per_layer, weights, activations)
 
 
 def is_table(step: Step) -> bool:
-    """Return whether a step's numbers follow from the grids before and behind it in another way than by their scales."""
+    """Return whether a step's numbers follow from the grids before and behind it in a way of their own."""
     return not isinstance(step, (Quantize, Dequantize, QuantizeDynamic, Requantize)) and not hasattr(step, "weight")
 
 

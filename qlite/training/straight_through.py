@@ -171,13 +171,14 @@ class Product(Back):
     def __init__(self, number: int, step: Any, name: str, layer: Any, grid: LearnedGrid | None, trains: bool) -> None:
         self.number, self.step, self.name, self.layer, self.grid, self.trains = number, step, name, layer, grid, trains
         self.reads = step.inputs if step.activation is None else (*step.inputs, step.output)
+        self.has_integer_bias = isinstance(step.bias, np.ndarray) and step.bias.dtype == np.int32
         self._gradient = np.empty_like(layer.weight)
         if grid is not None:
             self.codes, self.scale = step.weight, grid.scale
             self._groups = (0, 0) if grid.qparams.group_size is None else (grid.qparams.group_size, 0)
 
     def fields(self, input_scale: float | None) -> dict[str, Any]:
-        """Return the fields of the step for the parameters of now; `input_scale` is that of codes with one for all."""
+        """Return the fields of the step for the parameters of now; `input_scale` where the bias is one of sums."""
         bias = self.layer.bias
         if self.grid is None:
             return {"weight": own(self.layer.weight), "bias": own(bias)}
