@@ -79,7 +79,7 @@ class Scales:
         self._parameter, self._scale, self._of_scale, self._gradient = np.zeros((4, ends[-1]), np.float32)
         shares = [1 / (SPEED * math.sqrt(grid.values * grid.farthest)) for grid in self._grids]
         pulls = [0.0 if grid.moves_inside else 2 * PACT_DECAY * grid.farthest**2 for grid in self._grids]
-        self._share, self._pull = (np.repeat(np.float32(each), sizes) for each in (shares, pulls))
+        self._share, self._pull = (np.repeat(np.array(each, np.float32), sizes) for each in (shares, pulls))
         for grid, first, end in zip(self._grids, ends, ends[1:], strict=False):
             shape = grid.scale.shape
             start = np.clip(grid.scale, math.exp(-LOG_LIMIT), math.exp(LOG_LIMIT))

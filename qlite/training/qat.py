@@ -38,6 +38,9 @@ class QuantizedNetwork:
         Which scales are trained: see `METHODS`.
     frozen : collection of str
         Layers whose parameters and scales stay.
+    samples : ndarray, optional
+        What the range of the model's output is measured on, which is float32 in training, for targets that make codes
+        of it.
 
     Attributes
     ----------
@@ -46,8 +49,16 @@ class QuantizedNetwork:
         "output_scale")``.
     """
 
-    def __init__(self, model: Sequential, grids: ModelGrids, method: str = "lsq", frozen: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        model: Sequential,
+        grids: ModelGrids,
+        method: str = "lsq",
+        frozen: Collection[str] = (),
+        samples: np.ndarray | None = None,
+    ) -> None:
         self.model, self._first, self._method, self._frozen = model, grids, method, frozenset(frozen)
+        self._samples = samples
         self._layers = dict(zip(model.names, model.layers, strict=True))
         self.plan = Plan(self._lowered())
         self._weight_grids: dict[str, LearnedGrid] = {}
@@ -209,10 +220,11 @@ class QuantizedNetwork:
                 steps[self._requantized[output]] = own
         return program.with_changes(steps, moved)
 
-    def grids(self, samples: np.ndarray | None) -> ModelGrids:
-        """Return the grids as they are now; that of the model's output, which is float32 in training, for a target that
-        makes codes of it, from samples.
-        """
+    def publish(self) -> None:
+        self.model.grids = self.grids()
+
+    def grids(self) -> ModelGrids:
+        """Return the grids as they are now."""
         program, first = self.plan.program, self._first
         activations = dict(first.activations)
         for step in program.steps:
@@ -221,8 +233,8 @@ class QuantizedNetwork:
                 source = program.buffers[step.inputs[0]].name
                 activations[name if name in activations else source] = self._output_grids[step.output].found
         last = self.model.names[-1]
-        if last in activations and samples is not None:
-            y = self(samples)
+        if last in activations and self._samples is not None:
+            y = self(self._samples)
             activations[last] = QParams.from_range(y.min(), y.max(), symmetric=False, signed=False)
         weights = {name: grid.found for name, grid in self._weight_grids.items()}
         return ModelGrids(first.scheme, first.per_layer, weights, activations)

@@ -1,12 +1,12 @@
 """What `train` is told of quantization: a scheme, and where its grids come from."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from qlite import _check
+from qlite.grids.qparams import QParams
 from qlite.grids.spec import METHODS as RANGES
 from qlite.nn.lower import Builder
 from qlite.nn.model_grids import ModelGrids
@@ -60,34 +60,35 @@ class Quantization:
         return next(factor for most, factor in RATES.items() if min(widths, default=8) <= most)
 
     def network(self, model: Sequential, frozen: frozenset[str], source: Source) -> QuantizedNetwork:
-        """Return a fused model, whose arrays will be trained, as a network on its first grids."""
-        return QuantizedNetwork(model, self.first_grids(model, source), self.method, frozen)
+        """Return a fused model, whose arrays will be trained, as a network.
 
-    def first_grids(self, model: Sequential, source: Source) -> ModelGrids:
-        """Return those that the model was trained on before, if by this scheme, or those that suit weights and some
-        samples.
+        It begins on the grids that the model was trained on before, if by this scheme, or on those that suit its
+        weights and some samples.
         """
         per_layer = {name: scheme.name for name, scheme in self.per_layer.items()}
-        before = model.grids
-        if before is not None and (before.scheme, dict(before.per_layer)) == (self.scheme.name, per_layer):
-            return before
+        schemes = [self.per_layer.get(name, self.scheme) for name in model.names]
+        samples = some(source, self.observe) if any(scheme.is_static for scheme in schemes) else None
+        grids = model.grids
+        if grids is None or (grids.scheme, dict(grids.per_layer)) != (self.scheme.name, per_layer):
+            activations = {}
+            if samples is not None:
+                activations = calibrate(model, samples, self.observer, activation_bits(model, schemes))
+            grids = ModelGrids(self.scheme.name, per_layer, self._weight_grids(model), activations)
+        return QuantizedNetwork(model, grids, self.method, frozen, samples)
+
+    def _weight_grids(self, model: Sequential) -> dict[str, QParams]:
+        """Grids of the least squared error for the weights that become codes."""
         builder = Builder(
             self.scheme,
             per_layer=self.per_layer,
             weight_method="mse",
             symmetric_weights=self.symmetric_weights,
         )
-        weights = {
+        return {
             name: builder.quantize_weight(name, layer.parameters["weight"]).qparams
             for name, layer in zip(model.names, model.layers, strict=True)
             if "weight" in layer.parameters and builder.scheme_of(name).weight_bits != FLOAT_BITS
         }
-        schemes = [builder.scheme_of(name) for name in model.names]
-        activations = {}
-        if any(scheme.is_static for scheme in schemes):
-            samples = some(source, self.observe)
-            activations = calibrate(model, samples, self.observer, activation_bits(model, schemes))
-        return ModelGrids(self.scheme.name, per_layer, weights, activations)
 
 
 def some(source: Source, count: int) -> np.ndarray:

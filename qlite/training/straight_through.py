@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from qlite.arrays.qarray import QArray
+from qlite.grids.qparams import QParams
 from qlite.nn.layers.layer import Layer
 from qlite.nn.lower import BIAS_ROOM, with_room_for_bias
 from qlite.nn.program import Program
@@ -182,7 +183,8 @@ class Product(Back):
         bias = self.layer.bias
         if self.grid is None:
             return {"weight": own(self.layer.weight), "bias": own(bias)}
-        p, self.scale = self.grid.qparams, self.grid.scale
+        grid = self.grid
+        p, self.scale = grid.qparams, grid.scale
         self.codes = kernels.quantize(
             self.layer.weight, self.scale, p.zero_point, p.qmin, p.qmax, True, None, "weight", *self._groups
         )
@@ -190,14 +192,14 @@ class Product(Back):
         if input_scale is not None:
             bias = np.rint(bias / (np.float64(input_scale) * self.scale.ravel()))
             if np.abs(bias).max() > BIAS_ROOM:
-                bias = self._make_room(input_scale)
+                bias = self._make_room(grid.found, input_scale)
             bias = bias.astype(np.int32)
         scale = self.scale if p.group_size else self.scale.ravel()
         return {"weight": self.codes, "weight_scale": own(scale), "bias": own(bias)}
 
-    def _make_room(self, input_scale: float) -> np.ndarray:
+    def _make_room(self, qparams: QParams, input_scale: float) -> np.ndarray:
         """Quantize outputs anew whose weights are too small beside the bias, as lowering does; returns the bias."""
-        q = with_room_for_bias(QArray(self.codes, self.grid.found), self.layer.weight, self.layer.bias, input_scale)
+        q = with_room_for_bias(QArray(self.codes, qparams), self.layer.weight, self.layer.bias, input_scale)
         self.codes, self.scale = q.codes, np.ascontiguousarray(q.scale)
         return integer_bias(f"layer {self.name!r}", self.layer.bias, input_scale, q.scale.ravel())
 
@@ -254,5 +256,6 @@ class Anything(Back):
         y, saved = self.layer.forward(batch.real(x), rng=np.random.default_rng(0))
         if self.grid is not None:
             through_grid(y, gradient, self.grid)
-        (gradient,), _ = self.layer.backward(saved, gradient)
-        batch.give(x, gradient)
+        inputs, _ = self.layer.backward(saved, gradient)
+        if inputs is not None:
+            batch.give(x, inputs[0])
