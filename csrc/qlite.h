@@ -769,7 +769,7 @@ ql_status ql_optimize_f32(ql_optimizer optimizer, const ql_update *update, float
 typedef struct ql_targets {
     const int32_t *label;
     const float *probability; /* [rows][n] */
-    float smoothing;          /* of labels: share that is spread over all classes */
+    double smoothing;         /* of labels: share that is spread over all classes */
 } ql_targets;
 
 /* loss = sum_r share[r] * -sum_i t_i log softmax(x_r)_i and gradient = share[r] (softmax(x_r)_i sum_j t_j - t_i), which

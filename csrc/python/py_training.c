@@ -79,7 +79,7 @@ static PyObject *cross_entropy(PyObject *module, PyObject *args)
     (void)module;
     PyObject *x_object, *target_object, *share_object, *result = NULL;
     ql_targets targets;
-    if (!PyArg_ParseTuple(args, "OOOf", &x_object, &target_object, &share_object, &targets.smoothing))
+    if (!PyArg_ParseTuple(args, "OOOd", &x_object, &target_object, &share_object, &targets.smoothing))
         return NULL;
     PyArrayObject *target = NULL, *share = NULL, *gradient = NULL, *x = ql_py_exact(x_object, NPY_FLOAT32, "raw");
     if (!x)

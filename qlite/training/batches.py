@@ -8,6 +8,7 @@ import numpy as np
 
 from qlite import _check
 from qlite.nn.sequential import Sequential
+from qlite.training.identity import digest_of
 from qlite.training.targets import is_labels, targets_of, weights_of
 
 #: Samples, targets, and how much each sample counts (None: all the same).
@@ -19,6 +20,10 @@ class Source(Protocol):
 
     #: Number of batches of an epoch; None: not known.
     steps: int | None
+
+    @property
+    def identity(self) -> str:
+        """What tells these samples from others, as far as that is known before they are read."""
 
     def epoch(self, rng: "np.random.Generator | None") -> Iterator[Batch]:
         """Yield all batches, in an order that `rng` draws; None: in order."""
@@ -41,6 +46,10 @@ class Rows:
         self.steps: int | None = -(-len(self.rows) // self.batch_size)
         self._place = np.empty((min(self.batch_size, len(self.rows)), *self.x.shape[1:]), self.x.dtype)
 
+    @property
+    def identity(self) -> str:
+        return f"{self.x.dtype} {self.x.shape}, targets {digest_of(self.targets, self.weights, self.rows)}"
+
     def epoch(self, rng: "np.random.Generator | None") -> Iterator[Batch]:
         rows = self.rows if rng is None else rng.permutation(self.rows)
         for first in range(0, len(rows), self.batch_size):
@@ -61,6 +70,10 @@ class Stream:
     def __init__(self, model: Sequential, batches: Any, name: str) -> None:
         self._model, self._batches, self._name = model, batches, name
         self.steps: int | None = len(batches) if hasattr(batches, "__len__") else None
+
+    @property
+    def identity(self) -> str:
+        return "batches"
 
     def epoch(self, rng: "np.random.Generator | None") -> Iterator[Batch]:
         count = -1
@@ -83,7 +96,7 @@ class Stream:
         x = self._model._samples(where, batch[0])
         if len(x) == 0:
             raise ValueError(f"{where}: expected at least one sample, got none")
-        targets = targets_of(self._model, batch[1], len(x), self._model.output_shape[-1], f"{where}: y")
+        targets = targets_of(self._model, batch[1], len(x), f"{where}: y")
         return x, targets, weights_of(self._model, targets, None, batch[2]) if len(batch) == 3 else None
 
 

@@ -26,7 +26,7 @@ class History:
     interrupted : bool
         Whether Ctrl-C ended it.
     best_epoch : int or None
-        The epoch, counted from 1, whose weights the model has, where those are not the last ones.
+        The epoch with the least validation loss, counted from 1; with `restore_best` the model has its weights.
 
     Examples
     --------

@@ -1,26 +1,25 @@
-"""The training loop."""
+"""`train`: its arguments, checked, become a session."""
 
 import math
-import time
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from qlite import _check
-from qlite.nn.predictor import VALUES, Predictor
+from qlite.nn.predictor import Predictor
 from qlite.nn.sequential import Sequential
-from qlite.progress import note
-from qlite.progress import progress as bar
-from qlite.training.batches import Augment, Batch, Rows, Source, Stream, augmented, is_stream, samples_of, split
+from qlite.training.batches import Augment, Rows, Source, Stream, is_stream, samples_of, split
+from qlite.training.checkpoint import Checkpoint, checked_path
 from qlite.training.history import History
+from qlite.training.identity import description_of, name_of
 from qlite.training.losses import Loss, Objective, loss_of
 from qlite.training.network import FloatNetwork, Network
 from qlite.training.optimizers import Steps, optimizer_of
 from qlite.training.quantization import Quantization
 from qlite.training.schedules import schedule_of
+from qlite.training.session import Session, Stopping, TrainingState
 from qlite.training.targets import targets_of, weights_of
 
 #: Samples that validation computes at once.
@@ -47,10 +46,11 @@ def train(
     clip_value: float | None = None,
     schedule: Any = None,
     frozen: Collection[str] = (),
-    callbacks: Sequence[Callable[["TrainingState"], Any]] = (),
+    callbacks: Sequence[Callable[[TrainingState], Any]] = (),
     augment: Augment | None = None,
     patience: int | None = None,
     restore_best: bool | None = None,
+    checkpoint: Any = None,
     teacher: Predictor | None = None,
     teacher_weight: float = 0.5,
     temperature: float = 2.0,
@@ -117,6 +117,10 @@ def train(
         Epochs without a smaller validation loss after which training stops.
     restore_best : bool, optional
         Whether the weights of the epoch with the least validation loss are returned: by default with `patience`.
+    checkpoint : path-like, optional
+        A file that is written after each epoch, whole at every moment. Where it is there, training goes on from it: the
+        same bits come out as without a stop. It must be of the same model, samples and options; `epochs` may be more,
+        unless the schedule depends on it.
     teacher : Sequential or QModel, optional
         A model of the same task and outputs to learn from: the loss becomes ``(1 - teacher_weight) loss +
         teacher_weight T**2 cross_entropy(teacher / T, raw / T)``, T the temperature (Hinton et al. 2015); for values
@@ -151,8 +155,10 @@ def train(
     Raises
     ------
     TypeError, ValueError
-        An argument of another kind, shape or range; a layer without a gradient; a batch that does not fit. Nothing is
-        changed.
+        An argument of another kind, shape or range; a layer without a gradient; a batch that does not fit; a checkpoint
+        that is damaged or of another training. Nothing is changed.
+    OSError
+        A checkpoint that cannot be read or written.
 
     Warns
     -----
@@ -201,9 +207,12 @@ def train(
     source, held = _data(model, X, y, validation, class_weight, sample_weight, batch_size, epochs, rng)
     factor = schedule_of(schedule, None if source.steps is None else source.steps * epochs)
     stopping = _stopping(patience, restore_best, held is not None)
-    if not all(callable(f) for f in (*callbacks, *([] if augment is None else [augment]))):
-        raise TypeError("callbacks, augment: expected functions, got something else")
+    if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
+        raise TypeError(f"callbacks: expected functions, got {callbacks!r}")
+    if augment is not None and not callable(augment):
+        raise TypeError(f"augment: expected a function, got {augment!r}")
     shows = _check.flag("progress", progress)
+    path = None if checkpoint is None else checked_path(checkpoint)
 
     trained = fused.copy()
     trained.history = History()
@@ -214,193 +223,39 @@ def train(
     else:
         network = quantization.network(trained, names, source)
     steps = Steps(chosen, network.parameters, norm, limit)
-    session = Session(trained, network, objective, steps, source, held, factor, augment, rng)
-    session.run(epochs, stopping, callbacks, shows)
+    session = Session(trained, network, objective, steps, source, held, factor, augment, rng, stopping)
+    if path is not None:
+        over = "" if schedule == "constant" or callable(schedule) else f" over {epochs} epochs"
+        file = Checkpoint(
+            path,
+            {
+                "model": description_of(model),
+                "X, y": source.identity,
+                "validation": None if held is None else held.identity,
+                "loss": name_of(loss),
+                "optimizer": repr(chosen),
+                "batch_size": batch_size,
+                "label_smoothing": label_smoothing,
+                "clip_norm": norm,
+                "clip_value": limit,
+                "schedule": f"{name_of(schedule)}{over}",
+                "frozen": sorted(names),
+                "augment": name_of(augment),
+                "patience": stopping.patience,
+                "restore_best": stopping.restores,
+                "teacher": description_of(teacher) if isinstance(teacher, Sequential) else name_of(teacher),
+                "teacher_weight": teacher_weight,
+                "temperature": temperature,
+                "quantization": None if quantization is None else repr(quantization),
+                "seed": seed,
+            },
+        )
+        session.save = file.save
+        if path.exists():
+            file.load(session)
+    session.run(epochs, callbacks, shows)
     network.publish()
     return trained
-
-
-@dataclass
-class Stopping:
-    """When to stop early, and whether to go back to the best weights."""
-
-    patience: int | None
-    restores: bool
-
-
-@dataclass
-class TrainingState:
-    """What callbacks see after an epoch, which is counted from 1."""
-
-    epoch: int
-    epochs: int
-    model: Sequential
-    history: History
-
-    def stop(self, why: str = "a callback stopped it") -> None:
-        """End training after this epoch."""
-        self.history.stopped = why
-
-
-class NotFinite(Exception):
-    """The loss, or a parameter, is NaN or infinite."""
-
-
-class Weights:
-    """A copy of all that training changes in a network."""
-
-    def __init__(self, network: Network) -> None:
-        self._arrays = (*network.parameters.values(), *network.statistics.values())
-        self._copies = [array.copy() for array in self._arrays]
-
-    def keep(self) -> None:
-        """Take the values of now."""
-        for copy, array in zip(self._copies, self._arrays, strict=True):
-            np.copyto(copy, array)
-
-    def restore(self) -> None:
-        """Bring back the values that were kept."""
-        for copy, array in zip(self._copies, self._arrays, strict=True):
-            np.copyto(array, copy)
-
-
-class Session:
-    """One training: what is trained, on what, and how far it has come."""
-
-    def __init__(
-        self,
-        model: Sequential,
-        network: Network,
-        objective: Objective,
-        steps: Steps,
-        source: Source,
-        held: Source | None,
-        factor: Callable[[int], float],
-        augment: Augment | None,
-        rng: "np.random.Generator",
-    ) -> None:
-        self.model, self.network, self.objective, self.steps = model, network, objective, steps
-        self.source, self.held, self.factor, self.augment, self.rng = source, held, factor, augment, rng
-        self.history: History = model.history
-        self.good = Weights(network)
-        self.best = Weights(network)
-        self.least = math.inf
-
-    def run(
-        self, epochs: int, stopping: Stopping, callbacks: Sequence[Callable[[TrainingState], Any]], shows: bool
-    ) -> None:
-        """Train from the epoch that is reached to the last one."""
-        ahead = range(len(self.history), epochs)
-        shown = bar(ahead, "training", "epoch") if shows else ahead
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):  # the loss tells
-                for epoch in shown:
-                    figures = self._epoch()
-                    note(shown, figures)
-                    self._judge(figures.get("validation_loss"), epoch, stopping)
-                    self.network.publish()
-                    state = TrainingState(epoch + 1, epochs, self.model, self.history)
-                    for callback in callbacks:
-                        callback(state)
-                    if self.history.stopped:
-                        break
-        except KeyboardInterrupt:
-            self.history.interrupted, self.history.stopped = True, "interrupted"
-            return
-        except NotFinite as error:
-            self.good.restore()
-            self.history.stopped = str(error)
-            why = f"training stopped: {error}; the model has the last good weights"
-            warnings.warn(why, RuntimeWarning, stacklevel=3)
-        if stopping.restores and self.history.best_epoch:
-            self.best.restore()
-
-    def _epoch(self) -> dict[str, float]:
-        """Go through all batches once, and return the figures."""
-        began = time.perf_counter()
-        total, weight, right, count = 0.0, 0.0, 0, 0
-        rate = 0.0
-        for batch in self.source.epoch(self.rng):
-            value, own, hits, rate = self._step(batch)
-            total, weight, right, count = total + value * own, weight + own, right + hits, count + len(batch[0])
-        if not all(np.isfinite(p).all() for p in self.network.parameters.values()):
-            raise self._not_finite(batch[0])
-        figures = {"loss": total / weight if weight else 0.0}
-        if self.model.task not in VALUES:
-            figures["accuracy"] = right / count
-        if self.held is not None:
-            figures |= self.validate(self.held)
-        figures |= {"learning_rate": rate, "seconds": time.perf_counter() - began}
-        self.good.keep()
-        self.history.append(figures)
-        return figures
-
-    def _step(self, batch: Batch) -> tuple[float, float, int, float]:
-        """One step: returns the batch's loss and weight, how many labels were right, and the learning rate."""
-        x, targets, weights = batch
-        if self.augment is not None:
-            x = augmented(self.augment, x, self.rng)
-        share, weight = shares(len(x), weights)
-        raw, saved = self.network.forward(x, self.rng)
-        hits = hits_of(self.model.task, raw, targets)
-        value, gradient = self.objective(x, raw, targets, share)
-        if not math.isfinite(value):
-            raise self._not_finite(x)
-        factor = self.factor(self.steps.count)
-        self.steps.make(self.network.backward(saved, gradient), factor)
-        return value, weight, hits, factor * self.steps.optimizer.learning_rate
-
-    def _not_finite(self, x: np.ndarray) -> NotFinite:
-        """Say where values ceased to be finite."""
-        at = f"in step {self.steps.count + 1}, epoch {len(self.history) + 1}"
-        for (layer, what), array in self.network.parameters.items():
-            if not np.isfinite(array).all():
-                return NotFinite(f"{what} of layer {layer!r} is not finite {at}")
-        source = self.network.first_nonfinite(x)
-        return NotFinite(f"{f'the result of {source!r}' if source else 'the loss'} is not finite {at}")
-
-    def validate(self, source: Source) -> dict[str, float]:
-        """Return the loss and the figure of the task on other samples, at inference."""
-        loss, weight, right, count = 0.0, 0.0, 0.0, 0
-        for x, targets, weights in source.epoch(None):
-            raw = self.network(x)
-            share, own = shares(len(x), weights)
-            loss, weight = loss + own * self.objective.loss(raw, targets, share)[0], weight + own
-            right += hits_of(self.model.task, raw, targets)
-            count += len(x)
-        figures = {"validation_loss": loss / weight if weight else 0.0}
-        if self.model.task not in VALUES:
-            figures["validation_accuracy"] = right / count
-        return figures
-
-    def _judge(self, loss: float | None, epoch: int, stopping: Stopping) -> None:
-        """Keep the best weights, and stop where nothing has got better for a while."""
-        if loss is None:
-            return
-        if loss < self.least:
-            self.least, self.history.best_epoch = loss, epoch + 1
-            if stopping.restores:
-                self.best.keep()
-        elif stopping.patience is not None and epoch + 1 - (self.history.best_epoch or 0) >= stopping.patience:
-            self.history.stopped = f"no smaller validation loss since epoch {self.history.best_epoch}"
-
-
-def shares(samples: int, weights: np.ndarray | None) -> tuple[np.ndarray, float]:
-    """Return what each sample's share of a mean is, and the weight of all."""
-    if weights is None:
-        return np.full(samples, 1 / samples, np.float32), float(samples)
-    weight = float(weights.sum(dtype=np.float64))
-    return (weights / np.float32(weight) if weight else weights), weight
-
-
-def hits_of(task: str, raw: np.ndarray, targets: np.ndarray) -> int:
-    """Return for how many samples the likeliest class is predicted; 0 for values."""
-    if task in VALUES:
-        return 0
-    if task == "binary":
-        return int(np.count_nonzero((raw > 0) == (targets > 0.5)))
-    wanted = targets if targets.ndim == 1 else targets.argmax(axis=1)
-    return int(np.count_nonzero(raw.argmax(axis=1) == wanted))
 
 
 def _frozen(model: Sequential, frozen: Any) -> frozenset[str]:
@@ -483,8 +338,10 @@ def _data(
     if y is None:
         raise ValueError("y: expected labels or values of the samples, got None")
     x = samples_of(model, "X", x)
-    targets = targets_of(model, y, len(x), model.output_shape[-1])
+    targets = targets_of(model, y, len(x))
     weights = weights_of(model, targets, class_weight, sample_weight)
+    if weights is not None and not weights.any():
+        raise ValueError("sample_weight: expected a sample that counts, got zeros alone")
     rows = np.arange(len(x))
     if is_share:
         rows, apart = split(targets, validation, rng)
@@ -496,5 +353,5 @@ def _held(model: Sequential, validation: Any) -> Source:
     if not isinstance(validation, (tuple, list)) or len(validation) != 2:
         raise TypeError(f"validation: expected a share, or (X, y), got {type(validation).__name__}")
     x = samples_of(model, "validation: X", validation[0])
-    targets = targets_of(model, validation[1], len(x), model.output_shape[-1], "validation: y")
+    targets = targets_of(model, validation[1], len(x), "validation: y")
     return Rows(x, targets, None, np.arange(len(x)), VALIDATION_BATCH)

@@ -6,18 +6,19 @@ from typing import Any
 import numpy as np
 
 from qlite import _check
-from qlite.nn.predictor import VALUES, Predictor
+from qlite.nn.predictor import VALUES
+from qlite.nn.sequential import Sequential
 
 #: How far the probabilities of a sample may be from 1 in sum.
 PROBABILITY_SLACK = 1e-3
 
 
-def targets_of(model: Predictor, y: Any, samples: int, units: int, name: str = "y") -> np.ndarray:
+def targets_of(model: Sequential, y: Any, samples: int, name: str = "y") -> np.ndarray:
     """Return labels as int32 positions among the classes; probabilities and values as float32 (samples, units).
 
     Labels of two classes are probabilities of the second. `name` is for errors.
     """
-    y = _check.as_array(name, y)
+    y, units = _check.as_array(name, y), model.output_shape[-1]
     if y.ndim == 0 or len(y) != samples:
         raise ValueError(f"{name}: expected one for each of {samples} samples, got shape {y.shape}")
     if model.task in VALUES:
@@ -72,22 +73,22 @@ def is_labels(targets: np.ndarray) -> bool:
     return targets.dtype == np.int32 or (targets.shape[1] == 1 and bool(np.isin(targets, (0, 1)).all()))
 
 
-def weights_of(model: Predictor, targets: np.ndarray, class_weight: Any, sample_weight: Any) -> np.ndarray | None:
+def weights_of(model: Sequential, targets: np.ndarray, class_weight: Any, sample_weight: Any) -> np.ndarray | None:
     """Return how much each sample counts, float32, or None: all the same."""
     weights = None
     if sample_weight is not None:
         weights = _check.finite("sample_weight", _check.scales("sample_weight", sample_weight))
         if weights.shape != (len(targets),):
             raise ValueError(f"sample_weight: expected shape ({len(targets)},), got {weights.shape}")
-        if (weights < 0).any() or not weights.any():
-            raise ValueError("sample_weight: expected none below 0 and one above, got others")
+        if (weights < 0).any():
+            raise ValueError(f"sample_weight: expected none below 0, got {weights.min()}")
     if class_weight is not None:
         own = _class_weights(model, targets, class_weight)
         weights = own if weights is None else weights * own
     return weights
 
 
-def _class_weights(model: Predictor, targets: np.ndarray, class_weight: Any) -> np.ndarray:
+def _class_weights(model: Sequential, targets: np.ndarray, class_weight: Any) -> np.ndarray:
     is_binary = model.task == "binary"
     if model.task in VALUES or not is_labels(targets):
         raise ValueError("class_weight: expected None where y holds no labels")
@@ -98,9 +99,8 @@ def _class_weights(model: Predictor, targets: np.ndarray, class_weight: Any) -> 
         return (len(positions) / (np.count_nonzero(counts) * np.maximum(counts, 1))).astype(np.float32)[positions]
     if not isinstance(class_weight, Mapping):
         raise TypeError(f"class_weight: expected 'balanced' or a dict by label, got {type(class_weight).__name__}")
-    units = 2 if is_binary else int(positions.max()) + 1
-    labels = (model.classes if model.classes is not None else np.arange(units)).tolist()
-    if unknown := [label for label in class_weight if model.classes is not None and label not in labels]:
+    labels = model._labels(2 if is_binary else model.output_shape[-1]).tolist()
+    if unknown := [label for label in class_weight if label not in labels]:
         raise ValueError(f"class_weight: expected labels out of {labels}, got {unknown[:4]}")
     weights = [_check.number("class_weight", class_weight.get(label, 1.0)) for label in labels]
     if not all(0 <= w < np.inf for w in weights):

@@ -67,7 +67,7 @@ ql_status ql_cross_entropy_f32(const float *x, size_t rows, size_t n, const ql_t
             .gradient = gradient + i * n,
             .n = n,
             .label = targets->label ? targets->label[i] : 0,
-            .smoothing = (double)targets->smoothing,
+            .smoothing = targets->smoothing,
             .share = (double)share[i],
         };
         sum += r.share * fill_row(&r);
