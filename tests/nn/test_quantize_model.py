@@ -267,7 +267,9 @@ def test_schemes_for_layers_that_there_are_not():
         (TypeError, "^per_layer: expected a dict", ["dense_1"], {}),
         (ValueError, "^per_layer: .*'dense_1', 'dense_2', got 'dense_9'", {"dense_9": "w8"}, {}),
         (ValueError, r"^per_layer\['dense_1'\]: scheme: ", {"dense_1": "w9"}, {}),
-        (TypeError, r"^per_layer\['dense_1'\]: scheme: ", {"dense_1": None}, {}),
+        (ValueError, r"^per_layer\['dense_1'\]: scheme: ", {"dense_1": "int8"}, {}),
+        (TypeError, r"^per_layer\['dense_1'\]: scheme: ", {"dense_1": 8}, {}),
+        (ValueError, "^target: expected 'numpy' for 'float32'", {"dense_1": None}, {"target": "tflite"}),
         (ValueError, "^output_dtype: .*no codes", {"dense_2": "w8"}, {"output_dtype": "integer"}),
         (ValueError, "^requant: expected None for 'w8'", dict.fromkeys(network.names, "w8"), {"requant": "fixed"}),
         (ValueError, "^target: expected 'numpy' for 'w8'", {"dense_1": "w8"}, {"target": "tflite"}),
@@ -487,11 +489,13 @@ def test_layouts_and_dtypes(layout):
 CASES = """
 TypeError  model  quantize_model(None, data=X)
 TypeError  model  quantize_model(QM, data=X)
-ValueError scheme  quantize_model(M, "w4", X)
+ValueError scheme  quantize_model(M, "w1", X)
+ValueError scheme  quantize_model(M, "w4g12", X)
+ValueError scheme  quantize_model(M, "float32", X)
 ValueError scheme  quantize_model(M, "w8a16", X)
 ValueError scheme  quantize_model(M, "w8g32a8", X)
 ValueError scheme  quantize_model(M, "int8", X)
-TypeError  scheme  quantize_model(M, None, X)
+TypeError  scheme  quantize_model(M, 8, X)
 ValueError activations  quantize_model(M, data=X, activations="float")
 ValueError activations  quantize_model(M, "w8", activations="dynamic")
 ValueError target  quantize_model(M, data=X, target="torch")

@@ -7,6 +7,7 @@ import qlite as ql
 from qlite.nn.scheme import Scheme
 
 NAMES = ["w8", "w8a8", "dynamic", "w4", "w4g32", "w4g32a8", "w1", "w16a16", "w3g7a5"]
+NAMES += ["ternary", "ternary-dynamic", "w4a8-dynamic", "w4g32a8-dynamic", "float32"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -24,7 +25,8 @@ def test_what_schemes_say():
 
 
 @pytest.mark.parametrize(
-    "name", ["", "8", "a8", "w", "w8a", "w8g", "w08", "w8g0", "w8a8 ", "W8", "w8a8g32", "w²", "w-1"]
+    "name",
+    ["", "8", "a8", "w", "w8a", "w8g", "w08", "w8g0", "w8a8 ", "W8", "w8a8g32", "w²", "w-1", "ternary8", "-dynamic"],
 )
 def test_what_is_no_scheme(name):
     with pytest.raises(ValueError, match=r"^scheme: expected w<bits>\[g<group>\]\[a<bits>\]"):
@@ -37,16 +39,26 @@ def test_widths_that_there_are_not(name):
         Scheme.parse(name)
 
 
-@pytest.mark.parametrize("name", ["w8", "w4g32", "w4a4", "w8g32a8"])
+@pytest.mark.parametrize("name", ["w8", "w4g32", "w4a4", "w8g32a16"])
 def test_schemes_that_cannot_be_dynamic(name):
-    with pytest.raises(ValueError, match=r"^activations: expected 'static'"):
+    with pytest.raises(ValueError, match=r"^activations: expected 'static' but for"):
         Scheme.parse(name, "dynamic")
+    with pytest.raises(ValueError, match=r"^scheme: expected 'a8'"):
+        Scheme.parse(f"{name}-dynamic")
 
 
-@pytest.mark.parametrize("name", ["w4", "w4g32", "w8g32", "w4a8", "w8a4", "w16"])
-def test_schemes_that_no_model_runs_by_yet(name):
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        *[(name, "2 to 8 bits") for name in ("w16", "w1", "w8a16", "w8a1", "w9", "w9g32", "w1a1")],
+        *[(name, "groups of a multiple of 8") for name in ("w4g4", "w4g12a8", "w3g7")],
+        *[(name, "weights of up to 4 bits, or activations='dynamic'") for name in ("w8g32a8", "w5g32a4")],
+        ("float32", "widths, such as 'w8a8', for a model"),
+    ],
+)
+def test_schemes_that_no_model_runs_by(name, expected):
     network = ql.from_weights([(np.eye(3), None)])
-    with pytest.raises(ValueError, match=rf"^scheme: expected 'w8a8', 'w8' or 'dynamic', .*got '{name}'$"):
+    with pytest.raises(ValueError, match=rf"^scheme: expected {expected}"):
         ql.quantize_model(network, name, np.eye(3))
 
 
