@@ -191,17 +191,15 @@ class QuantizedNetwork:
         return None
 
     def _nothing(self, x: np.ndarray) -> np.ndarray:
-        """Return outputs that end training: the parameters are no longer finite."""
+        """Return outputs that end training: weights or scales have left what integers can be made of."""
         return np.full((len(x), *self.model.output_shape), np.nan, np.float32)
 
     def _take(self) -> bool:
-        """Bring the program up to the parameters; returns False if some are no longer finite."""
+        """Bring the program up to the parameters; returns False if these are no longer such that one can be made."""
         try:
             self._scales.refresh()
             self.plan.update(self._changed())
         except (ValueError, OverflowError):
-            if all(np.isfinite(array).all() for array in self.parameters.values()):
-                raise
             return False
         return True
 
@@ -225,6 +223,7 @@ class QuantizedNetwork:
 
     def grids(self) -> ModelGrids:
         """Return the grids as they are now."""
+        self._take()
         program, first = self.plan.program, self._first
         activations = dict(first.activations)
         for step in program.steps:
@@ -234,7 +233,7 @@ class QuantizedNetwork:
                 activations[name if name in activations else source] = self._output_grids[step.output].found
         last = self.model.names[-1]
         if last in activations and self._samples is not None:
-            y = self(self._samples)
+            y = self.plan.run(self._samples)
             activations[last] = QParams.from_range(y.min(), y.max(), symmetric=False, signed=False)
         weights = {name: grid.found for name, grid in self._weight_grids.items()}
         return ModelGrids(first.scheme, first.per_layer, weights, activations)

@@ -55,13 +55,15 @@ def verify(checks):
 def _verify(checks, name, train, test):
     options = {"batch_size": BATCH[name], "progress": False}
     models = [fitted(train, seed, options) for seed in SEEDS]
-    controls = [ql.train(m, *train, epochs=MORE_EPOCHS, seed=seed, **options) for seed, m in zip(SEEDS, models)]
+    controls = [
+        ql.train(m, *train, epochs=MORE_EPOCHS, seed=seed, **options) for seed, m in zip(SEEDS, models, strict=True)
+    ]
     right = np.stack([control.predict(test[0]) == test[1] for control in controls])
     print(f"{'control':24}{100 * right.mean():7.2f} % right")
     for scheme, limit in LIMITS.items():
         for method in METHODS:
             ours = []
-            for seed, m in zip(SEEDS, models):
+            for seed, m in zip(SEEDS, models, strict=True):
                 m = ql.train(m, *train, epochs=MORE_EPOCHS, seed=seed, scheme=scheme, method=method, **options)
                 ours.append(ql.quantize_model(m).predict(test[0]) == test[1])
             differences = 100 * (right.astype(float) - np.stack(ours))
