@@ -153,6 +153,31 @@ ql_status ql_fake_quantize_f32(const float *x, const ql_affine *p, ql_nonfinite 
 /* inside = qmin <= rint(x / scale) + z <= qmax: where quantizing rounds and does not clip. NaN: false. */
 ql_status ql_in_range_f32(const float *x, const ql_affine *p, bool *inside);
 
+/* Gradients through quantizing, straight-through: gradient, of the codes' values, becomes that of x, and scale_gradient
+ * is that of the scales (Esser et al. 2020). x is [rows][cols], `group` neighbouring rows share a scale for each
+ * column. With t = x / scale, r = rint(t), low = qmin - z and high = qmax - z
+ *
+ *     scale_gradient = sum over the rows of gradient * (low <= r <= high ? r - t : r < low ? low : high)
+ *     gradient       = low <= r <= high ? gradient : 0
+ *
+ * Without moves_inside 0 stands for r - t. Sums are added in float32 within 128 rows of a group, in order, and theirs
+ * in double: the bits depend on no instruction set and number of threads. rows, cols and group are at least 1. */
+ql_status ql_quantize_gradient_f32(const float *x, size_t rows, size_t cols, size_t group, const float *scale,
+                                   const int32_t *zero_point, int32_t qmin, int32_t qmax, bool moves_inside,
+                                   float *gradient, float *scale_gradient);
+
+/* Gradients through requantizing by rule A (ql_requantize_s32_x8) behind an activation that is a clamp: the same with
+ * t = clamp(u, floor, ceiling), u = float(sums) * multiplier for each column, r clamped to low..high, steps from the
+ * zero point. The gradient passes where floor < u < ceiling as well. column_sum[j] is the sum of what passes in column
+ * j, *scale_gradient that of all elements. */
+typedef struct ql_steps_range {
+    float low, high, floor, ceiling;
+} ql_steps_range;
+
+ql_status ql_requantize_gradient_s32(const int32_t *sums, size_t rows, size_t cols, const float *multiplier,
+                                     const ql_steps_range *range, bool moves_inside, float *gradient, float *column_sum,
+                                     double *scale_gradient);
+
 /* Least and greatest of the values that share a parameter. The data is not empty; NaN is passed over, zeros come
  * out as +0, and nothing but NaN gives +inf, -inf. Returns whether all values were finite. */
 bool ql_minmax_f32(const float *x, const ql_layout *layout, float *min, float *max);

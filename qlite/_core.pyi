@@ -83,6 +83,30 @@ def unpack_bits(packed: U8, bits: int, is_signed: bool, first: int, count: int) 
 def requantize(
     acc: S32, multiplier: NDArray[np.float64], zero_point: int, qmin: int, qmax: int, fixed: bool, out: X8 | None
 ) -> X8: ...
+
+# matrices; gradient is written over, scale_gradient (groups, columns) and column_sum (columns,) are written; x / scale
+# is clamped to qmin - z and qmax - z; inside the ends scales move only if `moves_inside`
+def quantize_gradient(
+    x: F32,
+    gradient: F32,
+    scale: F32,
+    zero_point: S32,
+    group_size: int,
+    qmin: int,
+    qmax: int,
+    moves_inside: bool,
+    scale_gradient: F32,
+) -> None: ...
+
+# steps: low and high end of the grid, floor and ceiling of the activation; returns the scale's gradient
+def requantize_gradient(
+    sums: S32,
+    gradient: F32,
+    multiplier: F32,
+    steps: tuple[float, float, float, float],
+    moves_inside: bool,
+    column_sum: F32,
+) -> float: ...
 def quantize_multiplier(value: float) -> tuple[int, int]: ...
 
 # shape: of the parameters, as above; the last is whether all values were finite

@@ -159,6 +159,24 @@ typedef void ql_scale_kernel(const int32_t *acc, size_t acc_stride, size_t rows,
 typedef void ql_add_outer_kernel(int32_t *acc, size_t acc_stride, size_t rows, size_t cols, const int32_t *row,
                                  const int32_t *col);
 
+/* The gradient of a loss through quantizing, straight-through, and its gradient by the scales (Esser et al. 2020), of a
+ * tile of rows x cols neighbours with a scale for each column. With t = x[i][j] / scale[j], r = rint(t) and the ends
+ * low = qmin - zero_point[j], high = qmax - zero_point[j],
+ *
+ *     scale_gradient[j] += gradient[i][j] * (low <= r <= high ? r - t : r < low ? low : high)
+ *     gradient[i][j] = low <= r <= high ? gradient[i][j] : 0
+ *
+ * i ascending. Without moves_inside 0 stands for r - t: clipping alone moves a scale (Choi et al. 2018). */
+typedef void ql_quantize_gradient_kernel(const float *x, size_t rows, size_t cols, const float *scale,
+                                         const int32_t *zero_point, int32_t qmin, int32_t qmax, bool moves_inside,
+                                         float *gradient, float *scale_gradient);
+
+/* The same through requantizing sums: t = clamp(u, floor, ceiling) with u = float(sums[i][j]) * multiplier[j]; the
+ * gradient passes where floor < u < ceiling too, and what passes is added to column_sum[j]. */
+typedef void ql_requantize_gradient_kernel(const int32_t *sums, size_t rows, size_t cols, const float *multiplier,
+                                           const ql_steps_range *range, bool moves_inside, float *gradient,
+                                           float *column_sum, float *scale_gradient);
+
 /* What the tiles of an integer product share. The sum of row i and column j is, modulo 2^32,
  *
  *     s = start[j] + sum_{t < segments} sum_{p < k} a_t[i][p] * b_t[p][j] + sum_{u < 2} row_term[u][i] * col_term[u][j]
@@ -375,6 +393,8 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_requantize_fixed_kernel, requantize_fixed_s32_x8, isa)       \
     FUNCTION(ql_scale_kernel, scale_s32_f32, isa)                            \
     FUNCTION(ql_add_outer_kernel, add_outer_s32, isa)                        \
+    FUNCTION(ql_quantize_gradient_kernel, quantize_gradient_f32, isa)        \
+    FUNCTION(ql_requantize_gradient_kernel, requantize_gradient_s32, isa)    \
     FUNCTION(ql_peak_kernel, peak_u8s8s32, isa)                              \
     FUNCTION(ql_sum_groups_kernel, sum_groups_s8_s32, isa)                   \
     FUNCTION(ql_dequantize_group_kernel, dequantize_group_f32, isa)          \

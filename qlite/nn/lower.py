@@ -51,7 +51,7 @@ class Static:
     def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
         name, codes = builder.layer, builder.codes(x)
         input_scale, _ = builder.buffers[codes].affine
-        q = _with_room_for_bias(builder.quantize_weight(name, weight), weight, bias, input_scale)
+        q = with_room_for_bias(builder.quantize_weight(name, weight), weight, bias, input_scale)
         fields = _weight_fields(q)
         fields["bias"] = integer_bias(f"layer {name!r}", bias, input_scale, fields["weight_scale"])
         grid = _affine(builder.qparams[name])
@@ -329,7 +329,7 @@ def _group_fields(q: QArray) -> dict[str, Any]:
     }
 
 
-def _with_room_for_bias(q: QArray, weight: np.ndarray, bias: np.ndarray, input_scale: float) -> QArray:
+def with_room_for_bias(q: QArray, weight: np.ndarray, bias: np.ndarray, input_scale: float) -> QArray:
     """Quantize the outputs anew whose weights are so small that the bias would not fit int32 at their scale.
 
     A relu unit that training gave up has weights near 1e-9 and an ordinary bias. At the coarser scale its weights lose

@@ -116,7 +116,7 @@ def quantize_model(
     model = fuse(model)
     if grids is None:
         parsed = Scheme.of_model("w8a8" if scheme is None else scheme, activations)
-        own = _own_schemes(model, per_layer)
+        own = own_schemes(model, per_layer)
     else:
         parsed, own = _trained(model, grids, scheme, activations, per_layer)
     schemes = [own.get(name, parsed) for name in model.names]
@@ -147,7 +147,7 @@ def quantize_model(
     return QModel(program, scheme=parsed.name, target=target, task=model.task, classes=model.classes)
 
 
-def _own_schemes(model: Sequential, per_layer: Any) -> dict[str, Scheme]:
+def own_schemes(model: Sequential, per_layer: Any) -> dict[str, Scheme]:
     """The schemes of single layers, checked."""
     if per_layer is None:
         return {}
@@ -168,10 +168,10 @@ def _trained(
     model: Sequential, grids: ModelGrids, scheme: str | None, activations: str, per_layer: Any
 ) -> tuple[Scheme, dict[str, Scheme]]:
     """The schemes that a model was trained with; what is asked for has to be these."""
-    parsed, own = Scheme.of_model(grids.scheme), _own_schemes(model, grids.per_layer)
+    parsed, own = Scheme.of_model(grids.scheme), own_schemes(model, grids.per_layer)
     if scheme is not None and Scheme.of_model(scheme, activations) != parsed:
         raise ValueError(f"scheme: expected {grids.scheme!r}, which the model was trained with, got {scheme!r}")
-    if per_layer is not None and _own_schemes(model, per_layer) != own:
+    if per_layer is not None and own_schemes(model, per_layer) != own:
         raise ValueError(f"per_layer: expected {grids.per_layer}, which the model was trained with, got {per_layer}")
     return parsed, own
 

@@ -43,3 +43,7 @@ def optimize(
 def square_sum(x: np.ndarray) -> float:
     """The sum of squares in float64, in a fixed order."""
     return float(_core.moments(x, (1,) * x.ndim)[1].item())
+
+
+quantize, dequantize = _core.quantize, _core.dequantize
+quantize_gradient, requantize_gradient = _core.quantize_gradient, _core.requantize_gradient

@@ -1,12 +1,14 @@
 """`train`: its arguments, checked, become a session."""
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from qlite import _check
+from qlite.nn.fuse import fuse
 from qlite.nn.predictor import Predictor
 from qlite.nn.sequential import Sequential
 from qlite.training.batches import Augment, Rows, Source, Stream, is_stream, samples_of, split
@@ -14,8 +16,9 @@ from qlite.training.checkpoint import TrainingCheckpoint, checked_path
 from qlite.training.history import History
 from qlite.training.identity import description_of, name_of
 from qlite.training.losses import Loss, Objective, loss_of
-from qlite.training.network import FloatNetwork
+from qlite.training.network import FloatNetwork, Network
 from qlite.training.optimizers import Steps, optimizer_of
+from qlite.training.quantization import Quantization
 from qlite.training.schedules import schedule_of
 from qlite.training.session import Session, Stopping, TrainingState
 from qlite.training.targets import targets_of, weights_of
@@ -42,7 +45,7 @@ def train(
     label_smoothing: float = 0.0,
     clip_norm: float | None = None,
     clip_value: float | None = None,
-    schedule: Any = "constant",
+    schedule: Any = None,
     frozen: Collection[str] = (),
     callbacks: Sequence[Callable[[TrainingState], Any]] = (),
     augment: Augment | None = None,
@@ -52,10 +55,18 @@ def train(
     teacher: Predictor | None = None,
     teacher_weight: float = 0.5,
     temperature: float = 2.0,
+    scheme: str | None = None,
+    method: str = "lsq",
+    per_layer: Mapping[str, str | None] | None = None,
+    observer: str = "mse",
+    observe: int = 1024,
+    target: str = "numpy",
     seed: int = 0,
     progress: bool = True,
 ) -> Sequential:
     """Train a model on labelled samples and return a new one; the given one stays as it is.
+
+    With a `scheme` the model is trained as what `quantize_model` will make of it: see the notes.
 
     The mean loss of a batch after the other is made smaller by steps of an optimizer. The same seed gives the same
     bits, on one machine and with one number of threads of NumPy's matrix product.
@@ -79,7 +90,8 @@ def train(
     optimizer : {"adam", "adamw", "sgd", "rmsprop"}, SGD, Adam, AdamW or RMSprop
         By name with PyTorch's defaults.
     learning_rate, momentum, weight_decay : float, optional
-        In place of the optimizer's own.
+        In place of the optimizer's own. With a `scheme` the learning rate of an optimizer that is given by name is its
+        own, twice as much where weights or activations have 3 or 4 bits, four times as much for 2 bits.
     epochs, batch_size : int
         The last batch of an epoch may be smaller.
     validation : float or (X, y), optional
@@ -93,10 +105,10 @@ def train(
         Share of each label that is spread over all classes (Szegedy et al. 2016).
     clip_norm, clip_value : float, optional
         Greatest norm of all gradients together, greatest magnitude of each value.
-    schedule : {"constant", "cosine", "step", "warmup", "warmup_cosine"} or callable
+    schedule : {"constant", "cosine", "step", "warmup", "warmup_cosine"} or callable, optional
         What the learning rate is multiplied by: 1; from 1 to 0 along half a cosine; by 1/10 at one half and again at
         three quarters of all steps; a rise along the first twentieth, then 1 or the cosine. Or a function of the number
-        of steps that are done.
+        of steps that are done. By default constant, with a `scheme` the cosine.
     frozen : collection of str
         Names of layers whose parameters stay.
     callbacks : sequence of callable
@@ -116,6 +128,20 @@ def train(
         teacher_weight T**2 cross_entropy(teacher / T, raw / T)``, T the temperature (Hinton et al. 2015); for values
         the second is the mean squared difference.
     teacher_weight, temperature : float
+    scheme : str, optional
+        What the model will be quantized to: see `quantize_model`. None: floats.
+    method : {"lsq", "ste", "pact"}
+        Which scales are trained: all of them (Esser et al. 2020); none, those of the first grids stay; those of
+        activations, by what they clip (Choi et al. 2018). The scale of the model's input stays, as do those on both
+        sides of a table.
+    per_layer : dict of str, optional
+        Layers that have another scheme, by name; None or "float32" leaves one in float.
+    observer : {"mse", "minmax", "percentile", "entropy"}
+        How the first grids of activations are chosen; those of weights have the least squared error.
+    observe : int
+        On how many samples, by the float model, before training.
+    target : str
+        Where the model is to run. For "tflite", "tflm" and "c" see `quantize_model`: weights without zero points.
     seed : int
         Of the order of samples, the held-out share, dropout and `augment`.
     progress : bool
@@ -124,7 +150,9 @@ def train(
     Returns
     -------
     Sequential
-        With `history`, a `History`. After Ctrl-C the model so far, with ``history.interrupted``.
+        With `history`, a `History`. After Ctrl-C the model so far, with ``history.interrupted``. With a `scheme` the
+        fused model, with `grids`: ``quantize_model(m)`` makes integers of it, and ``m(x)`` computes with its floats,
+        which lie between the codes.
 
     Raises
     ------
@@ -140,6 +168,15 @@ def train(
         The loss is no longer finite: training stops, and the model has the weights of the last epoch that was (or
         those that it began with). The message names the step and the layer.
 
+    Notes
+    -----
+    With a `scheme` batch norms are folded and dropout falls away before training begins (train first in float, with
+    both), then the forward pass of each step, and of validation, is the integer program: weights become codes, which
+    the kernels of inference multiply. Backwards gradients pass rounding unchanged and stop where a value was clipped
+    (Bengio et al. 2013). The gradient of a scale s is ``sum g (code - x / s)`` over the values that were not clipped,
+    ``sum g code`` over the others; the logarithm of s is what moves, in steps of the size of LSQ's in relation to s,
+    ten times as fast as weights. Training of a model that was trained by the same scheme goes on from its grids.
+
     Examples
     --------
     >>> import numpy as np, qlite as ql
@@ -150,14 +187,24 @@ def train(
     >>> m = ql.train(m, x, y, epochs=30, batch_size=32, learning_rate=0.01, validation=0.25)
     >>> m.history["validation_accuracy"][-1] > 0.9
     True
+    >>> m = ql.train(m, x, y, scheme="w4a4", epochs=10, batch_size=32, validation=0.25)
+    >>> qm = ql.quantize_model(m)
+    >>> qm.scheme, qm.evaluate(x, y, "accuracy")["accuracy"] > 0.9
+    ('w4a4', True)
     """
     if not isinstance(model, Sequential):
         raise TypeError(f"model: expected a Sequential, got {type(model).__name__}")
     epochs, batch_size = _check.integer("epochs", epochs, 1), _check.integer("batch_size", batch_size, 1)
     rng = np.random.default_rng(_check.integer("seed", seed, 0))
     names = _frozen(model, frozen)
+    fused = model if scheme is None else fuse(model)
+    quantization = Quantization.of(fused, scheme, per_layer, method, observer, observe, target)
     objective = _objective(model, loss, label_smoothing, teacher, teacher_weight, temperature)
     chosen = optimizer_of(optimizer, learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay)
+    if quantization is not None and learning_rate is None and isinstance(optimizer, str):
+        chosen = replace(chosen, learning_rate=chosen.learning_rate * quantization.rate)
+    if schedule is None:
+        schedule = "constant" if quantization is None else "cosine"
     norm, limit = _positive("clip_norm", clip_norm), _positive("clip_value", clip_value)
     source, held = _data(model, X, y, validation, class_weight, sample_weight, batch_size, epochs, rng)
     factor = schedule_of(schedule, None if source.steps is None else source.steps * epochs)
@@ -169,9 +216,14 @@ def train(
     shows = _check.flag("progress", progress)
     path = None if checkpoint is None else checked_path(checkpoint)
 
-    trained = model.copy()
+    trained = fused.copy()
     trained.history = History()
-    network = FloatNetwork(trained, names, logits=not callable(loss))
+    network: Network
+    if quantization is None:
+        trained.grids = None
+        network = FloatNetwork(trained, names, logits=not callable(loss))
+    else:
+        network = quantization.network(trained, names, source)
     steps = Steps(chosen, network.parameters, norm, limit)
     session = Session(trained, network, objective, steps, source, held, factor, augment, rng, stopping)
     if path is not None:
@@ -196,6 +248,7 @@ def train(
                 "teacher": description_of(teacher) if isinstance(teacher, Sequential) else name_of(teacher),
                 "teacher_weight": teacher_weight,
                 "temperature": temperature,
+                "quantization": None if quantization is None else repr(quantization),
                 "seed": seed,
             },
         )
@@ -203,6 +256,7 @@ def train(
         if path.exists():
             file.load(session)
     session.run(epochs, callbacks, shows)
+    network.publish()
     return trained
 
 

@@ -38,6 +38,9 @@ class Network(Protocol):
     def first_nonfinite(self, x: np.ndarray) -> str | None:
         """Return the name of the first layer whose result on samples is not finite."""
 
+    def publish(self) -> None:
+        """Write to the model what it carries beside its layers."""
+
 
 class FloatNetwork:
     """A float model whose layers but the frozen ones are trained; its arrays are changed in place.
@@ -98,3 +101,6 @@ class FloatNetwork:
             if not np.isfinite(values).all():
                 return name
         return None
+
+    def publish(self) -> None:
+        pass

@@ -98,6 +98,7 @@ class Session:
                     figures = self._epoch()
                     note(shown, figures)
                     self._judge(figures.get("validation_loss"), epoch)
+                    self.network.publish()
                     state = TrainingState(epoch + 1, epochs, self.model, self.history)
                     for callback in callbacks:
                         callback(state)
