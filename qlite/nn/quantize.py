@@ -147,7 +147,11 @@ def _refine_blank(model: Sequential, qparams: dict[str, QParams], blank: set[str
     scale_before: Any = 0.0
     refined = {}
     for source, name, layer in zip(model._sources, model.names, model.layers, strict=True):
-        weight_scale = max(np.abs(layer.weight).max() / np.float64(127), _check.SMALLEST_NORMAL)
+        weight = getattr(layer, "weight", None)
+        if weight is None:
+            scale_before = 0.0
+            continue
+        weight_scale = max(np.abs(weight).max() / np.float64(127), _check.SMALLEST_NORMAL)
         if source in blank:
             scale = qparams[name].scale / (BIAS_STEPS * weight_scale)
             scale = np.clip(scale, max(scale_before / LARGEST_MULTIPLIER, _check.SMALLEST_NORMAL), 1)
