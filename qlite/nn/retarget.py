@@ -62,9 +62,9 @@ def convert(program: Program, target: Target) -> Program:
     buffers = [b if b.scale is None else _as_codes(b, target) for b in old[: last + 1]]
     is_integer = target.integer_output or (product is None and old[last].scale is not None)
     if product is not None and not is_integer:
-        for i in (product, *ending) if old[steps[product].output].scale is not None else ():
-            kept = _as_codes(old[steps[i].output], TARGETS["numpy"])
-            buffers[steps[i].output] = replace(kept, dtype="float32")
+        has_grid = old[steps[product].output].scale is not None
+        for number in (steps[i].output for i in (product, *ending)):
+            buffers[number] = _as_floats(old[number], has_grid)
     scale_of_sums: dict[int, float] = {}
     for i, step in enumerate(steps):
         if target.symmetric_weights and getattr(step, "weight_zero_point", None) is not None:
@@ -157,6 +157,13 @@ def _as_codes(buffer: Buffer, target: Target) -> Buffer:
         p = QParams.from_range(np.float32(low), np.float32(high), buffer.bits, symmetric=True, signed=target.signed)
         scale, zero_point = float(p.scale.item()), int(p.zero_point.item())
     return replace(buffer, dtype=dtype, scale=scale, zero_point=zero_point)
+
+
+def _as_floats(buffer: Buffer, has_grid: bool) -> Buffer:
+    """A buffer as float32, with the grid of its codes if a product could give these."""
+    if not has_grid:
+        return Buffer(buffer.name, buffer.layer, buffer.shape, "float32")
+    return replace(_as_codes(buffer, TARGETS["numpy"]), dtype="float32")
 
 
 def _rebiased(step: Gemm, before: Buffer, after: Buffer, layer: str) -> np.ndarray | None:
