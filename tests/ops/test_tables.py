@@ -164,7 +164,7 @@ def test_narrow_codes(rng, bits, dtype):
     codes = np.arange(x.qmin, x.qmax + 1).astype(dtype)
     expected = np.rint(np.tanh(0.5 * (codes.astype(float) - x.zero_point.item())) / 0.25).clip(y.qmin, y.qmax)
     assert np.array_equal(table[codes.view(np.uint8)], expected)
-    assert table.min() == y.qmin and table.max() == y.qmax
+    assert y.qmin <= table.min() and table.max() <= y.qmax
     q = ql.quantize(rng.normal(size=(3, 4)), x)
     assert ql.apply_table(q, table, output_qparams=y).bits == bits
 
