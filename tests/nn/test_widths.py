@@ -130,6 +130,18 @@ def test_digits(scheme):
     assert min(ratios) >= BUDGET[scheme][1]
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "relu6"])
+def test_activations_that_are_no_clamps(rng, x, scheme, activation, tmp_path):
+    """Tables between codes of 8 bits and of the scheme's; functions of float32 where there are no codes."""
+    sizes = [(40, 24), (24, 19), (19, 10)]
+    weights = [(rng.normal(size=(a, b)) / np.sqrt(a), rng.normal(size=b)) for a, b in sizes]
+    quantized = ql.quantize_model(ql.from_weights(weights, activation), scheme, x)
+    same_as_reference(quantized.program, x)
+    quantized.save(tmp_path / "model.qlite")
+    assert same_program(ql.load(tmp_path / "model.qlite").program, quantized.program)
+
+
 # ---- targets ----------------------------------------------------------------------------------------
 
 
@@ -206,6 +218,11 @@ def test_reports_of_all_layers(network, x, scheme):
     report = ql.compare(network, ql.quantize_model(network, scheme, x), x)
     assert [layer.name for layer in report.layers] == network.names
     assert all(0 < layer.sqnr_db < 60 for layer in report.layers)
+
+
+def test_a_report_has_no_row_of_layers_in_float(network, x):
+    report = ql.compare(network, ql.quantize_model(network, "w4a4", x, per_layer={"dense_2": None}), x)
+    assert [layer.name for layer in report.layers] == ["dense_1", "dense_3"]
 
 
 # ---- grids of a model -------------------------------------------------------------------------------
