@@ -10,7 +10,7 @@ from qlite.grids.qparams import QParams
 from qlite.nn.activation_tables import activation_table
 from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.scheme import TARGETS, Scheme, Target
-from qlite.nn.steps import Activate, Dequantize, Gemm, GemmGrouped, Lookup, Quantize, Requantize, Reshape, Softmax
+from qlite.nn.steps import Activate, Dequantize, Gemm, GemmGrouped, Lookup, Quantize, Requantize, Reshape, SoftmaxX8
 from qlite.ops.activations import SLOPE
 from qlite.ops.epilogue import integer_bias
 
@@ -80,7 +80,7 @@ def convert(program: Program, target: Target) -> Program:
             scale_of_sums[step.output], _ = buffers[x].affine
         elif isinstance(step, Requantize):
             steps[i] = replace(step, input_scale=scale_of_sums[step.inputs[0]], requant=target.requant)
-        elif isinstance(step, (Activate, Lookup, Softmax)) and old[step.output].scale is not None:
+        elif isinstance(step, (Activate, Lookup, SoftmaxX8)) and old[step.output].scale is not None:
             steps[i] = _converted(step, old, buffers, target)
     output = last
     if is_integer:
@@ -100,7 +100,7 @@ def _ending(buffers: Sequence[Buffer], steps: Sequence[Step], last: int) -> tupl
             return i, ending
         if isinstance(step, Quantize) and isinstance(steps[writers.get(step.inputs[0], i)], GemmGrouped):
             return i, ending
-        if not isinstance(step, (Activate, Lookup, Softmax, Reshape)):
+        if not isinstance(step, (Activate, Lookup, SoftmaxX8, Reshape)):
             break
         ending.append(i)
         (last,) = step.inputs
@@ -121,10 +121,12 @@ def _with_float_sums(
     return (*named[:codes], *named[codes + 1 :]), [*steps[:i], *behind], moved(last)
 
 
-def _converted(step: Activate | Lookup | Softmax, old: Sequence[Buffer], new: Sequence[Buffer], target: Target) -> Step:
+def _converted(
+    step: Activate | Lookup | SoftmaxX8, old: Sequence[Buffer], new: Sequence[Buffer], target: Target
+) -> Step:
     """An activation on the new buffers: of floats, or of codes."""
     (x,), y = step.inputs, step.output
-    function, slope = ("softmax", SLOPE) if isinstance(step, Softmax) else (step.function, step.slope)
+    function, slope = ("softmax", SLOPE) if isinstance(step, SoftmaxX8) else (step.function, step.slope)
     if not new[y].is_codes:
         if function is None:
             raise ValueError("output_dtype: expected 'integer' after a table of an unknown function, got 'float32'")
@@ -135,7 +137,7 @@ def _converted(step: Activate | Lookup | Softmax, old: Sequence[Buffer], new: Se
                 "target: expected one whose zero points need not be 0 for a softmax of codes; without it "
                 "(Sequential(m.logits_layers)) predict_proba gives the same"
             )
-        return Softmax((x,), y, target.requant)
+        return SoftmaxX8((x,), y, target.requant)
     if function is not None:
         return Lookup((x,), y, activation_table(function, slope, new[x], new[y]), function, slope)
     assert isinstance(step, Lookup)

@@ -11,7 +11,7 @@ from samples import same_bytes
 
 import qlite as ql
 from qlite import metrics
-from qlite.nn.steps import Activate, Gemm, Lookup, Softmax
+from qlite.nn.steps import Activate, Gemm, Lookup, SoftmaxX8
 from qlite.ops.activations import ACTIVATIONS, ELEMENTWISE
 
 #: Of a hidden layer: 8 bits each for its sums, its results and the logits. Softmax of 24 units has values near 1/24,
@@ -116,7 +116,7 @@ def test_softmax_at_the_end(isa, rng, target):
     assert qm.gives_probabilities
     assert np.abs(qm.predict_proba(x) - m.predict_proba(x)).max() < 0.05
     kinds = [type(step) for step in qm.program.steps]
-    assert (Activate if target == "numpy" else Softmax) in kinds
+    assert (Activate if target == "numpy" else SoftmaxX8) in kinds
     same_bytes(qm.retarget("numpy")(x), quantized(m, "w8a8", "numpy", x)(x))
 
 

@@ -96,7 +96,7 @@ class Dense(Layer):
     def input_shape(self) -> Shape | None:
         return (len(self.weight),) if self.weight.size else None
 
-    def build(self, rng: np.random.Generator, *shapes: Shape) -> None:
+    def build(self, rng: "np.random.Generator", *shapes: Shape) -> None:
         if not self.weight.size:
             self.weight = initialize(self.initializer, (shapes[0][-1], self.units), rng)
 
@@ -109,7 +109,7 @@ class Dense(Layer):
     def __call__(self, *x: np.ndarray) -> np.ndarray:
         return bias_activation_(x[0] @ self.weight, self.bias, self.activation)
 
-    def forward(self, *x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Any]:
+    def forward(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
         if self.activation is None or self.activation in KEPT:
             y = self(*x)
             return y, (x[0], y)
