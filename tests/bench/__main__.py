@@ -13,7 +13,7 @@ import qlite
 
 from . import harness
 
-NAMES = ("gemm", "linear", "int4", "conv", "overhead", "memory", "threads", "arrays", "calibration")
+NAMES = ("gemm", "linear", "int4", "conv", "overhead", "memory", "threads", "arrays", "activations", "calibration")
 
 
 def main():
