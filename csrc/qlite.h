@@ -79,6 +79,19 @@ void ql_layout_push(ql_layout *layout, size_t length, size_t group);
 size_t ql_layout_size(const ql_layout *layout);
 size_t ql_layout_parameters(const ql_layout *layout);
 
+/* Elements of 1, 2, 4 or 8 bytes and where each of them goes: to[i][j]... = from[i][j]... Strides are in bytes, of any
+ * sign; a stride of 0 in `from` repeats. from and to do not overlap, nor do two elements of `to`. */
+typedef struct ql_copy {
+    size_t size, ndim;
+    size_t length[QL_MAX_DIMS];
+    const void *from;
+    ptrdiff_t from_stride[QL_MAX_DIMS];
+    void *to;
+    ptrdiff_t to_stride[QL_MAX_DIMS];
+} ql_copy;
+
+void ql_copy_strided(const ql_copy *copy);
+
 /* Rounding of t = x / scale, itself rounded once to float32, to an integer.
  *   even: the nearest, of two the even one
  *   away: the nearest, of two the one farther from zero
@@ -366,9 +379,15 @@ typedef struct ql_packed_info {
  * are always multiplied by it. */
 typedef struct ql_packed ql_packed;
 
-/* Packs b, [k][n] codes; zero_point is [n] or NULL for zeros. */
-ql_status ql_pack(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t n, const int32_t *zero_point,
-                  ql_packed **packed);
+/* Codes [k][n], or [n][k] if they lie by columns. */
+typedef struct ql_code_matrix {
+    const uint8_t *data;
+    bool is_signed, by_columns;
+    size_t k, n;
+    const int32_t *zero_point; /* [n], or NULL for zeros */
+} ql_code_matrix;
+
+ql_status ql_pack(ql_pack_for purpose, const ql_code_matrix *b, ql_packed **packed);
 void ql_packed_free(ql_packed *packed);
 ql_packed_info ql_packed_describe(const ql_packed *packed);
 
@@ -405,6 +424,9 @@ typedef struct ql_epilogue {
 ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias, const ql_epilogue *epilogue,
                   void *c);
 
+/* The sums themselves, of codes that nobody has packed; the zero points of b are its own. */
+ql_status ql_gemm_unpacked(const ql_codes *a, size_t m, const ql_code_matrix *b, int32_t *c);
+
 /* An activation that a product applies itself: a clamp of its result to [0, inf] or [0, 6]. */
 typedef enum ql_activation { QL_ACTIVATION_NONE, QL_ACTIVATION_RELU, QL_ACTIVATION_RELU6 } ql_activation;
 
@@ -428,6 +450,7 @@ typedef struct ql_output {
     ql_activation activation;
     float input_scale;
     const float *weight_scale; /* [n], as input_scale finite, normal and > 0 */
+    const float *offset;       /* [n], added to float32 results; NULL: zeros */
     float scale;               /* of codes */
     int32_t zero_point, qmin, qmax;
 } ql_output;
@@ -436,7 +459,7 @@ typedef struct ql_output {
 size_t ql_epilogue_bytes(size_t n);
 
 /* Rule A: multiplier[j] = float32(float32(input_scale * weight_scale[j]) / scale). Rule B: ql_quantize_multiplier of
- * the same in float64. float32: scale[j] = float32(input_scale * weight_scale[j]), offset[j] = 0. QL_EINVAL: a
+ * the same in float64. float32: scale[j] = float32(input_scale * weight_scale[j]) and the offset. QL_EINVAL: a
  * multiplier of either rule that is not below 2^30, or an infinite scale. */
 ql_status ql_epilogue_fill(const ql_output *output, size_t n, void *memory, ql_epilogue *epilogue);
 
@@ -460,6 +483,44 @@ typedef struct ql_linear_options {
 } ql_linear_options;
 
 ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const ql_linear_options *options, float *y);
+
+/* ---- functions of floats ------------------------------------------------------------------------ */
+
+/* Functions that networks apply element by element, softmax row by row. Those with an exponential compute in double and
+ * round to float32 once, within 1 unit in its last place. NaN gives NaN.
+ *   relu max(x, 0), relu6 min(max(x, 0), 6), leaky_relu x * (x < 0 ? slope : 1), sigmoid 1 / (1 + exp(-x)), tanh,
+ *   gelu x * (1 + erf(x / sqrt(2))) / 2, silu x * sigmoid(x), hard_swish x * relu6(x + 3) / 6,
+ *   softmax e[j] / sum(e) with e[j] = float32(exp(x[j] - max(x))), the sum in double from left to right */
+typedef enum ql_function_kind {
+    QL_IDENTITY,
+    QL_RELU,
+    QL_RELU6,
+    QL_LEAKY_RELU,
+    QL_SIGMOID,
+    QL_TANH,
+    QL_GELU,
+    QL_SILU,
+    QL_HARD_SWISH,
+    QL_SOFTMAX,
+} ql_function_kind;
+
+typedef struct ql_function {
+    ql_function_kind kind;
+    float slope; /* of leaky_relu */
+} ql_function;
+
+/* Returns whether there is a function of that name, those above; NULL is the identity. */
+bool ql_function_from_name(const char *name, ql_function_kind *kind);
+
+/* y[i][j] = function(x[i][j] + bias[j]), rows of n. bias is [n] or NULL. y may be x. */
+void ql_apply_f32(const float *x, size_t rows, size_t n, const float *bias, ql_function function, float *y);
+
+/* gradient[i][j] *= the function's slope at z[i][j], sums[j] = sum_i gradient[i][j] in float32, i ascending. z are the
+ * function's arguments, or for relu, relu6 and leaky_relu (of a slope > 0) its results, which tell the same. For
+ * softmax z are its results, and gradient[i][j] = (gradient[i][j] - sum_k z[i][k] * gradient[i][k]) * z[i][j], with
+ * that sum in double, k ascending. For the identity z may be NULL. */
+void ql_function_gradient_f32(const float *z, size_t rows, size_t n, ql_function function, float *gradient,
+                              float *sums);
 
 /* ---- tables, softmax, pooling ------------------------------------------------------------------- */
 

@@ -16,7 +16,9 @@ except ModuleNotFoundError as error:
         "called `qlite` on the package index also installs a module of this name. This one is `qlite-quant`."
     ) from None
 
+from qlite import metrics
 from qlite.analysis.report import Report, compare
+from qlite.analysis.significance import AccuracyReport, compare_accuracy
 from qlite.arrays.error import ErrorStats, quantization_error
 from qlite.arrays.qarray import QArray
 from qlite.arrays.quantize import dequantize, fake_quantize, quantize, requantize
@@ -26,7 +28,11 @@ from qlite.grids.choose import choose_qparams
 from qlite.grids.qparams import QParams
 from qlite.io.load import load
 from qlite.io.sklearn import from_sklearn
+from qlite.nn.layers.activation import Activation, Softmax
+from qlite.nn.layers.batch_norm import BatchNorm
 from qlite.nn.layers.dense import Dense
+from qlite.nn.layers.dropout import Dropout
+from qlite.nn.layers.flatten import Flatten
 from qlite.nn.qmodel import QModel
 from qlite.nn.quantize import quantize_model
 from qlite.nn.sequential import Sequential, from_weights
@@ -41,11 +47,12 @@ from qlite.training.loop import train
 from qlite.training.optimizers import SGD, Adam, AdamW, RMSprop
 
 if TYPE_CHECKING:
-    from qlite import distributed
+    from qlite import distributed, testing
     from qlite.io.checkpoint import Checkpoint, quantize_checkpoint
 
 #: Looked up when asked for: what these need takes longer to import than everything above.
-_LATE = {"Checkpoint": "io.checkpoint", "quantize_checkpoint": "io.checkpoint", "distributed": "distributed"}
+_LATE = {"Checkpoint": "io.checkpoint", "quantize_checkpoint": "io.checkpoint"}
+_LATE |= {"distributed": "distributed", "testing": "testing"}
 
 
 def __getattr__(name: str) -> Any:
@@ -65,12 +72,17 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "SGD",
+    "AccuracyReport",
+    "Activation",
     "Adam",
     "AdamW",
+    "BatchNorm",
     "Calibrator",
     "Checkpoint",
     "Dense",
+    "Dropout",
     "ErrorStats",
+    "Flatten",
     "History",
     "PackedWeight",
     "QArray",
@@ -79,10 +91,12 @@ __all__ = [
     "RMSprop",
     "Report",
     "Sequential",
+    "Softmax",
     "apply_table",
     "avg_pool2d",
     "choose_qparams",
     "compare",
+    "compare_accuracy",
     "conv2d",
     "conv2d_integer",
     "dequantize",
@@ -96,6 +110,7 @@ __all__ = [
     "lookup_table",
     "matmul_integer",
     "max_pool2d",
+    "metrics",
     "pack",
     "quantization_error",
     "quantize",
@@ -105,5 +120,6 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "softmax",
+    "testing",
     "train",
 ]

@@ -19,6 +19,11 @@ HISTOGRAM_DTYPE: np.dtype[np.void]  # fields min max exponent origin count zeros
 # scale, zero_point, multiplier: one element, or rank of the data and along each axis 1, the data's length, or along
 # group_axis the number of groups of group_size
 # codes: 8 bits if qmin..qmax fit, else 16, signed if qmin < 0; rounding: "even" "away" "stochastic", which has a seed
+
+# numbers by rows, copied only if they do not lie so
+def contiguous(array: NDArray[Any]) -> NDArray[Any]: ...
+
+# Results of these lie in memory as their data do.
 def quantize(
     x: ArrayLike,
     scale: F32,
@@ -173,6 +178,10 @@ def error_sums(
 ) -> NDArray[np.float64]: ...
 
 # table: [256], an entry for each byte, whose dtype is the result's; out may be codes
+# function: None or the name of one; apply and function_gradient return out or a new array, apply_bias y
+def apply(x: ArrayLike, function: str | None, slope: float, out: F32 | None) -> F32: ...
+def apply_bias(y: F32, bias: F32, function: str | None, slope: float) -> F32: ...
+def function_gradient(gradient: F32, z: F32 | None, function: str | None, slope: float, out: F32 | None) -> F32: ...
 def lookup(codes: X8, table: X8, out: X8 | None) -> X8: ...
 
 # over the last axis, to scale 1/256 with the lowest code as zero point; out may be x
@@ -249,6 +258,8 @@ class Packed:
     @property
     def isa(self) -> str: ...
 
+# b as it lies in memory, with a zero point for each column
+def matmul_unpacked(a: X8, b: X8, a_zero_point: S32, b_zero_point: S32, out: S32 | None) -> S32: ...
 def matmul_integer(a: X8, b: Packed, a_zero_point: S32, out: S32 | None) -> S32: ...
 def linear_static(
     x: X8, w: Packed, x_zero_point: S32, bias: S32 | None, output: tuple[Any, ...], out: NDArray[Any] | None

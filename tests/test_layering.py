@@ -21,8 +21,9 @@ TOP_LEVEL = {"pyproject.toml", "setup.py", "csrc", "qlite", "tests", "notebooks"
 #: Files outside grids/, arrays/ and ops/ that import the core; the last one explains its absence.
 MAY_IMPORT_CORE = {"config.py", "nn/plan.py", "training/kernels.py", "__init__.py"}
 #: Folders and files of the package. Each imports only those before it.
-ORDER = ["_check", "_public", "progress", "metrics", "config", "grids", "arrays", "ops", "nn", "distributed", "io"]
-ORDER += ["training", "analysis", "__init__", "demo", "cli", "__main__"]
+ORDER = ["_foreign", "_check", "_public", "_locks", "progress", "metrics", "config", "grids", "arrays", "ops", "nn"]
+ORDER += ["distributed", "io", "training", "analysis", "testing", "__init__", "pytest_plugin", "demo", "cli"]
+ORDER += ["__main__"]
 #: Imports that go the other way, for methods that users look for where they are. They stand inside these methods.
 LATE_IMPORTS = {
     ("arrays/qarray.py", "arrays/error.py"),  # QArray.error
@@ -34,7 +35,7 @@ LATE_IMPORTS = {
     ("training/history.py", "analysis/plot.py"),  # History.plot
 }
 OPTIONAL_PACKAGES = ["sklearn", "matplotlib", "tqdm", "onnx", "onnxruntime", "h5py", "flatbuffers", "dask", "pandas"]
-OPTIONAL_PACKAGES += ["distributed"]
+OPTIONAL_PACKAGES += ["distributed", "torch", "ml_dtypes"]
 # What the linker and the runtime add to every shared object.
 LINKER_SYMBOLS = {"_init", "_fini", "_edata", "_end", "__bss_start", "__data_start", "_start"}
 ISA_NAMES = {"scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "neon", "neondot", "neoni8mm"}

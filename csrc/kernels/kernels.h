@@ -13,10 +13,19 @@
 
 #include "qlite.h"
 
+/* to[j][i] = from[i][j] for i < rows, j < cols, of elements of 1, 2, 4 or 8 bytes. Strides are in bytes, from row to
+ * row on either side, and may be negative; from and to do not overlap. */
+typedef void ql_transpose_kernel(const void *from, ptrdiff_t from_stride, size_t rows, size_t cols, size_t size,
+                                 void *to, ptrdiff_t to_stride);
+
 /* codes[i] = clamp(rint(x[i] / scale), qmin - z, qmax - z) + z as one byte; NaN gives z. Returns whether x holds NaN or
  * an infinity. scale and z are scale[i / group], zero_point[i / group]; group is 0 only if n is. */
 typedef bool ql_quantize_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
                                 int32_t qmin, int32_t qmax, uint8_t *codes);
+
+/* The same for rows of n, one after the other, with a scale and a zero point for each column. */
+typedef bool ql_quantize_rows_kernel(const float *x, size_t rows, size_t n, const float *scale,
+                                     const int32_t *zero_point, int32_t qmin, int32_t qmax, uint8_t *codes);
 
 /* x[i] = float(codes[i] - z) * scale; codes are int8 if is_signed. group as above. */
 typedef void ql_dequantize_kernel(const uint8_t *codes, size_t n, bool is_signed, const float *scale,
@@ -44,6 +53,9 @@ typedef void ql_in_range_kernel(const float *x, size_t n, const float *scale, co
 /* min[i / group] = least of itself and x[i], max the greatest; NaN is passed over. Returns whether there was one. The
  * sign of a zero result is not defined. */
 typedef bool ql_minmax_kernel(const float *x, size_t n, size_t group, float *min, float *max);
+
+/* The same of rows of n, one after the other, with a range for each column: min[j] and max[j]. */
+typedef bool ql_minmax_rows_kernel(const float *x, size_t rows, size_t n, float *min, float *max);
 
 /* The sums of x[i], its square and its magnitude in each group, by the rule of ql_moments_f32 in qlite.h, are added to
  * sum[i / group], square and magnitude. */
@@ -101,6 +113,14 @@ typedef void ql_unpack_bits_kernel(const uint8_t *packed, size_t n, bool is_sign
 
 /* y[i] = table[x[i]], of 256 entries. y may be x. */
 typedef void ql_lookup_kernel(const uint8_t *x, size_t n, const uint8_t *table, uint8_t *y);
+
+/* y[i] = function(y[i] + bias[i]), or function(y[i]) where bias is NULL; not of softmax. */
+typedef void ql_apply_kernel(const float *bias, size_t n, ql_function function, float *y);
+
+/* gradient[i][j] *= the function's slope at z[i][j], sums[j] = sum_i gradient[i][j], i ascending, of n columns in rows
+ * that are `stride` apart; z as in ql_function_gradient_f32. Not of softmax. */
+typedef void ql_function_gradient_kernel(const float *z, size_t rows, size_t n, size_t stride, ql_function function,
+                                         float *gradient, float *sums);
 
 /* n windows of the same form, of rows x cols pixels of `channels` codes each: pixel p of row r of window i begins at
  * x + i * step + r * row_stride + p * channels. rows and cols are at least 1. y does not overlap x. */
@@ -183,6 +203,26 @@ typedef struct ql_gemm_args {
 
 /* The tile of mr rows from i and `cols` columns from j, which begins a panel: nothing else of c is written. */
 typedef void ql_gemm_ukernel(const ql_gemm_args *g, size_t i, size_t j, size_t cols);
+
+/* Rows of codes as a panel of ql_gemm_args has them: panel[p / kr][j][p % kr] = b[p][j] ^ flip for p < k and j < cols,
+ * zeros for the other columns of nr and up to a multiple of kr. b's rows are b_stride bytes apart; kr is 1, 2, 4 or 8.
+ */
+typedef void ql_pack_panel_kernel(const uint8_t *b, size_t b_stride, size_t k, size_t cols, uint8_t flip, size_t nr,
+                                  size_t kr, int8_t *panel);
+
+/* Sums over groups of such a panel, the zeros included: that of column j is added to total[j], and that of |b -
+ * zero_point[j]| to reach[j]. Zero points are in -128..127, groups * kr is below 2^22. */
+typedef void ql_sum_panel_kernel(const int8_t *panel, size_t groups, size_t nr, size_t kr, const int32_t *zero_point,
+                                 int32_t *total, int32_t *reach);
+
+/* c[i][j] += sum_{p < k} a[i][p] * (int8(b[p][j] ^ flip) - zero_point[j]), modulo 2^32, for i < m, at most QL_FEW_ROWS,
+ * and j < n. Rows of a and c are a_stride and c_stride elements apart, those of b b_stride bytes. a: -255..255, and if
+ * k is odd, each row's last one is followed by a 0; zero_point: -128..127, or NULL for zeros. */
+typedef void ql_multiply_few_kernel(const int16_t *a, size_t a_stride, size_t m, const uint8_t *b, size_t b_stride,
+                                    uint8_t flip, const int16_t *zero_point, size_t k, size_t n, int32_t *c,
+                                    size_t c_stride);
+
+enum { QL_FEW_ROWS = 4 };
 
 /* A row of codes as the tiles read it: out[p] = a[p] ^ flip, elements of a_size bytes, then zeros up to `padded`
  * elements. out may be NULL. Returns sum_p (a[p] ^ flip), modulo 2^32. */
@@ -321,13 +361,16 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
 
 /* Every kernel: FUNCTION(contract, name, isa), and BUNDLE(type, name, isa) for those that come with their sizes. */
 #define QL_KERNELS(FUNCTION, BUNDLE, isa)                                    \
+    FUNCTION(ql_transpose_kernel, transpose, isa)                            \
     FUNCTION(ql_quantize_kernel, quantize_f32_x8, isa)                       \
+    FUNCTION(ql_quantize_rows_kernel, quantize_rows_f32_x8, isa)             \
     FUNCTION(ql_dequantize_kernel, dequantize_x8_f32, isa)                   \
     FUNCTION(ql_fake_quantize_kernel, fake_quantize_f32, isa)                \
     FUNCTION(ql_quantize_s32_kernel, quantize_f32_s32, isa)                  \
     FUNCTION(ql_dequantize_s32_kernel, dequantize_s32_f32, isa)              \
     FUNCTION(ql_in_range_kernel, in_range_f32, isa)                          \
     FUNCTION(ql_minmax_kernel, minmax_f32, isa)                              \
+    FUNCTION(ql_minmax_rows_kernel, minmax_rows_f32, isa)                    \
     FUNCTION(ql_add_moments_kernel, add_moments_f32, isa)                    \
     FUNCTION(ql_error_slots_kernel, error_slots_f32, isa)                    \
     FUNCTION(ql_add_errors_kernel, add_errors_f64, isa)                      \
@@ -337,6 +380,8 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_unpack_bits_kernel, unpack_bits_x8, isa)                     \
     FUNCTION(ql_histogram_slots_kernel, histogram_slots_f32, isa)            \
     FUNCTION(ql_lookup_kernel, lookup_x8, isa)                               \
+    FUNCTION(ql_apply_kernel, apply_f32, isa)                                \
+    FUNCTION(ql_function_gradient_kernel, function_gradient_f32, isa)        \
     FUNCTION(ql_max_pool_kernel, max_pool_x8, isa)                           \
     FUNCTION(ql_avg_pool_kernel, avg_pool_x8, isa)                           \
     FUNCTION(ql_requantize_kernel, requantize_s32_x8, isa)                   \
@@ -351,6 +396,9 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_optimizer_kernel, sgd_f32, isa)                              \
     FUNCTION(ql_optimizer_kernel, adam_f32, isa)                             \
     FUNCTION(ql_optimizer_kernel, rmsprop_f32, isa)                          \
+    FUNCTION(ql_multiply_few_kernel, multiply_few_s16x8s32, isa)             \
+    FUNCTION(ql_pack_panel_kernel, pack_panel_x8, isa)                       \
+    FUNCTION(ql_sum_panel_kernel, sum_panel_s8, isa)                         \
     BUNDLE(ql_gemm_kernels, gemm_u8s8s32, isa)                               \
     BUNDLE(ql_gemm_kernels, gemm_u7s8s32, isa)                               \
     BUNDLE(ql_depthwise_kernels, depthwise_u8s8s32, isa)                     \

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qlite import _check
 from qlite.analysis.report import GOOD_SQNR_DB, Report
 from qlite.arrays.error import ErrorStats, quantization_error
 from qlite.arrays.qarray import QArray
@@ -82,7 +83,7 @@ def plot_array(q: QArray, w: Any = None) -> "Figure":
         figure, axes = pyplot.subplots(1, panels, figsize=(5 * panels, 3.2), layout="constrained", squeeze=False)
         _draw_codes(axes[0, 0], q)
         if error is not None:
-            _draw_errors(axes[0, 1], q, np.asarray(w, np.float32), error)
+            _draw_errors(axes[0, 1], q, _check.real_array("w", w), error)
     return _finished(figure)
 
 

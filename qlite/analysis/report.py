@@ -1,19 +1,20 @@
 """What quantizing a model cost, layer by layer, and why."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from qlite import metrics
+from qlite import _check, metrics
 from qlite._public import public
 from qlite.analysis.timing import in_turn, one_thread
 from qlite.arrays.error import quantization_error
 from qlite.arrays.qarray import QArray
 from qlite.arrays.quantize import fake_quantize
 from qlite.grids.qparams import QParams
-from qlite.nn.layers.layer import Layer
+from qlite.nn.fuse import fuse
+from qlite.nn.layers.dense import Dense
 from qlite.nn.predictor import VALUES
 from qlite.nn.program import Buffer
 from qlite.nn.qmodel import QModel
@@ -26,22 +27,54 @@ GOOD_SQNR_DB = 35.0
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer. Errors are parts of the output's mean squared error that this layer alone makes, on exact inputs."""
+    """One layer of a `Report`. Made by `compare`.
+
+    Attributes
+    ----------
+    name : str
+    shape : (int, int)
+        Of the weights, (in, out).
+    sqnr_db : float
+        Of the layer's output, with the errors of all layers before.
+    own_sqnr_db : float
+        Of the layer's output, if only this layer were quantized.
+    weight_error, rounding_error, clipping_error : float
+        What its weights, rounding its inputs and clipping them cost: parts of the output's mean squared error that this
+        layer alone makes, on exact inputs.
+    clipped_share : float
+        How many of its inputs are clipped.
+    weight_sqnr_db : float
+        Of the weights themselves.
+    nbytes, float_nbytes : int
+        Of the layer's arrays, quantized and as float32.
+    microseconds, float_microseconds : float
+        Per sample.
+    advice : str
+        What would repair most of its error.
+    """
 
     name: str
     shape: tuple[int, int]
-    sqnr_db: float  # of the output, with the errors of all layers before
-    own_sqnr_db: float  # of the output, if only this layer were quantized
+    sqnr_db: float
+    own_sqnr_db: float
     weight_error: float
-    rounding_error: float  # of the input activations
+    rounding_error: float
     clipping_error: float
     clipped_share: float
     weight_sqnr_db: float
     nbytes: int
     float_nbytes: int
-    microseconds: float  # per sample
+    microseconds: float
     float_microseconds: float
     advice: str
+
+    def __post_init__(self) -> None:
+        _check.string("name", self.name)
+        if len(_check.shape("shape", self.shape)) != 2:
+            raise ValueError(f"shape: expected (in, out), got {self.shape!r}")
+        for field in fields(self)[2:-1]:
+            _check.number(field.name, getattr(self, field.name))
+        _check.string("advice", self.advice)
 
 
 @public
@@ -52,11 +85,13 @@ class Report:
     Attributes
     ----------
     layers : tuple of LayerReport
+        In the model's order.
     sqnr_db : float
         Of the raw outputs.
     agreement : float or None
         Share of samples that get the same label from both; None for values.
     samples : int
+        How many samples it was measured on.
 
     Examples
     --------
@@ -72,6 +107,14 @@ class Report:
     sqnr_db: float
     agreement: float | None
     samples: int
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.layers, tuple) and all(isinstance(layer, LayerReport) for layer in self.layers)):
+            raise TypeError(f"layers: expected a tuple of LayerReport, got {self.layers!r:.80}")
+        _check.number("sqnr_db", self.sqnr_db)
+        if self.agreement is not None:
+            _check.number("agreement", self.agreement)
+        _check.integer("samples", self.samples)
 
     def plot(self) -> Any:
         """Draw the layers' errors and what they come from (extra: plot)."""
@@ -164,7 +207,9 @@ def compare(model: Sequential, quantized: QModel, x: Any) -> Report:
     if not isinstance(quantized, QModel):
         raise TypeError(f"quantized: expected a QModel, got {type(quantized).__name__}")
     weights = quantized.weights
-    shapes = {name: layer.parameters["weight"].shape for name, layer in zip(model.names, model.layers, strict=True)}
+    model = fuse(model)
+    dense = {name: layer for name, layer in zip(model.names, model.layers, strict=True) if isinstance(layer, Dense)}
+    shapes = {name: layer.weight.shape for name, layer in dense.items()}
     if (got := {name: q.shape for name, q in weights.items()}) != shapes:
         raise ValueError(f"quantized: expected the layers of model, {shapes}, got {got}")
     exact = model.intermediates(x)
@@ -173,8 +218,9 @@ def compare(model: Sequential, quantized: QModel, x: Any) -> Report:
     computed = quantized.intermediates(x)
     with one_thread():
         layers = tuple(
-            _compare_layer(name, layer, quantized, weights[name], exact[source], exact[name], computed)
-            for source, name, layer in zip(model._sources, model.names, model.layers, strict=True)
+            _compare_layer(name, dense[name], quantized, weights[name], exact[source], exact[name], computed)
+            for source, name in zip(model._sources, model.names, strict=True)
+            if name in dense
         )
     program = quantized.program
     raw, float_raw = computed[program.buffers[program.outputs[0]].name], exact[model.names[-1]]
@@ -202,7 +248,7 @@ def _input_errors(buffer: Buffer, h: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def _compare_layer(
     name: str,
-    layer: Layer,
+    layer: Dense,
     quantized: QModel,
     q: QArray,
     h: np.ndarray,
@@ -220,24 +266,24 @@ def _compare_layer(
 
     rounding, clipping = _input_errors(program.buffers[gemm.inputs[0]], h)
     approximate = q.dequantize().astype(np.float64)
-    weight_error = h @ (approximate - layer.parameters["weight"])
+    weight_error = h @ (approximate - layer.weight)
     rounding_error, clipping_error = rounding @ approximate, clipping @ approximate
-    exact = h.astype(np.float64) @ layer.parameters["weight"] + layer.parameters["bias"]
+    exact = h.astype(np.float64) @ layer.weight + layer.bias
     own = float(metrics.sqnr_db(exact, exact + weight_error + rounding_error + clipping_error))
     seconds, float_seconds = in_turn([run, lambda: layer(h)])
     parts = [float(np.mean(np.square(e))) for e in (weight_error, rounding_error, clipping_error)]
     return LayerReport(
         name=name,
-        shape=layer.parameters["weight"].shape,
+        shape=layer.weight.shape,
         sqnr_db=float(metrics.sqnr_db(y, program.values(result, computed[result.name], computed))),
         own_sqnr_db=own,
         weight_error=parts[0],
         rounding_error=parts[1],
         clipping_error=parts[2],
         clipped_share=float(np.mean(clipping != 0)),
-        weight_sqnr_db=float(quantization_error(layer.parameters["weight"], q).sqnr_db),
+        weight_sqnr_db=float(quantization_error(layer.weight, q).sqnr_db),
         nbytes=sum(step.nbytes for step in steps),
-        float_nbytes=layer.parameters["weight"].nbytes + layer.parameters["bias"].nbytes,
+        float_nbytes=layer.weight.nbytes + layer.bias.nbytes,
         microseconds=1e6 * seconds / len(h),
         float_microseconds=1e6 * float_seconds / len(h),
         advice=_advice(own, *parts),

@@ -11,7 +11,7 @@ NETWORKS = ("MLPClassifier", "MLPRegressor")
 LINEAR = ("LogisticRegression", "LinearRegression")
 #: Searches for options, which predict by the best model that they found.
 SEARCHES = ("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV")
-ACTIVATIONS = {"relu": "relu", "identity": None}
+ACTIVATIONS = {"relu": "relu", "tanh": "tanh", "logistic": "sigmoid", "identity": None}
 
 
 def from_sklearn(model: Any) -> Sequential:
@@ -21,8 +21,7 @@ def from_sklearn(model: Any) -> Sequential:
     ----------
     model : MLPClassifier, MLPRegressor, LogisticRegression, LinearRegression, a Pipeline, or a search
         A pipeline is a StandardScaler followed by one of these; the scaler becomes `mean` and `scale` of the
-        Sequential. Hidden layers have the activation "relu" or "identity". Of a search, such as GridSearchCV, it is the
-        best estimator.
+        Sequential. Of a search, such as GridSearchCV, it is the best estimator.
 
     Returns
     -------
@@ -35,7 +34,7 @@ def from_sklearn(model: Any) -> Sequential:
     TypeError
         Another kind of model, or another step in the pipeline.
     ValueError
-        The model is not fitted, has another activation, here or at its output (as for ``loss="poisson"``), several
+        The model is not fitted, has another activation at its output (as for ``loss="poisson"``), several
         labels per sample, or another rule for its probabilities than softmax and the logistic function.
 
     Examples
@@ -105,8 +104,7 @@ def _is_none(step: Any) -> bool:
 def _network(model: Any) -> list[tuple[np.ndarray, np.ndarray]]:
     if model.activation not in ACTIVATIONS:
         raise ValueError(
-            f"model: expected activation 'relu' or 'identity' (others need tables, which are to come), "
-            f"got {model.activation!r}"
+            f"model: expected one of the activations {', '.join(map(repr, ACTIVATIONS))}, got {model.activation!r}"
         )
     if _is_classifier(model) and model.out_activation_ == "logistic" and model.n_outputs_ > 1:
         raise ValueError("model: expected one label per sample, got a model of several")

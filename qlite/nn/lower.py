@@ -14,26 +14,28 @@ import numpy as np
 from qlite.arrays.qarray import QArray
 from qlite.arrays.quantize import quantize
 from qlite.grids.qparams import QParams
+from qlite.nn.activation_tables import activation_table
 from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.scheme import FLOAT_BITS, Scheme
 from qlite.nn.steps import (
+    Activate,
     DenseF32,
     Dequantize,
     Gemm,
     GemmF32,
     GemmGrouped,
     GemmGroupedF32,
+    Lookup,
     Normalize,
     Quantize,
     QuantizeDynamic,
     Requantize,
+    Reshape,
+    Softmax,
 )
 from qlite.nn.ternary import quantize_ternary
-from qlite.ops.epilogue import integer_bias
-from qlite.ops.packing import columns_of
-
-#: A bias may take up half of an int32 sum; the other half is the product's.
-BIAS_ROOM = 2.0**30
+from qlite.ops.epilogue import BIAS_ROOM, integer_bias
+from qlite.ops.packing import columns_of, idle_columns
 
 
 class Strategy(Protocol):
@@ -49,7 +51,8 @@ class Static:
     def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
         name, codes = builder.layer, builder.codes(x)
         input_scale, _ = builder.buffers[codes].affine
-        q = with_room_for_bias(builder.quantize_weight(name, weight), weight, bias, input_scale)
+        q = builder.quantize_weight(name, weight)
+        q = with_room_for_bias(q, weight, bias, input_scale, is_given=builder.repair is not None)
         fields = _weight_fields(q)
         fields["bias"] = integer_bias(f"layer {name!r}", bias, input_scale, fields["weight_scale"])
         grid = _affine(builder.qparams[name])
@@ -194,6 +197,25 @@ class Builder:
         """Append ``activation(x @ weight + bias)`` and return the buffer of the result."""
         return strategy_of(self.scheme_of(self.layer)).product(self, x, weight, bias, activation)
 
+    def activation(self, x: int, function: str, slope: float) -> int:
+        """Append an activation and return the buffer of the result: a table for codes, float32 for float32."""
+        if not self.buffers[x].is_codes:
+            return self.append(Activate, (x,), self.layer, function=function, slope=slope)
+        source = self.buffers[x]
+        grid = _affine(self.qparams[self.layer])
+        if function == "softmax":
+            return self.append(Softmax, (x,), self.layer, scales=grid, requant="float")
+        target = Buffer(self.layer, self.layer, source.shape, source.dtype, **grid)
+        table = activation_table(function, slope, source, target)
+        return self.append(Lookup, (x,), self.layer, scales=grid, table=table, function=function, slope=slope)
+
+    def reshape(self, x: int, shape: tuple[int, ...]) -> int:
+        """Append a change of shape and return the buffer of the result: codes where the scheme has codes."""
+        x = self.codes(x) if self.scheme_of(self.layer).is_static else x
+        source = self.buffers[x]
+        scales = {"scale": source.scale, "zero_point": source.zero_point, "bits": source.bits}
+        return self.append(Reshape, (x,), self.layer, scales=scales, shape=shape)
+
     def normalize(self, x: int, mean: np.ndarray, scale: np.ndarray) -> int:
         """Append ``(x - mean) / scale`` and return the buffer of the result."""
         return self.append(Normalize, (self.floats(x),), "normalized", mean=mean, scale=scale)
@@ -308,14 +330,18 @@ def _group_fields(q: QArray) -> dict[str, Any]:
     }
 
 
-def with_room_for_bias(q: QArray, weight: np.ndarray, bias: np.ndarray, input_scale: float) -> QArray:
+def with_room_for_bias(
+    q: QArray, weight: np.ndarray, bias: np.ndarray, input_scale: float, is_given: bool = False
+) -> QArray:
     """Quantize the outputs anew whose weights are so small that the bias would not fit int32 at their scale.
 
     A relu unit that training gave up has weights near 1e-9 and an ordinary bias. At the coarser scale its weights lose
-    digits that are some 2**30 times smaller than the bias. A unit without weights has its scale from the bias alone.
+    digits that are some 2**30 times smaller than the bias. A unit without weights has its scale from the bias alone,
+    unless scales are given.
     """
     least = np.abs(bias.astype(np.float64)) / (np.float64(input_scale) * BIAS_ROOM)
-    is_only_bias = (q.codes == q.zero_point).all(axis=0) & (least > 0)
+    idle = None if is_given else idle_columns(q.codes, columns_of(q, "weight")[1])
+    is_only_bias = False if idle is None else idle & (least > 0)
     least = np.maximum(least, np.finfo(np.float32).smallest_normal).astype(np.float32)
     scale = np.where(is_only_bias, least, np.maximum(q.scale, least))
     moved = scale != q.scale

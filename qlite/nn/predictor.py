@@ -6,25 +6,23 @@ from typing import Any
 
 import numpy as np
 
-from qlite import _check, metrics
+from qlite import _check
+from qlite.metrics import named
+from qlite.metrics.labels import as_labels
 
 #: Tasks without classes: raw outputs are values.
 VALUES = ("regression", "multioutput")
 TASKS = ("multiclass", "binary", *VALUES)
-METRICS = ("accuracy", "recall", "cross_entropy", "mse")
+#: The activation by which outputs of a task are probabilities rather than logits.
+PROBABILITIES = {"multiclass": "softmax", "binary": "sigmoid"}
 
 
 def _plain_labels(classes: Any) -> np.ndarray:
     """Labels as an array of integers, floats, strings or bools, which are what a model file can hold."""
-    labels = np.array(classes)
+    labels = _check.labels("classes", classes)
     if isinstance(classes, (list, tuple)) and len({type(label) for label in classes}) > 1:
         raise TypeError(f"classes: expected labels of one type, got {classes!r:.80}")
-    if labels.dtype == object:
-        plain = np.asarray(labels.tolist())
-        labels = plain if plain.tolist() == labels.tolist() else labels
-    if labels.dtype.kind not in "iufUb":
-        raise TypeError(f"classes: expected integers, floats, strings or bools, got {labels.dtype}")
-    return labels
+    return labels.astype(labels.dtype.newbyteorder("="))  # a copy
 
 
 class Predictor(ABC):
@@ -34,7 +32,8 @@ class Predictor(ABC):
     ----------
     task : {"multiclass", "binary", "regression", "multioutput"}
         What the raw outputs are: logits of several classes, the logit of the second of two classes, or values.
-        `predict` gives a single value for each sample as a vector, but for "multioutput" as a column.
+        `predict` gives a single value for each sample as a vector, but for "multioutput" as a column. A model that ends
+        in a softmax (multiclass) or a sigmoid (binary) gives probabilities in place of logits.
     classes : ndarray or None
         The labels, sorted; None stands for 0, 1, 2...
     """
@@ -56,10 +55,16 @@ class Predictor(ABC):
             if classes.shape != (count,) or len(np.unique(classes)) != count or np.any(classes != np.sort(classes)):
                 raise ValueError(f"classes: expected {count} sorted, different labels, got {classes!r}")
         self.classes = classes
+        self._class_count = 0 if task in VALUES else count
 
     @abstractmethod
     def __call__(self, x: Any) -> np.ndarray:
         """Return the raw outputs: logits or values, float32 of shape (samples, units)."""
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether raw outputs are probabilities: of the classes, or of the second of two."""
+        return False
 
     def _labels(self, units: int) -> np.ndarray:
         return np.arange(units) if self.classes is None else self.classes
@@ -73,14 +78,15 @@ class Predictor(ABC):
         if self.task in VALUES:
             return raw[:, 0] if raw.shape[1] == 1 and self.task == "regression" else raw
         if self.task == "binary":
-            return self._labels(2)[(raw[:, 0] > 0).astype(np.intp)]
+            threshold = 0.5 if self.gives_probabilities else 0
+            return self._labels(2)[(raw[:, 0] > threshold).astype(np.intp)]
         return self._labels(raw.shape[1])[raw.argmax(axis=1)]
 
     def predict_proba(self, x: Any) -> np.ndarray:
         """Return the probability of each class, float64 of shape (samples, classes).
 
         multiclass: ``exp(z_i) / sum_j exp(z_j)`` of the logits z. binary: ``1 / (1 + exp(-z))`` for the second class,
-        the rest for the first.
+        the rest for the first. A model that ends in a softmax or a sigmoid gives these probabilities itself.
 
         Raises
         ------
@@ -93,12 +99,14 @@ class Predictor(ABC):
 
     def _probability(self, raw: np.ndarray) -> np.ndarray:
         raw = raw.astype(np.float64)
+        if self.gives_probabilities:
+            return np.hstack([1 - raw, raw]) if self.task == "binary" else raw
         if self.task == "binary":
             raw = np.hstack([np.zeros_like(raw), raw])
         odds = np.exp(raw - raw.max(axis=1, keepdims=True))
         return odds / odds.sum(axis=1, keepdims=True)
 
-    def evaluate(self, x: Any, y: Any, metrics: Sequence[str] | None = None) -> dict[str, float]:
+    def evaluate(self, x: Any, y: Any, metrics: str | Sequence[str] | None = None) -> dict[str, float]:
         """Measure the model on labelled data.
 
         Parameters
@@ -107,8 +115,10 @@ class Predictor(ABC):
             Samples.
         y : array_like
             Their labels, (samples,) or (samples, 1); or their values, in the shape of `predict`.
-        metrics : str or sequence of {"accuracy", "recall", "cross_entropy", "mse"}, optional
-            ``("accuracy", "recall")`` by default, ``("mse",)`` for values. Recall is averaged over the classes.
+        metrics : str or sequence of str, optional
+            For classes "accuracy", "precision", "recall", "f1" (averaged over the classes; "f1_micro", "f1_weighted"...
+            otherwise), "top_3_accuracy" and its like, "roc_auc", "cross_entropy": ``("accuracy", "recall")`` by
+            default. For values "mse" (the default), "rmse", "mae", "r2". `qlite.metrics` has the functions.
 
         Returns
         -------
@@ -124,37 +134,35 @@ class Predictor(ABC):
         """
         names = self._metric_names(metrics)
         raw = self(x)
-        y = self._expected(y, raw)
-        return {name: self._metric(name, y, raw) for name in names}
+        y, predicted = self._expected(y, raw), self._decide(raw)
+        probability = self._probability(raw) if any(map(named.needs_scores, names)) else raw
+        return {name: self._figure(name, y, predicted, probability) for name in names}
 
     def _metric_names(self, metrics: Any) -> list[str]:
-        is_value = self.task in VALUES
         if metrics is None:
-            return ["mse"] if is_value else ["accuracy", "recall"]
+            return ["mse"] if self.task in VALUES else ["accuracy", "recall"]
         if not isinstance(metrics, (str, Sequence)):
             raise TypeError(f"metrics: expected a string or a sequence of strings, got {metrics!r}")
         names = [metrics] if isinstance(metrics, str) else list(metrics)
         if not names:
             raise ValueError("metrics: expected at least one, got none")
-        return [_check.choice("metrics", name, ("mse",) if is_value else METRICS[:3]) for name in names]
+        return [named.checked("metrics", name, self._class_count) for name in names]
 
     def _expected(self, y: Any, raw: np.ndarray) -> np.ndarray:
         """The labels or values y, in the shape of the predictions."""
-        y, expected = np.asarray(y), self._decide(raw)
+        y, expected = _check.labels("y", y), self._decide(raw)
         shape = expected.shape
         if y.shape == (*shape, 1):
             y = y[..., 0]
         if y.shape != shape or len(y) == 0:
             raise ValueError(f"y: expected shape {shape}, one for each sample (at least 1), got {y.shape}")
-        if y.dtype != object and (y.dtype.kind == "U") != (expected.dtype.kind == "U"):
+        if self.task not in VALUES:
+            y = as_labels("y", y)
+        if (y.dtype.kind == "U") != (expected.dtype.kind == "U"):
             raise ValueError(f"y: expected what the model predicts, {expected.dtype}, got {y.dtype}")
         return y
 
-    def _metric(self, name: str, y: np.ndarray, raw: np.ndarray) -> float:
-        if name != "cross_entropy":
-            return getattr(metrics, name)(y, self._decide(raw))
-        probability = self._probability(raw)
-        labels = self._labels(probability.shape[1])
-        if not np.isin(y, labels).all():
-            raise ValueError(f"y: expected labels out of {labels}, got {np.setdiff1d(y, labels)[:4]} too")
-        return metrics.cross_entropy(y, probability, labels)
+    def _figure(self, name: str, y: np.ndarray, predicted: np.ndarray, probability: np.ndarray) -> float:
+        if named.needs_scores(name):
+            return named.of_scores(name, y, probability, self._labels(probability.shape[1]))
+        return (named.OF_VALUES if self.task in VALUES else named.OF_LABELS)[name](y, predicted)

@@ -12,6 +12,11 @@ from qlite.arrays.quantize import quantize
 from qlite.grids.calibrator import Calibrator
 from qlite.grids.qparams import QParams
 from qlite.grids.spec import METHODS
+from qlite.nn.activation_tables import known_grid
+from qlite.nn.fuse import fuse
+from qlite.nn.layers.activation import Activation
+from qlite.nn.layers.dense import Dense
+from qlite.nn.layers.flatten import Flatten
 from qlite.nn.lower import Builder
 from qlite.nn.model_grids import ModelGrids
 from qlite.nn.qmodel import QModel
@@ -21,6 +26,10 @@ from qlite.nn.sequential import Sequential
 
 #: Rows of calibration data that pass through the float model at once: bounds the memory, not the result.
 CALIBRATION_ROWS = 4096
+#: Steps that a bias moves by within one of its layer's result, where the inputs of a layer were all zeros.
+BIAS_STEPS = 2.0**16
+#: What sums are multiplied by at most to become codes there: requantize has more.
+LARGEST_MULTIPLIER = 2.0**24
 
 
 def quantize_model(
@@ -47,6 +56,7 @@ def quantize_model(
     Parameters
     ----------
     model : Sequential
+        Batch norms are folded into dense layers, dropout falls away: layers are those of the fused model.
     scheme : str, optional
         ``w<bits>[g<group>][a<bits>]``, ``"ternary"`` or ``"dynamic"``; that of the training by default, or "w8a8".
         w8a8, w4a8, w2a8, w4a4, w2a2...: widths of 2 to 8 bits of weights and of activations. w8, w4, w2...: weights
@@ -103,6 +113,7 @@ def quantize_model(
     if not isinstance(model, Sequential):
         raise TypeError(f"model: expected a Sequential (see from_sklearn, from_weights), got {type(model).__name__}")
     grids = model.grids
+    model = fuse(model)
     if grids is None:
         parsed = Scheme.of_model("w8a8" if scheme is None else scheme, activations)
         own = own_schemes(model, per_layer)
@@ -172,10 +183,16 @@ def _at_grids(grids: ModelGrids, name: str, weight: np.ndarray) -> QArray | None
 
 def activation_bits(model: Sequential, schemes: Sequence[Scheme]) -> dict[str, int]:
     """Return the width of what each layer reads, by the names of `intermediates`: that of the scheme of a layer that
-    multiplies, where it is no input of the model; 8 of all else, and of the output.
+    multiplies, where it is no input of the model; 8 of all else, and of the output. A change of shape passes it on.
     """
-    sources = zip(model._sources[1:], model.layers[1:], schemes[1:], strict=True)
-    return {name: scheme.activation_bits or 8 for name, layer, scheme in sources if "weight" in layer.parameters}
+    widths: dict[str, int] = {}
+    for i in range(len(model.layers) - 1, 0, -1):
+        source, layer = model._sources[i], model.layers[i]
+        if isinstance(layer, Flatten):
+            widths[source] = widths.get(model.names[i], 8)
+        elif "weight" in layer.parameters:
+            widths[source] = schemes[i].activation_bits or 8
+    return widths
 
 
 def calibrate(model: Sequential, data: Any, method: str, bits: Mapping[str, int] | None = None) -> dict[str, QParams]:
@@ -186,9 +203,37 @@ def calibrate(model: Sequential, data: Any, method: str, bits: Mapping[str, int]
     if len(x) == 0:
         raise ValueError("data: expected at least one sample to calibrate with, got none")
     calibrators = {name: Calibrator() for name in (model._sources[0], *model.names)}
+    blank = set(calibrators)
     for first in range(0, len(x), CALIBRATION_ROWS):
         values = model.intermediates(x[first : first + CALIBRATION_ROWS])
         for name, calibrator in calibrators.items():
             calibrator.update(values[name])
+        blank = {name for name in blank if not values[name].any()}
     widths = bits or {}
-    return {name: calibrator.qparams(method, widths.get(name, 8)) for name, calibrator in calibrators.items()}
+    found = {name: calibrator.qparams(method, widths.get(name, 8)) for name, calibrator in calibrators.items()}
+    for name, layer in zip(model.names, model.layers, strict=True):
+        known = known_grid(layer.activation, widths.get(name, 8)) if isinstance(layer, Activation) else None
+        found[name] = known or found[name]
+    _refine_blank(model, found, blank)
+    return found
+
+
+def _refine_blank(model: Sequential, qparams: dict[str, QParams], blank: set[str]) -> None:
+    """Give inputs of a layer that were all zeros a scale at which its bias is not lost.
+
+    The codes of zeros are zeros at any scale, and the bias is an integer at the scale of the inputs times that of the
+    weights. What gives the zeros must still reach that scale by a multiplier.
+    """
+    scale_before: Any = 0.0
+    refined = {}
+    for source, name, layer in zip(model._sources, model.names, model.layers, strict=True):
+        if not isinstance(layer, Dense):
+            scale_before = 0.0
+            continue
+        weight_scale = max(np.abs(layer.weight).max() / np.float64(127), _check.SMALLEST_NORMAL)
+        if source in blank:
+            scale = qparams[name].scale / (BIAS_STEPS * weight_scale)
+            scale = np.clip(scale, max(scale_before / LARGEST_MULTIPLIER, _check.SMALLEST_NORMAL), 1)
+            refined[source] = QParams(scale.astype(np.float32), np.array(0), qparams[source].bits, signed=False)
+        scale_before = qparams[source].scale.item() * weight_scale
+    qparams.update(refined)

@@ -1,15 +1,17 @@
 """From one target's conventions to another's: signedness, zero points, requantization rule, dtype of the output."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from qlite import _check
 from qlite.grids.qparams import QParams
-from qlite.nn.program import Buffer, Program
+from qlite.nn.activation_tables import activation_table
+from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.scheme import TARGETS, Scheme, Target
-from qlite.nn.steps import Dequantize, Gemm, Quantize, Requantize
+from qlite.nn.steps import Activate, Dequantize, Gemm, GemmGrouped, Lookup, Quantize, Requantize, Reshape, Softmax
+from qlite.ops.activations import SLOPE
 from qlite.ops.epilogue import integer_bias
 
 
@@ -42,23 +44,27 @@ def convert(program: Program, target: Target) -> Program:
     """Bring a static program with one output under a target's conventions.
 
     The integers of the weights stay; zero points move with the sign. Where a scale changes (symmetric targets), biases
-    are rounded anew.
+    are rounded and tables made anew. With a float output the last product gives float32, and so do the activations
+    behind it.
     """
     old, steps = program.buffers, list(program.steps)
     (last,) = program.outputs
     if isinstance(steps[-1], Dequantize) and steps[-1].output == last:
         (last,) = steps.pop().inputs
-    if isinstance(steps[-1], Quantize) and not target.integer_output:  # of float sums, which are the output then
-        name, (last,) = old[last].name, steps.pop().inputs
-        old = (*old[:last], replace(old[last], name=name))
     if any(step.output > last for step in steps):
         raise ValueError("target: expected a program whose last step gives the output")
+    if old[last].scale is None and target.integer_output:
+        raise ValueError("output_dtype: expected 'float32' after a layer that gives no codes, got 'integer'")
+    product, ending = _ending(old, steps, last)
+    if product is not None and isinstance(steps[product], Quantize) and not target.integer_output:
+        old, steps, last = _with_float_sums(old, steps, last, product)
+        product, ending = product - 1, [i - 1 for i in ending]
     buffers = [b if b.scale is None else _as_codes(b, target) for b in old[: last + 1]]
-    if old[last].scale is None:
-        if target.integer_output:
-            raise ValueError("output_dtype: expected 'float32' after a layer that gives no codes, got 'integer'")
-    elif not target.integer_output:
-        buffers[last] = replace(_as_codes(old[last], TARGETS["numpy"]), dtype="float32")
+    is_integer = target.integer_output or (product is None and old[last].scale is not None)
+    if product is not None and not is_integer:
+        for i in (product, *ending) if old[steps[product].output].scale is not None else ():
+            kept = _as_codes(old[steps[i].output], TARGETS["numpy"])
+            buffers[steps[i].output] = replace(kept, dtype="float32")
     scale_of_sums: dict[int, float] = {}
     for i, step in enumerate(steps):
         if target.symmetric_weights and getattr(step, "weight_zero_point", None) is not None:
@@ -74,12 +80,70 @@ def convert(program: Program, target: Target) -> Program:
             scale_of_sums[step.output], _ = buffers[x].affine
         elif isinstance(step, Requantize):
             steps[i] = replace(step, input_scale=scale_of_sums[step.inputs[0]], requant=target.requant)
+        elif isinstance(step, (Activate, Lookup, Softmax)) and old[step.output].scale is not None:
+            steps[i] = _converted(step, old, buffers, target)
     output = last
-    if target.integer_output:
+    if is_integer:
         output = last + 1
         buffers.append(Buffer("output", buffers[last].layer, buffers[last].shape, "float32"))
         steps.append(Dequantize((last,), output))
     return Program(buffers, steps, program.inputs, (output,))
+
+
+def _ending(buffers: Sequence[Buffer], steps: Sequence[Step], last: int) -> tuple[int | None, list[int]]:
+    """The number of the step that makes codes of the sums that the output comes from, or None, and those behind it."""
+    writers = {step.output: i for i, step in enumerate(steps)}
+    ending: list[int] = []
+    while (i := writers.get(last)) is not None and buffers[last].scale is not None:
+        step = steps[i]
+        if isinstance(step, (Gemm, Requantize)):
+            return i, ending
+        if isinstance(step, Quantize) and isinstance(steps[writers.get(step.inputs[0], i)], GemmGrouped):
+            return i, ending
+        if not isinstance(step, (Activate, Lookup, Softmax, Reshape)):
+            break
+        ending.append(i)
+        (last,) = step.inputs
+    return None, []
+
+
+def _with_float_sums(
+    buffers: Sequence[Buffer], steps: Sequence[Step], last: int, i: int
+) -> tuple[tuple[Buffer, ...], list[Step], int]:
+    """Buffers, steps and output without step i, which quantizes float sums: they take its place."""
+    (sums,), codes = steps[i].inputs, steps[i].output
+
+    def moved(buffer: int) -> int:
+        return sums if buffer == codes else buffer - (buffer > codes)
+
+    named = [b if j != sums else replace(b, name=buffers[codes].name) for j, b in enumerate(buffers)]
+    behind = [replace(s, inputs=tuple(map(moved, s.inputs)), output=moved(s.output)) for s in steps[i + 1 :]]
+    return (*named[:codes], *named[codes + 1 :]), [*steps[:i], *behind], moved(last)
+
+
+def _converted(step: Activate | Lookup | Softmax, old: Sequence[Buffer], new: Sequence[Buffer], target: Target) -> Step:
+    """An activation on the new buffers: of floats, or of codes."""
+    (x,), y = step.inputs, step.output
+    function, slope = ("softmax", SLOPE) if isinstance(step, Softmax) else (step.function, step.slope)
+    if not new[y].is_codes:
+        if function is None:
+            raise ValueError("output_dtype: expected 'integer' after a table of an unknown function, got 'float32'")
+        return Activate((x,), y, function, slope)
+    if function == "softmax":
+        if target.symmetric:
+            raise ValueError(
+                "target: expected one whose zero points need not be 0 for a softmax of codes; without it "
+                "(Sequential(m.logits_layers)) predict_proba gives the same"
+            )
+        return Softmax((x,), y, target.requant)
+    if function is not None:
+        return Lookup((x,), y, activation_table(function, slope, new[x], new[y]), function, slope)
+    assert isinstance(step, Lookup)
+    if (old[x].scale, old[y].scale) != (new[x].scale, new[y].scale):
+        raise ValueError("target: expected one that keeps scales for a table of an unknown function")
+    in_flip, out_flip = (0x80 * (old[i].dtype != new[i].dtype) for i in (x, y))
+    table = (step.table.view(np.uint8)[np.arange(256) ^ in_flip] ^ np.uint8(out_flip)).view(new[y].dtype)
+    return replace(step, table=table)
 
 
 def _as_codes(buffer: Buffer, target: Target) -> Buffer:

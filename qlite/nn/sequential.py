@@ -1,8 +1,8 @@
 """Float models: layers one after another."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from copy import deepcopy
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy, deepcopy
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,11 @@ from qlite.nn.layers.dense import Dense
 from qlite.nn.layers.layer import Layer, Shape, finite_float32
 from qlite.nn.lower import Builder
 from qlite.nn.model_grids import ModelGrids
-from qlite.nn.predictor import Predictor
+from qlite.nn.predictor import PROBABILITIES, Predictor
+from qlite.ops.activations import check_activation
+
+#: What the names of a layer's other buffers end in.
+BUFFERS = ("scale", "zero_point", "codes", "output_codes", "sums", "values")
 
 
 @public
@@ -45,9 +49,9 @@ class Sequential(Predictor):
     Raises
     ------
     TypeError, ValueError
-        No layers, something else than a layer, layers that do not fit together, no `input_shape` where the first
-        layer does not tell, names that repeat or that buffers of the integer program have; a mean that is not finite,
-        a scale that is not normal and positive.
+        No layers, something else than a layer, layers that do not fit together, no `input_shape` where the first layer
+        does not tell, names that repeat or that buffers of the integer program have, an output that is no vector; a
+        mean that is not finite, a scale that is not normal and positive.
 
     Examples
     --------
@@ -85,6 +89,10 @@ class Sequential(Predictor):
         self.names = _names(self.layers)
         self.input_shape = self._input_shape(input_shape)
         self.output_shape = self._build(np.random.default_rng(seed))
+        if len(self.output_shape) != 1:
+            raise ValueError(
+                f"layers: expected a vector as the output, such as after Flatten(), got {self.output_shape}"
+            )
         self.mean, self.scale = self._normalization(mean, scale)
         self._set_task(task, classes, self.output_shape[-1])
         self.grids: ModelGrids | None = None  # those of training with a scheme
@@ -111,7 +119,7 @@ class Sequential(Predictor):
                 shape = layer.infer(shape)
             except ValueError as error:
                 source = f"which layers[{i - 1}] gives" if i else "the input's"
-                raise ValueError(f"layers[{i}]: {error}, {source}") from None
+                raise ValueError(f"layers[{i}]: {self.names[i]!r}: {error}, {source}") from None
         return shape
 
     def _normalization(self, mean: Any, scale: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -130,6 +138,24 @@ class Sequential(Predictor):
     def in_features(self) -> int:
         """How many features a sample has."""
         return self.input_shape[-1]
+
+    @property
+    def gives_probabilities(self) -> bool:
+        return getattr(self.layers[-1], "activation", None) == PROBABILITIES.get(self.task)
+
+    @property
+    def logits_layers(self) -> list[Layer]:
+        """The layers without the softmax, or of a binary task the sigmoid, that they end in: what losses of logits are
+        trained on. Their arrays are those of the model.
+        """
+        last = self.layers[-1]
+        if not self.gives_probabilities:
+            return self.layers
+        if not isinstance(last, Dense):
+            return self.layers[:-1]
+        last = copy(last)
+        last.activation = None
+        return [*self.layers[:-1], last]
 
     def copy(self) -> "Sequential":
         """Return a model with arrays of its own."""
@@ -205,7 +231,7 @@ def _check_names(names: list[str]) -> None:
     if len(set(names)) != len(names):
         raise ValueError(f"layers: expected different names, got {names}")
     taken = {"input", "normalized", "input_codes", "output"}
-    taken |= {f"{name}_{what}" for name in names for what in ("scale", "zero_point", "codes", "output_codes", "values")}
+    taken |= {f"{name}_{what}" for name in names for what in BUFFERS}
     if taken & set(names):
         raise ValueError(f"layers: expected names that no other buffer has, got {sorted(taken & set(names))}")
 
@@ -224,8 +250,8 @@ def from_weights(
     ----------
     weights : iterable of (weight, bias)
         From the first layer to the last; a bias may be None.
-    activation : {"relu", None}
-        Of all layers but the last.
+    activation : {None, "relu", "relu6", "leaky_relu", "sigmoid", "tanh", "gelu", "silu", "hard_swish", "softmax"}
+        Of all layers but the last; see `Activation`.
     layout : {"in_out", "out_in"}
         Which axis of a weight comes first: (in, out) as in Keras and scikit-learn, (out, in) as in PyTorch.
     task, classes
@@ -245,10 +271,10 @@ def from_weights(
       dense_2: Dense(3 -> 2)
     """
     _check.choice("layout", layout, ("in_out", "out_in"))
-    if activation is not None:
-        _check.choice("activation", activation, ("relu",))
-    if not isinstance(weights, Iterable):
-        raise TypeError(f"weights: expected pairs (weight, bias), got {type(weights).__name__}")
+    check_activation(activation)
+    if isinstance(weights, (Mapping, str, bytes)) or not isinstance(weights, Iterable):
+        hint = ": pick them by name, layer by layer" if isinstance(weights, Mapping) else ""
+        raise TypeError(f"weights: expected pairs (weight, bias), got {type(weights).__name__}{hint}")
     pairs = list(weights)
     layers = []
     for i, pair in enumerate(pairs):
@@ -256,8 +282,8 @@ def from_weights(
             weight, bias = pair
         except (TypeError, ValueError):
             raise ValueError(f"weights[{i}]: expected a pair (weight, bias), got {type(pair).__name__}") from None
-        weight = np.asarray(weight)
         try:
+            weight = _check.as_array("weight", weight)
             layer = Dense(weight.T if layout == "out_in" else weight, bias, activation if i < len(pairs) - 1 else None)
         except (TypeError, ValueError) as error:
             raise type(error)(f"weights[{i}]: {error}") from None

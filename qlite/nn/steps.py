@@ -4,6 +4,7 @@ A new kind is a dataclass here and its name in `STEPS`, a file in csrc/core/prog
 function in the reference.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -11,8 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from qlite.nn.program import CODE_RANGES, CODES_8, LARGEST_SCALE, SMALLEST_SCALE, Buffer, Step
+from qlite.ops.activations import ACTIVATIONS, ELEMENTWISE
 
 INT32_MAX = 2**31 - 1
+#: Most classes that the fixed softmax takes: each adds at most 2**19 to an int32.
+MAX_FIXED_SOFTMAX = 4095
 #: No weight of 8 bits is farther from its zero point.
 FARTHEST_WEIGHT = 255
 #: Multipliers of requantization are below this.
@@ -371,9 +375,109 @@ class Add(Step):
         return _one_shape(inputs, 2, ("float32",)), ("float32",)
 
 
+def _slope(value: Any) -> None:
+    _expect(isinstance(value, float) and 0 < value <= 1, f"slope: expected a number over 0, at most 1, got {value!r}")
+
+
+@dataclass(frozen=True, eq=False)
+class Activate(Step):
+    """An activation of float32; softmax over the last axis. `slope` is that of leaky_relu."""
+
+    kind: ClassVar[str] = "activate"
+    function: str
+    slope: float
+
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        shape = _one_shape(inputs, 1, ("float32",))
+        _expect(len(shape) > 0, "inputs: expected at least one axis, got none")
+        _one_of("function", self.function, ACTIVATIONS)
+        _slope(self.slope)
+        return shape, ("float32",)
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup(Step):
+    """Codes to codes by a table of 256: see `lookup_table`.
+
+    `function` and `slope` say what it tabulates, so that it can be made anew for other grids; None: only the table.
+    """
+
+    kind: ClassVar[str] = "lookup"
+    table: np.ndarray
+    function: str | None
+    slope: float
+
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        shape = _one_shape(inputs, 1, CODES_8)
+        _expect(inputs[0].scale is not None, "inputs: expected one scale for all samples, got one for each row")
+        t = self.table
+        if not isinstance(t, np.ndarray) or t.dtype not in (np.int8, np.uint8) or t.shape != (256,):
+            got = f"{t.dtype} {t.shape}" if isinstance(t, np.ndarray) else type(t).__name__
+            raise ValueError(f"table: expected int8 or uint8 (256,), got {got}")
+        if self.function is not None:
+            _one_of("function", self.function, ELEMENTWISE)
+        _slope(self.slope)
+        return shape, (t.dtype.name,)
+
+    def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
+        _expect(output.scale is not None, "output: expected one scale for all samples, got one for each row")
+        lowest, highest = output.code_range
+        least, most = int(self.table.min()), int(self.table.max())
+        _expect(lowest <= least <= most <= highest, f"table: expected {lowest} to {highest}, got {least} to {most}")
+
+
+@dataclass(frozen=True, eq=False)
+class Softmax(Step):
+    """Softmax of codes over the last axis by one of two rules, whose grid the result has: see `softmax`."""
+
+    kind: ClassVar[str] = "softmax"
+    requant: str
+
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        shape = _one_shape(inputs, 1, CODES_8)
+        (x,) = inputs
+        _expect(len(shape) > 0, "inputs: expected at least one axis, got none")
+        _expect(x.scale is not None, "inputs: expected one scale for all samples, got one for each row")
+        _one_of("requant", self.requant, ("float", "fixed"))
+        if self.requant == "fixed":
+            _expect(shape[-1] <= MAX_FIXED_SOFTMAX, f"inputs: expected at most {MAX_FIXED_SOFTMAX} classes for 'fixed'")
+            _expect(x.affine[0] > 2.0**-26, f"inputs: expected a scale over 2**-26 for 'fixed', got {x.scale}")
+        return shape, (x.dtype,)
+
+    def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
+        expected = (1 / 256, CODE_RANGES[output.dtype][0], 8)
+        got = (output.scale, output.zero_point, output.bits)
+        _expect(got == expected, f"output: expected scale, zero point and bits {expected}, got {got}")
+
+
+@dataclass(frozen=True, eq=False)
+class Reshape(Step):
+    """The same values in another shape per sample, in C order."""
+
+    kind: ClassVar[str] = "reshape"
+    shape: tuple[int, ...]
+
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        shape = _one_shape(inputs, 1, ("float32", *CODES_8))
+        _expect(
+            inputs[0].row_scale is None and math.prod(self.shape) == math.prod(shape),
+            f"shape: expected as many elements as {inputs[0].name!r} of {shape}, got {self.shape!r}",
+        )
+        return self.shape, (inputs[0].dtype,)
+
+    def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
+        (x,) = inputs
+        got, expected = (output.scale, output.zero_point, output.bits), (x.scale, x.zero_point, x.bits)
+        _expect(got == expected, f"output: expected scale, zero point and bits {expected}, got {got}")
+
+
 #: The steps that multiply by quantized weights.
 PRODUCTS = (Gemm, GemmF32, GemmGrouped, GemmGroupedF32)
 
 STEPS: dict[str, type[Step]] = {
-    cls.kind: cls for cls in (Normalize, Quantize, QuantizeDynamic, Requantize, *PRODUCTS, DenseF32, Dequantize, Add)
+    cls.kind: cls
+    for cls in (
+        *(Normalize, Quantize, QuantizeDynamic, Requantize, *PRODUCTS, DenseF32, Dequantize, Add),
+        *(Activate, Lookup, Softmax, Reshape),
+    )
 }

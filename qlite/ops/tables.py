@@ -43,7 +43,7 @@ FUNCTIONS["swish"] = FUNCTIONS["silu"]  # Keras knows it by both names
 
 
 def lookup_table(function: Any, input_qparams: QParams, output_qparams: QParams) -> np.ndarray:
-    """Tabulate a function of real numbers for all 256 codes of a grid.
+    """Tabulate a function of real numbers for all 256 codes of 8 bits.
 
     ``table[code] = clip(round(function(s_in * (code - z_in)) / s_out) + z_out, qmin, qmax)`` in float64, rounded half
     away from zero. The entries lie by the byte of the code, so that ``table[codes]`` is right for signed codes too.
@@ -54,10 +54,10 @@ def lookup_table(function: Any, input_qparams: QParams, output_qparams: QParams)
     Parameters
     ----------
     function : {"exp", "gelu", "hard_swish", "relu", "relu6", "sigmoid", "silu", "swish", "tanh"} or callable
-        "swish" is another name of "silu". A callable gets a float64 array of 256 values and returns as many numbers;
-        infinities become the ends.
+        "swish" is another name of "silu". A callable gets a float64 array of 256 values and returns as many numbers, or
+        it is one of single numbers, as those of `math` are; infinities become the ends.
     input_qparams, output_qparams : QParams
-        Uniform grids of 8 bits with one scale.
+        Uniform grids of up to 8 bits with one scale.
 
     Returns
     -------
@@ -69,7 +69,8 @@ def lookup_table(function: Any, input_qparams: QParams, output_qparams: QParams)
         `function` is neither a name nor callable or returns no real numbers, `input_qparams` or `output_qparams` is no
         QParams.
     ValueError
-        There is no function of that name, a grid is not as above, a result has another shape or is NaN.
+        There is no function of that name, or it fails for a value; a grid is not as above; a result has another shape
+        or is NaN.
 
     Examples
     --------
@@ -88,7 +89,7 @@ def lookup_table(function: Any, input_qparams: QParams, output_qparams: QParams)
         raise TypeError(f"function: expected a name or a callable, got {type(function).__name__}")
     x, y = (_one_grid(name, p) for name, p in (("input_qparams", input_qparams), ("output_qparams", output_qparams)))
     codes = np.arange(256, dtype=np.uint8).view(x.dtype).astype(np.float64)
-    value = _check.numbers("function", function(float(x.scale.flat[0]) * (codes - int(x.zero_point.flat[0]))))
+    value = _check.numbers("function", _of_all(function, float(x.scale.flat[0]) * (codes - int(x.zero_point.flat[0]))))
     if value.shape != (256,):
         raise ValueError(f"function: expected results of shape (256,), got {value.shape}")
     if np.isnan(value).any():
@@ -100,12 +101,26 @@ def lookup_table(function: Any, input_qparams: QParams, output_qparams: QParams)
     return np.clip(nearest + int(y.zero_point.flat[0]), y.qmin, y.qmax).astype(y.dtype)
 
 
+def _of_all(function: Callable[[Any], Any], x: np.ndarray) -> Any:
+    """What a function makes of an array, or, if it takes none, of its values one by one."""
+    try:
+        return function(x)
+    except (TypeError, ValueError):
+        results = []
+    for v in x.tolist():
+        try:
+            results.append(function(v))
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise ValueError(f"function: expected numbers, got {type(error).__name__} for {v:.6g}") from error
+    return results
+
+
 def _one_grid(name: str, p: Any) -> QParams:
-    """Return a uniform grid of 8 bits with one scale."""
+    """Return a uniform grid of up to 8 bits with one scale."""
     if not isinstance(p, QParams):
         raise TypeError(f"{name}: expected QParams, got {type(p).__name__}")
-    if p.bits != 8 or p.codebook is not None or p.scale.size != 1:
-        raise ValueError(f"{name}: expected a uniform grid of 8 bits with one scale, got {p!r}")
+    if p.bits > 8 or p.codebook is not None or p.scale.size != 1:
+        raise ValueError(f"{name}: expected a uniform grid of up to 8 bits with one scale, got {p!r}")
     return p
 
 
@@ -114,7 +129,7 @@ def apply_table(codes: Any, table: Any, *, output_qparams: QParams | None = None
 
     Parameters
     ----------
-    codes : array_like of int8 or uint8, or, with `output_qparams`, QArray of 8 bits with one scale
+    codes : array_like of int8 or uint8, or, with `output_qparams`, QArray of up to 8 bits with one scale
     table : ndarray of int8 or uint8, (256,)
         What `lookup_table` returns: the entry of a code stands at its byte, that of -1 last.
     output_qparams : QParams, optional

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from qlite import _check
+from qlite.nn.fuse import fuse
 from qlite.nn.predictor import Predictor
 from qlite.nn.sequential import Sequential
 from qlite.training.batches import Augment, Rows, Source, Stream, is_stream, samples_of, split
@@ -195,7 +196,7 @@ def train(
     epochs, batch_size = _check.integer("epochs", epochs, 1), _check.integer("batch_size", batch_size, 1)
     rng = np.random.default_rng(_check.integer("seed", seed, 0))
     names = _frozen(model, frozen)
-    fused = model if scheme is None else model
+    fused = model if scheme is None else fuse(model)
     quantization = Quantization.of(fused, scheme, per_layer, method, observer, observe, target)
     objective = _objective(model, loss, label_smoothing, teacher, teacher_weight, temperature)
     chosen = optimizer_of(optimizer, learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay)

@@ -90,11 +90,14 @@ def test_environment_is_a_limit():
 @needs_openmp
 @needs_two_cpus
 def test_threadpoolctl_is_a_limit():
-    threadpoolctl = pytest.importorskip("threadpoolctl")
-    ql.set_num_threads(9)
-    with threadpoolctl.threadpool_limits(1):
-        assert ql.get_num_threads() == 1
-    assert ql.get_num_threads() == 9
+    pytest.importorskip("threadpoolctl")
+    program = """
+from threadpoolctl import threadpool_limits
+ql.set_num_threads(9)
+with threadpool_limits(1):
+    print(ql.get_num_threads(), end=" ")
+print(ql.get_num_threads())"""
+    assert run(program, omp_num_threads="9") == "1 9"
 
 
 @needs_openmp

@@ -39,6 +39,8 @@ CLASSIFIERS = {
     "network of names": (lambda: network("MLPClassifier"), NAMES, "multiclass"),
     "network without hidden layers": (lambda: network("MLPClassifier", hidden_layer_sizes=()), THREE, "multiclass"),
     "network of identities": (lambda: network("MLPClassifier", activation="identity"), THREE, "multiclass"),
+    "network of tanh": (lambda: network("MLPClassifier", activation="tanh"), THREE, "multiclass"),
+    "network of logistic functions": (lambda: network("MLPClassifier", activation="logistic"), TWO, "binary"),
     "logistic regression of two": (linear.LogisticRegression, TWO, "binary"),
     "logistic regression of three": (linear.LogisticRegression, NAMES, "multiclass"),
     "no intercept": (lambda: linear.LogisticRegression(fit_intercept=False), THREE, "multiclass"),
@@ -51,6 +53,7 @@ CLASSIFIERS = {
 REGRESSORS = {
     "network of one value": (lambda: network("MLPRegressor"), VALUE),
     "network of three values": (lambda: network("MLPRegressor"), VALUES),
+    "network of tanh": (lambda: network("MLPRegressor", activation="tanh"), VALUE),
     "linear regression of one": (linear.LinearRegression, VALUE),
     "linear regression of a column": (linear.LinearRegression, VALUE[:, None]),
     "network of a column": (lambda: network("MLPRegressor"), VALUE[:, None]),
@@ -132,9 +135,10 @@ def test_what_is_not_fitted():
     refused(ValueError, "fitted LinearRegression", pipeline.Pipeline([("a", scaler.fit(X)), ("b", regression)]))
 
 
-@pytest.mark.parametrize("activation", ["tanh", "logistic"])
-def test_activations_to_come(activation):
-    refused(ValueError, activation, trained(network("MLPClassifier", activation=activation), X, THREE))
+def test_another_activation():
+    model = trained(network("MLPClassifier"), X, THREE)
+    model.activation = "softplus"
+    refused(ValueError, "'logistic', 'identity', got 'softplus'", model)
 
 
 @pytest.mark.parametrize("labels", [2, 3])

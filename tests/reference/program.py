@@ -1,8 +1,10 @@
 """The steps of an integer program, in plain NumPy: a function on arrays for each kind."""
 
 import numpy as np
+from reference.activations import lookup, softmax_fixed, softmax_float
 from reference.basics import F32, HUGE, at_least, spread
 from reference.elementwise import dequantize, quantize
+from reference.functions import apply
 from reference.gemm import matmul_float, matmul_integer, output_of_sums, quantize_rows, scale_sums
 from reference.grouped import matmul_grouped, quantize_rows_symmetric, sum_groups
 
@@ -165,6 +167,27 @@ def step_add(buffers, step, values):
         values[step.output] = values[a] + values[b]
 
 
+def step_activate(buffers, step, values):
+    (x,) = step.inputs
+    values[step.output] = apply(step.function, values[x], step.slope)
+
+
+def step_lookup(buffers, step, values):
+    (x,) = step.inputs
+    values[step.output] = lookup(values[x], step.table)
+
+
+def step_softmax(buffers, step, values):
+    (x,) = step.inputs
+    result = {"float": softmax_float, "fixed": softmax_fixed}[step.requant](rows(values[x]), buffers[x].scale)
+    values[step.output] = result.reshape(values[x].shape)
+
+
+def step_reshape(buffers, step, values):
+    (x,) = step.inputs
+    values[step.output] = values[x].reshape(len(values[x]), *step.shape)
+
+
 STEPS = {
     "normalize": step_normalize,
     "quantize": step_quantize,
@@ -177,4 +200,8 @@ STEPS = {
     "dense_f32": step_dense_f32,
     "gemm_f32": step_gemm_f32,
     "add": step_add,
+    "activate": step_activate,
+    "lookup": step_lookup,
+    "softmax": step_softmax,
+    "reshape": step_reshape,
 }

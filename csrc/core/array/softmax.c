@@ -5,9 +5,9 @@
  * once hide how long an addition takes: 0.45 ms for 200,000 codes, not 0.55, and eight are no better. */
 #include <math.h>
 
-#include "core/base/exponential.h"
 #include "core/base/memory.h"
 #include "core/base/parallel.h"
+#include "kernels/exponential.h"
 #include "kernels/kernels.h"
 
 enum {

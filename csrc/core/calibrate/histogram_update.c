@@ -210,7 +210,9 @@ static ql_status update_channels(const float *x, const ql_layout *layout, ql_his
         goto done;
     for (size_t i = 0; i < channels; i++) {
         ql_histogram wide = ql_widened(h + i, min[i], max[i], bins);
-        ql_rebin(h + i, counts + i * bins, &wide, bins, scratch);
+        if (h[i].count > 0)
+            ql_rebin(h + i, counts + i * bins, &wide, bins, scratch);
+        h[i] = wide;
     }
     if (c.tables)
         clear_tables(&c);

@@ -62,7 +62,11 @@ typedef struct ql_op {
     EACH(dense_f32)         \
     EACH(requantize)        \
     EACH(dequantize)        \
-    EACH(add)
+    EACH(add)               \
+    EACH(activate)          \
+    EACH(lookup)            \
+    EACH(softmax)           \
+    EACH(reshape)
 
 #define QL_DECLARE_OP(kind) extern const ql_op ql_op_##kind;
 QL_STEP_KINDS(QL_DECLARE_OP)
@@ -175,6 +179,17 @@ static inline bool ql_are_weights(const ql_value *weight, const ql_value *scale,
     for (size_t j = 0; codes && j < out; j++)
         are_codes &= codes[j] >= lowest && codes[j] <= lowest + 255;
     return are_codes;
+}
+
+/* Returns such weights as products take them. */
+static inline ql_code_matrix ql_weight_matrix(const ql_value *weight, const ql_value *zero_point)
+{
+    const ql_array *w = &weight->array;
+    return (ql_code_matrix){.data = w->data,
+                            .is_signed = w->type == QL_S8,
+                            .k = w->shape[0],
+                            .n = w->shape[1],
+                            .zero_point = ql_data(zero_point)};
 }
 
 #endif

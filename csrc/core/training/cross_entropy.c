@@ -5,7 +5,7 @@
  * beside its weights. */
 #include <math.h>
 
-#include "core/base/exponential.h"
+#include "kernels/exponential.h"
 #include "core/base/logarithm.h"
 #include "qlite.h"
 

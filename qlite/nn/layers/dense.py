@@ -9,6 +9,16 @@ from qlite._public import public
 from qlite.nn.initializers import INITIALIZERS, initialize
 from qlite.nn.layers.layer import Layer, Shape, finite_float32
 from qlite.nn.lower import Builder
+from qlite.ops.activations import (
+    TOLD_BY_RESULTS,
+    activation,
+    activation_gradient_,
+    bias_activation_,
+    check_activation,
+)
+
+#: Activations whose results are kept for `backward`, rather than their arguments.
+KEPT = (*TOLD_BY_RESULTS, "softmax")
 
 
 @public
@@ -22,7 +32,8 @@ class Dense(Layer):
     weight : array_like of a real floating dtype, (in, out), optional
     bias : array_like of a real floating dtype, (out,), optional
         Zeros by default.
-    activation : {None, "relu"}
+    activation : {None, "relu", "relu6", "leaky_relu", "sigmoid", "tanh", "gelu", "silu", "hard_swish", "softmax"}
+        See `Activation`, which also takes another slope of leaky_relu than 0.01.
     name : str, optional
         What reports call the layer; a model numbers its layers otherwise.
     units : int, optional
@@ -63,7 +74,7 @@ class Dense(Layer):
         super().__init__(name)
         if (weight is None) == (units is None):
             raise ValueError(f"weight, units: expected one of the two, got {'none' if units is None else 'both'}")
-        self.activation = activation if activation is None else _check.choice("activation", activation, ("relu",))
+        self.activation = check_activation(activation)
         self.initializer = _check.choice("initializer", initializer, tuple(INITIALIZERS))
         self.weight: np.ndarray = np.zeros((0, 0), np.float32)
         if units is not None:
@@ -95,25 +106,29 @@ class Dense(Layer):
             raise ValueError(f"expected {len(self.weight)} features, got samples of shape {shape}")
         return (*shape[:-1], self.units)
 
-    def __call__(self, *x: np.ndarray) -> np.ndarray:
-        y = x[0] @ self.weight
-        y += self.bias
-        return np.maximum(y, 0, out=y) if self.activation == "relu" else y
+    def __call__(self, *x: Any) -> np.ndarray:
+        (values,) = x
+        values = _check.real_array("x", values)
+        if values.ndim == 0 or values.shape[-1] != len(self.weight):
+            raise ValueError(f"x: expected shape (..., {len(self.weight)}), got {values.shape}")
+        return bias_activation_(values @ self.weight, self.bias, self.activation)
 
     def forward(self, *x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Any]:
-        y = self(*x)
-        return y, (x[0], y)
+        if self.activation is None or self.activation in KEPT:
+            y = self(*x)
+            return y, (x[0], y)
+        z = bias_activation_(x[0] @ self.weight, self.bias, None)
+        return activation(self.activation, z), (x[0], z)
 
     def backward(
         self, saved: Any, gradient: np.ndarray, needs_input: bool = True
     ) -> tuple[tuple[np.ndarray, ...] | None, dict[str, np.ndarray]]:
-        """See `Layer`; `saved` is the input and, for a clamp, the sums before or after it: they tell the same."""
-        x, y = saved
-        if self.activation == "relu":
-            gradient *= y > 0
-        rows = gradient.reshape(-1, self.units)
-        gradients = {"weight": x.reshape(-1, x.shape[-1]).T @ rows, "bias": rows.sum(axis=0)}
-        return ((gradient @ self.weight.T,) if needs_input else None), gradients
+        """See `Layer`; `saved` is the input and what `activation_gradient_` takes."""
+        x, z = saved
+        gradient = np.ascontiguousarray(gradient)
+        bias = activation_gradient_(gradient, z, self.activation)
+        weight = x.reshape(-1, x.shape[-1]).T @ gradient.reshape(-1, self.units)
+        return ((gradient @ self.weight.T,) if needs_input else None), {"weight": weight, "bias": bias}
 
     def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
         (x,) = inputs

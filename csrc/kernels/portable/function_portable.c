@@ -1,0 +1,258 @@
+/* Functions of floats, in place, and their slopes. Exponentials are in double: those of four floats take as long as 25
+ * additions, which is little next to the product that comes before, and the result is rounded once. */
+#include <math.h>
+
+#include "kernels/exponential.h"
+#include "kernels/portable/portable.h"
+
+typedef float function_of(float x, float slope);
+typedef float gradient_of(float gradient, float x, float slope);
+
+/* ---- the normal distribution -------------------------------------------------------------------- */
+
+/* erfc(a) exp(a^2) / 2 for a >= 0, to within 2e-9 of it: t P(2 t - 1) with t = 1 / (1 + 0.4 a), the polynomial that
+ * interpolates at 13 Chebyshev nodes. */
+static inline double scaled_tail(double a)
+{
+    const double t = 1 / (1 + 0.4 * a), u = 2 * t - 1;
+    double sum = 2.2944000114536244e-06;
+    sum = sum * u + 1.3226970850345532e-06;
+    sum = sum * u - 2.0915876571909594e-05;
+    sum = sum * u - 9.038697891051426e-06;
+    sum = sum * u + 0.00013960338891581006;
+    sum = sum * u + 8.642208560726597e-05;
+    sum = sum * u - 0.0009634888568860306;
+    sum = sum * u - 0.0016782174964307375;
+    sum = sum * u + 0.005672276807451531;
+    sum = sum * u + 0.03425018158922338;
+    sum = sum * u + 0.09078282451151808;
+    sum = sum * u + 0.16093037156225332;
+    sum = sum * u + 0.21080636406114373;
+    return t * sum;
+}
+
+/* Share of the standard normal distribution below x, given exp(-x^2 / 2). */
+static inline double share_below(double x, double exponential)
+{
+    const double tail = exponential * scaled_tail(fabs(x) * 0x1.6a09e667f3bcdp-1); /* / sqrt(2) */
+    return ql_where(x < 0, tail, 1 - tail);
+}
+
+/* ---- functions ---------------------------------------------------------------------------------- */
+
+static inline float identity(float x, float slope)
+{
+    (void)slope;
+    return x;
+}
+
+static inline float relu(float x, float slope)
+{
+    (void)slope;
+    return x < 0 ? 0 : x;
+}
+
+static inline float relu6(float x, float slope)
+{
+    (void)slope;
+    return x < 0 ? 0 : x > 6 ? 6 : x;
+}
+
+static inline float leaky_relu(float x, float slope)
+{
+    return x * (float)ql_where(x < 0, slope, 1);
+}
+
+/* 1 / (1 + exp(-x)), with e = exp(-|x|). */
+static inline double logistic(double x, double e)
+{
+    return ql_where(x < 0, e, 1) / (1 + e);
+}
+
+static inline float sigmoid(float x, float slope)
+{
+    (void)slope;
+    return (float)logistic(x, ql_exp(-fabs((double)x)));
+}
+
+/* (1 - e) / (1 + e) with e = exp(-2 |x|) loses digits near 0, where the series takes over. */
+static inline float hyperbolic_tangent(float x, float slope)
+{
+    (void)slope;
+    const double a = fabs((double)x), e = ql_exp(-2 * a);
+    const double t = ql_where(a < 0x1p-12, a - a * a * a / 3, (1 - e) / (1 + e));
+    return copysignf((float)t, x);
+}
+
+static inline float gelu(float x, float slope)
+{
+    (void)slope;
+    const double z = x;
+    return (float)(z * share_below(z, ql_exp(-0.5 * z * z)));
+}
+
+static inline float silu(float x, float slope)
+{
+    (void)slope;
+    return (float)(x * logistic(x, ql_exp(-fabs((double)x))));
+}
+
+static inline float hard_swish(float x, float slope)
+{
+    return x * relu6(x + 3, slope) / 6;
+}
+
+static inline __attribute__((always_inline)) void each(function_of *function, const float *restrict bias, size_t n,
+                                                       float slope, float *restrict y)
+{
+    if (!bias) {
+        for (size_t i = 0; i < n; i++)
+            y[i] = function(y[i], slope);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        y[i] = function(y[i] + bias[i], slope);
+}
+
+void QL_KERNEL(ql_apply_f32)(const float *bias, size_t n, ql_function function, float *y)
+{
+    switch (function.kind) {
+    case QL_RELU:
+        each(relu, bias, n, 0, y);
+        break;
+    case QL_RELU6:
+        each(relu6, bias, n, 0, y);
+        break;
+    case QL_LEAKY_RELU:
+        each(leaky_relu, bias, n, function.slope, y);
+        break;
+    case QL_SIGMOID:
+        each(sigmoid, bias, n, 0, y);
+        break;
+    case QL_TANH:
+        each(hyperbolic_tangent, bias, n, 0, y);
+        break;
+    case QL_GELU:
+        each(gelu, bias, n, 0, y);
+        break;
+    case QL_SILU:
+        each(silu, bias, n, 0, y);
+        break;
+    case QL_HARD_SWISH:
+        each(hard_swish, bias, n, 0, y);
+        break;
+    default:
+        each(identity, bias, n, 0, y);
+    }
+}
+
+/* ---- gradients ---------------------------------------------------------------------------------- */
+
+static inline float through_relu(float g, float z, float slope)
+{
+    (void)slope;
+    return z > 0 ? g : 0;
+}
+
+static inline float through_relu6(float g, float z, float slope)
+{
+    (void)slope;
+    return (z > 0) & (z < 6) ? g : 0;
+}
+
+static inline float through_leaky_relu(float g, float z, float slope)
+{
+    return g * (float)ql_where(z > 0, 1, slope);
+}
+
+static inline float through_sigmoid(float g, float z, float slope)
+{
+    (void)slope;
+    const double e = ql_exp(-fabs((double)z)), sum = 1 + e;
+    return g * (float)(e / (sum * sum));
+}
+
+static inline float through_tanh(float g, float z, float slope)
+{
+    (void)slope;
+    const double e = ql_exp(-2 * fabs((double)z)), sum = 1 + e;
+    return g * (float)(4 * e / (sum * sum));
+}
+
+static inline float through_gelu(float g, float z, float slope)
+{
+    (void)slope;
+    const double density = 0.3989422804014327, x = z, exponential = ql_exp(-0.5 * x * x);
+    return g * (float)(share_below(x, exponential) + x * (density * exponential));
+}
+
+static inline float through_silu(float g, float z, float slope)
+{
+    (void)slope;
+    const double s = logistic(z, ql_exp(-fabs((double)z)));
+    return g * (float)(s * (1 + z * (1 - s)));
+}
+
+static inline float through_hard_swish(float g, float z, float slope)
+{
+    (void)slope;
+    return g * (float)ql_where((z > -3) & (z < 3), z / 3 + 0.5f, z < 3 ? 0 : 1);
+}
+
+static inline __attribute__((always_inline)) void each_row(gradient_of *through, const float *restrict z, size_t rows,
+                                                           size_t n, size_t stride, float slope,
+                                                           float *restrict gradient, float *restrict sums)
+{
+    for (size_t j = 0; j < n; j++)
+        sums[j] = 0;
+    for (size_t i = 0; i < rows; i++, z += stride, gradient += stride) {
+        for (size_t j = 0; j < n; j++) {
+            const float g = through(gradient[j], z[j], slope);
+            gradient[j] = g;
+            sums[j] += g;
+        }
+    }
+}
+
+static void sum_rows(size_t rows, size_t n, size_t stride, const float *restrict gradient, float *restrict sums)
+{
+    for (size_t j = 0; j < n; j++)
+        sums[j] = 0;
+    for (size_t i = 0; i < rows; i++, gradient += stride) {
+        for (size_t j = 0; j < n; j++)
+            sums[j] += gradient[j];
+    }
+}
+
+void QL_KERNEL(ql_function_gradient_f32)(const float *z, size_t rows, size_t n, size_t stride, ql_function function,
+                                         float *gradient, float *sums)
+{
+    switch (function.kind) {
+    case QL_RELU:
+        each_row(through_relu, z, rows, n, stride, 0, gradient, sums);
+        break;
+    case QL_RELU6:
+        each_row(through_relu6, z, rows, n, stride, 0, gradient, sums);
+        break;
+    case QL_LEAKY_RELU:
+        each_row(through_leaky_relu, z, rows, n, stride, function.slope, gradient, sums);
+        break;
+    case QL_SIGMOID:
+        each_row(through_sigmoid, z, rows, n, stride, 0, gradient, sums);
+        break;
+    case QL_TANH:
+        each_row(through_tanh, z, rows, n, stride, 0, gradient, sums);
+        break;
+    case QL_GELU:
+        each_row(through_gelu, z, rows, n, stride, 0, gradient, sums);
+        break;
+    case QL_SILU:
+        each_row(through_silu, z, rows, n, stride, 0, gradient, sums);
+        break;
+    case QL_HARD_SWISH:
+        each_row(through_hard_swish, z, rows, n, stride, 0, gradient, sums);
+        break;
+    default:
+        sum_rows(rows, n, stride, gradient, sums);
+    }
+}

@@ -1,0 +1,126 @@
+"""Functions of float32, and gradients through them: in float64 and rounded once, unless they need no exponential."""
+
+import numpy as np
+from reference.basics import F32
+
+F64 = np.float64
+#: Of erfc(a) exp(a^2) / 2 = t P(2 t - 1), t = 1 / (1 + 0.4 a); the highest power first.
+TAIL = [2.2944000114536244e-06, 1.3226970850345532e-06, -2.0915876571909594e-05, -9.038697891051426e-06,
+        0.00013960338891581006, 8.642208560726597e-05, -0.0009634888568860306, -0.0016782174964307375,
+        0.005672276807451531, 0.03425018158922338, 0.09078282451151808, 0.16093037156225332,
+        0.21080636406114373]  # fmt: skip
+
+
+def exp(x):
+    """e^x of float64 x <= 0: the core's own, by the same steps."""
+    inside = np.where(x < -709, -709.0, x)
+    shifted = inside * float.fromhex("0x1.71547652b82fep+0") + 1.5 * 2.0**52
+    k = shifted - 1.5 * 2.0**52
+    r = (inside - k * float.fromhex("0x1.62e42feep-1")) - k * float.fromhex("0x1.a39ef35793c76p-33")
+    total, factorial = np.full_like(r, 1 / 6227020800), 6227020800
+    for n in range(13, 0, -1):
+        factorial //= n
+        total = total * r + 1 / factorial
+    return total * ((shifted.view(np.uint64) + np.uint64(1023)) << np.uint64(52)).view(F64)
+
+
+def logistic(x, e):
+    return np.where(x < 0, e, 1) / (1 + e)
+
+
+def share_below(x, exponential):
+    """The normal distribution's, given exp(-x^2 / 2)."""
+    t = 1 / (1 + 0.4 * (np.abs(x) * float.fromhex("0x1.6a09e667f3bcdp-1")))
+    total = np.full_like(t, TAIL[0])
+    for coefficient in TAIL[1:]:
+        total = total * (2 * t - 1) + coefficient
+    tail = exponential * (t * total)
+    return np.where(x < 0, tail, 1 - tail)
+
+
+def tanh(x):
+    a = np.abs(x)
+    e = exp(-2 * a)
+    t = np.where(a < 2.0**-12, a - a * a * a / 3, (1 - e) / (1 + e))
+    return np.copysign(t.astype(F32), x)
+
+
+def hard_swish(x):
+    x = x.astype(F32)
+    return x * np.clip(x + F32(3), 0, 6) / F32(6)
+
+
+def softmax(x):
+    """The exponentials are float32, their sum is float64 and goes from left to right."""
+    x = x.astype(F64)
+    e = exp(x - x.max(axis=-1, keepdims=True)).astype(F32).astype(F64)
+    return e / np.cumsum(e, axis=-1)[..., -1:]
+
+
+FUNCTIONS = {
+    None: lambda x, slope: x,
+    "relu": lambda x, slope: np.where(x < 0, 0, x),
+    "relu6": lambda x, slope: np.clip(x, 0, 6),
+    "leaky_relu": lambda x, slope: x.astype(F32) * np.where(x < 0, F32(slope), F32(1)),
+    "sigmoid": lambda x, slope: logistic(x, exp(-np.abs(x))),
+    "tanh": lambda x, slope: tanh(x),
+    "gelu": lambda x, slope: x * share_below(x, exp(-0.5 * x * x)),
+    "silu": lambda x, slope: x * logistic(x, exp(-np.abs(x))),
+    "hard_swish": lambda x, slope: hard_swish(x),
+    "softmax": lambda x, slope: softmax(x),
+}
+
+
+def apply(name, x, slope=0.01, bias=None):
+    """A function of float32 values, as float32."""
+    with np.errstate(all="ignore"):
+        x = x if bias is None else x + bias
+        return FUNCTIONS[name](x.astype(F64), slope).astype(F32)
+
+
+def silu_slope(z):
+    s = logistic(z, exp(-np.abs(z)))
+    return s * (1 + z * (1 - s))
+
+
+def bell(z):
+    """e / (1 + e)^2 with e = exp(-|z|): the sigmoid's slope."""
+    e = exp(-np.abs(z))
+    return e / ((1 + e) * (1 + e))
+
+
+def gelu_slope(z):
+    exponential = exp(-0.5 * z * z)
+    return share_below(z, exponential) + z * (0.3989422804014327 * exponential)
+
+
+def hard_swish_slope(z):
+    z = z.astype(F32)
+    return np.where((z > -3) & (z < 3), z / F32(3) + F32(0.5), np.where(z < 3, F32(0), F32(1)))
+
+
+SLOPES = {
+    None: lambda z, slope: np.ones_like(z),
+    "relu": lambda z, slope: z > 0,
+    "relu6": lambda z, slope: (z > 0) & (z < 6),
+    "leaky_relu": lambda z, slope: np.where(z > 0, F32(1), F32(slope)),
+    "sigmoid": lambda z, slope: bell(z),
+    "tanh": lambda z, slope: 4 * exp(-2 * np.abs(z)) / ((1 + exp(-2 * np.abs(z))) * (1 + exp(-2 * np.abs(z)))),
+    "gelu": lambda z, slope: gelu_slope(z),
+    "silu": lambda z, slope: silu_slope(z),
+    "hard_swish": lambda z, slope: hard_swish_slope(z),
+}
+
+
+def gradient(name, g, z, slope=0.01):
+    """The gradient of a function's argument z, from that of its result, and its sum over all rows."""
+    with np.errstate(all="ignore"):
+        if name == "softmax":
+            p, g = z.astype(F64), g.astype(F64)
+            g = (p * (g - np.cumsum(p * g, axis=-1)[..., -1:])).astype(F32)
+        else:
+            g = g * SLOPES[name](z.astype(F64), slope).astype(F32)
+    total = np.zeros(g.shape[-1], F32)
+    for row in g.reshape(-1, g.shape[-1]):
+        total += row
+    return g, total
