@@ -21,6 +21,7 @@ typedef enum ql_status {
     QL_EOVERFLOW,  /* an exact int32 accumulator cannot hold the result at this depth */
     QL_ENONFINITE, /* the data holds NaN or infinity and the policy is to refuse them */
     QL_ECODES,     /* a code that the weights were not packed for */
+    QL_ESTOPPED,   /* the caller gave the work up */
 } ql_status;
 
 const char *ql_status_text(ql_status status);
@@ -56,6 +57,20 @@ size_t ql_num_threads(void);
 /* Sets this number for all threads of the process, also above the number of CPUs; 0: not set, as in the beginning.
  * *before, unless it is NULL, becomes what was set before. QL_EINVAL: n > QL_MAX_THREADS. */
 ql_status ql_set_num_threads(size_t n, size_t *before);
+
+/* Whoever wants to be able to give long work up. While a thread has one, its calls ask it on that same thread, now and
+ * then and not before they have taken some time; if it says yes they come back soon, with results that mean nothing. */
+typedef struct ql_listener {
+    bool (*wants_stop)(void *context);
+    void *context;
+    struct ql_listener *before; /* this and the rest: set by ql_listen */
+    int64_t next_ns;
+    bool is_stopped;
+} ql_listener;
+
+/* Sets the listener of this thread; takes it away again and returns whether it said yes. In pairs, one in the other. */
+void ql_listen(ql_listener *listener);
+bool ql_unlisten(ql_listener *listener);
 
 /* OpenMP runtime whose limit counts, "libgomp" or "libomp"; NULL: built without. */
 const char *ql_openmp(void);

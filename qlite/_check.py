@@ -203,6 +203,11 @@ def finite(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
+def has_changed(name: str) -> RuntimeError:
+    """The error for an array in which something was found that is not there any more."""
+    return RuntimeError(f"{name}: expected an array that stays as it is, got one that was changed during the call")
+
+
 def normal(name: str, array: np.ndarray) -> np.ndarray:
     """Return float32 `array` if its values are finite, normal and positive."""
     is_normal = (array >= SMALLEST_NORMAL) & (array < np.inf)

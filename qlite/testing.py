@@ -11,8 +11,9 @@ import numpy as np
 
 from qlite import _check, metrics
 from qlite.analysis.report import compare
-from qlite.analysis.significance import compare_accuracy
+from qlite.analysis.significance import compare_accuracy, expect_pair
 from qlite.arrays.qarray import QArray
+from qlite.metrics import named
 from qlite.nn.predictor import VALUES, Predictor
 from qlite.nn.qmodel import QModel
 from qlite.nn.sequential import Sequential
@@ -52,9 +53,13 @@ def assert_accuracy(
     """
     __tracebackhide__ = True
     most = _finite("max_drop", max_drop)
-    report = compare_accuracy(model, quantized, x, y, metric=metric)
-    if not report.drop <= most:
-        _fail(f"a drop of {report.drop:.4g} in {metric}, at most {most:.4g} expected", report, model, quantized, x)
+    expect_pair(model, quantized)
+    named.checked("metric", metric, model._class_count)
+    before, after = (predictor.evaluate(x, y, metric)[metric] for predictor in (model, quantized))
+    drop = named.drop(metric, before, after)
+    if not drop <= most:
+        report = compare_accuracy(model, quantized, x, y, metric=metric)
+        _fail(f"a drop of {drop:.4g} in {metric}, at most {most:.4g} expected\n{report}", model, quantized, x)
 
 
 def assert_agreement(model: Predictor, quantized: Predictor, x: Any, *, min_agreement: float = 0.99) -> None:
@@ -95,7 +100,7 @@ def assert_agreement(model: Predictor, quantized: Predictor, x: Any, *, min_agre
             raise ValueError(f"{name}: expected one with classes, got task {predictor.task!r}")
     agreement = metrics.accuracy(model._decide(raw), quantized._decide(quantized_raw))
     if agreement < least:
-        _fail(f"agreement of {agreement:.4%}, at least {least:.4%} expected", None, model, quantized, x)
+        _fail(f"agreement of {agreement:.4%}, at least {least:.4%} expected", model, quantized, x)
 
 
 def assert_sqnr(model: Predictor, quantized: Predictor, x: Any, *, min_db: float = 30.0) -> None:
@@ -128,7 +133,7 @@ def assert_sqnr(model: Predictor, quantized: Predictor, x: Any, *, min_db: float
     least = _finite("min_db", min_db)
     sqnr_db = metrics.sqnr_db(*_raw_outputs(model, quantized, x))
     if not sqnr_db >= least:
-        _fail(f"output SQNR of {sqnr_db:.2f} dB, at least {least:.2f} dB expected", None, model, quantized, x)
+        _fail(f"output SQNR of {sqnr_db:.2f} dB, at least {least:.2f} dB expected", model, quantized, x)
 
 
 def assert_bit_exact(actual: Any, expected: Any, x: Any = None) -> None:
@@ -229,10 +234,10 @@ def _finite(name: str, value: Any) -> float:
     return number
 
 
-def _fail(what: str, report: Any, model: Predictor, quantized: Predictor, x: Any) -> None:
+def _fail(what: str, model: Predictor, quantized: Predictor, x: Any) -> None:
     """Raise an AssertionError that names the layer with the largest error of its own."""
     __tracebackhide__ = True
-    lines = [what] if report is None else [what, str(report)]
+    lines = [what]
     if isinstance(model, Sequential) and isinstance(quantized, QModel):
         with suppress(Exception):  # models that cannot be compared layer by layer fail by what is known
             worst = min(compare(model, quantized, x).layers, key=lambda layer: layer.own_sqnr_db)

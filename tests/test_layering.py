@@ -22,8 +22,18 @@ TOP_LEVEL = {"pyproject.toml", "setup.py", "csrc", "qlite", "tests", "notebooks"
 MAY_IMPORT_CORE = {"config.py", "nn/plan.py", "training/kernels.py", "__init__.py"}
 #: Folders and files of the package. Each imports only those before it.
 ORDER = ["_foreign", "_check", "_public", "_locks", "progress", "metrics", "config", "grids", "arrays", "ops", "nn"]
-ORDER += ["distributed", "io", "training", "analysis", "testing", "__init__", "pytest_plugin", "demo", "cli"]
-ORDER += ["__main__"]
+ORDER += [
+    "distributed",
+    "io",
+    "training",
+    "analysis",
+    "testing",
+    "__init__",
+    "pytest_plugin",
+    "demo",
+    "cli",
+    "__main__",
+]
 #: Imports that go the other way, for methods that users look for where they are. They stand inside these methods.
 LATE_IMPORTS = {
     ("arrays/qarray.py", "arrays/error.py"),  # QArray.error

@@ -222,6 +222,11 @@ typedef void ql_multiply_few_kernel(const int16_t *a, size_t a_stride, size_t m,
                                     uint8_t flip, const int16_t *zero_point, size_t k, size_t n, int32_t *c,
                                     size_t c_stride);
 
+/* c[i][j] = sum_{p < k} a[i][p] * int8(b[j][p] ^ flip), modulo 2^32, of weights by columns, which are b_stride bytes
+ * apart; the rest as above. */
+typedef void ql_dot_few_kernel(const int16_t *a, size_t a_stride, size_t m, const uint8_t *b, size_t b_stride,
+                               uint8_t flip, size_t k, size_t n, int32_t *c, size_t c_stride);
+
 enum { QL_FEW_ROWS = 4 };
 
 /* A row of codes as the tiles read it: out[p] = a[p] ^ flip, elements of a_size bytes, then zeros up to `padded`
@@ -393,12 +398,13 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_peak_kernel, peak_u8s8s32, isa)                              \
     FUNCTION(ql_sum_groups_kernel, sum_groups_s8_s32, isa)                   \
     FUNCTION(ql_dequantize_group_kernel, dequantize_group_f32, isa)          \
+    FUNCTION(ql_multiply_few_kernel, multiply_few_s16x8s32, isa)             \
+    FUNCTION(ql_dot_few_kernel, dot_few_s16x8s32, isa)                       \
+    FUNCTION(ql_pack_panel_kernel, pack_panel_x8, isa)                       \
+    FUNCTION(ql_sum_panel_kernel, sum_panel_s8, isa)                         \
     FUNCTION(ql_optimizer_kernel, sgd_f32, isa)                              \
     FUNCTION(ql_optimizer_kernel, adam_f32, isa)                             \
     FUNCTION(ql_optimizer_kernel, rmsprop_f32, isa)                          \
-    FUNCTION(ql_multiply_few_kernel, multiply_few_s16x8s32, isa)             \
-    FUNCTION(ql_pack_panel_kernel, pack_panel_x8, isa)                       \
-    FUNCTION(ql_sum_panel_kernel, sum_panel_s8, isa)                         \
     BUNDLE(ql_gemm_kernels, gemm_u8s8s32, isa)                               \
     BUNDLE(ql_gemm_kernels, gemm_u7s8s32, isa)                               \
     BUNDLE(ql_depthwise_kernels, depthwise_u8s8s32, isa)                     \

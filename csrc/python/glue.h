@@ -73,6 +73,17 @@ int ql_py_bias_f32(PyObject *object, npy_intp n, PyArrayObject **bias);
  * exception. */
 int ql_py_fits_memory(int ndim, const npy_intp *shape, int typenum, const char *name);
 
+/* A call of the core without the GIL that Ctrl-C ends: for calls without effect but for a new result. */
+typedef struct ql_py_pause {
+    PyThreadState *state;
+    ql_listener listener;
+} ql_py_pause;
+
+/* Lets go of the GIL; takes it again and returns the status, or QL_ESTOPPED with the exception of a signal's handler.
+ * A pause must not move in between. */
+void ql_py_begin(ql_py_pause *pause);
+ql_status ql_py_end(ql_py_pause *pause, ql_status status);
+
 /* Returns memory for a result: a new array when out is None, else out, which must have this type and shape and be
  * writable. If out is not contiguous, what is returned is new memory that ql_py_finish copies to it. *input is replaced
  * by a copy when it shares memory with out; in_place allows it to be the very same elements. */
@@ -194,8 +205,8 @@ const ql_py_packed *ql_py_take_packed(PyObject *module, PyObject *object, ql_py_
 
 extern PyMethodDef ql_py_elementwise_methods[], ql_py_histogram_methods[], ql_py_choose_methods[];
 extern PyMethodDef ql_py_codebook_methods[], ql_py_bits_methods[], ql_py_error_methods[], ql_py_gemm_methods[];
-extern PyMethodDef ql_py_activations_methods[], ql_py_pool_methods[], ql_py_conv_methods[], ql_py_training_methods[],
-    ql_py_gradients_methods[], ql_py_peak_methods[], ql_py_function_methods[];
+extern PyMethodDef ql_py_activations_methods[], ql_py_function_methods[], ql_py_pool_methods[], ql_py_conv_methods[];
+extern PyMethodDef ql_py_training_methods[], ql_py_gradients_methods[], ql_py_peak_methods[];
 extern PyType_Spec ql_py_packed_spec, ql_py_plan_spec;
 
 #endif

@@ -102,9 +102,10 @@ static PyObject *matmul_integer(PyObject *module, PyObject *const *args, Py_ssiz
     if (c) {
         const ql_codes codes = codes_of(&o);
         ql_status status;
-        Py_BEGIN_ALLOW_THREADS
-            status = ql_gemm(&codes, o.m, o.b->weights.matrix, NULL, &sums, PyArray_DATA(c));
-        Py_END_ALLOW_THREADS
+        ql_py_pause pause;
+        ql_py_begin(&pause);
+        status = ql_gemm(&codes, o.m, o.b->weights.matrix, NULL, &sums, PyArray_DATA(c));
+        status = ql_py_end(&pause, status);
         result = ql_py_give(args[3], c, status, argument_of(status, names[0], "a, b", names[2]));
     }
     drop_codes(&o);
@@ -178,9 +179,10 @@ static PyObject *linear_static(PyObject *module, PyObject *const *args, Py_ssize
         goto done;
     const ql_codes codes = codes_of(&o);
     ql_status status;
-    Py_BEGIN_ALLOW_THREADS
-        status = ql_linear_static(&codes, o.m, o.b->weights.matrix, ql_py_data(bias), &output, PyArray_DATA(c));
-    Py_END_ALLOW_THREADS
+    ql_py_pause pause;
+    ql_py_begin(&pause);
+    status = ql_linear_static(&codes, o.m, o.b->weights.matrix, ql_py_data(bias), &output, PyArray_DATA(c));
+    status = ql_py_end(&pause, status);
     result = ql_py_give(args[5], c, status, argument_of(status, names[0], "x, w", ql_py_output_name(&output)));
 done:
     Py_XDECREF(scale);
@@ -256,9 +258,10 @@ static PyObject *linear(PyObject *module, PyObject *const *args, Py_ssize_t coun
     if (take_floats(module, args[0], args[1], args[2], args[3], args[6], &o) == 0) {
         options.scale = PyArray_DATA(o.scale);
         options.offset = ql_py_data(o.bias);
-        Py_BEGIN_ALLOW_THREADS
-            status = ql_linear(PyArray_DATA(o.x), o.m, o.w->weights.matrix, &options, PyArray_DATA(o.y));
-        Py_END_ALLOW_THREADS
+        ql_py_pause pause;
+        ql_py_begin(&pause);
+        status = ql_linear(PyArray_DATA(o.x), o.m, o.w->weights.matrix, &options, PyArray_DATA(o.y));
+        status = ql_py_end(&pause, status);
     }
     return finish(&o, args[6], status);
 }
@@ -273,9 +276,10 @@ static PyObject *linear_grouped(PyObject *module, PyObject *const *args, Py_ssiz
         return NULL;
     if (take_floats(module, args[0], args[1], NULL, args[2], args[4], &o) == 0) {
         options.offset = ql_py_data(o.bias);
-        Py_BEGIN_ALLOW_THREADS
-            status = ql_linear_grouped(PyArray_DATA(o.x), o.m, o.w->weights.grouped, &options, PyArray_DATA(o.y));
-        Py_END_ALLOW_THREADS
+        ql_py_pause pause;
+        ql_py_begin(&pause);
+        status = ql_linear_grouped(PyArray_DATA(o.x), o.m, o.w->weights.grouped, &options, PyArray_DATA(o.y));
+        status = ql_py_end(&pause, status);
     }
     return finish(&o, args[4], status);
 }
@@ -289,10 +293,11 @@ static PyObject *matmul_float(PyObject *module, PyObject *const *args, Py_ssize_
     if (ql_py_count("matmul_float", count, 6) < 0 || ql_py_activation(args[4], &activation) < 0)
         return NULL;
     if (take_floats(module, args[0], args[1], args[2], args[3], args[5], &o) == 0) {
-        Py_BEGIN_ALLOW_THREADS
-            status = ql_gemm_f32(PyArray_DATA(o.x), o.m, o.w->weights.matrix, PyArray_DATA(o.scale), ql_py_data(o.bias),
-                                 activation, PyArray_DATA(o.y));
-        Py_END_ALLOW_THREADS
+        ql_py_pause pause;
+        ql_py_begin(&pause);
+        status = ql_gemm_f32(PyArray_DATA(o.x), o.m, o.w->weights.matrix, PyArray_DATA(o.scale), ql_py_data(o.bias),
+                             activation, PyArray_DATA(o.y));
+        status = ql_py_end(&pause, status);
     }
     return finish(&o, args[5], status);
 }
@@ -305,9 +310,10 @@ static PyObject *matmul_grouped(PyObject *module, PyObject *const *args, Py_ssiz
     if (ql_py_count("matmul_grouped", count, 3) < 0)
         return NULL;
     if (take_floats(module, args[0], args[1], NULL, Py_None, args[2], &o) == 0) {
-        Py_BEGIN_ALLOW_THREADS
-            status = ql_gemm_grouped_f32(PyArray_DATA(o.x), o.m, o.w->weights.grouped, PyArray_DATA(o.y));
-        Py_END_ALLOW_THREADS
+        ql_py_pause pause;
+        ql_py_begin(&pause);
+        status = ql_gemm_grouped_f32(PyArray_DATA(o.x), o.m, o.w->weights.grouped, PyArray_DATA(o.y));
+        status = ql_py_end(&pause, status);
     }
     return finish(&o, args[2], status);
 }

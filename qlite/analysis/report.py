@@ -19,7 +19,7 @@ from qlite.nn.predictor import VALUES
 from qlite.nn.program import Buffer
 from qlite.nn.qmodel import QModel
 from qlite.nn.sequential import Sequential
-from qlite.nn.steps import PRODUCTS
+from qlite.nn.steps import PRODUCTS, DenseF32
 
 #: A layer whose own error is this far below its output needs no repair: top-1 agreement is then over 99.5 %.
 GOOD_SQNR_DB = 35.0
@@ -208,7 +208,10 @@ def compare(model: Sequential, quantized: QModel, x: Any) -> Report:
         raise TypeError(f"quantized: expected a QModel, got {type(quantized).__name__}")
     weights = quantized.weights
     model = fuse(model)
-    dense = {name: layer for name, layer in zip(model.names, model.layers, strict=True) if isinstance(layer, Dense)}
+    buffers, steps = quantized.program.buffers, quantized.program.steps
+    in_float = {buffers[step.output].layer for step in steps if isinstance(step, DenseF32)}
+    named = zip(model.names, model.layers, strict=True)
+    dense = {name: layer for name, layer in named if isinstance(layer, Dense) and name not in in_float}
     shapes = {name: layer.weight.shape for name, layer in dense.items()}
     if (got := {name: q.shape for name, q in weights.items()}) != shapes:
         raise ValueError(f"quantized: expected the layers of model, {shapes}, got {got}")

@@ -1,5 +1,6 @@
 """Whether a quantized model predicts worse than the float model, or only differently on the samples at hand."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,15 +66,15 @@ class AccuracyReport:
     @property
     def drop(self) -> float:
         """How much worse the quantized model is: below 0 if it is better."""
-        return self.difference if self.metric in named.ERRORS else self.float_figure - self.figure
+        return named.drop(self.metric, self.float_figure, self.figure)
 
     @property
     def verdict(self) -> str:
-        """What the interval says: "a drop", "a gain" or "within chance"."""
+        """What the interval says: "a drop", "a gain" or "within chance"; "unknown" for figures that are NaN."""
         low, high = self.interval
-        if low <= 0 <= high:
-            return "within chance"
-        return "a drop" if (low > 0) == (self.metric in named.ERRORS) else "a gain"
+        if low > 0 or high < 0:
+            return "a drop" if named.drop(self.metric, 0, low) > 0 else "a gain"
+        return "within chance" if low <= high else "unknown"
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -153,7 +154,7 @@ def compare_accuracy(
     >>> ql.compare_accuracy(m, ql.quantize_model(m, "w8a8", data=x), x, y).verdict
     'within chance'
     """
-    _expect_pair(model, quantized)
+    expect_pair(model, quantized)
     named.checked("metric", metric, model._class_count)
     if not 0 < _check.number("confidence", confidence) < 1:
         raise ValueError(f"confidence: expected more than 0 and less than 1, got {confidence}")
@@ -163,18 +164,29 @@ def compare_accuracy(
     if quantized_raw.shape != raw.shape:
         raise ValueError(f"quantized: expected outputs of shape {raw.shape}, as model's, got {quantized_raw.shape}")
     y = model._expected(y, raw)
-    first, second = (_outputs(model, outputs, metric) for outputs in (raw, quantized_raw))
+    first, second = _outputs(model, raw, metric), _outputs(quantized, quantized_raw, metric)
     drawn = differences(metric, y, first, second, rng, resamples)
-    low, high = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist()
     return AccuracyReport(
         metric,
-        model._figure(metric, y, second.predicted, second.probability),
-        model._figure(metric, y, first.predicted, first.probability),
-        (low, high),
+        quantized._figure(metric, y, quantized_raw),
+        model._figure(metric, y, raw),
+        _interval(drawn, confidence),
         float(confidence),
         len(y),
         *((None,) * 4 if model.task in VALUES else _compare_labels(y, first.predicted, second.predicted)),
     )
+
+
+def expect_pair(model: Any, quantized: Any) -> None:
+    """Refuse what are no two models of the same task and classes."""
+    for name, value in (("model", model), ("quantized", quantized)):
+        if not isinstance(value, Predictor):
+            raise TypeError(f"{name}: expected a model, such as a Sequential or a QModel, got {type(value).__name__}")
+    if quantized.task != model.task:
+        raise ValueError(f"quantized: expected the task of model, {model.task!r}, got {quantized.task!r}")
+    count = model._class_count
+    if quantized._class_count != count or not np.array_equal(model._labels(count), quantized._labels(count)):
+        raise ValueError(f"quantized: expected the classes of model, {model._labels(count)}, got {quantized.classes}")
 
 
 def mcnemar(lost: int, gained: int) -> float:
@@ -187,15 +199,13 @@ def mcnemar(lost: int, gained: int) -> float:
     return float(min(1.0, np.exp(logarithms).sum()))
 
 
-def _expect_pair(model: Any, quantized: Any) -> None:
-    for name, value in (("model", model), ("quantized", quantized)):
-        if not isinstance(value, Predictor):
-            raise TypeError(f"{name}: expected a model, such as a Sequential or a QModel, got {type(value).__name__}")
-    if quantized.task != model.task:
-        raise ValueError(f"quantized: expected the task of model, {model.task!r}, got {quantized.task!r}")
-    count = model._class_count
-    if quantized._class_count != count or not np.array_equal(model._labels(count), quantized._labels(count)):
-        raise ValueError(f"quantized: expected the classes of model, {model._labels(count)}, got {quantized.classes}")
+def _interval(drawn: np.ndarray, confidence: float) -> tuple[float, float]:
+    """Percentiles of what is no NaN; NaN without any."""
+    known = drawn[~np.isnan(drawn)]
+    if len(known) == 0:
+        return math.nan, math.nan
+    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist()
+    return low, high
 
 
 def _outputs(model: Predictor, raw: np.ndarray, metric: str) -> Outputs:

@@ -173,6 +173,8 @@ def _finite_range(w: np.ndarray, granularity: Granularity) -> tuple[np.ndarray, 
     low, high, all_finite = _core.minmax(w, granularity.shape(w.shape), *granularity.groups)
     if not all_finite:
         bad = ~np.isfinite(w)
+        if not bad.any():
+            raise _check.has_changed("w")
         first = ", ".join(map(str, np.argwhere(bad)[0]))
         raise ValueError(
             f"w: expected finite values, got NaN or infinity: {np.count_nonzero(bad):,} of {w.size:,} as float32, the "

@@ -53,3 +53,8 @@ def of_scores(name: str, y: np.ndarray, probability: np.ndarray, classes: np.nda
     if k := top_k(name):
         return top_k_accuracy(y, probability, k=k, classes=classes)
     return OF_SCORES[name](y, probability, classes=classes)
+
+
+def drop(name: str, before: float, after: float) -> float:
+    """Return by how much a figure became worse."""
+    return after - before if name in ERRORS else before - after

@@ -134,9 +134,8 @@ class Predictor(ABC):
         """
         names = self._metric_names(metrics)
         raw = self(x)
-        y, predicted = self._expected(y, raw), self._decide(raw)
-        probability = self._probability(raw) if any(map(named.needs_scores, names)) else raw
-        return {name: self._figure(name, y, predicted, probability) for name in names}
+        y = self._expected(y, raw)
+        return {name: self._figure(name, y, raw) for name in names}
 
     def _metric_names(self, metrics: Any) -> list[str]:
         if metrics is None:
@@ -162,7 +161,7 @@ class Predictor(ABC):
             raise ValueError(f"y: expected what the model predicts, {expected.dtype}, got {y.dtype}")
         return y
 
-    def _figure(self, name: str, y: np.ndarray, predicted: np.ndarray, probability: np.ndarray) -> float:
+    def _figure(self, name: str, y: np.ndarray, raw: np.ndarray) -> float:
         if named.needs_scores(name):
-            return named.of_scores(name, y, probability, self._labels(probability.shape[1]))
-        return (named.OF_VALUES if self.task in VALUES else named.OF_LABELS)[name](y, predicted)
+            return named.of_scores(name, y, self._probability(raw), self._labels(self._class_count))
+        return (named.OF_VALUES if self.task in VALUES else named.OF_LABELS)[name](y, self._decide(raw))

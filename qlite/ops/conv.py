@@ -237,6 +237,7 @@ def _quantized(x: Any, per: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     low, high, is_finite = _core.minmax(x, shape) if x.size else (*np.zeros((2, *shape), np.float32), True)
     if not is_finite:
         _check.finite("x", x)
+        raise _check.has_changed("x")
     scale, zero_point = _core.range_qparams(low, high, 0, 255, False)
     return _core.quantize(x, scale, zero_point, 0, 255, False, None, "x"), scale, zero_point
 

@@ -23,6 +23,7 @@ def matmul_integer(
     ----------
     a : array_like of int8 or uint8, (m, k), or QArray of up to 8 bits with one scale or one per row
     b : array_like of int8 or uint8, (k, n), or QArray or PackedWeight
+        An array, by rows or by columns (``w.T``), is packed for this product alone, or multiplied as it lies.
     a_zero_point : int or array_like
         One, or one per row; a QArray has its own.
     b_zero_point : int or array_like

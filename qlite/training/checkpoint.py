@@ -27,7 +27,7 @@ def checked_path(path: Any) -> Path:
     return path
 
 
-class Checkpoint:
+class TrainingCheckpoint:
     """The file of one training; `identity` is what must be the same to go on with it, by the names of arguments."""
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from qlite.nn.fuse import fuse
 from qlite.nn.predictor import Predictor
 from qlite.nn.sequential import Sequential
 from qlite.training.batches import Augment, Rows, Source, Stream, is_stream, samples_of, split
-from qlite.training.checkpoint import Checkpoint, checked_path
+from qlite.training.checkpoint import TrainingCheckpoint, checked_path
 from qlite.training.history import History
 from qlite.training.identity import description_of, name_of
 from qlite.training.losses import Loss, Objective, loss_of
@@ -85,7 +85,8 @@ def train(
     loss : {"cross_entropy", "binary_cross_entropy", "mse", "mae", "huber"} or callable, optional
         By default the cross entropy of the model's task, or "mse". The mean over the samples of: ``-sum t_i log
         softmax(raw)_i``; ``log(1 + exp(-raw)) + (1 - t) raw``; ``(raw - y)**2``; ``|raw - y|``; ``e**2 / 2`` where
-        ``|e| <= 1``, else ``|e| - 1/2``. Or a function ``(raw, y) -> (loss, gradient)`` of a batch's raw outputs.
+        ``|e| <= 1``, else ``|e| - 1/2``. Cross entropies are of logits: a softmax or sigmoid that the model ends in is
+        left out in training. Or a function ``(raw, y) -> (loss, gradient)`` of a batch's raw outputs.
     optimizer : {"adam", "adamw", "sgd", "rmsprop"}, SGD, Adam, AdamW or RMSprop
         By name with PyTorch's defaults.
     learning_rate, momentum, weight_decay : float, optional
@@ -221,14 +222,14 @@ def train(
     network: Network
     if quantization is None:
         trained.grids = None
-        network = FloatNetwork(trained, names)
+        network = FloatNetwork(trained, names, logits=not callable(loss))
     else:
         network = quantization.network(trained, names, source)
     steps = Steps(chosen, network.parameters, norm, limit)
     session = Session(trained, network, objective, steps, source, held, factor, augment, rng, stopping)
     if path is not None:
         over = "" if schedule == "constant" or callable(schedule) else f" over {epochs} epochs"
-        file = Checkpoint(
+        file = TrainingCheckpoint(
             path,
             {
                 "model": description_of(model),
@@ -274,8 +275,9 @@ def _objective(
     if len(model.output_shape) != 1:
         raise ValueError(f"model: expected a result of shape (units,), got {model.output_shape}")
     base: Loss = loss_of(loss, model.task, smoothing)
+    threshold = 0.5 if callable(loss) and model.gives_probabilities else 0.0
     if teacher is None:
-        return Objective(base)
+        return Objective(base, threshold=threshold)
     if not isinstance(teacher, Predictor):
         raise TypeError(f"teacher: expected a Sequential or a QModel, got {type(teacher).__name__}")
     if teacher.task != model.task:
@@ -288,7 +290,7 @@ def _objective(
     wanted = teacher(np.zeros((1, *model.input_shape), np.float32)).shape
     if wanted != (1, *model.output_shape):
         raise ValueError(f"teacher: expected outputs of shape {model.output_shape}, got {wanted[1:]}")
-    return Objective(base, teacher, weight, t)
+    return Objective(base, teacher, weight, t, threshold)
 
 
 def _positive(name: str, value: Any) -> float | None:

@@ -128,13 +128,15 @@ class Objective:
     """What training makes small: a loss, and with a teacher ``(1 - weight) loss + weight distillation``.
 
     Distillation (Hinton et al. 2015) is ``T**2`` times the cross entropy between the teacher's probabilities and the
-    student's, both of logits / T; for values, the mean squared difference from the teacher's.
+    student's, both of logits / T; for values, the mean squared difference from the teacher's. Of two classes the second
+    is the likelier one where the raw output is above `threshold`.
     """
 
     loss: Loss
     teacher: Predictor | None = None
     weight: float = 0.5
     temperature: float = 2.0
+    threshold: float = 0.0
 
     def __call__(
         self, x: np.ndarray, raw: np.ndarray, targets: np.ndarray, share: np.ndarray
@@ -147,10 +149,11 @@ class Objective:
 
     def _distillation(self, wanted: np.ndarray, raw: np.ndarray, share: np.ndarray) -> tuple[float, np.ndarray]:
         assert self.teacher is not None
-        t = np.float32(self.temperature)
         if self.teacher.task in VALUES:
             return mse(raw, wanted, share)
-        probability = self.teacher._probability(wanted / t).astype(np.float32)
+        t = np.float32(self.temperature)
+        odds = self.teacher._probability(wanted) ** (1 / self.temperature)
+        probability = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
         if self.teacher.task == "binary":
             value, gradient = BinaryCrossEntropy()(raw / t, probability[:, 1:], share)
         else:

@@ -45,7 +45,8 @@ class Network(Protocol):
 class FloatNetwork:
     """A float model whose layers but the frozen ones are trained; its arrays are changed in place.
 
-    Layers before the first trained one compute as at inference. Parameters of the other frozen layers stay.
+    Layers before the first trained one compute as at inference. Parameters of the other frozen layers stay. With
+    `logits` raw outputs are those before the softmax or sigmoid that the model ends in.
 
     Raises
     ------
@@ -53,9 +54,10 @@ class FloatNetwork:
         A trained layer, or one behind it, that has no gradient; nothing to train.
     """
 
-    def __init__(self, model: Sequential, frozen: Collection[str] = ()) -> None:
+    def __init__(self, model: Sequential, frozen: Collection[str] = (), logits: bool = True) -> None:
         self.model = model
-        layers = list(zip(model.names, model.layers, strict=True))
+        self._layers = model.logits_layers if logits else model.layers
+        layers = list(zip(model.names, self._layers, strict=False))
         trained = [(name, layer) for name, layer in layers if name not in frozen and layer.parameters]
         if not trained:
             raise ValueError("frozen: expected a layer that is trained, got all that have parameters")
@@ -69,22 +71,25 @@ class FloatNetwork:
         }
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        return self.model(x)
+        y = self.model._normalized(x)
+        for layer in self._layers:
+            y = layer(y)
+        return y
 
     def forward(self, x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
         y = self.model._normalized(x)
-        for layer in self.model.layers[: self._first]:
+        for layer in self._layers[: self._first]:
             y = layer(y)
         saved = []
-        for layer in self.model.layers[self._first :]:
+        for layer in self._layers[self._first :]:
             y, own = layer.forward(y, rng=rng)
             saved.append(own)
         return y, saved
 
     def backward(self, saved: Any, gradient: np.ndarray) -> dict[Key, np.ndarray]:
         gradients = {}
-        for i in range(len(self.model.layers) - 1, self._first - 1, -1):
-            layer, name = self.model.layers[i], self.model.names[i]
+        for i in range(len(self._layers) - 1, self._first - 1, -1):
+            layer, name = self._layers[i], self.model.names[i]
             inputs, own = layer.backward(saved.pop(), gradient, needs_input=i > self._first)
             gradients.update({(name, what): g for what, g in own.items() if (name, what) in self.parameters})
             if inputs is not None:

@@ -144,7 +144,7 @@ class Session:
             x = augmented(self.augment, x, self.rng)
         share, weight = shares(len(x), weights)
         raw, saved = self.network.forward(x, self.rng)
-        hits = hits_of(self.model.task, raw, targets)
+        hits = hits_of(self.model.task, raw, targets, self.objective.threshold)
         value, gradient = self.objective(x, raw, targets, share)
         if not math.isfinite(value):
             raise self._not_finite(x)
@@ -168,7 +168,7 @@ class Session:
             raw = self.network(x)
             share, own = shares(len(x), weights)
             loss, weight = loss + own * self.objective.loss(raw, targets, share)[0], weight + own
-            right += hits_of(self.model.task, raw, targets)
+            right += hits_of(self.model.task, raw, targets, self.objective.threshold)
             count += len(x)
         figures = {"validation_loss": loss / weight if weight else 0.0}
         if self.model.task not in VALUES:
@@ -196,11 +196,11 @@ def shares(samples: int, weights: np.ndarray | None) -> tuple[np.ndarray, float]
     return (weights / np.float32(weight) if weight else weights), weight
 
 
-def hits_of(task: str, raw: np.ndarray, targets: np.ndarray) -> int:
+def hits_of(task: str, raw: np.ndarray, targets: np.ndarray, threshold: float) -> int:
     """Return for how many samples the likeliest class is predicted; 0 for values."""
     if task in VALUES:
         return 0
     if task == "binary":
-        return int(np.count_nonzero((raw > 0) == (targets > 0.5)))
+        return int(np.count_nonzero((raw > threshold) == (targets > 0.5)))
     wanted = targets if targets.ndim == 1 else targets.argmax(axis=1)
     return int(np.count_nonzero(raw.argmax(axis=1) == wanted))

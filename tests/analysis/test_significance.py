@@ -197,6 +197,15 @@ def test_text():
     assert str(values) == "mse 0.5, float 0.25: +0.25, a drop (95% interval +0.125 to +0.5, 10 samples)"
 
 
+def test_figures_that_are_no_numbers():
+    m, x = ql.from_weights([(np.full((2, 2), 3e38), None)], task="regression"), np.float32([[3e38, 3e38]])
+    with np.errstate(all="ignore"):
+        report = ql.compare_accuracy(m, m, x, np.zeros((1, 2)), metric="mse", resamples=10)
+    assert report.figure == np.inf and np.isnan(report.difference) and report.verdict == "unknown"
+    nothing = AccuracyReport("mse", np.nan, 1.0, (np.nan, np.nan), 0.95, 10)
+    assert nothing.verdict == "unknown" and np.isnan(nothing.drop)
+
+
 CASES = """
 TypeError  model  compare_accuracy(None, Q, X, Y)
 TypeError  quantized  compare_accuracy(M, "text", X, Y)

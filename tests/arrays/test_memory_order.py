@@ -78,11 +78,13 @@ def test_other_roundings(rng, rounding):
 
 
 @pytest.mark.parametrize("axis", [None, 0, 1])
-def test_calibrator(rng, axis):
-    x = rng.standard_normal((40, 50), np.float32)
+@pytest.mark.parametrize("shape, bins", [((40, 50), 256), ((2100, 19), 128), ((3, 70), 128)])
+def test_calibrator(rng, axis, shape, bins):
+    x = rng.standard_normal(shape, np.float32)
+    x[1, 2] = 0
     for y in (*permuted(x), x[::-1], np.asfortranarray(x)[:, ::-1]):
-        by_rows = ql.Calibrator(axis=axis, bins=256).update(y.copy(order="C"))
-        assert ql.Calibrator(axis=axis, bins=256).update(y).to_json() == by_rows.to_json()
+        by_rows = ql.Calibrator(axis=axis, bins=bins).update(y.copy(order="C"))
+        assert ql.Calibrator(axis=axis, bins=bins).update(y).to_json() == by_rows.to_json()
 
 
 def test_out_in_another_order(rng):

@@ -388,7 +388,7 @@ VALUES = [
 ]
 
 
-def check_changes(path, description, tensors):
+def check_changes(path, description, tensors, target="tflite"):
     """Replace every value of a description by others; returns how many models load all the same."""
     x, loaded = np.ones((3, 6), np.float32), 0
     for place in places(description):
@@ -407,7 +407,7 @@ def check_changes(path, description, tensors):
             else:
                 loaded += 1
                 assert model(x).dtype == np.float32, (place, value)
-                assert model.retarget("tflite")(x).dtype == np.float32, (place, value)
+                assert model.retarget(target)(x).dtype == np.float32, (place, value)
     return loaded
 
 
@@ -415,6 +415,47 @@ def test_every_value_of_the_description(path):
     """Missing or replaced by anything: a ValueError that names the file, or a model that is as usable as any."""
     loaded = check_changes(path, *parts(path.read_bytes()))
     assert loaded < 70  # of over 1,000: what loads has another scale, zero point, name or activation
+
+
+def test_every_value_of_the_description_of_packed_weights(tmp_path):
+    network, x = small_network()
+    saved, path = ql.quantize_model(network, "w4a4", x), tmp_path / "model.qlite"
+    saved.save(path)
+    description, tensors = parts(path.read_bytes())
+    for i, step in enumerate(saved.program.steps):
+        if hasattr(step, "weight"):
+            rows, columns = step.weight.shape
+            assert tensors[f"steps.{i}.weight"].shape == (columns, -(-rows * step.weight_bits // 8))
+    loaded = check_changes(path, description, tensors, "numpy")
+    assert loaded < 80  # of over 900
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"weight_shape": [6, 8]}, "stored"),
+        ({"weight_shape": [6]}, "."),
+        ({"weight_shape": [-6, 9]}, "."),
+        ({"weight_dtype": "int16"}, "weight_dtype: expected int8 or uint8"),
+        ({"weight_bits": 8}, "weight_bits: expected 1 to 7"),
+        ({"weight_bits": True}, "weight_bits: expected 1 to 7"),
+        ({"weight_bits": 3}, "weight_zero_point: expected 0 to 7"),
+        ({"weight_dtype": None}, "expected .* and perhaps"),
+    ],
+    ids=str,
+)
+def test_packed_weights_that_are_not_as_described(tmp_path, changes, message):
+    network, x = small_network()
+    path = tmp_path / "model.qlite"
+    ql.quantize_model(network, "w4a8", x).save(path)
+    description, tensors = parts(path.read_bytes())
+    step = next(s for s in description["program"]["steps"] if "weight_shape" in s)
+    step.update({name: value for name, value in changes.items() if value is not None})
+    for name in changes:
+        if changes[name] is None:
+            del step[name]
+    path.write_bytes(joined(description, tensors))
+    refused(path, message)
 
 
 def test_names_that_do_not_belong(path):

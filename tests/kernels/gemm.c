@@ -180,13 +180,20 @@ static results multiply_few(const ql_kernels *kernels, size_t n, size_t k)
     return (results){c, ((m - 1) * c_stride + n) * sizeof *c, false};
 }
 
+static results dot_few(const ql_kernels *kernels, size_t n, size_t k)
+{
+    const size_t m = (size_t)between(1, QL_FEW_ROWS), a_stride = k + bits() % 3, b_stride = k + bits() % 3;
+    int16_t *a = array(3, m * a_stride * sizeof *a);
+    for (size_t i = 0; i < m * a_stride; i++)
+        a[i] = (int16_t)between(-255, 255);
+    const uint8_t *b = any_codes(2, (n - 1) * b_stride + k);
+    int32_t *c = array(RESULT, m * n * sizeof *c);
+    kernels->dot_few_s16x8s32(a, a_stride, m, b, b_stride, bits() % 2 ? 128 : 0, k, n, c, n);
+    return (results){c, m * n * sizeof *c, false};
+}
+
 const subject gemm_subjects[] = {
-    {"pack_panel_x8", pack_panel},
-    {"sum_panel_s8", sum_panel},
-    {"multiply_few_s16x8s32", multiply_few},
-    {"gemm_u8s8s32", gemm},
-    {"gemm_u7s8s32", gemm_u7},
-    {"gemm_f32s8f32", gemm_f32},
-    {"peak_u8s8s32", peak},
-    {0},
+    {"pack_panel_x8", pack_panel}, {"sum_panel_s8", sum_panel}, {"multiply_few_s16x8s32", multiply_few},
+    {"dot_few_s16x8s32", dot_few}, {"gemm_u8s8s32", gemm},      {"gemm_u7s8s32", gemm_u7},
+    {"gemm_f32s8f32", gemm_f32},   {"peak_u8s8s32", peak},      {0},
 };

@@ -13,7 +13,7 @@ from samples import LAYOUTS, codes, same_bytes
 from qlite import _core
 from qlite.nn.plan import Plan
 from qlite.nn.program import Buffer, Program
-from qlite.nn.steps import Add, DenseF32, Dequantize, Gemm, Requantize
+from qlite.nn.steps import Add, DenseF32, Dequantize, Gemm, GemmGrouped, Requantize
 
 BATCHES = [0, 1, 2, 13, 95, 96, 97, 300]  # around the most samples that go at once, 96
 WIDTHS = [[1, 1], [7, 5], [13, 33, 7], [64, 128, 64, 10], [3, 65, 1, 17]]
@@ -335,3 +335,20 @@ def test_sums_in_a_buffer_of_their_own(isa, rng, kind):
     check(apart, x)
     for name, value in Plan(program).intermediates(x).items():
         same_bytes(Plan(apart).intermediates(x)[name], value)
+
+
+@pytest.mark.parametrize("group_size", [8, 32, 64, 200])
+@pytest.mark.parametrize("code", [0, 255])
+def test_groups_of_codes_at_their_ends(isa, group_size, code):
+    """The farthest codes by the greatest weights: sums of 16 bits, where kernels have them, hold what a group gives."""
+    k, n = 128, 5
+    buffers = [
+        Buffer("codes", "input", (k,), "uint8", 0.5, 128),
+        Buffer("output", "layer", (n,), "float32"),
+    ]
+    scale = np.ones((-(-k // group_size), n), np.float32)
+    for weight in (np.full((k, n), 15, np.uint8), np.full((k, n), -8, np.int8)):
+        step = GemmGrouped((0,), 1, weight, scale, None, None, None, weight_bits=4, group_size=group_size)
+        program, x = Program(buffers, [step]), np.full((7, k), code, np.uint8)
+        check(program, x)
+        assert (Plan(program).run(x) == 0.5 * k * (code - 128) * float(weight[0, 0])).all()

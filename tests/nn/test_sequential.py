@@ -110,11 +110,9 @@ def test_bad_arguments(case):
 
 
 def test_case_o_an_activation_that_there_is_not():
-    with pytest.raises(ValueError, match=r"^activation: expected one of None, 'relu', got 'tanh'$"):
-        Dense(W1, activation="tanh")
-    with pytest.raises(
-        ValueError, match=r"^activation: expected one of None, 'relu', got 'ReLU': did you mean 'relu'\?$"
-    ):
+    with pytest.raises(ValueError, match=r"^activation: expected one of None, 'relu', .*, got 'swish'"):
+        Dense(W1, activation="swish")
+    with pytest.raises(ValueError, match=r"^activation: expected .*, got 'ReLU': did you mean 'relu'\?$"):
         Dense(W1, activation="ReLU")
 
 

@@ -130,6 +130,18 @@ def test_digits(scheme):
     assert min(ratios) >= BUDGET[scheme][1]
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "relu6"])
+def test_activations_that_are_no_clamps(rng, x, scheme, activation, tmp_path):
+    """Tables between codes of 8 bits and of the scheme's; functions of float32 where there are no codes."""
+    sizes = [(40, 24), (24, 19), (19, 10)]
+    weights = [(rng.normal(size=(a, b)) / np.sqrt(a), rng.normal(size=b)) for a, b in sizes]
+    quantized = ql.quantize_model(ql.from_weights(weights, activation), scheme, x)
+    same_as_reference(quantized.program, x)
+    quantized.save(tmp_path / "model.qlite")
+    assert same_program(ql.load(tmp_path / "model.qlite").program, quantized.program)
+
+
 # ---- targets ----------------------------------------------------------------------------------------
 
 
@@ -182,11 +194,35 @@ def test_layers_with_a_scheme_of_their_own(network, x, scheme, own, name, tmp_pa
     assert (kinds[name] is DenseF32) == (own in (None, "float32"))
 
 
-def test_all_layers_but_one_in_float(network, x):
+@pytest.mark.parametrize("scheme", ["w8a8", "w4a8", "w2a2", "ternary"])
+def test_a_unit_whose_weights_vanished_keeps_its_bias(rng, scheme):
+    """At the scale of weights near 1e-9, or of none, the bias would not fit int32."""
+    weight, bias = rng.normal(size=(8, 4)), np.array([1.0, 3.0, -2.0, 0.5])
+    weight[:, 1] *= 1e-10
+    weight[:, 2] = 0
+    network, x = ql.from_weights([(weight, bias)], task="multioutput"), rng.normal(size=(50, 8))
+    quantized = ql.quantize_model(network, scheme, x)
+    np.testing.assert_allclose(quantized(x)[:, 1:3], np.tile(np.float32([3, -2]), (50, 1)), rtol=1e-6)
+    same_as_reference(quantized.program, x.astype(np.float32))
+
+
+def test_all_layers_in_float(network, x):
     """What stays in float has the bits of fused multiply-adds, which are near NumPy's."""
     mixed = ql.quantize_model(network, "w8", per_layer={"dense_2": None, "dense_3": None, "dense_1": None})
     np.testing.assert_allclose(mixed(x), network(x), rtol=1e-5, atol=1e-5)
     assert mixed.weights == {}
+
+
+@pytest.mark.parametrize("scheme", ["w4a4", "ternary", "w4g8a8", "w4g8", "w4g8a8-dynamic", "w3"])
+def test_reports_of_all_layers(network, x, scheme):
+    report = ql.compare(network, ql.quantize_model(network, scheme, x), x)
+    assert [layer.name for layer in report.layers] == network.names
+    assert all(0 < layer.sqnr_db < 60 for layer in report.layers)
+
+
+def test_a_report_has_no_row_of_layers_in_float(network, x):
+    report = ql.compare(network, ql.quantize_model(network, "w4a4", x, per_layer={"dense_2": None}), x)
+    assert [layer.name for layer in report.layers] == ["dense_1", "dense_3"]
 
 
 # ---- grids of a model -------------------------------------------------------------------------------

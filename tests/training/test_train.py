@@ -346,3 +346,47 @@ def test_no_warning_escapes_without_a_reason(digits):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ql.train(network(), *digits, epochs=1, progress=True)
+
+
+def test_all_kinds_of_layers_are_trained(digits):
+    layers = [
+        ql.Dense(units=64),
+        ql.BatchNorm(),
+        ql.Activation("gelu"),
+        ql.Dropout(0.2),
+        ql.Dense(units=32, activation="tanh"),
+        ql.Dense(units=10),
+        ql.Softmax(),
+    ]
+    m = ql.train(ql.Sequential(layers, input_shape=(64,)), *digits, epochs=15, learning_rate=0.003, validation=0.2)
+    assert m.history["validation_accuracy"][-1] > 0.95
+    assert (m.layers[1].statistics["mean"] != 0).any()
+
+
+def test_an_end_in_probabilities_is_trained_as_its_logits(digits):
+    x, y = digits
+    a, b = network(), network()
+    b = ql.Sequential([*b.layers, ql.Softmax()], input_shape=(64,))
+    a, b = (ql.train(m, x, y, epochs=2, validation=0.1) for m in (a, b))
+    same_model(a, b)
+    assert a.history["validation_loss"] == b.history["validation_loss"]
+
+    a = network(1, task="binary")
+    b = ql.Sequential([a.layers[0], ql.Dense(a.layers[1].weight, activation="sigmoid")], task="binary")
+    a, b = (ql.train(m, x, y % 2, epochs=2, teacher=m, temperature=3.0) for m in (a, b))
+    for p, q in zip(parameters(a), parameters(b), strict=True):
+        assert np.allclose(p, q, atol=1e-5)
+    assert a.history["accuracy"] == b.history["accuracy"]
+
+
+def test_a_loss_of_the_users_sees_what_the_model_gives(digits):
+    x, y = digits
+    m = ql.Sequential([ql.Dense(units=1, activation="sigmoid")], input_shape=(64,), task="binary")
+
+    def brier(p, targets):
+        assert ((p >= 0) & (p <= 1)).all()
+        return np.mean((p - targets) ** 2), 2 * (p - targets) / np.float32(len(p))
+
+    m = ql.train(m, x, y % 2, loss=brier, epochs=20, learning_rate=0.02)
+    assert m.history["accuracy"][-1] == pytest.approx(m.evaluate(x, y % 2)["accuracy"], abs=0.01)
+    assert m.history["accuracy"][-1] > 0.85

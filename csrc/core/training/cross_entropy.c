@@ -5,8 +5,8 @@
  * beside its weights. */
 #include <math.h>
 
-#include "kernels/exponential.h"
 #include "core/base/logarithm.h"
+#include "kernels/exponential.h"
 #include "qlite.h"
 
 typedef struct row {

@@ -120,3 +120,68 @@ void ql_multiply_few_s16x8s32__avx2(const int16_t *a, size_t a_stride, size_t m,
     else
         rows(false, a, a_stride, m, &w, n, c, c_stride);
 }
+
+/* ---- weights by columns ------------------------------------------------------------------------- */
+
+static inline int32_t total_s32(ints sums)
+{
+    const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+    const __m128i two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4E));
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xB1)));
+}
+
+/* Columns j..j + cols - 1 for all rows, 16 codes of each at a time. */
+static inline __attribute__((always_inline)) void dot(const int mr, const int cols, const int16_t *a, size_t a_stride,
+                                                      const uint8_t *b, size_t b_stride, uint8_t flip, size_t k,
+                                                      int32_t *c, size_t c_stride)
+{
+    enum { CODES = 16 };
+    const __m128i flips = _mm_set1_epi8((char)flip);
+    ints sum[QL_FEW_ROWS][2];
+#pragma GCC unroll 4
+    for (int i = 0; i < mr; i++)
+        sum[i][0] = sum[i][1] = set_s32(0);
+    size_t p = 0;
+    for (; p + CODES <= k; p += CODES) {
+#pragma GCC unroll 2
+        for (int j = 0; j < cols; j++) {
+            const __m128i codes = _mm_loadu_si128((const __m128i *)(b + (size_t)j * b_stride + p));
+            const ints wide = _mm256_cvtepi8_epi16(_mm_xor_si128(codes, flips));
+#pragma GCC unroll 4
+            for (int i = 0; i < mr; i++)
+                sum[i][j] = add_s32(sum[i][j], _mm256_madd_epi16(wide, load_s32(a + (size_t)i * a_stride + p)));
+        }
+    }
+    for (int j = 0; j < cols; j++) {
+        for (int i = 0; i < mr; i++) {
+            uint32_t rest = 0;
+            for (size_t q = p; q < k; q++)
+                rest += (uint32_t)(a[(size_t)i * a_stride + q] * (int8_t)(b[(size_t)j * b_stride + q] ^ flip));
+            c[(size_t)i * c_stride + (size_t)j] = (int32_t)((uint32_t)total_s32(sum[i][j]) + rest);
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void dots(const int mr, const int16_t *a, size_t a_stride,
+                                                       const uint8_t *b, size_t b_stride, uint8_t flip, size_t k,
+                                                       size_t n, int32_t *c, size_t c_stride)
+{
+    size_t j = 0;
+    for (; j + 2 <= n; j += 2)
+        dot(mr, 2, a, a_stride, b + j * b_stride, b_stride, flip, k, c + j, c_stride);
+    if (j < n)
+        dot(mr, 1, a, a_stride, b + j * b_stride, b_stride, flip, k, c + j, c_stride);
+}
+
+void ql_dot_few_s16x8s32__avx2(const int16_t *a, size_t a_stride, size_t m, const uint8_t *b, size_t b_stride,
+                               uint8_t flip, size_t k, size_t n, int32_t *c, size_t c_stride)
+{
+    if (m == 1)
+        dots(1, a, a_stride, b, b_stride, flip, k, n, c, c_stride);
+    else if (m == 2)
+        dots(2, a, a_stride, b, b_stride, flip, k, n, c, c_stride);
+    else if (m == 3)
+        dots(3, a, a_stride, b, b_stride, flip, k, n, c, c_stride);
+    else if (m == 4)
+        dots(4, a, a_stride, b, b_stride, flip, k, n, c, c_stride);
+}
