@@ -173,7 +173,7 @@ def compare(model: Sequential, quantized: QModel, x: Any) -> Report:
 
     A layer's own error is measured on exact inputs and split into what its weights cost, what rounding its input
     activations costs and what clipping them costs. Times are medians per sample at the given number of samples, taken
-    in turn; the float layer is plain NumPy.
+    in turn; the float layer is plain NumPy. Layers that stayed in float have no row.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ from qlite.nn.steps import (
     QuantizeDynamic,
     Requantize,
     Reshape,
-    Softmax,
+    SoftmaxX8,
 )
 from qlite.nn.ternary import quantize_ternary
 from qlite.ops.epilogue import BIAS_ROOM, integer_bias
@@ -204,7 +204,7 @@ class Builder:
         source = self.buffers[x]
         grid = _affine(self.qparams[self.layer])
         if function == "softmax":
-            return self.append(Softmax, (x,), self.layer, scales=grid, requant="float")
+            return self.append(SoftmaxX8, (x,), self.layer, scales=grid, requant="float")
         target = Buffer(self.layer, self.layer, source.shape, source.dtype, **grid)
         table = activation_table(function, slope, source, target)
         return self.append(Lookup, (x,), self.layer, scales=grid, table=table, function=function, slope=slope)

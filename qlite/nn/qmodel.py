@@ -28,7 +28,7 @@ from qlite.nn.steps import (
     GemmGroupedF32,
     Lookup,
     Quantize,
-    Softmax,
+    SoftmaxX8,
 )
 
 
@@ -165,7 +165,7 @@ class QModel(Predictor):
         steps = [step for step in self.program.steps if not isinstance(step, Dequantize)]
         last = steps[-1]
         function = last.function if isinstance(last, (Activate, Lookup)) else None
-        return PROBABILITIES.get(self.task, "") == ("softmax" if isinstance(last, Softmax) else function)
+        return PROBABILITIES.get(self.task, "") == ("softmax" if isinstance(last, SoftmaxX8) else function)
 
     @property
     def in_features(self) -> int:

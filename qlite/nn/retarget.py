@@ -10,7 +10,7 @@ from qlite.grids.qparams import QParams
 from qlite.nn.activation_tables import activation_table
 from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.scheme import TARGETS, Scheme, Target
-from qlite.nn.steps import Activate, Dequantize, Gemm, GemmGrouped, Lookup, Quantize, Requantize, Reshape, Softmax
+from qlite.nn.steps import Activate, Dequantize, Gemm, GemmGrouped, Lookup, Quantize, Requantize, Reshape, SoftmaxX8
 from qlite.ops.activations import SLOPE
 from qlite.ops.epilogue import integer_bias
 
@@ -62,9 +62,9 @@ def convert(program: Program, target: Target) -> Program:
     buffers = [b if b.scale is None else _as_codes(b, target) for b in old[: last + 1]]
     is_integer = target.integer_output or (product is None and old[last].scale is not None)
     if product is not None and not is_integer:
-        for i in (product, *ending) if old[steps[product].output].scale is not None else ():
-            kept = _as_codes(old[steps[i].output], TARGETS["numpy"])
-            buffers[steps[i].output] = replace(kept, dtype="float32")
+        has_grid = old[steps[product].output].scale is not None
+        for number in (steps[i].output for i in (product, *ending)):
+            buffers[number] = _as_floats(old[number], has_grid)
     scale_of_sums: dict[int, float] = {}
     for i, step in enumerate(steps):
         if target.symmetric_weights and getattr(step, "weight_zero_point", None) is not None:
@@ -80,7 +80,7 @@ def convert(program: Program, target: Target) -> Program:
             scale_of_sums[step.output], _ = buffers[x].affine
         elif isinstance(step, Requantize):
             steps[i] = replace(step, input_scale=scale_of_sums[step.inputs[0]], requant=target.requant)
-        elif isinstance(step, (Activate, Lookup, Softmax)) and old[step.output].scale is not None:
+        elif isinstance(step, (Activate, Lookup, SoftmaxX8)) and old[step.output].scale is not None:
             steps[i] = _converted(step, old, buffers, target)
     output = last
     if is_integer:
@@ -100,7 +100,7 @@ def _ending(buffers: Sequence[Buffer], steps: Sequence[Step], last: int) -> tupl
             return i, ending
         if isinstance(step, Quantize) and isinstance(steps[writers.get(step.inputs[0], i)], GemmGrouped):
             return i, ending
-        if not isinstance(step, (Activate, Lookup, Softmax, Reshape)):
+        if not isinstance(step, (Activate, Lookup, SoftmaxX8, Reshape)):
             break
         ending.append(i)
         (last,) = step.inputs
@@ -121,10 +121,12 @@ def _with_float_sums(
     return (*named[:codes], *named[codes + 1 :]), [*steps[:i], *behind], moved(last)
 
 
-def _converted(step: Activate | Lookup | Softmax, old: Sequence[Buffer], new: Sequence[Buffer], target: Target) -> Step:
+def _converted(
+    step: Activate | Lookup | SoftmaxX8, old: Sequence[Buffer], new: Sequence[Buffer], target: Target
+) -> Step:
     """An activation on the new buffers: of floats, or of codes."""
     (x,), y = step.inputs, step.output
-    function, slope = ("softmax", SLOPE) if isinstance(step, Softmax) else (step.function, step.slope)
+    function, slope = ("softmax", SLOPE) if isinstance(step, SoftmaxX8) else (step.function, step.slope)
     if not new[y].is_codes:
         if function is None:
             raise ValueError("output_dtype: expected 'integer' after a table of an unknown function, got 'float32'")
@@ -135,7 +137,7 @@ def _converted(step: Activate | Lookup | Softmax, old: Sequence[Buffer], new: Se
                 "target: expected one whose zero points need not be 0 for a softmax of codes; without it "
                 "(Sequential(m.logits_layers)) predict_proba gives the same"
             )
-        return Softmax((x,), y, target.requant)
+        return SoftmaxX8((x,), y, target.requant)
     if function is not None:
         return Lookup((x,), y, activation_table(function, slope, new[x], new[y]), function, slope)
     assert isinstance(step, Lookup)
@@ -157,6 +159,13 @@ def _as_codes(buffer: Buffer, target: Target) -> Buffer:
         p = QParams.from_range(np.float32(low), np.float32(high), buffer.bits, symmetric=True, signed=target.signed)
         scale, zero_point = float(p.scale.item()), int(p.zero_point.item())
     return replace(buffer, dtype=dtype, scale=scale, zero_point=zero_point)
+
+
+def _as_floats(buffer: Buffer, has_grid: bool) -> Buffer:
+    """A buffer as float32, with the grid of its codes if a product could give these."""
+    if not has_grid:
+        return Buffer(buffer.name, buffer.layer, buffer.shape, "float32")
+    return replace(_as_codes(buffer, TARGETS["numpy"]), dtype="float32")
 
 
 def _rebiased(step: Gemm, before: Buffer, after: Buffer, layer: str) -> np.ndarray | None:

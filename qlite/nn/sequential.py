@@ -110,7 +110,7 @@ class Sequential(Predictor):
             raise ValueError(f"input_shape: expected at least one length, none of them 0, got {shape}")
         return shape
 
-    def _build(self, rng: np.random.Generator) -> Shape:
+    def _build(self, rng: "np.random.Generator") -> Shape:
         """Make missing weights from the first layer to the last; returns the shape of the result."""
         shape = self.input_shape
         for i, layer in enumerate(self.layers):

@@ -427,7 +427,7 @@ class Lookup(Step):
 
 
 @dataclass(frozen=True, eq=False)
-class Softmax(Step):
+class SoftmaxX8(Step):
     """Softmax of codes over the last axis by one of two rules, whose grid the result has: see `softmax`."""
 
     kind: ClassVar[str] = "softmax"
@@ -478,6 +478,6 @@ STEPS: dict[str, type[Step]] = {
     cls.kind: cls
     for cls in (
         *(Normalize, Quantize, QuantizeDynamic, Requantize, *PRODUCTS, DenseF32, Dequantize, Add),
-        *(Activate, Lookup, Softmax, Reshape),
+        *(Activate, Lookup, SoftmaxX8, Reshape),
     )
 }

@@ -13,7 +13,8 @@ import qlite
 
 from . import harness
 
-NAMES = ("gemm", "linear", "int4", "conv", "overhead", "memory", "threads", "arrays", "calibration", "train")
+NAMES = ("gemm", "linear", "int4", "conv", "overhead", "memory", "threads", "arrays", "activations", "calibration")
+NAMES += ("train",)
 
 
 def main():

@@ -11,7 +11,7 @@ from samples import same_bytes
 
 import qlite as ql
 from qlite import metrics
-from qlite.nn.steps import Activate, Gemm, Lookup, Softmax
+from qlite.nn.steps import Activate, Gemm, Lookup, SoftmaxX8
 from qlite.ops.activations import ACTIVATIONS, ELEMENTWISE
 
 #: Of a hidden layer: 8 bits each for its sums, its results and the logits. Softmax of 24 units has values near 1/24,
@@ -41,8 +41,9 @@ def check(qm, x):
     """The program gives what the reference gives, in every buffer."""
     expected = evaluate(qm.program, x)
     computed = qm.intermediates(x)
+    has_budget = {"gemm_f32", "gemm_grouped_f32", "dense_f32"} & {step.kind for step in qm.program.steps}
     for buffer, value in zip(qm.program.buffers, expected, strict=True):
-        if buffer.dtype == "float32" and any(step.kind == "gemm_f32" for step in qm.program.steps):
+        if buffer.dtype == "float32" and has_budget:
             np.testing.assert_allclose(computed[buffer.name], value, rtol=1e-4, atol=1e-5)  # its own budget
         else:
             same_bytes(computed[buffer.name], value)
@@ -58,6 +59,38 @@ def test_hidden_activations(isa, rng, name, scheme_target):
     qm = quantized(m, *scheme_target, x)
     check(qm, x)
     assert metrics.sqnr_db(m(x), qm(x)) > SQNR_DB[name]
+
+
+@pytest.mark.parametrize("last", [None, "softmax"])
+@pytest.mark.parametrize("scheme", ["w4a4", "w3a8", "w2a2", "ternary", "w4g8a8", "w4g8", "w4", "w8a6"])
+@pytest.mark.parametrize("name", ["gelu", "sigmoid", "tanh", "softmax"])
+def test_schemes_of_fewer_bits(isa, rng, name, scheme, last):
+    m, x = network(rng, name, last), data(rng)
+    qm = ql.quantize_model(m, scheme, x, weight_method="mse")
+    check(qm, x)
+    assert qm.gives_probabilities == (last is not None)
+    bits = {b.bits for b in qm.program.buffers if b.layer == f"dense_1_{name}" and b.is_codes}
+    width = int(scheme.partition("a")[2] or 8) if "a" in scheme.replace("ternary", "") else 8
+    assert bits <= {8 if name == "softmax" else width}
+
+
+@pytest.mark.parametrize("last", ["softmax", "gelu"])
+def test_sums_of_groups_stay_float_at_the_end(isa, rng, last):
+    m, x = network(rng, "relu", last, task="multiclass"), data(rng)
+    qm = ql.quantize_model(m, "w4g8a8", x, weight_method="mse")
+    check(qm, x)
+    assert [step.kind for step in qm.program.steps][-2:] == ["gemm_grouped", "activate"]
+    assert metrics.sqnr_db(m(x), qm(x)) > 10  # 4 bits
+
+
+@pytest.mark.parametrize("bits", [4, 2])
+def test_a_flatten_hands_the_width_on(isa, rng, bits):
+    x = data(rng, 3, 4)
+    layers = [ql.Dense(rng.normal(size=(4, 6)), None, "relu"), ql.Flatten(), ql.Dense(rng.normal(size=(18, 3)))]
+    qm = ql.quantize_model(ql.Sequential(layers, input_shape=(3, 4)), f"w8a{bits}", x)
+    check(qm, x)
+    widths = {b.name: b.bits for b in qm.program.buffers}
+    assert widths == {"input": 8, "input_codes": 8, "dense_1": bits, "flatten_1": bits, "dense_2": 8}
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -83,7 +116,7 @@ def test_softmax_at_the_end(isa, rng, target):
     assert qm.gives_probabilities
     assert np.abs(qm.predict_proba(x) - m.predict_proba(x)).max() < 0.05
     kinds = [type(step) for step in qm.program.steps]
-    assert (Activate if target == "numpy" else Softmax) in kinds
+    assert (Activate if target == "numpy" else SoftmaxX8) in kinds
     same_bytes(qm.retarget("numpy")(x), quantized(m, "w8a8", "numpy", x)(x))
 
 

@@ -342,7 +342,7 @@ def test_retargeting_keeps_the_output():
 def test_layers_of_floats_keep_a_model_from_other_targets():
     network, x = small_network()
     mixed = ql.quantize_model(network, data=x, per_layer={"dense_1": "w8"})
-    with pytest.raises(ValueError, match=r"^target: expected 'numpy' for 'w8', got 'tflite'"):
+    with pytest.raises(ValueError, match=r"^target: expected 'numpy' for 'w8', .*got 'tflite'"):
         mixed.retarget("tflite")
     check(mixed.retarget("numpy", requant="fixed"), x)
     all_static = ql.quantize_model(network, "w8", x, per_layer=dict.fromkeys(network.names, "w8a8"), target="tflite")

@@ -82,9 +82,9 @@ def test_apply_table_of_qarrays(isa, rng):
             ValueError,
             r"^output_qparams: expected a uniform",
             (q, table),
-            {"output_qparams": QParams(np.float32([0.1]), 0, 4)},
+            {"output_qparams": QParams(np.float32([0.1]), 0, 9)},
         ),
-        (ValueError, r"^codes: expected a uniform", (ql.quantize(np.ones((6, 11)), 4), table), {"output_qparams": y}),
+        (ValueError, r"^codes: expected a uniform", (ql.quantize(np.ones((6, 11)), 9), table), {"output_qparams": y}),
         (
             ValueError,
             r"^codes: expected a uniform",
@@ -153,6 +153,22 @@ def test_lookup_table_rounds_half_away_and_saturates():
     assert steps[4] == 4
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+@pytest.mark.parametrize("bits", [1, 2, 4, 7])
+def test_narrow_codes(rng, bits, dtype):
+    """Entries are codes of the output; those of input codes that there are not lie beyond its ends."""
+    signed = dtype == np.int8
+    x = QParams(np.float32([0.5]), 0 if signed else 1, bits, signed)
+    y = QParams(np.float32([0.25]), 0, bits, signed)
+    table = ql.lookup_table("tanh", x, y)
+    codes = np.arange(x.qmin, x.qmax + 1).astype(dtype)
+    expected = np.rint(np.tanh(0.5 * (codes.astype(float) - x.zero_point.item())) / 0.25).clip(y.qmin, y.qmax)
+    assert np.array_equal(table[codes.view(np.uint8)], expected)
+    assert y.qmin <= table.min() and table.max() <= y.qmax
+    q = ql.quantize(rng.normal(size=(3, 4)), x)
+    assert ql.apply_table(q, table, output_qparams=y).bits == bits
+
+
 def test_lookup_table_refuses():
     p = grid(0.1, 0, np.int8)
     for error, name, args in [
@@ -166,7 +182,7 @@ def test_lookup_table_refuses():
         (TypeError, "function", (lambda v: None, p, p)),
         (TypeError, "input_qparams", ("relu", 0.1, p)),
         (TypeError, "output_qparams", ("relu", p, None)),
-        (ValueError, "input_qparams", ("relu", QParams(np.float32([0.1]), 0, 4), p)),
+        (ValueError, "input_qparams", ("relu", QParams(np.float32([0.1]), 0, 9), p)),
         (ValueError, "output_qparams", ("relu", p, QParams(np.float32([0.1]), 0, 16))),
         (ValueError, "output_qparams", ("relu", p, QParams(np.float32([0.1, 0.2]), 0))),
         (ValueError, "input_qparams", ("relu", ql.QParams.from_range(-1.0, 1.0, grid="nf4", symmetric=True), p)),

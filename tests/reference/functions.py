@@ -1,14 +1,27 @@
 """Functions of float32, and gradients through them: in float64 and rounded once, unless they need no exponential."""
 
+import math
+
 import numpy as np
 from reference.basics import F32
 
 F64 = np.float64
-#: Of erfc(a) exp(a^2) / 2 = t P(2 t - 1), t = 1 / (1 + 0.4 a); the highest power first.
-TAIL = [2.2944000114536244e-06, 1.3226970850345532e-06, -2.0915876571909594e-05, -9.038697891051426e-06,
-        0.00013960338891581006, 8.642208560726597e-05, -0.0009634888568860306, -0.0016782174964307375,
-        0.005672276807451531, 0.03425018158922338, 0.09078282451151808, 0.16093037156225332,
-        0.21080636406114373]  # fmt: skip
+#: Of e^r, and of erfc(a) exp(a^2) / 2 = t P(2 t - 1), t = 1 / (1 + 0.4 a); the lowest power first.
+SERIES = [1 / math.factorial(n) for n in range(14)]
+TAIL = [0.21080636406114373, 0.16093037156225332, 0.09078282451151808, 0.03425018158922338,
+        0.005672276807451531, -0.0016782174964307375, -0.0009634888568860306, 8.642208560726597e-05,
+        0.00013960338891581006, -9.038697891051426e-06, -2.0915876571909594e-05, 1.3226970850345532e-06,
+        2.2944000114536244e-06]  # fmt: skip
+
+
+def polynomial(c, x):
+    """Of degree 12 or 13, its terms added in pairs."""
+    x2 = x * x
+    x4 = x2 * x2
+    low = (c[0] + x * c[1] + x2 * (c[2] + x * c[3])) + x4 * (c[4] + x * c[5] + x2 * (c[6] + x * c[7]))
+    last = c[12] + x * c[13] if len(c) > 13 else c[12]
+    high = c[8] + x * c[9] + x2 * (c[10] + x * c[11]) + x4 * last
+    return low + x4 * x4 * high
 
 
 def exp(x):
@@ -17,11 +30,7 @@ def exp(x):
     shifted = inside * float.fromhex("0x1.71547652b82fep+0") + 1.5 * 2.0**52
     k = shifted - 1.5 * 2.0**52
     r = (inside - k * float.fromhex("0x1.62e42feep-1")) - k * float.fromhex("0x1.a39ef35793c76p-33")
-    total, factorial = np.full_like(r, 1 / 6227020800), 6227020800
-    for n in range(13, 0, -1):
-        factorial //= n
-        total = total * r + 1 / factorial
-    return total * ((shifted.view(np.uint64) + np.uint64(1023)) << np.uint64(52)).view(F64)
+    return polynomial(SERIES, r) * ((shifted.view(np.uint64) + np.uint64(1023)) << np.uint64(52)).view(F64)
 
 
 def logistic(x, e):
@@ -31,10 +40,7 @@ def logistic(x, e):
 def share_below(x, exponential):
     """The normal distribution's, given exp(-x^2 / 2)."""
     t = 1 / (1 + 0.4 * (np.abs(x) * float.fromhex("0x1.6a09e667f3bcdp-1")))
-    total = np.full_like(t, TAIL[0])
-    for coefficient in TAIL[1:]:
-        total = total * (2 * t - 1) + coefficient
-    tail = exponential * (t * total)
+    tail = exponential * (t * polynomial(TAIL, 2 * t - 1))
     return np.where(x < 0, tail, 1 - tail)
 
 

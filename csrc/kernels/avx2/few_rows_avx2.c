@@ -7,6 +7,12 @@
 
 enum { STRIP = 16, MAX_VECTORS = 4 };
 
+/* Written in assembly, because gcc 12 copies sums that are used after the loop, once in every turn. */
+static inline void add_to(ints *sum, ints products)
+{
+    __asm__("vpaddd %1, %0, %0" : "+x"(*sum) : "x"(products));
+}
+
 /* Rows and columns of the weights that a strip reads. */
 typedef struct weights {
     const uint8_t *b;
@@ -49,7 +55,7 @@ static inline __attribute__((always_inline)) void multiply(const int mr, const i
             memcpy(&pair, a + (size_t)i * a_stride + p, sizeof pair);
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++)
-                sum[i][v] = add_s32(sum[i][v], _mm256_madd_epi16(set_s32(pair), pairs[v]));
+                add_to(&sum[i][v], _mm256_madd_epi16(set_s32(pair), pairs[v]));
         }
     }
 }
@@ -62,21 +68,27 @@ static inline __attribute__((always_inline)) void strip(const int mr, const int 
     const weights own = {w->b + j, w->b_stride, w->k, w->flip, has_zero_points ? w->zero_point + j : NULL};
     ints sum[QL_FEW_ROWS][MAX_VECTORS];
     multiply(mr, vectors, has_zero_points, a, a_stride, &own, sum);
+    if (skip == 0) {
 #pragma GCC unroll 4
-    for (int i = 0; i < mr; i++) {
-        int32_t *row = c + (size_t)i * c_stride + j;
-        if (skip == 0) {
+        for (int i = 0; i < mr; i++) {
+            int32_t *row = c + (size_t)i * c_stride + j;
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++)
                 store_s32(row + LANES * v, add_s32(load_s32(row + LANES * v), sum[i][v]));
-            continue;
         }
-        uint32_t sums[LANES * MAX_VECTORS];
+        return;
+    }
+    uint32_t sums[QL_FEW_ROWS][LANES * MAX_VECTORS];
+#pragma GCC unroll 4
+    for (int i = 0; i < mr; i++) {
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++)
-            store_s32(sums + LANES * v, sum[i][v]);
+            store_s32(sums[i] + LANES * v, sum[i][v]);
+    }
+    for (int i = 0; i < mr; i++) {
+        int32_t *row = c + (size_t)i * c_stride + j;
         for (size_t t = skip; t < (size_t)(LANES * vectors); t++)
-            row[t] = (int32_t)((uint32_t)row[t] + sums[t]);
+            row[t] = (int32_t)((uint32_t)row[t] + sums[i][t]);
     }
 }
 
@@ -86,7 +98,7 @@ static inline __attribute__((always_inline)) void strips(const int mr, const boo
                                                          size_t c_stride)
 {
     size_t j = 0;
-    for (; mr <= 2 && j + 2 * STRIP <= n; j += 2 * STRIP)
+    for (; mr == 1 && j + 2 * STRIP <= n; j += 2 * STRIP)
         strip(mr, 4, has_zero_points, a, a_stride, w, j, 0, c, c_stride);
     for (; j + STRIP <= n; j += STRIP)
         strip(mr, 2, has_zero_points, a, a_stride, w, j, 0, c, c_stride);
@@ -149,15 +161,21 @@ static inline __attribute__((always_inline)) void dot(const int mr, const int co
             const ints wide = _mm256_cvtepi8_epi16(_mm_xor_si128(codes, flips));
 #pragma GCC unroll 4
             for (int i = 0; i < mr; i++)
-                sum[i][j] = add_s32(sum[i][j], _mm256_madd_epi16(wide, load_s32(a + (size_t)i * a_stride + p)));
+                add_to(&sum[i][j], _mm256_madd_epi16(wide, load_s32(a + (size_t)i * a_stride + p)));
         }
     }
+#pragma GCC unroll 2
     for (int j = 0; j < cols; j++) {
-        for (int i = 0; i < mr; i++) {
-            uint32_t rest = 0;
-            for (size_t q = p; q < k; q++)
-                rest += (uint32_t)(a[(size_t)i * a_stride + q] * (int8_t)(b[(size_t)j * b_stride + q] ^ flip));
-            c[(size_t)i * c_stride + (size_t)j] = (int32_t)((uint32_t)total_s32(sum[i][j]) + rest);
+#pragma GCC unroll 4
+        for (int i = 0; i < mr; i++)
+            c[(size_t)i * c_stride + (size_t)j] = total_s32(sum[i][j]);
+    }
+    for (; p < k; p++) {
+        for (size_t i = 0; i < (size_t)mr; i++) {
+            for (size_t j = 0; j < (size_t)cols; j++) {
+                const int32_t product = a[i * a_stride + p] * (int8_t)(b[j * b_stride + p] ^ flip);
+                c[i * c_stride + j] = (int32_t)((uint32_t)c[i * c_stride + j] + (uint32_t)product);
+            }
         }
     }
 }

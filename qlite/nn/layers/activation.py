@@ -60,7 +60,7 @@ class Activation(Layer):
     def __call__(self, *x: np.ndarray) -> np.ndarray:
         return activation(self.activation, x[0], slope=self.slope)
 
-    def forward(self, *x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Any]:
+    def forward(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
         y = self(*x)
         return y, y if self.activation == "softmax" else x[0]
 

@@ -106,7 +106,7 @@ class BatchNorm(Layer):
     def input_shape(self) -> Shape | None:
         return (len(self.gamma),) if self.gamma.size else None
 
-    def build(self, rng: np.random.Generator, *shapes: Shape) -> None:
+    def build(self, rng: "np.random.Generator", *shapes: Shape) -> None:
         if not self.gamma.size and shapes[0]:
             self._make(shapes[0][-1], {})
 
@@ -131,7 +131,7 @@ class BatchNorm(Layer):
         normalized = (x - mean) * inverse
         return normalized * self.gamma + self.beta, _Saved(normalized, inverse, is_batch)
 
-    def forward(self, *x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Any]:
+    def forward(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
         rows = x[0].reshape(-1, x[0].shape[-1])
         if len(rows) < 2:
             return self._normalize(x[0], self.mean, self.variance, False)

@@ -96,7 +96,7 @@ class Dense(Layer):
     def input_shape(self) -> Shape | None:
         return (len(self.weight),) if self.weight.size else None
 
-    def build(self, rng: np.random.Generator, *shapes: Shape) -> None:
+    def build(self, rng: "np.random.Generator", *shapes: Shape) -> None:
         if not self.weight.size:
             self.weight = initialize(self.initializer, (shapes[0][-1], self.units), rng)
 
@@ -113,7 +113,7 @@ class Dense(Layer):
             raise ValueError(f"x: expected shape (..., {len(self.weight)}), got {values.shape}")
         return bias_activation_(values @ self.weight, self.bias, self.activation)
 
-    def forward(self, *x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Any]:
+    def forward(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
         if self.activation is None or self.activation in KEPT:
             y = self(*x)
             return y, (x[0], y)

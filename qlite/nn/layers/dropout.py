@@ -51,7 +51,7 @@ class Dropout(Layer):
     def __call__(self, *x: np.ndarray) -> np.ndarray:
         return x[0]
 
-    def forward(self, *x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Any]:
+    def forward(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
         if self.rate == 0:
             return x[0], None
         factor = (rng.random(x[0].shape, np.float32) >= self.rate) * np.float32(1 / (1 - self.rate))

@@ -43,7 +43,7 @@ class Flatten(Layer):
     def __call__(self, *x: np.ndarray) -> np.ndarray:
         return x[0].reshape(len(x[0]), math.prod(x[0].shape[1:]))
 
-    def forward(self, *x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Any]:
+    def forward(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
         return self(*x), x[0].shape
 
     def backward(

@@ -53,7 +53,7 @@ class Layer(ABC):
         """The shape of a sample where the layer's weights tell it, else None."""
         return None
 
-    def build(self, rng: np.random.Generator, *shapes: Shape) -> None:  # noqa: B027
+    def build(self, rng: "np.random.Generator", *shapes: Shape) -> None:  # noqa: B027
         """Make the weights that are missing, for samples of these shapes."""
 
     @abstractmethod
@@ -70,7 +70,7 @@ class Layer(ABC):
     def __call__(self, *x: Any) -> np.ndarray:
         """Compute the layer in float32."""
 
-    def forward(self, *x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Any]:
+    def forward(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
         """Compute the layer in training: the result, and what `backward` needs of this call."""
         raise NotImplementedError(f"{type(self).__name__} has no gradient")
 
