@@ -17,6 +17,10 @@ METHODS = ("lsq", "ste", "pact")
 SPEED = 10.0
 #: Bounds of a scale's logarithm, between which the product of two scales is a normal float32.
 LOG_LIMIT = 40.0
+#: Greatest magnitude of the gradient of what stands for a scale. Plain gradient descent with momentum would leave every
+#: bound at 8 bits, where rounding is noise that a small scale divides; at the default rates a step moves a scale by at
+#: most a twentieth of itself.
+GRADIENT_LIMIT = 0.05
 #: Pull on the clipping value in the method "pact": the factor of its square in the loss.
 PACT_DECAY = 1e-4
 
@@ -69,7 +73,7 @@ class Scales:
     So a scale is positive and normal whatever a step does, and a step moves it by a share of itself, be it 1e-3 or 1e3.
     (Clipped steps of the scale itself would not: Adam's have the size of the learning rate.) The gradient of the
     parameter makes a step of plain gradient descent on the scale, at the rate ``1 / sqrt(values * farthest)`` of Esser
-    et al., a step of the logarithm; optimizers that divide by a gradient's size see its sign alone.
+    et al., a step of the logarithm; optimizers that divide by a gradient's size see little but its sign.
     """
 
     def __init__(self, grids: Iterable[LearnedGrid]) -> None:
@@ -102,3 +106,4 @@ class Scales:
         self._gradient += self._of_scale
         self._gradient *= self._share
         self._gradient /= self._scale
+        self._gradient.clip(-GRADIENT_LIMIT, GRADIENT_LIMIT, out=self._gradient)

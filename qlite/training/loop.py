@@ -90,8 +90,8 @@ def train(
     optimizer : {"adam", "adamw", "sgd", "rmsprop"}, SGD, Adam, AdamW or RMSprop
         By name with PyTorch's defaults.
     learning_rate, momentum, weight_decay : float, optional
-        In place of the optimizer's own. With a `scheme` the learning rate of an optimizer that is given by name is its
-        own, twice as much where weights or activations have 3 or 4 bits, four times as much for 2 bits.
+        In place of the optimizer's own. With a `scheme` "adam", "adamw" and "sgd" by name take twice their learning
+        rate where weights or activations have 3 or 4 bits, four times for 2 bits.
     epochs, batch_size : int
         The last batch of an epoch may be smaller.
     validation : float or (X, y), optional
@@ -198,10 +198,11 @@ def train(
     rng = np.random.default_rng(_check.integer("seed", seed, 0))
     names = _frozen(model, frozen)
     fused = model if scheme is None else fuse(model)
+    fused.grids = model.grids
     quantization = Quantization.of(fused, scheme, per_layer, method, observer, observe, target)
     objective = _objective(model, loss, label_smoothing, teacher, teacher_weight, temperature)
     chosen = optimizer_of(optimizer, learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay)
-    if quantization is not None and learning_rate is None and isinstance(optimizer, str):
+    if quantization is not None and learning_rate is None and optimizer in ("adam", "adamw", "sgd"):
         chosen = replace(chosen, learning_rate=chosen.learning_rate * quantization.rate)
     if schedule is None:
         schedule = "constant" if quantization is None else "cosine"

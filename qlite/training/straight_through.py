@@ -22,7 +22,7 @@ from qlite.training import kernels
 from qlite.training.learned_grid import LearnedGrid
 from qlite.training.network import Key
 
-#: What activations that are clamps let through.
+#: What an activation of a product lets through.
 CLAMPS = {None: (-math.inf, math.inf), "relu": (0.0, math.inf), "relu6": (0.0, 6.0)}
 
 
@@ -199,7 +199,7 @@ class Product(Back):
 
     def _make_room(self, qparams: QParams, input_scale: float) -> np.ndarray:
         """Quantize outputs anew whose weights are too small beside the bias, as lowering does; returns the bias."""
-        q = with_room_for_bias(QArray(self.codes, qparams), self.layer.weight, self.layer.bias, input_scale)
+        q = with_room_for_bias(QArray(self.codes, qparams), self.layer.weight, self.layer.bias, input_scale, True)
         self.codes, self.scale = q.codes, np.ascontiguousarray(q.scale)
         return integer_bias(f"layer {self.name!r}", self.layer.bias, input_scale, q.scale.ravel())
 

@@ -13,7 +13,7 @@ from qlite.training.quantization import Quantization
 
 STATIC = ["w8a8", "w4a8", "w3a8", "w2a8", "w4a4", "w2a2", "w8a4", "ternary", "w4g32a8"]
 FLOATS = ["w8", "w4", "w2", "w4g32", "dynamic", "w4a8-dynamic", "w4g32a8-dynamic", "ternary-dynamic"]
-#: Error of gradients that are summed in float32, some hundred terms of magnitude 1.
+#: Relative error of gradients that are summed in float32, of some hundred terms.
 FLOAT32_SUMS = 1e-4
 QUICK = {"epochs": 2, "batch_size": 64, "progress": False}
 
@@ -150,9 +150,9 @@ def expected_gradients(network, x, gradient):
 
 
 def of_parameter(of_scale, values, qparams):
-    """The gradient of a tenth of a scale's logarithm, at the rate of Esser et al."""
+    """The gradient of a tenth of a scale's logarithm, at the rate of Esser et al., up to 1/20."""
     farthest = max(qparams.qmax - qparams.zero_point.min(), qparams.zero_point.max() - qparams.qmin)
-    return of_scale / (qparams.scale * 10 * np.sqrt(values * farthest))
+    return np.clip(of_scale / (qparams.scale * 10 * np.sqrt(values * farthest)), -0.05, 0.05)
 
 
 @pytest.mark.parametrize("scheme", ["w8a8", "w4a8", "w4a4", "w2a2"])
@@ -160,13 +160,13 @@ def test_gradients(digits, trained, scheme):
     x = digits[0][:200]
     network = network_of(trained.copy(), scheme, digits[0])
     raw, saved = network.forward(x, np.random.default_rng(0))
-    gradient = np.random.default_rng(1).normal(size=raw.shape).astype(np.float32)
+    gradient = np.random.default_rng(1).normal(size=raw.shape).astype(np.float32) * np.float32(1e-3)
     expected = expected_gradients(network, x, gradient.astype(float))
     found = network.backward(saved, gradient)
     assert set(found) == set(expected) == set(network.parameters)
     for key, value in expected.items():
         value = of_parameter(*value) if isinstance(value, tuple) else value
-        assert np.linalg.norm(found[key] - value) <= FLOAT32_SUMS * (1 + np.linalg.norm(value)), key
+        assert np.linalg.norm(found[key] - value) <= FLOAT32_SUMS * np.linalg.norm(value), key
 
 
 def test_gradients_of_a_layer_left_in_float_are_slopes(digits, trained):
