@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 from setuptools.modified import newer_group
@@ -139,4 +139,11 @@ core = Extension(
     libraries=["m", "pthread"],
     extra_link_args=LINK,
 )
-setup(ext_modules=[core], cmdclass={"build_ext": BuildCore})
+# pytest imports its plugins at every start. In the package `qlite` ours would bring the core each time, so it is one of
+# its own.
+setup(
+    packages=[*find_packages(include=["qlite", "qlite.*"], exclude=["qlite.pytest_plugin"]), "pytest_qlite"],
+    package_dir={"pytest_qlite": "qlite/pytest_plugin"},
+    ext_modules=[core],
+    cmdclass={"build_ext": BuildCore},
+)

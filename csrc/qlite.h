@@ -21,6 +21,7 @@ typedef enum ql_status {
     QL_EOVERFLOW,  /* an exact int32 accumulator cannot hold the result at this depth */
     QL_ENONFINITE, /* the data holds NaN or infinity and the policy is to refuse them */
     QL_ECODES,     /* a code that the weights were not packed for */
+    QL_ESTOPPED,   /* the caller gave the work up */
 } ql_status;
 
 const char *ql_status_text(ql_status status);
@@ -57,6 +58,20 @@ size_t ql_num_threads(void);
  * *before, unless it is NULL, becomes what was set before. QL_EINVAL: n > QL_MAX_THREADS. */
 ql_status ql_set_num_threads(size_t n, size_t *before);
 
+/* Whoever wants to be able to give long work up. While a thread has one, its calls ask it on that same thread, now and
+ * then and not before they have taken some time; if it says yes they come back soon, with results that mean nothing. */
+typedef struct ql_listener {
+    bool (*wants_stop)(void *context);
+    void *context;
+    struct ql_listener *before; /* this and the rest: set by ql_listen */
+    int64_t next_ns;
+    bool is_stopped;
+} ql_listener;
+
+/* Sets the listener of this thread; takes it away again and returns whether it said yes. In pairs, one in the other. */
+void ql_listen(ql_listener *listener);
+bool ql_unlisten(ql_listener *listener);
+
 /* OpenMP runtime whose limit counts, "libgomp" or "libomp"; NULL: built without. */
 const char *ql_openmp(void);
 
@@ -78,6 +93,19 @@ void ql_layout_push(ql_layout *layout, size_t length, size_t group);
 /* Number of elements, and of parameters if the data is not empty. */
 size_t ql_layout_size(const ql_layout *layout);
 size_t ql_layout_parameters(const ql_layout *layout);
+
+/* Elements of 1, 2, 4 or 8 bytes and where each of them goes: to[i][j]... = from[i][j]... Strides are in bytes, of any
+ * sign; a stride of 0 in `from` repeats. from and to do not overlap, nor do two elements of `to`. */
+typedef struct ql_copy {
+    size_t size, ndim;
+    size_t length[QL_MAX_DIMS];
+    const void *from;
+    ptrdiff_t from_stride[QL_MAX_DIMS];
+    void *to;
+    ptrdiff_t to_stride[QL_MAX_DIMS];
+} ql_copy;
+
+void ql_copy_strided(const ql_copy *copy);
 
 /* Rounding of t = x / scale, itself rounded once to float32, to an integer.
  *   even: the nearest, of two the even one
@@ -124,6 +152,31 @@ ql_status ql_fake_quantize_f32(const float *x, const ql_affine *p, ql_nonfinite 
 
 /* inside = qmin <= rint(x / scale) + z <= qmax: where quantizing rounds and does not clip. NaN: false. */
 ql_status ql_in_range_f32(const float *x, const ql_affine *p, bool *inside);
+
+/* Gradients through quantizing, straight-through: gradient, of the codes' values, becomes that of x, and scale_gradient
+ * is that of the scales (Esser et al. 2020). x is [rows][cols], `group` neighbouring rows share a scale for each
+ * column. With t = x / scale, r = rint(t), low = qmin - z and high = qmax - z
+ *
+ *     scale_gradient = sum over the rows of gradient * (low <= r <= high ? r - t : r < low ? low : high)
+ *     gradient       = low <= r <= high ? gradient : 0
+ *
+ * Without moves_inside 0 stands for r - t. Sums are added in float32 within 128 rows of a group, in order, and theirs
+ * in double: the bits depend on no instruction set and number of threads. rows, cols and group are at least 1. */
+ql_status ql_quantize_gradient_f32(const float *x, size_t rows, size_t cols, size_t group, const float *scale,
+                                   const int32_t *zero_point, int32_t qmin, int32_t qmax, bool moves_inside,
+                                   float *gradient, float *scale_gradient);
+
+/* Gradients through requantizing by rule A (ql_requantize_s32_x8) behind an activation that is a clamp: the same with
+ * t = clamp(u, floor, ceiling), u = float(sums) * multiplier for each column, r clamped to low..high, steps from the
+ * zero point. The gradient passes where floor < u < ceiling as well. column_sum[j] is the sum of what passes in column
+ * j, *scale_gradient that of all elements. */
+typedef struct ql_steps_range {
+    float low, high, floor, ceiling;
+} ql_steps_range;
+
+ql_status ql_requantize_gradient_s32(const int32_t *sums, size_t rows, size_t cols, const float *multiplier,
+                                     const ql_steps_range *range, bool moves_inside, float *gradient, float *column_sum,
+                                     double *scale_gradient);
 
 /* Least and greatest of the values that share a parameter. The data is not empty; NaN is passed over, zeros come
  * out as +0, and nothing but NaN gives +inf, -inf. Returns whether all values were finite. */
@@ -341,9 +394,15 @@ typedef struct ql_packed_info {
  * are always multiplied by it. */
 typedef struct ql_packed ql_packed;
 
-/* Packs b, [k][n] codes; zero_point is [n] or NULL for zeros. */
-ql_status ql_pack(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t n, const int32_t *zero_point,
-                  ql_packed **packed);
+/* Codes [k][n], or [n][k] if they lie by columns. */
+typedef struct ql_code_matrix {
+    const uint8_t *data;
+    bool is_signed, by_columns;
+    size_t k, n;
+    const int32_t *zero_point; /* [n], or NULL for zeros */
+} ql_code_matrix;
+
+ql_status ql_pack(ql_pack_for purpose, const ql_code_matrix *b, ql_packed **packed);
 void ql_packed_free(ql_packed *packed);
 ql_packed_info ql_packed_describe(const ql_packed *packed);
 
@@ -380,6 +439,9 @@ typedef struct ql_epilogue {
 ql_status ql_gemm(const ql_codes *a, size_t m, const ql_packed *b, const int32_t *bias, const ql_epilogue *epilogue,
                   void *c);
 
+/* The sums themselves, of codes that nobody has packed; the zero points of b are its own. */
+ql_status ql_gemm_unpacked(const ql_codes *a, size_t m, const ql_code_matrix *b, int32_t *c);
+
 /* An activation that a product applies itself: a clamp of its result to [0, inf] or [0, 6]. */
 typedef enum ql_activation { QL_ACTIVATION_NONE, QL_ACTIVATION_RELU, QL_ACTIVATION_RELU6 } ql_activation;
 
@@ -403,6 +465,7 @@ typedef struct ql_output {
     ql_activation activation;
     float input_scale;
     const float *weight_scale; /* [n], as input_scale finite, normal and > 0 */
+    const float *offset;       /* [n], added to float32 results; NULL: zeros */
     float scale;               /* of codes */
     int32_t zero_point, qmin, qmax;
 } ql_output;
@@ -411,7 +474,7 @@ typedef struct ql_output {
 size_t ql_epilogue_bytes(size_t n);
 
 /* Rule A: multiplier[j] = float32(float32(input_scale * weight_scale[j]) / scale). Rule B: ql_quantize_multiplier of
- * the same in float64. float32: scale[j] = float32(input_scale * weight_scale[j]), offset[j] = 0. QL_EINVAL: a
+ * the same in float64. float32: scale[j] = float32(input_scale * weight_scale[j]) and the offset. QL_EINVAL: a
  * multiplier of either rule that is not below 2^30, or an infinite scale. */
 ql_status ql_epilogue_fill(const ql_output *output, size_t n, void *memory, ql_epilogue *epilogue);
 
@@ -752,6 +815,44 @@ typedef struct ql_part {
  * them, or that is given and written. */
 ql_status ql_plan_run_steps(ql_plan *plan, const ql_part *part, const void *const *inputs, void *const *outputs,
                             size_t samples, size_t *at_fault);
+
+/* ---- training ------------------------------------------------------------------------------------- */
+
+/* One step of an optimizer, element by element, with g' = clamp(gradient_scale * g, -limit, limit) + decay * p:
+ *
+ *   sgd:      first = momentum * first + g', d = first, with nesterov g' + momentum * first; without first d = g'
+ *   adam:     first += (1 - momentum) (g' - first), second = memory * second + (1 - memory) g'^2,
+ *             d = first / (sqrt(second) * root + epsilon)
+ *   rmsprop:  second = memory * second + (1 - memory) g'^2, d = g' / (sqrt(second) + epsilon);
+ *             with first: first = momentum * first + d, d = first
+ *
+ * and then p = shrink * p - rate * d. Every operation is rounded to float, 1 - momentum and 1 - memory before they are.
+ */
+typedef enum ql_optimizer { QL_SGD, QL_ADAM, QL_RMSPROP } ql_optimizer;
+
+typedef struct ql_update {
+    double gradient_scale, limit, decay, shrink, rate;
+    double momentum, memory, root, epsilon;
+    bool nesterov;
+} ql_update;
+
+/* Updates n parameters and the moments of their gradients. first may be NULL for QL_SGD and QL_RMSPROP; second is used
+ * by QL_ADAM and QL_RMSPROP. The arrays do not overlap. QL_EINVAL: moments that the optimizer needs are missing. */
+ql_status ql_optimize_f32(ql_optimizer optimizer, const ql_update *update, float *parameter, const float *gradient,
+                          float *first, float *second, size_t n);
+
+/* Targets of a cross entropy: a class for each row, or (class NULL) a probability of each class. */
+typedef struct ql_targets {
+    const int32_t *label;
+    const float *probability; /* [rows][n] */
+    double smoothing;         /* of labels: share that is spread over all classes */
+} ql_targets;
+
+/* loss = sum_r share[r] * -sum_i t_i log softmax(x_r)_i and gradient = share[r] (softmax(x_r)_i sum_j t_j - t_i), which
+ * may be x. Computed in double; rows are added in order. A row that holds NaN or an infinity makes the loss and its
+ * gradient NaN. QL_EINVAL: a label outside [0, n), or no classes. */
+ql_status ql_cross_entropy_f32(const float *x, size_t rows, size_t n, const ql_targets *targets, const float *share,
+                               float *gradient, double *loss);
 
 /* ---- measuring ------------------------------------------------------------------------------------ */
 

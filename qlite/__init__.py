@@ -16,7 +16,9 @@ except ModuleNotFoundError as error:
         "called `qlite` on the package index also installs a module of this name. This one is `qlite-quant`."
     ) from None
 
+from qlite import metrics
 from qlite.analysis.report import Report, compare
+from qlite.analysis.significance import AccuracyReport, compare_accuracy
 from qlite.arrays.error import ErrorStats, quantization_error
 from qlite.arrays.qarray import QArray
 from qlite.arrays.quantize import dequantize, fake_quantize, quantize, requantize
@@ -40,13 +42,17 @@ from qlite.ops.packing import PackedWeight, pack
 from qlite.ops.pool import avg_pool2d, max_pool2d
 from qlite.ops.softmax import softmax
 from qlite.ops.tables import apply_table, lookup_table
+from qlite.training.history import History
+from qlite.training.loop import train
+from qlite.training.optimizers import SGD, Adam, AdamW, RMSprop
 
 if TYPE_CHECKING:
-    from qlite import distributed
+    from qlite import distributed, testing
     from qlite.io.checkpoint import Checkpoint, quantize_checkpoint
 
 #: Looked up when asked for: what these need takes longer to import than everything above.
-_LATE = {"Checkpoint": "io.checkpoint", "quantize_checkpoint": "io.checkpoint", "distributed": "distributed"}
+_LATE = {"Checkpoint": "io.checkpoint", "quantize_checkpoint": "io.checkpoint"}
+_LATE |= {"distributed": "distributed", "testing": "testing"}
 
 
 def __getattr__(name: str) -> Any:
@@ -65,7 +71,11 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "SGD",
+    "AccuracyReport",
     "Activation",
+    "Adam",
+    "AdamW",
     "BatchNorm",
     "Calibrator",
     "Checkpoint",
@@ -73,10 +83,12 @@ __all__ = [
     "Dropout",
     "ErrorStats",
     "Flatten",
+    "History",
     "PackedWeight",
     "QArray",
     "QModel",
     "QParams",
+    "RMSprop",
     "Report",
     "Sequential",
     "Softmax",
@@ -84,6 +96,7 @@ __all__ = [
     "avg_pool2d",
     "choose_qparams",
     "compare",
+    "compare_accuracy",
     "conv2d",
     "conv2d_integer",
     "dequantize",
@@ -97,6 +110,7 @@ __all__ = [
     "lookup_table",
     "matmul_integer",
     "max_pool2d",
+    "metrics",
     "pack",
     "quantization_error",
     "quantize",
@@ -106,4 +120,6 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "softmax",
+    "testing",
+    "train",
 ]

@@ -1,10 +1,17 @@
 """Checks of arguments. Every message names the argument, what came and what was expected."""
 
+import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from qlite._foreign import OWN_DTYPES
+from qlite._foreign import as_array as foreign_array
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,20 +21,32 @@ SMALLEST_NORMAL = np.finfo(np.float32).smallest_normal
 
 
 def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
-    """Return `value` if it is one of `allowed`."""
-    if not isinstance(value, str) or value not in allowed:
-        from difflib import get_close_matches
+    """Return `value` if it is one of `allowed`, which are strings or None."""
+    if (value is None or isinstance(value, str)) and value in allowed:
+        return value
+    expected = ("one of " if len(allowed) > 1 else "") + ", ".join(map(repr, allowed))
+    raise ValueError(f"{name}: expected {expected}, got {value!r}{close(value, allowed)}")
 
-        close = get_close_matches(str(value).lower(), allowed, 1, 0.75)
-        hint = f": did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}{hint}")
-    return value
+
+def close(value: Any, allowed: Sequence[Any]) -> str:
+    """What `value` may be meant to be, for the end of a message; or nothing."""
+    from difflib import get_close_matches
+
+    text, allowed = str(value).lower(), [name for name in allowed if name is not None]
+    found = get_close_matches(text, allowed, 1, 0.75) or [name for name in allowed if text and name.startswith(text)]
+    return f": did you mean {found[0]!r}?" if found else ""
+
+
+def shown(value: Any) -> str:
+    """A value in messages: in one line, and short."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def flag(name: str, value: Any) -> bool:
     """Return `value` if it is True or False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: expected True or False, got {value!r}")
+        raise TypeError(f"{name}: expected True or False, got {shown(value)}")
     return bool(value)
 
 
@@ -36,10 +55,17 @@ def integer(name: str, value: Any, lowest: int | None = None) -> int:
     if type(value) is int and lowest is None:
         return value
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name}: expected an integer, got {value!r}")
+        raise TypeError(f"{name}: expected an integer, got {shown(value)}")
     if lowest is not None and value < lowest:
         raise ValueError(f"{name}: expected at least {lowest}, got {value}")
     return int(value)
+
+
+def string(name: str, value: Any) -> str:
+    """Return `value` if it is a string."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected a string, got {value!r:.80}")
+    return value
 
 
 def path(name: str, value: Any) -> "Path":
@@ -59,26 +85,37 @@ def path(name: str, value: Any) -> "Path":
 def shape(name: str, value: Any) -> tuple[int, ...]:
     """Return a sequence of lengths as a tuple."""
     if not isinstance(value, Sequence):
-        raise TypeError(f"{name}: expected a sequence of integers, got {value!r}")
+        raise TypeError(f"{name}: expected a sequence of integers, got {shown(value)}")
     lengths = tuple(integer(name, n) for n in value)
     if any(n < 0 for n in lengths):
         raise ValueError(f"{name}: expected lengths of at least 0, got {lengths}")
     return lengths
 
 
+def memory(name: str, shape: Sequence[int], dtype: Any) -> None:
+    """Refuse elements that no data stands behind, repeated or declared, where they are more than the machine's memory.
+
+    The system may promise them all the same, and end the process when they are written to.
+    """
+    if math.prod(shape) * np.dtype(dtype).itemsize > _memory_bytes():
+        raise MemoryError(
+            f"{name}: expected what {_memory_bytes()} bytes of memory hold, got shape {tuple(shape)} of "
+            f"{np.dtype(dtype)}"
+        )
+
+
+@cache
+def _memory_bytes() -> int:
+    if not hasattr(os, "sysconf"):
+        return sys.maxsize
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def as_array(name: str, value: Any) -> np.ndarray:
-    """Return `value` as an array; of Python objects only if it is such an array."""
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise ValueError(f"{name}: expected an array, got {type(value).__name__} whose parts differ in shape") from None
-    except (TypeError, RuntimeError) as error:  # such as a tensor that records gradients
-        raise TypeError(f"{name}: expected an array, got {type(value).__name__} that forms none: {error}") from None
-    if array.dtype == object and not isinstance(value, np.ndarray):
-        raise TypeError(f"{name}: expected an array of numbers, got {type(value).__name__}")
-    if isinstance(value, np.ndarray) and type(value) is not np.ndarray and np.ma.is_masked(value):
-        raise TypeError(f"{name}: expected an array without a mask, got one with masked values")
-    return array
+    """Return `value` as an array of numbers, strings or times: all arrays that users give come in here."""
+    if type(value) is np.ndarray and value.dtype.num in OWN_DTYPES:
+        return value
+    return foreign_array(name, value)
 
 
 def codes(name: str, value: Any) -> np.ndarray:
@@ -90,10 +127,24 @@ def codes(name: str, value: Any) -> np.ndarray:
     return array
 
 
+def labels(name: str, value: Any) -> np.ndarray:
+    """Return `value` as an array of integers, floats, strings or bools."""
+    array = foreign_array(name, value, may_be_objects=True)
+    if array.dtype == object:  # strings of pandas, for example
+        with suppress(ValueError):  # parts of different shapes
+            plain = np.asarray(array.tolist())
+            array = plain if plain.tolist() == array.tolist() else array
+    if array.dtype == object:
+        array = foreign_array(name, value)  # which refuses it, and says what to call
+    if array.dtype.kind not in "iufUb":
+        raise TypeError(f"{name}: expected labels (integers, floats, strings or bools), got {array.dtype}")
+    return array
+
+
 def number(name: str, value: Any) -> float:
     """Return `value` if it is a real number, which a bool is not."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name}: expected a number, got {value!r}")
+        raise TypeError(f"{name}: expected a number, got {shown(value)}")
     return float(value)
 
 
@@ -101,7 +152,16 @@ def numbers(name: str, value: Any) -> np.ndarray:
     """Return `value` as an array of integers or real floating numbers."""
     array = as_array(name, value)
     if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name}: expected real numbers, got {array.dtype}")
+        raise TypeError(f"{name}: expected real numbers, got {array.dtype}{_to_floats(array)}")
+    return array
+
+
+def integers(name: str, value: Any) -> np.ndarray:
+    """Return `value` as an array of integers."""
+    array = as_array(name, value)
+    if array.dtype.kind not in "iu":
+        hint = " (.astype(np.int32) rounds towards 0)" if array.dtype.kind == "f" else ""
+        raise TypeError(f"{name}: expected integers, got {array.dtype}{hint}")
     return array
 
 
@@ -116,10 +176,17 @@ def real_array(name: str, value: Any, *, may_be_codes: bool = False) -> np.ndarr
     array = as_array(name, value)
     if array.dtype.kind != "f":
         is_codes = may_be_codes and array.dtype.char in "bB"
-        hint = f" (QArray.from_codes({name}, scale) says what codes stand for)" if is_codes else ""
+        hint = f" (QArray.from_codes({name}, scale) says what codes stand for)" if is_codes else _to_floats(array)
         raise TypeError(f"{name}: expected a real floating dtype, got {array.dtype}{hint}")
+    if not array.flags.forc:
+        memory(name, array.shape, np.float32)
     with np.errstate(over="ignore", under="ignore"):
         return array.astype(np.float32, copy=False)
+
+
+def _to_floats(array: np.ndarray) -> str:
+    """What makes floats of an array of another dtype, for the end of a message."""
+    return " (.real is the real part)" if array.dtype.kind == "c" else " (.astype(np.float32) makes floats)"
 
 
 def scales(name: str, value: Any) -> np.ndarray:
@@ -136,6 +203,11 @@ def finite(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
+def has_changed(name: str) -> RuntimeError:
+    """The error for an array in which something was found that is not there any more."""
+    return RuntimeError(f"{name}: expected an array that stays as it is, got one that was changed during the call")
+
+
 def normal(name: str, array: np.ndarray) -> np.ndarray:
     """Return float32 `array` if its values are finite, normal and positive."""
     is_normal = (array >= SMALLEST_NORMAL) & (array < np.inf)
@@ -149,7 +221,7 @@ def axis(value: Any, ndim: int, name: str = "axis") -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name}: expected an integer or None, got {value!r}")
+        raise TypeError(f"{name}: expected an integer or None, got {shown(value)}")
     if not -ndim <= value < ndim:
         expected = f"{-ndim} to {ndim - 1}" if ndim else "None"
         raise ValueError(f"{name}: expected {expected} for {ndim} dimensions, got {value}")
@@ -181,5 +253,6 @@ def expect_defaults(options: Mapping[str, Any], defaults: Mapping[str, Any], why
     """Refuse options that differ from their defaults, where `why` keeps them from having an effect."""
     for name, value in options.items():
         default = defaults[name]
-        if value is not default and (default is None or isinstance(value, np.ndarray) or value != default):
+        is_plain = isinstance(value, (str, int, float, tuple, np.generic))  # == of other objects may be an array
+        if value is not default and not (is_plain and value == default):
             raise ValueError(f"{name}: expected {default!r}, the default, {why}, got {value!r}")

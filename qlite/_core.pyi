@@ -19,6 +19,11 @@ HISTOGRAM_DTYPE: np.dtype[np.void]  # fields min max exponent origin count zeros
 # scale, zero_point, multiplier: one element, or rank of the data and along each axis 1, the data's length, or along
 # group_axis the number of groups of group_size
 # codes: 8 bits if qmin..qmax fit, else 16, signed if qmin < 0; rounding: "even" "away" "stochastic", which has a seed
+
+# numbers by rows, copied only if they do not lie so
+def contiguous(array: NDArray[Any]) -> NDArray[Any]: ...
+
+# Results of these lie in memory as their data do.
 def quantize(
     x: ArrayLike,
     scale: F32,
@@ -78,6 +83,30 @@ def unpack_bits(packed: U8, bits: int, is_signed: bool, first: int, count: int) 
 def requantize(
     acc: S32, multiplier: NDArray[np.float64], zero_point: int, qmin: int, qmax: int, fixed: bool, out: X8 | None
 ) -> X8: ...
+
+# matrices; gradient is written over, scale_gradient (groups, columns) and column_sum (columns,) are written; x / scale
+# is clamped to qmin - z and qmax - z; inside the ends scales move only if `moves_inside`
+def quantize_gradient(
+    x: F32,
+    gradient: F32,
+    scale: F32,
+    zero_point: S32,
+    group_size: int,
+    qmin: int,
+    qmax: int,
+    moves_inside: bool,
+    scale_gradient: F32,
+) -> None: ...
+
+# steps: low and high end of the grid, floor and ceiling of the activation; returns the scale's gradient
+def requantize_gradient(
+    sums: S32,
+    gradient: F32,
+    multiplier: F32,
+    steps: tuple[float, float, float, float],
+    moves_inside: bool,
+    column_sum: F32,
+) -> float: ...
 def quantize_multiplier(value: float) -> tuple[int, int]: ...
 
 # shape: of the parameters, as above; the last is whether all values were finite
@@ -176,6 +205,20 @@ def avg_pool(
     out: X8 | None,
 ) -> X8: ...
 
+# optimizer: "sgd" "adam" "rmsprop"; the arrays are written in place
+# update: gradient_scale, limit, decay, shrink, rate, momentum, memory, root, epsilon, nesterov
+def optimize(
+    optimizer: str,
+    parameter: F32,
+    gradient: F32,
+    first: F32 | None,
+    second: F32 | None,
+    update: tuple[float, float, float, float, float, float, float, float, float, bool],
+) -> None: ...
+
+# target: labels [rows] or probabilities [rows, n]; share: [rows]; returns the loss and its gradient
+def cross_entropy(raw: np.ndarray, target: np.ndarray, share: np.ndarray, smoothing: float) -> tuple[float, F32]: ...
+
 @final
 class Packed:
     """Weights packed for the active instruction set, of one of three kinds: a matrix with a scale per column, grouped
@@ -215,6 +258,8 @@ class Packed:
     @property
     def isa(self) -> str: ...
 
+# b as it lies in memory, with a zero point for each column
+def matmul_unpacked(a: X8, b: X8, a_zero_point: S32, b_zero_point: S32, out: S32 | None) -> S32: ...
 def matmul_integer(a: X8, b: Packed, a_zero_point: S32, out: S32 | None) -> S32: ...
 def linear_static(
     x: X8, w: Packed, x_zero_point: S32, bias: S32 | None, output: tuple[Any, ...], out: NDArray[Any] | None

@@ -159,7 +159,7 @@ def _digits(seed: int) -> Data:
 
 
 def _idx(folder: Any) -> Data:
-    from qlite.io.idx import load_mnist
+    from qlite.io.mnist import load_mnist
 
     data = Data(f"IDX files, {os.fspath(folder)}", *load_mnist(folder))
     classes = len(np.unique(data.y))

@@ -16,3 +16,9 @@ def progress(items: Iterable[Any], what: str, unit: str, total: int | None = Non
     except ImportError:
         return items
     return tqdm(items, desc=what, total=total, unit=unit, delay=1, leave=False, disable=None)
+
+
+def note(shown: Iterable[Any], figures: dict[str, float]) -> None:
+    """Write figures behind what `progress` returned, if that is a bar."""
+    if hasattr(shown, "set_postfix"):
+        shown.set_postfix({name: f"{value:.4g}" for name, value in figures.items() if name != "seconds"}, refresh=False)

@@ -29,6 +29,7 @@ KINDS = {
     "fp8_e5m2": {"grid": "fp8_e5m2"},
     "mxfp4": {"grid": "mxfp4", "group_axis": 1},
     "mxint8": {"grid": "mxint8"},
+    "nvfp4": {"grid": "nvfp4", "group_axis": 1},
     "kmeans": {"grid": "kmeans", "bits": 3},
     "kmeans axis 1": {"grid": "kmeans", "bits": 2, "axis": 1},
     "quantile groups": {"grid": "quantile", "bits": 2, "axis": 0, "group_size": 5},

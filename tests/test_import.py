@@ -1,9 +1,11 @@
 """What `import qlite` costs, and that every public name is documented with examples that run."""
 
+import dataclasses
 import doctest
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 
@@ -11,6 +13,7 @@ import pytest
 from models import extra
 
 import qlite as ql
+from qlite.analysis.report import LayerReport
 
 # Packages that take long to import, and ones of the standard library that NumPy does without: whoever needs one imports
 # it where it is used. What NumPy itself has imported costs nothing more.
@@ -33,6 +36,7 @@ HEAVY += [
     "qlite.io.checkpoint",
     "qlite.io.model_file",
     "qlite.analysis.plot",
+    "qlite.testing",
     "qlite.demo",
     "qlite.cli",
 ]
@@ -105,6 +109,20 @@ def test_public_names_are_documented(name):
     public = [m for k, m in vars(thing).items() if not k.startswith("_")] if inspect.isclass(thing) else []
     methods = [m.__func__ if isinstance(m, classmethod) else m for m in public]
     assert not [m for m in methods if isinstance(m, property) or inspect.isfunction(m) if not inspect.getdoc(m)]
+
+
+@pytest.mark.parametrize("name", [name for name in ql.__all__ if inspect.isclass(getattr(ql, name))] + ["LayerReport"])
+def test_help_explains_every_field(name):
+    """Fields of dataclasses, and what other classes are made of."""
+    thing = getattr(ql, name, LayerReport)
+    is_data = dataclasses.is_dataclass(thing)
+    names = [field.name for field in dataclasses.fields(thing)] if is_data else inspect.signature(thing).parameters
+    lines = inspect.getdoc(thing).splitlines()
+    heads = [line.partition(" : ")[0].split(", ") for line in lines if re.fullmatch(r"\w+(, \w+)*( : .*)?", line)]
+    explained = {field for head in heads for field in head}
+    if name == "PackedWeight":
+        names = ["shape", "nbytes", "isa", "activation_bits"]  # made by `pack` alone
+    assert names and set(names) <= explained
 
 
 @pytest.mark.parametrize("name", public_modules())

@@ -245,9 +245,9 @@ def test_k44_out_overlaps_input(isa):
 
 def test_k46_sizes_that_wrap():
     huge = np.broadcast_to(np.float32(0), (2**31, 2**28))
-    with pytest.raises(MemoryError, match="Unable to allocate"):
+    with pytest.raises(MemoryError, match=r"^w: .* got shape \(2147483648, 268435456\) of float32$"):
         ql.quantize(huge, grid())
-    with pytest.raises(MemoryError, match="Unable to allocate"):
+    with pytest.raises(MemoryError, match=r"^out: .* of int32$"):
         ql.matmul_integer(np.zeros((2**50, 0), np.int8), np.zeros((0, 2**10), np.int8))
 
 

@@ -16,13 +16,24 @@ from qlite import _core
 ROOT = Path(__file__).resolve().parents[1]
 CSRC, PACKAGE = ROOT / "csrc", ROOT / "qlite"
 #: Folders of csrc/core: each includes headers of its own and of those that stand before it.
-CORE_FOLDERS = ("base", "array", "calibrate", "gemm", "conv", "program")
+CORE_FOLDERS = ("base", "array", "calibrate", "gemm", "conv", "program", "training")
 TOP_LEVEL = {"pyproject.toml", "setup.py", "csrc", "qlite", "tests", "notebooks", "README.md", "LICENSE"}
 #: Files outside grids/, arrays/ and ops/ that import the core; the last one explains its absence.
-MAY_IMPORT_CORE = {"config.py", "nn/plan.py", "__init__.py"}
+MAY_IMPORT_CORE = {"config.py", "nn/plan.py", "training/kernels.py", "__init__.py"}
 #: Folders and files of the package. Each imports only those before it.
-ORDER = ["_check", "_public", "progress", "metrics", "config", "grids", "arrays", "ops", "nn", "distributed", "io"]
-ORDER += ["analysis", "__init__", "demo", "cli", "__main__"]
+ORDER = ["_foreign", "_check", "_public", "_locks", "progress", "metrics", "config", "grids", "arrays", "ops", "nn"]
+ORDER += [
+    "distributed",
+    "io",
+    "training",
+    "analysis",
+    "testing",
+    "__init__",
+    "pytest_plugin",
+    "demo",
+    "cli",
+    "__main__",
+]
 #: Imports that go the other way, for methods that users look for where they are. They stand inside these methods.
 LATE_IMPORTS = {
     ("arrays/qarray.py", "arrays/error.py"),  # QArray.error
@@ -31,9 +42,10 @@ LATE_IMPORTS = {
     ("arrays/qarray.py", "analysis/plot.py"),  # QArray.plot
     ("nn/qmodel.py", "io/model_file.py"),  # QModel.save
     ("analysis/report.py", "analysis/plot.py"),  # Report.plot
+    ("training/history.py", "analysis/plot.py"),  # History.plot
 }
 OPTIONAL_PACKAGES = ["sklearn", "matplotlib", "tqdm", "onnx", "onnxruntime", "h5py", "flatbuffers", "dask", "pandas"]
-OPTIONAL_PACKAGES += ["distributed"]
+OPTIONAL_PACKAGES += ["distributed", "torch", "ml_dtypes"]
 # What the linker and the runtime add to every shared object.
 LINKER_SYMBOLS = {"_init", "_fini", "_edata", "_end", "__bss_start", "__data_start", "_start"}
 ISA_NAMES = {"scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "neon", "neondot", "neoni8mm"}

@@ -13,10 +13,19 @@
 
 #include "qlite.h"
 
+/* to[j][i] = from[i][j] for i < rows, j < cols, of elements of 1, 2, 4 or 8 bytes. Strides are in bytes, from row to
+ * row on either side, and may be negative; from and to do not overlap. */
+typedef void ql_transpose_kernel(const void *from, ptrdiff_t from_stride, size_t rows, size_t cols, size_t size,
+                                 void *to, ptrdiff_t to_stride);
+
 /* codes[i] = clamp(rint(x[i] / scale), qmin - z, qmax - z) + z as one byte; NaN gives z. Returns whether x holds NaN or
  * an infinity. scale and z are scale[i / group], zero_point[i / group]; group is 0 only if n is. */
 typedef bool ql_quantize_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point, size_t group,
                                 int32_t qmin, int32_t qmax, uint8_t *codes);
+
+/* The same for rows of n, one after the other, with a scale and a zero point for each column. */
+typedef bool ql_quantize_rows_kernel(const float *x, size_t rows, size_t n, const float *scale,
+                                     const int32_t *zero_point, int32_t qmin, int32_t qmax, uint8_t *codes);
 
 /* x[i] = float(codes[i] - z) * scale; codes are int8 if is_signed. group as above. */
 typedef void ql_dequantize_kernel(const uint8_t *codes, size_t n, bool is_signed, const float *scale,
@@ -44,6 +53,9 @@ typedef void ql_in_range_kernel(const float *x, size_t n, const float *scale, co
 /* min[i / group] = least of itself and x[i], max the greatest; NaN is passed over. Returns whether there was one. The
  * sign of a zero result is not defined. */
 typedef bool ql_minmax_kernel(const float *x, size_t n, size_t group, float *min, float *max);
+
+/* The same of rows of n, one after the other, with a range for each column: min[j] and max[j]. */
+typedef bool ql_minmax_rows_kernel(const float *x, size_t rows, size_t n, float *min, float *max);
 
 /* The sums of x[i], its square and its magnitude in each group, by the rule of ql_moments_f32 in qlite.h, are added to
  * sum[i / group], square and magnitude. */
@@ -147,6 +159,24 @@ typedef void ql_scale_kernel(const int32_t *acc, size_t acc_stride, size_t rows,
 typedef void ql_add_outer_kernel(int32_t *acc, size_t acc_stride, size_t rows, size_t cols, const int32_t *row,
                                  const int32_t *col);
 
+/* The gradient of a loss through quantizing, straight-through, and its gradient by the scales (Esser et al. 2020), of a
+ * tile of rows x cols neighbours with a scale for each column. With t = x[i][j] / scale[j], r = rint(t) and the ends
+ * low = qmin - zero_point[j], high = qmax - zero_point[j],
+ *
+ *     scale_gradient[j] += gradient[i][j] * (low <= r <= high ? r - t : r < low ? low : high)
+ *     gradient[i][j] = low <= r <= high ? gradient[i][j] : 0
+ *
+ * i ascending. Without moves_inside 0 stands for r - t: clipping alone moves a scale (Choi et al. 2018). */
+typedef void ql_quantize_gradient_kernel(const float *x, size_t rows, size_t cols, const float *scale,
+                                         const int32_t *zero_point, int32_t qmin, int32_t qmax, bool moves_inside,
+                                         float *gradient, float *scale_gradient);
+
+/* The same through requantizing sums: t = clamp(u, floor, ceiling) with u = float(sums[i][j]) * multiplier[j]; the
+ * gradient passes where floor < u < ceiling too, and what passes is added to column_sum[j]. */
+typedef void ql_requantize_gradient_kernel(const int32_t *sums, size_t rows, size_t cols, const float *multiplier,
+                                           const ql_steps_range *range, bool moves_inside, float *gradient,
+                                           float *column_sum, float *scale_gradient);
+
 /* What the tiles of an integer product share. The sum of row i and column j is, modulo 2^32,
  *
  *     s = start[j] + sum_{t < segments} sum_{p < k} a_t[i][p] * b_t[p][j] + sum_{u < 2} row_term[u][i] * col_term[u][j]
@@ -173,6 +203,31 @@ typedef struct ql_gemm_args {
 
 /* The tile of mr rows from i and `cols` columns from j, which begins a panel: nothing else of c is written. */
 typedef void ql_gemm_ukernel(const ql_gemm_args *g, size_t i, size_t j, size_t cols);
+
+/* Rows of codes as a panel of ql_gemm_args has them: panel[p / kr][j][p % kr] = b[p][j] ^ flip for p < k and j < cols,
+ * zeros for the other columns of nr and up to a multiple of kr. b's rows are b_stride bytes apart; kr is 1, 2, 4 or 8.
+ */
+typedef void ql_pack_panel_kernel(const uint8_t *b, size_t b_stride, size_t k, size_t cols, uint8_t flip, size_t nr,
+                                  size_t kr, int8_t *panel);
+
+/* Sums over groups of such a panel, the zeros included: that of column j is added to total[j], and that of |b -
+ * zero_point[j]| to reach[j]. Zero points are in -128..127, groups * kr is below 2^22. */
+typedef void ql_sum_panel_kernel(const int8_t *panel, size_t groups, size_t nr, size_t kr, const int32_t *zero_point,
+                                 int32_t *total, int32_t *reach);
+
+/* c[i][j] += sum_{p < k} a[i][p] * (int8(b[p][j] ^ flip) - zero_point[j]), modulo 2^32, for i < m, at most QL_FEW_ROWS,
+ * and j < n. Rows of a and c are a_stride and c_stride elements apart, those of b b_stride bytes. a: -255..255, and if
+ * k is odd, each row's last one is followed by a 0; zero_point: -128..127, or NULL for zeros. */
+typedef void ql_multiply_few_kernel(const int16_t *a, size_t a_stride, size_t m, const uint8_t *b, size_t b_stride,
+                                    uint8_t flip, const int16_t *zero_point, size_t k, size_t n, int32_t *c,
+                                    size_t c_stride);
+
+/* c[i][j] = sum_{p < k} a[i][p] * int8(b[j][p] ^ flip), modulo 2^32, of weights by columns, which are b_stride bytes
+ * apart; the rest as above. */
+typedef void ql_dot_few_kernel(const int16_t *a, size_t a_stride, size_t m, const uint8_t *b, size_t b_stride,
+                               uint8_t flip, size_t k, size_t n, int32_t *c, size_t c_stride);
+
+enum { QL_FEW_ROWS = 4 };
 
 /* A row of codes as the tiles read it: out[p] = a[p] ^ flip, elements of a_size bytes, then zeros up to `padded`
  * elements. out may be NULL. Returns sum_p (a[p] ^ flip), modulo 2^32. */
@@ -301,18 +356,26 @@ typedef struct ql_gemm_f32_add_kernels {
     ql_gemm_f32_add_ukernel *const *ukernel; /* [mr + 1] */
 } ql_gemm_f32_add_kernels;
 
+/* One step of an optimizer on n elements, by the rules of ql_optimize_f32 in qlite.h; adam takes both moments, rmsprop
+ * `second`, and `first` is NULL where a rule does without. */
+typedef void ql_optimizer_kernel(const ql_update *update, float *parameter, const float *gradient, float *first,
+                                 float *second, size_t n);
+
 /* No tile is larger than this: callers hold one on the stack. */
 enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
 
 /* Every kernel: FUNCTION(contract, name, isa), and BUNDLE(type, name, isa) for those that come with their sizes. */
 #define QL_KERNELS(FUNCTION, BUNDLE, isa)                                    \
+    FUNCTION(ql_transpose_kernel, transpose, isa)                            \
     FUNCTION(ql_quantize_kernel, quantize_f32_x8, isa)                       \
+    FUNCTION(ql_quantize_rows_kernel, quantize_rows_f32_x8, isa)             \
     FUNCTION(ql_dequantize_kernel, dequantize_x8_f32, isa)                   \
     FUNCTION(ql_fake_quantize_kernel, fake_quantize_f32, isa)                \
     FUNCTION(ql_quantize_s32_kernel, quantize_f32_s32, isa)                  \
     FUNCTION(ql_dequantize_s32_kernel, dequantize_s32_f32, isa)              \
     FUNCTION(ql_in_range_kernel, in_range_f32, isa)                          \
     FUNCTION(ql_minmax_kernel, minmax_f32, isa)                              \
+    FUNCTION(ql_minmax_rows_kernel, minmax_rows_f32, isa)                    \
     FUNCTION(ql_add_moments_kernel, add_moments_f32, isa)                    \
     FUNCTION(ql_error_slots_kernel, error_slots_f32, isa)                    \
     FUNCTION(ql_add_errors_kernel, add_errors_f64, isa)                      \
@@ -330,9 +393,18 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_requantize_fixed_kernel, requantize_fixed_s32_x8, isa)       \
     FUNCTION(ql_scale_kernel, scale_s32_f32, isa)                            \
     FUNCTION(ql_add_outer_kernel, add_outer_s32, isa)                        \
+    FUNCTION(ql_quantize_gradient_kernel, quantize_gradient_f32, isa)        \
+    FUNCTION(ql_requantize_gradient_kernel, requantize_gradient_s32, isa)    \
     FUNCTION(ql_peak_kernel, peak_u8s8s32, isa)                              \
     FUNCTION(ql_sum_groups_kernel, sum_groups_s8_s32, isa)                   \
     FUNCTION(ql_dequantize_group_kernel, dequantize_group_f32, isa)          \
+    FUNCTION(ql_multiply_few_kernel, multiply_few_s16x8s32, isa)             \
+    FUNCTION(ql_dot_few_kernel, dot_few_s16x8s32, isa)                       \
+    FUNCTION(ql_pack_panel_kernel, pack_panel_x8, isa)                       \
+    FUNCTION(ql_sum_panel_kernel, sum_panel_s8, isa)                         \
+    FUNCTION(ql_optimizer_kernel, sgd_f32, isa)                              \
+    FUNCTION(ql_optimizer_kernel, adam_f32, isa)                             \
+    FUNCTION(ql_optimizer_kernel, rmsprop_f32, isa)                          \
     BUNDLE(ql_gemm_kernels, gemm_u8s8s32, isa)                               \
     BUNDLE(ql_gemm_kernels, gemm_u7s8s32, isa)                               \
     BUNDLE(ql_depthwise_kernels, depthwise_u8s8s32, isa)                     \

@@ -14,6 +14,8 @@ int ql_py_count(const char *function, Py_ssize_t got, Py_ssize_t expected)
 PyObject *ql_py_raise(ql_status status, const char *name)
 {
     switch (status) {
+    case QL_ESTOPPED:
+        return NULL; /* ql_py_end has set the exception */
     case QL_ENOMEM:
         return PyErr_NoMemory();
     case QL_EOVERFLOW:

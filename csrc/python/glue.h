@@ -11,19 +11,46 @@
 /* Any real floating data as C-contiguous float32; float32 that is so already is not copied. */
 PyArrayObject *ql_py_f32(PyObject *object, const char *name);
 
+/* The same of any order of axes: elements that lie side by side are not copied, others keep the order of their axes. */
+PyArrayObject *ql_py_f32_dense(PyObject *object, const char *name);
+
 /* An array of exactly this type; C-contiguous, aligned and in native byte order, copied if it was not. */
 PyArrayObject *ql_py_exact(PyObject *object, int typenum, const char *name);
 
+/* The same, with its axes in any order, as ql_py_f32_dense. */
+PyArrayObject *ql_py_exact_dense(PyObject *object, int typenum, const char *name);
+
 /* Codes of int8 or uint8. */
 PyArrayObject *ql_py_x8(PyObject *object, const char *name);
+
+/* The same, with its axes in any order, as ql_py_f32_dense. */
+PyArrayObject *ql_py_x8_dense(PyObject *object, const char *name);
 
 static inline bool ql_py_is_signed(PyArrayObject *codes)
 {
     return PyArray_TYPE(codes) == NPY_INT8;
 }
 
+/* Returns codes of two dimensions, whose axes may lie in either order, with zero points of columns or NULL. */
+static inline ql_code_matrix ql_py_code_matrix(PyArrayObject *codes, PyArrayObject *zero_point)
+{
+    return (ql_code_matrix){.data = PyArray_DATA(codes),
+                            .is_signed = ql_py_is_signed(codes),
+                            .by_columns = !PyArray_IS_C_CONTIGUOUS(codes),
+                            .k = (size_t)PyArray_DIM(codes, 0),
+                            .n = (size_t)PyArray_DIM(codes, 1),
+                            .zero_point = zero_point ? PyArray_DATA(zero_point) : NULL};
+}
+
 /* Codes of 8 or 16 bits, signed or not, and the range of their type. */
 PyArrayObject *ql_py_codes(PyObject *object, const char *name, int32_t *qmin, int32_t *qmax);
+PyArrayObject *ql_py_codes_dense(PyObject *object, const char *name, int32_t *qmin, int32_t *qmax);
+
+/* An array of numbers, C-contiguous. */
+PyArrayObject *ql_py_contiguous(PyObject *object, const char *name);
+
+/* Fills in the axes of an array as they lie in memory, the outermost one first. */
+void ql_py_memory_order(PyArrayObject *array, int *axes);
 
 /* Returns the elements of an array, or NULL for NULL. */
 static inline void *ql_py_data(PyArrayObject *array)
@@ -42,11 +69,30 @@ PyArrayObject *ql_py_optional_f32(PyObject *object, npy_intp n, const char *name
  * exception. */
 int ql_py_bias_f32(PyObject *object, npy_intp n, PyArrayObject **bias);
 
+/* Checks that an array of this type and shape is not more than the machine's memory. Returns 0, or -1 with an
+ * exception. */
+int ql_py_fits_memory(int ndim, const npy_intp *shape, int typenum, const char *name);
+
+/* A call of the core without the GIL that Ctrl-C ends: for calls without effect but for a new result. */
+typedef struct ql_py_pause {
+    PyThreadState *state;
+    ql_listener listener;
+} ql_py_pause;
+
+/* Lets go of the GIL; takes it again and returns the status, or QL_ESTOPPED with the exception of a signal's handler.
+ * A pause must not move in between. */
+void ql_py_begin(ql_py_pause *pause);
+ql_status ql_py_end(ql_py_pause *pause, ql_status status);
+
 /* Returns memory for a result: a new array when out is None, else out, which must have this type and shape and be
- * writable. If out is not contiguous, what is returned is a copy that ql_py_finish writes back. *input is replaced by a
- * copy when it shares memory with out; in_place allows it to be the very same elements. */
+ * writable. If out is not contiguous, what is returned is new memory that ql_py_finish copies to it. *input is replaced
+ * by a copy when it shares memory with out; in_place allows it to be the very same elements. */
 PyArrayObject *ql_py_result(PyObject *out, int typenum, int ndim, const npy_intp *shape, PyArrayObject **input,
                             bool in_place);
+
+/* The same, of the shape of *input, whose elements lie side by side: new memory, and what the core writes to, has its
+ * axes in the same order. */
+PyArrayObject *ql_py_result_like(PyObject *out, int typenum, PyArrayObject **input, bool in_place);
 
 /* Replaces *input, which may be NULL, by a copy if it shares memory with result. Returns 0, or -1 with an exception. */
 int ql_py_separate(PyArrayObject *result, PyArrayObject **input);
@@ -74,11 +120,18 @@ typedef struct ql_py_groups {
     int size, axis;
 } ql_py_groups;
 
-/* Lays parameters of this shape (scale, zero point, multiplier) over data: one element, or the rank of the data and
- * along each axis 1, the data's length or, along the axis that is cut, the number of groups. Returns 0, or -1 with an
- * exception that names `name`. */
+/* Lays parameters of this shape (scale, zero point, multiplier) over data without gaps, axes in the order of memory:
+ * one element, or the rank of the data and along each axis 1, the data's length or, along the axis that is cut, the
+ * number of groups. Returns 0, or -1 with an exception that names `name`. */
 int ql_py_layout(PyArrayObject *data, int ndim, const npy_intp *shape, const char *name, ql_py_groups groups,
                  ql_layout *layout);
+
+/* Replaces parameters by a copy where they do not follow each other as the data do. Returns 0, or -1 with an exception.
+ */
+int ql_py_lay_over(PyArrayObject *data, PyArrayObject **parameters);
+
+/* Memory for parameters of this shape, in the order of the data. Only where that is not by rows it is a view. */
+PyArrayObject *ql_py_new_parameters(PyArrayObject *data, int ndim, const npy_intp *shape, int typenum);
 
 /* Lays a parameter over each index of one axis; axis -1: one over everything. */
 int ql_py_axis_layout(PyArrayObject *data, int axis, ql_layout *layout);
@@ -153,7 +206,7 @@ const ql_py_packed *ql_py_take_packed(PyObject *module, PyObject *object, ql_py_
 extern PyMethodDef ql_py_elementwise_methods[], ql_py_histogram_methods[], ql_py_choose_methods[];
 extern PyMethodDef ql_py_codebook_methods[], ql_py_bits_methods[], ql_py_error_methods[], ql_py_gemm_methods[];
 extern PyMethodDef ql_py_activations_methods[], ql_py_function_methods[], ql_py_pool_methods[], ql_py_conv_methods[];
-extern PyMethodDef ql_py_peak_methods[];
+extern PyMethodDef ql_py_training_methods[], ql_py_gradients_methods[], ql_py_peak_methods[];
 extern PyType_Spec ql_py_packed_spec, ql_py_plan_spec;
 
 #endif

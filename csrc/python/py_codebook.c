@@ -46,10 +46,12 @@ static int take_codebook(PyArrayObject *data, PyObject *scale, PyObject *values,
         PyErr_Format(PyExc_ValueError, "codebook: expected 1 to %d entries, got %zd", QL_MAX_ENTRIES, entries);
         return -1;
     }
+    codebook->is_own = PyArray_NDIM(a->values) > 1;
+    if (ql_py_lay_over(data, &a->scale) < 0 || (codebook->is_own && ql_py_lay_over(data, &a->values) < 0))
+        return -1;
     codebook->scale = PyArray_DATA(a->scale);
     codebook->values = PyArray_DATA(a->values);
     codebook->entries = (size_t)entries;
-    codebook->is_own = PyArray_NDIM(a->values) > 1;
     return 0;
 }
 
@@ -65,10 +67,10 @@ static PyObject *quantize_codebook(PyObject *module, PyObject *args)
         return NULL;
     ql_codebook codebook;
     codebook_arrays arrays = {NULL, NULL};
-    PyArrayObject *codes = NULL, *x = ql_py_f32(x_object, name);
+    PyArrayObject *codes = NULL, *x = ql_py_f32_dense(x_object, name);
     if (!x || take_codebook(x, scale, values, groups, &codebook, &arrays) < 0)
         goto done;
-    codes = ql_py_result(out, NPY_UINT8, PyArray_NDIM(x), PyArray_DIMS(x), &x, false);
+    codes = ql_py_result_like(out, NPY_UINT8, &x, false);
     if (!codes)
         goto done;
     ql_status status;
@@ -77,8 +79,7 @@ static PyObject *quantize_codebook(PyObject *module, PyObject *args)
                                              PyArray_DATA(codes));
     Py_END_ALLOW_THREADS
     if (status != QL_OK) {
-        PyArray_DiscardWritebackIfCopy(codes);
-        Py_CLEAR(codes);
+        ql_py_drop(&codes);
         ql_py_raise(status, status == QL_EINVAL ? "scale, codebook" : name);
     }
 done:
@@ -96,10 +97,10 @@ static PyObject *dequantize_codebook(PyObject *module, PyObject *args)
         return NULL;
     ql_codebook codebook;
     codebook_arrays arrays = {NULL, NULL};
-    PyArrayObject *x = NULL, *codes = ql_py_exact(codes_object, NPY_UINT8, "codes");
+    PyArrayObject *x = NULL, *codes = ql_py_exact_dense(codes_object, NPY_UINT8, "codes");
     if (!codes || take_codebook(codes, scale, values, groups, &codebook, &arrays) < 0)
         goto done;
-    x = ql_py_result(out, NPY_FLOAT32, PyArray_NDIM(codes), PyArray_DIMS(codes), &codes, false);
+    x = ql_py_result_like(out, NPY_FLOAT32, &codes, false);
     if (!x)
         goto done;
     ql_status status;
@@ -107,8 +108,7 @@ static PyObject *dequantize_codebook(PyObject *module, PyObject *args)
         status = ql_dequantize_codebook_u8_f32(PyArray_DATA(codes), &codebook, PyArray_DATA(x));
     Py_END_ALLOW_THREADS
     if (status != QL_OK) {
-        PyArray_DiscardWritebackIfCopy(x);
-        Py_CLEAR(x);
+        ql_py_drop(&x);
         ql_py_raise(status, "codes, scale");
     }
 done:

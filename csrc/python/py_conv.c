@@ -111,9 +111,10 @@ static PyObject *conv2d_integer(PyObject *module, PyObject *args)
         return NULL;
     if (take_operands(module, x, w, window, zero_point, &o) == 0 && take_result(&o, out, NPY_INT32) == 0) {
         void *y = PyArray_DATA(o.y);
-        Py_BEGIN_ALLOW_THREADS
-            status = ql_conv(&o.images, o.w->weights.filter, &o.window, NULL, &(ql_epilogue){.store = QL_STORE_S32}, y);
-        Py_END_ALLOW_THREADS
+        ql_py_pause pause;
+        ql_py_begin(&pause);
+        status = ql_conv(&o.images, o.w->weights.filter, &o.window, NULL, &(ql_epilogue){.store = QL_STORE_S32}, y);
+        status = ql_py_end(&pause, status);
     }
     return finish(&o, out, status, "x");
 }
@@ -134,9 +135,10 @@ static PyObject *conv2d(PyObject *module, PyObject *args)
         const int32_t *sums_bias = ql_py_data(o.bias);
         void *y = PyArray_DATA(o.y);
         output.weight_scale = PyArray_DATA(scale);
-        Py_BEGIN_ALLOW_THREADS
-            status = ql_conv_scaled(&o.images, o.w->weights.filter, &o.window, sums_bias, &output, y);
-        Py_END_ALLOW_THREADS
+        ql_py_pause pause;
+        ql_py_begin(&pause);
+        status = ql_conv_scaled(&o.images, o.w->weights.filter, &o.window, sums_bias, &output, y);
+        status = ql_py_end(&pause, status);
     }
     Py_XDECREF(scale);
     return finish(&o, out, status, ql_py_output_name(&output));
@@ -180,9 +182,10 @@ static PyObject *conv2d_images(PyObject *module, PyObject *args)
     const ql_image_grids grids = {PyArray_DATA(scale), PyArray_DATA(zero_point), ql_py_data(o.bias)};
     void *y = PyArray_DATA(o.y);
     output.weight_scale = PyArray_DATA(weight_scale);
-    Py_BEGIN_ALLOW_THREADS
-        status = ql_conv_images(&o.images, &grids, o.w->weights.filter, &o.window, &output, y);
-    Py_END_ALLOW_THREADS
+    ql_py_pause pause;
+    ql_py_begin(&pause);
+    status = ql_conv_images(&o.images, &grids, o.w->weights.filter, &o.window, &output, y);
+    status = ql_py_end(&pause, status);
 done:
     Py_XDECREF(weight_scale);
     Py_XDECREF(scale);

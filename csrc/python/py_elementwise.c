@@ -1,4 +1,4 @@
-/* Arrays on uniform grids, and their statistics: quantize, dequantize, fake_quantize, in_range, requantize,
+/* Arrays on uniform grids, and their statistics: contiguous, quantize, dequantize, fake_quantize, in_range, requantize,
  * quantize_multiplier, minmax, moments. */
 #include "python/glue.h"
 
@@ -29,6 +29,10 @@ static int take_grid(PyArrayObject *data, PyObject *scale, PyObject *zero_point,
         release(g);
         return -1;
     }
+    if (ql_py_lay_over(data, &g->scale) < 0 || ql_py_lay_over(data, &g->zero_point) < 0) {
+        release(g);
+        return -1;
+    }
     affine->scale = PyArray_DATA(g->scale);
     affine->zero_point = PyArray_DATA(g->zero_point);
     return 0;
@@ -44,6 +48,12 @@ static int take_rounding(const char *name, unsigned long long seed, ql_affine *a
     affine->rounding = (ql_rounding)rounding;
     affine->seed = seed;
     return 0;
+}
+
+/* Takes data in the order that it has, but by rows where the rounding goes by places. */
+static PyArrayObject *take_data(PyObject *object, const char *name, const ql_affine *affine)
+{
+    return affine->rounding == QL_ROUND_STOCHASTIC ? ql_py_f32(object, name) : ql_py_f32_dense(object, name);
 }
 
 static int code_type(const ql_affine *affine)
@@ -73,10 +83,10 @@ static PyObject *quantize(PyObject *module, PyObject *args)
         return NULL;
     affine.seed = seed;
     grid_arrays grid = {NULL, NULL};
-    PyArrayObject *codes, *x = ql_py_f32(x_object, name);
-    if (!x || take_rounding(rounding, seed, &affine) < 0 || take_grid(x, scale, zero_point, groups, &affine, &grid) < 0)
+    PyArrayObject *codes, *x = take_rounding(rounding, seed, &affine) < 0 ? NULL : take_data(x_object, name, &affine);
+    if (!x || take_grid(x, scale, zero_point, groups, &affine, &grid) < 0)
         goto done;
-    codes = ql_py_result(out, code_type(&affine), PyArray_NDIM(x), PyArray_DIMS(x), &x, false);
+    codes = ql_py_result_like(out, code_type(&affine), &x, false);
     if (!codes)
         goto done;
     ql_status status;
@@ -99,11 +109,11 @@ static PyObject *dequantize(PyObject *module, PyObject *args)
         return NULL;
     ql_affine affine;
     grid_arrays grid = {NULL, NULL};
-    PyArrayObject *x, *codes = ql_py_codes(codes_object, "codes", &affine.qmin, &affine.qmax);
+    PyArrayObject *x, *codes = ql_py_codes_dense(codes_object, "codes", &affine.qmin, &affine.qmax);
     if (!codes || take_rounding("even", 0, &affine) < 0 ||
         take_grid(codes, scale, zero_point, groups, &affine, &grid) < 0)
         goto done;
-    x = ql_py_result(out, NPY_FLOAT32, PyArray_NDIM(codes), PyArray_DIMS(codes), &codes, false);
+    x = ql_py_result_like(out, NPY_FLOAT32, &codes, false);
     if (!x)
         goto done;
     ql_status status;
@@ -131,10 +141,10 @@ static PyObject *fake_quantize(PyObject *module, PyObject *args)
         return NULL;
     affine.seed = seed;
     grid_arrays grid = {NULL, NULL};
-    PyArrayObject *y, *x = ql_py_f32(x_object, "x");
-    if (!x || take_rounding(rounding, seed, &affine) < 0 || take_grid(x, scale, zero_point, groups, &affine, &grid) < 0)
+    PyArrayObject *y, *x = take_rounding(rounding, seed, &affine) < 0 ? NULL : take_data(x_object, "x", &affine);
+    if (!x || take_grid(x, scale, zero_point, groups, &affine, &grid) < 0)
         goto done;
-    y = ql_py_result(out, NPY_FLOAT32, PyArray_NDIM(x), PyArray_DIMS(x), &x, true);
+    y = ql_py_result_like(out, NPY_FLOAT32, &x, true);
     if (!y)
         goto done;
     ql_status status;
@@ -158,10 +168,10 @@ static PyObject *in_range(PyObject *module, PyObject *args)
                           &groups.axis))
         return NULL;
     grid_arrays grid = {NULL, NULL};
-    PyArrayObject *inside, *x = ql_py_f32(x_object, "x");
+    PyArrayObject *inside, *x = ql_py_f32_dense(x_object, "x");
     if (!x || take_rounding("even", 0, &affine) < 0 || take_grid(x, scale, zero_point, groups, &affine, &grid) < 0)
         goto done;
-    inside = (PyArrayObject *)PyArray_SimpleNew(PyArray_NDIM(x), PyArray_DIMS(x), NPY_BOOL);
+    inside = ql_py_result_like(Py_None, NPY_BOOL, &x, false);
     if (!inside)
         goto done;
     ql_status status;
@@ -198,8 +208,7 @@ static PyObject *requantize(PyObject *module, PyObject *args)
                                       qmax, PyArray_DATA(codes));
     Py_END_ALLOW_THREADS
     if (status != QL_OK) {
-        PyArray_DiscardWritebackIfCopy(codes);
-        Py_CLEAR(codes);
+        ql_py_drop(&codes);
         ql_py_raise(status, "multiplier");
     }
 done:
@@ -228,12 +237,12 @@ static PyObject *minmax(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "OO&|ii", &x_object, PyArray_IntpConverter, &shape, &groups.size, &groups.axis))
         return NULL;
     ql_layout layout;
-    PyArrayObject *min = NULL, *max = NULL, *x = ql_py_f32(x_object, "x");
+    PyArrayObject *min = NULL, *max = NULL, *x = ql_py_f32_dense(x_object, "x");
     PyObject *result = NULL;
     if (!x || ql_py_layout(x, shape.len, shape.ptr, "shape", groups, &layout) < 0)
         goto done;
-    min = (PyArrayObject *)PyArray_SimpleNew(shape.len, shape.ptr, NPY_FLOAT32);
-    max = (PyArrayObject *)PyArray_SimpleNew(shape.len, shape.ptr, NPY_FLOAT32);
+    min = ql_py_new_parameters(x, shape.len, shape.ptr, NPY_FLOAT32);
+    max = ql_py_new_parameters(x, shape.len, shape.ptr, NPY_FLOAT32);
     if (!min || !max)
         goto done;
     if (PyArray_SIZE(x) == 0) {
@@ -251,6 +260,12 @@ done:
     Py_XDECREF(min);
     Py_XDECREF(x);
     return result;
+}
+
+static PyObject *contiguous(PyObject *module, PyObject *array)
+{
+    (void)module;
+    return (PyObject *)ql_py_contiguous(array, "array");
 }
 
 static PyObject *moments(PyObject *module, PyObject *args)
@@ -287,6 +302,7 @@ done:
 }
 
 PyMethodDef ql_py_elementwise_methods[] = {
+    {"contiguous", contiguous, METH_O, NULL},
     {"quantize", quantize, METH_VARARGS, NULL},
     {"dequantize", dequantize, METH_VARARGS, NULL},
     {"fake_quantize", fake_quantize, METH_VARARGS, NULL},

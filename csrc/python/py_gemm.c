@@ -2,10 +2,9 @@
 #include "python/glue.h"
 
 /* Checks that the left operand is rows of k elements, in ndim dimensions or, if that is 0, in any number from 1 on. */
-static int check_left(PyArrayObject *left, const ql_py_packed *right, int ndim, const char *name)
+static int check_left(PyArrayObject *left, size_t k, int ndim, const char *name)
 {
     const int last = PyArray_NDIM(left) - 1;
-    const size_t k = right->info.shape[0];
     if (last >= 0 && (ndim == 0 || last == ndim - 1) && (size_t)PyArray_DIM(left, last) == k)
         return 0;
     PyObject *got = PyArray_IntTupleFromIntp(PyArray_NDIM(left), PyArray_DIMS(left));
@@ -52,24 +51,29 @@ static void drop_codes(code_operands *o)
     Py_XDECREF(o->zero_point);
 }
 
+/* Takes zero points of m rows: one for all, or one per row. */
+static PyArrayObject *take_row_zero_points(PyObject *object, size_t m, const char *name)
+{
+    PyArrayObject *zero_point = ql_py_exact(object, NPY_INT32, name);
+    if (!zero_point || PyArray_SIZE(zero_point) == 1 || PyArray_SIZE(zero_point) == (npy_intp)m)
+        return zero_point;
+    PyErr_Format(PyExc_ValueError, "%s: expected one, or one per row (%zu), got %zd", name, m,
+                 PyArray_SIZE(zero_point));
+    Py_DECREF(zero_point);
+    return NULL;
+}
+
 /* Takes a, b, a_zero_point. Returns 0, or -1 with an exception and some of the arrays. */
 static int take_codes(PyObject *module, PyObject *const *objects, int ndim, const char *const names[3],
                       code_operands *o)
 {
     *o = (code_operands){.b = ql_py_take_packed(module, objects[1], QL_PY_MATRIX, names[1])};
     o->a = o->b ? ql_py_x8(objects[0], names[0]) : NULL;
-    if (!o->a || check_left(o->a, o->b, ndim, names[0]) < 0)
-        return -1;
-    o->zero_point = ql_py_exact(objects[2], NPY_INT32, names[2]);
-    if (!o->zero_point)
+    if (!o->a || check_left(o->a, o->b->info.shape[0], ndim, names[0]) < 0)
         return -1;
     o->m = count_rows(o->a);
-    const bool per_row = PyArray_SIZE(o->zero_point) != 1;
-    if (!per_row || PyArray_SIZE(o->zero_point) == (npy_intp)o->m)
-        return 0;
-    PyErr_Format(PyExc_ValueError, "%s: expected one, or one per row (%zu), got %zd", names[2], o->m,
-                 PyArray_SIZE(o->zero_point));
-    return -1;
+    o->zero_point = take_row_zero_points(objects[2], o->m, names[2]);
+    return o->zero_point ? 0 : -1;
 }
 
 /* Returns the left operand as the core takes it; not before take_result, which may replace it by a copy. */
@@ -98,12 +102,54 @@ static PyObject *matmul_integer(PyObject *module, PyObject *const *args, Py_ssiz
     if (c) {
         const ql_codes codes = codes_of(&o);
         ql_status status;
-        Py_BEGIN_ALLOW_THREADS
-            status = ql_gemm(&codes, o.m, o.b->weights.matrix, NULL, &sums, PyArray_DATA(c));
-        Py_END_ALLOW_THREADS
+        ql_py_pause pause;
+        ql_py_begin(&pause);
+        status = ql_gemm(&codes, o.m, o.b->weights.matrix, NULL, &sums, PyArray_DATA(c));
+        status = ql_py_end(&pause, status);
         result = ql_py_give(args[3], c, status, argument_of(status, names[0], "a, b", names[2]));
     }
     drop_codes(&o);
+    return result;
+}
+
+/* Arguments: a, b, a_zero_point, b_zero_point (one per column), out. */
+static PyObject *matmul_unpacked(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    PyObject *result = NULL;
+    PyArrayObject *a = NULL, *b = NULL, *a_zero_point = NULL, *b_zero_point = NULL, *c = NULL;
+    if (ql_py_count("matmul_unpacked", count, 5) < 0 || !(a = ql_py_x8(args[0], "a")) ||
+        !(b = ql_py_x8_dense(args[1], "b")))
+        goto done;
+    if (PyArray_NDIM(b) != 2) {
+        PyErr_Format(PyExc_ValueError, "b: expected 2 dimensions, got %d", PyArray_NDIM(b));
+        goto done;
+    }
+    if (check_left(a, (size_t)PyArray_DIM(b, 0), 2, "a") < 0)
+        goto done;
+    const npy_intp shape[] = {PyArray_DIM(a, 0), PyArray_DIM(b, 1)};
+    if (!(a_zero_point = take_row_zero_points(args[2], (size_t)shape[0], "a_zero_point")) ||
+        !(b_zero_point = ql_py_exact(args[3], NPY_INT32, "b_zero_point")) ||
+        ql_py_vector(b_zero_point, shape[1], "b_zero_point") < 0)
+        goto done;
+    c = ql_py_result(args[4], NPY_INT32, 2, shape, &a, false);
+    if (!c || ql_py_separate(c, &b) < 0)
+        goto done;
+    const ql_code_matrix matrix = ql_py_code_matrix(b, b_zero_point);
+    const ql_codes codes = {PyArray_DATA(a), matrix.k, ql_py_is_signed(a), PyArray_DATA(a_zero_point),
+                            PyArray_SIZE(a_zero_point) != 1};
+    ql_status status;
+    Py_BEGIN_ALLOW_THREADS
+        status = ql_gemm_unpacked(&codes, (size_t)shape[0], &matrix, PyArray_DATA(c));
+    Py_END_ALLOW_THREADS
+    result = ql_py_give(args[4], c, status, status == QL_EOVERFLOW ? "a, b" : "a_zero_point, b_zero_point");
+    c = NULL;
+done:
+    Py_XDECREF(c);
+    Py_XDECREF(b_zero_point);
+    Py_XDECREF(a_zero_point);
+    Py_XDECREF(b);
+    Py_XDECREF(a);
     return result;
 }
 
@@ -133,9 +179,10 @@ static PyObject *linear_static(PyObject *module, PyObject *const *args, Py_ssize
         goto done;
     const ql_codes codes = codes_of(&o);
     ql_status status;
-    Py_BEGIN_ALLOW_THREADS
-        status = ql_linear_static(&codes, o.m, o.b->weights.matrix, ql_py_data(bias), &output, PyArray_DATA(c));
-    Py_END_ALLOW_THREADS
+    ql_py_pause pause;
+    ql_py_begin(&pause);
+    status = ql_linear_static(&codes, o.m, o.b->weights.matrix, ql_py_data(bias), &output, PyArray_DATA(c));
+    status = ql_py_end(&pause, status);
     result = ql_py_give(args[5], c, status, argument_of(status, names[0], "x, w", ql_py_output_name(&output)));
 done:
     Py_XDECREF(scale);
@@ -171,7 +218,7 @@ static int take_floats(PyObject *module, PyObject *x, PyObject *w, PyObject *sca
             return -1;
     }
     o->x = ql_py_f32(x, "x");
-    if (!o->x || check_left(o->x, o->w, 0, "x") < 0 || ql_py_bias_f32(bias, n, &o->bias) < 0)
+    if (!o->x || check_left(o->x, o->w->info.shape[0], 0, "x") < 0 || ql_py_bias_f32(bias, n, &o->bias) < 0)
         return -1;
     o->m = count_rows(o->x);
     o->y = take_result(out, NPY_FLOAT32, &o->x, o->w);
@@ -211,9 +258,10 @@ static PyObject *linear(PyObject *module, PyObject *const *args, Py_ssize_t coun
     if (take_floats(module, args[0], args[1], args[2], args[3], args[6], &o) == 0) {
         options.scale = PyArray_DATA(o.scale);
         options.offset = ql_py_data(o.bias);
-        Py_BEGIN_ALLOW_THREADS
-            status = ql_linear(PyArray_DATA(o.x), o.m, o.w->weights.matrix, &options, PyArray_DATA(o.y));
-        Py_END_ALLOW_THREADS
+        ql_py_pause pause;
+        ql_py_begin(&pause);
+        status = ql_linear(PyArray_DATA(o.x), o.m, o.w->weights.matrix, &options, PyArray_DATA(o.y));
+        status = ql_py_end(&pause, status);
     }
     return finish(&o, args[6], status);
 }
@@ -228,9 +276,10 @@ static PyObject *linear_grouped(PyObject *module, PyObject *const *args, Py_ssiz
         return NULL;
     if (take_floats(module, args[0], args[1], NULL, args[2], args[4], &o) == 0) {
         options.offset = ql_py_data(o.bias);
-        Py_BEGIN_ALLOW_THREADS
-            status = ql_linear_grouped(PyArray_DATA(o.x), o.m, o.w->weights.grouped, &options, PyArray_DATA(o.y));
-        Py_END_ALLOW_THREADS
+        ql_py_pause pause;
+        ql_py_begin(&pause);
+        status = ql_linear_grouped(PyArray_DATA(o.x), o.m, o.w->weights.grouped, &options, PyArray_DATA(o.y));
+        status = ql_py_end(&pause, status);
     }
     return finish(&o, args[4], status);
 }
@@ -244,10 +293,11 @@ static PyObject *matmul_float(PyObject *module, PyObject *const *args, Py_ssize_
     if (ql_py_count("matmul_float", count, 6) < 0 || ql_py_activation(args[4], &activation) < 0)
         return NULL;
     if (take_floats(module, args[0], args[1], args[2], args[3], args[5], &o) == 0) {
-        Py_BEGIN_ALLOW_THREADS
-            status = ql_gemm_f32(PyArray_DATA(o.x), o.m, o.w->weights.matrix, PyArray_DATA(o.scale), ql_py_data(o.bias),
-                                 activation, PyArray_DATA(o.y));
-        Py_END_ALLOW_THREADS
+        ql_py_pause pause;
+        ql_py_begin(&pause);
+        status = ql_gemm_f32(PyArray_DATA(o.x), o.m, o.w->weights.matrix, PyArray_DATA(o.scale), ql_py_data(o.bias),
+                             activation, PyArray_DATA(o.y));
+        status = ql_py_end(&pause, status);
     }
     return finish(&o, args[5], status);
 }
@@ -260,9 +310,10 @@ static PyObject *matmul_grouped(PyObject *module, PyObject *const *args, Py_ssiz
     if (ql_py_count("matmul_grouped", count, 3) < 0)
         return NULL;
     if (take_floats(module, args[0], args[1], NULL, Py_None, args[2], &o) == 0) {
-        Py_BEGIN_ALLOW_THREADS
-            status = ql_gemm_grouped_f32(PyArray_DATA(o.x), o.m, o.w->weights.grouped, PyArray_DATA(o.y));
-        Py_END_ALLOW_THREADS
+        ql_py_pause pause;
+        ql_py_begin(&pause);
+        status = ql_gemm_grouped_f32(PyArray_DATA(o.x), o.m, o.w->weights.grouped, PyArray_DATA(o.y));
+        status = ql_py_end(&pause, status);
     }
     return finish(&o, args[2], status);
 }
@@ -270,6 +321,6 @@ static PyObject *matmul_grouped(PyObject *module, PyObject *const *args, Py_ssiz
 #define FAST(function) {#function, (PyCFunction)(void (*)(void))function, METH_FASTCALL, NULL}
 
 PyMethodDef ql_py_gemm_methods[] = {
-    FAST(matmul_integer), FAST(linear_static),  FAST(linear),          FAST(linear_grouped),
-    FAST(matmul_float),   FAST(matmul_grouped), {NULL, NULL, 0, NULL},
+    FAST(matmul_integer), FAST(matmul_unpacked), FAST(linear_static),  FAST(linear),
+    FAST(linear_grouped), FAST(matmul_float),    FAST(matmul_grouped), {NULL, NULL, 0, NULL},
 };

@@ -50,7 +50,7 @@ static PyObject *histogram_update(PyObject *module, PyObject *args)
         return NULL;
     PyArrayObject *state = ql_py_state(state_object, "state");
     PyArrayObject *counts = state ? ql_py_counts(counts_object, state, "counts") : NULL;
-    PyArrayObject *x = counts ? ql_py_f32(x_object, name) : NULL;
+    PyArrayObject *x = counts ? ql_py_f32_dense(x_object, name) : NULL;
     ql_layout layout;
     if (!x)
         return NULL;

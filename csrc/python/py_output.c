@@ -37,19 +37,35 @@ int ql_py_activation(PyObject *object, ql_activation *activation)
     return -1;
 }
 
+/* Takes the offset of float32 results, which the caller's tuple keeps alive; NULL for None. */
+static int take_offset(PyObject *object, npy_intp n, const float **offset)
+{
+    *offset = NULL;
+    if (object == Py_None)
+        return 0;
+    PyArrayObject *array = (PyArrayObject *)object;
+    if (!PyArray_Check(object) || PyArray_TYPE(array) != NPY_FLOAT32 || !PyArray_ISCARRAY_RO(array)) {
+        PyErr_Format(PyExc_TypeError, "offset: expected contiguous float32, got %s", Py_TYPE(object)->tp_name);
+        return -1;
+    }
+    *offset = PyArray_DATA(array);
+    return ql_py_vector(array, n, "offset");
+}
+
 PyArrayObject *ql_py_output(PyObject *fields, npy_intp n, ql_output *output, int *typenum)
 {
     const char *store;
     int is_signed;
     bool absent;
-    PyObject *scale_object, *activation;
+    PyObject *scale_object, *offset, *activation;
     if (!PyTuple_Check(fields)) {
         PyErr_Format(PyExc_TypeError, "output: expected a tuple, got %s", Py_TYPE(fields)->tp_name);
         return NULL;
     }
-    if (!PyArg_ParseTuple(fields, "spOfOfiii", &store, &is_signed, &activation, &output->input_scale, &scale_object,
-                          &output->scale, &output->zero_point, &output->qmin, &output->qmax) ||
-        take_store(store, &output->store) < 0 || ql_py_activation(activation, &output->activation) < 0)
+    if (!PyArg_ParseTuple(fields, "spOfOOfiii", &store, &is_signed, &activation, &output->input_scale, &scale_object,
+                          &offset, &output->scale, &output->zero_point, &output->qmin, &output->qmax) ||
+        take_store(store, &output->store) < 0 || ql_py_activation(activation, &output->activation) < 0 ||
+        take_offset(offset, n, &output->offset) < 0)
         return NULL;
     *typenum = output->store == QL_STORE_F32 ? NPY_FLOAT32 : is_signed ? NPY_INT8 : NPY_UINT8;
     PyArrayObject *scale = ql_py_optional_f32(scale_object, n, "scale", &absent);

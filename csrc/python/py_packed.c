@@ -59,14 +59,20 @@ static PyObject *finished(ql_py_packed *self, ql_status status, const char *name
     return (PyObject *)self;
 }
 
-/* Takes codes of `ndim` dimensions, which are called `axes` in errors. */
+/* Checks that codes have `ndim` dimensions, which are called `axes` in errors. Returns 0, or -1 with an exception. */
+static int check_rank(PyArrayObject *codes, int ndim, const char *axes)
+{
+    if (PyArray_NDIM(codes) == ndim)
+        return 0;
+    PyErr_Format(PyExc_ValueError, "codes: expected %d dimensions (%s), got %d", ndim, axes, PyArray_NDIM(codes));
+    return -1;
+}
+
 static PyArrayObject *take_codes(PyObject *object, int ndim, const char *axes)
 {
     PyArrayObject *codes = ql_py_x8(object, "codes");
-    if (codes && PyArray_NDIM(codes) != ndim) {
-        PyErr_Format(PyExc_ValueError, "codes: expected %d dimensions (%s), got %d", ndim, axes, PyArray_NDIM(codes));
+    if (codes && check_rank(codes, ndim, axes) < 0)
         Py_CLEAR(codes);
-    }
     return codes;
 }
 
@@ -97,16 +103,17 @@ static PyObject *matrix(PyObject *cls, PyObject *args)
     if (!PyArg_ParseTuple(args, "OOs", &codes_object, &zero_point_object, &purpose_name) ||
         take_purpose(purpose_name, &purpose) < 0)
         return NULL;
-    PyArrayObject *zero_point = NULL, *codes = take_codes(codes_object, 2, "in, out");
-    if (!codes || take_zero_points(zero_point_object, PyArray_DIM(codes, 1), &zero_point) < 0)
+    PyArrayObject *zero_point = NULL, *codes = ql_py_x8_dense(codes_object, "codes");
+    if (!codes || check_rank(codes, 2, "in, out") < 0 ||
+        take_zero_points(zero_point_object, PyArray_DIM(codes, 1), &zero_point) < 0)
         goto done;
     ql_py_packed *self = new_packed(cls, QL_PY_MATRIX);
     if (!self)
         goto done;
+    const ql_code_matrix b = ql_py_code_matrix(codes, zero_point);
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status = ql_pack(purpose, PyArray_DATA(codes), ql_py_is_signed(codes), (size_t)PyArray_DIM(codes, 0),
-                         (size_t)PyArray_DIM(codes, 1), ql_py_data(zero_point), &self->weights.matrix);
+        status = ql_pack(purpose, &b, &self->weights.matrix);
     Py_END_ALLOW_THREADS
     result = finished(self, status, "zero_point");
 done:

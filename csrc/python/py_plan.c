@@ -418,9 +418,10 @@ static PyObject *plan_run(PyObject *self, PyObject *const *args, Py_ssize_t coun
     size_t at_fault;
     ql_status status;
     ++*running;
-    Py_BEGIN_ALLOW_THREADS
-        status = ql_plan_run(plan, (const void *const *)o.data, o.data + inputs.count, (size_t)o.samples, &at_fault);
-    Py_END_ALLOW_THREADS
+    ql_py_pause pause;
+    ql_py_begin(&pause);
+    status = ql_plan_run(plan, (const void *const *)o.data, o.data + inputs.count, (size_t)o.samples, &at_fault);
+    status = ql_py_end(&pause, status);
     --*running;
     if (status != QL_OK) {
         raise_run(&o, inputs, status, at_fault);

@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qlite import _check
 from qlite.analysis.report import GOOD_SQNR_DB, Report
 from qlite.arrays.error import ErrorStats, quantization_error
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
+from qlite.training.history import History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +83,7 @@ def plot_array(q: QArray, w: Any = None) -> "Figure":
         figure, axes = pyplot.subplots(1, panels, figsize=(5 * panels, 3.2), layout="constrained", squeeze=False)
         _draw_codes(axes[0, 0], q)
         if error is not None:
-            _draw_errors(axes[0, 1], q, np.asarray(w, np.float32), error)
+            _draw_errors(axes[0, 1], q, _check.real_array("w", w), error)
     return _finished(figure)
 
 
@@ -125,6 +127,22 @@ def plot_report(report: Report) -> "Figure":
         left.set_ylim(len(report.layers) - 0.5, -0.5)  # the first layer on top
         for axes in (left, right):
             axes.tick_params(axis="y", length=0)
+    return _finished(figure)
+
+
+def plot_history(history: History) -> "Figure":
+    """Draw the losses of every epoch; see `History.plot`."""
+    pyplot = _pyplot()
+    with pyplot.rc_context(STYLE):
+        figure, axes = pyplot.subplots(figsize=(6, 3.5), layout="constrained")
+        for name, colour in (("loss", GREY), ("validation_loss", BLUE)):
+            if name in history:
+                axes.plot(range(1, len(history) + 1), history[name], color=colour, label=name.replace("_", " "))
+        if history.best_epoch is not None:
+            axes.axvline(history.best_epoch, color=VERMILION, linestyle=":", label="best epoch")
+        axes.set(xlabel="epoch", ylabel="loss")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend()
     return _finished(figure)
 
 

@@ -1,12 +1,12 @@
 """What quantizing a model cost, layer by layer, and why."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from qlite import metrics
+from qlite import _check, metrics
 from qlite._public import public
 from qlite.analysis.timing import in_turn, one_thread
 from qlite.arrays.error import quantization_error
@@ -27,22 +27,54 @@ GOOD_SQNR_DB = 35.0
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer. Errors are parts of the output's mean squared error that this layer alone makes, on exact inputs."""
+    """One layer of a `Report`. Made by `compare`.
+
+    Attributes
+    ----------
+    name : str
+    shape : (int, int)
+        Of the weights, (in, out).
+    sqnr_db : float
+        Of the layer's output, with the errors of all layers before.
+    own_sqnr_db : float
+        Of the layer's output, if only this layer were quantized.
+    weight_error, rounding_error, clipping_error : float
+        What its weights, rounding its inputs and clipping them cost: parts of the output's mean squared error that this
+        layer alone makes, on exact inputs.
+    clipped_share : float
+        How many of its inputs are clipped.
+    weight_sqnr_db : float
+        Of the weights themselves.
+    nbytes, float_nbytes : int
+        Of the layer's arrays, quantized and as float32.
+    microseconds, float_microseconds : float
+        Per sample.
+    advice : str
+        What would repair most of its error.
+    """
 
     name: str
     shape: tuple[int, int]
-    sqnr_db: float  # of the output, with the errors of all layers before
-    own_sqnr_db: float  # of the output, if only this layer were quantized
+    sqnr_db: float
+    own_sqnr_db: float
     weight_error: float
-    rounding_error: float  # of the input activations
+    rounding_error: float
     clipping_error: float
     clipped_share: float
     weight_sqnr_db: float
     nbytes: int
     float_nbytes: int
-    microseconds: float  # per sample
+    microseconds: float
     float_microseconds: float
     advice: str
+
+    def __post_init__(self) -> None:
+        _check.string("name", self.name)
+        if len(_check.shape("shape", self.shape)) != 2:
+            raise ValueError(f"shape: expected (in, out), got {self.shape!r}")
+        for field in fields(self)[2:-1]:
+            _check.number(field.name, getattr(self, field.name))
+        _check.string("advice", self.advice)
 
 
 @public
@@ -53,11 +85,13 @@ class Report:
     Attributes
     ----------
     layers : tuple of LayerReport
+        In the model's order.
     sqnr_db : float
         Of the raw outputs.
     agreement : float or None
         Share of samples that get the same label from both; None for values.
     samples : int
+        How many samples it was measured on.
 
     Examples
     --------
@@ -73,6 +107,14 @@ class Report:
     sqnr_db: float
     agreement: float | None
     samples: int
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.layers, tuple) and all(isinstance(layer, LayerReport) for layer in self.layers)):
+            raise TypeError(f"layers: expected a tuple of LayerReport, got {self.layers!r:.80}")
+        _check.number("sqnr_db", self.sqnr_db)
+        if self.agreement is not None:
+            _check.number("agreement", self.agreement)
+        _check.integer("samples", self.samples)
 
     def plot(self) -> Any:
         """Draw the layers' errors and what they come from (extra: plot)."""

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from qlite import _check, _core, metrics
+from qlite import _check, _core
 from qlite._public import public
 from qlite.arrays.qarray import QArray
+from qlite.metrics.signal import cosine, decibels
 
 
 @public
@@ -15,8 +16,25 @@ from qlite.arrays.qarray import QArray
 class ErrorStats:
     """The difference between an array and its quantized form.
 
-    ``mse == clipping + rounding``, exactly. With `axis`, each field is an array over that axis. Made by
-    `quantization_error`, which says what the fields are.
+    ``mse == clipping + rounding``, exactly. Made by `quantization_error`, which has the formulas. With its `axis` each
+    field is an array over that axis.
+
+    Attributes
+    ----------
+    mse : float
+        The mean squared error.
+    sqnr_db : float
+        The signal to noise ratio in dB; infinite for a perfect copy.
+    max_abs : float
+        The greatest absolute error.
+    cosine : float
+        Of the angle between the two arrays.
+    clipping, rounding : float
+        The parts of `mse` that clipped values and all others make.
+    clipped_share : float
+        How many of the values are clipped.
+    kl : float
+        How far the distribution of the codes is from that of the data, in nats.
 
     Examples
     --------
@@ -35,6 +53,11 @@ class ErrorStats:
     rounding: Any
     clipped_share: Any
     kl: Any
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, (float, int, np.ndarray, np.floating)) or isinstance(value, bool):
+                raise TypeError(f"{name}: expected a number, or an array of them, got {value!r:.80}")
 
     def __repr__(self) -> str:
         if np.ndim(self.mse):
@@ -60,11 +83,12 @@ def quantization_error(w: Any, q: QArray, axis: int | None = None) -> ErrorStats
     - ``max_abs = max(abs(w - v))``.
     - ``cosine = sum(w * v) / sqrt(sum(w**2) * sum(v**2))``, 1 if both are zero and 0 if one is.
     - ``kl = sum(p * log(p / max(q, 1e-9)))``, in nats: how far the distribution of the codes is from that of the data,
-      on the axis that all scales share, that of `t`. What is rounded to a code is its cell, and a cell is cut into
-      eight equal bins. `p` is the share of the values in a bin; clipped values are in the outermost. `q` is the code's
-      share of the values that are not clipped, spread evenly over those of its bins that hold values. `kl` is never
-      negative, and grows with what is clipped; it is 0 for values that codes hit exactly, and wherever those of each
-      code fill its bins evenly. (What the method "entropy" minimizes: Migacz, *8-bit inference with TensorRT*, 2017.)
+      on the axis that all scales share, that of ``t + zero_point``. What is rounded to a code is its cell, and a cell
+      is cut into eight equal bins. `p` is the share of the values in a bin; clipped values are in the outermost. `q` is
+      the code's share of the values that are not clipped, spread evenly over those of its bins that hold values. `kl`
+      is never negative, and grows with what is clipped; it is 0 for values that codes hit exactly, and wherever those
+      of each code fill its bins evenly. (What the method "entropy" minimizes: Migacz, *8-bit inference with TensorRT*,
+      2017.)
 
     Parameters
     ----------
@@ -111,9 +135,9 @@ def quantization_error(w: Any, q: QArray, axis: int | None = None) -> ErrorStats
     signal, clipping, rounding, product, power, max_abs, clipped, kl = sums[0] if axis is None else sums.T.copy()
     return ErrorStats(
         mse=clipping / count + rounding / count,
-        sqnr_db=metrics.decibels(signal, clipping + rounding),
+        sqnr_db=decibels(signal, clipping + rounding),
         max_abs=max_abs,
-        cosine=metrics.cosine(product, signal, power),
+        cosine=cosine(product, signal, power),
         clipping=clipping / count,
         rounding=rounding / count,
         clipped_share=clipped / count,

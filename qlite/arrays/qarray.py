@@ -7,37 +7,46 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from qlite import _check, _core
 from qlite._public import public
 from qlite.arrays import storage
 from qlite.arrays.storage import WHOLE_WIDTHS
-from qlite.grids.formats import GRIDS
-from qlite.grids.granularity import Granularity, along
+from qlite.grids.formats import GRIDS, TWO_LEVELS
+from qlite.grids.granularity import Granularity, laid_along
 from qlite.grids.qparams import QParams
 from qlite.grids.spec import GridSpec
 
 
 @public
-class QArray:
+class QArray(NDArrayOperatorsMixin):
     """Integer codes and their quantization parameters.
 
     ``real = scale * (code - zero_point)``, or, on a grid with a codebook, ``real = scale * codebook[code]``. Made by
     `quantize`; by ``QArray(codes, qparams)`` from codes with known parameters (codes of 8 and 16 bits are not copied);
     or by `QArray.from_codes` from integers that came from elsewhere. ``np.asarray(q)`` dequantizes; ``x @ q``
-    multiplies floats by weights of up to 8 bits without dequantizing them first. NumPy's functions dequantize all of it
-    without saying so, ``np.dot(x, q)`` for example. An array is not changed once made. Indexing works as with any
-    array; ``==`` says whether two have the same codes and parameters.
+    multiplies floats by weights of up to 8 bits without dequantizing them first. All else of NumPy works on the
+    dequantized values and gives ndarrays: ``w - q``, ``np.max(q)``, ``np.dot(x, q)``; so does DLPack:
+    ``torch.from_dlpack(q)``. An array is not changed once made. Indexing works as with any array; ``==`` of two says
+    whether they have the same codes and parameters.
 
     Codes of other widths than 8 and 16 are stored packed: a row for each index of `axis`, or one row for everything
     without an axis; each row padded to a byte, low bits first. So `nbytes` is true, and indices of `axis` take rows.
+
+    Parameters
+    ----------
+    codes : ndarray of int8, uint8, int16 or uint16
+        Of the dtype that the parameters say, in any shape that their scales fit. Not copied where 8 or 16 bits are
+        stored as they are.
+    qparams : QParams
 
     Attributes
     ----------
     stored : ndarray, read-only
         The codes in memory: packed bytes of shape (rows, bytes), or the codes themselves for 8 and 16 bits.
     shape : tuple
-    qparams : QParams
+        Of the codes.
 
     Raises
     ------
@@ -57,7 +66,7 @@ class QArray:
     def __init__(self, codes: np.ndarray, qparams: QParams) -> None:
         if not isinstance(qparams, QParams):
             raise TypeError(f"qparams: expected QParams, got {type(qparams).__name__}")
-        codes = np.asarray(codes)
+        codes = _check.as_array("codes", codes)
         if 0 in codes.strides and codes.size > 1:
             codes = _in_memory(codes)
         if codes.dtype != qparams.dtype:
@@ -72,7 +81,7 @@ class QArray:
         if p.bits in WHOLE_WIDTHS:
             self._set(codes, codes.shape, p)
         else:
-            stored = _core.pack_bits(np.ascontiguousarray(storage.to_rows(codes, p.axis)), p.bits)
+            stored = _core.pack_bits(storage.to_rows(codes, p.axis), p.bits)
             self._set(storage.read_only(stored), codes.shape, p)
 
     def _set(self, stored: np.ndarray, shape: tuple[int, ...], qparams: QParams) -> None:
@@ -114,7 +123,7 @@ class QArray:
         """
         if not isinstance(qparams, QParams):
             raise TypeError(f"qparams: expected QParams, got {type(qparams).__name__}")
-        shape, stored = _check.shape("shape", shape), np.asarray(stored)
+        shape, stored = _check.shape("shape", shape), _check.as_array("stored", stored)
         p = qparams._of_rank(len(shape))
         storage.check_fit(shape, p)
         whole = p.bits in WHOLE_WIDTHS
@@ -125,7 +134,7 @@ class QArray:
             raise TypeError(f"stored: expected {dtype}, got {stored.dtype}")
         if stored.shape != expected:
             raise ValueError(f"stored: expected shape {expected} for {p.bits}-bit codes of {shape}, got {stored.shape}")
-        q = cls._of_stored(storage.read_only(stored.copy()), shape, p)
+        q = cls._of_stored(storage.read_only(stored.copy(order="K")), shape, p)
         if p.qmax - p.qmin + 1 == 1 << p.bits:  # any code is one of the width
             return q
         codes = q.codes
@@ -183,6 +192,8 @@ class QArray:
         """
         if isinstance(scale, QParams):
             raise TypeError("scale: expected numbers, got QParams: use QArray(codes, qparams)")
+        codes = _check.as_array("codes", codes)
+        _check.memory("codes", codes.shape, codes.dtype)
         codes = np.array(codes)
         codes = codes.astype(codes.dtype.newbyteorder("="), copy=False)
         codes.flags.writeable = False
@@ -198,13 +209,17 @@ class QArray:
         spec = GridSpec.of(bits, grid, False, **flags, scale_dtype=scale_dtype)
         if spec.is_fitted:
             raise ValueError(f"grid: expected the codebook that was fitted, got {grid!r}")
+        if spec.scale_dtype in TWO_LEVELS:
+            raise ValueError(
+                f"grid: expected one whose scales are no codes, got {grid!r}: use QArray(codes, QParams(..., "
+                f"scale_codes=(codes of the scales, their scale)))"
+            )
         granularity = Granularity.of(codes.ndim, axis, spec.group_size(group_size), group_axis)
-        scale, zero_point = _check.scales("scale", scale), np.asarray(zero_point)
+        scale, zero_point = _check.scales("scale", scale), _check.integers("zero_point", zero_point)
         if scale.size == 1:
             scale = scale.reshape((1,) * codes.ndim)
-        if axis is not None:
-            shape = along(granularity.axis, codes.ndim)
-            scale, zero_point = (p.reshape(shape) if p.ndim == 1 else p for p in (scale, zero_point))
+        scale = laid_along("scale", scale, granularity.axis, codes.shape)
+        zero_point = laid_along("zero_point", zero_point, granularity.axis, codes.shape)
         p = QParams(
             scale,
             zero_point,
@@ -284,6 +299,8 @@ class QArray:
     def dequantize(self, out: np.ndarray | None = None) -> np.ndarray:
         """Return the float32 values ``float32(code - zero_point) * scale``, or ``codebook[code] * scale``.
 
+        Their axes lie in memory in the order of those of `codes`.
+
         Parameters
         ----------
         out : ndarray of float32, optional
@@ -307,7 +324,7 @@ class QArray:
 
     def copy(self) -> "QArray":
         """Return an array with memory of its own."""
-        return QArray._of_stored(storage.read_only(self.stored.copy()), self.shape, self.qparams)
+        return QArray._of_stored(storage.read_only(self.stored.copy(order="K")), self.shape, self.qparams)
 
     def _into(self, out: np.ndarray) -> "QArray":
         """The same array, stored in `out`."""
@@ -388,6 +405,7 @@ class QArray:
         """
         if index is Ellipsis:
             return self
+        index = storage.checked_index(index)
         rows = storage.index_of_axis(index, self.axis, self.ndim)
         if rows is not None and self.axis is not None:
             return self._rows(rows, self.axis)
@@ -502,7 +520,7 @@ class QArray:
 
     def _rearranged(self, codes: np.ndarray, qparams: QParams) -> "QArray":
         """The same codes in another order or shape."""
-        moved = QArray._of_codes(np.ascontiguousarray(codes), qparams)
+        moved = QArray._of_codes(_core.contiguous(codes), qparams)
         moved._is_fixed = self._is_fixed
         return moved
 
@@ -518,8 +536,24 @@ class QArray:
     def __matmul__(self, x: Any) -> Any:
         raise TypeError("q @ x: expected the quantized weights on the right: x @ q, or q.dequantize() @ x")
 
-    __array_priority__ = 100  # x @ q comes here before NumPy makes an array of q
-    __array_ufunc__ = None
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        """Apply a function of NumPy to the dequantized values; ``x @ q`` comes here too."""
+        if ufunc is np.matmul and method == "__call__" and not options:
+            x, q = inputs
+            return x @ q if isinstance(x, QArray) else q.__rmatmul__(x)
+        if method == "at" or any(isinstance(out, QArray) for out in options.get("out", ())):
+            raise TypeError("out: expected an ndarray, got a QArray, which does not change")
+        values = (v.dequantize() if isinstance(v, QArray) else v for v in inputs)
+        return getattr(ufunc, method)(*values, **options)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """Export the dequantized values."""
+        if options.pop("copy", None) is False:
+            raise BufferError("copy: expected None or True: dequantizing makes new values")
+        return self.dequantize().__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0  # the CPU
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, QArray):
@@ -529,6 +563,8 @@ class QArray:
             and self.qparams == other.qparams
             and (self.stored is other.stored or np.array_equal(self.stored, other.stored))
         )
+
+    __ne__ = object.__ne__
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -566,12 +602,9 @@ class QArray:
 
 
 def _in_memory(codes: np.ndarray) -> np.ndarray:
-    """Codes that repeat, as `np.broadcast_to` makes them, in memory of their own: whether they can be held at all shows
-    before they are read."""
-    try:
-        return codes.copy()
-    except MemoryError as error:
-        raise MemoryError(f"codes: expected as many as memory holds, got shape {codes.shape}: {error}") from None
+    """Codes that repeat, as `np.broadcast_to` makes them, in memory of their own."""
+    _check.memory("codes", codes.shape, codes.dtype)
+    return codes.copy()
 
 
 @cache  # 0.05 us where an import statement takes 1

@@ -9,7 +9,7 @@ from qlite import _check, _core
 from qlite.arrays.qarray import QArray
 from qlite.arrays.storage import WHOLE_WIDTHS
 from qlite.grids.choose import choose_qparams
-from qlite.grids.granularity import Granularity, along
+from qlite.grids.granularity import Granularity, laid_along
 from qlite.grids.qparams import QParams
 from qlite.grids.spec import NONFINITE, PERCENTILE, GridSpec, check_symmetric
 
@@ -74,6 +74,7 @@ def quantize(
     Returns
     -------
     QArray
+        Codes of 8 and 16 bits lie in memory as `w` does (NumPy's order "K"), those of other widths packed by rows.
 
     Raises
     ------
@@ -131,7 +132,7 @@ def quantize(
         if zero_point is not None and narrow is None and spec.grid == "uniform":
             spec = replace(spec, narrow=False)
         granularity = Granularity.of(w.ndim, axis, spec.group_size(group_size), group_axis)
-        p = _given_qparams(scale, zero_point, spec, granularity)
+        p = _given_qparams(scale, zero_point, spec, granularity, w.shape)
     elif zero_point is not None:
         raise ValueError(f"zero_point: expected None without scale, got {zero_point!r:.40}")
     else:
@@ -178,20 +179,20 @@ def _checked_policy(rounding: Any, seed: Any, nonfinite: Any) -> tuple[bool, int
     return nonfinite == "raise", seed
 
 
-def _given_qparams(scale: Any, zero_point: Any, spec: GridSpec, granularity: Granularity) -> QParams:
-    """The parameters with a known scale and perhaps a known zero point."""
+def _given_qparams(
+    scale: Any, zero_point: Any, spec: GridSpec, granularity: Granularity, shape: tuple[int, ...]
+) -> QParams:
+    """The parameters, for data of this shape, with a known scale and perhaps a known zero point."""
     if spec.is_fitted:
         raise ValueError(f"scale: expected None for grid {spec.grid!r}, which is fitted to the data, got {scale!r:.40}")
-    scale, ndim = _check.scales("scale", scale), granularity.ndim
-    if scale.ndim != ndim:
-        if scale.size != 1 and (granularity.axis is None or scale.ndim != 1):
+    scale = laid_along("scale", _check.scales("scale", scale), granularity.axis, shape)
+    if scale.ndim != len(shape):
+        if scale.size != 1:
             raise ValueError(f"scale: expected one element, or an axis and a vector, got shape {scale.shape}")
-        scale = scale.reshape(along(granularity.axis, ndim))
+        scale = scale.reshape((1,) * len(shape))
     if zero_point is None:
         zero_point = (spec.qmin + spec.qmax + 1) // 2 if spec.symmetric and spec.codebook is None else 0
-    zero_point = np.asarray(zero_point)
-    if zero_point.ndim == 1 and granularity.axis is not None:
-        zero_point = zero_point.reshape(along(granularity.axis, ndim))
+    zero_point = laid_along("zero_point", _check.integers("zero_point", zero_point), granularity.axis, shape)
     return QParams._of_spec(scale, zero_point, spec, granularity)
 
 
@@ -207,16 +208,17 @@ def _encoded(
     if p.codebook.ndim == 1 or p.axis is None or p.group_size is not None:
         return _core.quantize_codebook(x, p.scale, p.codebook, refuse, out, name, *p.granularity.groups)
     # With the axis first, values that share a codebook are neighbours.
-    x, scale, book = (np.ascontiguousarray(np.moveaxis(a, p.axis, 0)) for a in (x, p.scale, p.codebook))
-    codes = np.moveaxis(_core.quantize_codebook(x, scale, book, refuse, None, name), 0, p.axis)
-    if out is None:
-        return np.ascontiguousarray(codes)
-    _check.out(out, codes.dtype, codes.shape)[...] = codes
+    rows, scale, book = (_core.contiguous(np.moveaxis(a, p.axis, 0)) for a in (x, p.scale, p.codebook))
+    codes = np.moveaxis(_core.quantize_codebook(rows, scale, book, refuse, None, name), 0, p.axis)
+    out = np.empty_like(x, codes.dtype) if out is None else _check.out(out, codes.dtype, codes.shape)
+    out[...] = codes
     return out
 
 
 def dequantize(q: QArray, out: np.ndarray | None = None) -> np.ndarray:
     """Return the float32 values of a quantized array: ``float32(code - zero_point) * scale``.
+
+    Their axes lie in memory in the order of those of the codes: of what came Fortran and has 8 or 16 bits, Fortran.
 
     Parameters
     ----------
@@ -269,6 +271,7 @@ def fake_quantize(
     Returns
     -------
     ndarray of float32, or that and an ndarray of bool
+        In memory as `x` is (NumPy's order "K").
 
     Raises
     ------
@@ -353,14 +356,13 @@ def requantize(
     _check.bits(bits, (8,))
     _check.flag("signed", signed)
     _check.choice("requant", requant, ("float", "fixed"))
-    acc = np.asarray(acc)
+    acc = _check.as_array("acc", acc)
     axis = _check.axis(axis, acc.ndim)
     multiplier = _check.numbers("multiplier", multiplier).astype(np.float64)
     wrong = multiplier[~((multiplier > HALF_SMALLEST) & (multiplier < 2.0**30))]
     if wrong.size:
         raise ValueError(f"multiplier: expected over 0 (as float32) and below 2**30, got {wrong[0]}")
-    if multiplier.ndim == 1 and axis is not None:
-        multiplier = multiplier.reshape(along(axis, acc.ndim))
+    multiplier = laid_along("multiplier", multiplier, axis, acc.shape)
     codes = QParams(np.ones(1, np.float32), np.array([0 if signed else 128]), bits, bool(signed))
     zero_point = _check.integer("zero_point", zero_point)
     if not codes.qmin <= zero_point <= codes.qmax:

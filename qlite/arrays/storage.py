@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from qlite import _check
+from qlite import _check, _core
 from qlite.grids.qparams import QParams
 
 #: Widths whose codes are stored without packing.
@@ -33,8 +33,9 @@ def read_only(array: np.ndarray) -> np.ndarray:
 def to_rows(codes: np.ndarray, axis: int | None) -> np.ndarray:
     """Rows of codes: one for each index of the axis that is kept, or one for everything."""
     if axis is None:
-        return codes.reshape(1, -1)
-    return np.moveaxis(codes, axis, 0).reshape(codes.shape[axis], codes.size // max(codes.shape[axis], 1))
+        return _core.contiguous(codes).reshape(1, -1)
+    moved = _core.contiguous(np.moveaxis(codes, axis, 0))
+    return moved.reshape(codes.shape[axis], codes.size // max(codes.shape[axis], 1))
 
 
 def from_rows(rows: np.ndarray, shape: tuple[int, ...], axis: int | None) -> np.ndarray:
@@ -42,12 +43,28 @@ def from_rows(rows: np.ndarray, shape: tuple[int, ...], axis: int | None) -> np.
     if axis is None:
         return rows.reshape(shape)
     moved = (shape[axis], *shape[:axis], *shape[axis + 1 :])
-    return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), 0, axis))
+    return _core.contiguous(np.moveaxis(rows.reshape(moved), 0, axis))
 
 
 def stored_shape(shape: tuple[int, ...], axis: int | None, bits: int) -> tuple[int, int]:
     rows = 1 if axis is None else shape[axis]
     return rows, (math.prod(shape) // max(rows, 1) * bits + 7) // 8
+
+
+def checked_index(index: Any) -> Any:
+    """Return an index with each of its parts taken over that is no integer, slice, Ellipsis or None."""
+    if isinstance(index, tuple):
+        return tuple(map(checked_index, index))
+    if type(index) in (int, slice, bool) or index is None or index is Ellipsis or isinstance(index, np.integer):
+        return index
+    if isinstance(index, str):
+        raise IndexError(f"index: expected integers, bools, slices, None or Ellipsis, got {index!r:.40}")
+    array = _check.as_array("index", index)
+    if array.size == 0 and array.dtype.kind == "f" and isinstance(index, list):
+        return array.astype(np.intp)  # as NumPy takes []
+    if array.dtype.kind not in "iub":
+        raise IndexError(f"index: expected integers, bools, slices, None or Ellipsis, got {array.dtype}")
+    return array
 
 
 def index_of_axis(index: Any, axis: int | None, ndim: int) -> Any:

@@ -3,12 +3,13 @@
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from qlite import _check, _core
+from qlite._foreign import is_array
+from qlite._locks import in_order, new_lock
 from qlite._public import public
 from qlite.grids.granularity import Granularity, along
 from qlite.grids.histogram import CHANNEL_BINS, TENSOR_BINS, Histogram
@@ -73,7 +74,7 @@ class Calibrator:
         self._axis = None if axis is None else _check.integer("axis", axis)
         self._bins = bins
         self._momentum = momentum
-        self._lock = Lock()
+        self._lock = new_lock()
         self._ndim: int | None = None
         self._average: np.ndarray | None = None
         self._batches = 0
@@ -97,7 +98,7 @@ class Calibrator:
         Raises
         ------
         TypeError, ValueError
-            As `update`.
+            As `update`; or there are no values, as in an iterator that was read before.
 
         Examples
         --------
@@ -110,12 +111,16 @@ class Calibrator:
             data = data()
         if isinstance(data, Mapping):
             data = _alone("data", data)
+        if isinstance(data, (str, bytes)):
+            raise TypeError(f"data: expected arrays, got {data!r:.60}: numpy.load opens files")
         if isinstance(data, np.ndarray):
             data = list(_pieces(data, _check.axis(axis, data.ndim)))
-        elif hasattr(data, "__array__") or not isinstance(data, Iterable):
-            data = [data]
+        elif is_array(data) or not isinstance(data, Iterable):
+            data = [_check.real_array("data", data)]
         for batch in progress(data, "calibrating", "batch"):
             calibrator.update(batch)
+        if calibrator._ndim is None:
+            raise ValueError("data: expected at least one value to calibrate with, got none")
         return calibrator
 
     def update(self, batch: Any) -> "Calibrator":
@@ -203,8 +208,8 @@ class Calibrator:
                 f"got axis={other._axis} and bins={other._bins}"
             )
         with ExitStack() as locks:
-            for calibrator in sorted({self, other}, key=id):  # one order: two that merge each other never wait
-                locks.enter_context(calibrator._lock)
+            for lock in in_order(self._lock, other._lock):
+                locks.enter_context(lock)
             if other._ndim is None:
                 return self
             halves = [half.copy() for half in other._halves]  # copies: `other` may be this calibrator
@@ -243,7 +248,7 @@ class Calibrator:
             return {**{name: getattr(self, f"_{name}") for name in FIELDS}, "halves": halves}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._lock = Lock()
+        self._lock = new_lock()
         self._halves = [Histogram.of(*half) for half in state["halves"]]
         for name in FIELDS:
             setattr(self, f"_{name}", state[name])
@@ -434,7 +439,7 @@ class Calibrator:
 
 def _without_groups(spec: GridSpec) -> GridSpec:
     """Return `spec` if it is of no block format."""
-    if spec.block_exponent is not None:
+    if spec.group_size(None) is not None:
         raise ValueError(f"grid: expected one without groups, got {spec.grid!r}")
     return spec
 

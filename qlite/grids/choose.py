@@ -56,8 +56,9 @@ def choose_qparams(
         Format of the codes. "uniform"; "kmeans", the codebook of the least squared error (optimal one-dimensional
         k-means; Lloyd 1957, Max 1960), and "quantile", equally many values to a code, both fitted to the data and
         without a scale; "log2", "apot" (sums of powers of two), "sign"; "nf4", "nf3"; the small floats "fp8_e4m3",
-        "fp8_e5m2", "fp6_e2m3", "fp6_e3m2", "fp4"; and the block formats "mxfp4", "mxfp6_e2m3", "mxfp6_e3m2",
-        "mxfp8_e4m3", "mxfp8_e5m2", "mxint8", which are groups of 32 under a power of two. An array is a codebook of
+        "fp8_e5m2", "fp6_e2m3", "fp6_e3m2", "fp4"; and the block formats: "mxfp4", "mxfp6_e2m3", "mxfp6_e3m2",
+        "mxfp8_e4m3", "mxfp8_e5m2", "mxint8", which are groups of 32 under a power of two, and "nvfp4", "fp4" in
+        groups of 16 under scales of fp8_e4m3 (NVIDIA, *Introducing NVFP4*, 2025). An array is a codebook of
         your own: ascending values, in units of the scale, which stretches them to the data (with
         ``quantize(w, grid=values, scale=1.0)`` they stand as they are).
     method : {"minmax", "percentile", "mse", "entropy"}
@@ -167,9 +168,13 @@ def _checked_importance(importance: Any, shape: tuple[int, ...], spec: GridSpec)
 
 
 def _finite_range(w: np.ndarray, granularity: Granularity) -> tuple[np.ndarray, np.ndarray]:
+    if not w.flags.forc:
+        _check.memory("w", w.shape, w.dtype)
     low, high, all_finite = _core.minmax(w, granularity.shape(w.shape), *granularity.groups)
     if not all_finite:
         bad = ~np.isfinite(w)
+        if not bad.any():
+            raise _check.has_changed("w")
         first = ", ".join(map(str, np.argwhere(bad)[0]))
         raise ValueError(
             f"w: expected finite values, got NaN or infinity: {np.count_nonzero(bad):,} of {w.size:,} as float32, the "

@@ -15,14 +15,20 @@ class Grid:
     widths: Sequence[int]  # bits of a code; the first is the default
     values: Callable[[int], np.ndarray] | None = None  # the codebook of a width; None: uniform, or fitted to the data
     is_fitted: bool = False
-    block_exponent: int | None = None  # of the block formats: scale = 2**(floor(log2(max|w|)) - block_exponent)
+    group_size: int | None = None  # of the block formats, which have a scale for so many values
+    scale_dtype: str = "float32"
+    block_exponent: int | None = None  # of the MX formats: scale = 2**(floor(log2(max|w|)) - block_exponent)
 
 
 def _small_float(name: str) -> Callable[[int], np.ndarray]:
     return lambda bits: codebooks.small_float(*codebooks.SMALL_FLOATS[name])
 
 
-#: Block formats (OCP Microscaling Formats, 1.0) have a power of two as the scale of each `BLOCK_SIZE` values.
+def _mx(values: Callable[[int], np.ndarray] | None, bits: int, block_exponent: int) -> Grid:
+    """A block format of the OCP Microscaling Formats Specification, 1.0: a power of two as the scale of 32 values."""
+    return Grid((bits,), values, group_size=32, scale_dtype="e8m0", block_exponent=block_exponent)
+
+
 GRIDS = {
     "uniform": Grid((8, *range(1, 8), *range(9, 17))),
     "sign": Grid((1,), codebooks.sign),
@@ -37,15 +43,15 @@ GRIDS = {
     "fp6_e3m2": Grid((6,), _small_float("fp6_e3m2")),
     "fp8_e4m3": Grid((8,), _small_float("fp8_e4m3")),
     "fp8_e5m2": Grid((8,), _small_float("fp8_e5m2")),
-    "mxfp4": Grid((4,), _small_float("fp4"), block_exponent=2),
-    "mxfp6_e2m3": Grid((6,), _small_float("fp6_e2m3"), block_exponent=2),
-    "mxfp6_e3m2": Grid((6,), _small_float("fp6_e3m2"), block_exponent=4),
-    "mxfp8_e4m3": Grid((8,), _small_float("fp8_e4m3"), block_exponent=8),
-    "mxfp8_e5m2": Grid((8,), _small_float("fp8_e5m2"), block_exponent=15),
-    "mxint8": Grid((8,), block_exponent=6),
+    "mxfp4": _mx(_small_float("fp4"), 4, 2),
+    "mxfp6_e2m3": _mx(_small_float("fp6_e2m3"), 6, 2),
+    "mxfp6_e3m2": _mx(_small_float("fp6_e3m2"), 6, 4),
+    "mxfp8_e4m3": _mx(_small_float("fp8_e4m3"), 8, 8),
+    "mxfp8_e5m2": _mx(_small_float("fp8_e5m2"), 8, 15),
+    "mxint8": _mx(None, 8, 6),
+    "nvfp4": Grid((4,), _small_float("fp4"), group_size=16, scale_dtype="fp8_e4m3"),
     "codebook": Grid(range(1, 9)),
 }
-BLOCK_SIZE = 32
 
 #: Dtypes of stored scales, and their bits. The last two are codes under a float32 scale for each index of `axis`.
 SCALE_BITS = {"float32": 32, "float16": 16, "e8m0": 8, "uint8": 8, "fp8_e4m3": 8}

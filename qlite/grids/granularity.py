@@ -17,6 +17,20 @@ def along(axis: int | None, ndim: int) -> tuple[int, ...]:
     return tuple(-1 if i == axis else 1 for i in range(ndim))
 
 
+def laid_along(name: str, parameters: np.ndarray, axis: int | None, shape: tuple[int, ...]) -> np.ndarray:
+    """A vector of parameters as it lies along an axis of data of this shape; all else, for callers to check, as it is.
+
+    `name` is for the error.
+    """
+    if parameters.ndim != 1 or axis is None:
+        return parameters
+    if parameters.size not in (1, shape[axis]):
+        raise ValueError(
+            f"{name}: expected one element, or {shape[axis]} for axis {axis} of {shape}, got shape {parameters.shape}"
+        )
+    return parameters.reshape(along(axis, len(shape)))
+
+
 def taken(parameters: np.ndarray, indices: Any, axis: int) -> np.ndarray:
     """The parameters at some indices of an axis of the data; those that all its indices share stay as they are."""
     return parameters if parameters.shape[axis] == 1 else parameters[(slice(None),) * axis + (indices,)]

@@ -101,7 +101,7 @@ class QParams:
             raise ValueError(f"codebook: expected {wanted} for grid {self.grid!r}, got {came}")
         if self.codebook is not None:
             self._keep("codebook", self._checked_codebook(self.codebook))
-        self._keep("zero_point", self._checked_zero_point(np.asarray(self.zero_point)))
+        self._keep("zero_point", self._checked_zero_point(_check.integers("zero_point", self.zero_point)))
 
     def _keep(self, name: str, value: np.ndarray) -> None:
         """Set a field to an array that nobody can write to any more."""
@@ -132,19 +132,27 @@ class QParams:
             raise ValueError(f"scale: expected what {self.scale_dtype} holds, got {what}")
 
     def _checked_zero_point(self, zero_point: np.ndarray) -> np.ndarray:
-        if zero_point.dtype.kind not in "iu":
-            raise TypeError(f"zero_point: expected integers, got {zero_point.dtype}")
         if self.codebook is not None and zero_point.any():
             raise ValueError(f"zero_point: expected 0 with a codebook, got {zero_point.ravel()[:4]}")
         if zero_point.size and not self.qmin <= zero_point.min() <= zero_point.max() <= self.qmax:
-            hint = " (narrow=False has one code more)" if self.narrow else ""
-            raise ValueError(f"zero_point: expected {self.qmin} to {self.qmax}{hint}, got {zero_point.ravel()[:4]}")
+            raise ValueError(
+                f"zero_point: expected {self.qmin} to {self.qmax}, got {zero_point.ravel()[:4]}"
+                f"{self._with_codes_for(zero_point.min(), zero_point.max())}"
+            )
         try:
             return np.broadcast_to(zero_point, self.scale.shape).astype(np.int32, order="C")
         except ValueError:
             raise ValueError(
                 f"zero_point: expected a shape that fits scale's {self.scale.shape}, got {zero_point.shape}"
             ) from None
+
+    def _with_codes_for(self, low: int, high: int) -> str:
+        """The option with which codes of this width reach from low to high, for the end of a message; or nothing."""
+        first, last = (0, (1 << self.bits) - 1) if self.signed else (-(1 << self.bits - 1), (1 << self.bits - 1) - 1)
+        if first <= low and high <= last:
+            return f" (signed={not self.signed} has {first} to {last})"
+        is_left_out = self.narrow and low == self.qmin - 1 and high <= self.qmax
+        return " (narrow=False has one code more)" if is_left_out else ""
 
     def _checked_codebook(self, book: Any) -> np.ndarray:
         if self.signed or self.narrow:

@@ -1,6 +1,7 @@
 """The format of codes that options ask for, before any data is seen."""
 
 import math
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -9,11 +10,13 @@ import numpy as np
 
 from qlite import _check, _core
 from qlite.grids import codebooks
-from qlite.grids.formats import BLOCK_SIZE, GRIDS, SCALE_BITS, SCALE_ENDS
+from qlite.grids.formats import GRIDS, SCALE_BITS, SCALE_ENDS
 
 #: What is done with NaN and infinities.
 NONFINITE = ("raise", "saturate")
 METHODS = ("minmax", "percentile", "mse", "entropy")
+#: Names of the grids that can be asked for.
+NAMES = tuple(name for name in GRIDS if name != "codebook")
 #: Default of the option `percentile`.
 PERCENTILE = 99.99
 
@@ -45,6 +48,33 @@ def check_symmetric(spec: "GridSpec", symmetric: bool) -> None:
         raise ValueError(f"symmetric: expected True for grid {spec.grid!r}, which has its own zero, got {symmetric}")
 
 
+def _named_grid(name: str) -> str:
+    """Return the name of a grid if there is one; the message for a dtype of integers says which `bits` it has."""
+    if name not in NAMES:
+        hint = _bits_of_dtype(name) or _check.close(name, NAMES)
+        raise ValueError(
+            f"grid: expected an array of values, {', '.join(NAMES[:-1])} or {NAMES[-1]}, got {name!r}{hint}"
+        )
+    return name
+
+
+def _bits_of_dtype(name: str) -> str:
+    """What to give instead of the name of a dtype of integers, for the end of a message; or nothing."""
+    found = re.fullmatch(r"q?(u?)(?:int)?(\d+)(?:_t)?", name.strip().lower())
+    if found is None or int(found[2]) not in GRIDS["uniform"].widths:
+        return ""
+    return f": say bits={found[2]}" + (", signed=False" if found[1] else "")
+
+
+def _instead_of_bits(value: Any) -> str:
+    """What to give instead of something that is no width, for the end of a message; or nothing."""
+    if hasattr(value, "qparams"):
+        return ": its qparams would do"
+    if isinstance(value, str):
+        return f": grid={value!r} names a grid" if value in NAMES else _bits_of_dtype(value)
+    return "" if isinstance(value, float) else _bits_of_dtype(getattr(value, "__name__", str(value).rpartition(".")[2]))
+
+
 @dataclass(frozen=True, eq=False)
 class GridSpec:
     """A named format with its width, its range of codes and the dtype of its scales."""
@@ -61,20 +91,21 @@ class GridSpec:
     def of(cls, bits: Any, grid: Any, symmetric: Any, signed: Any, narrow: Any, scale_dtype: Any) -> "GridSpec":
         """Check the options that ask for a format, and fill in the defaults of those that are None."""
         try:
-            return _cached(bits, grid, symmetric, signed, narrow, scale_dtype)
-        except TypeError:  # an option that has no hash, such as a codebook, or that is of a wrong type
-            return cls._of(bits, grid, symmetric, signed, narrow, scale_dtype)
+            if type(grid) is str:  # and no array, which may have a hash, but be changed
+                return _cached(bits, grid, symmetric, signed, narrow, scale_dtype)
+        except TypeError:  # an option that has no hash, or that is of a wrong type
+            pass
+        return cls._of(bits, grid, symmetric, signed, narrow, scale_dtype)
 
     @classmethod
     def _of(cls, bits: Any, grid: Any, symmetric: Any, signed: Any, narrow: Any, scale_dtype: Any) -> "GridSpec":
         book = None
-        if isinstance(bits, str) or hasattr(bits, "qparams"):
-            hint = f"grid={bits!r} names a grid" if isinstance(bits, str) else "its qparams would do"
-            raise TypeError(f"bits: expected an integer or QParams, got {bits!r}: {hint}")
+        if bits is not None and not isinstance(bits, (int, np.integer)):
+            raise TypeError(f"bits: expected an integer or QParams, got {_check.shown(bits)}{_instead_of_bits(bits)}")
         if grid is None:
             raise TypeError("grid: expected a name or an array of values, got None")
         if isinstance(grid, str):
-            name = _check.choice("grid", grid, tuple(name for name in GRIDS if name != "codebook"))
+            name = _named_grid(grid)
             widths = GRIDS[name].widths
             bits = widths[0] if bits is None else _check.bits(bits, sorted(widths), f" for grid {name!r}")
             if name == "uniform" and bits == 1 and symmetric is True:
@@ -90,15 +121,16 @@ class GridSpec:
         if name != "uniform" and (signed is not None or narrow is not None):
             raise ValueError(f"signed, narrow: expected None for grid {name!r}, got {signed!r} and {narrow!r}")
         symmetric, signed, narrow = code_range(symmetric, signed, narrow)
-        if kind.block_exponent is not None and book is None:
+        if kind.group_size is not None and book is None:
             symmetric, signed, narrow = True, True, True
         if book is not None or kind.is_fitted:
             signed = narrow = False
         check_narrow(bits, narrow)
-        default = "float32" if kind.block_exponent is None else "e8m0"
-        scale_dtype = default if scale_dtype is None else _check.choice("scale_dtype", scale_dtype, tuple(SCALE_BITS))
-        if kind.block_exponent is not None and scale_dtype != "e8m0":
-            raise ValueError(f"scale_dtype: expected 'e8m0' for grid {name!r}, got {scale_dtype!r}")
+        if scale_dtype is None:
+            scale_dtype = kind.scale_dtype
+        _check.choice("scale_dtype", scale_dtype, tuple(SCALE_BITS))
+        if kind.group_size is not None and scale_dtype != kind.scale_dtype:
+            raise ValueError(f"scale_dtype: expected {kind.scale_dtype!r} for grid {name!r}, got {scale_dtype!r}")
         if kind.is_fitted and scale_dtype != "float32":
             raise ValueError(
                 f"scale_dtype: expected 'float32' for grid {name!r}, which has no scale, got {scale_dtype!r}"
@@ -119,16 +151,17 @@ class GridSpec:
 
     @property
     def block_exponent(self) -> int | None:
-        """Exponent of the greatest value of a block format; None for all other formats."""
+        """Exponent of the greatest value of an MX format; None for all other formats."""
         return GRIDS[self.grid].block_exponent
 
     def group_size(self, asked: Any) -> Any:
         """The size of the groups: that of a block format, else the one that was asked for."""
-        if self.block_exponent is None:
+        own = GRIDS[self.grid].group_size
+        if own is None:
             return asked
-        if asked is not None and _check.integer("group_size", asked) != BLOCK_SIZE:
-            raise ValueError(f"group_size: expected {BLOCK_SIZE} for grid {self.grid!r}, got {asked!r}")
-        return BLOCK_SIZE
+        if asked is not None and _check.integer("group_size", asked) != own:
+            raise ValueError(f"group_size: expected {own} for grid {self.grid!r}, got {asked!r}")
+        return own
 
     @property
     def entries(self) -> int:

@@ -438,7 +438,7 @@ def quantize_checkpoint(
     elif not (isinstance(grid, str) and grid == "uniform"):
         quantizing["symmetric"] = True  # these have their own zero
     quantize(np.eye(2, 64, dtype=np.float32), **quantizing)  # refuses bad options before anything is done
-    plain_grid = grid if isinstance(grid, str) else np.asarray(grid, np.float64).tolist()
+    plain_grid = grid if isinstance(grid, str) else _check.numbers("grid", grid).astype(np.float64).tolist()
     options = {"scheme": parsed.name, **quantizing, "grid": plain_grid, "skip": list(patterns)}
     tensors, broken = find_tensors(src, _check.flag("follow_links", follow_links))
     names = [tensor.name for tensor in tensors]

@@ -12,7 +12,6 @@ import io
 import math
 import os
 import zlib
-from pathlib import Path
 
 import numpy as np
 
@@ -78,38 +77,6 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
             raise ValueError(f"{path}: expected intact gzip data, got: {error}") from error
 
 
-def load_mnist(folder: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Load MNIST, or a data set in its format, from the four files that it consists of.
-
-    They are ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and
-    ``t10k-labels-idx1-ubyte``; ``.idx`` for ``-idx`` is as good, and so is ``.gz`` at the end.
-
-    Parameters
-    ----------
-    folder : path-like
-        Where they are.
-
-    Returns
-    -------
-    x_train, y_train, x_test, y_test : ndarray
-        Images as float32 in [0, 1], one row each (``(n, 784)`` for 28 x 28 pixels); labels as int64.
-
-    Raises
-    ------
-    FileNotFoundError
-        A file is missing; the message lists the names that were looked for.
-    ValueError
-        A file is damaged (`read_idx`), does not hold images or labels, or the files don't belong together.
-    """
-    folder = _check.path("folder", folder)
-    paths = [_find(folder, f"{part}-{kind}") for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
-    x_train, y_train = _load_part(*paths[:2])
-    x_test, y_test = _load_part(*paths[2:])
-    if x_train.shape[1] != x_test.shape[1]:
-        raise ValueError(f"{paths[2]}: expected {x_train.shape[1]} pixels per image, got {x_test.shape[1]}")
-    return x_train, y_train, x_test, y_test
-
-
 def _read(path: str, stream: io.BufferedIOBase, limit: int) -> np.ndarray:
     """Read the array. `limit` is what the stream can hold at most."""
     dtype, shape = _read_header(path, stream)
@@ -153,22 +120,3 @@ def _read_header(path: str, stream: io.BufferedIOBase) -> tuple[np.dtype, tuple[
 
 def _hex(data: bytes) -> str:
     return data.hex(" ") or "an empty file"
-
-
-def _find(folder: Path, name: str) -> Path:
-    names = [f"{stem}-ubyte{end}" for stem in (name, name.replace("-idx", ".idx")) for end in ("", ".gz")]
-    for candidate in names:
-        if (folder / candidate).is_file():
-            return folder / candidate
-    raise FileNotFoundError(f"{folder}: expected one of {', '.join(names)}, got none of them")
-
-
-def _load_part(images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.ndarray]:
-    images, labels = read_idx(images_path), read_idx(labels_path)
-    for path, array, ndim in ((images_path, images, 3), (labels_path, labels, 1)):
-        if array.dtype != np.uint8 or array.ndim != ndim:
-            raise ValueError(f"{path}: expected uint8 of {ndim} dimensions, got {array.dtype} {array.shape}")
-    if len(images) != len(labels):
-        raise ValueError(f"{labels_path}: expected a label for each of {len(images)} images, got {len(labels)}")
-    flat = images.reshape(len(images), math.prod(images.shape[1:]))
-    return np.divide(flat, 255, dtype=np.float32), labels.astype(np.int64)

@@ -55,6 +55,8 @@ def load(path: Any) -> Any:
             from qlite.io import array_file
 
             return array_file.build(content, tensors)
+        if "training" in content:
+            raise ValueError("it is the checkpoint of a training, which qlite.train(..., checkpoint=path) goes on with")
         from qlite.io import model_file
 
         return model_file.build(content, tensors)

@@ -34,11 +34,8 @@ from qlite.nn.steps import (
     SoftmaxX8,
 )
 from qlite.nn.ternary import quantize_ternary
-from qlite.ops.epilogue import integer_bias
-from qlite.ops.packing import columns_of
-
-#: A bias may take up half of an int32 sum; the other half is the product's.
-BIAS_ROOM = 2.0**30
+from qlite.ops.epilogue import BIAS_ROOM, integer_bias
+from qlite.ops.packing import columns_of, idle_columns
 
 
 class Strategy(Protocol):
@@ -54,7 +51,7 @@ class Static:
     def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
         name, codes = builder.layer, builder.codes(x)
         input_scale, _ = builder.buffers[codes].affine
-        q = _with_room_for_bias(builder.quantize_weight(name, weight), weight, bias, input_scale)
+        q = with_room_for_bias(builder.quantize_weight(name, weight), weight, bias, input_scale)
         fields = _weight_fields(q)
         fields["bias"] = integer_bias(f"layer {name!r}", bias, input_scale, fields["weight_scale"])
         grid = _affine(builder.qparams[name])
@@ -332,14 +329,15 @@ def _group_fields(q: QArray) -> dict[str, Any]:
     }
 
 
-def _with_room_for_bias(q: QArray, weight: np.ndarray, bias: np.ndarray, input_scale: float) -> QArray:
+def with_room_for_bias(q: QArray, weight: np.ndarray, bias: np.ndarray, input_scale: float) -> QArray:
     """Quantize the outputs anew whose weights are so small that the bias would not fit int32 at their scale.
 
     A relu unit that training gave up has weights near 1e-9 and an ordinary bias. At the coarser scale its weights lose
     digits that are some 2**30 times smaller than the bias. A unit without weights has its scale from the bias alone.
     """
     least = np.abs(bias.astype(np.float64)) / (np.float64(input_scale) * BIAS_ROOM)
-    is_only_bias = (q.codes == q.zero_point).all(axis=0) & (least > 0)
+    idle = idle_columns(q.codes, columns_of(q, "weight")[1])
+    is_only_bias = False if idle is None else idle & (least > 0)
     least = np.maximum(least, np.finfo(np.float32).smallest_normal).astype(np.float32)
     scale = np.where(is_only_bias, least, np.maximum(q.scale, least))
     moved = scale != q.scale

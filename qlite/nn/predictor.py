@@ -6,27 +6,23 @@ from typing import Any
 
 import numpy as np
 
-from qlite import _check, metrics
+from qlite import _check
+from qlite.metrics import named
+from qlite.metrics.labels import as_labels
 
 #: Tasks without classes: raw outputs are values.
 VALUES = ("regression", "multioutput")
 TASKS = ("multiclass", "binary", *VALUES)
-METRICS = ("accuracy", "recall", "cross_entropy", "mse")
 #: The activation by which outputs of a task are probabilities rather than logits.
 PROBABILITIES = {"multiclass": "softmax", "binary": "sigmoid"}
 
 
 def _plain_labels(classes: Any) -> np.ndarray:
     """Labels as an array of integers, floats, strings or bools, which are what a model file can hold."""
-    labels = np.array(classes)
+    labels = _check.labels("classes", classes)
     if isinstance(classes, (list, tuple)) and len({type(label) for label in classes}) > 1:
         raise TypeError(f"classes: expected labels of one type, got {classes!r:.80}")
-    if labels.dtype == object:
-        plain = np.asarray(labels.tolist())
-        labels = plain if plain.tolist() == labels.tolist() else labels
-    if labels.dtype.kind not in "iufUb":
-        raise TypeError(f"classes: expected integers, floats, strings or bools, got {labels.dtype}")
-    return labels
+    return labels.astype(labels.dtype.newbyteorder("="))  # a copy
 
 
 class Predictor(ABC):
@@ -59,6 +55,7 @@ class Predictor(ABC):
             if classes.shape != (count,) or len(np.unique(classes)) != count or np.any(classes != np.sort(classes)):
                 raise ValueError(f"classes: expected {count} sorted, different labels, got {classes!r}")
         self.classes = classes
+        self._class_count = 0 if task in VALUES else count
 
     @abstractmethod
     def __call__(self, x: Any) -> np.ndarray:
@@ -109,7 +106,7 @@ class Predictor(ABC):
         odds = np.exp(raw - raw.max(axis=1, keepdims=True))
         return odds / odds.sum(axis=1, keepdims=True)
 
-    def evaluate(self, x: Any, y: Any, metrics: Sequence[str] | None = None) -> dict[str, float]:
+    def evaluate(self, x: Any, y: Any, metrics: str | Sequence[str] | None = None) -> dict[str, float]:
         """Measure the model on labelled data.
 
         Parameters
@@ -118,8 +115,10 @@ class Predictor(ABC):
             Samples.
         y : array_like
             Their labels, (samples,) or (samples, 1); or their values, in the shape of `predict`.
-        metrics : str or sequence of {"accuracy", "recall", "cross_entropy", "mse"}, optional
-            ``("accuracy", "recall")`` by default, ``("mse",)`` for values. Recall is averaged over the classes.
+        metrics : str or sequence of str, optional
+            For classes "accuracy", "precision", "recall", "f1" (averaged over the classes; "f1_micro", "f1_weighted"...
+            otherwise), "top_3_accuracy" and its like, "roc_auc", "cross_entropy": ``("accuracy", "recall")`` by
+            default. For values "mse" (the default), "rmse", "mae", "r2". `qlite.metrics` has the functions.
 
         Returns
         -------
@@ -136,36 +135,33 @@ class Predictor(ABC):
         names = self._metric_names(metrics)
         raw = self(x)
         y = self._expected(y, raw)
-        return {name: self._metric(name, y, raw) for name in names}
+        return {name: self._figure(name, y, raw) for name in names}
 
     def _metric_names(self, metrics: Any) -> list[str]:
-        is_value = self.task in VALUES
         if metrics is None:
-            return ["mse"] if is_value else ["accuracy", "recall"]
+            return ["mse"] if self.task in VALUES else ["accuracy", "recall"]
         if not isinstance(metrics, (str, Sequence)):
             raise TypeError(f"metrics: expected a string or a sequence of strings, got {metrics!r}")
         names = [metrics] if isinstance(metrics, str) else list(metrics)
         if not names:
             raise ValueError("metrics: expected at least one, got none")
-        return [_check.choice("metrics", name, ("mse",) if is_value else METRICS[:3]) for name in names]
+        return [named.checked("metrics", name, self._class_count) for name in names]
 
     def _expected(self, y: Any, raw: np.ndarray) -> np.ndarray:
         """The labels or values y, in the shape of the predictions."""
-        y, expected = np.asarray(y), self._decide(raw)
+        y, expected = _check.labels("y", y), self._decide(raw)
         shape = expected.shape
         if y.shape == (*shape, 1):
             y = y[..., 0]
         if y.shape != shape or len(y) == 0:
             raise ValueError(f"y: expected shape {shape}, one for each sample (at least 1), got {y.shape}")
-        if y.dtype != object and (y.dtype.kind == "U") != (expected.dtype.kind == "U"):
+        if self.task not in VALUES:
+            y = as_labels("y", y)
+        if (y.dtype.kind == "U") != (expected.dtype.kind == "U"):
             raise ValueError(f"y: expected what the model predicts, {expected.dtype}, got {y.dtype}")
         return y
 
-    def _metric(self, name: str, y: np.ndarray, raw: np.ndarray) -> float:
-        if name != "cross_entropy":
-            return getattr(metrics, name)(y, self._decide(raw))
-        probability = self._probability(raw)
-        labels = self._labels(probability.shape[1])
-        if not np.isin(y, labels).all():
-            raise ValueError(f"y: expected labels out of {labels}, got {np.setdiff1d(y, labels)[:4]} too")
-        return metrics.cross_entropy(y, probability, labels)
+    def _figure(self, name: str, y: np.ndarray, raw: np.ndarray) -> float:
+        if named.needs_scores(name):
+            return named.of_scores(name, y, self._probability(raw), self._labels(self._class_count))
+        return (named.OF_VALUES if self.task in VALUES else named.OF_LABELS)[name](y, self._decide(raw))

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from functools import cached_property
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from qlite import _check
+from qlite._locks import new_lock
 from qlite._public import public
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
@@ -38,7 +38,8 @@ class QModel(Predictor):
 
     Called on samples (samples, features) of a real floating dtype it gives raw float32 outputs, in one call of the
     core; `predict`, `predict_proba` and `evaluate` are those of the float model. It may be called from several threads.
-    Samples that are codes on the grid `input_qparams` already, such as the bytes of images, are taken as they are.
+    Samples that are codes on the grid `input_qparams` already, such as the bytes of images, are taken as they are;
+    codes on any other grid are refused.
 
     Weights are packed at the first call, and kept.
 
@@ -48,6 +49,8 @@ class QModel(Predictor):
         All of its numbers.
     scheme, target : str
         What it was quantized as, and for whom.
+    task, classes
+        As of the float model.
 
     Raises
     ------
@@ -69,6 +72,8 @@ class QModel(Predictor):
     def __init__(
         self, program: Program, *, scheme: str, target: str, task: str = "multiclass", classes: Any = None
     ) -> None:
+        if not isinstance(program, Program):
+            raise TypeError(f"program: expected a Program, got {type(program).__name__}")
         self.program = program
         self.scheme = Scheme.of_model(scheme).name
         self.target = _check.choice("target", target, tuple(TARGETS))
@@ -80,7 +85,7 @@ class QModel(Predictor):
         self._set_task(task, classes, (1, *program.buffers[output].shape)[-1])
         self._plan: Plan | None = None
         self._run: Callable[[Any], np.ndarray] | None = None
-        self._planning = Lock()  # threads that call it for the first time pack its weights once
+        self._planning = new_lock()  # threads that call it for the first time pack its weights once
 
     @property
     def plan(self) -> Plan:
@@ -92,9 +97,15 @@ class QModel(Predictor):
             return self._plan
 
     def __call__(self, x: Any) -> np.ndarray:
-        if type(x) is QArray:
+        if isinstance(x, QArray):
             return self._of_codes(x)
-        return (self._run or self.plan.run)(x)
+        try:
+            return (self._run or self.plan.run)(x)
+        except TypeError as error:
+            if isinstance(x, np.ndarray) and x.dtype.char in "bB":
+                hint = "QArray(x, model.input_qparams) where these are its codes, else floats as in training"
+                raise TypeError(f"{error} ({hint})") from None
+            raise
 
     @cached_property
     def input_qparams(self) -> QParams | None:
@@ -116,9 +127,16 @@ class QModel(Predictor):
         (scale, zero_point), signed = buffer.affine, buffer.dtype == "int8"
         return QParams(np.full((1, 1), scale, np.float32), np.full((1, 1), zero_point), 8, signed)
 
+    def _on_grid(self, x: QArray) -> QArray:
+        """Return codes that the first layer multiplies as they are."""
+        own = self.input_qparams
+        if x.qparams is not own and x.qparams != own:
+            what = "floats" if own is None else f"codes on input_qparams, {own!r}, or floats"
+            raise ValueError(f"x: expected {what}, which x.dequantize() makes, got {x!r}")
+        return x
+
     def _of_codes(self, x: QArray) -> np.ndarray:
-        if x.qparams is not self.input_qparams and x.qparams != self.input_qparams:
-            return self(x.dequantize())
+        x = self._on_grid(x)
         steps = self.program.steps
         (result,) = self.plan.run_steps(1, len(steps), (steps[0].output,), (x.stored,), self.program.outputs)
         return result
@@ -138,6 +156,8 @@ class QModel(Predictor):
         >>> qm.intermediates(np.array([[0.0, 2.55]]))["dense_1_codes"]
         array([[  0, 255]], dtype=uint8)
         """
+        if isinstance(x, QArray):
+            x = self._on_grid(x).dequantize()  # floats that the first step makes these codes of
         return self.plan.intermediates(x)
 
     @property

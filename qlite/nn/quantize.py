@@ -15,6 +15,7 @@ from qlite.grids.spec import METHODS
 from qlite.nn.activation_tables import known_grid
 from qlite.nn.fuse import fuse
 from qlite.nn.layers.activation import Activation
+from qlite.nn.layers.dense import Dense
 from qlite.nn.layers.flatten import Flatten
 from qlite.nn.lower import Builder
 from qlite.nn.model_grids import ModelGrids
@@ -25,6 +26,10 @@ from qlite.nn.sequential import Sequential
 
 #: Rows of calibration data that pass through the float model at once: bounds the memory, not the result.
 CALIBRATION_ROWS = 4096
+#: Steps that a bias moves by within one of its layer's result, where the inputs of a layer were all zeros.
+BIAS_STEPS = 2.0**16
+#: What sums are multiplied by at most to become codes there: requantize has more.
+LARGEST_MULTIPLIER = 2.0**24
 
 
 def quantize_model(
@@ -111,7 +116,7 @@ def quantize_model(
     model = fuse(model)
     if grids is None:
         parsed = Scheme.of_model("w8a8" if scheme is None else scheme, activations)
-        own = _own_schemes(model, per_layer)
+        own = own_schemes(model, per_layer)
     else:
         parsed, own = _trained(model, grids, scheme, activations, per_layer)
     schemes = [own.get(name, parsed) for name in model.names]
@@ -142,7 +147,7 @@ def quantize_model(
     return QModel(program, scheme=parsed.name, target=target, task=model.task, classes=model.classes)
 
 
-def _own_schemes(model: Sequential, per_layer: Any) -> dict[str, Scheme]:
+def own_schemes(model: Sequential, per_layer: Any) -> dict[str, Scheme]:
     """The schemes of single layers, checked."""
     if per_layer is None:
         return {}
@@ -163,10 +168,10 @@ def _trained(
     model: Sequential, grids: ModelGrids, scheme: str | None, activations: str, per_layer: Any
 ) -> tuple[Scheme, dict[str, Scheme]]:
     """The schemes that a model was trained with; what is asked for has to be these."""
-    parsed, own = Scheme.of_model(grids.scheme), _own_schemes(model, grids.per_layer)
+    parsed, own = Scheme.of_model(grids.scheme), own_schemes(model, grids.per_layer)
     if scheme is not None and Scheme.of_model(scheme, activations) != parsed:
         raise ValueError(f"scheme: expected {grids.scheme!r}, which the model was trained with, got {scheme!r}")
-    if per_layer is not None and _own_schemes(model, per_layer) != own:
+    if per_layer is not None and own_schemes(model, per_layer) != own:
         raise ValueError(f"per_layer: expected {grids.per_layer}, which the model was trained with, got {per_layer}")
     return parsed, own
 
@@ -198,13 +203,37 @@ def calibrate(model: Sequential, data: Any, method: str, bits: Mapping[str, int]
     if len(x) == 0:
         raise ValueError("data: expected at least one sample to calibrate with, got none")
     calibrators = {name: Calibrator() for name in (model._sources[0], *model.names)}
+    blank = set(calibrators)
     for first in range(0, len(x), CALIBRATION_ROWS):
         values = model.intermediates(x[first : first + CALIBRATION_ROWS])
         for name, calibrator in calibrators.items():
             calibrator.update(values[name])
+        blank = {name for name in blank if not values[name].any()}
     widths = bits or {}
     found = {name: calibrator.qparams(method, widths.get(name, 8)) for name, calibrator in calibrators.items()}
     for name, layer in zip(model.names, model.layers, strict=True):
         known = known_grid(layer.activation, widths.get(name, 8)) if isinstance(layer, Activation) else None
         found[name] = known or found[name]
+    _refine_blank(model, found, blank)
     return found
+
+
+def _refine_blank(model: Sequential, qparams: dict[str, QParams], blank: set[str]) -> None:
+    """Give inputs of a layer that were all zeros a scale at which its bias is not lost.
+
+    The codes of zeros are zeros at any scale, and the bias is an integer at the scale of the inputs times that of the
+    weights. What gives the zeros must still reach that scale by a multiplier.
+    """
+    scale_before: Any = 0.0
+    refined = {}
+    for source, name, layer in zip(model._sources, model.names, model.layers, strict=True):
+        if not isinstance(layer, Dense):
+            scale_before = 0.0
+            continue
+        weight_scale = max(np.abs(layer.weight).max() / np.float64(127), _check.SMALLEST_NORMAL)
+        if source in blank:
+            scale = qparams[name].scale / (BIAS_STEPS * weight_scale)
+            scale = np.clip(scale, max(scale_before / LARGEST_MULTIPLIER, _check.SMALLEST_NORMAL), 1)
+            refined[source] = QParams(scale.astype(np.float32), np.array(0), qparams[source].bits, signed=False)
+        scale_before = qparams[source].scale.item() * weight_scale
+    qparams.update(refined)

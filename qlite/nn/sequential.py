@@ -1,7 +1,7 @@
 """Float models: layers one after another."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy, deepcopy
 from typing import Any
 
@@ -41,6 +41,11 @@ class Sequential(Predictor):
     classes : array_like, optional
         The labels, sorted; 0, 1, 2... by default.
 
+    Attributes
+    ----------
+    history : History or None
+        What happened in training, of a model that `train` returned.
+
     Raises
     ------
     TypeError, ValueError
@@ -59,6 +64,8 @@ class Sequential(Predictor):
       dense_1: Dense(784 -> 128, relu)
       dense_2: Dense(128 -> 10)
     """
+
+    history: Any = None
 
     def __init__(
         self,
@@ -265,8 +272,9 @@ def from_weights(
     """
     _check.choice("layout", layout, ("in_out", "out_in"))
     check_activation(activation)
-    if not isinstance(weights, Iterable):
-        raise TypeError(f"weights: expected pairs (weight, bias), got {type(weights).__name__}")
+    if isinstance(weights, (Mapping, str, bytes)) or not isinstance(weights, Iterable):
+        hint = ": pick them by name, layer by layer" if isinstance(weights, Mapping) else ""
+        raise TypeError(f"weights: expected pairs (weight, bias), got {type(weights).__name__}{hint}")
     pairs = list(weights)
     layers = []
     for i, pair in enumerate(pairs):
@@ -274,8 +282,8 @@ def from_weights(
             weight, bias = pair
         except (TypeError, ValueError):
             raise ValueError(f"weights[{i}]: expected a pair (weight, bias), got {type(pair).__name__}") from None
-        weight = np.asarray(weight)
         try:
+            weight = _check.as_array("weight", weight)
             layer = Dense(weight.T if layout == "out_in" else weight, bias, activation if i < len(pairs) - 1 else None)
         except (TypeError, ValueError) as error:
             raise type(error)(f"weights[{i}]: {error}") from None

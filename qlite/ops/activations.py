@@ -23,7 +23,7 @@ SLOPE = 0.01
 
 def check_activation(name: Any) -> str | None:
     """Return the name of an activation, or None."""
-    return None if name is None else _check.choice("activation", name, ACTIVATIONS)
+    return _check.choice("activation", name, (None, *ACTIVATIONS))
 
 
 def check_slope(slope: Any) -> float:

@@ -1,5 +1,6 @@
 """Convolutions of images (count, height, width, channels) with 8-bit arithmetic."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,13 @@ from qlite import _check, _core
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
 from qlite.ops import epilogue
-from qlite.ops.packing import ZERO, PackedWeight, code_range, codes_of, no_weights, pack_filter
+from qlite.ops.packing import ZERO, PackedWeight, Weights, code_range, codes_of, no_weights, pack_filter
 from qlite.ops.window import pair, window
 
 Window = tuple[int, int, int, int, int, int, int, int]
+
+#: Padding of fewer pixels, on all sides together, is not held against the memory: 0.1 us instead of 2.
+LARGE_PADDING = 1 << 12
 
 
 def conv2d(
@@ -31,13 +35,13 @@ def conv2d(
 ) -> "np.ndarray | QArray":
     """Convolve images with 8-bit weights: integers inside, floats or codes as the result.
 
-    ``acc[b, i, j, o] = bias[o] + sum_{u,v,c} (x[b, i*stride + u*dilation - top, j*stride + v*dilation - left, g*in + c]
-    - z_x) * (w[u, v, c, o] - z_w[o])``, exact in int32, where ``g`` is the group of ``o``; outside the image x is
-    ``z_x``, which stands for 0. Without `output_qparams` the result is ``float32(acc) * float32(s_x * s_w[o])``,
-    clamped by the activation. With it the result is codes: ``requant="float"`` multiplies by
-    ``float32(float32(s_x * s_w[o]) / s_y)``, clamps and rounds half to even, as LiteRT and ONNX Runtime do;
-    ``"fixed"`` is the rule of TensorFlow Lite Micro and CMSIS-NN (see `requantize`). There the activation is a clamp of
-    codes: from ``z_y`` on, and to ``z_y + rint(6 / s_y)`` for relu6.
+    ``acc[b, i, j, o] = bias_q[o] + sum_{u,v,c} (x[b, row, column, g*in + c] - z_x) * (w[u, v, c, o] - z_w[o])``, exact
+    in int32, where ``row = i*stride + u*dilation - top``, ``column = j*stride + v*dilation - left`` and ``g`` is the
+    group of ``o``; outside the image x is ``z_x``, which stands for 0. Without `output_qparams` the result is
+    ``float32(acc) * float32(s_x * s_w[o])``, clamped by the activation. With it the result is codes:
+    ``requant="float"`` multiplies by ``float32(float32(s_x * s_w[o]) / s_y)``, clamps and rounds half to even, as
+    LiteRT and ONNX Runtime do; ``"fixed"`` is the rule of TensorFlow Lite Micro and CMSIS-NN (see `requantize`). There
+    the activation is a clamp of codes: from ``z_y`` on, and to ``z_y + rint(6 / s_y)`` for relu6.
 
     Parameters
     ----------
@@ -49,7 +53,9 @@ def conv2d(
         than int8 reaches take two or three times as long.
     bias : array_like (out,), optional
         int32 in units of ``s_x * s_w[o]``, or of a real floating dtype, which becomes that:
-        ``rint(bias / (s_x * s_w[o]))`` in float64.
+        ``bias_q = rint(bias / (s_x * s_w[o]))`` in float64. Where floats give floats it is added to the result as
+        float32 instead; so is one that has no room among the sums (``abs(bias_q) > 2**30``) or whose weights, or whose
+        image of floats, are all zeros. Codes are then made of that.
     stride, dilation : int or (int, int)
         Of the window, along height and width.
     padding : int, "same", "valid" or ((top, bottom), (left, right))
@@ -77,7 +83,7 @@ def conv2d(
         Other dtypes, shapes or options that do not fit, NaN or infinity in `x` or `bias`, a window that is larger than
         the padded image, weights packed for other groups or gaps.
     OverflowError
-        The window is so large that an int32 could overflow, or the bias does not fit int32.
+        The window is so large that an int32 could overflow, together with a bias of int32.
 
     Examples
     --------
@@ -93,22 +99,34 @@ def conv2d(
     array([[ 0,  0],
            [32,  0]], dtype=uint8)
     """
-    packed, w_scale = _filter(w, groups, dilation)
+    packed, w_scale, idle = _filter(w, groups, dilation)
     if w_scale is None:
         raise ValueError("w: expected weights with scales, pack(QArray), got packed codes")
-    if isinstance(x, QArray):
-        if per != "image":
+    is_codes = isinstance(x, QArray)
+    if is_codes:
+        if type(per) is not str or per != "image":
             _check.expect_defaults({"per": per}, {"per": "image"}, "for codes x, which have their scale")
         codes, scale, zero_point = _codes(x)
     else:
         codes, scale, zero_point = _quantized(x, per)
     where = _window(codes.shape, packed, stride, padding, dilation)
-    if scale.size == 1:
-        bias, fields = epilogue.resolve(scale.item(), w_scale, bias, activation, output_qparams, requant)
-        y = _core.conv2d(codes, packed, zero_point.item(), where, bias, fields, out)
+    is_one = scale.size == 1
+    if not is_codes and output_qparams is not None:
+        idle = _with_blank_images(idle, codes, scale)
+    input_scale = scale.item() if is_one else scale.reshape(-1, 1)
+    sums_bias, fields, late = epilogue.resolve(
+        input_scale, w_scale, idle, bias, activation, output_qparams, requant, is_dynamic=not is_codes
+    )
+    product: Any
+    grids: Any
+    if is_one:
+        product, grids = _core.conv2d, (zero_point.item(),)
     else:
-        biases, fields = _of_images(scale.ravel(), w_scale, bias, activation, output_qparams, requant)
-        y = _core.conv2d_images(codes, packed, scale, zero_point, where, biases, fields, out)
+        product, grids = _core.conv2d_images, (scale, zero_point)
+    if late is None:
+        y = product(codes, packed, *grids, where, sums_bias, fields, out)
+    else:
+        y = epilogue.with_late_biases(partial(product, codes, packed, *grids, where), sums_bias, fields, late, out)
     return epilogue.wrap(y, output_qparams, out)
 
 
@@ -158,13 +176,13 @@ def conv2d_integer(
     array([ 8, 12], dtype=int32)
     """
     if isinstance(w, (QArray, PackedWeight)):
-        if w_zero_point is not ZERO and np.any(np.asarray(w_zero_point)):
+        if w_zero_point is not ZERO and _check.integers("w_zero_point", w_zero_point).any():
             raise ValueError("w_zero_point: expected 0 with a QArray or packed weights, which have their own")
-        packed, _ = _filter(w, groups, dilation)
+        packed = _filter(w, groups, dilation).packed
     else:
         is_dilated = _is_dilated(dilation)
-        packed, _ = pack_filter("w", w, "w_zero_point", w_zero_point, groups, is_dilated)
-    codes = codes_of("x", x, 4)
+        packed = pack_filter("w", w, "w_zero_point", w_zero_point, groups, is_dilated).packed
+    codes = codes_of("x", x, (4,))
     x_zero_point = _check.integer("x_zero_point", x_zero_point)
     low, high = code_range(codes.dtype)
     if not low <= x_zero_point <= high:
@@ -180,15 +198,15 @@ def _is_dilated(dilation: Any) -> bool:
     return pair("dilation", dilation)[1] > 1
 
 
-def _filter(w: Any, groups: Any, dilation: Any) -> tuple[_core.Packed, Any]:
-    """Weights as the core takes them, and their scales."""
+def _filter(w: Any, groups: Any, dilation: Any) -> Weights:
+    """Weights as the core takes them."""
     is_dilated = _is_dilated(dilation)
     if isinstance(w, QArray):
         known = w._packed.get((groups, is_dilated)) if type(groups) is int else None
         return known or pack_filter("w", w, "", 0, groups, is_dilated)
     if not isinstance(w, PackedWeight):
         raise no_weights(w, axis=3)
-    packed = w._packed
+    packed = w._weights.packed
     if packed.kind != "filter":
         raise ValueError(f"w: expected packed weights of a convolution, got packed weights of shape {w.shape}")
     if _check.integer("groups", groups) != packed.groups or is_dilated != packed.is_dilated:
@@ -198,7 +216,7 @@ def _filter(w: Any, groups: Any, dilation: Any) -> tuple[_core.Packed, Any]:
             f"(pack(w, groups={groups}, dilation={dilation})), got groups={packed.groups} and windows "
             f"{gaps[packed.is_dilated]}"
         )
-    return packed, w._scale
+    return w._weights
 
 
 def _codes(x: QArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -219,31 +237,28 @@ def _quantized(x: Any, per: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     low, high, is_finite = _core.minmax(x, shape) if x.size else (*np.zeros((2, *shape), np.float32), True)
     if not is_finite:
         _check.finite("x", x)
+        raise _check.has_changed("x")
     scale, zero_point = _core.range_qparams(low, high, 0, 255, False)
     return _core.quantize(x, scale, zero_point, 0, 255, False, None, "x"), scale, zero_point
 
 
-def _of_images(
-    scale: np.ndarray,
-    w_scale: np.ndarray,
-    bias: Any,
-    activation: str | None,
-    output_qparams: QParams | None,
-    requant: str,
-) -> tuple[np.ndarray | None, Any]:
-    """What `epilogue.resolve` makes of the arguments, with a bias for each image, (count, out)."""
-    integers, fields = epilogue.resolve(scale.min().item(), w_scale, bias, activation, output_qparams, requant)
-    if integers is None:
-        return None, fields
-    array = _check.numbers("bias", bias)
-    if array.dtype.kind == "f":  # that of the least scale, the greatest, did fit
-        return epilogue.image_biases(_check.real_array("bias", array), scale, w_scale), fields
-    return np.tile(integers, (len(scale), 1)), fields
+def _with_blank_images(idle: np.ndarray | None, codes: np.ndarray, scale: np.ndarray) -> np.ndarray | None:
+    """Which sums are nothing but their bias: those of idle columns, and all of images that are zeros."""
+    is_blank = scale.reshape(-1, 1) == 1  # the scale of no range; and of a range of 255, whose end has the code 255
+    if is_blank.any():
+        is_blank &= ~codes.reshape(len(is_blank), -1).any(axis=1, keepdims=True)
+    if not is_blank.any():
+        return idle
+    return is_blank if idle is None else is_blank | idle
 
 
 def _window(shape: tuple[int, ...], packed: _core.Packed, stride: Any, padding: Any, dilation: Any) -> Window:
     """The window as the core takes it: stride, dilation, what lies before the image, and the result's size."""
-    (down, right), (gap_down, gap_right), ((top, _), (left, _)), (height, width) = window(
+    (down, across), (gap_down, gap_across), sides, (height, width) = window(
         "", shape[1:3], packed.shape[:2], stride, padding, dilation
     )
-    return down, right, gap_down, gap_right, top, left, height, width
+    (top, bottom), (left, right) = sides
+    if top + bottom + left + right > LARGE_PADDING:
+        _check.memory("padding", (shape[0], height, width, packed.shape[3]), np.uint8)
+        _check.memory("padding", (left + shape[2] + right, shape[3]), np.uint8)  # a row, which is copied
+    return down, across, gap_down, gap_across, top, left, height, width

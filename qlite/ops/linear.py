@@ -1,5 +1,6 @@
 """Products of quantized matrices."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from qlite import _check, _core
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
 from qlite.ops import epilogue
-from qlite.ops.packing import ZERO, PackedWeight, codes_of, no_weights, pack_codes, pack_matrix, zero_points_of
+from qlite.ops.packing import ZERO, PackedWeight, codes_of, column_codes, no_weights, pack_matrix, zero_points_of
 
 
 def matmul_integer(
@@ -22,6 +23,7 @@ def matmul_integer(
     ----------
     a : array_like of int8 or uint8, (m, k), or QArray of up to 8 bits with one scale or one per row
     b : array_like of int8 or uint8, (k, n), or QArray or PackedWeight
+        An array, by rows or by columns (``w.T``), is packed for this product alone, or multiplied as it lies.
     a_zero_point : int or array_like
         One, or one per row; a QArray has its own.
     b_zero_point : int or array_like
@@ -51,17 +53,19 @@ def matmul_integer(
     array([[64770]], dtype=int32)
     """
     if type(b) is PackedWeight:
-        packed = b._packed
+        packed = b._weights.packed
     elif isinstance(b, QArray):
-        packed = pack_matrix(b, "b", "integer")[0]
+        packed = pack_matrix(b, "b", "integer").packed
     else:
-        packed = pack_codes(b, "b_zero_point", b_zero_point, "integer")
-        b_zero_point = 0
+        a, a_zero_point = _left_codes(a, a_zero_point)
+        b, b_zero_point = column_codes(b, "b_zero_point", b_zero_point)
+        a_zero_point = zero_points_of("a_zero_point", a_zero_point, a.dtype, (1, a.shape[0]))
+        return _core.matmul_unpacked(a, b, a_zero_point, b_zero_point, out)
     if packed.kind != "matrix":
         raise ValueError(
             f"b: expected one scale or one per column of a matrix, whose sums are integers, got {_kind(packed)}"
         )
-    if b_zero_point is not ZERO and np.any(np.asarray(b_zero_point)):
+    if b_zero_point is not ZERO and _check.integers("b_zero_point", b_zero_point).any():
         raise ValueError("b_zero_point: expected 0 with a QArray or packed weights, which have their own")
     if type(a) is not _ndarray:
         a, a_zero_point = _left_codes(a, a_zero_point)
@@ -81,7 +85,7 @@ def _left_codes(a: Any, zero_point: Any) -> tuple[np.ndarray, Any]:
             f"a: expected 2 dimensions and up to 8 bits on a uniform grid with one scale or one per row (axis=0), got "
             f"{a!r}"
         )
-    if np.any(np.asarray(zero_point)):
+    if _check.integers("a_zero_point", zero_point).any():
         raise ValueError("a_zero_point: expected 0 with a QArray, which has its own")
     return a.codes, p.zero_point
 
@@ -106,7 +110,9 @@ def linear(
     Codes `x` are multiplied as they are (static): ``acc`` is as above, with an int32 bias at the scale ``s_x * s_w``
     added to it, ``bias_q = rint(bias / (s_x * s_w))``. The result is float32, ``y = activation(acc * (s_x * s_w))``, or
     codes with `output_qparams`, by one of the two rules of `requantize` with the multiplier ``s_x * s_w / s_y`` and
-    clamped to the codes that the activation lets through: what a step of a quantized model computes.
+    clamped to the codes that the activation lets through: what a step of a quantized model computes. A float bias that
+    has no room among the sums (``abs(bias_q) > 2**30``), or whose column of weights is all zeros, is added to the
+    result as float32 instead; codes are then made of that.
 
     Weights in groups along `in` or on a codebook take floats `x`, whose rows have no zero point, as
     ``quantize(x, axis=0)`` makes them (``s_x = max(abs(row)) / 127``): ``y = activation(s_x * sum_g acc_g * s_w_g +
@@ -144,7 +150,7 @@ def linear(
         Other dtypes, shapes that do not fit, NaN or infinity in `x` or `bias`, an option that there is not or that has
         no effect.
     OverflowError
-        The product is so deep that an int32 could overflow, or the bias does not fit int32.
+        The product is so deep that an int32 could overflow, together with a bias of int32.
 
     Examples
     --------
@@ -169,11 +175,11 @@ def linear(
     array([[ 2.5, -0.5]], dtype=float32)
     """
     if type(w) is PackedWeight:
-        packed, scale = w._packed, w._scale
+        packed, scale, idle = w._weights
         if scale is None:
             raise ValueError("w: expected weights with scales, pack(QArray), got packed codes")
     elif isinstance(w, QArray):
-        packed, scale = pack_matrix(w, "w", "integer")
+        packed, scale, idle = pack_matrix(w, "w", "integer")
     else:
         raise no_weights(w, axis=1)
     if packed.kind != "matrix":
@@ -185,17 +191,21 @@ def linear(
     if type(x) is not _ndarray and isinstance(x, QArray):
         _check.expect_defaults({"per": per}, {"per": "row"}, "for codes x, which have their scale")
         input_scale = epilogue.static_input("x", x).scale.item()
-        bias, fields = epilogue.resolve(input_scale, scale, bias, activation, output_qparams, requant)
-        y = _core.linear_static(x.codes, packed, x.zero_point.ravel(), bias, fields, out)
+        sums_bias, fields, late = epilogue.resolve(input_scale, scale, idle, bias, activation, output_qparams, requant)
+        operands = x.codes, packed, x.zero_point.ravel()
+        if late is None:
+            y = _core.linear_static(*operands, sums_bias, fields, out)
+        else:
+            y = epilogue.with_late_biases(partial(_core.linear_static, *operands), sums_bias, fields, late, out)
         return epilogue.wrap(y, output_qparams, out)
-    if output_qparams is not None or requant != "float":
+    if output_qparams is not None or type(requant) is not str or requant != "float":
         options = {"output_qparams": output_qparams, "requant": requant}
         _check.expect_defaults(
             options, {"output_qparams": None, "requant": "float"}, "for floats x, whose result is float32"
         )
     if type(w) is PackedWeight and w.activation_bits != 8:
         raise ValueError(f"w: expected weights packed for 8-bit activations, got {w.activation_bits}")
-    per_tensor = per != "row" and _check.choice("per", per, ("row", "tensor")) == "tensor"
+    per_tensor = (type(per) is not str or per != "row") and _check.choice("per", per, ("row", "tensor")) == "tensor"
     if activation is not None:
         epilogue.check_activation(activation)
     if bias is not None:
@@ -227,7 +237,7 @@ def _linear_grouped(
 
 def matmul_float(x: Any, q: QArray) -> np.ndarray:
     """Multiply floats (..., in) by weights: `QArray.__rmatmul__`."""
-    packed, scale = pack_matrix(q, "q", "float")
+    packed, scale, _ = pack_matrix(q, "q", "float")
     x = _check.real_array("x", x)
     if packed.kind == "grouped":
         return _core.matmul_grouped(x, packed, None)

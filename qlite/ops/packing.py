@@ -1,6 +1,7 @@
 """Weights in the layout that this machine multiplies from."""
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,8 +11,14 @@ from qlite.arrays.qarray import QArray
 from qlite.ops.grouped import is_grouped, pack_grouped
 from qlite.ops.window import pair
 
-#: The packed form of a QArray, and its scales.
-Weights = tuple[_core.Packed, np.ndarray]
+
+class Weights(NamedTuple):
+    """The packed form of weights; their scales, None for plain codes; and the columns that are all zeros, if any."""
+
+    packed: _core.Packed
+    scale: Any
+    idle: np.ndarray | None
+
 
 #: The default of zero points, told by `is`: == would make an array of an array, np.any takes 3 us.
 ZERO: Any = 0
@@ -42,16 +49,18 @@ class PackedWeight:
     array([[3., 3.]], dtype=float32)
     """
 
-    def __init__(self, packed: _core.Packed, scale: np.ndarray | None = None) -> None:
-        self._packed = packed
-        self._scale = scale
+    def __init__(self, weights: Weights) -> None:
+        if not isinstance(weights, Weights):
+            raise TypeError(f"weights: expected what pack makes a PackedWeight of, got {weights!r:.80}")
+        self._weights = weights
+        packed = weights.packed
         self.shape: tuple[int, ...] = packed.shape
         self.nbytes: int = packed.nbytes
         self.isa: str = packed.isa
         self.activation_bits = 7 if packed.purpose == "integer7" else 8
 
     def __repr__(self) -> str:
-        scaled = "" if self._scale is None else ", with scales"
+        scaled = "" if self._weights.scale is None else ", with scales"
         return f"PackedWeight(shape={self.shape}, {self.nbytes} bytes for {self.isa}{scaled})"
 
     def __copy__(self) -> "PackedWeight":
@@ -72,17 +81,18 @@ class PackedWeight:
     __array_ufunc__ = None  # x @ p comes here before NumPy makes an array of p
 
 
-def codes_of(name: str, value: Any, ndim: int = 2) -> np.ndarray:
+def codes_of(name: str, value: Any, ndims: tuple[int, ...] = (2,)) -> np.ndarray:
+    """Return plain codes of 8 bits as an array, which has one of these numbers of dimensions."""
     if isinstance(value, QArray):
         raise TypeError(f"{name}: expected int8 or uint8, got a QArray (it has q.codes and q.zero_point)")
     if isinstance(value, PackedWeight):
         raise TypeError(f"{name}: expected a QArray, or codes of int8 or uint8, got a PackedWeight")
-    codes = value if type(value) is np.ndarray else _check.as_array(name, value)
+    codes = _check.as_array(name, value)
     if codes.dtype not in (np.int8, np.uint8):
         hint = f" (ql.quantize({name}) makes codes of floats)" if codes.dtype.kind == "f" else ""
         raise TypeError(f"{name}: expected int8 or uint8, got {codes.dtype}{hint}")
-    if codes.ndim != ndim:
-        raise ValueError(f"{name}: expected {ndim} dimensions, got shape {codes.shape}")
+    if codes.ndim not in ndims:
+        raise ValueError(f"{name}: expected {' or '.join(map(str, ndims))} dimensions, got shape {codes.shape}")
     return codes
 
 
@@ -104,10 +114,7 @@ def zero_points_of(name: str, value: Any, dtype: np.dtype, lengths: tuple[int, .
     low, high = code_range(dtype)
     if type(value) is int and low <= value <= high:
         return np.array([value], np.int32)
-    zero_point = _check.as_array(name, value)
-    if zero_point.dtype.kind not in "iu":
-        raise TypeError(f"{name}: expected integers, got {zero_point.dtype}")
-    zero_point = zero_point.ravel()
+    zero_point = _check.integers(name, value).ravel()
     if zero_point.size not in lengths:
         raise ValueError(f"{name}: expected one element or {lengths[-1]}, got {zero_point.size}")
     if zero_point.size and not low <= zero_point.min() <= zero_point.max() <= high:
@@ -156,24 +163,27 @@ def pack(b: Any, zero_point: Any = 0, *, activation_bits: int = 8, groups: int =
     """
     if _check.integer("activation_bits", activation_bits) not in range(1, 9):
         raise ValueError(f"activation_bits: expected 1 to 8, got {activation_bits!r}")
-    if isinstance(b, QArray) and np.any(np.asarray(zero_point)):
+    if not isinstance(b, QArray):
+        b = codes_of("b", b, (2, 4))
+    elif _check.integers("zero_point", zero_point).any():
         raise ValueError("zero_point: expected 0 with a QArray, which has its own")
-    if np.ndim(b) == 4:
+    if b.ndim == 4:
         _check.expect_defaults({"activation_bits": activation_bits}, {"activation_bits": 8}, "for a convolution")
         is_dilated = pair("dilation", dilation)[1] > 1
-        return PackedWeight(*pack_filter("b", b, "zero_point", zero_point, groups, is_dilated))
+        return PackedWeight(pack_filter("b", b, "zero_point", zero_point, groups, is_dilated))
     _check.expect_defaults({"groups": groups, "dilation": dilation}, {"groups": 1, "dilation": 1}, "for a matrix")
     purpose = "integer" if activation_bits == 8 else "integer7"
     if isinstance(b, QArray):
-        return PackedWeight(*pack_matrix(b, "b", purpose))
-    return PackedWeight(pack_codes(b, "zero_point", zero_point, purpose))
+        return PackedWeight(pack_matrix(b, "b", purpose))
+    packed = _core.Packed.matrix(*column_codes(b, "zero_point", zero_point), purpose)
+    return PackedWeight(Weights(packed, None, None))
 
 
-def pack_codes(b: Any, name: str, zero_point: Any, purpose: str) -> _core.Packed:
-    """Plain codes (in, out), packed; `name` is that of the zero point, for the error."""
+def column_codes(b: Any, name: str, zero_point: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Plain codes (in, out), and a zero point for each column; `name` is that of the zero point, for the error."""
     codes = codes_of("b", b)
     zero_point = zero_points_of(name, zero_point, codes.dtype, (1, codes.shape[1]))
-    return _core.Packed.matrix(codes, np.ascontiguousarray(np.broadcast_to(zero_point, codes.shape[1])), purpose)
+    return codes, np.ascontiguousarray(np.broadcast_to(zero_point, codes.shape[1]))
 
 
 def pack_matrix(q: QArray, name: str, purpose: str) -> Weights:
@@ -181,17 +191,17 @@ def pack_matrix(q: QArray, name: str, purpose: str) -> Weights:
     if purpose in q._packed:
         return q._packed[purpose]
     if is_grouped(q):
-        return _keep(q, purpose, pack_grouped(q, name, purpose), q.scale)
+        return _keep(q, purpose, Weights(pack_grouped(q, name, purpose), q.scale, None))
     scale, zero_point = columns_of(q, name)
-    return _keep(q, purpose, _core.Packed.matrix(q.codes, zero_point, purpose), scale)
+    codes = q.codes
+    packed = _core.Packed.matrix(codes, zero_point, purpose)
+    return _keep(q, purpose, Weights(packed, scale, idle_columns(codes, zero_point)))
 
 
-def pack_filter(
-    name: str, w: Any, zero_point_name: str, zero_point: Any, groups: Any, is_dilated: bool
-) -> tuple[_core.Packed, np.ndarray | None]:
+def pack_filter(name: str, w: Any, zero_point_name: str, zero_point: Any, groups: Any, is_dilated: bool) -> Weights:
     """Weights (kernel_h, kernel_w, in, out), packed, and the scales of a QArray; names are for the error."""
     if type(w) is not QArray:
-        w = codes_of(name, w, 4)
+        w = codes_of(name, w, (4,))
     shape = w.shape
     if len(shape) != 4 or 0 in shape:
         raise ValueError(f"{name}: expected (kernel_h, kernel_w, in, out), none of them 0, got shape {shape}")
@@ -200,19 +210,30 @@ def pack_filter(
     if not isinstance(w, QArray):
         zero_point = zero_points_of(zero_point_name, zero_point, w.dtype, (1, shape[3]))
         zero_point = np.ascontiguousarray(np.broadcast_to(zero_point, shape[3]))
-        return _core.Packed.filter(w, zero_point, groups, is_dilated), None
+        return Weights(_core.Packed.filter(w, zero_point, groups, is_dilated), None, None)
     key = groups, is_dilated
     if key in w._packed:
         return w._packed[key]
     scale, zero_point = columns_of(w, name, ("kernel_h", "kernel_w", "in", "out"))
-    return _keep(w, key, _core.Packed.filter(w.codes, zero_point, groups, is_dilated), scale)
+    codes = w.codes
+    packed = _core.Packed.filter(codes, zero_point, groups, is_dilated)
+    return _keep(w, key, Weights(packed, scale, idle_columns(codes, zero_point)))
 
 
-def _keep(q: QArray, key: Any, packed: _core.Packed, scale: np.ndarray) -> Weights:
+def _keep(q: QArray, key: Any, weights: Weights) -> Weights:
     """Remember a packed form, unless somebody may still write to the codes."""
     if q._is_fixed:
-        q._packed[key] = packed, scale
-    return packed, scale
+        q._packed[key] = weights
+    return weights
+
+
+def idle_columns(codes: np.ndarray, zero_point: np.ndarray) -> np.ndarray | None:
+    """Which columns, along the last axis, hold nothing but zeros; None if none does."""
+    rows = codes.reshape(math.prod(codes.shape[:-1]), codes.shape[-1])
+    is_idle = rows[0] == zero_point if len(rows) else np.ones(len(zero_point), bool)
+    candidates = np.flatnonzero(is_idle)  # few: others need not be looked through
+    is_idle[candidates] = (rows[:, candidates] == zero_point[candidates]).all(axis=0)
+    return is_idle if is_idle.any() else None
 
 
 def columns_of(q: QArray, name: str, axes: tuple[str, ...] = ("in", "out")) -> tuple[np.ndarray, np.ndarray]:

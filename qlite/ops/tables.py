@@ -55,8 +55,8 @@ def lookup_table(function: Any, input_qparams: QParams, output_qparams: QParams)
     Parameters
     ----------
     function : {"exp", "gelu", "hard_swish", "relu", "relu6", "sigmoid", "silu", "swish", "tanh"} or callable
-        "swish" is another name of "silu". A callable gets a float64 array of 256 values and returns as many numbers;
-        infinities become the ends.
+        "swish" is another name of "silu". A callable gets a float64 array of 256 values and returns as many numbers, or
+        it is one of single numbers, as those of `math` are; infinities become the ends.
     input_qparams, output_qparams : QParams
         Uniform grids of up to 8 bits with one scale.
 
@@ -70,7 +70,8 @@ def lookup_table(function: Any, input_qparams: QParams, output_qparams: QParams)
         `function` is neither a name nor callable or returns no real numbers, `input_qparams` or `output_qparams` is no
         QParams.
     ValueError
-        There is no function of that name, a grid is not as above, a result has another shape or is NaN.
+        There is no function of that name, or it fails for a value; a grid is not as above; a result has another shape
+        or is NaN.
 
     Examples
     --------
@@ -89,7 +90,7 @@ def lookup_table(function: Any, input_qparams: QParams, output_qparams: QParams)
         raise TypeError(f"function: expected a name or a callable, got {type(function).__name__}")
     x, y = (_one_grid(name, p) for name, p in (("input_qparams", input_qparams), ("output_qparams", output_qparams)))
     codes = CODES.view(x.dtype).astype(np.float64)
-    value = _check.numbers("function", function(float(x.scale.flat[0]) * (codes - int(x.zero_point.flat[0]))))
+    value = _check.numbers("function", _of_all(function, float(x.scale.flat[0]) * (codes - int(x.zero_point.flat[0]))))
     if value.shape != (256,):
         raise ValueError(f"function: expected results of shape (256,), got {value.shape}")
     if np.isnan(value).any():
@@ -106,6 +107,20 @@ def entries(
     whole = np.trunc(np.clip(steps, -(2**16), 2**16))  # beyond all codes, and exact
     nearest = whole + np.sign(steps) * (np.abs(steps - whole) >= 0.5)
     return np.clip(nearest + zero_point, *code_range).astype(dtype)
+
+
+def _of_all(function: Callable[[Any], Any], x: np.ndarray) -> Any:
+    """What a function makes of an array, or, if it takes none, of its values one by one."""
+    try:
+        return function(x)
+    except (TypeError, ValueError):
+        results = []
+    for v in x.tolist():
+        try:
+            results.append(function(v))
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise ValueError(f"function: expected numbers, got {type(error).__name__} for {v:.6g}") from error
+    return results
 
 
 def _one_grid(name: str, p: Any) -> QParams:

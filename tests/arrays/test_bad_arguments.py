@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from samples import same_bytes
 
+import qlite as ql
 from qlite import (  # noqa: F401 (the table's names)
     Calibrator,
     QArray,
     QParams,
+    _core,
     apply_table,
     avg_pool2d,
     choose_qparams,
@@ -377,3 +379,23 @@ def test_beyond_float32():
     assert np.isfinite(fake_quantize(x, choose_qparams(np.ones(1)), nonfinite="saturate")).all()
     with pytest.raises(ValueError, match=r"^bias: "):
         linear(np.ones((1, 4)), quantize(W), np.full(3, 1e300))
+
+
+def test_case_m_an_array_that_changes_during_a_call(monkeypatch):
+    """What the core found may be gone when the message is made of it."""
+    x = np.full((1, 4, 4, 2), np.nan, np.float32)
+    filters = ql.quantize(np.ones((3, 3, 2, 4)), axis=3)
+    minmax = _core.minmax
+
+    def changed(array, *others):
+        result = minmax(array, *others)
+        array[...] = 1
+        return result
+
+    monkeypatch.setattr(_core, "minmax", changed)
+    for name, call in (("w", ql.quantize), ("w", ql.choose_qparams), ("x", lambda x: ql.conv2d(x, filters))):
+        x[...] = np.nan
+        with pytest.raises(
+            RuntimeError, match=rf"^{name}: expected an array that stays as it is, got one that was cha"
+        ):
+            call(x)

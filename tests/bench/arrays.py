@@ -5,13 +5,14 @@ memory that is already there where it can; where it cannot, its line says so.
 """
 
 from functools import partial
+from itertools import product
 
 from . import works_lowbit as lowbit
 from . import works_uniform as uniform
 from .harness import Contender
 from .limits import memory
 from .report import Bench
-from .tasks import Task
+from .tasks import Task, times_as_long
 from .works_uniform import BINS, Case
 
 L2, L3, DRAM = 65_536, 1_000_000, 16_777_216  # values whose float32 lie in a core's own cache, a shared one, or memory
@@ -115,6 +116,29 @@ def per_channel():
         )
 
 
+def fortran():
+    """The transposed arrays that weights of other frameworks are, against the same values by rows."""
+    calls = {
+        "quantize": ("quantize(x, qparams)", uniform.quantize, uniform.numpy_quantize),
+        "fake-quantize": ("fake_quantize(x, qparams)", uniform.fake_quantize, uniform.numpy_fake_quantize),
+        "min-max": ("choose_qparams(x, axis=)", uniform.minmax_along, None),
+        "histogram": ("Calibrator(axis=).update(x)", uniform.histogram_along, None),
+    }
+    for size, axis, (name, (what, make, peer)) in product((1024, 2048), (None, 0, 1), calls.items()):
+        yield Task(
+            f"{name} fortran {size} x {size}, axis {axis}",
+            partial(Case.random, size, size, axis=axis),
+            size * size,
+            ours(f"{what}, x in Fortran order", partial(uniform.in_fortran_order, make)),
+            (),
+            (
+                Contender("by rows", f"{what}, x by rows", ("qlite",), make),
+                *((numpy(FOUR_CALLS, partial(uniform.in_fortran_order, peer)),) if peer else ()),
+            ),
+            goals=(times_as_long("qlite", "by rows", 1.3),),
+        )
+
+
 def of_one_million():
     flat = partial(Case.random, L3)
     yield Task(
@@ -210,7 +234,7 @@ def of_one_million():
 BENCH = Bench(
     title="Arrays of float32",
     unit="Ge/s = 10^9 values a second",
-    tasks=(task for tasks in (everywhere, per_channel, of_one_million) for task in tasks()),
+    tasks=(task for tasks in (everywhere, per_channel, fortran, of_one_million) for task in tasks()),
     notes=(
         "Of memory: the time of the fastest read or copy of as many float32 here / qlite's.",
         "Of two calls that stand for one function which is lacking (min and max), both are in the time.",

@@ -6,7 +6,7 @@ the same call. Where the stride is 2 LiteRT, whose own padding would be another,
 
 from . import limits, works_conv
 from .report import Bench
-from .tasks import Goal, Task
+from .tasks import Goal, Task, times_as_long
 from .works_conv import OURS, PEERS, TOLERANCE, Layer
 
 # label: the layer; the share of the peak, 10^9 operations a second, and the ratio to the best peer to be reached
@@ -38,9 +38,23 @@ def tasks():
         )
 
 
+def unpacked_tasks():
+    """Filters that come with the call: what laying them out costs."""
+    layer = Layer(14, 256, 256)
+    yield Task(
+        "3x3, 14x14x256 -> 256, unpacked",
+        lambda: layer,
+        layer.operations,
+        works_conv.INTEGER,
+        works_conv.INTEGER_PEERS,
+        works_conv.INTEGER_OTHERS,
+        goals=(times_as_long("qlite", "packed", 1.5),),
+    )
+
+
 BENCH = Bench(
     title="Convolutions, u8 x s8 -> u8",
     unit="GOPS = 10^9 multiplications and additions a second",
-    tasks=tasks(),
+    tasks=(task for some in (tasks, unpacked_tasks) for task in some()),
     notes=("Of the peak: without the time of a call on one pixel of one channel.",),
 )

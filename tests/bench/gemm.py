@@ -9,6 +9,7 @@ against these; the others cannot be told to.
 """
 
 from functools import partial
+from itertools import product
 
 import qlite as ql
 
@@ -69,6 +70,20 @@ def tasks():
         )
 
 
+def unpacked_tasks():
+    """Weights that come with the call: what laying them out costs."""
+    for (order, ours), m in product(works_gemm.UNPACKED.items(), (1, 64, 256)):
+        yield Task(
+            f"{m}x1024x1024, unpacked {order}",
+            partial(Product.random, m, 1024, 1024),
+            2 * m * 1024 * 1024,
+            ours,
+            works_gemm.UNPACKED_PEERS,
+            (works_gemm.PACKED,),
+            target=0.5,
+        )
+
+
 def requantizing_tasks():
     """Codes in and out: what the epilogue costs over storing the sums, and where a library has one."""
     for m, k, n in ((64, 1024, 1024), (256, 1024, 1024), (64, 512, 512)):
@@ -89,6 +104,6 @@ def requantizing_tasks():
 BENCH = Bench(
     title="u8 x s8 -> s32, or codes again, M x K x N",
     unit="GOPS = 10^9 multiplications and additions a second",
-    tasks=(task for some in (tasks, requantizing_tasks) for task in some()),
+    tasks=(task for some in (tasks, unpacked_tasks, requantizing_tasks) for task in some()),
     notes=("Of the peak: without the time of a call on 1x1x1, which does next to nothing but be called.",),
 )

@@ -13,15 +13,17 @@ def one_node(operator, x, constants, shape, dtype, opset, domain="", threads=1, 
     return work([node], x, named, shape, dtype, opset, threads, config)
 
 
-def work(nodes, x, constants, shape, dtype, opset, threads=1, config=()):
+def work(nodes, x, constants, shape, dtype, opset, threads=1, config=(), inputs=None):
     """The work of nodes (operator, inputs, outputs, domain, attributes) from "x" to "y", with constants by name.
 
-    `dtype` names the type of the output, as onnx does. `config`: entries of the session's configuration.
+    `dtype` names the type of the output, as onnx does. `config`: entries of the session's configuration. `inputs`:
+    arrays by name that come at run time as `x` does.
     """
     import onnxruntime as ort
     from onnx import TensorProto, helper, numpy_helper
 
     element = TensorProto.DataType.Value(dtype)
+    inputs = {"x": x, **(inputs or {})}
     initializers = []
     for name, constant in constants.items():
         initializer = constant if isinstance(constant, TensorProto) else numpy_helper.from_array(constant)
@@ -33,7 +35,10 @@ def work(nodes, x, constants, shape, dtype, opset, threads=1, config=()):
             for operator, inputs, outputs, domain, attributes in nodes
         ],
         "model",
-        [helper.make_tensor_value_info("x", helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)],
+        [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+            for name, array in inputs.items()
+        ],
         [helper.make_tensor_value_info("y", element, shape)],
         initializers,
     )
@@ -46,6 +51,7 @@ def work(nodes, x, constants, shape, dtype, opset, threads=1, config=()):
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     binding = session.io_binding()
     out = ort.OrtValue.ortvalue_from_shape_and_type(shape, element)
-    binding.bind_ortvalue_input("x", ort.OrtValue.ortvalue_from_numpy(x))
+    for name, array in inputs.items():
+        binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
     binding.bind_ortvalue_output("y", out)
     return Work(partial(session.run_with_iobinding, binding), out.numpy)

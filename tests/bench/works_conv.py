@@ -119,6 +119,23 @@ def onnxruntime(case):
     return Work(call, lambda: works["first"].result().transpose(0, 2, 3, 1))
 
 
+def qlite_integer(case, pack=False, as_stored=False):
+    """Codes to int32 with filters as arrays, packed beforehand, or in the order (out, in, height, width)."""
+    w = np.ascontiguousarray(case.w.transpose(3, 2, 0, 1)).transpose(2, 3, 1, 0) if as_stored else case.w
+    w, out = ql.pack(w) if pack else w, np.empty(case.shape, np.int32)
+    return Work(partial(ql.conv2d_integer, case.x, w, stride=case.stride, padding=case.padding, out=out), lambda: out)
+
+
+def onnxruntime_integer(case):
+    """Filters come at run time, channels first."""
+    x, w = (np.ascontiguousarray(codes) for codes in (case.x.transpose(0, 3, 1, 2), case.w.transpose(3, 2, 0, 1)))
+    attributes = {"pads": [case.padding] * 4, "strides": [case.stride] * 2}
+    nodes = [("ConvInteger", ["x", "w"], ["y"], "", attributes)]
+    n, height, width, c = case.shape
+    peer = onnx_model.work(nodes, x, {}, (n, c, height, width), "INT32", 10, case.threads, inputs={"w": w})
+    return Work(peer.call, lambda: peer.result().transpose(0, 2, 3, 1))
+
+
 def openvino(case):
     from openvino import opset13 as op
 
@@ -189,3 +206,14 @@ OPENVINO = Contender("OpenVINO", "Convolution of FakeQuantize", ("openvino",), o
 TORCH = Contender("torch", "quantized.conv2d of fbgemm or oneDNN", ("torch",), torch)
 LITERT = Contender("LiteRT", "convolution of int8: set, invoke, get", ("ai_edge_litert", "flatbuffers"), litert)
 PEERS = (ONNXRUNTIME, OPENVINO, TORCH, LITERT)
+
+INTEGER = Contender("qlite", "conv2d_integer, filters as arrays, out=", ("qlite",), qlite_integer)
+INTEGER_OTHERS = (
+    Contender("packed", "the same, filters packed", ("qlite",), partial(qlite_integer, pack=True)),
+    Contender(
+        "out first", "the same, filters stored (out, in, h, w)", ("qlite",), partial(qlite_integer, as_stored=True)
+    ),
+)
+INTEGER_PEERS = (
+    Contender("onnxruntime", "ConvInteger, filters at run time", ("onnxruntime", "onnx"), onnxruntime_integer),
+)

@@ -10,7 +10,7 @@ from qlite.nn.plan import Plan
 from qlite.nn.program import Buffer, Program
 from qlite.nn.steps import Gemm
 
-from . import openvino_model
+from . import onnx_model, openvino_model
 from .harness import Contender, Work, fastest
 from .onnx_model import one_node
 
@@ -72,6 +72,12 @@ def qlite(case):
     return Work(call, lambda: out)
 
 
+def qlite_unpacked(case, by_columns=False):
+    """b as an array of codes, whose rows or whose columns lie in one piece each."""
+    b, out = np.asfortranarray(case.b) if by_columns else case.b, np.empty(case.shape, np.int32)
+    return Work(partial(ql.matmul_integer, case.a, b, out=out), lambda: out)
+
+
 def qlite_requantized(case, requant):
     a = ql.QArray.from_codes(case.a, A_SCALE, A_ZERO_POINT)
     b = ql.pack(ql.QArray.from_codes(case.b, case.b_scale[None]))
@@ -100,6 +106,11 @@ def numpy_float32(case):
 
 def onnxruntime(case):
     return one_node("MatMulInteger", case.a, [case.b], case.shape, "INT32", opset=10, threads=case.threads)
+
+
+def onnxruntime_unpacked(case):
+    nodes = [("MatMulInteger", ["x", "b"], ["y"], "", {})]
+    return onnx_model.work(nodes, case.a, {}, case.shape, "INT32", 10, case.threads, inputs={"b": case.b})
 
 
 def onnxruntime_requantized(case):
@@ -175,3 +186,14 @@ REQUANTIZING_PEERS = (
     Contender("onnxruntime", "QLinearMatMul, bound output", ("onnxruntime", "onnx"), onnxruntime_requantized),
     Contender("OpenVINO", "MatMul of and to FakeQuantize", ("openvino",), openvino_requantized),
 )
+
+UNPACKED = {
+    "by rows": Contender("qlite", "matmul_integer, b by rows, out=", ("qlite",), qlite_unpacked),
+    "by columns": Contender(
+        "qlite", "matmul_integer, b by columns, out=", ("qlite",), partial(qlite_unpacked, by_columns=True)
+    ),
+}
+UNPACKED_PEERS = (
+    Contender("onnxruntime", "MatMulInteger, b by rows at run time", ("onnxruntime", "onnx"), onnxruntime_unpacked),
+)
+PACKED = Contender("packed", "matmul_integer, b packed, out=", ("qlite",), qlite)

@@ -34,6 +34,15 @@ class Case:
         scale = self.qparams.scale
         return scale.ravel()[0] if scale.size == 1 else scale
 
+    @cached_property
+    def fortran(self):
+        """The same case whose first axis has the neighbours in memory."""
+        return Case(np.asfortranarray(self.x), self.qparams)
+
+
+def in_fortran_order(function, case):
+    return function(case.fortran)
+
 
 def tensor(x):
     import torch
@@ -183,6 +192,11 @@ def minmax(case):
     return Work(partial(ql.choose_qparams, case.x), lambda: case.qparams.scale.ravel()[0])
 
 
+def minmax_along(case):
+    """Ranges over the axis that the grid keeps."""
+    return Work(partial(ql.choose_qparams, case.x, axis=case.qparams.axis), None)
+
+
 def numpy_minmax(case):
     def call():
         return case.x.min(), case.x.max()
@@ -213,6 +227,10 @@ BINS = 2048
 
 def histogram(case):
     return Work(lambda: ql.Calibrator(bins=BINS).update(case.x))
+
+
+def histogram_along(case):
+    return Work(lambda: ql.Calibrator(axis=case.qparams.axis).update(case.x))
 
 
 def numpy_histogram(case):

@@ -54,6 +54,53 @@ def test_awkward_shapes(isa, rng, m, k, n, a_dtype, b_dtype):
     same_bytes(product(a, b, za, zb), expected_product(a, b, za, zb))
 
 
+def by_columns(b):
+    """The same codes, each column in one piece."""
+    return np.ascontiguousarray(b.T).T
+
+
+@pytest.mark.parametrize("a_dtype, b_dtype", SIGNS, ids=SIGN_IDS)
+def test_packing_by_columns(isa, rng, a_dtype, b_dtype):
+    for i, (k, n) in enumerate(itertools.product([*DEPTHS, 255, 256, 257, 513], [1, 2, 15, 16, 17, 33, 64, 65, 130])):
+        a, b = codes(rng, (3, k), a_dtype), codes(rng, (k, n), b_dtype)
+        zb = [None, zero_points(rng, n, b_dtype)][i % 2]
+        same_bytes(product(a, by_columns(b), None, zb), expected_product(a, b, None, zb))
+
+
+@pytest.mark.parametrize("a_dtype, b_dtype", SIGNS, ids=SIGN_IDS)
+def test_unpacked(isa, rng, a_dtype, b_dtype):
+    """Few rows, which are multiplied as they are, and more of them; codes by rows and by columns."""
+    for i, (m, n) in enumerate(itertools.product([1, 2, 3, 4, 5, 9], [1, 2, 15, 16, 17, 31, 32, 33, 47, 64, 130])):
+        k = DEPTHS[i % len(DEPTHS)]
+        a, b = codes(rng, (m, k), a_dtype, FILLS[i % 4]), codes(rng, (k, n), b_dtype, FILLS[i // 4 % 4])
+        za = zero_points(rng, m, a_dtype) if i % 3 else np.zeros(1, np.int32)
+        zb = zero_points(rng, n, b_dtype) if i % 2 else np.zeros(n, np.int32)
+        for layout in (b, by_columns(b)):
+            same_bytes(_core.matmul_unpacked(a, layout, za, zb, None), expected_product(a, b, za, zb))
+
+
+@pytest.mark.parametrize("m, k, n", [(0, 5, 3), (2, 0, 3), (2, 5, 0), (1, 70, 1100), (3, 33026, 2), (4, 97, 2500)])
+def test_unpacked_shapes(isa, rng, m, k, n):
+    a, b = codes(rng, (m, k), np.int8), codes(rng, (k, n), np.int8)
+    same_bytes(
+        _core.matmul_unpacked(a, b, one(3, np.int32), np.zeros(n, np.int32), None), expected_product(a, b, one(3))
+    )
+
+
+@pytest.mark.parametrize("m", [1, 5])
+def test_unpacked_errors(isa, m):
+    a, b = np.zeros((m, 3), np.int8), np.zeros((3, 20), np.int8)
+    zero, zeros = np.zeros(1, np.int32), np.zeros(20, np.int32)
+    for za, zb, name in ((one(128, np.int32), zeros, "a_zero_point"), (zero, zeros - 129, "b_zero_point")):
+        out = np.ones((m, 20), np.int32)
+        with pytest.raises(ValueError, match=name):
+            _core.matmul_unpacked(a, b, za, zb, out)
+        assert (out == 1).all()
+    deep = np.full((m, 40000), -128, np.int8)
+    with pytest.raises(OverflowError, match="a, b"):
+        _core.matmul_unpacked(deep, np.full((40000, 20), -128, np.int8), one(127, np.int32), zeros + 127, None)
+
+
 @pytest.mark.parametrize("a_dtype, b_dtype", SIGNS, ids=SIGN_IDS)
 def test_every_pair_of_codes(isa, a_dtype, b_dtype):
     """All 65,536 products, at every place of a group of 16 along k."""

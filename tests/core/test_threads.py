@@ -90,11 +90,14 @@ def test_environment_is_a_limit():
 @needs_openmp
 @needs_two_cpus
 def test_threadpoolctl_is_a_limit():
-    threadpoolctl = pytest.importorskip("threadpoolctl")
-    ql.set_num_threads(9)
-    with threadpoolctl.threadpool_limits(1):
-        assert ql.get_num_threads() == 1
-    assert ql.get_num_threads() == 9
+    pytest.importorskip("threadpoolctl")
+    program = """
+from threadpoolctl import threadpool_limits
+ql.set_num_threads(9)
+with threadpool_limits(1):
+    print(ql.get_num_threads(), end=" ")
+print(ql.get_num_threads())"""
+    assert run(program, omp_num_threads="9") == "1 9"
 
 
 @needs_openmp
@@ -337,6 +340,74 @@ except KeyboardInterrupt:
             process.kill()
     assert out == "stopped\n", err
     assert process.returncode == 0
+
+
+#: Calls of about a second or more.
+LONG = {
+    "conv": "ql.conv2d_integer(np.ones((1, 8, 8, 16), np.uint8), np.ones((3, 3, 16, 16), np.int8), padding=2500)",
+    "images": "ql.conv2d(np.ones((20, 8, 8, 16)), ql.quantize(np.ones((3, 3, 16, 16)), axis=3), padding=600)",
+    "depthwise": "ql.conv2d(ql.quantize(np.ones((1, 8, 8, 16))), ql.quantize(np.ones((5, 5, 1, 16)), axis=3), "
+    "padding=2500, groups=16)",
+    "codes": "ql.matmul_integer(np.ones((20_000, 2000), np.int8), packed)",
+    "linear": "ql.linear(np.ones((20_000, 2000), np.float32), packed)",
+    "floats": "np.ones((5000, 2000), np.float32) @ w",
+    "model": "model(np.ones((20_000, 2000), np.float32))",
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("call", LONG)
+def test_case_o_ctrl_c_during_long_calls(call, threads):
+    """It is heard while the core works, by the thread that called; the next call is right again."""
+    program = f"""
+import signal, threading, time
+import numpy as np
+import qlite as ql
+ql.set_num_threads({threads})
+signal.signal(signal.SIGINT, signal.default_int_handler)
+w = ql.QArray.from_codes(np.ones((2000, 2000), np.int8), 1.0)
+packed = ql.pack(w)
+model = ql.from_weights([(np.ones((2000, 2000), np.float32), None)], task="multioutput")
+model = ql.quantize_model(model, "dynamic")
+model(np.ones((1, 2000), np.float32))
+said = []
+def interrupt():
+    said.append(time.perf_counter())
+    signal.raise_signal(signal.SIGINT)
+threading.Timer(0.4, interrupt).start()
+try:
+    end = time.perf_counter() + 20
+    while time.perf_counter() < end:
+        {LONG[call]}
+except KeyboardInterrupt:
+    print(time.perf_counter() - said[0])
+x = np.arange(12, dtype=np.uint8).reshape(3, 4)
+assert ql.matmul_integer(x, x.T).tolist() == (x.astype(int) @ x.T).tolist()
+"""
+    heard = (float(run(program, prelude="", timeout=60)) for _ in range(3))  # again where the machine is busy
+    assert any(seconds < 0.3 for seconds in heard)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_a_signal_handler_computes_while_its_thread_does(rng):
+    """What a handler calls is not given up, and what it interrupts goes on."""
+    a = rng.integers(0, 256, (20_000, 1000), np.uint8)
+    b = ql.pack(rng.integers(-128, 128, (1000, 1000), np.int8))
+    expected, inner = ql.matmul_integer(a, b), []
+    before = signal.signal(signal.SIGALRM, lambda *_: inner.append(ql.matmul_integer(a[:50], b)))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+        for _ in range(100):
+            same_bytes(ql.matmul_integer(a, b), expected)
+            if len(inner) > 3:
+                break
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(inner) > 3
+    for result in inner:
+        same_bytes(result, expected[:50])
 
 
 @needs_linux

@@ -19,6 +19,7 @@ import qlite as ql
 from qlite.io import container
 from qlite.io.array_file import save_arrays
 from qlite.io.idx import read_idx
+from qlite.io.mnist import load_mnist
 from qlite.io.shards import find_tensors
 
 #: Bytes of memory beyond the file's size.
@@ -104,6 +105,12 @@ def images(folder):
     (folder / "zipped").write_bytes(gzip.compress(head + bytes(60)))
 
 
+def archives(folder):
+    x, y = np.zeros((5, 4, 3), np.uint8), np.zeros(5, np.uint8)
+    for save in (np.savez, np.savez_compressed):
+        save(folder / f"{save.__name__}.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+
+
 def calibrators(folder):
     c = ql.Calibrator(axis=1, momentum=0.1).update(np.random.default_rng(0).normal(size=(4, 3)))
     (folder / "state").write_text(c.to_json())
@@ -152,6 +159,7 @@ READERS = {
     "shard": (shards, read_shard),
     "index": (indexes, read_index),
     "idx": (images, read_idx),
+    "npz": (archives, load_mnist),
     "calibrator": (calibrators, read_state),
 }
 

@@ -82,7 +82,7 @@ ValueError | importance | -1.0 | quantize(W, grid="kmeans", importance=W)
 ValueError | importance | 0 | quantize(W, grid="kmeans", importance=0 * W)
 ValueError | importance | nan | quantize(W, grid="kmeans", importance=W * np.nan)
 TypeError  | importance | complex | quantize(W, grid="kmeans", importance=W * 1j)
-TypeError  | importance | <U1 | quantize(W, grid="kmeans", importance="a")
+TypeError  | importance | 'a' | quantize(W, grid="kmeans", importance="a")
 
 ValueError | scale_dtype | 'float64' | quantize(W, scale_dtype="float64")
 ValueError | scale_dtype | 'float16' | quantize(W, grid="mxfp4", scale_dtype="float16")
@@ -223,8 +223,13 @@ def test_options_that_do_not_apply(name, options):
 # ---- NaN and infinities ------------------------------------------------------------------------------
 
 GRID_NAMES = [name for name in GRIDS if name != "codebook"]
-SHARINGS = [{}, {"axis": 0}, {"axis": 1}, {"axis": 0, "group_size": 32}]
+SHARINGS = [{}, {"axis": 0}, {"axis": 1}, {"axis": 0, "group_axis": 1}]
 METHODS = ["minmax", "percentile", "mse"]
+
+
+def sharing(grid, options):
+    """The options of `SHARINGS`, with the size of the groups that a grid has."""
+    return {**options, "group_size": GRIDS[grid].group_size or 32} if "group_axis" in options else options
 
 
 def methods(grid):
@@ -241,7 +246,7 @@ def test_nonfinite_values_are_refused(rng, grid, bad):
         for method in methods(grid):
             for function in (quantize, choose_qparams):
                 with pytest.raises(ValueError, match=r"^w: expected finite values, got NaN or infinity"):
-                    function(w, grid=grid, method=method, **options)
+                    function(w, grid=grid, method=method, **sharing(grid, options))
     for calibrator in (Calibrator(), Calibrator(axis=1)):
         with pytest.raises(ValueError, match=r"^batch: expected finite values, got NaN or infinity"):
             calibrator.update(w)
@@ -255,6 +260,7 @@ def test_nonfinite_values_saturate(rng, grid, granularity):
     w = rng.normal(size=(3, 64)).astype(np.float32)
     w[0, 3], w[1, 8], w[2, 60] = np.nan, np.inf, -np.inf
     finite = np.where(np.isfinite(w), w, np.float32(0))
+    granularity = sharing(grid, granularity)
     for method in methods(grid):
         p = choose_qparams(w, grid=grid, method=method, nonfinite="saturate", **granularity)
         assert p == choose_qparams(finite, grid=grid, method=method, **granularity)
@@ -265,3 +271,48 @@ def test_nonfinite_values_saturate(rng, grid, granularity):
         low, high = (np.broadcast_to(q._spread(end), w.shape) for end in p.range)
         assert (values[1, 8], values[2, 60]) == (np.float32(high[1, 8]), np.float32(low[2, 60]))
         np.testing.assert_array_equal(fake_quantize(w, p, nonfinite="saturate"), values)
+
+
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        (lambda: quantize(W, "int8"), r"^bits: .* got 'int8': say bits=8$"),
+        (lambda: quantize(W, "uint4"), r"^bits: .* got 'uint4': say bits=4, signed=False$"),
+        (lambda: quantize(W, "8"), r"^bits: .* got '8': say bits=8$"),
+        (lambda: quantize(W, np.int8), r"^bits: .*: say bits=8$"),
+        (lambda: quantize(W, np.dtype("u2")), r"^bits: .*: say bits=16, signed=False$"),
+        (lambda: quantize(W, "nf4"), r"^bits: .*: grid='nf4' names a grid$"),
+        (lambda: quantize(W, "int64"), r"^bits: .* got 'int64'$"),
+        (lambda: quantize(W, quantize(W)), r"^bits: .*: its qparams would do$"),
+        (lambda: quantize(W, grid="int8"), r"^grid: .* got 'int8': say bits=8$"),
+        (lambda: quantize(W, grid="fp8"), r"^grid: .* did you mean 'fp8_e4m3'\?$"),
+        (lambda: quantize(W, scale=0.1, zero_point=128), r"^zero_point: .* \(signed=False has 0 to 255\)$"),
+        (lambda: QParams([0.1], 15, 4), r"^zero_point: expected -8 to 7, .*\(signed=False has 0 to 15\)$"),
+        (lambda: QParams([0.1], -8, signed=False), r"^zero_point: .* \(signed=True has -128 to 127\)$"),
+        (lambda: QParams([0.1], -128, narrow=True), r"^zero_point: .* \(narrow=False has one code more\)$"),
+        (lambda: QParams([0.1], 300), r"^zero_point: .* got \[300\]$"),
+        (lambda: quantize(W, scale=[0.1] * 4, axis=1), r"^scale: .* 6 for axis 1 of \(4, 6\), got shape \(4,\)$"),
+        (lambda: quantize(W, scale=1.0, zero_point=[1, 2], axis=1), r"^zero_point: .* got shape \(2,\)$"),
+    ],
+)
+def test_case_i_messages_say_what_helps(call, said):
+    with pytest.raises((TypeError, ValueError), match=said):
+        call()
+
+
+def test_a_codebook_that_is_changed_is_read_anew():
+    class Hashed(list):
+        __hash__ = object.__hash__
+
+    book = Hashed([-1.0, 1.0])
+    before = choose_qparams(W, grid=book).codebook
+    book[1] = 2.0
+    assert before.tolist() == [-1, 1] and choose_qparams(W, grid=book).codebook.tolist() == [-1, 2]
+
+
+def test_values_of_many_lines_are_shown_in_one():
+    many = np.arange(10000.0).reshape(100, 100)
+    for name in ("bits", "axis", "group_size", "symmetric", "percentile", "signed", "keep_zero"):
+        with pytest.raises(TypeError, match=rf"^{name}: expected .* got array") as raised:
+            quantize(W, **{"group_size": 2, name: many} if name != "bits" else {"bits": many})
+        assert "\n" not in str(raised.value) and len(str(raised.value)) < 160

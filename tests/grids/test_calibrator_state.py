@@ -1,6 +1,7 @@
 """The state of a calibrator: where its data may come from, that it merges exactly and in any order, its form as JSON,
 and that it answers with every grid."""
 
+import array
 import json
 import pickle
 import re
@@ -17,9 +18,9 @@ from qlite.grids.formats import GRIDS
 from qlite.grids.spec import METHODS
 
 W = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
-CODEBOOKS = [name for name, grid in GRIDS.items() if grid.values is not None and grid.block_exponent is None]
+CODEBOOKS = [name for name, grid in GRIDS.items() if grid.values is not None and grid.group_size is None]
 FITTED = [name for name, grid in GRIDS.items() if grid.is_fitted]
-BLOCKS = [name for name, grid in GRIDS.items() if grid.block_exponent is not None]
+BLOCKS = [name for name, grid in GRIDS.items() if grid.group_size is not None]
 UNIFORM_BITS = range(1, 17)
 # What a codebook from the state may lose against the one from the sample: bins in place of values.
 FITTED_DB = 0.01
@@ -91,11 +92,23 @@ def test_little_data():
     assert ql.Calibrator.from_data(np.float32(3)).count == 1
     assert ql.Calibrator.from_data(3.0).count == 1
     assert ql.Calibrator.from_data([1.0, 2.0]).count == 2
-    for nothing in (np.zeros((0, 3)), [], iter(()), lambda: [], np.zeros((4, 0), np.float32)):
-        empty = ql.Calibrator.from_data(nothing)
-        assert empty.count == 0
-        with pytest.raises(ValueError, match=r"^method: expected data"):
-            empty.qparams()
+    assert ql.Calibrator.from_data([np.zeros((0, 3)), np.ones((2, 3))]).count == 6
+    with pytest.raises(ValueError, match=r"^method: expected data"):
+        ql.Calibrator().update(np.zeros((0, 3))).qparams()
+
+
+def test_case_m_data_without_values():
+    spent = iter([np.ones(3)])
+    next(spent)
+    for nothing in (np.zeros((0, 3)), [], spent, lambda: [], np.zeros((4, 0), np.float32), [np.zeros((0, 3))] * 2):
+        with pytest.raises(ValueError, match=r"^data: expected at least one value to calibrate with, got none$"):
+            ql.Calibrator.from_data(nothing)
+
+
+@pytest.mark.parametrize("data", [3, "file.npy", b"file.npy", None, np.arange(3)[0], lambda: 3])
+def test_case_o_data_that_is_one_thing_goes_by_its_name(data):
+    with pytest.raises(TypeError, match=r"^data: expected "):
+        ql.Calibrator.from_data(data)
 
 
 @pytest.mark.parametrize("data", [None, 3, "text", [None], ["a"], [1, 2], {"a": 1}, lambda: None, [np.ones(3, int)]])
@@ -397,6 +410,18 @@ def test_block_formats_are_for_arrays(grid):
 def pairs(x, y):
     """A loader of (inputs, labels), as PyTorch's and TensorFlow's give them."""
     return ([x[i : i + 2], y[i : i + 2]] for i in range(0, len(x), 2))
+
+
+def test_case_i_names_of_files_are_no_data():
+    for name in ("file.npy", b"file.npy"):
+        with pytest.raises(TypeError, match=r"^data: expected arrays, got b?'file\.npy': numpy\.load opens files"):
+            ql.Calibrator.from_data(name)
+
+
+def test_buffers_are_one_batch():
+    data = array.array("f", [1, 2, 3])
+    for batch in (data, memoryview(data)):
+        assert ql.Calibrator.from_data(batch).to_json() == ql.Calibrator().update(np.float32([1, 2, 3])).to_json()
 
 
 def test_case_j_pairs_and_dicts_need_a_word_from_the_user():

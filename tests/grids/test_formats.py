@@ -161,6 +161,29 @@ def test_block_formats_in_a_file(rng, tmp_path, grid):
     assert q.nbytes == sum(tensor.nbytes for tensor in tensors.values())
 
 
+def test_nvfp4_by_its_formula(rng):
+    """E2M1 values in groups of 16, E4M3 scales of these, and one float32 scale of those: the casts are ml_dtypes'."""
+    w = block_data(rng)[:, :96].astype(np.float32)
+    q = ql.quantize(w, grid="nvfp4")
+    blocks = w.reshape(len(w), 6, 16)
+    scale = np.abs(blocks).max(axis=2) / np.float32(6)
+    outer = scale.max() / np.float32(448)
+    inner = np.maximum((scale / outer).astype(ml_dtypes.float8_e4m3fn), np.float32(2.0**-9))  # E4M3's least over 0
+    same_bytes(q.scale, inner.astype(np.float32) * outer)
+    elements = (blocks / q.scale[..., None]).astype(ml_dtypes.float4_e2m1fn)
+    np.testing.assert_array_equal(
+        q.dequantize().reshape(blocks.shape), elements.astype(np.float32) * q.scale[..., None]
+    )
+    assert (q.bits, q.group_size, q.qparams.scale_dtype, q.nbytes) == (
+        4,
+        16,
+        "fp8_e4m3",
+        w.size // 2 + w.size // 16 + 4,
+    )
+    same = ql.quantize(w, grid="fp4", group_size=16, scale_dtype="fp8_e4m3")
+    same_bytes(q.dequantize(), same.dequantize())
+
+
 # ---- packed integers --------------------------------------------------------------------------------
 
 

@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 from samples import same_bytes
 
-from qlite.io.idx import load_mnist, read_idx
+from qlite.io.idx import read_idx
 
 CODES = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
-MNIST = {"train-images-idx3-ubyte": (5, 28, 28), "train-labels-idx1-ubyte": (5,)}
-MNIST |= {"t10k-images-idx3-ubyte": (3, 28, 28), "t10k-labels-idx1-ubyte": (3,)}
 # A damaged file may cost its declared size, bounded by what it can hold, and this for buffers.
 BUFFERS = 4 << 20
 
@@ -162,64 +160,3 @@ def test_a_path_that_is_no_file(tmp_path):
         read_idx(tmp_path)
     with pytest.raises(TypeError, match=r"^path: expected a path, .*, got int"):
         read_idx(3)
-
-
-# ---- MNIST ------------------------------------------------------------------------------------------
-
-
-def write_mnist(folder, rng, rename=lambda name: name, packed=bytes):
-    arrays = {name: rng.integers(0, 256 if len(shape) == 3 else 10, shape, np.uint8) for name, shape in MNIST.items()}
-    for name, array in arrays.items():
-        write(folder, packed(idx_bytes(array)), rename(name))
-    return arrays
-
-
-@pytest.mark.parametrize(
-    "rename, packed",
-    [
-        (lambda name: name, bytes),
-        (lambda name: name.replace("-idx", ".idx"), bytes),
-        (lambda name: f"{name}.gz", gzip.compress),
-        (lambda name: f"{name.replace('-idx', '.idx')}.gz", bytes),
-    ],
-    ids=["dash", "dot", "dash gz", "dot gz, not gzipped"],
-)
-def test_load_mnist(tmp_path, rng, rename, packed):
-    arrays = write_mnist(tmp_path, rng, rename, packed)
-    parts = load_mnist(tmp_path)
-    for name, got in zip(MNIST, parts, strict=True):
-        if "images" in name:
-            same_bytes(got, arrays[name].reshape(-1, 784).astype(np.float32) / np.float32(255))
-        else:
-            same_bytes(got, arrays[name].astype(np.int64))
-    assert parts[0].min() >= 0 and parts[0].max() <= 1
-
-
-@pytest.mark.parametrize("name", MNIST)
-def test_load_mnist_lists_what_it_looked_for(tmp_path, rng, name):
-    write_mnist(tmp_path, rng)
-    (tmp_path / name).unlink()
-    with pytest.raises(FileNotFoundError) as error:
-        load_mnist(str(tmp_path))
-    for sought in (name, name.replace("-idx", ".idx"), f"{name}.gz", f"{name.replace('-idx', '.idx')}.gz"):
-        assert f"{sought}," in f"{error.value},"
-    assert str(tmp_path) in str(error.value)
-
-
-@pytest.mark.parametrize(
-    "name, array, said",
-    [
-        ("train-labels-idx1-ubyte", np.zeros(4, np.uint8), "a label for each of 5 images, got 4"),
-        ("t10k-labels-idx1-ubyte", np.zeros(5, np.uint8), "a label for each of 3 images, got 5"),
-        ("train-labels-idx1-ubyte", np.zeros(5, np.int32), r"uint8 of 1 dimensions, got int32 \(5,\)"),
-        ("train-images-idx3-ubyte", np.zeros((5, 784), np.uint8), r"uint8 of 3 dimensions, got uint8 \(5, 784\)"),
-        ("train-images-idx3-ubyte", np.zeros((5, 28, 28), np.float32), "uint8 of 3 dimensions, got float32"),
-        ("t10k-images-idx3-ubyte", np.zeros((3, 28, 27), np.uint8), "784 pixels per image, got 756"),
-    ],
-)
-def test_load_mnist_refuses_what_does_not_belong_together(tmp_path, rng, name, array, said):
-    write_mnist(tmp_path, rng)
-    write(tmp_path, idx_bytes(array), name)
-    with pytest.raises(ValueError, match=said) as error:
-        load_mnist(tmp_path)
-    assert str(error.value).startswith(str(tmp_path / name))

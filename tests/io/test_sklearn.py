@@ -247,12 +247,13 @@ CONSTANTS = ("neg_label", "pos_label")  # of a network's binarizer, which nobody
 
 
 def owners(model):
-    """The objects whose attributes a prediction may go by: the model's, its steps' and its binarizer's."""
+    """The objects whose attributes a prediction may go by: the model's, its steps', its binarizer's, its best one's."""
     yield model
     for step in dict(getattr(model, "steps", ())).values():
         yield from owners(step)
-    if hasattr(model, "_label_binarizer"):
-        yield model._label_binarizer
+    for name in ("_label_binarizer", "best_estimator_"):
+        if hasattr(model, name):
+            yield from owners(getattr(model, name))
 
 
 def altered(value):
@@ -282,6 +283,10 @@ def answers(model):
         return None
 
 
+def search(model, grid):
+    return extra("sklearn.model_selection").GridSearchCV(model, grid, cv=2)
+
+
 WALKED = {
     "network of classes": (lambda: network("MLPClassifier"), THREE),
     "network of two classes": (lambda: network("MLPClassifier"), TWO),
@@ -292,6 +297,11 @@ WALKED = {
     "linear regression": (linear.LinearRegression, VALUES),
     "pipeline": (lambda: scaled(linear.LogisticRegression()), THREE),
     "pipeline of a network": (lambda: scaled(network("MLPRegressor")), VALUE),
+    "search": (lambda: search(linear.LogisticRegression(), {"C": [0.5, 1.0]}), THREE),
+    "search of a pipeline": (
+        lambda: search(scaled(linear.LinearRegression()), {"linearregression__copy_X": [True]}),
+        VALUE,
+    ),
 }
 
 

@@ -22,6 +22,23 @@ static results minmax(const ql_kernels *kernels, size_t n, size_t group)
     return floats(ends, 2 * count, has_nan);
 }
 
+static results minmax_rows(const ql_kernels *kernels, size_t n, size_t rows)
+{
+    static const float scale[] = {1.0f};
+    float *x = any_values(2, rows * n, scale, rows * n + 1);
+    float *ends = array(RESULT, 2 * n * sizeof *ends), *min = ends, *max = min + n;
+    for (size_t i = 0; i < rows * n && bits() % 2; i++)
+        x[i] = fabsf(x[i]) < FLT_MAX ? x[i] : 1.0f;
+    for (size_t j = 0; j < n; j++) {
+        min[j] = j % 3 ? INFINITY : -2.0f;
+        max[j] = j % 3 ? -INFINITY : 2.0f;
+    }
+    bool has_nan = kernels->minmax_rows_f32(x, rows, n, min, max);
+    for (size_t j = 0; j < 2 * n; j++)
+        ends[j] += 0.0f; /* the sign of a zero is not defined */
+    return floats(ends, 2 * n, has_nan);
+}
+
 static results moments(const ql_kernels *kernels, size_t n, size_t group)
 {
     static const float scale[] = {1.0f};
@@ -55,6 +72,7 @@ static results histogram_slots(const ql_kernels *kernels, size_t n, size_t group
 
 const subject calibrate_subjects[] = {
     {"minmax_f32", minmax},
+    {"minmax_rows_f32", minmax_rows},
     {"add_moments_f32", moments},
     {"histogram_slots_f32", histogram_slots},
     {0},

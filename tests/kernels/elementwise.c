@@ -10,6 +10,18 @@ static results quantize(const ql_kernels *kernels, size_t n, size_t group)
     return (results){codes, n, nonfinite};
 }
 
+static results quantize_rows(const ql_kernels *kernels, size_t n, size_t group)
+{
+    const size_t rows = group % 16 + 1, cols = bits() % 8 ? n : 3 * n + 500;
+    const parameters p = any_parameters(cols, 8);
+    float *x = array(2, rows * cols * sizeof *x);
+    for (size_t i = 0; i < rows * cols; i++)
+        x[i] = any_value(p.scale[i % cols]);
+    uint8_t *codes = array(RESULT, rows * cols);
+    bool nonfinite = kernels->quantize_rows_f32_x8(x, rows, cols, p.scale, p.zero_point, p.qmin, p.qmax, codes);
+    return (results){codes, rows * cols, nonfinite};
+}
+
 static results dequantize(const ql_kernels *kernels, size_t n, size_t group)
 {
     parameters p = any_parameters(parameter_count(n, group), 8);
@@ -62,11 +74,8 @@ static results in_range(const ql_kernels *kernels, size_t n, size_t group)
 }
 
 const subject elementwise_subjects[] = {
-    {"quantize_f32_x8", quantize},
-    {"dequantize_x8_f32", dequantize},
-    {"fake_quantize_f32", fake_quantize},
-    {"quantize_f32_s32", quantize_any},
-    {"dequantize_s32_f32", dequantize_any},
-    {"in_range_f32", in_range},
-    {0},
+    {"quantize_f32_x8", quantize},      {"quantize_rows_f32_x8", quantize_rows},
+    {"dequantize_x8_f32", dequantize},  {"fake_quantize_f32", fake_quantize},
+    {"quantize_f32_s32", quantize_any}, {"dequantize_s32_f32", dequantize_any},
+    {"in_range_f32", in_range},         {0},
 };

@@ -1,5 +1,6 @@
 /* Products of matrices. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/gemm/gemm.h"
 #include "harness.h"
@@ -13,7 +14,13 @@ static ql_packed *any_packed(ql_pack_for purpose, size_t k, size_t segments, siz
         zero_point[j] = between(-128, 127);
     uint8_t *codes = any_codes(1, k * n);
     ql_packed *packed;
-    if (ql_pack_segments(purpose, codes, true, k, segments, n, bits() % 2 ? zero_point : NULL, &packed) != QL_OK)
+    const ql_code_matrix b = {.data = codes,
+                              .is_signed = true,
+                              .by_columns = bits() % 2,
+                              .k = k,
+                              .n = n,
+                              .zero_point = bits() % 2 ? zero_point : NULL};
+    if (ql_pack_segments(purpose, &b, segments, &packed) != QL_OK)
         exit(2);
     return packed;
 }
@@ -124,6 +131,69 @@ static results peak(const ql_kernels *kernels, size_t n, size_t group)
     return (results){sum, sizeof *sum, false};
 }
 
+/* Sizes of panels that kernels have, and some that only the plain loops take. */
+static size_t any_width(void)
+{
+    return (size_t)8 << bits() % 4;
+}
+
+static results pack_panel(const ql_kernels *kernels, size_t k, size_t cols)
+{
+    const size_t nr = any_width(), kr = (size_t)1 << bits() % 4, gap = bits() % 3;
+    const size_t bytes = (k + kr - 1) / kr * kr * nr, used = cols < nr ? cols : nr;
+    const uint8_t *b = any_codes(2, k * (used + gap) - gap);
+    int8_t *panel = array(RESULT, bytes);
+    memset(panel, 1, bytes);
+    kernels->pack_panel_x8(b, used + gap, k, used, bits() % 2 ? 128 : 0, nr, kr, panel);
+    return (results){panel, bytes, false};
+}
+
+static results sum_panel(const ql_kernels *kernels, size_t groups, size_t group)
+{
+    const size_t nr = any_width(), kr = (size_t)1 << bits() % 4;
+    const bool is_extreme = group % 2;
+    int8_t *panel = (int8_t *)any_codes(2, groups * nr * kr);
+    int32_t *zero_point = array(3, nr * sizeof *zero_point), *sums = any_sums(RESULT, 2 * nr);
+    for (size_t j = 0; j < nr; j++)
+        zero_point[j] = is_extreme ? 127 : between(-128, 127);
+    for (size_t i = 0; i < groups * nr * kr && is_extreme; i++)
+        panel[i] = -128;
+    for (size_t j = 0; j < 2 * nr; j++)
+        sums[j] /= 2;
+    kernels->sum_panel_s8(panel, groups, nr, kr, zero_point, sums, sums + nr);
+    return (results){sums, 2 * nr * sizeof *sums, false};
+}
+
+static results multiply_few(const ql_kernels *kernels, size_t n, size_t k)
+{
+    const size_t m = (size_t)between(1, QL_FEW_ROWS), a_stride = k + 1 + bits() % 3, b_stride = n + bits() % 3;
+    const size_t c_stride = n + bits() % 3;
+    int16_t *a = array(3, m * a_stride * sizeof *a), *zero_point = array(4, n * sizeof *zero_point);
+    for (size_t i = 0; i < m * a_stride; i++)
+        a[i] = (int16_t)(i % a_stride < k ? between(-255, 255) : 0);
+    for (size_t j = 0; j < n; j++)
+        zero_point[j] = (int16_t)between(-128, 127);
+    const uint8_t *b = any_codes(2, (k - 1) * b_stride + n);
+    int32_t *c = any_sums(RESULT, (m - 1) * c_stride + n);
+    kernels->multiply_few_s16x8s32(a, a_stride, m, b, b_stride, bits() % 2 ? 128 : 0, bits() % 2 ? zero_point : NULL, k,
+                                   n, c, c_stride);
+    return (results){c, ((m - 1) * c_stride + n) * sizeof *c, false};
+}
+
+static results dot_few(const ql_kernels *kernels, size_t n, size_t k)
+{
+    const size_t m = (size_t)between(1, QL_FEW_ROWS), a_stride = k + bits() % 3, b_stride = k + bits() % 3;
+    int16_t *a = array(3, m * a_stride * sizeof *a);
+    for (size_t i = 0; i < m * a_stride; i++)
+        a[i] = (int16_t)between(-255, 255);
+    const uint8_t *b = any_codes(2, (n - 1) * b_stride + k);
+    int32_t *c = array(RESULT, m * n * sizeof *c);
+    kernels->dot_few_s16x8s32(a, a_stride, m, b, b_stride, bits() % 2 ? 128 : 0, k, n, c, n);
+    return (results){c, m * n * sizeof *c, false};
+}
+
 const subject gemm_subjects[] = {
-    {"gemm_u8s8s32", gemm}, {"gemm_u7s8s32", gemm_u7}, {"gemm_f32s8f32", gemm_f32}, {"peak_u8s8s32", peak}, {0},
+    {"pack_panel_x8", pack_panel}, {"sum_panel_s8", sum_panel}, {"multiply_few_s16x8s32", multiply_few},
+    {"dot_few_s16x8s32", dot_few}, {"gemm_u8s8s32", gemm},      {"gemm_u7s8s32", gemm_u7},
+    {"gemm_f32s8f32", gemm_f32},   {"peak_u8s8s32", peak},      {0},
 };

@@ -117,6 +117,24 @@ def test_the_static_program():
         same_bytes(step.bias, np.rint(layer.bias / scale).astype(np.int32))
 
 
+def test_case_o_intermediates_of_codes_are_those_of_their_floats():
+    network, x = small_network()
+    quantized = ql.quantize_model(network, data=x)
+    codes = ql.quantize(x, quantized.input_qparams)
+    of_codes, of_floats = quantized.intermediates(codes), quantized.intermediates(x)
+    assert [name for name in of_floats if of_codes[name].tobytes() != of_floats[name].tobytes()] == ["input"]
+
+
+@pytest.mark.parametrize("scheme", ["w8a8", "dynamic", "w8"])
+def test_case_o_raw_bytes_get_a_hint(scheme):
+    network, x = small_network()
+    quantized = ql.quantize_model(network, scheme, x if scheme == "w8a8" else None)
+    with pytest.raises(TypeError, match=r"^x: expected a real floating dtype, got uint8 \(QArray\(x, model.input_qpar"):
+        quantized(np.zeros((2, 6), np.uint8))
+    with pytest.raises(TypeError, match=r"^x: expected a real floating dtype, got int64$"):
+        quantized(np.zeros((2, 6), np.int64))
+
+
 def test_many_calibration_samples_count_as_one_batch(rng):
     network, x = small_network()
     many = np.concatenate([x, rng.normal(size=(10_000, 6)).astype(np.float32)])
@@ -132,7 +150,9 @@ def test_codes_are_taken_as_they_are(isa, scheme, target):
     grid = quantized.input_qparams
     assert (grid is None) == (scheme != "w8a8" or network.mean is not None)
     other = ql.quantize(x, 8)
-    same_bytes(quantized(other), quantized(other.dequantize()))
+    for call in (quantized, quantized.predict, quantized.intermediates):
+        with pytest.raises(ValueError, match=r"^x: expected .*floats, which x\.dequantize\(\) makes, got QArray"):
+            call(other)
     if grid is not None:
         codes = ql.quantize(x, grid)
         same_bytes(quantized(codes), quantized(x))
@@ -175,6 +195,20 @@ def test_an_output_without_weights_is_its_bias(scheme):
     for factor in (1, 1000):
         quantized = ql.quantize_model(pruned, scheme, factor * x if scheme == "w8a8" else None)
         np.testing.assert_allclose(quantized(factor * x)[:, :3], np.tile(bias[:3], (len(x), 1)), rtol=1e-3)
+
+
+@pytest.mark.parametrize("target", ["numpy", "tflm", "tensorrt"])
+def test_case_a_inputs_that_were_all_zeros_leave_the_bias(rng, target):
+    """Units that training gave up, and inputs that were zeros, have no range to keep the next bias on."""
+    bias = np.float32([0.0015, -1, 0, 2])
+    given_up = ql.Dense(rng.normal(size=(8, 16)), np.full(16, -1000.0), "relu")
+    layers = [given_up, given_up, ql.Dense(30 * rng.normal(size=(16, 4)), bias)]
+    x = rng.normal(size=(50, 8)).astype(np.float32)
+    cases = [(layers[1:], x), ([given_up, ql.Dense(np.ones((16, 8)), None, "relu"), *layers[1:]], x)]
+    cases.append(([ql.Dense(rng.normal(size=(8, 4)), bias)], 0 * x))
+    for parts, samples in cases:
+        quantized = ql.quantize_model(ql.Sequential(parts), data=samples, target=target, output_dtype="float32")
+        np.testing.assert_allclose(quantized(samples), np.tile(bias, (50, 1)), rtol=1e-3)
 
 
 def test_codes_of_every_shape_of_network(rng):

@@ -79,8 +79,9 @@ ValueError x  M(X[:, :1])
 ValueError x  M.predict(X.T)
 ValueError x  M.intermediates(X[None])
 ValueError task  VALUES.predict_proba(X)
-ValueError metrics  M.evaluate(X, [0, 1, 2], metrics=["f1"])
+ValueError metrics  M.evaluate(X, [0, 1, 2], metrics=["f2"])
 ValueError metrics  M.evaluate(X, [0, 1, 2], metrics="mse")
+ValueError metrics  M.evaluate(X, [0, 1, 2], metrics="top_5_accuracy")
 ValueError metrics  VALUES.evaluate(X, X, metrics=("accuracy",))
 ValueError y  M.evaluate(X, [0, 1])
 ValueError y  M.evaluate(X[:0], [])
@@ -106,6 +107,13 @@ def test_bad_arguments(case):
         eval(call)
     assert type(raised.value).__name__ == error
     assert re.match(rf"{name}: ", str(raised.value)), str(raised.value)
+
+
+def test_case_o_an_activation_that_there_is_not():
+    with pytest.raises(ValueError, match=r"^activation: expected one of None, 'relu', .*, got 'swish'"):
+        Dense(W1, activation="swish")
+    with pytest.raises(ValueError, match=r"^activation: expected .*, got 'ReLU': did you mean 'relu'\?$"):
+        Dense(W1, activation="ReLU")
 
 
 # ---- building and running ---------------------------------------------------------------------------
@@ -278,9 +286,11 @@ def test_evaluating_runs_the_model_once(rng):
     m = Counted([Dense(weight)])
     figures = m.evaluate(x, np.zeros((8, 1), int), ("accuracy", "recall", "cross_entropy"))
     assert m.calls == 1 and figures == m.evaluate(x, np.zeros(8, int), ("accuracy", "recall", "cross_entropy"))
-    for y in (0, None, np.zeros(7), np.zeros((8, 2)), np.zeros((1, 8)), ["a"] * 8):
+    for y in (0, np.zeros(7), np.zeros((8, 2)), np.zeros((1, 8)), ["a"] * 8):
         with pytest.raises(ValueError, match=r"^y: "):
             m.evaluate(x, y)
+    with pytest.raises(TypeError, match=r"^y: .* got None"):
+        m.evaluate(x, None)
     with pytest.raises(ValueError, match=r"^x: "):
         m.evaluate(1.0, [0])
     with pytest.raises(TypeError, match=r"^metrics: "):
@@ -301,3 +311,24 @@ def test_outputs_are_named_alike_in_both_kinds_of_models():
     assert q.predict(X).tolist() == BINARY.predict(X).tolist()
     assert q.evaluate(X, ["no", "yes", "yes"]).keys() == BINARY.evaluate(X, ["no", "yes", "yes"]).keys()
     assert ql.QModel.predict is Sequential.predict
+
+
+def test_case_i_weights_that_are_no_pairs():
+    for weights, said in (
+        ({"0.weight": np.eye(2)}, r"^weights: expected pairs .* got dict: pick them by name"),
+        ("file.npy", r"^weights: expected pairs .* got str"),
+        (3, r"^weights: expected pairs .* got int"),
+    ):
+        with pytest.raises(TypeError, match=said):
+            ql.from_weights(weights)
+    with pytest.raises(TypeError, match=r"^weights\[0\]: weight: expected an array"):
+        ql.from_weights([({}, None)])
+
+
+def test_a_layer_takes_what_its_model_takes():
+    layer = Dense(np.eye(3))
+    with pytest.raises(ValueError, match=r"^x: expected shape \(\.\.\., 3\), got \(2, 2\)"):
+        layer(np.ones((2, 2)))
+    with pytest.raises(TypeError, match=r"^x: expected a real floating dtype, got int64"):
+        layer([[1, 2, 3]])
+    assert layer([[1.0, 2.0, 3.0]]).dtype == np.float32

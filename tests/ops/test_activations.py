@@ -148,7 +148,7 @@ def test_arrays_that_are_written_to():
         activation_gradient_(y.astype(np.float64), y, "relu")
     with pytest.raises(ValueError, match=r"^z: expected shape \(2, 3\), got \(3, 2\)"):
         activation_gradient_(y, np.zeros((3, 2), np.float32), "relu")
-    with pytest.raises(TypeError, match=r"^z: expected float32"):
+    with pytest.raises(TypeError, match=r"^z: expected an array"):
         activation_gradient_(y, None, "relu")
     with pytest.raises(ValueError, match=r"^function: expected None or the name"):
         activation("relu7", y)

@@ -176,8 +176,6 @@ def test_a_float_bias_becomes_sums(rng):
     bias = rng.normal(size=5)
     integers = np.rint(bias.astype(np.float32) / (x.scale.item() * w.scale.ravel().astype(np.float64))).astype(np.int32)
     same_bytes(ql.conv2d(x, w, bias), ql.conv2d(x, w, integers))
-    with pytest.raises(OverflowError, match=r"^bias: "):
-        ql.conv2d(x, w, np.full(5, 1e9))
 
 
 @pytest.mark.parametrize("per", ["image", "tensor"])
@@ -215,8 +213,8 @@ def test_images_are_refused_before_anything_is_written(rng):
     with pytest.raises(ValueError, match=r"^output_qparams: "):
         ql.conv2d(x, w, output_qparams=ql.QParams(np.float32([1e-30]), 0, signed=False), out=out)
     x[2] = 0.5
-    with pytest.raises(OverflowError, match=r"^bias: "):  # the scale of the last is the least
-        ql.conv2d(x, w, np.full(4, 1e6), output_qparams=GRIDS["u8"], out=out)
+    with pytest.raises(OverflowError, match=r"^x, w: "):
+        ql.conv2d(x, w, np.full(4, 2**31 - 1, np.int32), output_qparams=GRIDS["u8"], out=out)
     x[2] = np.nan
     with pytest.raises(ValueError, match=r"^x: "):
         ql.conv2d(x, w, output_qparams=GRIDS["u8"], out=out)
@@ -365,10 +363,10 @@ def test_sizes_cannot_wrap():
     second the row of pixels beyond any memory."""
     x, w = np.zeros((1, 1, 1, 1), np.uint8), np.zeros((1, 1, 1, 1), np.int8)
     most = 2**31 - 1
-    with pytest.raises(ValueError, match="too big"):
+    with pytest.raises(MemoryError, match=r"^padding: "):
         ql.conv2d_integer(x, w, padding=((most, most), (most, most)))
     wide = np.zeros((1, 2, 2, 65536), np.uint8)
-    with pytest.raises(MemoryError):
+    with pytest.raises(MemoryError, match=r"^padding: "):
         ql.conv2d_integer(wide, np.zeros((1, 1, 1, 65536), np.int8), stride=most, padding=most, groups=65536)
 
 

@@ -220,3 +220,13 @@ def test_tables_are_litert_s(rng, name, dtype):
         content = litert.model(op, x, x, (np.float32(sx), zx), (np.float32(sy), zy), **options)
         table = ql.lookup_table(name, grid(sx, zx, dtype), grid(sy, zy, dtype))
         same_bytes(ql.apply_table(x, table), litert.run(content, x))
+
+
+def test_case_h_functions_of_single_numbers():
+    x, y = ql.QParams([0.05], 0), ql.QParams([1 / 128], 0)
+    same_bytes(ql.lookup_table(math.tanh, x, y), ql.lookup_table("tanh", x, y))
+    same_bytes(ql.lookup_table(lambda v: v if v > 0 else 0.0, x, x), ql.lookup_table("relu", x, x))
+    with pytest.raises(ValueError, match=r"^function: expected numbers, got ValueError for 0$"):
+        ql.lookup_table(math.log, x, y)
+    with pytest.raises(TypeError, match=r"^function: expected .* got None"):
+        ql.lookup_table(lambda v: None, x, y)

@@ -33,9 +33,9 @@ def conv_integer(x, w, zx=0, zw=0, bias=0, stride=(1, 1), padding=((0, 0), (0, 0
     return acc.astype(np.int32)
 
 
-def conv_float(acc, x_scale, w_scale, low=-np.inf, high=np.inf):
-    """clamp(float32(acc) * float32(s_x * s_w), low, high)."""
-    return np.minimum(scale_sums(acc, F32(1), F32(x_scale) * np.asarray(w_scale, F32), F32(0), low), F32(high))
+def conv_float(acc, x_scale, w_scale, low=-np.inf, high=np.inf, offset=0):
+    """clamp(float32(acc) * float32(s_x * s_w) + offset, low, high)."""
+    return np.minimum(scale_sums(acc, F32(1), F32(x_scale) * np.asarray(w_scale, F32), offset, low), F32(high))
 
 
 def conv_codes(acc, x_scale, w_scale, scale, zero_point, qmin, qmax, fixed):
@@ -54,9 +54,6 @@ def conv_dynamic(x, w, w_scale, bias=None, per="image", **options):
     for image in np.split(x, len(x)) if per == "image" else [x]:
         codes, scale, zero_point = quantize_rows(image.reshape(1, -1))
         scale, zero_point = scale.item(), int(zero_point.item())
-        acc_bias = 0
-        if bias is not None:
-            acc_bias = np.rint(bias.astype(np.float64) / (scale * np.asarray(w_scale, np.float64))).astype(np.int32)
-        acc = conv_integer(codes.reshape(image.shape), w, zero_point, 0, acc_bias, **options)
-        parts.append(conv_float(acc, scale, w_scale))
+        acc = conv_integer(codes.reshape(image.shape), w, zero_point, 0, 0, **options)
+        parts.append(conv_float(acc, scale, w_scale, offset=0 if bias is None else bias))
     return np.concatenate(parts)

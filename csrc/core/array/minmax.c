@@ -57,10 +57,16 @@ static bool look_at_joined(const extremes *e, const float *x, const ql_run *run,
 static void look_at(void *context, const ql_run *run, size_t count)
 {
     const extremes *e = context;
+    const ql_kernels *kernels = e->work->kernels;
     const float *x = e->work->x + run->offset;
-    const bool nan = count > 1 ? look_at_joined(e, x, run, count)
-                               : e->work->kernels->minmax_f32(x, run->length, run->group, e->min + run->parameter,
-                                                              e->max + run->parameter);
+    float *min = e->min + run->parameter, *max = e->max + run->parameter;
+    bool nan;
+    if (count == 1)
+        nan = kernels->minmax_f32(x, run->length, run->group, min, max);
+    else if (run->length <= QL_SHORT_RUN)
+        nan = look_at_joined(e, x, run, count);
+    else
+        nan = kernels->minmax_rows_f32(x, count, run->length, min, max);
     if (nan)
         atomic_store_explicit(&e->work->has_nan, true, memory_order_relaxed);
 }

@@ -189,17 +189,32 @@ static void run_joined(const work *w, const ql_run *run, size_t count)
         run_piece(&copies, &(ql_run){run->offset + first, ql_least(length - first, tile), 0, 1});
 }
 
+static void quantize_rows(const work *w, const ql_run *run, size_t count)
+{
+    if (w->kernels->quantize_rows_f32_x8((const float *)w->from + run->offset, count, run->length,
+                                         w->scale + run->parameter, w->zero_point + run->parameter, w->affine->qmin,
+                                         w->affine->qmax, (uint8_t *)w->to + run->offset))
+        atomic_store_explicit(w->nonfinite, true, memory_order_relaxed);
+}
+
 static void run_pieces(void *context, const ql_run *run, size_t count)
 {
     const work *w = context;
-    if (count > 1) {
+    if (count > 1 && run->length <= QL_SHORT_RUN) {
         run_joined(w, run, count);
         return;
     }
-    for (size_t first = 0; first < run->length;) {
-        ql_run piece = ql_run_piece(run, first, w->limit);
-        run_piece(w, &piece);
-        first += piece.length;
+    if (count > 1 && w->function == quantize_x8 && !w->set_aside) {
+        quantize_rows(w, run, count);
+        return;
+    }
+    ql_run row = *run;
+    for (size_t i = 0; i < count; i++, row.offset += row.length) {
+        for (size_t first = 0; first < row.length;) {
+            ql_run piece = ql_run_piece(&row, first, w->limit);
+            run_piece(w, &piece);
+            first += piece.length;
+        }
     }
 }
 

@@ -25,11 +25,13 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "core/base/listen.h"
 #include "core/base/memory.h"
 #include "qlite.h"
 
 enum {
     PATIENCE_NS = 2000000, /* time that a helper looks at the door before it sleeps */
+    ASKED_NS = 20000,      /* a single item of less asks nobody: a look at the clock takes 25 */
     INSIDE = 1 << 16,      /* a door is the number of free seats, and this times the helpers inside */
     SEATS = INSIDE - 1,
 };
@@ -40,6 +42,7 @@ typedef struct work {
     task_function *task;
     void *context;
     size_t count;
+    bool is_asked; /* whether the listener is, after an item */
     fenv_t environment;
 } work;
 
@@ -74,10 +77,14 @@ __attribute__((constructor)) static void watch_forks(void)
 
 /* ---- helpers ------------------------------------------------------------------------------------ */
 
+/* The caller may want to stop: then nobody finds any more. */
 static void take_items(const work *w)
 {
-    for (size_t i; (i = atomic_fetch_add(&pool.next, 1)) < w->count;)
+    for (size_t i; (i = atomic_fetch_add(&pool.next, 1)) < w->count;) {
         w->task(w->context, i);
+        if (ql_stop_wanted())
+            atomic_store(&pool.next, w->count);
+    }
 }
 
 static bool enter(void)
@@ -235,8 +242,11 @@ static void run_together(const work *w, size_t helpers)
 
 static void run_alone(const work *w)
 {
-    for (size_t i = 0; i < w->count; i++)
+    for (size_t i = 0; i < w->count && !ql_is_stopped(); i++) {
         w->task(w->context, i);
+        if (w->is_asked)
+            (void)ql_stop_wanted();
+    }
 }
 
 /* Small work asks nobody: finding out how many CPUs there are takes longer than a small product. */
@@ -251,7 +261,9 @@ size_t ql_threads_for(uint64_t cost_ns)
 
 void ql_parallel(size_t count, uint64_t cost_ns, task_function *task, void *context)
 {
-    work w = {.task = task, .context = context, .count = count};
+    if (ql_is_stopped())
+        return;
+    work w = {.task = task, .context = context, .count = count, .is_asked = count > 1 || cost_ns >= ASKED_NS};
     const size_t allowed = ql_threads_for(cost_ns), threads = count < allowed ? count : allowed;
     if (threads < 2 || atomic_exchange(&pool.is_taken, true)) {
         run_alone(&w);

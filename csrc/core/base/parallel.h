@@ -15,7 +15,7 @@ enum { QL_THREAD_NS = 25000 };
  *
  * Results must not depend on who does what: tasks write to places of their own, or add integers. Helpers compute in the
  * caller's floating-point environment. What the caller wrote before, tasks see; what tasks wrote, the caller sees
- * afterwards. A task cannot fail and must not fork. */
+ * afterwards. A task cannot fail and must not fork. Where the caller's listener wants to stop, items are left out. */
 void ql_parallel(size_t count, uint64_t cost_ns, void (*task)(void *context, size_t i), void *context);
 
 /* Returns how many threads ql_parallel gives work of this cost, if there are enough items. */

@@ -3,10 +3,6 @@
 
 #include "core/base/sizes.h"
 
-/* Longest runs that are joined. Rows of 4 columns with a scale each are then quantized at 2.9 Ge/s, not 0.15, rows of
- * 128 at 3.4, not 2.2 (AMD Zen 3). */
-enum { SHORT_RUN = 128 };
-
 /* Number of pieces that ql_run_piece() makes of a run. */
 static size_t parts_of(size_t length, size_t group)
 {
@@ -49,7 +45,7 @@ void ql_share_visit(const ql_shares *shares, size_t i, ql_visit *visit, void *co
     for (size_t r = i * shares->runs; r < end;) {
         const ql_run run = ql_run_at(shares->layout, r);
         const size_t same = ql_least(alike - r % alike, end - r);
-        const bool join = same >= 4 && run.length <= SHORT_RUN && run.length * same >= QL_TILE;
+        const bool join = same >= 4 && run.length * same >= QL_TILE && (run.length <= QL_SHORT_RUN || run.group == 1);
         visit(context, &run, join ? same : 1);
         r += join ? same : 1;
     }

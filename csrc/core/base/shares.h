@@ -8,6 +8,10 @@
 enum {
     QL_SHARE = 65536, /* some microseconds of the quickest kernels */
     QL_TILE = 512,    /* elements of joined runs that are given to a kernel at once */
+
+    /* Longest runs that are joined whatever their groups. Rows of 4 columns with a scale each are then quantized at 2.9
+     * Ge/s, not 0.15, rows of 128 at 3.4, not 2.2 (AMD Zen 3). */
+    QL_SHORT_RUN = 128,
 };
 
 typedef struct ql_shares {
@@ -19,8 +23,8 @@ typedef struct ql_shares {
 
 ql_shares ql_shares_of(const ql_layout *layout);
 
-/* Takes a run or a part of one; with count > 1, the first of that many short runs, which follow each other and have
- * the same parameters. */
+/* Takes a run or a part of one; with count > 1, the first of that many runs, which follow each other and have the same
+ * parameters: short ones, or long ones whose elements have their own. */
 typedef void ql_visit(void *context, const ql_run *run, size_t count);
 
 /* Visits the runs of share i in order. */

@@ -13,6 +13,8 @@ const char *ql_status_text(ql_status status)
         return "too deep: an int32 sum could overflow";
     case QL_ENONFINITE:
         return "the data holds NaN or infinity";
+    case QL_ESTOPPED:
+        return "given up";
     case QL_ECODES:
         return "expected codes from 0 to 127, which the weights were packed for";
     }

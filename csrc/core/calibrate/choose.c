@@ -71,7 +71,10 @@ ql_status ql_histogram_range(const ql_histogram *h, const int64_t *counts, size_
         } else if (method == QL_RANGE_ENTROPY) {
             ql_entropy_range(h + c, own, bins, grid, sums, low + c, high + c);
         } else {
-            ql_distribution_of_histogram(&d, h + c, own, bins, with_zeros);
+            if (method == QL_RANGE_MSE)
+                ql_distribution_of_histogram(&d, h + c, own, bins, with_zeros);
+            else
+                ql_distribution_of_masses(&d, h + c, own, bins);
             choose_range(&d, method, (double)h[c].count, percentile, grid, &levels, low + c, high + c);
         }
     }

@@ -76,8 +76,7 @@ static void add_spike(ql_distribution *d, size_t parts, int64_t edge)
         d->above = ql_sums_plus(d->above, spike);
 }
 
-void ql_distribution_of_histogram(ql_distribution *d, const ql_histogram *h, const int64_t *counts, size_t bins,
-                                  bool with_zeros)
+static void place_bins(ql_distribution *d, const ql_histogram *h, const int64_t *counts, size_t bins)
 {
     d->counts = counts;
     d->unit = ldexp(1.0, h->exponent);
@@ -86,11 +85,34 @@ void ql_distribution_of_histogram(ql_distribution *d, const ql_histogram *h, con
     d->least = ql_distribution_u(d, h->min);
     d->greatest = ql_distribution_u(d, h->max);
     d->last = (size_t)(floor((double)h->max / d->unit) - (double)h->origin);
+}
+
+void ql_distribution_of_histogram(ql_distribution *d, const ql_histogram *h, const int64_t *counts, size_t bins,
+                                  bool with_zeros)
+{
+    place_bins(d, h, counts, bins);
     take_prefix(d, d->last + 1, bin_sums);
     d->zeros = with_zeros ? (double)h->zeros : 0;
     d->zero = -d->centre;
     if (d->zeros > 0)
         add_spike(d, d->last + 1, -(int64_t)h->origin);
+}
+
+/* Counts are integers, whose sums are exact. */
+void ql_distribution_of_masses(ql_distribution *d, const ql_histogram *h, const int64_t *counts, size_t bins)
+{
+    place_bins(d, h, counts, bins);
+    d->zeros = 0;
+    int64_t mass = 0;
+    for (size_t b = 0; b < d->anchor; b++)
+        mass -= counts[b];
+    for (size_t b = 0; b <= d->last; b++) {
+        d->prefix[b] = (ql_sums){.m0 = (double)mass};
+        mass += counts[b];
+    }
+    d->prefix[d->last + 1] = (ql_sums){.m0 = (double)mass};
+    d->below = d->prefix[0];
+    d->above = d->prefix[d->last + 1];
 }
 
 /* least <= t < greatest: the truncated bin number is never negative, but rounding can lift it to the next bin. */

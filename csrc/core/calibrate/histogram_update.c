@@ -17,26 +17,21 @@ enum {
     OUTSIDE = 2,     /* slots beyond the bins: zeros, misses */
     TABLES = 4,      /* 3.3 Ge/s; with one table 1.9 */
     PIECE = 1024,    /* slots on the stack */
-    TILE = 1024,     /* slots of short rows, one channel per column */
+    COLUMNS = 16,    /* channels that are counted together, and ... */
+    ROWS = 1024,     /* ... values of each: in the first two caches with their counts */
     BLOCK = 1 << 18, /* values that stay in the second-level cache between their range and their count */
 };
 
 typedef struct counter {
     const ql_kernels *kernels;
     size_t bins;
-    uint32_t *tables;            /* [TABLES][bins + OUTSIDE] */
-    uint32_t *slots;             /* slots of a tile, or of a row that is longer */
-    float *inverse_width;        /* one per slot */
-    int32_t *origin;             /* the same */
-    int64_t (*outside)[OUTSIDE]; /* one per column */
+    uint32_t *tables; /* [TABLES][bins + OUTSIDE] */
+    float *columns;   /* [COLUMNS][ROWS] */
 } counter;
 
 static void counter_free(counter *c)
 {
-    free(c->outside);
-    free(c->origin);
-    free(c->inverse_width);
-    free(c->slots);
+    free(c->columns);
     free(c->tables);
 }
 
@@ -135,28 +130,22 @@ static bool count_segment(const counter *c, const float *x, size_t n, ql_histogr
     return settle(h, n, outside);
 }
 
-/* Counts rows whose columns are a channel each, several rows at once if they are short. Returns whether none missed the
+/* Counts rows whose columns are a channel each: a line of memory from every row, whose columns then lie in one piece.
+ * Counting a row at a time would reach for every channel's counts again and again. Returns whether none missed the
  * bins. */
 static bool count_rows(const counter *c, const float *x, size_t rows, size_t columns, ql_histogram *h, int64_t *counts)
 {
-    const size_t at_once = columns < TILE ? TILE / columns : 1;
-    for (size_t i = 0; i < at_once * columns; i++) {
-        c->inverse_width[i] = inverse_width(h + i % columns);
-        c->origin[i] = h[i % columns].origin;
-    }
-    memset(c->outside, 0, columns * sizeof *c->outside);
-    for (size_t row = 0; row < rows; row += at_once) {
-        const size_t some = ql_least(rows - row, at_once);
-        c->kernels->histogram_slots_f32(x + row * columns, some * columns, c->inverse_width, c->origin, 1,
-                                        (uint32_t)c->bins, c->slots);
-        for (size_t r = 0; r < some; r++) {
-            for (size_t k = 0; k < columns; k++)
-                count_slot(c->slots[r * columns + k], c->bins, counts + k * c->bins, c->outside[k]);
+    bool all = true;
+    for (size_t first = 0; first < columns; first += COLUMNS) {
+        const size_t some = ql_least(columns - first, COLUMNS);
+        for (size_t row = 0, n; row < rows; row += n) {
+            n = ql_least(rows - row, ROWS);
+            c->kernels->transpose(x + row * columns + first, (ptrdiff_t)(columns * sizeof *x), n, some, sizeof *x,
+                                  c->columns, ROWS * sizeof *x);
+            for (size_t k = first; k < first + some; k++)
+                all &= count_segment(c, c->columns + (k - first) * ROWS, n, h + k, counts + k * c->bins);
         }
     }
-    bool all = true;
-    for (size_t k = 0; k < columns; k++)
-        all &= settle(h + k, rows, c->outside[k]);
     return all;
 }
 
@@ -184,24 +173,19 @@ static bool count_runs(const counter *c, const float *x, const ql_layout *layout
 static ql_status update_channels(const float *x, const ql_layout *layout, ql_histogram *h, int64_t *counts, size_t bins)
 {
     const size_t channels = ql_layout_parameters(layout);
-    const size_t columns = layout->ndim > 0 ? layout->length[layout->ndim - 1] : 1;
     const size_t group = layout->ndim > 0 ? layout->group[layout->ndim - 1] : 1;
-    const size_t tile = columns > TILE ? columns : TILE;
     counter c = {.kernels = ql_kernels_active(), .bins = bins};
     ql_status status = QL_ENOMEM;
     float *min = ql_alloc(channels, sizeof *min), *max = ql_alloc(channels, sizeof *max);
     int64_t *scratch = ql_alloc(bins, sizeof *scratch);
     bool failed = !min || !max || !scratch;
-    if (is_worth_tables(group, bins)) {
+    if (is_worth_tables(group == 1 ? ROWS : group, bins)) {
         c.tables = ql_alloc(TABLES * (bins + OUTSIDE), sizeof *c.tables);
         failed |= !c.tables;
     }
     if (group == 1) {
-        c.slots = ql_alloc(tile, sizeof *c.slots);
-        c.inverse_width = ql_alloc(tile, sizeof *c.inverse_width);
-        c.origin = ql_alloc(tile, sizeof *c.origin);
-        c.outside = ql_alloc(columns, sizeof *c.outside);
-        failed |= !c.slots || !c.inverse_width || !c.origin || !c.outside;
+        c.columns = ql_alloc(COLUMNS * ROWS, sizeof *c.columns);
+        failed |= !c.columns;
     }
     if (failed)
         goto done;
@@ -210,7 +194,9 @@ static ql_status update_channels(const float *x, const ql_layout *layout, ql_his
         goto done;
     for (size_t i = 0; i < channels; i++) {
         ql_histogram wide = ql_widened(h + i, min[i], max[i], bins);
-        ql_rebin(h + i, counts + i * bins, &wide, bins, scratch);
+        if (h[i].count > 0)
+            ql_rebin(h + i, counts + i * bins, &wide, bins, scratch);
+        h[i] = wide;
     }
     if (c.tables)
         clear_tables(&c);

@@ -1,6 +1,7 @@
 /* Convolution: checks before anything is written, windows of one pixel, which are a plain product, and images with
  * grids of their own. All other windows are in windows.c. */
 #include "core/conv/conv.h"
+#include "core/base/listen.h"
 #include "core/base/memory.h"
 #include "core/gemm/gemm.h"
 
@@ -138,7 +139,7 @@ ql_status ql_conv_images(const ql_images *x, const ql_image_grids *grids, const 
         if (status == QL_OK)
             status = check(&one.x, w, window, one.bias);
     }
-    for (size_t i = 0; i < x->count && status == QL_OK; i++) {
+    for (size_t i = 0; i < x->count && status == QL_OK && !ql_stop_wanted(); i++) {
         status = take_image(x, grids, w, output, i, columns, &one);
         if (status == QL_OK)
             status = convolve(&one.x, w, window, one.bias, &one.epilogue, (char *)y + i * bytes);

@@ -5,69 +5,118 @@
 #include "core/base/memory.h"
 #include "core/conv/conv.h"
 
-/* Distances from a zero point are -255..255. */
-enum { MAX_PARTS = 3 };
+/* Codes [rows][out] of a filter. */
+typedef struct codes {
+    const uint8_t *data;
+    bool is_signed;
+    size_t rows, out;
+    const int32_t *zero_point; /* [out], or NULL for zeros */
+} codes;
 
-static int32_t distance_of(const uint8_t *w, bool is_signed, const int32_t *zero_point, size_t i, size_t out)
+/* Distances of row i from the zero points. */
+static void distances_of(const codes *c, size_t i, int16_t *restrict distance)
 {
-    const int32_t code = is_signed ? (int8_t)w[i] : w[i];
-    return code - (zero_point ? zero_point[i % out] : 0);
-}
-
-/* Returns the int8 term that a distance leaves after `part` others. */
-static int8_t term_of(int32_t distance, size_t part)
-{
-    for (size_t p = 0; p < part; p++)
-        distance -= distance < -128 ? -128 : distance > 127 ? 127 : distance;
-    return (int8_t)(distance < -128 ? -128 : distance > 127 ? 127 : distance);
-}
-
-static size_t count_parts(const uint8_t *w, bool is_signed, const int32_t *zero_point, size_t size, size_t out)
-{
-    int32_t low = 0, high = 0;
-    for (size_t i = 0; i < size; i++) {
-        const int32_t distance = distance_of(w, is_signed, zero_point, i, out);
-        low = distance < low ? distance : low;
-        high = distance > high ? distance : high;
+    const size_t out = c->out;
+    const uint8_t *restrict row = c->data + i * out;
+    const uint8_t flip = c->is_signed ? 0 : 128; /* to int8, and 128 lower */
+    const int32_t *restrict zero_point = c->zero_point;
+    if (!zero_point) {
+        for (size_t j = 0; j < out; j++)
+            distance[j] = (int16_t)((int8_t)(row[j] ^ flip) + flip);
+        return;
     }
-    return high > 254 ? MAX_PARTS : high > 127 || low < -128 ? 2 : 1;
+    for (size_t j = 0; j < out; j++)
+        distance[j] = (int16_t)((int8_t)(row[j] ^ flip) + flip - zero_point[j]);
+}
+
+/* Tells whether the codes are their own distances. */
+static bool are_distances(const codes *c)
+{
+    bool are = c->is_signed;
+    for (size_t j = 0; j < c->out && c->zero_point; j++)
+        are &= c->zero_point[j] == 0;
+    return are;
+}
+
+/* Returns the part of a distance that fits int8. */
+static inline int16_t clamped(int16_t distance)
+{
+    const int16_t low = distance < -128 ? -128 : distance;
+    return low > 127 ? 127 : low;
+}
+
+/* Splits the distances in so many terms [parts][rows][out]. Returns whether that is all of them. distance: memory for a
+ * row. */
+static bool split(const codes *c, size_t parts, int16_t *restrict distance, int8_t *terms)
+{
+    const size_t out = c->out;
+    int16_t left = 0;
+    for (size_t i = 0; i < c->rows; i++) {
+        distances_of(c, i, distance);
+        for (size_t part = 0; part < parts; part++) {
+            int8_t *restrict row = terms + (part * c->rows + i) * out;
+            const bool is_last = part + 1 == parts;
+            for (size_t j = 0; j < out; j++) {
+                const int16_t term = clamped(distance[j]);
+                row[j] = (int8_t)term;
+                distance[j] = (int16_t)(distance[j] - term);
+                left |= is_last ? distance[j] : 0;
+            }
+        }
+    }
+    return left == 0;
 }
 
 /* Packs the columns of one group of the terms as a product of its own; columns: memory for them. */
 static ql_status pack_group(ql_filter *w, const int8_t *terms, size_t group, size_t depth, int8_t *columns)
 {
     const size_t out = w->shape[3], n = out / w->groups;
-    for (size_t i = 0; i < depth; i++)
+    for (size_t i = 0; i < depth && w->groups > 1; i++)
         memcpy(columns + i * n, terms + i * out + group * n, n);
-    return ql_pack_segments(QL_PACK_INTEGER, (const uint8_t *)columns, true, depth, ql_filter_segments(w), n, NULL,
-                            w->packed + group);
+    const ql_code_matrix b = {
+        .data = (const uint8_t *)(w->groups > 1 ? columns : terms), .is_signed = true, .k = depth, .n = n};
+    return ql_pack_segments(QL_PACK_INTEGER, &b, ql_filter_segments(w), w->packed + group);
 }
 
 static ql_status pack_groups(ql_filter *w, const int8_t *terms, size_t depth)
 {
-    int8_t *columns = ql_alloc(depth, w->shape[3] / w->groups);
+    int8_t *columns = w->groups > 1 ? ql_alloc(depth, w->shape[3] / w->groups) : NULL;
     w->packed = calloc(w->groups, sizeof *w->packed);
-    ql_status status = columns && w->packed ? QL_OK : QL_ENOMEM;
+    ql_status status = (columns || w->groups == 1) && w->packed ? QL_OK : QL_ENOMEM;
     for (size_t g = 0; g < w->groups && status == QL_OK; g++)
         status = pack_group(w, terms, g, depth, columns);
     free(columns);
     return status;
 }
 
-static ql_status pack(ql_filter *w, const uint8_t *codes, bool is_signed, const int32_t *zero_point)
+static ql_status pack_terms(ql_filter *w, const int8_t *terms, size_t depth)
 {
-    const size_t out = w->shape[3], depth = w->shape[0] * w->shape[1] * w->shape[2], size = depth * out;
-    w->parts = count_parts(codes, is_signed, zero_point, size, out);
-    int8_t *terms = ql_alloc(w->parts, size);
-    if (!terms)
-        return QL_ENOMEM;
-    for (size_t part = 0; part < w->parts; part++) {
-        for (size_t i = 0; i < size; i++)
-            terms[part * size + i] = term_of(distance_of(codes, is_signed, zero_point, i, out), part);
-    }
     const bool is_depthwise = w->groups > 1 && w->shape[2] == 1;
-    const ql_status status = is_depthwise ? ql_taps_pack(w, terms) : pack_groups(w, terms, w->parts * depth);
+    return is_depthwise ? ql_taps_pack(w, terms) : pack_groups(w, terms, w->parts * depth);
+}
+
+static ql_status pack(ql_filter *w, const codes *c)
+{
+    if (are_distances(c)) {
+        w->parts = 1;
+        return pack_terms(w, (const int8_t *)c->data, c->rows);
+    }
+    ql_status status = QL_ENOMEM;
+    int8_t *terms = NULL;
+    int16_t *distance = ql_alloc(c->out, sizeof *distance);
+    bool is_whole = false;
+    for (w->parts = 0; distance && !is_whole;) {
+        free(terms);
+        w->parts++;
+        terms = ql_alloc(w->parts * c->rows, c->out);
+        if (!terms)
+            break;
+        is_whole = split(c, w->parts, distance, terms);
+    }
+    if (is_whole)
+        status = pack_terms(w, terms, c->rows);
     free(terms);
+    free(distance);
     return status;
 }
 
@@ -88,7 +137,8 @@ ql_status ql_filter_pack(const uint8_t *w, bool is_signed, const size_t shape[4]
     f->groups = groups;
     f->is_dilated = is_dilated;
     f->by_row = groups == 1 && !is_dilated;
-    const ql_status status = pack(f, w, is_signed, zero_point);
+    const codes c = {w, is_signed, shape[0] * shape[1] * shape[2], shape[3], zero_point};
+    const ql_status status = pack(f, &c);
     if (status != QL_OK) {
         ql_filter_free(f);
         return status;

@@ -103,7 +103,10 @@ ql_status ql_epilogue_fill(const ql_output *o, size_t n, void *memory, ql_epilog
                               .qmax = clamps.qmax};
     switch (o->store) {
     case QL_STORE_F32:
-        memset(second, 0, n * sizeof *second);
+        if (o->offset)
+            memcpy(second, o->offset, n * sizeof *second);
+        else
+            memset(second, 0, n * sizeof *second);
         return fill_scale(o, n, first);
     case QL_STORE_X8:
         return fill_multiplier(o, n, first);

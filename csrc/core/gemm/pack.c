@@ -1,5 +1,5 @@
-/* Packing: columns in panels as wide as the kernel's tile, k in the kernel's groups, both padded with zeros. One loop
- * serves every instruction set, because the layout is fully described by nr and kr. */
+/* Packing: columns in panels as wide as the kernel's tile, k in the kernel's groups, both padded with zeros. nr and kr
+ * describe the layout fully, so that the kernels that pack serve every instruction set's products. */
 #include <assert.h>
 #include <string.h>
 
@@ -20,26 +20,26 @@ static ql_status allocate(ql_packed *p)
     p->column_sum = ql_alloc(p->n_padded, sizeof *p->column_sum);
     if (!p->panels || !p->zero_point || !p->column_sum)
         return QL_ENOMEM;
-    memset(p->panels, 0, panels * p->panel_bytes);
     memset(p->zero_point, 0, p->n_padded * sizeof *p->zero_point);
     memset(p->column_sum, 0, p->n_padded * sizeof *p->column_sum);
     return QL_OK;
 }
 
-int64_t ql_weight_reach(const uint8_t *b, bool is_signed, size_t k, size_t n, const int32_t *zero_point)
+int64_t ql_weight_reach(const ql_code_matrix *b)
 {
     enum { COLUMNS = 64 };
-    const uint8_t flip = is_signed ? 0 : 128;
+    assert(!b->by_columns);
+    const uint8_t flip = b->is_signed ? 0 : 128;
     int64_t greatest = 0;
-    for (size_t first = 0; first < n; first += COLUMNS) {
-        const size_t cols = n - first < COLUMNS ? n - first : COLUMNS;
+    for (size_t first = 0; first < b->n; first += COLUMNS) {
+        const size_t cols = ql_least(b->n - first, COLUMNS);
         int32_t zero[COLUMNS] = {0};
         int64_t reach[COLUMNS] = {0};
         for (size_t j = 0; j < cols; j++)
-            zero[j] = (zero_point ? zero_point[first + j] : 0) - flip;
-        for (size_t i = 0; i < k; i++) {
+            zero[j] = (b->zero_point ? b->zero_point[first + j] : 0) - flip;
+        for (size_t i = 0; i < b->k; i++) {
             for (size_t j = 0; j < cols; j++) {
-                const int32_t distance = (int8_t)(b[i * n + first + j] ^ flip) - zero[j];
+                const int32_t distance = (int8_t)(b->data[i * b->n + first + j] ^ flip) - zero[j];
                 reach[j] += distance < 0 ? -distance : distance;
             }
         }
@@ -49,33 +49,82 @@ int64_t ql_weight_reach(const uint8_t *b, bool is_signed, size_t k, size_t n, co
     return greatest;
 }
 
-/* Fills the panels row by row, as the codes lie in memory. */
-static void fill(ql_packed *p, const uint8_t *b, uint8_t flip)
+/* ---- panels --------------------------------------------------------------------------------------- */
+
+/* Codes that are packed, and summed up while they are near: a line of memory, from so many rows, or as much of as many
+ * columns. 1024 x 1024 codes take 0.15 ms from 128 rows on (AMD Zen 3). */
+enum { LINE = 64, ROWS = 256 };
+
+/* Packs columns that lie in one piece each: they are put side by side, and groups of kr codes change places. */
+static void pack_columns(const ql_packed *p, const ql_code_matrix *b, size_t row, size_t column, size_t k, size_t cols,
+                         int8_t *panel)
+{
+    uint8_t columns[QL_MAX_NR * ROWS];
+    const size_t padded = ql_round_up(k, p->kr);
+    const uint8_t flip = b->is_signed ? 0 : 128;
+    for (size_t j = 0; j < p->nr; j++) {
+        const uint8_t *from = b->data + (column + (j < cols ? j : 0)) * b->k + row;
+        uint8_t *to = columns + j * padded;
+        const size_t count = j < cols ? k : 0;
+        for (size_t i = 0; i < count; i++)
+            to[i] = from[i] ^ flip;
+        memset(to + count, 0, padded - count);
+    }
+    p->kernels->transpose(columns, (ptrdiff_t)padded, p->nr, padded / p->kr, p->kr, panel, (ptrdiff_t)(p->nr * p->kr));
+}
+
+/* Packs k rows of a panel, which lie in one segment; reach: [nr]. */
+static void pack_block(ql_packed *p, const ql_code_matrix *b, size_t row, size_t column, size_t k, int64_t *reach)
 {
     const size_t segment = p->k / p->segments, padded = ql_round_up(segment, p->kr);
-    for (size_t i = 0; i < p->k; i++) {
-        const uint8_t *row = b + i * p->n;
-        size_t place = i / segment * padded + i % segment;
-        int8_t *group = p->panels + place / p->kr * (p->nr * p->kr) + place % p->kr;
-        for (size_t j = 0; j < p->n; j++) {
-            int8_t code = (int8_t)(row[j] ^ flip);
-            group[j / p->nr * p->panel_bytes + j % p->nr * p->kr] = code;
-            p->column_sum[j] = (int32_t)((uint32_t)p->column_sum[j] + (uint32_t)(code - p->zero_point[j]));
-        }
+    const size_t cols = ql_least(p->n - column, p->nr), groups = ql_divided_up(k, p->kr);
+    int8_t *panel = p->panels + column / p->nr * p->panel_bytes + (row / segment * padded + row % segment) * p->nr;
+    int32_t far[QL_MAX_NR] = {0};
+    if (b->by_columns)
+        pack_columns(p, b, row, column, k, cols, panel);
+    else
+        p->kernels->pack_panel_x8(b->data + row * p->n + column, p->n, k, cols, b->is_signed ? 0 : 128, p->nr, p->kr,
+                                  panel);
+    p->kernels->sum_panel_s8(panel, groups, p->nr, p->kr, p->zero_point + column, p->column_sum + column, far);
+    for (size_t j = 0; j < p->nr; j++) {
+        const int32_t zero_point = p->zero_point[column + j];
+        reach[j] += far[j] - (int64_t)(groups * p->kr - k) * (zero_point < 0 ? -zero_point : zero_point);
     }
 }
 
-void ql_repack(ql_packed *p, const uint8_t *b, bool is_signed, const int32_t *zero_point)
+/* Packs the panels of a line of columns. Returns the greatest reach among them. */
+static int64_t pack_line(ql_packed *p, const ql_code_matrix *b, size_t first, size_t end)
 {
-    const uint8_t flip = is_signed ? 0 : 128;
+    const size_t segment = p->k / p->segments;
+    int64_t reach[LINE + QL_MAX_NR] = {0}, greatest = 0;
+    for (size_t row = 0, k; row < p->k; row += k) {
+        k = ql_least(segment - row % segment, ROWS);
+        for (size_t j = first; j < end; j += p->nr)
+            pack_block(p, b, row, j, k, reach + (j - first));
+    }
+    for (size_t j = first; j < end; j++) {
+        const uint32_t depth = (uint32_t)p->k, zero_point = (uint32_t)p->zero_point[j];
+        p->column_sum[j] = (int32_t)((uint32_t)p->column_sum[j] - depth * zero_point);
+        greatest = reach[j - first] > greatest ? reach[j - first] : greatest;
+    }
+    return greatest;
+}
+
+void ql_repack(ql_packed *p, const ql_code_matrix *b)
+{
+    const int32_t flip = b->is_signed ? 0 : 128;
     p->has_zero_point = false;
     for (size_t j = 0; j < p->n; j++) {
-        p->zero_point[j] = (zero_point ? zero_point[j] : 0) - flip;
+        p->zero_point[j] = (b->zero_point ? b->zero_point[j] : 0) - flip;
         p->has_zero_point |= p->zero_point[j] != 0;
-        p->column_sum[j] = 0;
     }
-    p->column_reach = ql_weight_reach(b, is_signed, p->k, p->n, zero_point);
-    fill(p, b, flip);
+    memset(p->column_sum, 0, p->n_padded * sizeof *p->column_sum);
+    p->column_reach = 0;
+    const size_t step = p->nr < LINE ? LINE - LINE % p->nr : p->nr;
+    for (size_t j = 0; j < p->n; j += step) {
+        const int64_t reach = pack_line(p, b, j, ql_least(p->n, j + step));
+        p->column_reach = reach > p->column_reach ? reach : p->column_reach;
+    }
 }
 
 static const ql_gemm_kernels *gemm_for(const ql_kernels *kernels, ql_pack_for purpose)
@@ -90,20 +139,18 @@ static const ql_gemm_kernels *gemm_for(const ql_kernels *kernels, ql_pack_for pu
     }
 }
 
-ql_status ql_pack(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t n, const int32_t *zero_point,
-                  ql_packed **packed)
+ql_status ql_pack(ql_pack_for purpose, const ql_code_matrix *b, ql_packed **packed)
 {
-    return ql_pack_segments(purpose, b, is_signed, k, 1, n, zero_point, packed);
+    return ql_pack_segments(purpose, b, 1, packed);
 }
 
-ql_status ql_pack_segments(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t segments, size_t n,
-                           const int32_t *zero_point, ql_packed **packed)
+ql_status ql_pack_segments(ql_pack_for purpose, const ql_code_matrix *b, size_t segments, ql_packed **packed)
 {
-    assert(segments >= 1 && k % segments == 0);
+    assert(segments >= 1 && b->k % segments == 0);
     const ql_kernels *kernels = ql_kernels_active();
-    const int32_t flip = is_signed ? 0 : 128;
-    for (size_t j = 0; zero_point && j < n; j++) {
-        if (zero_point[j] < flip - 128 || zero_point[j] > flip + 127)
+    const int32_t flip = b->is_signed ? 0 : 128;
+    for (size_t j = 0; b->zero_point && j < b->n; j++) {
+        if (b->zero_point[j] < flip - 128 || b->zero_point[j] > flip + 127)
             return QL_EINVAL;
     }
     ql_packed *p = calloc(1, sizeof *p);
@@ -111,8 +158,8 @@ ql_status ql_pack_segments(ql_pack_for purpose, const uint8_t *b, bool is_signed
         return QL_ENOMEM;
     p->purpose = purpose;
     p->kernels = kernels;
-    p->k = k;
-    p->n = n;
+    p->k = b->k;
+    p->n = b->n;
     p->segments = segments;
     p->gemm = gemm_for(kernels, purpose);
     p->nr = p->gemm ? p->gemm->nr : kernels->gemm_f32s8f32->nr;
@@ -121,7 +168,7 @@ ql_status ql_pack_segments(ql_pack_for purpose, const uint8_t *b, bool is_signed
         ql_packed_free(p);
         return QL_ENOMEM;
     }
-    ql_repack(p, b, is_signed, zero_point);
+    ql_repack(p, b);
     *packed = p;
     return QL_OK;
 }

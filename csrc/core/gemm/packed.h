@@ -22,14 +22,13 @@ struct ql_packed {
 };
 
 /* Packs like ql_pack, with the depth cut in segments, whose number divides k. */
-ql_status ql_pack_segments(ql_pack_for purpose, const uint8_t *b, bool is_signed, size_t k, size_t segments, size_t n,
-                           const int32_t *zero_point, ql_packed **packed);
+ql_status ql_pack_segments(ql_pack_for purpose, const ql_code_matrix *b, size_t segments, ql_packed **packed);
 
 /* Packs other codes of the same shape, whose zero points are codes, into the same memory. */
-void ql_repack(ql_packed *packed, const uint8_t *b, bool is_signed, const int32_t *zero_point);
+void ql_repack(ql_packed *packed, const ql_code_matrix *b);
 
-/* max_j sum_k |b - zero_point| of codes [k][n]; zero_point is [n] or NULL for zeros. */
-int64_t ql_weight_reach(const uint8_t *b, bool is_signed, size_t k, size_t n, const int32_t *zero_point);
+/* max_j sum_k |b - zero_point|, of codes by rows. */
+int64_t ql_weight_reach(const ql_code_matrix *b);
 
 static inline const int8_t *ql_packed_panel(const ql_packed *packed, size_t column)
 {

@@ -181,4 +181,15 @@ static inline bool ql_are_weights(const ql_value *weight, const ql_value *scale,
     return are_codes;
 }
 
+/* Returns such weights as products take them. */
+static inline ql_code_matrix ql_weight_matrix(const ql_value *weight, const ql_value *zero_point)
+{
+    const ql_array *w = &weight->array;
+    return (ql_code_matrix){.data = w->data,
+                            .is_signed = w->type == QL_S8,
+                            .k = w->shape[0],
+                            .n = w->shape[1],
+                            .zero_point = ql_data(zero_point)};
+}
+
 #endif

@@ -73,12 +73,10 @@ static const int32_t *sums_bias(const ql_buffer *in, const ql_value *v)
 static bool sums_fit(const ql_buffer *in, const ql_value *v)
 {
     enum { FARTHEST = 255 };
-    const ql_array *w = &v[WEIGHT].array;
-    const size_t k = w->shape[0], n = w->shape[1];
+    const ql_code_matrix w = ql_weight_matrix(&v[WEIGHT], &v[WEIGHT_ZERO_POINT]);
     const int32_t *bias = sums_bias(in, v), reach = ql_has_row_scale(in) ? 255 : ql_code_reach(ql_zero_point_u8(in));
-    return (k <= INT32_MAX && ql_reach_fits((int64_t)k * FARTHEST, reach, bias, n)) ||
-           ql_reach_fits(ql_weight_reach(w->data, w->type == QL_S8, k, n, ql_data(&v[WEIGHT_ZERO_POINT])), reach, bias,
-                         n);
+    return (w.k <= INT32_MAX && ql_reach_fits((int64_t)w.k * FARTHEST, reach, bias, w.n)) ||
+           ql_reach_fits(ql_weight_reach(&w), reach, bias, w.n);
 }
 
 /* Fills columns and epilogue for rows with scales of their own. */
@@ -129,7 +127,7 @@ static void adopt(const ql_buffer *in, const ql_value *v, gemm_state *s)
 
 static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *step)
 {
-    const ql_array *w = &v[WEIGHT].array;
+    const ql_code_matrix w = ql_weight_matrix(&v[WEIGHT], &v[WEIGHT_ZERO_POINT]);
     const size_t n = ql_row_length(buffers + step->output);
     gemm_state *s = calloc(1, sizeof *s);
     if (!s)
@@ -139,8 +137,7 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *s
     s->next_columns = ql_alloc(1, ql_epilogue_bytes(n));
     ql_status status = s->columns && s->next_columns ? check(buffers, v, step) : QL_ENOMEM;
     if (status == QL_OK)
-        status = ql_pack(QL_PACK_INTEGER, w->data, w->type == QL_S8, w->shape[0], n, ql_data(&v[WEIGHT_ZERO_POINT]),
-                         &s->weight);
+        status = ql_pack(QL_PACK_INTEGER, &w, &s->weight);
     if (status == QL_OK && !(s->init = ql_alloc(s->weight->n_padded, sizeof *s->init)))
         status = QL_ENOMEM;
     if (status != QL_OK) {
@@ -155,8 +152,8 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *s
 static void update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
 {
     gemm_state *s = step->state;
-    const ql_array *w = &v[WEIGHT].array;
-    ql_repack(s->weight, w->data, w->type == QL_S8, ql_data(&v[WEIGHT_ZERO_POINT]));
+    const ql_code_matrix w = ql_weight_matrix(&v[WEIGHT], &v[WEIGHT_ZERO_POINT]);
+    ql_repack(s->weight, &w);
     adopt(buffers + step->inputs[0], v, s);
 }
 

@@ -56,13 +56,12 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *s
 {
     if (!values_fit(step, buffers, v))
         return QL_EINVAL;
-    const ql_array *w = &v[WEIGHT].array;
-    const size_t n = w->shape[1];
+    const ql_code_matrix w = ql_weight_matrix(&v[WEIGHT], &v[WEIGHT_ZERO_POINT]);
+    const size_t n = w.n;
     gemm_f32_state *s = calloc(1, sizeof *s);
     if (!s)
         return QL_ENOMEM;
-    ql_status status =
-        ql_pack(QL_PACK_FLOAT, w->data, w->type == QL_S8, w->shape[0], n, ql_data(&v[WEIGHT_ZERO_POINT]), &s->weight);
+    ql_status status = ql_pack(QL_PACK_FLOAT, &w, &s->weight);
     s->scale = ql_alloc(n, sizeof *s->scale);
     s->offset = ql_alloc(n, sizeof *s->offset);
     if (status == QL_OK && !(s->scale && s->offset))
@@ -86,9 +85,9 @@ static void update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
 {
     (void)buffers;
     gemm_f32_state *s = step->state;
-    const ql_array *w = &v[WEIGHT].array;
-    ql_repack(s->weight, w->data, w->type == QL_S8, ql_data(&v[WEIGHT_ZERO_POINT]));
-    fill(s, v, w->shape[1]);
+    const ql_code_matrix w = ql_weight_matrix(&v[WEIGHT], &v[WEIGHT_ZERO_POINT]);
+    ql_repack(s->weight, &w);
+    fill(s, v, w.n);
 }
 
 static ql_cost measure(const ql_step *step, const ql_buffer *buffers, size_t samples)

@@ -187,3 +187,12 @@ void ql_dequantize_x8_f32__neon(const uint8_t *codes, size_t n, bool is_signed, 
     for (size_t i = 0; i < n; i += group)
         dequantize_run(codes + i, n - i < group ? n - i : group, is_signed, scale++, zero_point++, 0, x + i);
 }
+
+bool ql_quantize_rows_f32_x8__neon(const float *x, size_t rows, size_t n, const float *scale, const int32_t *zero_point,
+                                   int32_t qmin, int32_t qmax, uint8_t *codes)
+{
+    bool nonfinite = false;
+    for (size_t i = 0; i < rows; i++)
+        nonfinite |= ql_quantize_f32_x8__neon(x + i * n, n, scale, zero_point, 1, qmin, qmax, codes + i * n);
+    return nonfinite;
+}

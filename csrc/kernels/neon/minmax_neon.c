@@ -80,3 +80,11 @@ bool ql_minmax_f32__neon(const float *x, size_t n, size_t group, float *min, flo
         has_nan |= minmax_shared(x + i, n - i < group ? n - i : group, min++, max++);
     return has_nan;
 }
+
+bool ql_minmax_rows_f32__neon(const float *x, size_t rows, size_t n, float *min, float *max)
+{
+    bool has_nan = false;
+    for (size_t r = 0; r < rows; r++)
+        has_nan |= minmax_own(x + r * n, n, min, max);
+    return has_nan;
+}

@@ -14,3 +14,11 @@ bool QL_KERNEL(ql_minmax_f32)(const float *x, size_t n, size_t group, float *min
     }
     return has_nan;
 }
+
+bool QL_KERNEL(ql_minmax_rows_f32)(const float *x, size_t rows, size_t n, float *min, float *max)
+{
+    bool has_nan = false;
+    for (size_t r = 0; r < rows; r++)
+        has_nan |= QL_KERNEL(ql_minmax_f32)(x + r * n, n, 1, min, max);
+    return has_nan;
+}

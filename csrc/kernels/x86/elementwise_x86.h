@@ -22,9 +22,10 @@ typedef struct grid {
 
 static inline grid make_grid(floats scale, ints zero_point, int32_t qmin, int32_t qmax)
 {
+    const floats middle = to_f32(zero_point); /* exact, and so are the differences */
     grid g = {.scale = scale, .zero_point = zero_point};
-    g.low = to_f32(sub_s32(set_s32(qmin), zero_point));
-    g.high = to_f32(sub_s32(set_s32(qmax), zero_point));
+    g.low = set_f32((float)qmin) - middle;
+    g.high = set_f32((float)qmax) - middle;
     return g;
 }
 
@@ -106,49 +107,89 @@ static inline bool has_reciprocal(float scale)
     return scale >= 0x1p-90f && scale <= 0x1p90f;
 }
 
-/* The same for one scale, without the division: q = x * (1 / scale), corrected once by the exact remainder (Markstein
- * 1990), converts to the integer that the true quotient converts to. For |quotient| < 256 that was checked for every
- * mantissa of the scale, beside every tie. NaN, infinities and quotients under -2^15 or over 2^31 give INT16_MIN, and
- * are left to the division. */
-static inline bool quantize_block_shared(const float *x, floats scale, floats reciprocal, ints zero_point,
-                                         const byte_range *r, uint8_t *codes)
+/* The same for scales with a reciprocal, without the division: q = x * (1 / scale), corrected once by the exact
+ * remainder (Markstein 1990), converts to the integer that the true quotient converts to. For |quotient| < 256 that was
+ * checked for every mantissa of the scale, beside every tie. NaN, infinities and quotients under -2^15 or over 2^31
+ * give INT16_MIN, and are left to the division. */
+static inline bool quantize_block_quickly(const float *x, const block *scale, const block *reciprocal,
+                                          const ints *zero_point, const byte_range *r, uint8_t *codes)
 {
     const block b = load_block(x);
-    const ints zero_points[2] = {zero_point, zero_point};
     prefetch(x, sizeof b);
     ints v[4];
     for (int u = 0; u < 4; u++) {
-        floats q = b.v[u] * reciprocal;
-        floats remainder = fnma_f32(q, scale, b.v[u]);
-        v[u] = to_s32(fma_f32(remainder, reciprocal, q));
+        floats q = b.v[u] * reciprocal->v[u];
+        floats remainder = fnma_f32(q, scale->v[u], b.v[u]);
+        v[u] = to_s32(fma_f32(remainder, reciprocal->v[u], q));
     }
     const ints halves[2] = {pack_s32(v[0], v[1]), pack_s32(v[2], v[3])};
-    if (__builtin_expect(any_equal_s16(min_s16(halves[0], halves[1]), INT16_MIN), 0)) {
-        const block scales = {{scale, scale, scale, scale}};
-        return quantize_block(x, &scales, zero_points, r, codes);
-    }
-    store_block(codes, halves, zero_points, r);
+    if (__builtin_expect(any_equal_s16(min_s16(halves[0], halves[1]), INT16_MIN), 0))
+        return quantize_block(x, scale, zero_point, r, codes);
+    store_block(codes, halves, zero_point, r);
     return false;
+}
+
+/* Zero points of a block as store_block takes them. */
+static inline void halves_of(const int32_t *zero_point, const byte_range *r, ints *halves)
+{
+    ints z[4];
+    for (int u = 0; u < 4; u++)
+        z[u] = sub_s32(load_s32(zero_point + u * LANES), set_s32(r->shift));
+    halves[0] = pack_s32(z[0], z[1]);
+    halves[1] = pack_s32(z[2], z[3]);
 }
 
 static bool quantize_own(const float *x, size_t n, const float *scale, const int32_t *zero_point, int32_t qmin,
                          int32_t qmax, uint8_t *codes)
 {
     const byte_range r = make_byte_range(qmin, qmax);
-    const ints shift = set_s32(r.shift);
     bool nonfinite = false;
     size_t i = 0;
     for (; i + BLOCK <= n; i += BLOCK) {
         block s = load_block(scale + i);
-        ints z[4];
-        for (int u = 0; u < 4; u++)
-            z[u] = sub_s32(load_s32(zero_point + i + u * LANES), shift);
-        ints halves[2] = {pack_s32(z[0], z[1]), pack_s32(z[2], z[3])};
+        ints halves[2];
+        halves_of(zero_point + i, &r, halves);
         nonfinite |= quantize_block(x + i, &s, halves, &r, codes + i);
     }
     for (; i < n; i += LANES) {
         grid g = own_grid(scale + i, zero_point + i, n - i, qmin, qmax);
         nonfinite |= quantize_lanes(x + i, n - i, &g, codes + i);
+    }
+    return nonfinite;
+}
+
+/* Columns whose reciprocals and zero points stay near while all rows go by: 1024 x 1024 take 0.19 ms, row by row with
+ * divisions 0.23 (AMD Zen 3). */
+enum { TILE = 1024 };
+
+bool QL_KERNEL(ql_quantize_rows_f32_x8)(const float *x, size_t rows, size_t n, const float *scale,
+                                        const int32_t *zero_point, int32_t qmin, int32_t qmax, uint8_t *codes)
+{
+    const byte_range r = make_byte_range(qmin, qmax);
+    bool nonfinite = false;
+    for (size_t first = 0, cols; first < n; first += cols) {
+        float reciprocal[TILE];
+        ints halves[TILE / BLOCK][2];
+        bool are_reciprocals = true;
+        cols = n - first < TILE ? n - first : TILE;
+        const size_t whole = cols - cols % BLOCK;
+        const float *s = scale + first;
+        for (size_t j = 0; j < whole; j++) {
+            are_reciprocals &= has_reciprocal(s[j]);
+            reciprocal[j] = 1.0f / s[j];
+        }
+        for (size_t j = 0; j < whole; j += BLOCK)
+            halves_of(zero_point + first + j, &r, halves[j / BLOCK]);
+        for (size_t i = 0; i < rows; i++) {
+            const float *row = x + i * n + first;
+            uint8_t *to = codes + i * n + first;
+            size_t j = 0;
+            for (; j < whole && are_reciprocals; j += BLOCK) {
+                const block scales = load_block(s + j), reciprocals = load_block(reciprocal + j);
+                nonfinite |= quantize_block_quickly(row + j, &scales, &reciprocals, halves[j / BLOCK], &r, to + j);
+            }
+            nonfinite |= quantize_own(row + j, cols - j, s + j, zero_point + first + j, qmin, qmax, to + j);
+        }
     }
     return nonfinite;
 }
@@ -160,12 +201,12 @@ static inline bool quantize_shared(const float *x, size_t n, const float *scale,
     size_t i = 0;
     if (n >= BLOCK) {
         const byte_range r = make_byte_range(qmin, qmax);
-        const floats s = set_f32(*scale), reciprocal = set_f32(1.0f / *scale);
-        const block scales = {{s, s, s, s}};
+        const floats s = set_f32(*scale), t = set_f32(1.0f / *scale);
+        const block scales = {{s, s, s, s}}, reciprocals = {{t, t, t, t}};
         const ints z = set_s16((int16_t)(*zero_point - r.shift)), zero_points[2] = {z, z};
         const bool is_reciprocal = has_reciprocal(*scale);
         for (; is_reciprocal && i + BLOCK <= n; i += BLOCK)
-            nonfinite |= quantize_block_shared(x + i, s, reciprocal, z, &r, codes + i);
+            nonfinite |= quantize_block_quickly(x + i, &scales, &reciprocals, zero_points, &r, codes + i);
         for (; i + BLOCK <= n; i += BLOCK)
             nonfinite |= quantize_block(x + i, &scales, zero_points, &r, codes + i);
     }
@@ -230,10 +271,15 @@ static bool fake_quantize_own(const float *x, size_t n, const float *scale, cons
     bool nonfinite = false;
     size_t i = 0;
     for (; i + BLOCK <= n; i += BLOCK) {
-        grid g[4];
-        for (int u = 0; u < 4; u++)
-            g[u] = own_grid(scale + i + u * LANES, zero_point + i + u * LANES, LANES, qmin, qmax);
-        nonfinite |= fake_quantize_block(x + i, (const grid *const[]){g, g + 1, g + 2, g + 3}, y + i);
+        block b = load_block(x + i);
+        prefetch(x + i, sizeof b);
+        nonfinite |= replace_nan(&b);
+#pragma GCC unroll 4
+        for (int u = 0; u < 4; u++) {
+            const size_t first = i + (size_t)(u * LANES);
+            const grid g = make_grid(load_f32(scale + first), load_s32(zero_point + first), qmin, qmax);
+            store_f32(y + first, to_f32(ordered_steps(b.v[u] / g.scale, &g)) * g.scale);
+        }
     }
     for (; i < n; i += LANES) {
         grid g = own_grid(scale + i, zero_point + i, n - i, qmin, qmax);

@@ -67,7 +67,7 @@ class Layer(ABC):
         """
 
     @abstractmethod
-    def __call__(self, *x: np.ndarray) -> np.ndarray:
+    def __call__(self, *x: Any) -> np.ndarray:
         """Compute the layer in float32."""
 
     def forward(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:

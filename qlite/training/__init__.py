@@ -1,0 +1,1 @@
+"""Training of float models, and of models that will be quantized."""

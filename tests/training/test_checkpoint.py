@@ -1,0 +1,167 @@
+"""Checkpoints of trainings: what goes on from one has the same bits, and no other training goes on from it."""
+
+import warnings
+
+import numpy as np
+import pytest
+from samples import same_bytes
+from sklearn.datasets import load_digits
+
+import qlite as ql
+
+X, Y = load_digits(return_X_y=True)
+X = (X[:400] / 16).astype(np.float32)
+Y = Y[:400]
+OPTIONS = {
+    "plain": {},
+    "all": {
+        "optimizer": "sgd",
+        "momentum": 0.9,
+        "validation": 0.2,
+        "patience": 50,
+        "augment": lambda x, rng: x + rng.random(x.shape, np.float32) / 10,
+        "clip_norm": 1.0,
+        "class_weight": "balanced",
+    },
+    "rmsprop": {"optimizer": "rmsprop", "validation": (X[:50], Y[:50]), "frozen": ["dense_2"]},
+}
+
+
+def network(seed=0, units=16):
+    layers = [ql.Dense(units=units, activation="relu"), ql.Dense(units=16, activation="relu"), ql.Dense(units=10)]
+    return ql.Sequential(layers, input_shape=(64,), seed=seed)
+
+
+def train(path, epochs, model=None, x=X, y=Y, **options):
+    return ql.train(model or network(), x, y, epochs=epochs, checkpoint=path, batch_size=64, **options)
+
+
+def same(a, b):
+    for one, two in zip(a.layers, b.layers, strict=True):
+        for name, array in one.parameters.items():
+            same_bytes(array, two.parameters[name])
+    for name in set(a.history.figures) - {"seconds"}:
+        assert a.history[name] == b.history[name]
+    assert a.history.best_epoch == b.history.best_epoch
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+def test_a_resumed_training_has_the_same_bits(tmp_path, case):
+    options = OPTIONS[case]
+    whole = train(None, 6, **options)
+    path = tmp_path / "training.qlite"
+    train(path, 2, **options)
+    part = train(path, 5, **options)
+    assert len(part.history) == 5
+    same(train(path, 6, **options), whole)
+    assert [p.name for p in tmp_path.iterdir()] == ["training.qlite"]
+
+
+def test_an_interrupted_training_goes_on_from_its_last_epoch(tmp_path):
+    path, count = tmp_path / "c", 0
+
+    def schedule(step):
+        nonlocal count
+        count += 1
+        if count == 17:  # seven steps an epoch: in the third
+            raise KeyboardInterrupt
+        return 1.0
+
+    stopped = train(path, 6, schedule=schedule)
+    assert stopped.history.interrupted
+    assert len(stopped.history) == 2
+    same(train(path, 6, schedule=schedule), train(None, 6))
+
+
+def test_a_finished_training_is_only_read(tmp_path):
+    path = tmp_path / "c"
+    first = train(path, 3)
+    content = path.read_bytes()
+    same(train(path, 3), first)
+    assert path.read_bytes() == content
+
+
+def test_a_training_that_stopped_early_stays_so(tmp_path):
+    options = {"validation": (X[:50], np.roll(Y[:50], 1)), "patience": 2, "learning_rate": 0.01}
+    first = train(tmp_path / "c", 90, **options)
+    assert first.history.stopped.startswith("no smaller validation loss")
+    again = train(tmp_path / "c", 90, **options)
+    same(again, first)
+    assert again.history.stopped == first.history.stopped
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("model", {"model": network(seed=1)}),
+        ("model", {"model": network(units=17)}),
+        ("X, y", {"x": X[1:], "y": Y[1:]}),
+        ("X, y", {"y": Y[::-1]}),
+        ("optimizer", {"learning_rate": 0.1}),
+        ("optimizer", {"optimizer": "sgd"}),
+        ("seed", {"seed": 1}),
+        ("validation", {"validation": (X[:9], Y[:9])}),
+        ("schedule", {"schedule": "cosine"}),
+        ("label_smoothing", {"label_smoothing": 0.1}),
+        ("frozen", {"frozen": ["dense_1"]}),
+        ("teacher", {"teacher": network(seed=2)}),
+        ("augment", {"augment": lambda x, rng: x}),
+    ],
+)
+def test_another_training_is_refused_by_name(tmp_path, name, options):
+    path = tmp_path / "c"
+    train(path, 1)
+    content = path.read_bytes()
+    with pytest.raises(ValueError, match=f"checkpoint: .*: {name}: expected what the checkpoint was made with"):
+        train(path, 2, **options)
+    assert path.read_bytes() == content
+
+
+def test_a_schedule_that_depends_on_the_number_of_epochs_keeps_it(tmp_path):
+    train(tmp_path / "c", 2, schedule="cosine")
+    with pytest.raises(
+        ValueError, match="schedule: expected what the checkpoint was made with, 'cosine over 2 epochs'"
+    ):
+        train(tmp_path / "c", 3, schedule="cosine")
+
+
+def test_damaged_files_and_others_are_refused(tmp_path):
+    path = tmp_path / "c"
+    train(path, 1)
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"checkpoint: .*digest"):
+        train(path, 2)
+    path.write_bytes(b"PK\3\4 no checkpoint at all")
+    with pytest.raises(ValueError, match="checkpoint: "):
+        train(path, 2)
+    ql.quantize_model(network(), "w8").save(path)
+    with pytest.raises(ValueError, match=r"checkpoint: .*expected a training"):
+        train(path, 2)
+
+
+def test_paths_that_cannot_be_are_refused_before_training(tmp_path):
+    def never(state):
+        raise AssertionError("an epoch was trained")
+
+    with pytest.raises(FileNotFoundError, match="checkpoint: expected a name in a folder that exists"):
+        train(tmp_path / "no" / "c", 1, callbacks=[never])
+    with pytest.raises(OSError, match="checkpoint: expected a file"):
+        train(tmp_path, 1, callbacks=[never])
+    with pytest.raises(TypeError, match="checkpoint: expected a path"):
+        train(3, 1, callbacks=[never])
+
+
+def test_load_says_what_a_checkpoint_is(tmp_path):
+    train(tmp_path / "c", 1)
+    with pytest.raises(ValueError, match="it is the checkpoint of a training"):
+        ql.load(tmp_path / "c")
+
+
+def test_an_epoch_that_is_not_finite_is_not_written(tmp_path):
+    path = tmp_path / "c"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ql.train(network(), np.full_like(X, np.nan), Y, checkpoint=path)
+    assert not path.exists()

@@ -1,0 +1,349 @@
+"""Training with a scheme: what is trained is deployed, code by code; what moves, what stays, what is refused."""
+
+import warnings
+
+import numpy as np
+import pytest
+from samples import same_bytes
+from sklearn.datasets import load_diabetes, load_digits
+
+import qlite as ql
+from qlite.training.batches import Rows
+from qlite.training.quantization import Quantization
+
+STATIC = ["w8a8", "w4a8", "w3a8", "w2a8", "w4a4", "w2a2", "w8a4", "ternary", "w4g32a8"]
+FLOATS = ["w8", "w4", "w2", "w4g32", "dynamic", "w4a8-dynamic", "w4g32a8-dynamic", "ternary-dynamic"]
+#: Error of gradients that are summed in float32, some hundred terms of magnitude 1.
+FLOAT32_SUMS = 1e-4
+QUICK = {"epochs": 2, "batch_size": 64, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    x, y = load_digits(return_X_y=True)
+    return (x / 16).astype(np.float32), y
+
+
+@pytest.fixture(scope="module")
+def trained(digits):
+    """A network that knows the digits."""
+    return ql.train(network(), *digits, epochs=15, batch_size=32, progress=False)
+
+
+def network(activation="relu", widths=(32, 24, 10)):
+    layers = [ql.Dense(units=n, activation=activation) for n in widths[:-1]] + [ql.Dense(units=widths[-1])]
+    return ql.Sequential(layers, input_shape=(64,))
+
+
+def quantization(model, scheme, method="lsq", per_layer=None, target="numpy"):
+    return Quantization.of(model, scheme, per_layer, method, "mse", 2000, target)
+
+
+def network_of(model, scheme, x, method="lsq", frozen=()):
+    """A network on the first grids for samples."""
+    rows = Rows(x, np.zeros(len(x), int), None, np.arange(len(x)), 64)
+    return quantization(model, scheme, method).network(model, frozenset(frozen), rows)
+
+
+def all_parameters(model):
+    return [array for layer in model.layers for array in layer.parameters.values()]
+
+
+# ---- what is trained is what is deployed
+
+
+@pytest.mark.parametrize("scheme", STATIC + FLOATS)
+def test_codes_of_training_are_those_of_the_model(digits, trained, scheme):
+    """Every buffer of the network in training, on every sample, and of the model that is made of it."""
+    x, y = digits
+    m = trained.copy()
+    network = network_of(m, scheme, x)
+    rng = np.random.default_rng(0)
+    for first in range(0, 320, 64):
+        raw, saved = network.forward(x[first : first + 64], rng)
+        gradients = network.backward(saved, (raw - np.eye(10, dtype=np.float32)[y[first : first + 64]]) / 64)
+        for key, array in network.parameters.items():
+            array -= np.float32(1e-3) * gradients[key]
+    network.publish()
+    qm = ql.quantize_model(m)
+    ours = network.plan.intermediates(x)
+    for name, values in qm.intermediates(x).items():
+        same_bytes(values, ours[name])
+    same_bytes(qm(x), network(x))
+
+
+@pytest.mark.parametrize("scheme", STATIC + FLOATS)
+def test_digits_stay_learned(digits, trained, scheme):
+    x, y = digits
+    m = ql.train(trained, x, y, scheme=scheme, epochs=4, batch_size=32, validation=(x, y), progress=False)
+    right = ql.quantize_model(m).evaluate(x, y)["accuracy"]
+    assert right == m.history["validation_accuracy"][-1]  # validation measures the integers
+    assert right > (0.93 if scheme == "w2a2" else 0.97)
+    assert m.grids.scheme == scheme
+
+
+@pytest.mark.parametrize("target", ["numpy", "onnx", "tflite", "tensorrt"])
+def test_other_targets(digits, trained, target):
+    """Hidden codes are the same but for their sign; the output gets the grid of what the trained model gives."""
+    if target == "tensorrt":
+        with pytest.raises(ValueError, match=r"^target: "):
+            ql.train(trained, *digits, scheme="w4a8", target=target)
+        return
+    m = ql.train(trained, *digits, scheme="w4a8", target=target, **QUICK)
+    ours, theirs = ql.quantize_model(m), ql.quantize_model(m, target=target)
+    for name in ("dense_1", "dense_2"):
+        codes = theirs.intermediates(digits[0])[name]
+        same_bytes(
+            (codes.astype(int) + 128 * (codes.dtype == np.int8)).astype(np.uint8), ours.intermediates(digits[0])[name]
+        )
+    step = theirs.program.buffers[-2].scale if target != "numpy" else 0
+    assert np.abs(theirs(digits[0]) - ours(digits[0])).max() <= 0.51 * step
+
+
+def test_values_of_regression():
+    x, y = load_diabetes(return_X_y=True)
+    y = (y - y.mean()) / y.std()
+    m = ql.Sequential([ql.Dense(units=32, activation="relu"), ql.Dense(units=1)], input_shape=(10,), task="regression")
+    m = ql.train(m, x * 20, y, epochs=10, batch_size=32, progress=False)
+    quantized = ql.quantize_model(ql.train(m, x * 20, y, scheme="w4a8", epochs=5, batch_size=32, progress=False))
+    assert quantized.evaluate(x * 20, y)["mse"] < 1.05 * m.evaluate(x * 20, y)["mse"]
+
+
+# ---- gradients
+
+
+def expected_gradients(network, x, gradient):
+    """Those of dense layers with relu, in float64, from the codes of the forward pass."""
+    values, grids = network.plan.intermediates(x), network.grids()
+    names = network.model.names
+
+    def real(name):
+        qparams = grids.activations["input" if name == "input_codes" else name]
+        return (values[name].astype(float) - qparams.zero_point.item()) * qparams.scale.item()
+
+    result = {}
+    for i in reversed(range(len(names))):
+        name, layer = names[i], network.model.layers[i]
+        before = real("input_codes" if i == 0 else names[i - 1])
+        p = grids.weights[name]
+        scale, zero_point = p.scale.astype(float), p.zero_point
+        nearest = np.rint(layer.weight / scale)
+        inside = (p.qmin - zero_point <= nearest) & (nearest <= p.qmax - zero_point)
+        codes = np.clip(nearest, p.qmin - zero_point, p.qmax - zero_point)
+        if i < len(names) - 1:
+            out = grids.activations[name]
+            z, s = out.zero_point.item(), float(out.scale.item())
+            unit = scale * (grids.activations[names[i - 1] if i else "input"].scale.item())
+            u = before @ (codes * scale) + np.rint(layer.bias / unit) * unit
+            t = np.maximum(u, 0) / s
+            passes = (np.rint(t) >= out.qmin - z) & (np.rint(t) <= out.qmax - z)
+            ends = np.clip(np.rint(t), out.qmin - z, out.qmax - z)
+            result[name, "output_scale"] = np.sum(gradient * np.where(passes, ends - t, ends)), u.size // len(u), out
+            gradient = gradient * (passes & (u > 0))
+        of_codes = before.T @ gradient
+        result[name, "bias"] = gradient.sum(axis=0)
+        result[name, "weight"] = of_codes * inside
+        of_scale = np.sum(of_codes * np.where(inside, codes - layer.weight / scale, codes), axis=0, keepdims=True)
+        result[name, "weight_scale"] = of_scale, len(layer.weight), p
+        gradient = gradient @ (codes * scale).T
+    return result
+
+
+def of_parameter(of_scale, values, qparams):
+    """The gradient of a tenth of a scale's logarithm, at the rate of Esser et al."""
+    farthest = max(qparams.qmax - qparams.zero_point.min(), qparams.zero_point.max() - qparams.qmin)
+    return of_scale / (qparams.scale * 10 * np.sqrt(values * farthest))
+
+
+@pytest.mark.parametrize("scheme", ["w8a8", "w4a8", "w4a4", "w2a2"])
+def test_gradients(digits, trained, scheme):
+    x = digits[0][:200]
+    network = network_of(trained.copy(), scheme, digits[0])
+    raw, saved = network.forward(x, np.random.default_rng(0))
+    gradient = np.random.default_rng(1).normal(size=raw.shape).astype(np.float32)
+    expected = expected_gradients(network, x, gradient.astype(float))
+    found = network.backward(saved, gradient)
+    assert set(found) == set(expected) == set(network.parameters)
+    for key, value in expected.items():
+        value = of_parameter(*value) if isinstance(value, tuple) else value
+        assert np.linalg.norm(found[key] - value) <= FLOAT32_SUMS * (1 + np.linalg.norm(value)), key
+
+
+def test_gradients_of_a_layer_left_in_float_are_slopes(digits, trained):
+    """Behind the last grid nothing is rounded, and central differences tell."""
+    x, m = digits[0][:50], trained.copy()
+    weights = np.random.default_rng(0).normal(size=(50, 10)).astype(np.float32)
+    rows = Rows(digits[0], np.zeros(len(digits[0]), int), None, np.arange(len(digits[0])), 64)
+    network = quantization(m, "w4a4", per_layer={"dense_3": None}).network(m, frozenset(), rows)
+    _, saved = network.forward(x, np.random.default_rng(0))
+    found = network.backward(saved, weights.copy())
+    assert ("dense_3", "weight_scale") not in found
+    layer, step = m.layers[-1], np.float32(2**-6)
+    for array, key in ((layer.weight, ("dense_3", "weight")), (layer.bias, ("dense_3", "bias"))):
+        for index in [tuple(n // 2 for n in array.shape), tuple(n - 1 for n in array.shape)]:
+            middle = array[index]
+            ends = []
+            for sign in (1, -1):
+                array[index] = middle + sign * step
+                ends.append(np.sum(weights * network(x), dtype=np.float64))
+            array[index] = middle
+            slope = (ends[0] - ends[1]) / (2 * float(step))
+            assert abs(found[key][index] - slope) <= 1e-3 * max(1, abs(slope))
+
+
+@pytest.mark.parametrize("scheme", ["w8a8", "w4g32a8", "dynamic"])
+def test_bits_do_not_depend_on_threads(trained, scheme):
+    rng, before = np.random.default_rng(0), ql.show_config("dict")["threads"]
+    x = rng.random((600, 64), np.float32)
+    results = []
+    try:
+        for threads in (1, 4):
+            ql.set_num_threads(threads)
+            network = network_of(trained.copy(), scheme, x)
+            raw, saved = network.forward(x, rng)
+            results.append([raw, *network.backward(saved, np.ones_like(raw)).values()])
+    finally:
+        ql.set_num_threads(before)
+    for one, other in zip(*results, strict=True):
+        same_bytes(one, other)
+
+
+# ---- what moves and what stays
+
+
+@pytest.mark.parametrize("method", ["lsq", "ste", "pact"])
+def test_which_scales_move(digits, trained, method):
+    first = network_of(trained.copy(), "w4a4", digits[0], method).grids()
+    m = ql.train(trained, *digits, scheme="w4a4", method=method, observe=2000, **QUICK)
+    moved = {name: not np.allclose(p.scale, first.weights[name].scale, 1e-3) for name, p in m.grids.weights.items()}
+    assert set(moved.values()) == {method == "lsq"}
+    hidden = [m.grids.activations[name].scale for name in ("dense_1", "dense_2")]
+    before = [first.activations[name].scale for name in ("dense_1", "dense_2")]
+    assert all(np.array_equal(*pair) == (method == "ste") for pair in zip(hidden, before, strict=True))
+
+
+def test_the_inputs_grid_stays(digits, trained):
+    network = network_of(trained.copy(), "w2a2", digits[0])
+    m = ql.train(trained, *digits, scheme="w2a2", **QUICK)
+    assert m.grids.activations["input"].bits == 8
+    assert ("input", "output_scale") not in network.parameters
+
+
+def test_frozen_layers(digits, trained):
+    """Weights, bias and scales of a frozen layer stay; what it gives to others changes with what comes before it."""
+    first = network_of(trained.copy(), "w4a4", digits[0], frozen=["dense_2"]).grids()
+    m = ql.train(trained, *digits, scheme="w4a4", frozen=["dense_2"], observe=2000, **QUICK)
+    for name in ("weight", "bias"):
+        same_bytes(m.layers[1].parameters[name], trained.layers[1].parameters[name])
+        assert not np.array_equal(m.layers[0].parameters[name], trained.layers[0].parameters[name])
+    assert m.grids.weights["dense_2"].scale.tobytes() == first.weights["dense_2"].scale.tobytes()
+    with pytest.raises(ValueError, match=r"^frozen: "):
+        ql.train(trained, *digits, scheme="w4a4", frozen=trained.names, **QUICK)
+
+
+def test_layers_left_in_float(digits, trained):
+    m = ql.train(trained, *digits, scheme="w2a2", per_layer={"dense_1": None, "dense_3": "w8a8"}, **QUICK)
+    assert set(m.grids.weights) == {"dense_2", "dense_3"}
+    assert m.grids.weights["dense_3"].bits == 8
+    qm = ql.quantize_model(m)
+    assert qm.evaluate(*digits)["accuracy"] > 0.95
+
+
+def test_the_given_model_stays(digits, trained):
+    before = [array.copy() for array in all_parameters(trained)]
+    m = ql.train(trained, *digits, scheme="w4a8", **QUICK)
+    for array, copy in zip(all_parameters(trained), before, strict=True):
+        same_bytes(array, copy)
+    assert trained.grids is None and m.grids is not None
+    assert ql.train(m, *digits, **QUICK).grids is None  # floats again
+
+
+def test_training_goes_on_from_the_grids(digits, trained):
+    """One epoch at a rate of nearly nothing leaves the model as it was; another scheme begins with its own grids."""
+    m = ql.train(trained, *digits, scheme="w4a4", **QUICK)
+    more = ql.train(m, *digits, scheme="w4a4", learning_rate=1e-12, epochs=1, progress=False)
+    for name, p in more.grids.weights.items():
+        np.testing.assert_allclose(p.scale, m.grids.weights[name].scale, rtol=1e-5)
+    other = ql.train(m, *digits, scheme="w8a8", learning_rate=1e-12, epochs=1, progress=False)
+    assert {p.bits for p in other.grids.weights.values()} == {8}
+
+
+def test_same_seed_same_bits(digits, trained):
+    one, other = (ql.train(trained, *digits, scheme="w4a4", seed=3, **QUICK) for _ in range(2))
+    for a, b in zip(all_parameters(one), all_parameters(other), strict=True):
+        same_bytes(a, b)
+    for name, p in one.grids.weights.items():
+        same_bytes(p.scale, other.grids.weights[name].scale)
+    different = ql.train(trained, *digits, scheme="w4a4", seed=4, **QUICK)
+    assert not np.array_equal(different.layers[0].weight, one.layers[0].weight)
+
+
+def test_callbacks_see_grids(digits, trained):
+    seen = []
+    callback = lambda state: seen.append(ql.quantize_model(state.model).evaluate(*digits)["accuracy"])  # noqa: E731
+    m = ql.train(trained, *digits, scheme="w4a4", validation=digits, callbacks=[callback], **QUICK)
+    assert seen == m.history["validation_accuracy"]
+
+
+def test_checkpoint_resumes_to_the_same_bits(digits, trained, tmp_path):
+    whole = ql.train(trained, *digits, scheme="w4a4", **QUICK)
+    path = tmp_path / "training.safetensors"
+    options = {"scheme": "w4a4", "checkpoint": path, **QUICK}
+    with pytest.raises(KeyError):
+        ql.train(trained, *digits, callbacks=[lambda state: {}["stop"]], **options)
+    resumed = ql.train(trained, *digits, **options)
+    same_bytes(resumed.layers[0].weight, whole.layers[0].weight)
+    with pytest.raises(ValueError, match="quantization: "):
+        ql.train(trained, *digits, **(options | {"method": "ste"}))
+
+
+def test_units_without_weights(digits):
+    """A unit that training gave up keeps a bias that is large beside its weights."""
+    m = network()
+    m.layers[0].weight[:, 3] *= np.float32(1e-12)
+    m.layers[0].bias[3] = 1
+    m.layers[1].weight[:, 2] = 0
+    m = ql.train(m, *digits, scheme="w4a4", **QUICK)
+    qm = ql.quantize_model(m)
+    assert np.isfinite(qm(digits[0])).all()
+
+
+def test_training_that_diverges(digits, trained):
+    with pytest.warns(RuntimeWarning, match="not finite"):
+        m = ql.train(trained, *digits, scheme="w8a8", optimizer="sgd", learning_rate=1e30, **QUICK)
+    assert all(np.isfinite(array).all() for array in all_parameters(m))
+    assert ql.quantize_model(m).evaluate(*digits)["accuracy"] > 0.9  # the weights that it began with
+
+
+# ---- defaults and errors
+
+
+@pytest.mark.parametrize(
+    ("scheme", "factor"), [("w8a8", 1), ("w8", 1), ("w4a8", 2), ("w8a3", 2), ("ternary", 4), ("w2a2", 4)]
+)
+def test_default_rate(digits, trained, scheme, factor):
+    m = ql.train(trained, *digits, scheme=scheme, epochs=1, batch_size=2000, progress=False)
+    assert m.history["learning_rate"] == [pytest.approx(1e-3 * factor)]
+    m = ql.train(trained, *digits, scheme=scheme, epochs=1, batch_size=2000, learning_rate=0.01, progress=False)
+    assert m.history["learning_rate"] == [0.01]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("scheme", {"scheme": "w9a9"}),
+        ("scheme", {"scheme": "int8"}),
+        ("scheme", {"scheme": "w1a8"}),
+        ("method", {"scheme": "w8a8", "method": "dorefa"}),
+        ("observer", {"scheme": "w8a8", "observer": "max"}),
+        ("observe", {"scheme": "w8a8", "observe": 0}),
+        ("target", {"scheme": "w8a8", "target": "tpu"}),
+        ("per_layer", {"scheme": "w8a8", "per_layer": {"dense_9": "w4a8"}}),
+        ("per_layer", {"per_layer": {"dense_1": "w4a8"}}),
+    ],
+)
+def test_bad_options(digits, trained, name, options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match=f"^{name}"):
+            ql.train(trained, *digits, **options)
