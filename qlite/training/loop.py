@@ -224,7 +224,7 @@ def train(
         trained.grids = None
         network = FloatNetwork(trained, names, logits=not callable(loss))
     else:
-        network = quantization.network(trained, names, source)
+        network = quantization.network(trained, names, source, logits=not callable(loss))
     steps = Steps(chosen, network.parameters, norm, limit)
     session = Session(trained, network, objective, steps, source, held, factor, augment, rng, stopping)
     if path is not None:

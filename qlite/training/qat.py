@@ -8,6 +8,7 @@ import numpy as np
 
 from qlite.arrays.quantize import quantize
 from qlite.grids.qparams import QParams
+from qlite.nn.activation_tables import known_grid
 from qlite.nn.lower import Builder
 from qlite.nn.model_grids import ModelGrids
 from qlite.nn.plan import Plan
@@ -39,8 +40,9 @@ class QuantizedNetwork:
     frozen : collection of str
         Layers whose parameters and scales stay.
     samples : ndarray, optional
-        What the range of the model's output is measured on, which is float32 in training, for targets that make codes
-        of it.
+        What ranges are measured on of results that are float32 in training, for targets that make codes of them.
+    logits : bool
+        Whether raw outputs are those before the softmax or sigmoid that the model ends in.
 
     Attributes
     ----------
@@ -56,10 +58,12 @@ class QuantizedNetwork:
         method: str = "lsq",
         frozen: Collection[str] = (),
         samples: np.ndarray | None = None,
+        logits: bool = True,
     ) -> None:
         self.model, self._first, self._method, self._frozen = model, grids, method, frozenset(frozen)
         self._samples = samples
-        self._layers = dict(zip(model.names, model.layers, strict=True))
+        layers = model.logits_layers if logits else model.layers
+        self._layers = dict(zip(model.names, layers, strict=False))
         self.plan = Plan(self._lowered())
         self._weight_grids: dict[str, LearnedGrid] = {}
         self._output_grids: dict[int, LearnedGrid] = {}
@@ -89,7 +93,9 @@ class QuantizedNetwork:
             repair=lambda name, weight: quantize(weight, grids.weights[name]) if name in grids.weights else None,
             keep_sums=True,
         )
-        program = builder.program(self.model.lower(builder))
+        model, layers = self.model, list(self._layers.values())
+        part = Sequential(layers, input_shape=model.input_shape, mean=model.mean, scale=model.scale, task=model.task)
+        program = builder.program(part.lower(builder))
         return convert(program, TARGETS["numpy"]) if grids.activations else program
 
     # ---- what is trained
@@ -231,12 +237,27 @@ class QuantizedNetwork:
                 name = program.buffers[step.output].name
                 source = program.buffers[step.inputs[0]].name
                 activations[name if name in activations else source] = self._output_grids[step.output].found
-        last = self.model.names[-1]
-        if last in activations and self._samples is not None:
-            y = self.plan.run(self._samples)
-            activations[last] = QParams.from_range(y.min(), y.max(), symmetric=False, signed=False)
+        activations |= self._ranges_of_floats()
         weights = {name: grid.found for name, grid in self._weight_grids.items()}
         return ModelGrids(first.scheme, first.per_layer, weights, activations)
+
+    def _ranges_of_floats(self) -> dict[str, QParams]:
+        """8-bit grids of results that are float32 in training, but may be codes elsewhere: of the last layer or two."""
+        program = self.plan.program
+        functions = {name: getattr(layer, "activation", None) for name, layer in self._layers.items()}
+        wanted = [
+            i
+            for i, b in enumerate(program.buffers)
+            if b.dtype == "float32" and b.scale is not None and known_grid(str(functions[b.layer])) is None
+        ]
+        if not wanted or self._samples is None:
+            return {}
+        all_steps = 0, len(program.steps)
+        results = self.plan.run_steps(*all_steps, program.inputs, (self._samples,), tuple(wanted))
+        return {
+            program.buffers[i].name: QParams.from_range(y.min(), y.max(), symmetric=False, signed=False)
+            for i, y in zip(wanted, results, strict=True)
+        }
 
 
 def is_table(step: Step) -> bool:
