@@ -22,8 +22,8 @@ static inline double ql_where(bool is, double a, double b)
 /* e^x for x <= 0, to within 2 units in the last place of normal results, 0 from -709 on, NaN for NaN: 2^k e^r with
  * |r| <= log(2) / 2 and 14 terms of the series. x - k log(2) is exact but for its last step, because the first part of
  * log(2) ends in 21 zeros. Adding 3 * 2^51 rounds to an integer, which then stands in the low bits; at -709 that is
- * -1023, and 2^k has the bits of 0. Terms are added in pairs, not one after the other,
- * so that a core has more to do at once: 16,384 sigmoids take 38 us, not 52 (AMD Zen 3). */
+ * -1023, and 2^k has the bits of 0. Terms are added in pairs, not one after the other, so that a core has more to do at
+ * once: 16,384 sigmoids take 38 us, not 52 (AMD Zen 3). */
 static inline double ql_exp(double x)
 {
     const double high = 0x1.62e42feep-1, low = 0x1.a39ef35793c76p-33, log2_e = 0x1.71547652b82fep+0, shift = 0x1.8p52;

@@ -289,18 +289,21 @@ def _compare_layer(
         float_nbytes=layer.weight.nbytes + layer.bias.nbytes,
         microseconds=1e6 * seconds / len(h),
         float_microseconds=1e6 * float_seconds / len(h),
-        advice=_advice(own, *parts),
+        advice=_advice(own, q, *parts),
     )
 
 
-def _advice(own_sqnr_db: float, weight_error: float, rounding_error: float, clipping_error: float) -> str:
+def _advice(own_sqnr_db: float, q: QArray, weight_error: float, rounding_error: float, clipping_error: float) -> str:
     if own_sqnr_db == float("inf"):
         return "exact."
     if own_sqnr_db >= GOOD_SQNR_DB:
         return f"{own_sqnr_db:.1f} dB by itself: nothing to repair."
     worst = max((clipping_error, "clipping"), (rounding_error, "rounding"), (weight_error, "weights"))[1]
+    weights = "try weight_method='mse'"
+    if q.bits < 8:
+        weights = "try more bits" + ("" if q.group_size else f", or a scale for every 32 (w{q.bits}g32)")
     return {
         "clipping": "most of its error comes from clipped inputs: calibrate on data that reaches as far, or minmax.",
         "rounding": "most of its error comes from rounding its inputs: a tighter range (method='mse') or 'dynamic'.",
-        "weights": "most of its error comes from its weights: try weight_method='mse'.",
+        "weights": f"most of its error comes from its weights: {weights}.",
     }[worst]

@@ -4,7 +4,7 @@ import numpy as np
 
 from qlite.grids.qparams import QParams
 from qlite.nn.program import Buffer
-from qlite.ops.tables import lookup_table
+from qlite.ops.tables import CODES, FUNCTIONS, entries
 
 
 def known_grid(function: str, bits: int = 8) -> QParams | None:
@@ -21,12 +21,9 @@ def known_grid(function: str, bits: int = 8) -> QParams | None:
 
 
 def activation_table(function: str, slope: float, source: Buffer, target: Buffer) -> np.ndarray:
-    """Return the table that gives the codes of `target` for those of `source`."""
-    real = (lambda v: np.where(v < 0, slope * v, v)) if function == "leaky_relu" else function
-    return lookup_table(real, _grid(source), _grid(target))
-
-
-def _grid(buffer: Buffer) -> QParams:
-    scale, zero_point = buffer.affine
-    signed = buffer.dtype == "int8"
-    return QParams(np.array([scale], np.float32), np.array([zero_point]), buffer.bits, signed)
+    """Return the table that gives the codes of `target` for those of `source`: see `lookup_table`."""
+    (scale, zero_point), (target_scale, target_zero_point) = source.affine, target.affine
+    x = np.float64(np.float32(scale)) * (CODES.view(source.dtype).astype(np.float64) - zero_point)
+    y = np.where(x < 0, slope * x, x) if function == "leaky_relu" else FUNCTIONS[function](x)
+    scale = float(np.float32(target_scale))
+    return entries(y, scale, target_zero_point, target.code_range, np.dtype(target.dtype))

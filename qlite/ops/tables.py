@@ -12,6 +12,7 @@ from qlite.grids.qparams import QParams
 from qlite.ops import epilogue
 
 F32 = np.float32
+CODES = np.arange(256, dtype=np.uint8)
 
 
 def _each(function: Callable[[float], float]) -> Callable[[np.ndarray], np.ndarray]:
@@ -88,17 +89,24 @@ def lookup_table(function: Any, input_qparams: QParams, output_qparams: QParams)
     elif not callable(function):
         raise TypeError(f"function: expected a name or a callable, got {type(function).__name__}")
     x, y = (_one_grid(name, p) for name, p in (("input_qparams", input_qparams), ("output_qparams", output_qparams)))
-    codes = np.arange(256, dtype=np.uint8).view(x.dtype).astype(np.float64)
+    codes = CODES.view(x.dtype).astype(np.float64)
     value = _check.numbers("function", _of_all(function, float(x.scale.flat[0]) * (codes - int(x.zero_point.flat[0]))))
     if value.shape != (256,):
         raise ValueError(f"function: expected results of shape (256,), got {value.shape}")
     if np.isnan(value).any():
         raise ValueError(f"function: expected numbers, got NaN for code {int(codes[np.isnan(value)][0])}")
+    return entries(value, float(y.scale.flat[0]), int(y.zero_point.flat[0]), (y.qmin, y.qmax), y.dtype)
+
+
+def entries(
+    values: np.ndarray, scale: float, zero_point: int, code_range: tuple[int, int], dtype: np.dtype
+) -> np.ndarray:
+    """Return the codes of the results of a function, rounded half away from zero."""
     with np.errstate(over="ignore"):
-        steps = value.astype(np.float64) / float(y.scale.flat[0])
+        steps = values.astype(np.float64) / scale
     whole = np.trunc(np.clip(steps, -(2**16), 2**16))  # beyond all codes, and exact
     nearest = whole + np.sign(steps) * (np.abs(steps - whole) >= 0.5)
-    return np.clip(nearest + int(y.zero_point.flat[0]), y.qmin, y.qmax).astype(y.dtype)
+    return np.clip(nearest + zero_point, *code_range).astype(dtype)
 
 
 def _of_all(function: Callable[[Any], Any], x: np.ndarray) -> Any:

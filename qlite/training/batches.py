@@ -44,7 +44,10 @@ class Rows:
 
     def __post_init__(self) -> None:
         self.steps: int | None = -(-len(self.rows) // self.batch_size)
-        self._place = np.empty((min(self.batch_size, len(self.rows)), *self.x.shape[1:]), self.x.dtype)
+        # Of any other array `take` would copy all of it, for every batch.
+        is_plain = self.x.flags.c_contiguous and self.x.flags.aligned and self.x.dtype.isnative
+        shape = (min(self.batch_size, len(self.rows)), *self.x.shape[1:])
+        self._place = np.empty(shape, self.x.dtype) if is_plain else None
 
     @property
     def identity(self) -> str:
@@ -54,10 +57,14 @@ class Rows:
         rows = self.rows if rng is None else rng.permutation(self.rows)
         for first in range(0, len(rows), self.batch_size):
             chosen = rows[first : first + self.batch_size]
-            # "clip": the default looks for indices out of range first, and copies the result to do so
-            x = self.x.take(chosen, axis=0, out=self._place[: len(chosen)], mode="clip")
             weights = None if self.weights is None else self.weights[chosen]
-            yield _check.real_array("X", x), self.targets[chosen], weights
+            yield _check.real_array("X", self._gathered(chosen)), self.targets[chosen], weights
+
+    def _gathered(self, rows: np.ndarray) -> np.ndarray:
+        if self._place is None:
+            return self.x[rows]
+        # "clip": to look for indices out of range, as the default does, `take` would fill a copy first.
+        return self.x.take(rows, axis=0, out=self._place[: len(rows)], mode="clip")
 
 
 class Stream:

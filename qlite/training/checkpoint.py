@@ -43,7 +43,7 @@ class TrainingCheckpoint:
             "training": self.identity,
             "step": session.steps.count,
             "rng": session.rng.bit_generator.state,
-            "figures": history.figures,
+            "figures": {name: list(map(repr, values)) for name, values in history.figures.items()},
             "stopped": history.stopped,
             "best_epoch": history.best_epoch,
             "least": session.least if history.best_epoch else None,
@@ -99,7 +99,7 @@ def _restore(session: Session, content: dict[str, Any], tensors: dict[str, np.nd
     for name, array in own.items():
         if tensors[name].shape != array.shape or tensors[name].dtype != array.dtype:
             raise ValueError(f"{name}: expected {array.dtype} of shape {array.shape}, got {tensors[name].shape}")
-    figures = {str(name): [_check.number(name, v) for v in values] for name, values in content["figures"].items()}
+    figures = {str(name): list(map(float, values)) for name, values in content["figures"].items()}
     session.rng.bit_generator.state = content["rng"]
     session.steps.count = _check.integer("step", content["step"], 0)
     for name, array in own.items():

@@ -74,7 +74,7 @@ class SGD(Optimizer):
     SGD(learning_rate=0.1, weight_decay=0.0, momentum=0.9, nesterov=False)
     """
 
-    learning_rate: float = 0.01
+    learning_rate: float = 1e-3
     weight_decay: float = 0.0
     momentum: float = 0.0
     nesterov: bool = False

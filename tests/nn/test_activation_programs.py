@@ -11,6 +11,8 @@ from samples import same_bytes
 
 import qlite as ql
 from qlite import metrics
+from qlite.nn.activation_tables import activation_table
+from qlite.nn.program import Buffer
 from qlite.nn.steps import Activate, Gemm, Lookup, SoftmaxX8
 from qlite.ops.activations import ACTIVATIONS, ELEMENTWISE
 
@@ -136,6 +138,18 @@ def test_known_ranges_have_the_grids_of_litert(rng, name, target, zero):
     qm = quantized(network(rng, name), "w8a8", target, data(rng))
     buffer = next(b for b in qm.program.buffers if b.layer == f"dense_1_{name}")
     assert (buffer.scale, buffer.zero_point) == ({"sigmoid": 1 / 256, "tanh": 1 / 128}[name], zero[name])
+
+
+@pytest.mark.parametrize("dtypes", [("uint8", "uint8"), ("int8", "int8")])
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_tables_are_those_of_lookup_table(name, dtypes):
+    x, y = (
+        Buffer("b", "b", (3,), dtype, scale, 7, bits=bits)
+        for dtype, scale, bits in zip(dtypes, (0.07, 0.3), (8, 5), strict=True)
+    )
+    function = name if name != "leaky_relu" else lambda v: np.where(v < 0, 0.25 * v, v)
+    grids = (ql.QParams(np.float32([b.scale]), b.zero_point, b.bits, signed=b.dtype == "int8") for b in (x, y))
+    same_bytes(activation_table(name, 0.25, x, y), ql.lookup_table(function, *grids))
 
 
 def test_clamps_are_in_the_product(rng):

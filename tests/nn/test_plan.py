@@ -295,6 +295,8 @@ def test_changes_that_are_refused(rng):
         (r"^step 1, layer 'layer0': gemm: weight: ", {1: {"weight": np.zeros((3, 3), np.int8)}}, {}),
         (r"^step 2, layer 'layer1': gemm: weight_scale: ", {}, {2: (1.2e-38, 3)}),
         (r"^scale: ", {}, {1: (0.0, 3)}),
+        (r"^buffer 'input': expected one scale", {}, {0: (0.1, 3)}),
+        (r"^expected fields out of .*'weight'.*, got \['weights'\]", {1: {"weights": np.zeros((13, 33), np.int8)}}, {}),
         (r"^zero_point: ", {}, {1: (0.1, 256)}),
         (r"^steps\[1\]: expected other fields than inputs and output", {1: {"inputs": (0,)}}, {}),
     ]:

@@ -220,6 +220,12 @@ def test_reports_of_all_layers(network, x, scheme):
     assert all(0 < layer.sqnr_db < 60 for layer in report.layers)
 
 
+def test_advice_for_weights_of_few_bits(network, x):
+    for scheme, advice in [("w2", "more bits, or a scale for every 32 (w2g32)."), ("w2g8", "weights: try more bits.")]:
+        report = ql.compare(network, ql.quantize_model(network, scheme), x)
+        assert all(layer.advice.endswith(advice) for layer in report.layers)
+
+
 def test_a_report_has_no_row_of_layers_in_float(network, x):
     report = ql.compare(network, ql.quantize_model(network, "w4a4", x, per_layer={"dense_2": None}), x)
     assert [layer.name for layer in report.layers] == ["dense_1", "dense_3"]

@@ -73,6 +73,14 @@ def test_an_interrupted_training_goes_on_from_its_last_epoch(tmp_path):
     same(train(path, 6, schedule=schedule), train(None, 6))
 
 
+def test_figures_that_are_not_finite_are_kept(tmp_path):
+    options = {"validation": (np.full_like(X[:9], np.nan), Y[:9])}
+    train(tmp_path / "c", 1, **options)
+    whole, part = train(None, 2, **options), train(tmp_path / "c", 2, **options)
+    assert np.isnan(part.history["validation_loss"]).tolist() == [True, True]
+    assert part.history["loss"] == whole.history["loss"]
+
+
 def test_a_finished_training_is_only_read(tmp_path):
     path = tmp_path / "c"
     first = train(path, 3)

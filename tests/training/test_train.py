@@ -176,6 +176,10 @@ def test_samples_may_lie_in_a_file_and_be_of_any_floating_dtype(digits, tmp_path
     same_model(ql.train(network(), x, y, epochs=1), expected)
     same_model(ql.train(network(), np.load(tmp_path / "x.npy", mmap_mode="r"), y, epochs=1), expected)
     same_model(ql.train(network(), np.asfortranarray(x), y, epochs=1), expected)
+    same_model(ql.train(network(), x.astype(">f8")[::-1][::-1], y, epochs=1), expected)
+    unaligned = np.frombuffer(b" " + x.tobytes(), np.uint8)[1:].view(np.float64).reshape(x.shape)
+    assert not unaligned.flags.aligned
+    same_model(ql.train(network(), unaligned, y, epochs=1), expected)
 
 
 def test_a_batch_of_all_samples_is_one_step(digits):
