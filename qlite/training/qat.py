@@ -8,7 +8,7 @@ import numpy as np
 
 from qlite.arrays.quantize import quantize
 from qlite.grids.qparams import QParams
-from qlite.nn.activation_tables import known_grid
+from qlite.nn.activation_tables import activation_table, known_grid
 from qlite.nn.lower import Builder
 from qlite.nn.model_grids import ModelGrids
 from qlite.nn.plan import Plan
@@ -17,10 +17,10 @@ from qlite.nn.quantize import own_schemes
 from qlite.nn.retarget import convert
 from qlite.nn.scheme import TARGETS, Scheme
 from qlite.nn.sequential import Sequential
-from qlite.nn.steps import Dequantize, Quantize, QuantizeDynamic, Requantize
+from qlite.nn.steps import Dequantize, Lookup, Quantize, QuantizeDynamic, Requantize
 from qlite.training.learned_grid import LearnedGrid, Scales
 from qlite.training.network import Key
-from qlite.training.straight_through import Anything, Back, Batch, Product, Requantizing, Rounding, Through
+from qlite.training.straight_through import Back, Batch, Product, Requantizing, Rounding, Through, Unweighted
 
 
 class QuantizedNetwork:
@@ -34,7 +34,7 @@ class QuantizedNetwork:
     model : Sequential
         Its arrays are changed in place.
     grids : ModelGrids
-        Those to begin with. That of the model's input stays, as do those on both sides of a table.
+        Those to begin with. That of the model's input stays, and those whose range is known, as of tanh.
     method : {"lsq", "ste", "pact"}
         Which scales are trained: see `METHODS`.
     frozen : collection of str
@@ -70,6 +70,7 @@ class QuantizedNetwork:
         self._products: list[Product] = []
         steps = self.plan.program.steps
         self._requantized = {step.inputs[0]: i for i, step in enumerate(steps) if isinstance(step, Requantize)}
+        self._tables = [(i, step) for i, step in enumerate(steps) if isinstance(step, Lookup)]
         backs = [self._back(number, step) for number, step in enumerate(steps)]
         self._needed = self._buffers_to_reach(backs)
         self._ways = [
@@ -118,7 +119,7 @@ class QuantizedNetwork:
             product = Product(number, step, output.layer, layer, grid, output.layer not in self._frozen)
             self._products.append(product)
             return product
-        return Anything(step, layer, LearnedGrid(qparams_of(output), 1, False) if output.is_codes else None)
+        return Unweighted(step, layer, self._output_grid(step.output) if output.is_codes else None)
 
     def _weight_grid(self, name: str, layer: Any) -> LearnedGrid | None:
         """The grid of a layer's weights."""
@@ -134,7 +135,7 @@ class QuantizedNetwork:
         program = self.plan.program
         buffer = program.buffers[i]
         learns = self._method != "ste" and buffer.layer not in self._frozen
-        learns &= not any(i in (*step.inputs, step.output) and is_table(step) for step in program.steps)
+        learns &= not any(fixes(step, i) for step in program.steps)
         self._output_grids[i] = LearnedGrid(qparams_of(buffer), math.prod(buffer.shape), learns, self._method != "pact")
         return self._output_grids[i]
 
@@ -183,7 +184,7 @@ class QuantizedNetwork:
             return self._nothing(x), None
         program = self.plan.program
         values = self.plan.run_steps(0, len(program.steps), program.inputs, (x,), self._kept)
-        return values[-1], Batch(program, dict(zip(self._kept, values, strict=True)), self._needed)
+        return values[-1], Batch(program, dict(zip(self._kept, values, strict=True)), self._needed, rng)
 
     def backward(self, saved: Any, gradient: np.ndarray) -> dict[Key, np.ndarray]:
         saved.give(self._kept[-1], gradient)
@@ -214,7 +215,7 @@ class QuantizedNetwork:
         program = self.plan.program
         learned = {i: grid for i, grid in self._output_grids.items() if grid.learns}
         moved = {i: (grid.scale.item(), program.buffers[i].affine[1]) for i, grid in learned.items()}
-        steps = {}
+        steps: dict[int, dict[str, Any]] = {}
         for product in self._products:
             (x,), output = product.step.inputs, product.step.output
             input_scale = moved[x][0] if x in moved else program.buffers[x].scale
@@ -222,6 +223,13 @@ class QuantizedNetwork:
             if output in self._requantized:
                 own = {"input_scale": input_scale, "weight_scale": fields["weight_scale"]}
                 steps[self._requantized[output]] = own
+        for i, step in self._tables:
+            if not moved.keys().isdisjoint((*step.inputs, step.output)):
+                source, target = (
+                    program.buffers[n].with_grid(*moved[n]) if n in moved else program.buffers[n]
+                    for n in (*step.inputs, step.output)
+                )
+                steps[i] = {"table": activation_table(str(step.function), step.slope, source, target)}
         return program.with_changes(steps, moved)
 
     def publish(self) -> None:
@@ -260,8 +268,12 @@ class QuantizedNetwork:
         }
 
 
-def is_table(step: Step) -> bool:
-    """Return whether a step's numbers follow from the grids before and behind it in a way of their own."""
+def fixes(step: Step, i: int) -> bool:
+    """Return whether a step leaves the grid of a buffer that it reads or writes no other scale."""
+    if i not in (*step.inputs, step.output):
+        return False
+    if isinstance(step, Lookup) and step.function is not None:
+        return i == step.output and known_grid(step.function) is not None
     return not isinstance(step, (Quantize, Dequantize, QuantizeDynamic, Requantize)) and not hasattr(step, "weight")
 
 

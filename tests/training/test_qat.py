@@ -269,6 +269,14 @@ def test_the_inputs_grid_stays(digits, trained):
     assert ("input", "output_scale") not in network.parameters
 
 
+def test_grids_around_tables(digits):
+    """They move, and the tables with them; grids whose range is known stay."""
+    m = ql.Sequential(LAYERS["tables"], input_shape=(64,))
+    network = network_of(fuse(m).copy(), "w4a4", digits[0])
+    moving = {layer for layer, what in network.parameters if what == "output_scale"}
+    assert moving == {"dense_1", "dense_2", "dense_2_gelu", "dense_3"}
+
+
 def test_frozen_layers(digits, trained):
     """Weights, bias and scales of a frozen layer stay; what it gives to others changes with what comes before it."""
     first = network_of(trained.copy(), "w4a4", digits[0], frozen=["dense_2"]).grids()
