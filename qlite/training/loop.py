@@ -132,8 +132,8 @@ def train(
         What the model will be quantized to: see `quantize_model`. None: floats.
     method : {"lsq", "ste", "pact"}
         Which scales are trained: all of them (Esser et al. 2020); none, those of the first grids stay; those of
-        activations, by what they clip (Choi et al. 2018). The scale of the model's input stays, as do those on both
-        sides of a table.
+        activations, by what they clip (Choi et al. 2018). That of the model's input stays, and those of results whose
+        range is known, as of tanh and sigmoid.
     per_layer : dict of str, optional
         Layers that have another scheme, by name; None or "float32" leaves one in float.
     observer : {"mse", "minmax", "percentile", "entropy"}
@@ -224,7 +224,7 @@ def train(
         trained.grids = None
         network = FloatNetwork(trained, names, logits=not callable(loss))
     else:
-        network = quantization.network(trained, names, source)
+        network = quantization.network(trained, names, source, logits=not callable(loss))
     steps = Steps(chosen, network.parameters, norm, limit)
     session = Session(trained, network, objective, steps, source, held, factor, augment, rng, stopping)
     if path is not None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from qlite.arrays.quantize import quantize
 from qlite.grids.qparams import QParams
+from qlite.nn.activation_tables import activation_table, known_grid
 from qlite.nn.lower import Builder
 from qlite.nn.model_grids import ModelGrids
 from qlite.nn.plan import Plan
@@ -16,10 +17,10 @@ from qlite.nn.quantize import own_schemes
 from qlite.nn.retarget import convert
 from qlite.nn.scheme import TARGETS, Scheme
 from qlite.nn.sequential import Sequential
-from qlite.nn.steps import Dequantize, Quantize, QuantizeDynamic, Requantize
+from qlite.nn.steps import Dequantize, Lookup, Quantize, QuantizeDynamic, Requantize
 from qlite.training.learned_grid import LearnedGrid, Scales
 from qlite.training.network import Key
-from qlite.training.straight_through import Anything, Back, Batch, Product, Requantizing, Rounding, Through
+from qlite.training.straight_through import Back, Batch, Product, Requantizing, Rounding, Through, Unweighted
 
 
 class QuantizedNetwork:
@@ -33,14 +34,15 @@ class QuantizedNetwork:
     model : Sequential
         Its arrays are changed in place.
     grids : ModelGrids
-        Those to begin with. That of the model's input stays, as do those on both sides of a table.
+        Those to begin with. That of the model's input stays, and those whose range is known, as of tanh.
     method : {"lsq", "ste", "pact"}
         Which scales are trained: see `METHODS`.
     frozen : collection of str
         Layers whose parameters and scales stay.
     samples : ndarray, optional
-        What the range of the model's output is measured on, which is float32 in training, for targets that make codes
-        of it.
+        What ranges are measured on of results that are float32 in training, for targets that make codes of them.
+    logits : bool
+        Whether raw outputs are those before the softmax or sigmoid that the model ends in.
 
     Attributes
     ----------
@@ -56,16 +58,19 @@ class QuantizedNetwork:
         method: str = "lsq",
         frozen: Collection[str] = (),
         samples: np.ndarray | None = None,
+        logits: bool = True,
     ) -> None:
         self.model, self._first, self._method, self._frozen = model, grids, method, frozenset(frozen)
         self._samples = samples
-        self._layers = dict(zip(model.names, model.layers, strict=True))
+        layers = model.logits_layers if logits else model.layers
+        self._layers = dict(zip(model.names, layers, strict=False))
         self.plan = Plan(self._lowered())
         self._weight_grids: dict[str, LearnedGrid] = {}
         self._output_grids: dict[int, LearnedGrid] = {}
         self._products: list[Product] = []
         steps = self.plan.program.steps
         self._requantized = {step.inputs[0]: i for i, step in enumerate(steps) if isinstance(step, Requantize)}
+        self._tables = [(i, step) for i, step in enumerate(steps) if isinstance(step, Lookup)]
         backs = [self._back(number, step) for number, step in enumerate(steps)]
         self._needed = self._buffers_to_reach(backs)
         self._ways = [
@@ -89,7 +94,9 @@ class QuantizedNetwork:
             repair=lambda name, weight: quantize(weight, grids.weights[name]) if name in grids.weights else None,
             keep_sums=True,
         )
-        program = builder.program(self.model.lower(builder))
+        model, layers = self.model, list(self._layers.values())
+        part = Sequential(layers, input_shape=model.input_shape, mean=model.mean, scale=model.scale, task=model.task)
+        program = builder.program(part.lower(builder))
         return convert(program, TARGETS["numpy"]) if grids.activations else program
 
     # ---- what is trained
@@ -112,7 +119,7 @@ class QuantizedNetwork:
             product = Product(number, step, output.layer, layer, grid, output.layer not in self._frozen)
             self._products.append(product)
             return product
-        return Anything(step, layer, LearnedGrid(qparams_of(output), 1, False) if output.is_codes else None)
+        return Unweighted(step, layer, self._output_grid(step.output) if output.is_codes else None)
 
     def _weight_grid(self, name: str, layer: Any) -> LearnedGrid | None:
         """The grid of a layer's weights."""
@@ -128,7 +135,7 @@ class QuantizedNetwork:
         program = self.plan.program
         buffer = program.buffers[i]
         learns = self._method != "ste" and buffer.layer not in self._frozen
-        learns &= not any(i in (*step.inputs, step.output) and is_table(step) for step in program.steps)
+        learns &= not any(fixes(step, i) for step in program.steps)
         self._output_grids[i] = LearnedGrid(qparams_of(buffer), math.prod(buffer.shape), learns, self._method != "pact")
         return self._output_grids[i]
 
@@ -177,7 +184,7 @@ class QuantizedNetwork:
             return self._nothing(x), None
         program = self.plan.program
         values = self.plan.run_steps(0, len(program.steps), program.inputs, (x,), self._kept)
-        return values[-1], Batch(program, dict(zip(self._kept, values, strict=True)), self._needed)
+        return values[-1], Batch(program, dict(zip(self._kept, values, strict=True)), self._needed, rng)
 
     def backward(self, saved: Any, gradient: np.ndarray) -> dict[Key, np.ndarray]:
         saved.give(self._kept[-1], gradient)
@@ -208,7 +215,7 @@ class QuantizedNetwork:
         program = self.plan.program
         learned = {i: grid for i, grid in self._output_grids.items() if grid.learns}
         moved = {i: (grid.scale.item(), program.buffers[i].affine[1]) for i, grid in learned.items()}
-        steps = {}
+        steps: dict[int, dict[str, Any]] = {}
         for product in self._products:
             (x,), output = product.step.inputs, product.step.output
             input_scale = moved[x][0] if x in moved else program.buffers[x].scale
@@ -216,6 +223,13 @@ class QuantizedNetwork:
             if output in self._requantized:
                 own = {"input_scale": input_scale, "weight_scale": fields["weight_scale"]}
                 steps[self._requantized[output]] = own
+        for i, step in self._tables:
+            if not moved.keys().isdisjoint((*step.inputs, step.output)):
+                source, target = (
+                    program.buffers[n].with_grid(*moved[n]) if n in moved else program.buffers[n]
+                    for n in (*step.inputs, step.output)
+                )
+                steps[i] = {"table": activation_table(str(step.function), step.slope, source, target)}
         return program.with_changes(steps, moved)
 
     def publish(self) -> None:
@@ -231,16 +245,35 @@ class QuantizedNetwork:
                 name = program.buffers[step.output].name
                 source = program.buffers[step.inputs[0]].name
                 activations[name if name in activations else source] = self._output_grids[step.output].found
-        last = self.model.names[-1]
-        if last in activations and self._samples is not None:
-            y = self.plan.run(self._samples)
-            activations[last] = QParams.from_range(y.min(), y.max(), symmetric=False, signed=False)
+        activations |= self._ranges_of_floats()
         weights = {name: grid.found for name, grid in self._weight_grids.items()}
         return ModelGrids(first.scheme, first.per_layer, weights, activations)
 
+    def _ranges_of_floats(self) -> dict[str, QParams]:
+        """8-bit grids of results that are float32 in training, but may be codes elsewhere: of the last layer or two."""
+        program = self.plan.program
+        functions = {name: getattr(layer, "activation", None) for name, layer in self._layers.items()}
+        wanted = [
+            i
+            for i, b in enumerate(program.buffers)
+            if b.dtype == "float32" and b.scale is not None and known_grid(str(functions[b.layer])) is None
+        ]
+        if not wanted or self._samples is None:
+            return {}
+        all_steps = 0, len(program.steps)
+        results = self.plan.run_steps(*all_steps, program.inputs, (self._samples,), tuple(wanted))
+        return {
+            program.buffers[i].name: QParams.from_range(y.min(), y.max(), symmetric=False, signed=False)
+            for i, y in zip(wanted, results, strict=True)
+        }
 
-def is_table(step: Step) -> bool:
-    """Return whether a step's numbers follow from the grids before and behind it in a way of their own."""
+
+def fixes(step: Step, i: int) -> bool:
+    """Return whether a step leaves the grid of a buffer that it reads or writes no other scale."""
+    if i not in (*step.inputs, step.output):
+        return False
+    if isinstance(step, Lookup) and step.function is not None:
+        return i == step.output and known_grid(step.function) is not None
     return not isinstance(step, (Quantize, Dequantize, QuantizeDynamic, Requantize)) and not hasattr(step, "weight")
 
 

@@ -59,7 +59,9 @@ class Quantization:
         widths = [min(s.weight_bits, s.activation_bits or 8) for s in schemes if s.weight_bits != FLOAT_BITS]
         return next(factor for most, factor in RATES.items() if min(widths, default=8) <= most)
 
-    def network(self, model: Sequential, frozen: frozenset[str], source: Source) -> QuantizedNetwork:
+    def network(
+        self, model: Sequential, frozen: frozenset[str], source: Source, logits: bool = True
+    ) -> QuantizedNetwork:
         """Return a fused model, whose arrays will be trained, as a network.
 
         It begins on the grids that the model was trained on before, if by this scheme, or on those that suit its
@@ -74,7 +76,7 @@ class Quantization:
             if samples is not None:
                 activations = calibrate(model, samples, self.observer, activation_bits(model, schemes))
             grids = ModelGrids(self.scheme.name, per_layer, self._weight_grids(model), activations)
-        return QuantizedNetwork(model, grids, self.method, frozen, samples)
+        return QuantizedNetwork(model, grids, self.method, frozen, samples, logits)
 
     def _weight_grids(self, model: Sequential) -> dict[str, QParams]:
         """Grids of the least squared error for the weights that become codes."""

@@ -39,8 +39,10 @@ class Batch:
         Sums of a gradient over the samples, where a pass over it has made them.
     """
 
-    def __init__(self, program: Program, held: dict[int, np.ndarray], needed: Collection[int]) -> None:
-        self.program, self.held, self._needed = program, held, needed
+    def __init__(
+        self, program: Program, held: dict[int, np.ndarray], needed: Collection[int], rng: "np.random.Generator"
+    ) -> None:
+        self.program, self.held, self._needed, self.rng = program, held, needed, rng
         self.parameters: dict[Key, np.ndarray] = {}
         self.column_sums: dict[int, np.ndarray] = {}
         self._gradients: dict[int, np.ndarray] = {}
@@ -244,18 +246,19 @@ def own(array: np.ndarray) -> np.ndarray:
     return copy
 
 
-class Anything(Back):
-    """A step of a layer without weights: its floats' gradient, and that of the grid of its codes."""
+class Unweighted(Back):
+    """A step of a layer without weights: its gradient as floats, behind that of the grid of its codes."""
 
     def __init__(self, step: Any, layer: Layer, grid: LearnedGrid | None) -> None:
         self.step, self.layer, self.grid = step, layer, grid
-        self.reads = step.inputs
+        self.reads, self.trains = step.inputs, grid is not None and grid.learns
 
     def __call__(self, batch: Batch) -> None:
         (x,), gradient = self.step.inputs, batch.take(self.step.output)
-        y, saved = self.layer.forward(batch.real(x), rng=np.random.default_rng(0))
+        y, saved = self.layer.forward(batch.real(x), rng=batch.rng)
         if self.grid is not None:
             through_grid(y, gradient, self.grid)
-        inputs, _ = self.layer.backward(saved, gradient)
-        if inputs is not None:
-            batch.give(x, inputs[0])
+        if batch.needs(x):
+            inputs, _ = self.layer.backward(saved, gradient)
+            if inputs is not None:
+                batch.give(x, inputs[0])
