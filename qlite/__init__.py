@@ -42,17 +42,18 @@ from qlite.ops.packing import PackedWeight, pack
 from qlite.ops.pool import avg_pool2d, max_pool2d
 from qlite.ops.softmax import softmax
 from qlite.ops.tables import apply_table, lookup_table
-from qlite.training.history import History
-from qlite.training.loop import train
-from qlite.training.optimizers import SGD, Adam, AdamW, RMSprop
 
 if TYPE_CHECKING:
     from qlite import distributed, testing
     from qlite.io.checkpoint import Checkpoint, quantize_checkpoint
+    from qlite.training.history import History
+    from qlite.training.loop import train
+    from qlite.training.optimizers import SGD, Adam, AdamW, RMSprop
 
 #: Looked up when asked for: what these need takes longer to import than everything above.
 _LATE = {"Checkpoint": "io.checkpoint", "quantize_checkpoint": "io.checkpoint"}
-_LATE |= {"distributed": "distributed", "testing": "testing"}
+_LATE |= {"distributed": "distributed", "testing": "testing", "train": "training.loop", "History": "training.history"}
+_LATE |= dict.fromkeys(("SGD", "Adam", "AdamW", "RMSprop"), "training.optimizers")
 
 
 def __getattr__(name: str) -> Any:

@@ -38,12 +38,14 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         "demo",
         help="train a network on handwritten digits, quantize it, show what that costs and gives",
-        description="Train a float network on handwritten digits with scikit-learn, quantize it to 8 bits in four "
-        "ways, and show loss, accuracy, size and speed next to float. Exit status 1 if a check fails. Needs the extra "
-        "'demo'.",
+        description="Train a float network on handwritten digits, quantize it to 8 bits in four ways, train it on with "
+        "quantization in the loop in 8, 4 and 2 bits, and show loss, accuracy, size and speed next to float. Exit "
+        "status 1 if a check fails. Needs the extra 'demo'.",
     )
     demo.add_argument(
-        "--data", metavar="DIR", help="folder with MNIST-format IDX files, gzipped or not (default: bundled digits)"
+        "--data",
+        metavar="DIR",
+        help="folder with MNIST-format IDX files, gzipped or not, or with Keras' mnist.npz (default: bundled digits)",
     )
     demo.add_argument("--seed", metavar="N", type=_seed, default=0, help="of the split and the training (default: 0)")
     demo.add_argument("--out", metavar="DIR", help="keep the model files, the printed text and pictures in this folder")

@@ -1,10 +1,9 @@
-"""The demonstration behind `qlite demo`: a network is trained, quantized in four ways, measured and checked."""
+"""The demonstration behind `qlite demo`: a network is trained, quantized in eight ways, measured and checked."""
 
 import importlib
 import os
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,23 +17,31 @@ import qlite as ql
 from qlite import metrics
 from qlite.analysis.timing import in_turn, one_thread
 from qlite.nn.predictor import Predictor
-from qlite.progress import progress
 
-#: What the float network becomes: scheme, target, what it means.
-NETWORKS = {
+#: What the float network becomes after training: scheme, target, what it means.
+QUANTIZED = {
     "w8a8": ("w8a8", "numpy", "weights and activations in 8 bits; a scale per layer, found on training data"),
     "w8a8 tflite": ("w8a8", "tflite", "the same under TensorFlow Lite's conventions: int8 from end to end"),
     "dynamic": ("dynamic", "numpy", "as w8a8, with a scale per sample that is found at run time: no data needed"),
     "w8": ("w8", "numpy", "weights in 8 bits, activations in float32"),
 }
+CONTROL = "float32, longer"
+#: What it becomes by training on with quantization in the loop.
+TRAINED = {
+    "w8a8 trained": ("w8a8", "trained on as w8a8: the forward pass is that of the integers"),
+    "w4a4 trained": ("w4a4", "weights and activations in 4 bits, the input in 8"),
+    "w2a2 trained": ("w2a2", "in 2 bits, the input in 8"),
+}
 HIDDEN = (128, 64)
 HELD_OUT = 0.25
 CALIBRATION_ROWS = 1024
-#: The training looks at so many samples in all, within bounds: 60 epochs of the digits, 10 of MNIST.
+#: Training looks at so many samples in all, within bounds: 60 epochs of the digits, 10 of MNIST; half as many follow.
 TRAINED_SAMPLES, EPOCHS = 600_000, (10, 60)
 
 BATCHES = (1, 256)
 MAX_DROP, MIN_AGREEMENT = 0.005, 0.99
+#: 4 bits may cost some of the held-out digits, of which there are few.
+MAX_TRAINED_DROP = 0.015
 MAX_FILE_SHARE, FILE_OVERHEAD = 0.28, 4096  # of the float32 weights' bytes; bytes
 THREAD_CALLS, THREAD_ROWS = 100, 512
 
@@ -62,15 +69,16 @@ class Measured(NamedTuple):
 def run_demo(data: Any = None, *, seed: int = 0, out: Any = None) -> bool:
     """Train a float network on handwritten digits, quantize it, print what that costs and gives, and check it.
 
-    The network, features-128-64-classes with relu, is trained by scikit-learn. It becomes w8a8 for the targets numpy
-    and tflite, dynamic and w8. Each is evaluated on held-out samples, saved, and timed in turn with the float network
-    in plain NumPy on one thread.
+    The network, features-128-64-classes with relu, is trained with Adam on the cross-entropy, in batches of 128. It
+    becomes w8a8 for the targets numpy and tflite, dynamic and w8. Then it is trained on, once in float, as a control,
+    and with quantization in the loop as w8a8, w4a4 and w2a2. Each is evaluated on held-out samples, saved, and timed in
+    turn with the float network in plain NumPy on one thread.
 
     Parameters
     ----------
     data : path-like, optional
-        Folder with the four IDX files of MNIST or of a data set in its format; scikit-learn's bundled 8 x 8 digits by
-        default, of which a quarter is held out, stratified.
+        MNIST or a data set in its format: a folder with the four IDX files, or Keras' ``mnist.npz``. By default
+        scikit-learn's bundled 8 x 8 digits, of which a quarter is held out, stratified.
     seed : int
         Of the split, the first weights and the order of training: 0 to 2**32 - 1.
     out : path-like, optional
@@ -88,41 +96,42 @@ def run_demo(data: Any = None, *, seed: int = 0, out: Any = None) -> bool:
     OSError, ValueError
         `data` or `out` cannot be used.
     """
-    _need("sklearn", "scikit-learn")
     lines: list[str] = []
 
     def say(text: str) -> None:
         lines.append(text)
         print(text, flush=True)
 
-    digits = _digits(seed) if data is None else _idx(data)
+    digits = _digits(seed) if data is None else _mnist(data)
     with _folder(out) as folder, one_thread() as threads:
         config: Any = ql.show_config("dict")
         say(f"qlite {config['qlite']} on {config['isa_active']}: a float network goes in, integer networks come out\n")
         say(f"data     {digits.what}; {len(digits.x):,} samples to train with, {len(digits.x_test):,} held out")
         model, training = _train(digits, seed)
         widths = [model.in_features, *(layer.parameters["bias"].size for layer in model.layers)]
-        say(f"network  {'-'.join(map(str, widths))} with relu, trained by scikit-learn: {training}\n")
+        say(f"network  {'-'.join(map(str, widths))} with relu; Adam, batches of 128, {training}\n")
 
-        networks, paths = {}, {}
-        for name, (scheme, target, meaning) in NETWORKS.items():
+        networks: dict[str, Predictor] = {"float32": model}
+        for name, (scheme, target, meaning) in QUANTIZED.items():
             networks[name] = ql.quantize_model(model, scheme, data=digits.x[:CALIBRATION_ROWS], target=target)
-            paths[name] = folder / f"{name.replace(' ', '_')}.qlite"
-            networks[name].save(paths[name])
-            say(f"{name:13}{meaning}")
-        report = ql.compare(model, networks["w8a8"], digits.x_test)
-        results = _measure(model, networks, paths, digits)
+            say(f"{name:17}{meaning}")
+        networks |= _train_on(model, digits, seed, say)
+        paths = _save(networks, folder)
+        quantized: Any = networks["w8a8"]
+        report = ql.compare(model, quantized, digits.x_test)
+        results = _measure(networks, paths, digits)
         say(f"\n{_table(results)}")
-        say(f"\nfloat32: bytes of the weights alone, time of three lines of NumPy. Timed in turn, {threads}.")
+        say("\nfloat32: bytes of the weights alone, time of three lines of NumPy. agree: with float32 or, of what was")
+        say(f"trained longer, with {CONTROL}. us: of a sample, in batches of so many. Timed in turn, {threads}.")
         say(f"\nw8a8, layer by layer, on the {len(digits.x_test):,} held-out samples:\n{report}")
 
-        checks = _checks(results, networks["w8a8"], paths["w8a8"], digits.x_test)
+        checks = _checks(results, quantized, paths["w8a8"], digits.x_test)
         say("\nchecks, the worst of w8a8, w8a8 tflite and dynamic")
         for holds, what, figure in checks:
-            say(f"  {'ok' if holds else 'FAILED':6}  {what:47}  {figure}")
+            say(f"  {'ok' if holds else 'FAILED':6}  {what:55}  {figure}")
         if out is not None:
             (folder / "report.txt").write_text("\n".join([*lines, ""]), encoding="utf-8")
-            _draw(folder, report, model, networks["w8a8"])
+            _draw(folder, report, model, quantized)
             print(f"\nmodels, pictures and this text: {folder}")
     return all(holds for holds, *_ in checks)
 
@@ -149,6 +158,7 @@ def _folder(out: Any) -> Iterator[Path]:
 
 
 def _digits(seed: int) -> Data:
+    _need("sklearn", "scikit-learn")
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -158,34 +168,57 @@ def _digits(seed: int) -> Data:
     return Data("scikit-learn's handwritten digits, 8 x 8 pixels", x, y, x_test, y_test)
 
 
-def _idx(folder: Any) -> Data:
+def _mnist(path: Any) -> Data:
     from qlite.io.mnist import load_mnist
 
-    data = Data(f"IDX files, {os.fspath(folder)}", *load_mnist(folder))
+    data = Data(f"MNIST's format, {os.fspath(path)}", *load_mnist(path))
     classes = len(np.unique(data.y))
     if classes < 2 or not len(data.x_test):
-        raise ValueError(f"{folder}: expected 2 classes or more and a test image, got {classes} and {len(data.x_test)}")
+        raise ValueError(f"{path}: expected 2 classes or more and a test image, got {classes} and {len(data.x_test)}")
     return data
+
+
+def _epochs(data: Data) -> int:
+    return int(np.clip(TRAINED_SAMPLES // len(data.x), *EPOCHS))
 
 
 def _train(data: Data, seed: int) -> tuple[ql.Sequential, str]:
     """The float network, and in words how it was trained."""
-    from sklearn.neural_network import MLPClassifier
-
-    epochs = int(np.clip(TRAINED_SAMPLES // len(data.x), *EPOCHS))
     classes = np.unique(np.concatenate([data.y, data.y_test]))
-    # Given a number, every call of partial_fit would shuffle in the same order.
-    classifier = MLPClassifier(HIDDEN, random_state=np.random.RandomState(seed))
+    layers = [*(ql.Dense(units=units, activation="relu") for units in HIDDEN), ql.Dense(units=len(classes))]
+    model = ql.Sequential(layers, input_shape=data.x.shape[1:], seed=seed, classes=classes)
     start = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", "Training interrupted")  # scikit-learn catches Ctrl-C, warns and goes on
-        try:
-            for _ in progress(range(epochs), "training", "epoch"):
-                classifier.partial_fit(data.x, data.y, classes=classes)
-        except UserWarning:
-            raise KeyboardInterrupt from None
-    seconds = time.perf_counter() - start
-    return ql.from_sklearn(classifier), f"{epochs} epochs, seed {seed}, {seconds:.1f} s"
+    model = _finished(ql.train(model, data.x, data.y, epochs=_epochs(data), seed=seed))
+    return model, f"{_epochs(data)} epochs, seed {seed}, {time.perf_counter() - start:.1f} s"
+
+
+def _train_on(model: ql.Sequential, data: Data, seed: int, say: Callable[[str], None]) -> dict[str, Predictor]:
+    """The control, and the networks that are trained with quantization in the loop, for half as many epochs."""
+    epochs = _epochs(data) // 2
+    say(f"{CONTROL:17}{epochs} epochs more in float, as the next three have with quantization in the loop")
+    options: dict[str, Any] = {"epochs": epochs, "seed": seed}
+    networks: dict[str, Predictor] = {CONTROL: _finished(ql.train(model, data.x, data.y, schedule="cosine", **options))}
+    for name, (scheme, meaning) in TRAINED.items():
+        networks[name] = ql.quantize_model(_finished(ql.train(model, data.x, data.y, scheme=scheme, **options)))
+        say(f"{name:17}{meaning}")
+    return networks
+
+
+def _finished(model: ql.Sequential) -> ql.Sequential:
+    """A trained model; Ctrl-C, which leaves the model so far, ends the demonstration."""
+    if model.history is not None and model.history.interrupted:
+        raise KeyboardInterrupt
+    return model
+
+
+def _save(networks: dict[str, Predictor], folder: Path) -> dict[str, Path]:
+    """Write the integer networks to files."""
+    paths = {}
+    for name, network in networks.items():
+        if isinstance(network, ql.QModel):
+            paths[name] = folder / f"{name.replace(' ', '_')}.qlite"
+            network.save(paths[name])
+    return paths
 
 
 def _plain(model: ql.Sequential) -> Callable[[np.ndarray], np.ndarray]:
@@ -200,12 +233,11 @@ def _plain(model: ql.Sequential) -> Callable[[np.ndarray], np.ndarray]:
     return forward
 
 
-def _measure(
-    model: ql.Sequential, networks: dict[str, ql.QModel], paths: dict[str, Path], data: Data
-) -> dict[str, Measured]:
+def _measure(networks: dict[str, Predictor], paths: dict[str, Path], data: Data) -> dict[str, Measured]:
     x, y = data.x_test, data.y_test
-    every: dict[str, Predictor] = {"float32": model, **networks}
-    timed: dict[str, Callable[[np.ndarray], Any]] = {**every, "float32": _plain(model)}
+    timed: dict[str, Callable[[np.ndarray], Any]] = {
+        name: _plain(network) if isinstance(network, ql.Sequential) else network for name, network in networks.items()
+    }
     times: dict[str, dict[int, float]] = {name: {} for name in timed}
     for batch in BATCHES:
         samples = np.resize(x, (batch, x.shape[1]))  # repeated where there are fewer
@@ -213,45 +245,48 @@ def _measure(
         for name, figure in zip(timed, seconds, strict=True):
             times[name][batch] = 1e6 * figure / batch
     nbytes = {name: path.stat().st_size for name, path in paths.items()}
-    nbytes["float32"] = sum(layer.parameters["weight"].nbytes for layer in model.layers)
-    return {
-        name: Measured(
+    results, base = {}, "float32"
+    for name, network in networks.items():
+        if isinstance(network, ql.Sequential):
+            base = name
+            nbytes[name] = sum(layer.parameters["weight"].nbytes for layer in network.layers)
+        results[name] = Measured(
             scores=network.evaluate(x, y, ("cross_entropy", "accuracy", "recall")),
-            agreement=metrics.accuracy(model.predict(x), network.predict(x)),
-            sqnr_db=metrics.sqnr_db(model(x), network(x)),
+            agreement=metrics.accuracy(networks[base].predict(x), network.predict(x)),
+            sqnr_db=metrics.sqnr_db(networks[base](x), network(x)),
             nbytes=nbytes[name],
             microseconds=times[name],
         )
-        for name, network in every.items()
-    }
+    return results
 
 
 def _table(results: dict[str, Measured]) -> str:
-    """A column for each network: there are more figures than networks, and they need room for their names."""
-    every = base, *others = list(results.values())
-    rows = [
-        ["", *results],
-        ["loss (cross-entropy)", *(f"{r.scores['cross_entropy']:.4f}" for r in every)],
-        ["accuracy", *(f"{r.scores['accuracy']:.2%}" for r in every)],
-        ["recall (macro)", *(f"{r.scores['recall']:.2%}" for r in every)],
-        ["agreement with float", "-", *(f"{r.agreement:.2%}" for r in others)],
-        ["logit SQNR, dB", "-", *(f"{r.sqnr_db:.1f}" for r in others)],
-        ["bytes on disk", *(f"{r.nbytes:,}" for r in every)],
-        ["  smaller by", "-", *(f"{base.nbytes / r.nbytes:.1f}x" for r in others)],
-    ]
-    for batch in BATCHES:
-        times = [r.microseconds[batch] for r in every]
-        rows.append([f"us/sample, batch {batch}", *(f"{t:.3f}" for t in times)])
-        rows.append(["  faster by", "-", *(f"{times[0] / t:.1f}x" for t in times[1:])])
+    """A row for each network."""
+    base = results["float32"]
+    few, many = BATCHES
+    head = ["", "loss", "accuracy", "recall", "agree", "SQNR", "bytes", "", f"us, {few}", "", f"us, {many}", ""]
+    rows = [head]
+    for name, r in results.items():
+        is_float = name in ("float32", CONTROL)
+        cells = [f"{r.scores['cross_entropy']:.4f}", f"{r.scores['accuracy']:.2%}", f"{r.scores['recall']:.2%}"]
+        cells += ["-", "-"] if is_float else [f"{r.agreement:.1%}", f"{r.sqnr_db:.1f} dB"]
+        cells += [f"{r.nbytes:,}", "" if is_float else f"{base.nbytes / r.nbytes:.1f}x"]
+        for batch in BATCHES:
+            faster = base.microseconds[batch] / r.microseconds[batch]
+            cells += [f"{r.microseconds[batch]:.3f}", "" if is_float else f"{faster:.1f}x"]
+        rows.append([name, *cells])
     label, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
     return "\n".join(
-        "  ".join([row[0].ljust(label), *(c.rjust(w) for c, w in zip(row[1:], widths, strict=True))]) for row in rows
+        "  ".join([row[0].ljust(label), *(c.rjust(w) for c, w in zip(row[1:], widths, strict=True))]).rstrip()
+        for row in rows
     )
 
 
-def _checks(results: dict[str, Measured], network: ql.QModel, path: Path, x: np.ndarray) -> list[tuple[bool, str, str]]:
+def _checks(results: dict[str, Measured], network: Predictor, path: Path, x: np.ndarray) -> list[tuple[bool, str, str]]:
     """Whether each check holds, what it is, and its figure: the worst of the networks that compute with integers."""
-    base, integer = results["float32"], [results[name] for name in NETWORKS if name != "w8"]
+    base, integer = results["float32"], [results[name] for name in QUANTIZED if name != "w8"]
+    trained = min(results[name].scores["accuracy"] for name in ("w8a8 trained", "w4a4 trained"))
+    trained_drop = results[CONTROL].scores["accuracy"] - trained
     drop = base.scores["accuracy"] - min(r.scores["accuracy"] for r in integer)
     agreement = min(r.agreement for r in integer)
     nbytes, limit = max(r.nbytes for r in integer), int(MAX_FILE_SHARE * base.nbytes + FILE_OVERHEAD)
@@ -260,6 +295,11 @@ def _checks(results: dict[str, Measured], network: ql.QModel, path: Path, x: np.
     equal, calls = _two_threads(network, x[:THREAD_ROWS])
     return [
         (drop <= MAX_DROP, f"accuracy at most {100 * MAX_DROP} points below float", f"{max(100 * drop, 0):.2f} points"),
+        (
+            trained_drop <= MAX_TRAINED_DROP,
+            f"w8a8 and w4a4 trained at most {100 * MAX_TRAINED_DROP} points below control",
+            f"{max(100 * trained_drop, 0):.2f} points",
+        ),
         (agreement >= MIN_AGREEMENT, f"agreement with float at least {MIN_AGREEMENT:.0%}", f"{agreement:.2%}"),
         (nbytes <= limit, size, f"{nbytes:,} of {limit:,} bytes"),
         (loaded, "same bits from the saved and loaded w8a8 model", f"{len(x):,} samples"),
@@ -267,7 +307,7 @@ def _checks(results: dict[str, Measured], network: ql.QModel, path: Path, x: np.
     ]
 
 
-def _two_threads(network: ql.QModel, x: np.ndarray) -> tuple[int, int]:
+def _two_threads(network: Predictor, x: np.ndarray) -> tuple[int, int]:
     """How many calls give the bits that one thread gives, and how many were made."""
     expected = network(x)
 
@@ -278,7 +318,7 @@ def _two_threads(network: ql.QModel, x: np.ndarray) -> tuple[int, int]:
         return sum(pool.map(equal, (slice(None, None), slice(len(x) // 2, None)))), 2 * THREAD_CALLS
 
 
-def _draw(folder: Path, report: ql.Report, model: ql.Sequential, network: ql.QModel) -> None:
+def _draw(folder: Path, report: ql.Report, model: ql.Sequential, network: Any) -> None:
     from matplotlib import pyplot
 
     pyplot.switch_backend("agg")  # files, no windows

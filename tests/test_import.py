@@ -122,6 +122,8 @@ def test_help_explains_every_field(name):
     explained = {field for head in heads for field in head}
     if name == "PackedWeight":
         names = ["shape", "nbytes", "isa", "activation_bits"]  # made by `pack` alone
+    if name == "History":
+        names = vars(thing())  # made by `train` alone
     assert names and set(names) <= explained
 
 

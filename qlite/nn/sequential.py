@@ -141,7 +141,7 @@ class Sequential(Predictor):
 
     @property
     def gives_probabilities(self) -> bool:
-        return getattr(self.layers[-1], "activation", None) == PROBABILITIES.get(self.task)
+        return self.task in PROBABILITIES and getattr(self.layers[-1], "activation", None) == PROBABILITIES[self.task]
 
     @property
     def logits_layers(self) -> list[Layer]:

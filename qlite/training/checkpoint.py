@@ -4,7 +4,6 @@ A file is a container (`qlite.io.container`): its description says of which trai
 from others, and holds the history and the random generator's state; tensors are ``<group>/<layer>/<array>``.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,8 @@ class TrainingCheckpoint:
 
     def save(self, session: Session) -> None:
         """Write the state after an epoch, all of it or nothing."""
+        import json  # here: it would slow `import qlite` down
+
         from qlite.io import container
 
         history = session.history

@@ -1,5 +1,6 @@
 """What happened in training: figures of every epoch."""
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from qlite._public import public
@@ -11,6 +12,7 @@ SHOWN_ROWS = 20
 
 
 @public
+@dataclass(repr=False, eq=False)
 class History:
     """Figures of every epoch of a training: ``history["loss"]`` is a list.
 
@@ -38,11 +40,10 @@ class History:
     (50, True)
     """
 
-    def __init__(self) -> None:
-        self.figures: dict[str, list[float]] = {}
-        self.stopped: str | None = None
-        self.interrupted = False
-        self.best_epoch: int | None = None
+    figures: dict[str, list[float]] = field(default_factory=dict, init=False)
+    stopped: str | None = field(default=None, init=False)
+    interrupted: bool = field(default=False, init=False)
+    best_epoch: int | None = field(default=None, init=False)
 
     def __getitem__(self, name: str) -> list[float]:
         return self.figures[name]

@@ -1,6 +1,5 @@
 """What tells models, samples and options from others, in short texts that a checkpoint can hold."""
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,8 @@ from qlite.nn.sequential import Sequential
 
 def digest_of(*arrays: np.ndarray | None) -> str:
     """A short text that two sets of arrays have in common only if they are equal."""
+    import hashlib  # here: it would slow `import qlite` down
+
     digest = hashlib.sha256()
     for array in arrays:
         if array is not None:

@@ -179,7 +179,7 @@ class QuantizedNetwork:
             return self._nothing(x)
         return self.plan.run(x)
 
-    def forward(self, x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Any]:
+    def forward(self, x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
         if not self._take():
             return self._nothing(x), None
         program = self.plan.program

@@ -74,7 +74,7 @@ CASES = {
         {"sample_weight": np.full(20, np.inf)},
     ),
     "no weight at all": (ValueError, "sample_weight: expected a sample that counts", {"sample_weight": np.zeros(20)}),
-    "class weights": (ValueError, "class_weight: expected one of 'balanced'", {"class_weight": "balance"}),
+    "class weights": (ValueError, "class_weight: expected 'balanced', got 'balance'", {"class_weight": "balance"}),
     "class weights in a list": (TypeError, "class_weight: expected 'balanced' or a dict", {"class_weight": [1, 2, 3]}),
     "weights of no class": (ValueError, "class_weight: expected labels out of", {"class_weight": {7: 2.0}}),
     "negative class weights": (ValueError, "class_weight: expected finite weights", {"class_weight": {1: -2.0}}),

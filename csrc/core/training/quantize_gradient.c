@@ -98,8 +98,8 @@ ql_status ql_quantize_gradient_f32(const float *x, size_t rows, size_t cols, siz
 }
 
 ql_status ql_requantize_gradient_s32(const int32_t *sums, size_t rows, size_t cols, const float *multiplier,
-                                     const ql_steps_range *range, bool moves_inside, float *gradient,
-                                     float *column_sum, double *scale_gradient)
+                                     const ql_steps_range *range, bool moves_inside, float *gradient, float *column_sum,
+                                     double *scale_gradient)
 {
     if (rows == 0 || cols == 0 || !(range->low <= range->high) || !(range->floor <= range->ceiling))
         return QL_EINVAL;
