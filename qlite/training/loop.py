@@ -105,10 +105,11 @@ def train(
         Share of each label that is spread over all classes (Szegedy et al. 2016).
     clip_norm, clip_value : float, optional
         Greatest norm of all gradients together, greatest magnitude of each value.
-    schedule : {"constant", "cosine", "step", "warmup", "warmup_cosine"} or callable, optional
-        What the learning rate is multiplied by: 1; from 1 to 0 along half a cosine; by 1/10 at one half and again at
-        three quarters of all steps; a rise along the first twentieth, then 1 or the cosine. Or a function of the number
-        of steps that are done. By default constant, with a `scheme` the cosine.
+    schedule : {"constant", "cosine", "hold_cosine", "step", "warmup", "warmup_cosine"} or callable, optional
+        What the learning rate is multiplied by: 1; from 1 to 0 along half a cosine; the same in the second half of all
+        steps; by 1/10 at one half and again at three quarters of them; a rise along the first twentieth, then 1 or the
+        cosine. Or a function of the number of steps that are done. By default constant, with a `scheme` "hold_cosine"
+        where the number of batches is known.
     frozen : collection of str
         Names of layers whose parameters stay.
     callbacks : sequence of callable
@@ -204,10 +205,10 @@ def train(
     chosen = optimizer_of(optimizer, learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay)
     if quantization is not None and learning_rate is None and optimizer in ("adam", "adamw", "sgd"):
         chosen = replace(chosen, learning_rate=chosen.learning_rate * quantization.rate)
-    if schedule is None:
-        schedule = "constant" if quantization is None else "cosine"
     norm, limit = _positive("clip_norm", clip_norm), _positive("clip_value", clip_value)
     source, held = _data(model, X, y, validation, class_weight, sample_weight, batch_size, epochs, rng)
+    if schedule is None:
+        schedule = "constant" if quantization is None or source.steps is None else "hold_cosine"
     factor = schedule_of(schedule, None if source.steps is None else source.steps * epochs)
     stopping = _stopping(patience, restore_best, held is not None)
     if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):

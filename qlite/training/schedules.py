@@ -10,6 +10,8 @@ from qlite import _check
 WARMUP = 0.05
 #: From these shares of the steps on, "step" divides the learning rate by 10 once more (He et al. 2016).
 DROPS = (0.5, 0.75)
+#: So long "hold_cosine" stays at 1.
+HELD = 0.5
 
 
 def _cosine(done: float) -> float:
@@ -28,10 +30,15 @@ def _warm_cosine(done: float) -> float:
     return _risen(done) if done < WARMUP else _cosine((done - WARMUP) / (1 - WARMUP))
 
 
+def _held_cosine(done: float) -> float:
+    return 1.0 if done < HELD else _cosine((done - HELD) / (1 - HELD))
+
+
 #: Factor by the share of all steps that are done, which is 0 before the first.
 SHAPES: dict[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
     "cosine": _cosine,
+    "hold_cosine": _held_cosine,
     "step": _dropped,
     "warmup": _risen,
     "warmup_cosine": _warm_cosine,
