@@ -169,7 +169,7 @@ SAME = {
     "subclass": lambda p: (p.view(Subclass), p),
     "memmap": lambda p: (p.view(np.memmap), p),
     "big-endian": lambda p: (p.astype(p.dtype.newbyteorder(">")), p),
-    "Fortran order": lambda p: (np.asfortranarray(p), p),
+    "Fortran order": lambda p: (np.asfortranarray(p), p) if p.ndim else None,
     "float64": lambda p: (Tensor(p.astype(np.float64)), p.astype(np.float64)),
     "int64": lambda p: (Tensor(p.astype(np.int64)), p.astype(np.int64)),
     "bool": lambda p: (Tensor(p > 0), p > 0),

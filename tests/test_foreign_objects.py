@@ -11,6 +11,7 @@ import pytest
 from foreign import REFUSED, SAME
 
 import qlite as ql
+from qlite.nn.layers.layer import Layer
 
 pytestmark = [  # what the makers of these objects say about them
     pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning"),
@@ -33,6 +34,7 @@ CLASSES, GUESSES, ORDER = np.array([0, 1, 2]), np.array([0, 2, 2]), np.array([2,
 SHARES = np.float32([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.25, 0.5, 0.25]])
 DOUBLE = ql.quantize(np.ones((2, 32)), 4, group_size=16, scale_dtype="uint8").qparams
 VALUES = ql.Sequential([DENSE], task="regression")
+CLASSIFIER = ql.Sequential([DENSE])
 
 
 def pair(codes, scale):
@@ -43,14 +45,29 @@ def of_function(value):
     return ql.lookup_table(lambda x: value, GRID, GRID)
 
 
+def trained(x=FLOATS.T, y=CLASSES, model=CLASSIFIER, **options):
+    """A model after three steps, and its validation loss where there is one."""
+    options = {"batch_size": 1, "optimizer": "sgd"} | options
+    m = ql.train(model, x, y, epochs=1, progress=False, **options)
+    return m, m.history.figures.get("validation_loss")
+
+
 #: By argument: a plain array that it takes, and the call. `Class` stands for its constructor, `Class()` for its call.
 ARGUMENTS = {
+    "Activation() x": (FLOATS, ql.Activation("tanh")),
+    "BatchNorm gamma": (SCALES, lambda a: ql.BatchNorm(gamma=a)),
+    "BatchNorm beta": (SCALES, lambda a: ql.BatchNorm(beta=a)),
+    "BatchNorm mean": (SCALES, lambda a: ql.BatchNorm(mean=a)),
+    "BatchNorm variance": (SCALES, lambda a: ql.BatchNorm(variance=a)),
+    "BatchNorm() x": (FLOATS, ql.BatchNorm(mean=SCALES)),
     "Calibrator.from_data data": (FLOATS, lambda a: ql.Calibrator.from_data(a)),
     "Calibrator.update batch": (FLOATS, lambda a: ql.Calibrator(axis=1).update(a)),
     "Calibrator.qparams grid": (BOOK, lambda a: ql.Calibrator().update(FLOATS).qparams(grid=a, symmetric=True)),
     "Dense weight": (FLOATS, lambda a: ql.Dense(a)),
     "Dense bias": (SCALES, lambda a: ql.Dense(FLOATS, a)),
     "Dense() x": (FLOATS.T.copy(), DENSE),
+    "Dropout() x": (FLOATS, ql.Dropout(0.5)),
+    "Flatten() x": (IMAGES, ql.Flatten()),
     "QArray codes": (CODES, lambda a: ql.QArray(a, Q.qparams)),
     "QArray.from_codes codes": (CODES, lambda a: ql.QArray.from_codes(a, 0.5)),
     "QArray.from_codes scale": (SCALES, lambda a: ql.QArray.from_codes(CODES, a, axis=1)),
@@ -87,6 +104,7 @@ ARGUMENTS = {
     "Sequential.evaluate x": (FLOATS.T.copy(), lambda a: MODEL.evaluate(a, [0, 1, 0])),
     "Sequential.evaluate y": (np.array([0, 1, 1]), lambda a: MODEL.evaluate(FLOATS.T, a)),
     "Sequential.evaluate [values] y": (FLOATS[:3], lambda a: VALUES.evaluate(FLOATS.T, a)),
+    "Softmax() x": (FLOATS, ql.Softmax()),
     "apply_table codes": (CODES, lambda a: ql.apply_table(a, np.arange(256, dtype=np.uint8))),
     "apply_table table": (np.arange(256, dtype=np.uint8), lambda a: ql.apply_table(CODES, a)),
     "avg_pool2d x": (CODES.reshape(1, 2, 3, 2), lambda a: ql.avg_pool2d(a, 2)),
@@ -167,16 +185,25 @@ ARGUMENTS = {
     "testing.assert_agreement x": (FLOATS.T.copy(), lambda a: _asserted("agreement", a, min_agreement=0.0)),
     "testing.assert_bit_exact x": (FLOATS.T.copy(), lambda a: ql.testing.assert_bit_exact(QMODEL, QMODEL, a)),
     "testing.assert_sqnr x": (FLOATS.T.copy(), lambda a: _asserted("sqnr", a, min_db=0.0)),
+    "train X": (FLOATS.T.copy(), trained),
+    "train [batches] X": (FLOATS.T.copy(), lambda a: trained(lambda: [(a, CLASSES)], None)),
+    "train [batches y] X": (CLASSES, lambda a: trained(lambda: [(FLOATS.T, a)], None)),
+    "train [batches weights] X": (SCALES, lambda a: trained(lambda: [(FLOATS.T, CLASSES, a)], None)),
+    "train y": (CLASSES, lambda a: trained(y=a)),
+    "train [probabilities] y": (SHARES, lambda a: trained(y=a)),
+    "train [values] y": (FLOATS[:3], lambda a: trained(y=a, model=VALUES)),
+    "train [X] validation": (FLOATS.T.copy(), lambda a: trained(validation=(a, CLASSES))),
+    "train [y] validation": (CLASSES, lambda a: trained(validation=(FLOATS.T, a))),
+    "train class_weight": (np.array(2.0, np.float32), lambda a: trained(class_weight={1: a})),
+    "train sample_weight": (SCALES, lambda a: trained(sample_weight=a)),
 }
 #: Parameters of any type that are no arrays of numbers, by name, or of one function.
 OTHERS = {"axes", "dilation", "out", "padding", "path", "shape", "size", "stride", "x_zero_point"}
+OTHERS |= {"augment", "callbacks", "checkpoint", "loss", "optimizer", "schedule"}
 OTHERS |= {"conv2d w", "linear w", "softmax scale", "testing.assert_bit_exact actual"}
 OTHERS |= {"testing.assert_bit_exact expected"}
-OTHERS |= {
-    "Dense.forward x",
-    "Dense.backward gradient",
-    "Dense.backward saved",
-}  # what training hands from layer to layer
+#: Methods of layers that models and training call, with arrays of their own.
+WITHIN_MODELS = {"compute", "forward", "backward"}
 #: What has parameters for arrays of other packages, or is made by qlite alone.
 NOT_WALKED = {
     "distributed",
@@ -210,6 +237,8 @@ BATCHES = {
     "ragged tensors",
 }
 BATCHES |= {"function", "generator", "set", "0-d"}
+#: What gives batches to those that take these in place of an array.
+GIVE_BATCHES = {"Calibrator.from_data data": BATCHES, "train X": {"function", "generator"}}
 
 
 @pytest.fixture(autouse=True)
@@ -239,8 +268,12 @@ def contents(result: Any) -> Any:
         return [contents(getattr(result, field.name)) for field in dataclasses.fields(result)]
     if isinstance(result, ql.Calibrator):
         return result.to_json()
-    if isinstance(result, (ql.Dense, ql.Sequential)):
-        return contents(result.__call__(FLOATS.T)), repr(result)
+    if isinstance(result, tuple):
+        return [contents(part) for part in result]
+    if isinstance(result, Layer):
+        return contents(result.parameters), contents(result.statistics), repr(result)
+    if isinstance(result, ql.Sequential):
+        return contents(result(FLOATS.T)), repr(result)
     if isinstance(result, ql.QModel):
         return contents(result(FLOATS.T)), contents(result.classes)
     if isinstance(result, dict):
@@ -256,7 +289,7 @@ def outcome(call, value, name):
         return "IndexError", str(error)
     except (TypeError, ValueError) as error:
         message = str(error)
-        assert re.match(rf"({name}|\w+|\w+\[\d+\]: \w+): expected .*\bgot ", message), message
+        assert re.match(r"(\w+(\[\d+\]| \d+)?: )+expected .*\bgot ", message), message
         assert not FOREIGN_TEXT.search(message) and "\n" not in message and len(message) < 300, message
         return type(error).__name__, message
 
@@ -285,7 +318,7 @@ def test_refused_by_name(argument):
     plain, call = ARGUMENTS[argument]
     name = argument.split()[-1]
     for kind, (make, said) in REFUSED.items():
-        if argument == "Calibrator.from_data data" and kind in BATCHES:
+        if kind in GIVE_BATCHES.get(argument, ()):
             continue
         given, message = outcome(call, make(plain), name)
         assert given != "result", kind
@@ -303,7 +336,8 @@ def public_parameters():
             callables = {name: member}
         for attribute, method in inspect.getmembers(member, callable) if inspect.isclass(member) else ():
             shown = SHOWN.get(attribute, f".{attribute}")
-            if not attribute.startswith("_") or attribute in SHOWN:
+            is_within = attribute in WITHIN_MODELS and issubclass(member, Layer)
+            if (not attribute.startswith("_") or attribute in SHOWN) and not is_within:
                 callables[name + shown] = method
         for shown, function in callables.items():
             for parameter in inspect.signature(function).parameters.values():

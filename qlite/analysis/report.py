@@ -273,7 +273,7 @@ def _compare_layer(
     rounding_error, clipping_error = rounding @ approximate, clipping @ approximate
     exact = h.astype(np.float64) @ layer.weight + layer.bias
     own = float(metrics.sqnr_db(exact, exact + weight_error + rounding_error + clipping_error))
-    seconds, float_seconds = in_turn([run, lambda: layer(h)])
+    seconds, float_seconds = in_turn([run, lambda: layer.compute(h)])
     parts = [float(np.mean(np.square(e))) for e in (weight_error, rounding_error, clipping_error)]
     return LayerReport(
         name=name,

@@ -197,7 +197,7 @@ class Sequential(Predictor):
     def __call__(self, x: Any) -> np.ndarray:
         y = self._normalized(self._samples("x", x))
         for layer in self.layers:
-            y = layer(y)
+            y = layer.compute(y)
         return y
 
     def intermediates(self, x: Any) -> dict[str, np.ndarray]:
@@ -206,7 +206,7 @@ class Sequential(Predictor):
         if self.mean is not None:
             values["normalized"] = self._normalized(values["input"])
         for name, layer in zip(self.names, self.layers, strict=True):
-            values[name] = layer(next(reversed(values.values())))
+            values[name] = layer.compute(next(reversed(values.values())))
         return values
 
     def __repr__(self) -> str:

@@ -1,18 +1,21 @@
 """Where batches come from: arrays whose rows are shuffled, or an iterable of the user's."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from qlite import _check
+from qlite._foreign import is_array
 from qlite.nn.sequential import Sequential
 from qlite.training.identity import digest_of
 from qlite.training.targets import is_labels, targets_of, weights_of
 
 #: Samples, targets, and how much each sample counts (None: all the same).
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+#: What can be iterated over, but never gives batches.
+NO_BATCHES = (str, bytes, Mapping, Set)
 
 
 class Source(Protocol):
@@ -104,7 +107,8 @@ class Stream:
         if len(x) == 0:
             raise ValueError(f"{where}: expected at least one sample, got none")
         targets = targets_of(self._model, batch[1], len(x), f"{where}: y")
-        return x, targets, weights_of(self._model, targets, None, batch[2]) if len(batch) == 3 else None
+        weights = weights_of(self._model, targets, None, batch[2], f"{where}: weights") if len(batch) == 3 else None
+        return x, targets, weights
 
 
 def samples_of(model: Sequential, name: str, x: Any) -> np.ndarray:
@@ -123,7 +127,10 @@ def samples_of(model: Sequential, name: str, x: Any) -> np.ndarray:
 
 def is_stream(x: Any) -> bool:
     """Whether these are batches rather than an array."""
-    return callable(x) or (isinstance(x, Iterable) and not hasattr(x, "__array__") and not _is_nested(x))
+    if callable(x):
+        return True
+    is_no_array = not is_array(x) and not hasattr(x, "dtype")  # sparse matrices have one
+    return isinstance(x, Iterable) and not isinstance(x, NO_BATCHES) and is_no_array and not _is_nested(x)
 
 
 def _is_nested(x: Any) -> bool:
@@ -132,7 +139,8 @@ def _is_nested(x: Any) -> bool:
 
 
 def _holds_arrays(batch: Any) -> bool:
-    return len(batch) in (2, 3) and all(isinstance(part, np.ndarray) for part in batch)
+    """Whether these are two or three arrays of a batch, not the numbers of a sample, which may have `__array__` too."""
+    return len(batch) in (2, 3) and all(is_array(part) and getattr(part, "ndim", 1) for part in batch)
 
 
 def split(targets: np.ndarray, share: float, rng: "np.random.Generator") -> tuple[np.ndarray, np.ndarray]:

@@ -325,7 +325,7 @@ def _data(
     rng: "np.random.Generator",
 ) -> tuple[Source, Source | None]:
     """What to train on and what to validate with, checked."""
-    is_share = isinstance(validation, float)
+    is_share = isinstance(validation, (float, np.floating))
     if is_share and not 0 < validation < 1:
         raise ValueError(f"validation: expected 0 < x < 1, or (X, y), got {validation}")
     held = None if validation is None or is_share else _held(model, validation)

@@ -73,13 +73,13 @@ class FloatNetwork:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         y = self.model._normalized(x)
         for layer in self._layers:
-            y = layer(y)
+            y = layer.compute(y)
         return y
 
     def forward(self, x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
         y = self.model._normalized(x)
         for layer in self._layers[: self._first]:
-            y = layer(y)
+            y = layer.compute(y)
         saved = []
         for layer in self._layers[self._first :]:
             y, own = layer.forward(y, rng=rng)

@@ -18,7 +18,8 @@ def targets_of(model: Sequential, y: Any, samples: int, name: str = "y") -> np.n
 
     Labels of two classes are probabilities of the second. `name` is for errors.
     """
-    y, units = _check.as_array(name, y), model.output_shape[-1]
+    y = _check.numbers(name, y) if model.task in VALUES else _check.labels(name, y)
+    units = model.output_shape[-1]
     if y.ndim == 0 or len(y) != samples:
         raise ValueError(f"{name}: expected one for each of {samples} samples, got shape {y.shape}")
     if model.task in VALUES:
@@ -57,8 +58,6 @@ def _probabilities(name: str, y: np.ndarray) -> np.ndarray:
 def _positions(name: str, y: np.ndarray, classes: np.ndarray | None, count: int) -> np.ndarray:
     labels = np.arange(count) if classes is None else classes
     kinds = ("iub" if count == 2 else "iu") if classes is None else labels.dtype.kind
-    if y.dtype == object and classes is not None:
-        y = np.asarray(y.tolist())
     if y.dtype.kind not in kinds and not (classes is not None and {y.dtype.kind, kinds} <= set("iuf")):
         expected = f"integers, 0 to {count - 1}" if classes is None else f"labels out of {labels}, {labels.dtype}"
         raise TypeError(f"{name}: expected {expected}, got {y.dtype}")
@@ -73,15 +72,17 @@ def is_labels(targets: np.ndarray) -> bool:
     return targets.dtype == np.int32 or (targets.shape[1] == 1 and bool(np.isin(targets, (0, 1)).all()))
 
 
-def weights_of(model: Sequential, targets: np.ndarray, class_weight: Any, sample_weight: Any) -> np.ndarray | None:
-    """Return how much each sample counts, float32, or None: all the same."""
+def weights_of(
+    model: Sequential, targets: np.ndarray, class_weight: Any, sample_weight: Any, name: str = "sample_weight"
+) -> np.ndarray | None:
+    """Return how much each sample counts, float32, or None: all the same. `name` is for errors of `sample_weight`."""
     weights = None
     if sample_weight is not None:
-        weights = _check.finite("sample_weight", _check.scales("sample_weight", sample_weight))
+        weights = _check.finite(name, _check.scales(name, sample_weight))
         if weights.shape != (len(targets),):
-            raise ValueError(f"sample_weight: expected shape ({len(targets)},), got {weights.shape}")
+            raise ValueError(f"{name}: expected shape ({len(targets)},), got {weights.shape}")
         if (weights < 0).any():
-            raise ValueError(f"sample_weight: expected none below 0, got {weights.min()}")
+            raise ValueError(f"{name}: expected none below 0, got {weights.min()}")
     if class_weight is not None:
         own = _class_weights(model, targets, class_weight)
         weights = own if weights is None else weights * own
@@ -102,7 +103,17 @@ def _class_weights(model: Sequential, targets: np.ndarray, class_weight: Any) ->
     labels = model._labels(2 if is_binary else model.output_shape[-1]).tolist()
     if unknown := [label for label in class_weight if label not in labels]:
         raise ValueError(f"class_weight: expected labels out of {labels}, got {unknown[:4]}")
-    weights = [_check.number("class_weight", class_weight.get(label, 1.0)) for label in labels]
-    if not all(0 <= w < np.inf for w in weights):
-        raise ValueError(f"class_weight: expected finite weights of at least 0, got {weights}")
-    return np.array(weights, np.float32)[positions]
+    weights = np.ones(len(labels), np.float32)
+    for i, label in enumerate(labels):
+        if label in class_weight:
+            weights[i] = _class_weight(class_weight[label])
+    return weights[positions]
+
+
+def _class_weight(value: Any) -> np.ndarray:
+    weight = _check.scales("class_weight", value)
+    if weight.shape != ():
+        raise ValueError(f"class_weight: expected a number for each label, got shape {weight.shape}")
+    if not 0 <= weight < np.inf:
+        raise ValueError(f"class_weight: expected finite weights of at least 0, got {weight}")
+    return weight

@@ -202,6 +202,28 @@ def test_dense_on_any_leading_shape(rng):
     np.testing.assert_allclose(layer(x).reshape(-1, 3), layer(x.reshape(-1, 2)), rtol=1e-6)
 
 
+def test_a_call_checks_its_samples():
+    dense, x = ql.Dense(W), np.ones((3, 2))
+    with pytest.raises(ValueError, match=r"^x: expected 2 features, got samples of shape \(3,\)"):
+        dense(np.ones((4, 3)))
+    with pytest.raises(ValueError, match=r"^x: expected 2 features, got samples of shape \(\)"):
+        dense(np.ones(2))
+    for layer in (ql.Flatten(), ql.Softmax(), ql.Dropout(0.5), ql.BatchNorm(mean=[1.0, 2.0])):
+        with pytest.raises(ValueError, match=r"^x: expected shape \(samples, \.\.\.\), got \(\)"):
+            layer(np.float32(1))
+        with pytest.raises(TypeError, match=r"^x: expected a real floating dtype, got int64"):
+            layer(np.ones((3, 2), np.int64))
+        with pytest.raises(TypeError, match=r"^x: expected 1 array of samples, got 2"):
+            layer(x, x)
+        assert layer(x).dtype == np.float32
+
+
+@pytest.mark.parametrize("layer", [ql.Dense(units=3), ql.BatchNorm()])
+def test_a_call_needs_weights(layer):
+    with pytest.raises(ValueError, match=r"^layer: expected one whose weights a model has made, got .*\(\?"):
+        layer(np.ones((3, 1)))
+
+
 def test_softmax_layer(rng):
     x = samples(rng, 4, 5)
     assert np.array_equal(ql.Softmax()(x), ql.Activation("softmax")(x))

@@ -77,6 +77,11 @@ CASES = {
     "class weights": (ValueError, "class_weight: expected 'balanced', got 'balance'", {"class_weight": "balance"}),
     "class weights in a list": (TypeError, "class_weight: expected 'balanced' or a dict", {"class_weight": [1, 2, 3]}),
     "weights of no class": (ValueError, "class_weight: expected labels out of", {"class_weight": {7: 2.0}}),
+    "class weights of several numbers": (
+        ValueError,
+        r"class_weight: expected a number for each label, got shape \(2,\)",
+        {"class_weight": {1: [1.0, 2.0]}},
+    ),
     "negative class weights": (ValueError, "class_weight: expected finite weights", {"class_weight": {1: -2.0}}),
     "class weights of values": (
         ValueError,
@@ -132,6 +137,8 @@ CASES = {
     "teacher_weight": (ValueError, "teacher_weight: expected 0 <= x <= 1", {"teacher": network(), "teacher_weight": 2}),
     "temperature": (ValueError, "temperature: expected x > 0", {"teacher": network(), "temperature": 0}),
     # batches
+    "a name of a file": (TypeError, "X: expected an array, got the string 'x.npy'", {"X": "x.npy"}),
+    "a dict of arrays": (TypeError, "X: expected an array of numbers, got dict: choose one of 'a'", {"X": {"a": X}}),
     "y with batches": (ValueError, "y: expected None where X gives batches", {"X": [BATCH]}),
     "share of batches": (
         ValueError,
@@ -143,6 +150,11 @@ CASES = {
     "no iterable": (TypeError, "X: expected an iterable of batches, got int", {"X": lambda: 3, "y": None}),
     "no pairs": (TypeError, r"X: batch 1: expected \(x, y\)", {"X": lambda: [BATCH, X], "y": None}),
     "another shape": (ValueError, "X: batch 1: expected shape", {"X": lambda: [BATCH, (X[:5, :3], Y[:5])], "y": None}),
+    "weights of a batch": (
+        ValueError,
+        r"X: batch 0: weights: expected shape \(5,\), got \(3,\)",
+        {"X": lambda: [(*BATCH, [1, 2, 3])], "y": None},
+    ),
     "an empty batch": (ValueError, "X: batch 0: expected at least one", {"X": lambda: [(X[:0], Y[:0])], "y": None}),
     "labels of a batch": (ValueError, "X: batch 1: y: expected labels", {"X": lambda: [BATCH, (X, Y + 1)], "y": None}),
     "schedule of unknown length": (

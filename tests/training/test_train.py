@@ -1,10 +1,12 @@
 """The loop: what it learns, the same bits from the same seed, what it reports, and how it stops."""
 
 import itertools
+import tracemalloc
 import warnings
 
 import numpy as np
 import pytest
+from models import extra
 from samples import same_bytes
 from sklearn.datasets import load_diabetes, load_digits
 
@@ -152,6 +154,42 @@ def test_the_same_seed_gives_the_same_bits(digits):
     same_model(a, b)
     assert a.history["validation_loss"] == b.history["validation_loss"] != c.history["validation_loss"]
     assert (a.layers[0].weight != c.layers[0].weight).any()
+
+
+def test_a_list_of_batches_may_hold_other_arrays_than_numpys(digits):
+    x, y = digits
+    a, b = (
+        ql.train(network(), batches, epochs=1)
+        for batches in ([(x[:9], y[:9])], [(memoryview(np.ascontiguousarray(x[:9])), memoryview(y[:9]))])
+    )
+    same_model(a, b)
+
+
+def test_a_list_of_samples_is_no_list_of_batches():
+    m = ql.Sequential([ql.Dense(units=2)], input_shape=(2,))
+    rows = [(np.float32(i), np.float32(-i)) for i in range(4)]
+    same_model(ql.train(m, rows, [0, 1, 0, 1], epochs=1), ql.train(m, np.array(rows), [0, 1, 0, 1], epochs=1))
+
+
+def test_labels_are_what_evaluate_takes(digits):
+    pandas = extra("pandas")
+    x, y = digits[0], np.array(list("abcdefghij"))[digits[1]]
+    m = network(classes=list("abcdefghij"))
+    same_model(ql.train(m, x, y, epochs=1), ql.train(m, x, pandas.Series(y, dtype=object), epochs=1))
+
+
+def test_a_mapped_file_is_read_by_batches(tmp_path):
+    x = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float64, (4000, 256))
+    x[...] = np.random.default_rng(0).normal(size=x.shape)
+    y, m = np.arange(len(x)) % 2, ql.Sequential([ql.Dense(units=2)], input_shape=(256,))
+    tracemalloc.start()
+    try:
+        trained = ql.train(m, x, y, epochs=1, batch_size=16, validation=(x[:100], y[:100]))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < x.nbytes / 8
+    same_model(trained, ql.train(m, np.array(x), y, epochs=1, batch_size=16))
 
 
 def test_batches_are_rows_in_the_order_that_the_seed_draws(digits):
@@ -329,7 +367,7 @@ class Double(Layer):
     def infer(self, *shapes):
         return shapes[0]
 
-    def __call__(self, *x):
+    def compute(self, *x):
         return 2 * x[0]
 
     def lower(self, builder, inputs):

@@ -20,7 +20,7 @@ class Activation(Layer):
     ``x * sigmoid(x)``, hard_swish ``x * relu6(x + 3) / 6`` (Howard et al. 2019), softmax ``exp(x) / sum(exp(x))`` over
     the last axis.
 
-    Of float32, in any shape. Behind an integer product it is a table of 256 entries, or the clamp of its result.
+    Of float32 samples of any shape. Behind an integer product it is a table of 256 entries, or the clamp of its result.
 
     Parameters
     ----------
@@ -57,11 +57,11 @@ class Activation(Layer):
         (shape,) = shapes
         return shape
 
-    def __call__(self, *x: np.ndarray) -> np.ndarray:
+    def compute(self, *x: np.ndarray) -> np.ndarray:
         return activation(self.activation, x[0], slope=self.slope)
 
     def forward(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
-        y = self(*x)
+        y = self.compute(*x)
         return y, y if self.activation == "softmax" else x[0]
 
     def backward(
@@ -84,7 +84,7 @@ class Activation(Layer):
 
 @public
 class Softmax(Activation):
-    """The last layer of a classifier: ``exp(x) / sum(exp(x))`` over the last axis, float32 in any shape.
+    """The last layer of a classifier: ``exp(x) / sum(exp(x))`` over the last axis, of samples of any shape.
 
     `predict_proba` then takes the model's outputs as they are, and training with the loss "cross_entropy" works on the
     logits before it. A model without it has the same probabilities.

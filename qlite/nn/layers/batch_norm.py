@@ -25,7 +25,7 @@ class BatchNorm(Layer):
     In training mean and variance are those of the batch, and the running ones, which are used otherwise, move:
     ``running = momentum * running + (1 - momentum) * batch``, with the variance of n values divided by n - 1 (Ioffe and
     Szegedy 2015; PyTorch's convention, whose momentum is 1 less this one). A batch of a single row has no variance: it
-    is normalized by the running statistics, which stay. float32 in any shape.
+    is normalized by the running statistics, which stay. Samples are float32, of any shape.
 
     `quantize_model` folds it into a dense layer before it that has no activation, or into one behind it.
 
@@ -121,7 +121,7 @@ class BatchNorm(Layer):
         factor = self.gamma / np.sqrt(self.variance.astype(np.float64) + self.epsilon)
         return factor, self.beta - self.mean * factor
 
-    def __call__(self, *x: np.ndarray) -> np.ndarray:
+    def compute(self, *x: np.ndarray) -> np.ndarray:
         return self._normalize(x[0], self.mean, self.variance, False)[0]
 
     def _normalize(

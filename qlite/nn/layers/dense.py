@@ -106,16 +106,12 @@ class Dense(Layer):
             raise ValueError(f"expected {len(self.weight)} features, got samples of shape {shape}")
         return (*shape[:-1], self.units)
 
-    def __call__(self, *x: Any) -> np.ndarray:
-        (values,) = x
-        values = _check.real_array("x", values)
-        if values.ndim == 0 or values.shape[-1] != len(self.weight):
-            raise ValueError(f"x: expected shape (..., {len(self.weight)}), got {values.shape}")
-        return bias_activation_(values @ self.weight, self.bias, self.activation)
+    def compute(self, *x: np.ndarray) -> np.ndarray:
+        return bias_activation_(x[0] @ self.weight, self.bias, self.activation)
 
     def forward(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
         if self.activation is None or self.activation in KEPT:
-            y = self(*x)
+            y = self.compute(*x)
             return y, (x[0], y)
         z = bias_activation_(x[0] @ self.weight, self.bias, None)
         return activation(self.activation, z), (x[0], z)

@@ -14,8 +14,8 @@ from qlite.nn.lower import Builder
 class Dropout(Layer):
     """In training, zeros in random places: each value with probability `rate`, the others times ``1 / (1 - rate)``.
 
-    Otherwise it changes nothing, and a quantized model has no trace of it (Srivastava et al. 2014). float32 in any
-    shape; the places come from the seed that `train` is given.
+    Otherwise it changes nothing, and a quantized model has no trace of it (Srivastava et al. 2014). Samples are
+    float32, of any shape; the places come from the seed that `train` is given.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Dropout(Layer):
         (shape,) = shapes
         return shape
 
-    def __call__(self, *x: np.ndarray) -> np.ndarray:
+    def compute(self, *x: np.ndarray) -> np.ndarray:
         return x[0]
 
     def forward(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:

@@ -38,13 +38,14 @@ class Flatten(Layer):
         super().__init__(name)
 
     def infer(self, *shapes: Shape) -> Shape:
-        return (math.prod(shapes[0]),)
+        (shape,) = shapes
+        return (math.prod(shape),)
 
-    def __call__(self, *x: np.ndarray) -> np.ndarray:
+    def compute(self, *x: np.ndarray) -> np.ndarray:
         return x[0].reshape(len(x[0]), math.prod(x[0].shape[1:]))
 
     def forward(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
-        return self(*x), x[0].shape
+        return self.compute(*x), x[0].shape
 
     def backward(
         self, saved: Any, gradient: np.ndarray, needs_input: bool = True

@@ -20,18 +20,21 @@ class Layer(ABC):
     """A layer of a float model.
 
     Several inputs are several arguments, in order. A kind of layer says which shape its result has (`infer`), what it
-    computes (`__call__`), how that differs in training and what its gradients are (`forward`, `backward`), and how it
+    computes (`compute`), how that differs in training and what its gradients are (`forward`, `backward`), and how it
     becomes steps of the integer program (`lower`).
 
     Attributes
     ----------
     kind : str
         What a model calls layers of this kind that have no name, with a number behind it.
+    arity : int
+        How many arrays of samples the layer takes.
     name : str or None
         What reports call it; a model numbers its layers otherwise.
     """
 
     kind: ClassVar[str]
+    arity: ClassVar[int] = 1
 
     def __init__(self, name: str | None) -> None:
         if name is not None and not (isinstance(name, str) and name):
@@ -66,9 +69,30 @@ class Layer(ABC):
             Samples of these shapes are not what the layer takes.
         """
 
-    @abstractmethod
     def __call__(self, *x: Any) -> np.ndarray:
-        """Compute the layer in float32."""
+        """Compute the layer in float32 for samples, (samples, ...) of a real floating dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Another dtype or shape, more or fewer arrays than the layer takes, or weights that are not made yet.
+        """
+        if len(x) != self.arity:
+            raise TypeError(f"x: expected {self.arity} array{'s' * (self.arity > 1)} of samples, got {len(x)}")
+        if not all(array.size for array in self.parameters.values()):
+            raise ValueError(f"layer: expected one whose weights a model has made, got {self!r}")
+        arrays = [_check.real_array("x", values) for values in x]
+        if any(array.ndim == 0 for array in arrays):
+            raise ValueError("x: expected shape (samples, ...), got ()")
+        try:
+            self.infer(*(array.shape[1:] for array in arrays))
+        except ValueError as error:
+            raise ValueError(f"x: {error}") from None
+        return self.compute(*arrays)
+
+    @abstractmethod
+    def compute(self, *x: np.ndarray) -> np.ndarray:
+        """Compute the layer for float32 samples of shapes that it takes: what models call, which check them first."""
 
     def forward(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
         """Compute the layer in training: the result, and what `backward` needs of this call."""
