@@ -197,7 +197,9 @@ def _train_on(model: ql.Sequential, data: Data, seed: int, say: Callable[[str], 
     epochs = _epochs(data) // 2
     say(f"{CONTROL:17}{epochs} epochs more in float, as the next three have with quantization in the loop")
     options: dict[str, Any] = {"epochs": epochs, "seed": seed}
-    networks: dict[str, Predictor] = {CONTROL: _finished(ql.train(model, data.x, data.y, schedule="cosine", **options))}
+    networks: dict[str, Predictor] = {
+        CONTROL: _finished(ql.train(model, data.x, data.y, schedule="hold_cosine", **options))
+    }
     for name, (scheme, meaning) in TRAINED.items():
         networks[name] = ql.quantize_model(_finished(ql.train(model, data.x, data.y, scheme=scheme, **options)))
         say(f"{name:17}{meaning}")

@@ -58,7 +58,7 @@ def _networks(data, seed, epochs, more_epochs):
     start = ql.Sequential(layers, input_shape=(784,), seed=seed)
     trained = ql.train(start, data.x, data.y, epochs=epochs, seed=seed, progress=False)
     more = {"epochs": more_epochs, "learning_rate": MORE_RATE, "seed": seed, "progress": False}
-    control = ql.train(trained, data.x, data.y, **more)
+    control = ql.train(trained, data.x, data.y, schedule="hold_cosine", **more)
     networks = {"float": trained, "control": control}
     networks["w8a8"] = ql.quantize_model(trained, "w8a8", data.x)
     networks["control w8a8"] = ql.quantize_model(control, "w8a8", data.x)
