@@ -100,4 +100,4 @@ def some(source: Source, count: int) -> np.ndarray:
         batches.append(x.copy())
         if sum(map(len, batches)) >= count:
             break
-    return np.concatenate(batches)[:count]
+    return _check.finite("X", np.concatenate(batches)[:count])

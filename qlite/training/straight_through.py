@@ -55,7 +55,7 @@ class Batch:
         if buffer.row_scale is not None and buffer.row_zero_point is not None:
             return kernels.dequantize(codes, self.held[buffer.row_scale], self.held[buffer.row_zero_point], None)
         scale, zero_point = buffer.affine
-        return kernels.dequantize(codes, np.full((1,), scale, np.float32), np.full((1,), zero_point, np.int32), None)
+        return kernels.dequantize(codes, np.array([scale], np.float32), np.array([zero_point], np.int32), None)
 
     def needs(self, i: int) -> bool:
         """Return whether a gradient at this buffer is of use."""

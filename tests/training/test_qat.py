@@ -326,6 +326,27 @@ def test_same_seed_same_bits(digits, trained):
     assert not np.array_equal(different.layers[0].weight, one.layers[0].weight)
 
 
+def test_batches_of_ones_own(digits, trained):
+    """They are opened once more, for the first grids; what can be read only once is refused."""
+    x, y = digits
+    batches = [(x[i : i + 64], y[i : i + 64]) for i in range(0, len(x), 64)]
+    opened = []
+
+    def source():
+        opened.append(None)
+        return iter(batches)
+
+    m = ql.train(trained, source, scheme="w4a4", epochs=2, progress=False)
+    assert len(opened) == 3
+    assert ql.quantize_model(m).evaluate(x, y)["accuracy"] > 0.95
+    with pytest.raises(ValueError, match=r"^X: "):
+        ql.train(trained, iter(batches), scheme="w4a4", epochs=1, progress=False)
+    x = x.copy()
+    x[3, 4] = np.nan
+    with pytest.raises(ValueError, match=r"^X: expected finite"):
+        ql.train(trained, x, y, scheme="w4a4", observe=2000, **QUICK)
+
+
 def test_callbacks_see_grids(digits, trained):
     seen = []
     callback = lambda state: seen.append(ql.quantize_model(state.model).evaluate(*digits)["accuracy"])  # noqa: E731

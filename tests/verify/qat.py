@@ -14,7 +14,7 @@ import qlite as ql
 SEEDS, EPOCHS, MORE_EPOCHS = (0, 1, 2), 10, 5
 #: Points that a scheme with learned scales may lose to the control on MNIST.
 LIMITS = {"w8a8": 0.4, "w4a8": 0.5, "w4a4": 0.6, "w2a8": 0.8, "ternary": 1.2, "w2a2": 1.8}
-#: What schemes of 8, of 3 or 4, and of 2 bits train at by default, with "hold_cosine"; the control is Adam as it is.
+#: What schemes of 8, of 3 or 4, and of 2 bits train at by default, with "hold_cosine"; the control at the first.
 RATES = (1e-3, 2e-3, 4e-3)
 METHODS = ("lsq", "ste", "pact")
 #: Batches of scikit-learn's digits are smaller: there are fewer samples, and steps are what scales need.
