@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import qlite as ql
-from qlite.io.idx import load_mnist, read_idx
+from qlite.io.idx import read_idx
+from qlite.io.mnist import load_mnist
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="needs pipes and devices")
 
