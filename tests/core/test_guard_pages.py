@@ -233,7 +233,7 @@ def test_convolutions(isa, rng, guard):
         scale, grid = np.full(o * groups, 0.01, np.float32), (0.02, 7, -128, 127)
         for rule in ("float", "fixed"):
             out = guard(np.zeros(expected.shape, np.int8))
-            fields = (rule, True, None, 0.5, scale, *grid)
+            fields = (rule, True, None, 0.5, scale, None, *grid)
             y = _core.conv2d(x, packed, 3, window, None, fields, out)
             same_bytes(y, reference.conv.conv_codes(expected, 0.5, scale, *grid, rule == "fixed"))
 

@@ -34,7 +34,7 @@ class Store:
     def product(self, a, b, zero_point=ZERO, b_zero_point=None, bias=None, purpose="integer", out=None):
         n = b.shape[1]
         fields = (self.rule, self.dtype is np.int8, self.activation, INPUT_SCALE, WEIGHT_SCALE[:n])
-        fields += (OUTPUT_SCALE, self.zero_point, self.qmin, self.qmax)
+        fields += (None, OUTPUT_SCALE, self.zero_point, self.qmin, self.qmax)
         return _core.linear_static(a, _core.Packed.matrix(b, b_zero_point, purpose), zero_point, bias, fields, out)
 
     def expected(self, sums):
