@@ -196,7 +196,9 @@ def train(
     if not isinstance(model, Sequential):
         raise TypeError(f"model: expected a Sequential, got {type(model).__name__}")
     epochs, batch_size = _check.integer("epochs", epochs, 1), _check.integer("batch_size", batch_size, 1)
-    rng = np.random.default_rng(_check.integer("seed", seed, 0))
+    seed = _check.integer("seed", seed, 0)
+    rng = np.random.default_rng(seed)
+    label_smoothing = _check.number("label_smoothing", label_smoothing)
     names = _frozen(model, frozen)
     fused = model if scheme is None else fuse(model)
     fused.grids = model.grids
@@ -249,8 +251,8 @@ def train(
                 "patience": stopping.patience,
                 "restore_best": stopping.restores,
                 "teacher": description_of(teacher) if isinstance(teacher, Sequential) else name_of(teacher),
-                "teacher_weight": teacher_weight,
-                "temperature": temperature,
+                "teacher_weight": objective.weight,
+                "temperature": objective.temperature,
                 "quantization": None if quantization is None else repr(quantization),
                 "seed": seed,
             },

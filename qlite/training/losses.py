@@ -91,9 +91,8 @@ def names_for(task: str) -> tuple[str, ...]:
     return ("binary_cross_entropy",) if task == "binary" else ("cross_entropy",)
 
 
-def loss_of(loss: Any, task: str, smoothing: Any) -> Loss:
+def loss_of(loss: Any, task: str, smoothing: float) -> Loss:
     """The loss of this name (None: the usual one of the task), or a function of the user's."""
-    smoothing = _check.number("label_smoothing", smoothing)
     if not 0 <= smoothing < 1:
         raise ValueError(f"label_smoothing: expected 0 <= x < 1, got {smoothing}")
     if smoothing and (task in VALUES or callable(loss)):

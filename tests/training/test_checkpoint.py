@@ -57,6 +57,17 @@ def test_a_resumed_training_has_the_same_bits(tmp_path, case):
     assert [p.name for p in tmp_path.iterdir()] == ["training.qlite"]
 
 
+def test_options_of_numpys_types_are_the_plain_numbers(tmp_path):
+    path = tmp_path / "c"
+    plain = {"seed": 3, "learning_rate": 0.01, "label_smoothing": 0.25, "temperature": 4.0, "epochs": 1, "clip_norm": 1.0}
+    own = {name: np.int64(value) if isinstance(value, int) else np.float32(value) for name, value in plain.items()}
+    own["learning_rate"] = np.float64(0.01)
+    train(path, x=X[:64], y=Y[:64], teacher=network(), **own)
+    content = path.read_bytes()
+    train(path, x=X[:64], y=Y[:64], teacher=network(), **plain)
+    assert path.read_bytes() == content
+
+
 def test_an_interrupted_training_goes_on_from_its_last_epoch(tmp_path):
     path, count = tmp_path / "c", 0
 
