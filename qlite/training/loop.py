@@ -123,7 +123,8 @@ def train(
     checkpoint : path-like, optional
         A file that is written after each epoch, whole at every moment. Where it is there, training goes on from it: the
         same bits come out as without a stop. It must be of the same model, samples and options; `epochs` may be more,
-        unless the schedule depends on it.
+        unless the schedule depends on it. Of samples some rows are compared, of a list of batches the first and the
+        last, of functions the names and the arguments of a `functools.partial`.
     teacher : Sequential or QModel, optional
         A model of the same task and outputs to learn from: the loss becomes ``(1 - teacher_weight) loss +
         teacher_weight T**2 cross_entropy(teacher / T, raw / T)``, T the temperature (Hinton et al. 2015); for values
@@ -250,7 +251,7 @@ def train(
                 "augment": name_of(augment),
                 "patience": stopping.patience,
                 "restore_best": stopping.restores,
-                "teacher": description_of(teacher) if isinstance(teacher, Sequential) else name_of(teacher),
+                "teacher": None if teacher is None else description_of(teacher),
                 "teacher_weight": objective.weight,
                 "temperature": objective.temperature,
                 "quantization": None if quantization is None else repr(quantization),

@@ -1,6 +1,7 @@
 """Checkpoints of trainings: what goes on from one has the same bits, and no other training goes on from it."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -32,6 +33,12 @@ def network(seed=0, units=16):
     return ql.Sequential(layers, input_shape=(64,), seed=seed)
 
 
+def weighted(weights, raw, y):
+    """The mean of squares, weighted by unit, around one-hot labels."""
+    error = raw - np.eye(10, dtype=np.float32)[y]
+    return float((weights * error**2).mean()), weights * error * np.float32(2 / error.size)
+
+
 def train(path, epochs, model=None, x=X, y=Y, **options):
     return ql.train(model or network(), x, y, epochs=epochs, checkpoint=path, batch_size=64, **options)
 
@@ -59,7 +66,14 @@ def test_a_resumed_training_has_the_same_bits(tmp_path, case):
 
 def test_options_of_numpys_types_are_the_plain_numbers(tmp_path):
     path = tmp_path / "c"
-    plain = {"seed": 3, "learning_rate": 0.01, "label_smoothing": 0.25, "temperature": 4.0, "epochs": 1, "clip_norm": 1.0}
+    plain = {
+        "seed": 3,
+        "learning_rate": 0.01,
+        "label_smoothing": 0.25,
+        "temperature": 4.0,
+        "epochs": 1,
+        "clip_norm": 1.0,
+    }
     own = {name: np.int64(value) if isinstance(value, int) else np.float32(value) for name, value in plain.items()}
     own["learning_rate"] = np.float64(0.01)
     train(path, x=X[:64], y=Y[:64], teacher=network(), **own)
@@ -134,6 +148,41 @@ def test_another_training_is_refused_by_name(tmp_path, name, options):
     with pytest.raises(ValueError, match=f"checkpoint: .*: {name}: expected what the checkpoint was made with"):
         train(path, 2, **options)
     assert path.read_bytes() == content
+
+
+def jittered(x, rng, scale):
+    return x + scale * rng.random(x.shape, np.float32)
+
+
+BATCHES = [(X[i : i + 50], Y[i : i + 50]) for i in range(0, 200, 50)]
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("X, y", {}, {"x": X[::-1]}),
+        ("X, y", {"x": BATCHES, "y": None}, {"x": BATCHES[::-1], "y": None}),
+        ("validation", {"validation": (X[:90], Y[:90])}, {"validation": (X[90:180], Y[:90])}),
+        ("augment", {"augment": partial(jittered, scale=0.1)}, {"augment": partial(jittered, scale=0.2)}),
+        (
+            "loss",
+            {"loss": partial(weighted, np.ones(10, np.float32))},
+            {"loss": partial(weighted, np.full(10, 2, np.float32))},
+        ),
+        ("teacher", {"teacher": network(seed=2)}, {"teacher": network(seed=3)}),
+        (
+            "teacher",
+            {"teacher": ql.quantize_model(network(seed=2), "w8")},
+            {"teacher": ql.quantize_model(network(seed=3), "w8")},
+        ),
+    ],
+)
+def test_other_data_and_functions_are_refused_by_name(tmp_path, name, before, after):
+    path = tmp_path / "c"
+    train(path, 1, **before)
+    train(path, 2, **before)
+    with pytest.raises(ValueError, match=f"checkpoint: .*: {name}: expected what the checkpoint was made with"):
+        train(path, 3, **after)
 
 
 def test_a_schedule_that_depends_on_the_number_of_epochs_keeps_it(tmp_path):
