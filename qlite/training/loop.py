@@ -113,7 +113,8 @@ def train(
     frozen : collection of str
         Names of layers whose parameters stay.
     callbacks : sequence of callable
-        Called with a state after each epoch, which has `epoch`, `epochs`, `model`, `history` and `stop(why)`.
+        Called with a state after each epoch, which has `epoch`, `epochs`, `model`, `history` and `stop(why)`. From a
+        checkpoint a training that one stopped goes on with the next epoch.
     augment : callable, optional
         ``augment(x, rng)`` returns what to train on in place of a batch of samples.
     patience : int, optional
@@ -152,7 +153,8 @@ def train(
     Returns
     -------
     Sequential
-        With `history`, a `History`. After Ctrl-C the model so far, with ``history.interrupted``. With a `scheme` the
+        With `history`, a `History`. After Ctrl-C the model so far, or the best with `restore_best`, and
+        ``history.interrupted``. With a `scheme` the
         fused model, with `grids`: ``quantize_model(m)`` makes integers of it, and ``m(x)`` computes with its floats,
         which lie between the codes.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from qlite import _check
 from qlite.nn.predictor import VALUES
 from qlite.nn.sequential import Sequential
 from qlite.progress import note, progress
@@ -37,7 +38,9 @@ class TrainingState:
     history: History
 
     def stop(self, why: str = "a callback stopped it") -> None:
-        """End training after this epoch."""
+        """End training after this epoch; from a checkpoint it goes on with the next."""
+        if not _check.string("why", why):
+            raise ValueError("why: expected a reason, got ''")
         self.history.stopped = why
 
 
@@ -90,6 +93,7 @@ class Session:
 
     def run(self, epochs: int, callbacks: Sequence[Callable[[TrainingState], Any]], shows: bool) -> None:
         """Train from the epoch that is reached to the last one."""
+        self._heed_patience()
         ahead = range(len(self.history), len(self.history) if self.history.stopped else epochs)
         shown = progress(ahead, "training", "epoch") if shows else ahead
         try:
@@ -98,6 +102,7 @@ class Session:
                     figures = self._epoch()
                     note(shown, figures)
                     self._judge(figures.get("validation_loss"), epoch)
+                    self._heed_patience()
                     self.network.publish()
                     state = TrainingState(epoch + 1, epochs, self.model, self.history)
                     for callback in callbacks:
@@ -108,7 +113,6 @@ class Session:
                         break
         except KeyboardInterrupt:
             self.history.interrupted, self.history.stopped = True, "interrupted"
-            return
         except NotFinite as error:
             self.good.restore()
             self.history.stopped = str(error)
@@ -176,16 +180,18 @@ class Session:
         return figures
 
     def _judge(self, loss: float | None, epoch: int) -> None:
-        """Keep the best weights, and stop where nothing has got better for a while."""
-        if loss is None:
-            return
-        patience = self.stopping.patience
-        if loss < self.least:
+        """Keep the best weights."""
+        if loss is not None and loss < self.least:
             self.least, self.history.best_epoch = loss, epoch + 1
             if self.best:
                 self.best.keep()
-        elif patience is not None and epoch + 1 - (self.history.best_epoch or 0) >= patience:
-            self.history.stopped = f"no smaller validation loss since epoch {self.history.best_epoch}"
+
+    def _heed_patience(self) -> None:
+        """Stop where nothing has got better for a while."""
+        patience, best = self.stopping.patience, self.history.best_epoch
+        if patience is not None and len(self.history) - (best or 0) >= patience:
+            since = f"no smaller validation loss since epoch {best}"
+            self.history.stopped = since if best else f"no validation loss was finite in {patience} epochs"
 
 
 def shares(samples: int, weights: np.ndarray | None) -> tuple[np.ndarray, float]:

@@ -1,5 +1,6 @@
 """Checkpoints of trainings: what goes on from one has the same bits, and no other training goes on from it."""
 
+import json
 import warnings
 from functools import partial
 
@@ -9,6 +10,7 @@ from samples import same_bytes
 from sklearn.datasets import load_digits
 
 import qlite as ql
+from qlite.io import container
 
 X, Y = load_digits(return_X_y=True)
 X = (X[:400] / 16).astype(np.float32)
@@ -191,6 +193,47 @@ def test_a_schedule_that_depends_on_the_number_of_epochs_keeps_it(tmp_path):
         ValueError, match="schedule: expected what the checkpoint was made with, 'cosine over 2 epochs'"
     ):
         train(tmp_path / "c", 3, schedule="cosine")
+
+
+def test_a_training_that_a_callback_stopped_goes_on(tmp_path):
+    path, options = tmp_path / "c", {"validation": 0.2, "patience": 9}
+    first = train(path, 5, callbacks=[lambda state: state.stop("budget")], **options)
+    assert (len(first.history), first.history.stopped) == (1, "budget")
+    whole = train(path, 3, **options)
+    assert whole.history.stopped is None
+    same(whole, train(None, 3, **options))
+
+
+CRAFTED = {
+    "figures that are a list": ("figures: expected lists by name", {"figures": [1]}),
+    "figures that are numbers": ("figures: expected lists by name", {"figures": {"loss": 1}}),
+    "figures of different lengths": ("figures: .*of one length", {"figures": {"loss": ["1"], "seconds": []}}),
+    "no figures": ("figures: expected 'loss'", {"figures": {}}),
+    "figures of no numbers": ("could not convert", {"figures": {"loss": ["x"]}}),
+    "figures of lists": ("figures: loss: expected a string", {"figures": {"loss": [[]]}}),
+    "a best epoch of letters": ("best_epoch: expected an integer", {"best_epoch": "a", "least": 1.0}),
+    "a best epoch to come": ("best_epoch: expected at most 1", {"best_epoch": 2, "least": 1.0}),
+    "a best loss of letters": ("least: expected a number", {"best_epoch": 1, "least": "a"}),
+    "a generator that is a number": ("rng: expected the state", {"rng": 3}),
+    "a generator without numbers": ("rng: expected the state", {"rng": {"bit_generator": "PCG64"}}),
+    "a generator of another kind": ("rng: expected the state", {"rng": {"bit_generator": "MT19937", "state": {}}}),
+    "a generator of negative numbers": (
+        "rng: expected the state",
+        {"rng": {"bit_generator": "PCG64", "state": {"state": -1, "inc": 1}, "has_uint32": 0, "uinteger": 0}},
+    ),
+    "a step before the first": ("step: expected at least 0", {"step": -1}),
+}
+
+
+@pytest.mark.parametrize("case", CRAFTED)
+def test_a_crafted_file_is_refused_by_its_name(tmp_path, case):
+    message, changes = CRAFTED[case]
+    path = tmp_path / "c"
+    train(path, 1)
+    description, tensors = container.read(path)
+    container.write(path, json.dumps(json.loads(description) | changes), tensors)
+    with pytest.raises(ValueError, match=f"checkpoint: {path}: .*{message}"):
+        train(path, 2)
 
 
 def test_damaged_files_and_others_are_refused(tmp_path):

@@ -290,6 +290,28 @@ def test_an_interrupt_returns_the_model_so_far(digits):
     same_model(m, ql.train(network(), *digits, epochs=2))
 
 
+def test_an_interrupt_returns_the_best_weights_where_they_are_kept(digits):
+    x, y = digits
+    held = x[1500:], y[1500:]
+
+    def callback(state):
+        if state.epoch == 4:
+            raise KeyboardInterrupt
+
+    rates = {"schedule": lambda step: 1.0 if step < 2 else 300.0, "learning_rate": 0.001, "batch_size": 100}
+    m = ql.train(network(), x[:100], y[:100], validation=held, restore_best=True, callbacks=[callback], **rates)
+    losses = m.history["validation_loss"]
+    assert m.history.interrupted
+    assert m.history.best_epoch == 1 + int(np.argmin(losses)) < 4
+    assert m.evaluate(*held, "cross_entropy")["cross_entropy"] == pytest.approx(min(losses), rel=1e-6)
+
+
+def test_a_stop_has_a_reason(digits):
+    for why, error in (("", ValueError), (5, TypeError)):
+        with pytest.raises(error, match="why: expected"):
+            ql.train(network(), *digits, epochs=2, callbacks=[lambda state, why=why: state.stop(why)])
+
+
 def test_a_loss_that_explodes_stops_with_the_last_good_weights(digits):
     rates = itertools.chain(itertools.repeat(0.1, 57), itertools.repeat(1e30))  # 57 steps are one epoch
     with pytest.warns(
