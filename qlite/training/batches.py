@@ -174,8 +174,8 @@ Augment = Callable[[np.ndarray, "np.random.Generator"], Any]
 
 
 def augmented(augment: Augment, x: np.ndarray, rng: "np.random.Generator") -> np.ndarray:
-    """Return what a function of the user's makes of a batch of samples, checked."""
-    result = _check.real_array("augment", augment(x, rng))
+    """Return what a function of the user's makes of a copy of a batch of samples, checked."""
+    result = _check.real_array("augment", augment(x.copy(), rng))
     if result.shape != x.shape:
         raise ValueError(f"augment: expected samples of shape {x.shape}, got {result.shape}")
     return result

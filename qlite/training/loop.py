@@ -10,6 +10,7 @@ import numpy as np
 from qlite import _check
 from qlite.nn.fuse import fuse
 from qlite.nn.predictor import Predictor
+from qlite.nn.qmodel import QModel
 from qlite.nn.sequential import Sequential
 from qlite.training.batches import Augment, Rows, Source, Stream, is_stream, samples_of, split
 from qlite.training.checkpoint import TrainingCheckpoint, checked_path
@@ -198,6 +199,8 @@ def train(
     """
     if not isinstance(model, Sequential):
         raise TypeError(f"model: expected a Sequential, got {type(model).__name__}")
+    if not any(layer.parameters for layer in model.layers):
+        raise ValueError("model: expected a layer with parameters, got none")
     epochs, batch_size = _check.integer("epochs", epochs, 1), _check.integer("batch_size", batch_size, 1)
     seed = _check.integer("seed", seed, 0)
     rng = np.random.default_rng(seed)
@@ -206,6 +209,10 @@ def train(
     fused = model if scheme is None else fuse(model)
     fused.grids = model.grids
     quantization = Quantization.of(fused, scheme, per_layer, method, observer, observe, target)
+    if scheme is None:
+        _expect_defaults("without a scheme", method=method, observer=observer, observe=observe, target=target)
+    if teacher is None:
+        _expect_defaults("without a teacher", teacher_weight=teacher_weight, temperature=temperature)
     objective = _objective(model, loss, label_smoothing, teacher, teacher_weight, temperature)
     chosen = optimizer_of(optimizer, learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay)
     if quantization is not None and learning_rate is None and optimizer in ("adam", "adamw", "sgd"):
@@ -268,6 +275,11 @@ def train(
     return trained
 
 
+def _expect_defaults(why: str, **options: Any) -> None:
+    """Refuse options of `train` that would have no effect."""
+    _check.expect_defaults(options, train.__kwdefaults__ or {}, why)
+
+
 def _frozen(model: Sequential, frozen: Any) -> frozenset[str]:
     if isinstance(frozen, str) or not isinstance(frozen, Collection):
         raise TypeError(f"frozen: expected names of layers, got {frozen!r}")
@@ -294,10 +306,20 @@ def _objective(
         raise ValueError(f"teacher_weight: expected 0 <= x <= 1, got {weight}")
     if not 0 < t < math.inf:
         raise ValueError(f"temperature: expected x > 0, got {t}")
+    if (takes := _sample_shape(teacher)) != model.input_shape:
+        raise ValueError(f"teacher: expected samples of shape {model.input_shape}, got one that takes {takes}")
     wanted = teacher(np.zeros((1, *model.input_shape), np.float32)).shape
     if wanted != (1, *model.output_shape):
         raise ValueError(f"teacher: expected outputs of shape {model.output_shape}, got {wanted[1:]}")
     return Objective(base, teacher, weight, t, threshold)
+
+
+def _sample_shape(model: Predictor) -> tuple[int, ...]:
+    """The shape of the samples that a model takes."""
+    if isinstance(model, QModel):
+        return model.program.buffers[model.program.inputs[0]].shape
+    assert isinstance(model, Sequential)
+    return model.input_shape
 
 
 def _positive(name: str, value: Any) -> float | None:
@@ -357,6 +379,7 @@ def _data(
     if is_share:
         rows, apart = split(targets, validation, rng)
         held = Rows(x, targets, weights, apart, VALIDATION_BATCH)
+        _expect_finite("X", held)
     return Rows(x, targets, weights, rows, batch_size), held
 
 
@@ -365,4 +388,12 @@ def _held(model: Sequential, validation: Any) -> Source:
         raise TypeError(f"validation: expected a share, or (X, y), got {type(validation).__name__}")
     x = samples_of(model, "validation: X", validation[0])
     targets = targets_of(model, validation[1], len(x), "validation: y")
-    return Rows(x, targets, None, np.arange(len(x)), VALIDATION_BATCH)
+    held = Rows(x, targets, None, np.arange(len(x)), VALIDATION_BATCH)
+    _expect_finite("validation: X", held)
+    return held
+
+
+def _expect_finite(name: str, held: Source) -> None:
+    """Refuse samples to validate with that are not finite: patience and the best weights go by them."""
+    for x, _, _ in held.epoch(None):
+        _check.finite(name, x)

@@ -130,7 +130,7 @@ class Session:
             value, own, hits, rate = self._step(batch)
             total, weight, right, count = total + value * own, weight + own, right + hits, count + len(batch[0])
         if not all(np.isfinite(p).all() for p in self.network.parameters.values()):
-            raise self._not_finite(batch[0])
+            raise self._not_finite(self.steps.count)
         figures = {"loss": total / weight if weight else 0.0}
         if self.model.task not in VALUES:
             figures["accuracy"] = right / count
@@ -143,26 +143,28 @@ class Session:
 
     def _step(self, batch: Batch) -> tuple[float, float, int, float]:
         """One step: returns the batch's loss and weight, how many labels were right, and the learning rate."""
-        x, targets, weights = batch
-        if self.augment is not None:
-            x = augmented(self.augment, x, self.rng)
+        given, targets, weights = batch
+        x = given if self.augment is None else augmented(self.augment, given, self.rng)
         share, weight = shares(len(x), weights)
         raw, saved = self.network.forward(x, self.rng)
         hits = hits_of(self.model.task, raw, targets, self.objective.threshold)
         value, gradient = self.objective(x, raw, targets, share)
         if not math.isfinite(value):
-            raise self._not_finite(x)
+            raise self._not_finite(self.steps.count + 1, x, given)
         factor = self.factor(self.steps.count)
         self.steps.make(self.network.backward(saved, gradient), factor)
         return value, weight, hits, factor * self.steps.optimizer.learning_rate
 
-    def _not_finite(self, x: np.ndarray) -> NotFinite:
-        """Say where values ceased to be finite."""
-        at = f"in step {self.steps.count + 1}, epoch {len(self.history) + 1}"
+    def _not_finite(self, step: int, x: np.ndarray | None = None, given: np.ndarray | None = None) -> NotFinite:
+        """Say where values ceased to be finite: in a parameter, or from the samples x on, `given` before `augment`."""
+        at = f"in step {step}, epoch {len(self.history) + 1}"
         for (layer, what), array in self.network.parameters.items():
             if not np.isfinite(array).all():
                 return NotFinite(f"{what} of layer {layer!r} is not finite {at}")
-        source = self.network.first_nonfinite(x)
+        if x is None or np.isfinite(x).all():
+            source = None if x is None else self.network.first_nonfinite(x)
+        else:
+            source = "input" if given is None or not np.isfinite(given).all() else "augment"
         return NotFinite(f"{f'the result of {source!r}' if source else 'the loss'} is not finite {at}")
 
     def validate(self, source: Source) -> dict[str, float]:

@@ -112,6 +112,11 @@ CASES = {
     "frozen": (ValueError, r"frozen: expected names out of \['dense_1', 'dense_2'\], got \['x'\]", {"frozen": ["x"]}),
     "frozen as a string": (TypeError, "frozen: expected names", {"frozen": "dense_1"}),
     "all frozen": (ValueError, "frozen: expected a layer that is trained", {"frozen": ["dense_1", "dense_2"]}),
+    "nothing to train": (
+        ValueError,
+        "model: expected a layer with parameters, got none",
+        {"model": ql.Sequential([ql.Activation("relu")], input_shape=(4,)), "y": np.arange(20) % 4},
+    ),
     "callbacks": (TypeError, r"callbacks: expected functions, got \[3\]", {"callbacks": [3]}),
     "augment": (TypeError, "augment: expected a function, got 'flip'", {"augment": "flip"}),
     "seed": (ValueError, "seed: expected at least 0", {"seed": -1}),
@@ -123,6 +128,16 @@ CASES = {
     "no pair": (TypeError, r"validation: expected a share, or \(X, y\), got ndarray", {"validation": X}),
     "no samples": (ValueError, "validation: X: expected at least one sample", {"validation": (X[:0], Y[:0])}),
     "strange labels": (ValueError, "validation: y: expected labels out of", {"validation": (X, Y + 1)}),
+    "validation that is not finite": (
+        ValueError,
+        "validation: X: expected finite values, got nan",
+        {"validation": (np.full_like(X, np.nan), Y)},
+    ),
+    "a share that is not finite": (
+        ValueError,
+        "X: expected finite values, got inf",
+        {"X": np.full_like(X, np.inf), "validation": 0.2},
+    ),
     "patience alone": (ValueError, "patience: expected None without `validation`, got 3", {"patience": 3}),
     "best of none": (ValueError, "restore_best: expected None without `validation`, got True", {"restore_best": True}),
     "patience": (ValueError, "patience: expected at least 1", {"validation": 0.2, "patience": 0}),
@@ -136,6 +151,27 @@ CASES = {
     ),
     "teacher_weight": (ValueError, "teacher_weight: expected 0 <= x <= 1", {"teacher": network(), "teacher_weight": 2}),
     "temperature": (ValueError, "temperature: expected x > 0", {"teacher": network(), "temperature": 0}),
+    "teacher of other samples": (
+        ValueError,
+        r"teacher: expected samples of shape \(4,\), got one that takes \(5,\)",
+        {"teacher": ql.Sequential([ql.Dense(units=3)], input_shape=(5,))},
+    ),
+    "quantized teacher of other samples": (
+        ValueError,
+        r"teacher: expected samples of shape \(4,\), got one that takes \(5,\)",
+        {"teacher": ql.quantize_model(ql.Sequential([ql.Dense(units=3)], input_shape=(5,)), "w8")},
+    ),
+    "teacher_weight alone": (
+        ValueError,
+        "teacher_weight: expected 0.5, the default, without a teacher, got 0.9",
+        {"teacher_weight": 0.9},
+    ),
+    "temperature alone": (ValueError, "temperature: expected 2.0, the default, without a teacher", {"temperature": 3}),
+    # quantization
+    "method alone": (ValueError, "method: expected 'lsq', the default, without a scheme, got 'ste'", {"method": "ste"}),
+    "observer alone": (ValueError, "observer: expected 'mse', .* without a scheme", {"observer": "entropy"}),
+    "observe alone": (ValueError, "observe: expected 1024, .* without a scheme, got 5", {"observe": 5}),
+    "target alone": (ValueError, "target: expected 'numpy', .* without a scheme, got 'tflite'", {"target": "tflite"}),
     # batches
     "a name of a file": (TypeError, "X: expected an array, got the string 'x.npy'", {"X": "x.npy"}),
     "a dict of arrays": (TypeError, "X: expected an array of numbers, got dict: choose one of 'a'", {"X": {"a": X}}),

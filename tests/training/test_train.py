@@ -334,6 +334,30 @@ def test_samples_that_are_not_finite_are_named(digits):
     same_model(m, trained)
 
 
+def test_an_augment_that_is_not_finite_is_named(digits):
+    with pytest.warns(RuntimeWarning, match="the result of 'augment' is not finite in step 1, epoch 1"):
+        ql.train(network(), *digits, augment=lambda x, rng: np.where(x > 0.5, np.nan, x))
+
+
+def test_weights_that_end_an_epoch_without_being_finite_name_its_last_step(digits):
+    x, y = digits
+    rates = [1.0, 1.0, np.finfo(np.float64).max]
+    options = {"optimizer": "sgd", "batch_size": 100, "learning_rate": 1.0, "schedule": rates.__getitem__}
+    with pytest.warns(RuntimeWarning, match=r"weight of layer 'dense_\d' is not finite in step 3, epoch 1"):
+        ql.train(network(), x[:300], y[:300], epochs=1, **options)
+
+
+def test_an_augment_that_works_in_place_leaves_batches_as_they_are(digits):
+    x, y = digits[0][:50].copy(), digits[1][:50]
+
+    def augment(x, rng):
+        x += 1
+        return x
+
+    ql.train(network(), [(x, y)], epochs=2, augment=augment)
+    same_bytes(x, digits[0][:50])
+
+
 # ---- the history
 
 
