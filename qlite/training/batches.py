@@ -149,8 +149,10 @@ def _is_nested(x: Any) -> bool:
 
 
 def _holds_arrays(batch: Any) -> bool:
-    """Whether these are two or three arrays of a batch, not the numbers of a sample, which may have `__array__` too."""
-    return len(batch) in (2, 3) and all(is_array(part) and getattr(part, "ndim", 1) for part in batch)
+    """Whether these are the samples of a batch and one or two arrays or lists, not the numbers of a sample, which may
+    have `__array__` too."""
+    parts = [isinstance(part, (list, tuple)) or (is_array(part) and getattr(part, "ndim", 1)) for part in batch]
+    return len(parts) in (2, 3) and is_array(batch[0]) and all(parts)
 
 
 def split(targets: np.ndarray, share: float, rng: "np.random.Generator") -> tuple[np.ndarray, np.ndarray]:

@@ -112,7 +112,7 @@ def train(
         cosine. Or a function of the number of steps that are done. By default constant, with a `scheme` "hold_cosine"
         where the number of batches is known.
     frozen : collection of str
-        Names of layers whose parameters stay.
+        Names of layers whose parameters stay. Of batch norms the running statistics stay too, and normalize.
     callbacks : sequence of callable
         Called with a state after each epoch, which has `epoch`, `epochs`, `model`, `history` and `stop(why)`. From a
         checkpoint a training that one stopped goes on with the next epoch.
@@ -166,6 +166,9 @@ def train(
         that is damaged or of another training. Nothing is changed.
     OSError
         A checkpoint that cannot be read or written.
+    Exception
+        What the batches of X, `augment`, a loss, a schedule or a callback raise, or are refused for, ends training:
+        its epochs are lost, but for those that `checkpoint` has.
 
     Warns
     -----

@@ -116,10 +116,13 @@ class UserLoss:
         result = self.function(raw, targets)
         if not isinstance(result, tuple) or len(result) != 2:
             raise TypeError(f"loss: expected a function that returns (figure, gradient), got {type(result).__name__}")
-        gradient = _check.real_array("loss", result[1])
+        figure = _check.numbers("loss", result[0])
+        if figure.shape != ():
+            raise ValueError(f"loss: expected a figure that is one number, got shape {figure.shape}")
+        gradient = np.array(_check.real_array("loss", result[1]))  # a copy, which the way back writes over
         if gradient.shape != raw.shape:
             raise ValueError(f"loss: expected a gradient of shape {raw.shape}, got {gradient.shape}")
-        return float(result[0]), gradient
+        return float(figure), gradient
 
 
 @dataclass(frozen=True)

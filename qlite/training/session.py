@@ -169,17 +169,17 @@ class Session:
 
     def validate(self, source: Source) -> dict[str, float]:
         """Return the loss and the figure of the task on other samples, at inference."""
-        loss, weight, right, count = 0.0, 0.0, 0.0, 0
+        loss, weight, right, squares, count = 0.0, 0.0, 0, 0.0, 0
         for x, targets, weights in source.epoch(None):
             raw = self.network(x)
             share, own = shares(len(x), weights)
             loss, weight = loss + own * self.objective.loss(raw, targets, share)[0], weight + own
             right += hits_of(self.model.task, raw, targets, self.objective.threshold)
+            squares += squares_of(self.model.task, raw, targets)
             count += len(x)
+        is_values = self.model.task in VALUES
         figures = {"validation_loss": loss / weight if weight else 0.0}
-        if self.model.task not in VALUES:
-            figures["validation_accuracy"] = right / count
-        return figures
+        return figures | ({"validation_mse": squares / count} if is_values else {"validation_accuracy": right / count})
 
     def _judge(self, loss: float | None, epoch: int) -> None:
         """Keep the best weights."""
@@ -201,7 +201,7 @@ def shares(samples: int, weights: np.ndarray | None) -> tuple[np.ndarray, float]
     if weights is None:
         return np.full(samples, 1 / samples, np.float32), float(samples)
     weight = float(weights.sum(dtype=np.float64))
-    return (weights / np.float32(weight) if weight else weights), weight
+    return ((weights / np.float64(weight)).astype(np.float32) if weight else weights), weight
 
 
 def hits_of(task: str, raw: np.ndarray, targets: np.ndarray, threshold: float) -> int:
@@ -212,3 +212,10 @@ def hits_of(task: str, raw: np.ndarray, targets: np.ndarray, threshold: float) -
         return int(np.count_nonzero((raw > threshold) == (targets > 0.5)))
     wanted = targets if targets.ndim == 1 else targets.argmax(axis=1)
     return int(np.count_nonzero(raw.argmax(axis=1) == wanted))
+
+
+def squares_of(task: str, raw: np.ndarray, targets: np.ndarray) -> float:
+    """Return the mean squared errors of the samples, added up; 0 for labels."""
+    if task not in VALUES:
+        return 0.0
+    return float(np.square(raw - targets, dtype=np.float64).mean(axis=1).sum())

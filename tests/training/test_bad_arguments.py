@@ -83,6 +83,11 @@ CASES = {
         {"class_weight": {1: [1.0, 2.0]}},
     ),
     "negative class weights": (ValueError, "class_weight: expected finite weights", {"class_weight": {1: -2.0}}),
+    "weights whose product is infinite": (
+        ValueError,
+        "class_weight: expected finite values, got inf",
+        {"sample_weight": np.full(20, 1e38), "class_weight": {1: 1e5}},
+    ),
     "class weights of values": (
         ValueError,
         "class_weight: expected None where",
@@ -227,6 +232,12 @@ def test_what_a_loss_returns_is_checked():
         ql.train(network(), X, Y, loss=lambda raw, y: 0.0)
     with pytest.raises(ValueError, match=r"loss: expected a gradient of shape \(20, 3\), got \(20,\)"):
         ql.train(network(), X, Y, loss=lambda raw, y: (0.0, raw[:, 0]))
+    with pytest.raises(TypeError, match="loss: expected an array, got the string '0'"):
+        ql.train(network(), X, Y, loss=lambda raw, y: ("0", raw))
+    with pytest.raises(TypeError, match="loss: expected real numbers, got complex128"):
+        ql.train(network(), X, Y, loss=lambda raw, y: (1j, raw))
+    with pytest.raises(ValueError, match=r"loss: expected a figure that is one number, got shape \(20,\)"):
+        ql.train(network(), X, Y, loss=lambda raw, y: (raw[:, 0], raw))
 
 
 def test_what_a_schedule_returns_is_checked():

@@ -92,6 +92,18 @@ def test_a_loss_of_the_users(digits):
     assert np.mean(m.predict(x) == y) > 0.93
 
 
+def test_the_gradient_of_a_loss_of_the_users_stays_as_it_is(digits):
+    x, y = digits[0][:50], digits[1][:50]
+    layers = [ql.Dense(units=16), ql.Dense(units=10, activation="relu")]  # its way back writes over the gradient
+    m = ql.Sequential(layers, input_shape=(64,))
+    gradient = np.linspace(-1, 1, 500, dtype=np.float32).reshape(50, 10)
+    before = gradient.copy()
+    a = ql.train(m, x, y, loss=lambda raw, y: (np.float32(1), gradient), epochs=2)
+    same_bytes(gradient, before)
+    gradient.flags.writeable = False
+    same_model(ql.train(m, x, y, loss=lambda raw, y: (np.ones(()), gradient), epochs=2), a)
+
+
 def test_the_given_model_stays_as_it_is(digits):
     m = network()
     before = m.copy()
@@ -112,6 +124,21 @@ def test_frozen_layers_stay(digits):
     assert (trained.layers[0].weight != m.layers[0].weight).any()
 
 
+def test_a_frozen_batch_norm_computes_as_at_inference(digits):
+    x, y = digits
+    norm = ql.BatchNorm(mean=np.full(32, 0.25), variance=np.full(32, 2.0))
+    m = ql.Sequential([ql.Dense(units=32), norm, ql.Dense(units=10)], input_shape=(64,))
+    options = {"optimizer": "sgd", "learning_rate": 0.1, "epochs": 2, "batch_size": 100}
+    trained = ql.train(m, x, y, frozen=["batch_norm_1"], **options)
+    for what, array in (norm.parameters | norm.statistics).items():
+        same_bytes((trained.layers[1].parameters | trained.layers[1].statistics)[what], array)
+    assert (trained.layers[0].weight != m.layers[0].weight).any()
+    once = ql.train(m, x, y, frozen=["batch_norm_1"], **options | {"epochs": 1, "batch_size": len(x)})
+    before, after = (model.evaluate(x, y, "cross_entropy")["cross_entropy"] for model in (m, once))
+    assert once.history["loss"][0] == pytest.approx(before, rel=1e-5)
+    assert after < before
+
+
 # ---- weights of samples
 
 
@@ -125,6 +152,15 @@ def test_a_weight_counts_as_repetition(digits):
     for p, q in zip(parameters(a), parameters(b), strict=True):
         assert np.allclose(p, q, atol=1e-6)
     assert a.history["loss"] == pytest.approx(b.history["loss"], rel=1e-5)
+
+
+def test_weights_whose_sum_is_beyond_float32_are_shares_all_the_same(digits):
+    x, y = digits[0][:50], digits[1][:50]
+    options = {"epochs": 2, "batch_size": 25, "validation": (x, y)}
+    a = ql.train(network(), x, y, sample_weight=np.full(50, 2.0**126), **options)
+    b = ql.train(network(), x, y, sample_weight=np.full(50, 1.0), **options)
+    same_model(a, b)
+    assert a.history["loss"] == b.history["loss"]
 
 
 def test_class_weights_are_sample_weights_of_labels(digits):
@@ -163,6 +199,13 @@ def test_a_list_of_batches_may_hold_other_arrays_than_numpys(digits):
         for batches in ([(x[:9], y[:9])], [(memoryview(np.ascontiguousarray(x[:9])), memoryview(y[:9]))])
     )
     same_model(a, b)
+
+
+def test_the_labels_of_a_batch_may_be_a_list(digits):
+    x, y = digits[0][:9], digits[1][:9]
+    expected = ql.train(network(), [(x, y)], epochs=1)
+    same_model(ql.train(network(), [(x, y.tolist())], epochs=1), expected)
+    same_model(ql.train(network(), [[x, y.tolist(), [2.0] * 9]], epochs=1), expected)
 
 
 def test_a_list_of_samples_is_no_list_of_batches():
@@ -245,6 +288,16 @@ def test_validation_data_gives_what_evaluate_does(digits):
     figures = m.evaluate(x[1000:], y[1000:], ("accuracy", "cross_entropy"))
     assert m.history["validation_accuracy"][-1] == figures["accuracy"]
     assert m.history["validation_loss"][-1] == pytest.approx(figures["cross_entropy"], rel=1e-6)
+
+
+def test_values_are_validated_by_their_squared_errors_whatever_the_loss():
+    x, y = load_diabetes(return_X_y=True)
+    m = ql.Sequential([ql.Dense(units=1)], input_shape=(10,), task="regression")
+    for loss in ("mae", "mse"):
+        trained = ql.train(m, x[:300], y[:300], loss=loss, validation=(x[300:], y[300:]), epochs=2)
+        assert trained.history["validation_mse"][-1] == pytest.approx(trained.evaluate(x[300:], y[300:])["mse"])
+        assert len(trained.history["validation_mse"]) == 2
+    assert trained.history["validation_loss"] == pytest.approx(trained.history["validation_mse"])
 
 
 def test_patience_stops_and_restores_the_best(digits):
@@ -378,6 +431,14 @@ def test_the_history_shows_its_figures(digits):
     assert text[1].split() == ["epoch", *m.history.figures]
     assert text[3].split()[1] == f"{m.history['loss'][1]:.4g}"
     assert 0 < m.history["learning_rate"][1] < m.history["learning_rate"][0] < 0.003
+
+
+def test_a_figure_that_is_not_there_is_named(digits):
+    m = ql.train(network(), *digits, epochs=1, validation=0.1)
+    with pytest.raises(KeyError, match=r"name: expected one of \('loss', .*'seconds'\), got 'validation_los': did you"):
+        m.history["validation_los"]
+    with pytest.raises(KeyError, match="got 'val_loss'"):
+        m.history["val_loss"]
 
 
 def test_a_long_history_is_cut():
