@@ -212,10 +212,6 @@ def train(
     fused = model if scheme is None else fuse(model)
     fused.grids = model.grids
     quantization = Quantization.of(fused, scheme, per_layer, method, observer, observe, target)
-    if scheme is None:
-        _expect_defaults("without a scheme", method=method, observer=observer, observe=observe, target=target)
-    if teacher is None:
-        _expect_defaults("without a teacher", teacher_weight=teacher_weight, temperature=temperature)
     objective = _objective(model, loss, label_smoothing, teacher, teacher_weight, temperature)
     chosen = optimizer_of(optimizer, learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay)
     if quantization is not None and learning_rate is None and optimizer in ("adam", "adamw", "sgd"):
@@ -278,11 +274,6 @@ def train(
     return trained
 
 
-def _expect_defaults(why: str, **options: Any) -> None:
-    """Refuse options of `train` that would have no effect."""
-    _check.expect_defaults(options, train.__kwdefaults__ or {}, why)
-
-
 def _frozen(model: Sequential, frozen: Any) -> frozenset[str]:
     if isinstance(frozen, str) or not isinstance(frozen, Collection):
         raise TypeError(f"frozen: expected names of layers, got {frozen!r}")
@@ -299,6 +290,8 @@ def _objective(
     base: Loss = loss_of(loss, model.task, smoothing)
     threshold = 0.5 if callable(loss) and model.gives_probabilities else 0.0
     if teacher is None:
+        options = {"teacher_weight": teacher_weight, "temperature": temperature}
+        _check.expect_defaults(options, {"teacher_weight": 0.5, "temperature": 2.0}, "without a teacher")
         return Objective(base, threshold=threshold)
     if not isinstance(teacher, Predictor):
         raise TypeError(f"teacher: expected a Sequential or a QModel, got {type(teacher).__name__}")

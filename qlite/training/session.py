@@ -102,7 +102,6 @@ class Session:
                     figures = self._epoch()
                     note(shown, figures)
                     self._judge(figures.get("validation_loss"), epoch)
-                    self._heed_patience()
                     self.network.publish()
                     state = TrainingState(epoch + 1, epochs, self.model, self.history)
                     for callback in callbacks:
@@ -130,7 +129,7 @@ class Session:
             value, own, hits, rate = self._step(batch)
             total, weight, right, count = total + value * own, weight + own, right + hits, count + len(batch[0])
         if not all(np.isfinite(p).all() for p in self.network.parameters.values()):
-            raise self._not_finite(self.steps.count)
+            raise self._not_finite(batch[0], self.steps.count)
         figures = {"loss": total / weight if weight else 0.0}
         if self.model.task not in VALUES:
             figures["accuracy"] = right / count
@@ -150,21 +149,23 @@ class Session:
         hits = hits_of(self.model.task, raw, targets, self.objective.threshold)
         value, gradient = self.objective(x, raw, targets, share)
         if not math.isfinite(value):
-            raise self._not_finite(self.steps.count + 1, x, given)
+            if np.isfinite(given).all() and not np.isfinite(x).all():
+                raise NotFinite(f"the result of 'augment' is not finite {self._at(self.steps.count + 1)}")
+            raise self._not_finite(x, self.steps.count + 1)
         factor = self.factor(self.steps.count)
         self.steps.make(self.network.backward(saved, gradient), factor)
         return value, weight, hits, factor * self.steps.optimizer.learning_rate
 
-    def _not_finite(self, step: int, x: np.ndarray | None = None, given: np.ndarray | None = None) -> NotFinite:
-        """Say where values ceased to be finite: in a parameter, or from the samples x on, `given` before `augment`."""
-        at = f"in step {step}, epoch {len(self.history) + 1}"
+    def _at(self, step: int) -> str:
+        return f"in step {step}, epoch {len(self.history) + 1}"
+
+    def _not_finite(self, x: np.ndarray, step: int) -> NotFinite:
+        """Say where values ceased to be finite."""
+        at = self._at(step)
         for (layer, what), array in self.network.parameters.items():
             if not np.isfinite(array).all():
                 return NotFinite(f"{what} of layer {layer!r} is not finite {at}")
-        if x is None or np.isfinite(x).all():
-            source = None if x is None else self.network.first_nonfinite(x)
-        else:
-            source = "input" if given is None or not np.isfinite(given).all() else "augment"
+        source = self.network.first_nonfinite(x)
         return NotFinite(f"{f'the result of {source!r}' if source else 'the loss'} is not finite {at}")
 
     def validate(self, source: Source) -> dict[str, float]:
@@ -182,11 +183,12 @@ class Session:
         return figures | ({"validation_mse": squares / count} if is_values else {"validation_accuracy": right / count})
 
     def _judge(self, loss: float | None, epoch: int) -> None:
-        """Keep the best weights."""
+        """Keep the best weights, and stop where nothing has got better for a while."""
         if loss is not None and loss < self.least:
             self.least, self.history.best_epoch = loss, epoch + 1
             if self.best:
                 self.best.keep()
+        self._heed_patience()
 
     def _heed_patience(self) -> None:
         """Stop where nothing has got better for a while."""

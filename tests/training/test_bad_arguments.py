@@ -172,11 +172,6 @@ CASES = {
         {"teacher_weight": 0.9},
     ),
     "temperature alone": (ValueError, "temperature: expected 2.0, the default, without a teacher", {"temperature": 3}),
-    # quantization
-    "method alone": (ValueError, "method: expected 'lsq', the default, without a scheme, got 'ste'", {"method": "ste"}),
-    "observer alone": (ValueError, "observer: expected 'mse', .* without a scheme", {"observer": "entropy"}),
-    "observe alone": (ValueError, "observe: expected 1024, .* without a scheme, got 5", {"observe": 5}),
-    "target alone": (ValueError, "target: expected 'numpy', .* without a scheme, got 'tflite'", {"target": "tflite"}),
     # batches
     "a name of a file": (TypeError, "X: expected an array, got the string 'x.npy'", {"X": "x.npy"}),
     "a dict of arrays": (TypeError, "X: expected an array of numbers, got dict: choose one of 'a'", {"X": {"a": X}}),
