@@ -9,13 +9,15 @@ import numpy as np
 from qlite import _check
 from qlite._foreign import is_array
 from qlite.nn.sequential import Sequential
-from qlite.training.identity import digest_of
+from qlite.training.identity import digest_of, name_of
 from qlite.training.targets import is_labels, targets_of, weights_of
 
 #: Samples, targets, and how much each sample counts (None: all the same).
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 #: What can be iterated over, but never gives batches.
 NO_BATCHES = (str, bytes, Mapping, Set)
+#: So many rows, evenly spread, tell samples from others.
+ROWS_THAT_TELL = 64
 
 
 class Source(Protocol):
@@ -54,7 +56,10 @@ class Rows:
 
     @property
     def identity(self) -> str:
-        return f"{self.x.dtype} {self.x.shape}, targets {digest_of(self.targets, self.weights, self.rows)}"
+        count = min(ROWS_THAT_TELL, len(self.rows))
+        some = self.rows[np.linspace(0, len(self.rows) - 1, count).astype(int)]
+        digest = digest_of(self.x[some], self.targets, self.weights, self.rows)
+        return f"{self.x.dtype} {self.x.shape}, {digest}"
 
     def epoch(self, rng: "np.random.Generator | None") -> Iterator[Batch]:
         rows = self.rows if rng is None else rng.permutation(self.rows)
@@ -83,7 +88,12 @@ class Stream:
 
     @property
     def identity(self) -> str:
-        return "batches"
+        if callable(self._batches):
+            return f"batches of {name_of(self._batches)}"
+        if not isinstance(self._batches, (list, tuple)):
+            return f"batches of a {type(self._batches).__name__}"  # to read one may change what comes next
+        ends = [array for i in (0, -1) for array in self._checked(self._name, self._batches[i])]
+        return f"{len(self._batches)} batches, {digest_of(*ends)}"
 
     def epoch(self, rng: "np.random.Generator | None") -> Iterator[Batch]:
         count = -1
@@ -139,8 +149,10 @@ def _is_nested(x: Any) -> bool:
 
 
 def _holds_arrays(batch: Any) -> bool:
-    """Whether these are two or three arrays of a batch, not the numbers of a sample, which may have `__array__` too."""
-    return len(batch) in (2, 3) and all(is_array(part) and getattr(part, "ndim", 1) for part in batch)
+    """Whether these are the samples of a batch and one or two arrays or lists, not the numbers of a sample, which may
+    have `__array__` too."""
+    parts = [isinstance(part, (list, tuple)) or (is_array(part) and getattr(part, "ndim", 1)) for part in batch]
+    return len(parts) in (2, 3) and is_array(batch[0]) and all(parts)
 
 
 def split(targets: np.ndarray, share: float, rng: "np.random.Generator") -> tuple[np.ndarray, np.ndarray]:
@@ -164,8 +176,8 @@ Augment = Callable[[np.ndarray, "np.random.Generator"], Any]
 
 
 def augmented(augment: Augment, x: np.ndarray, rng: "np.random.Generator") -> np.ndarray:
-    """Return what a function of the user's makes of a batch of samples, checked."""
-    result = _check.real_array("augment", augment(x, rng))
+    """Return what a function of the user's makes of a copy of a batch of samples, checked."""
+    result = _check.real_array("augment", augment(x.copy(), rng))
     if result.shape != x.shape:
         raise ValueError(f"augment: expected samples of shape {x.shape}, got {result.shape}")
     return result

@@ -4,6 +4,7 @@ A file is a container (`qlite.io.container`): its description says of which trai
 from others, and holds the history and the random generator's state; tensors are ``<group>/<layer>/<array>``.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,6 @@ class TrainingCheckpoint:
             "step": session.steps.count,
             "rng": session.rng.bit_generator.state,
             "figures": {name: list(map(repr, values)) for name, values in history.figures.items()},
-            "stopped": history.stopped,
             "best_epoch": history.best_epoch,
             "least": session.least if history.best_epoch else None,
         }
@@ -100,12 +100,39 @@ def _restore(session: Session, content: dict[str, Any], tensors: dict[str, np.nd
     for name, array in own.items():
         if tensors[name].shape != array.shape or tensors[name].dtype != array.dtype:
             raise ValueError(f"{name}: expected {array.dtype} of shape {array.shape}, got {tensors[name].shape}")
-    figures = {str(name): list(map(float, values)) for name, values in content["figures"].items()}
-    session.rng.bit_generator.state = content["rng"]
-    session.steps.count = _check.integer("step", content["step"], 0)
+    figures = _figures(content["figures"])
+    count = _check.integer("step", content["step"], 0)
+    best_epoch, least = _best(content["best_epoch"], content["least"], len(next(iter(figures.values()))))
+    _set_state(np.random.default_rng(0), content["rng"])  # refused before anything is changed
+    _set_state(session.rng, content["rng"])
+    session.steps.count, session.least = count, least
     for name, array in own.items():
         np.copyto(array, tensors[name])
-    history = session.history
-    history.figures, history.stopped, history.best_epoch = figures, content["stopped"], content["best_epoch"]
-    session.least = float("inf") if content["least"] is None else _check.number("least", content["least"])
+    session.history.figures, session.history.best_epoch = figures, best_epoch
     session.good.keep()
+
+
+def _figures(content: Any) -> dict[str, list[float]]:
+    """The figures of a history, each with one value for each epoch."""
+    if not isinstance(content, dict) or not all(isinstance(values, list) for values in content.values()):
+        raise ValueError(f"figures: expected lists by name, got {_check.shown(content)}")
+    if len(set(map(len, content.values()))) != 1 or not content.get("loss"):
+        lengths = {name: len(values) for name, values in content.items()}
+        raise ValueError(f"figures: expected 'loss' and others, of one length over 0, got {_check.shown(lengths)}")
+    return {name: [float(_check.string(f"figures: {name}", v)) for v in values] for name, values in content.items()}
+
+
+def _best(epoch: Any, least: Any, epochs: int) -> tuple[int | None, float]:
+    """The best epoch and its validation loss; None and infinity where there was none."""
+    if epoch is None:
+        return None, math.inf
+    if _check.integer("best_epoch", epoch, 1) > epochs:
+        raise ValueError(f"best_epoch: expected at most {epochs}, got {epoch}")
+    return epoch, _check.number("least", least)
+
+
+def _set_state(rng: "np.random.Generator", state: Any) -> None:
+    try:
+        rng.bit_generator.state = state
+    except (ValueError, TypeError, KeyError, OverflowError):
+        raise ValueError(f"rng: expected the state of a generator, got {_check.shown(state)}") from None

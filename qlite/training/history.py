@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from qlite import _check
 from qlite._public import public
 
 if TYPE_CHECKING:
@@ -18,7 +19,12 @@ class History:
 
     There are "loss" (of the batches as they came, with dropout and the like), "accuracy" (the same, where there are
     labels), "validation_loss", "validation_accuracy" or "validation_mse" (after the epoch, where there is something to
-    validate with), "learning_rate" (at the end) and "seconds".
+    validate with; the latter for values, whatever the loss), "learning_rate" (at the end) and "seconds".
+
+    Raises
+    ------
+    KeyError
+        A figure that is not there; the message lists those that are.
 
     Attributes
     ----------
@@ -46,6 +52,9 @@ class History:
     best_epoch: int | None = field(default=None, init=False)
 
     def __getitem__(self, name: str) -> list[float]:
+        if name not in self.figures:
+            known = tuple(self.figures)
+            raise KeyError(f"name: expected one of {known}, got {name!r}{_check.close(name, known)}")
         return self.figures[name]
 
     def __contains__(self, name: str) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from qlite import _check
 from qlite.nn.fuse import fuse
 from qlite.nn.predictor import Predictor
+from qlite.nn.qmodel import QModel
 from qlite.nn.sequential import Sequential
 from qlite.training.batches import Augment, Rows, Source, Stream, is_stream, samples_of, split
 from qlite.training.checkpoint import TrainingCheckpoint, checked_path
@@ -111,9 +112,10 @@ def train(
         cosine. Or a function of the number of steps that are done. By default constant, with a `scheme` "hold_cosine"
         where the number of batches is known.
     frozen : collection of str
-        Names of layers whose parameters stay.
+        Names of layers whose parameters stay. Of batch norms the running statistics stay too, and normalize.
     callbacks : sequence of callable
-        Called with a state after each epoch, which has `epoch`, `epochs`, `model`, `history` and `stop(why)`.
+        Called with a state after each epoch, which has `epoch`, `epochs`, `model`, `history` and `stop(why)`. From a
+        checkpoint a training that one stopped goes on with the next epoch.
     augment : callable, optional
         ``augment(x, rng)`` returns what to train on in place of a batch of samples.
     patience : int, optional
@@ -123,7 +125,8 @@ def train(
     checkpoint : path-like, optional
         A file that is written after each epoch, whole at every moment. Where it is there, training goes on from it: the
         same bits come out as without a stop. It must be of the same model, samples and options; `epochs` may be more,
-        unless the schedule depends on it.
+        unless the schedule depends on it. Of samples some rows are compared, of a list of batches the first and the
+        last, of functions the names and the arguments of a `functools.partial`.
     teacher : Sequential or QModel, optional
         A model of the same task and outputs to learn from: the loss becomes ``(1 - teacher_weight) loss +
         teacher_weight T**2 cross_entropy(teacher / T, raw / T)``, T the temperature (Hinton et al. 2015); for values
@@ -151,7 +154,8 @@ def train(
     Returns
     -------
     Sequential
-        With `history`, a `History`. After Ctrl-C the model so far, with ``history.interrupted``. With a `scheme` the
+        With `history`, a `History`. After Ctrl-C the model so far, or the best with `restore_best`, and
+        ``history.interrupted``. With a `scheme` the
         fused model, with `grids`: ``quantize_model(m)`` makes integers of it, and ``m(x)`` computes with its floats,
         which lie between the codes.
 
@@ -162,6 +166,9 @@ def train(
         that is damaged or of another training. Nothing is changed.
     OSError
         A checkpoint that cannot be read or written.
+    Exception
+        What the batches of X, `augment`, a loss, a schedule or a callback raise, or are refused for, ends training:
+        its epochs are lost, but for those that `checkpoint` has.
 
     Warns
     -----
@@ -195,8 +202,12 @@ def train(
     """
     if not isinstance(model, Sequential):
         raise TypeError(f"model: expected a Sequential, got {type(model).__name__}")
+    if not any(layer.parameters for layer in model.layers):
+        raise ValueError("model: expected a layer with parameters, got none")
     epochs, batch_size = _check.integer("epochs", epochs, 1), _check.integer("batch_size", batch_size, 1)
-    rng = np.random.default_rng(_check.integer("seed", seed, 0))
+    seed = _check.integer("seed", seed, 0)
+    rng = np.random.default_rng(seed)
+    label_smoothing = _check.number("label_smoothing", label_smoothing)
     names = _frozen(model, frozen)
     fused = model if scheme is None else fuse(model)
     fused.grids = model.grids
@@ -248,9 +259,9 @@ def train(
                 "augment": name_of(augment),
                 "patience": stopping.patience,
                 "restore_best": stopping.restores,
-                "teacher": description_of(teacher) if isinstance(teacher, Sequential) else name_of(teacher),
-                "teacher_weight": teacher_weight,
-                "temperature": temperature,
+                "teacher": None if teacher is None else description_of(teacher),
+                "teacher_weight": objective.weight,
+                "temperature": objective.temperature,
                 "quantization": None if quantization is None else repr(quantization),
                 "seed": seed,
             },
@@ -279,6 +290,8 @@ def _objective(
     base: Loss = loss_of(loss, model.task, smoothing)
     threshold = 0.5 if callable(loss) and model.gives_probabilities else 0.0
     if teacher is None:
+        options = {"teacher_weight": teacher_weight, "temperature": temperature}
+        _check.expect_defaults(options, {"teacher_weight": 0.5, "temperature": 2.0}, "without a teacher")
         return Objective(base, threshold=threshold)
     if not isinstance(teacher, Predictor):
         raise TypeError(f"teacher: expected a Sequential or a QModel, got {type(teacher).__name__}")
@@ -289,10 +302,20 @@ def _objective(
         raise ValueError(f"teacher_weight: expected 0 <= x <= 1, got {weight}")
     if not 0 < t < math.inf:
         raise ValueError(f"temperature: expected x > 0, got {t}")
+    if (takes := _sample_shape(teacher)) != model.input_shape:
+        raise ValueError(f"teacher: expected samples of shape {model.input_shape}, got one that takes {takes}")
     wanted = teacher(np.zeros((1, *model.input_shape), np.float32)).shape
     if wanted != (1, *model.output_shape):
         raise ValueError(f"teacher: expected outputs of shape {model.output_shape}, got {wanted[1:]}")
     return Objective(base, teacher, weight, t, threshold)
+
+
+def _sample_shape(model: Predictor) -> tuple[int, ...]:
+    """The shape of the samples that a model takes."""
+    if isinstance(model, QModel):
+        return model.program.buffers[model.program.inputs[0]].shape
+    assert isinstance(model, Sequential)
+    return model.input_shape
 
 
 def _positive(name: str, value: Any) -> float | None:
@@ -352,6 +375,7 @@ def _data(
     if is_share:
         rows, apart = split(targets, validation, rng)
         held = Rows(x, targets, weights, apart, VALIDATION_BATCH)
+        _expect_finite("X", held)
     return Rows(x, targets, weights, rows, batch_size), held
 
 
@@ -360,4 +384,12 @@ def _held(model: Sequential, validation: Any) -> Source:
         raise TypeError(f"validation: expected a share, or (X, y), got {type(validation).__name__}")
     x = samples_of(model, "validation: X", validation[0])
     targets = targets_of(model, validation[1], len(x), "validation: y")
-    return Rows(x, targets, None, np.arange(len(x)), VALIDATION_BATCH)
+    held = Rows(x, targets, None, np.arange(len(x)), VALIDATION_BATCH)
+    _expect_finite("validation: X", held)
+    return held
+
+
+def _expect_finite(name: str, held: Source) -> None:
+    """Refuse samples to validate with that are not finite: patience and the best weights go by them."""
+    for x, _, _ in held.epoch(None):
+        _check.finite(name, x)

@@ -91,9 +91,8 @@ def names_for(task: str) -> tuple[str, ...]:
     return ("binary_cross_entropy",) if task == "binary" else ("cross_entropy",)
 
 
-def loss_of(loss: Any, task: str, smoothing: Any) -> Loss:
+def loss_of(loss: Any, task: str, smoothing: float) -> Loss:
     """The loss of this name (None: the usual one of the task), or a function of the user's."""
-    smoothing = _check.number("label_smoothing", smoothing)
     if not 0 <= smoothing < 1:
         raise ValueError(f"label_smoothing: expected 0 <= x < 1, got {smoothing}")
     if smoothing and (task in VALUES or callable(loss)):
@@ -117,10 +116,13 @@ class UserLoss:
         result = self.function(raw, targets)
         if not isinstance(result, tuple) or len(result) != 2:
             raise TypeError(f"loss: expected a function that returns (figure, gradient), got {type(result).__name__}")
-        gradient = _check.real_array("loss", result[1])
+        figure = _check.numbers("loss", result[0])
+        if figure.shape != ():
+            raise ValueError(f"loss: expected a figure that is one number, got shape {figure.shape}")
+        gradient = np.array(_check.real_array("loss", result[1]))  # a copy, which the way back writes over
         if gradient.shape != raw.shape:
             raise ValueError(f"loss: expected a gradient of shape {raw.shape}, got {gradient.shape}")
-        return float(result[0]), gradient
+        return float(figure), gradient
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,8 @@ class Network(Protocol):
 class FloatNetwork:
     """A float model whose layers but the frozen ones are trained; its arrays are changed in place.
 
-    Layers before the first trained one compute as at inference. Parameters of the other frozen layers stay. With
-    `logits` raw outputs are those before the softmax or sigmoid that the model ends in.
+    Layers before the first trained one compute as at inference. Parameters and statistics of the other frozen layers
+    stay. With `logits` raw outputs are those before the softmax or sigmoid that the model ends in.
 
     Raises
     ------
@@ -65,9 +65,13 @@ class FloatNetwork:
         for name, layer in layers[self._first :]:
             if type(layer).backward is Layer.backward:
                 raise ValueError(f"model: expected layers with a gradient, got {type(layer).__name__} as {name!r}")
+        self._forwards = [layer.forward_frozen if name in frozen else layer.forward for name, layer in layers]
         self.parameters = {(name, what): array for name, layer in trained for what, array in layer.parameters.items()}
         self.statistics = {
-            (name, what): array for name, layer in layers[self._first :] for what, array in layer.statistics.items()
+            (name, what): array
+            for name, layer in layers[self._first :]
+            if name not in frozen
+            for what, array in layer.statistics.items()
         }
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
@@ -81,8 +85,8 @@ class FloatNetwork:
         for layer in self._layers[: self._first]:
             y = layer.compute(y)
         saved = []
-        for layer in self._layers[self._first :]:
-            y, own = layer.forward(y, rng=rng)
+        for forward in self._forwards[self._first :]:
+            y, own = forward(y, rng=rng)
             saved.append(own)
         return y, saved
 

@@ -29,9 +29,10 @@ class Optimizer(ABC):
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name == "nesterov":
-                _check.flag(field.name, value)
+                object.__setattr__(self, field.name, _check.flag(field.name, value))
                 continue
             value = _check.number(field.name, value)
+            object.__setattr__(self, field.name, value)
             is_share = field.name in ("momentum", "alpha", "beta1", "beta2")
             if not (0 <= value < 1 if is_share else 0 <= value < math.inf):
                 raise ValueError(f"{field.name}: expected {'0 <= x < 1' if is_share else 'x >= 0'}, got {value}")

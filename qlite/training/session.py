@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from qlite import _check
 from qlite.nn.predictor import VALUES
 from qlite.nn.sequential import Sequential
 from qlite.progress import note, progress
@@ -37,7 +38,9 @@ class TrainingState:
     history: History
 
     def stop(self, why: str = "a callback stopped it") -> None:
-        """End training after this epoch."""
+        """End training after this epoch; from a checkpoint it goes on with the next."""
+        if not _check.string("why", why):
+            raise ValueError("why: expected a reason, got ''")
         self.history.stopped = why
 
 
@@ -90,6 +93,7 @@ class Session:
 
     def run(self, epochs: int, callbacks: Sequence[Callable[[TrainingState], Any]], shows: bool) -> None:
         """Train from the epoch that is reached to the last one."""
+        self._heed_patience()
         ahead = range(len(self.history), len(self.history) if self.history.stopped else epochs)
         shown = progress(ahead, "training", "epoch") if shows else ahead
         try:
@@ -108,7 +112,6 @@ class Session:
                         break
         except KeyboardInterrupt:
             self.history.interrupted, self.history.stopped = True, "interrupted"
-            return
         except NotFinite as error:
             self.good.restore()
             self.history.stopped = str(error)
@@ -126,7 +129,7 @@ class Session:
             value, own, hits, rate = self._step(batch)
             total, weight, right, count = total + value * own, weight + own, right + hits, count + len(batch[0])
         if not all(np.isfinite(p).all() for p in self.network.parameters.values()):
-            raise self._not_finite(batch[0])
+            raise self._not_finite(batch[0], self.steps.count)
         figures = {"loss": total / weight if weight else 0.0}
         if self.model.task not in VALUES:
             figures["accuracy"] = right / count
@@ -139,22 +142,26 @@ class Session:
 
     def _step(self, batch: Batch) -> tuple[float, float, int, float]:
         """One step: returns the batch's loss and weight, how many labels were right, and the learning rate."""
-        x, targets, weights = batch
-        if self.augment is not None:
-            x = augmented(self.augment, x, self.rng)
+        given, targets, weights = batch
+        x = given if self.augment is None else augmented(self.augment, given, self.rng)
         share, weight = shares(len(x), weights)
         raw, saved = self.network.forward(x, self.rng)
         hits = hits_of(self.model.task, raw, targets, self.objective.threshold)
         value, gradient = self.objective(x, raw, targets, share)
         if not math.isfinite(value):
-            raise self._not_finite(x)
+            if np.isfinite(given).all() and not np.isfinite(x).all():
+                raise NotFinite(f"the result of 'augment' is not finite {self._at(self.steps.count + 1)}")
+            raise self._not_finite(x, self.steps.count + 1)
         factor = self.factor(self.steps.count)
         self.steps.make(self.network.backward(saved, gradient), factor)
         return value, weight, hits, factor * self.steps.optimizer.learning_rate
 
-    def _not_finite(self, x: np.ndarray) -> NotFinite:
+    def _at(self, step: int) -> str:
+        return f"in step {step}, epoch {len(self.history) + 1}"
+
+    def _not_finite(self, x: np.ndarray, step: int) -> NotFinite:
         """Say where values ceased to be finite."""
-        at = f"in step {self.steps.count + 1}, epoch {len(self.history) + 1}"
+        at = self._at(step)
         for (layer, what), array in self.network.parameters.items():
             if not np.isfinite(array).all():
                 return NotFinite(f"{what} of layer {layer!r} is not finite {at}")
@@ -163,29 +170,32 @@ class Session:
 
     def validate(self, source: Source) -> dict[str, float]:
         """Return the loss and the figure of the task on other samples, at inference."""
-        loss, weight, right, count = 0.0, 0.0, 0.0, 0
+        loss, weight, right, squares, count = 0.0, 0.0, 0, 0.0, 0
         for x, targets, weights in source.epoch(None):
             raw = self.network(x)
             share, own = shares(len(x), weights)
             loss, weight = loss + own * self.objective.loss(raw, targets, share)[0], weight + own
             right += hits_of(self.model.task, raw, targets, self.objective.threshold)
+            squares += squares_of(self.model.task, raw, targets)
             count += len(x)
+        is_values = self.model.task in VALUES
         figures = {"validation_loss": loss / weight if weight else 0.0}
-        if self.model.task not in VALUES:
-            figures["validation_accuracy"] = right / count
-        return figures
+        return figures | ({"validation_mse": squares / count} if is_values else {"validation_accuracy": right / count})
 
     def _judge(self, loss: float | None, epoch: int) -> None:
         """Keep the best weights, and stop where nothing has got better for a while."""
-        if loss is None:
-            return
-        patience = self.stopping.patience
-        if loss < self.least:
+        if loss is not None and loss < self.least:
             self.least, self.history.best_epoch = loss, epoch + 1
             if self.best:
                 self.best.keep()
-        elif patience is not None and epoch + 1 - (self.history.best_epoch or 0) >= patience:
-            self.history.stopped = f"no smaller validation loss since epoch {self.history.best_epoch}"
+        self._heed_patience()
+
+    def _heed_patience(self) -> None:
+        """Stop where nothing has got better for a while."""
+        patience, best = self.stopping.patience, self.history.best_epoch
+        if patience is not None and len(self.history) - (best or 0) >= patience:
+            since = f"no smaller validation loss since epoch {best}"
+            self.history.stopped = since if best else f"no validation loss was finite in {patience} epochs"
 
 
 def shares(samples: int, weights: np.ndarray | None) -> tuple[np.ndarray, float]:
@@ -193,7 +203,7 @@ def shares(samples: int, weights: np.ndarray | None) -> tuple[np.ndarray, float]
     if weights is None:
         return np.full(samples, 1 / samples, np.float32), float(samples)
     weight = float(weights.sum(dtype=np.float64))
-    return (weights / np.float32(weight) if weight else weights), weight
+    return ((weights / np.float64(weight)).astype(np.float32) if weight else weights), weight
 
 
 def hits_of(task: str, raw: np.ndarray, targets: np.ndarray, threshold: float) -> int:
@@ -204,3 +214,10 @@ def hits_of(task: str, raw: np.ndarray, targets: np.ndarray, threshold: float) -
         return int(np.count_nonzero((raw > threshold) == (targets > 0.5)))
     wanted = targets if targets.ndim == 1 else targets.argmax(axis=1)
     return int(np.count_nonzero(raw.argmax(axis=1) == wanted))
+
+
+def squares_of(task: str, raw: np.ndarray, targets: np.ndarray) -> float:
+    """Return the mean squared errors of the samples, added up; 0 for labels."""
+    if task not in VALUES:
+        return 0.0
+    return float(np.square(raw - targets, dtype=np.float64).mean(axis=1).sum())

@@ -85,7 +85,8 @@ def weights_of(
             raise ValueError(f"{name}: expected none below 0, got {weights.min()}")
     if class_weight is not None:
         own = _class_weights(model, targets, class_weight)
-        weights = own if weights is None else weights * own
+        with np.errstate(over="ignore"):
+            weights = own if weights is None else _check.finite("class_weight", weights * own)
     return weights
 
 

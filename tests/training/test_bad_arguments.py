@@ -83,6 +83,11 @@ CASES = {
         {"class_weight": {1: [1.0, 2.0]}},
     ),
     "negative class weights": (ValueError, "class_weight: expected finite weights", {"class_weight": {1: -2.0}}),
+    "weights whose product is infinite": (
+        ValueError,
+        "class_weight: expected finite values, got inf",
+        {"sample_weight": np.full(20, 1e38), "class_weight": {1: 1e5}},
+    ),
     "class weights of values": (
         ValueError,
         "class_weight: expected None where",
@@ -112,6 +117,11 @@ CASES = {
     "frozen": (ValueError, r"frozen: expected names out of \['dense_1', 'dense_2'\], got \['x'\]", {"frozen": ["x"]}),
     "frozen as a string": (TypeError, "frozen: expected names", {"frozen": "dense_1"}),
     "all frozen": (ValueError, "frozen: expected a layer that is trained", {"frozen": ["dense_1", "dense_2"]}),
+    "nothing to train": (
+        ValueError,
+        "model: expected a layer with parameters, got none",
+        {"model": ql.Sequential([ql.Activation("relu")], input_shape=(4,)), "y": np.arange(20) % 4},
+    ),
     "callbacks": (TypeError, r"callbacks: expected functions, got \[3\]", {"callbacks": [3]}),
     "augment": (TypeError, "augment: expected a function, got 'flip'", {"augment": "flip"}),
     "seed": (ValueError, "seed: expected at least 0", {"seed": -1}),
@@ -123,6 +133,16 @@ CASES = {
     "no pair": (TypeError, r"validation: expected a share, or \(X, y\), got ndarray", {"validation": X}),
     "no samples": (ValueError, "validation: X: expected at least one sample", {"validation": (X[:0], Y[:0])}),
     "strange labels": (ValueError, "validation: y: expected labels out of", {"validation": (X, Y + 1)}),
+    "validation that is not finite": (
+        ValueError,
+        "validation: X: expected finite values, got nan",
+        {"validation": (np.full_like(X, np.nan), Y)},
+    ),
+    "a share that is not finite": (
+        ValueError,
+        "X: expected finite values, got inf",
+        {"X": np.full_like(X, np.inf), "validation": 0.2},
+    ),
     "patience alone": (ValueError, "patience: expected None without `validation`, got 3", {"patience": 3}),
     "best of none": (ValueError, "restore_best: expected None without `validation`, got True", {"restore_best": True}),
     "patience": (ValueError, "patience: expected at least 1", {"validation": 0.2, "patience": 0}),
@@ -136,6 +156,22 @@ CASES = {
     ),
     "teacher_weight": (ValueError, "teacher_weight: expected 0 <= x <= 1", {"teacher": network(), "teacher_weight": 2}),
     "temperature": (ValueError, "temperature: expected x > 0", {"teacher": network(), "temperature": 0}),
+    "teacher of other samples": (
+        ValueError,
+        r"teacher: expected samples of shape \(4,\), got one that takes \(5,\)",
+        {"teacher": ql.Sequential([ql.Dense(units=3)], input_shape=(5,))},
+    ),
+    "quantized teacher of other samples": (
+        ValueError,
+        r"teacher: expected samples of shape \(4,\), got one that takes \(5,\)",
+        {"teacher": ql.quantize_model(ql.Sequential([ql.Dense(units=3)], input_shape=(5,)), "w8")},
+    ),
+    "teacher_weight alone": (
+        ValueError,
+        "teacher_weight: expected 0.5, the default, without a teacher, got 0.9",
+        {"teacher_weight": 0.9},
+    ),
+    "temperature alone": (ValueError, "temperature: expected 2.0, the default, without a teacher", {"temperature": 3}),
     # batches
     "a name of a file": (TypeError, "X: expected an array, got the string 'x.npy'", {"X": "x.npy"}),
     "a dict of arrays": (TypeError, "X: expected an array of numbers, got dict: choose one of 'a'", {"X": {"a": X}}),
@@ -191,6 +227,12 @@ def test_what_a_loss_returns_is_checked():
         ql.train(network(), X, Y, loss=lambda raw, y: 0.0)
     with pytest.raises(ValueError, match=r"loss: expected a gradient of shape \(20, 3\), got \(20,\)"):
         ql.train(network(), X, Y, loss=lambda raw, y: (0.0, raw[:, 0]))
+    with pytest.raises(TypeError, match="loss: expected an array, got the string '0'"):
+        ql.train(network(), X, Y, loss=lambda raw, y: ("0", raw))
+    with pytest.raises(TypeError, match="loss: expected real numbers, got complex128"):
+        ql.train(network(), X, Y, loss=lambda raw, y: (1j, raw))
+    with pytest.raises(ValueError, match=r"loss: expected a figure that is one number, got shape \(20,\)"):
+        ql.train(network(), X, Y, loss=lambda raw, y: (raw[:, 0], raw))
 
 
 def test_what_a_schedule_returns_is_checked():

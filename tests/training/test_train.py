@@ -92,6 +92,18 @@ def test_a_loss_of_the_users(digits):
     assert np.mean(m.predict(x) == y) > 0.93
 
 
+def test_the_gradient_of_a_loss_of_the_users_stays_as_it_is(digits):
+    x, y = digits[0][:50], digits[1][:50]
+    layers = [ql.Dense(units=16), ql.Dense(units=10, activation="relu")]  # its way back writes over the gradient
+    m = ql.Sequential(layers, input_shape=(64,))
+    gradient = np.linspace(-1, 1, 500, dtype=np.float32).reshape(50, 10)
+    before = gradient.copy()
+    a = ql.train(m, x, y, loss=lambda raw, y: (np.float32(1), gradient), epochs=2)
+    same_bytes(gradient, before)
+    gradient.flags.writeable = False
+    same_model(ql.train(m, x, y, loss=lambda raw, y: (np.ones(()), gradient), epochs=2), a)
+
+
 def test_the_given_model_stays_as_it_is(digits):
     m = network()
     before = m.copy()
@@ -112,6 +124,21 @@ def test_frozen_layers_stay(digits):
     assert (trained.layers[0].weight != m.layers[0].weight).any()
 
 
+def test_a_frozen_batch_norm_computes_as_at_inference(digits):
+    x, y = digits
+    norm = ql.BatchNorm(mean=np.full(32, 0.25), variance=np.full(32, 2.0))
+    m = ql.Sequential([ql.Dense(units=32), norm, ql.Dense(units=10)], input_shape=(64,))
+    options = {"optimizer": "sgd", "learning_rate": 0.1, "epochs": 2, "batch_size": 100}
+    trained = ql.train(m, x, y, frozen=["batch_norm_1"], **options)
+    for what, array in (norm.parameters | norm.statistics).items():
+        same_bytes((trained.layers[1].parameters | trained.layers[1].statistics)[what], array)
+    assert (trained.layers[0].weight != m.layers[0].weight).any()
+    once = ql.train(m, x, y, frozen=["batch_norm_1"], **options | {"epochs": 1, "batch_size": len(x)})
+    before, after = (model.evaluate(x, y, "cross_entropy")["cross_entropy"] for model in (m, once))
+    assert once.history["loss"][0] == pytest.approx(before, rel=1e-5)
+    assert after < before
+
+
 # ---- weights of samples
 
 
@@ -125,6 +152,15 @@ def test_a_weight_counts_as_repetition(digits):
     for p, q in zip(parameters(a), parameters(b), strict=True):
         assert np.allclose(p, q, atol=1e-6)
     assert a.history["loss"] == pytest.approx(b.history["loss"], rel=1e-5)
+
+
+def test_weights_whose_sum_is_beyond_float32_are_shares_all_the_same(digits):
+    x, y = digits[0][:50], digits[1][:50]
+    options = {"epochs": 2, "batch_size": 25, "validation": (x, y)}
+    a = ql.train(network(), x, y, sample_weight=np.full(50, 2.0**126), **options)
+    b = ql.train(network(), x, y, sample_weight=np.full(50, 1.0), **options)
+    same_model(a, b)
+    assert a.history["loss"] == b.history["loss"]
 
 
 def test_class_weights_are_sample_weights_of_labels(digits):
@@ -163,6 +199,13 @@ def test_a_list_of_batches_may_hold_other_arrays_than_numpys(digits):
         for batches in ([(x[:9], y[:9])], [(memoryview(np.ascontiguousarray(x[:9])), memoryview(y[:9]))])
     )
     same_model(a, b)
+
+
+def test_the_labels_of_a_batch_may_be_a_list(digits):
+    x, y = digits[0][:9], digits[1][:9]
+    expected = ql.train(network(), [(x, y)], epochs=1)
+    same_model(ql.train(network(), [(x, y.tolist())], epochs=1), expected)
+    same_model(ql.train(network(), [[x, y.tolist(), [2.0] * 9]], epochs=1), expected)
 
 
 def test_a_list_of_samples_is_no_list_of_batches():
@@ -247,6 +290,16 @@ def test_validation_data_gives_what_evaluate_does(digits):
     assert m.history["validation_loss"][-1] == pytest.approx(figures["cross_entropy"], rel=1e-6)
 
 
+def test_values_are_validated_by_their_squared_errors_whatever_the_loss():
+    x, y = load_diabetes(return_X_y=True)
+    m = ql.Sequential([ql.Dense(units=1)], input_shape=(10,), task="regression")
+    for loss in ("mae", "mse"):
+        trained = ql.train(m, x[:300], y[:300], loss=loss, validation=(x[300:], y[300:]), epochs=2)
+        assert trained.history["validation_mse"][-1] == pytest.approx(trained.evaluate(x[300:], y[300:])["mse"])
+        assert len(trained.history["validation_mse"]) == 2
+    assert trained.history["validation_loss"] == pytest.approx(trained.history["validation_mse"])
+
+
 def test_patience_stops_and_restores_the_best(digits):
     x, y = digits
     held = x[1500:], y[1500:]
@@ -290,6 +343,28 @@ def test_an_interrupt_returns_the_model_so_far(digits):
     same_model(m, ql.train(network(), *digits, epochs=2))
 
 
+def test_an_interrupt_returns_the_best_weights_where_they_are_kept(digits):
+    x, y = digits
+    held = x[1500:], y[1500:]
+
+    def callback(state):
+        if state.epoch == 4:
+            raise KeyboardInterrupt
+
+    rates = {"schedule": lambda step: 1.0 if step < 2 else 300.0, "learning_rate": 0.001, "batch_size": 100}
+    m = ql.train(network(), x[:100], y[:100], validation=held, restore_best=True, callbacks=[callback], **rates)
+    losses = m.history["validation_loss"]
+    assert m.history.interrupted
+    assert m.history.best_epoch == 1 + int(np.argmin(losses)) < 4
+    assert m.evaluate(*held, "cross_entropy")["cross_entropy"] == pytest.approx(min(losses), rel=1e-6)
+
+
+def test_a_stop_has_a_reason(digits):
+    for why, error in (("", ValueError), (5, TypeError)):
+        with pytest.raises(error, match="why: expected"):
+            ql.train(network(), *digits, epochs=2, callbacks=[lambda state, why=why: state.stop(why)])
+
+
 def test_a_loss_that_explodes_stops_with_the_last_good_weights(digits):
     rates = itertools.chain(itertools.repeat(0.1, 57), itertools.repeat(1e30))  # 57 steps are one epoch
     with pytest.warns(
@@ -312,6 +387,30 @@ def test_samples_that_are_not_finite_are_named(digits):
     same_model(m, trained)
 
 
+def test_an_augment_that_is_not_finite_is_named(digits):
+    with pytest.warns(RuntimeWarning, match="the result of 'augment' is not finite in step 1, epoch 1"):
+        ql.train(network(), *digits, augment=lambda x, rng: np.where(x > 0.5, np.nan, x))
+
+
+def test_weights_that_end_an_epoch_without_being_finite_name_its_last_step(digits):
+    x, y = digits
+    rates = [1.0, 1.0, np.finfo(np.float64).max]
+    options = {"optimizer": "sgd", "batch_size": 100, "learning_rate": 1.0, "schedule": rates.__getitem__}
+    with pytest.warns(RuntimeWarning, match=r"weight of layer 'dense_\d' is not finite in step 3, epoch 1"):
+        ql.train(network(), x[:300], y[:300], epochs=1, **options)
+
+
+def test_an_augment_that_works_in_place_leaves_batches_as_they_are(digits):
+    x, y = digits[0][:50].copy(), digits[1][:50]
+
+    def augment(x, rng):
+        x += 1
+        return x
+
+    ql.train(network(), [(x, y)], epochs=2, augment=augment)
+    same_bytes(x, digits[0][:50])
+
+
 # ---- the history
 
 
@@ -332,6 +431,14 @@ def test_the_history_shows_its_figures(digits):
     assert text[1].split() == ["epoch", *m.history.figures]
     assert text[3].split()[1] == f"{m.history['loss'][1]:.4g}"
     assert 0 < m.history["learning_rate"][1] < m.history["learning_rate"][0] < 0.003
+
+
+def test_a_figure_that_is_not_there_is_named(digits):
+    m = ql.train(network(), *digits, epochs=1, validation=0.1)
+    with pytest.raises(KeyError, match=r"name: expected one of \('loss', .*'seconds'\), got 'validation_los': did you"):
+        m.history["validation_los"]
+    with pytest.raises(KeyError, match="got 'val_loss'"):
+        m.history["val_loss"]
 
 
 def test_a_long_history_is_cut():

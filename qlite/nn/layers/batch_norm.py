@@ -25,7 +25,8 @@ class BatchNorm(Layer):
     In training mean and variance are those of the batch, and the running ones, which are used otherwise, move:
     ``running = momentum * running + (1 - momentum) * batch``, with the variance of n values divided by n - 1 (Ioffe and
     Szegedy 2015; PyTorch's convention, whose momentum is 1 less this one). A batch of a single row has no variance: it
-    is normalized by the running statistics, which stay. Samples are float32, of any shape.
+    is normalized by the running statistics, which stay; so are all batches where the layer is frozen, as in Keras.
+    Samples are float32, of any shape.
 
     `quantize_model` folds it into a dense layer before it that has no activation, or into one behind it.
 
@@ -142,6 +143,9 @@ class BatchNorm(Layer):
             running *= np.float32(self.momentum)
             running += np.float32(1 - self.momentum) * batch
         return self._normalize(x[0], mean, squares / np.float32(len(rows)), True)
+
+    def forward_frozen(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
+        return self._normalize(x[0], self.mean, self.variance, False)
 
     def backward(
         self, saved: Any, gradient: np.ndarray, needs_input: bool = True

@@ -98,6 +98,10 @@ class Layer(ABC):
         """Compute the layer in training: the result, and what `backward` needs of this call."""
         raise NotImplementedError(f"{type(self).__name__} has no gradient")
 
+    def forward_frozen(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
+        """Compute the layer as `forward` does, where its parameters and statistics stay."""
+        return self.forward(*x, rng=rng)
+
     def backward(
         self, saved: Any, gradient: np.ndarray, needs_input: bool = True
     ) -> tuple[tuple[np.ndarray, ...] | None, dict[str, np.ndarray]]:
