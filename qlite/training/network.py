@@ -35,8 +35,8 @@ class Network(Protocol):
     def backward(self, saved: Any, gradient: np.ndarray) -> dict[Key, np.ndarray]:
         """Return the gradients of the parameters; that of the raw outputs is written over."""
 
-    def first_nonfinite(self, x: np.ndarray) -> str | None:
-        """Return the name of the first layer whose result on samples is not finite."""
+    def fault(self, x: np.ndarray) -> str | None:
+        """Say which result on samples is the first that is not finite, or why there is none; None: all are finite."""
 
     def publish(self) -> None:
         """Write to the model what it carries beside its layers."""
@@ -96,10 +96,10 @@ class FloatNetwork:
                 (gradient,) = inputs
         return gradients
 
-    def first_nonfinite(self, x: np.ndarray) -> str | None:
+    def fault(self, x: np.ndarray) -> str | None:
         for name, values in self.model.intermediates(x).items():
             if not np.isfinite(values).all():
-                return name
+                return f"the result of {name!r} is not finite"
         return None
 
     def publish(self) -> None:

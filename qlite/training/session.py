@@ -158,8 +158,7 @@ class Session:
         for (layer, what), array in self.network.parameters.items():
             if not np.isfinite(array).all():
                 return NotFinite(f"{what} of layer {layer!r} is not finite {at}")
-        source = self.network.first_nonfinite(x)
-        return NotFinite(f"{f'the result of {source!r}' if source else 'the loss'} is not finite {at}")
+        return NotFinite(f"{self.network.fault(x) or 'the loss is not finite'} {at}")
 
     def validate(self, source: Source) -> dict[str, float]:
         """Return the loss and the figure of the task on other samples, at inference."""

@@ -377,11 +377,44 @@ def test_units_without_weights(digits):
     assert np.isfinite(qm(digits[0])).all()
 
 
-def test_training_that_diverges(digits, trained):
-    with pytest.warns(RuntimeWarning, match="not finite"):
-        m = ql.train(trained, *digits, scheme="w8a8", optimizer="sgd", learning_rate=1e30, **QUICK)
+@pytest.mark.parametrize("rate", [1e30, 1e36])
+@pytest.mark.parametrize("scheme", ["w8a8", "w4a4", "w4g32a8", "dynamic", "w4"])
+def test_training_that_diverges(digits, trained, scheme, rate):
+    """The warning names a layer: whose parameters or result are not finite, or that has no integers any more."""
+    why = r"(weight of layer|the result of|no integers can be made of the parameters \(.*layer) 'dense_\d"
+    with pytest.warns(RuntimeWarning, match=f"training stopped: {why}.* in step \\d+, epoch 1"):
+        m = ql.train(trained, *digits, scheme=scheme, optimizer="sgd", learning_rate=rate, **QUICK)
     assert all(np.isfinite(array).all() for array in all_parameters(m))
     assert ql.quantize_model(m).evaluate(*digits)["accuracy"] > 0.9  # the weights that it began with
+
+
+@pytest.mark.parametrize("scheme", [None, "w8a8", "w4g32a8", "dynamic", "w4"])
+def test_samples_that_are_not_finite_stop_training(digits, trained, scheme):
+    """As in training of floats: a warning, and the last good weights."""
+    options = {"scheme": scheme, "observe": 64, "validation": digits} | QUICK
+
+    def spoiled_from_epoch_2(x, rng):
+        calls.append(None)
+        return x if len(calls) <= 29 else np.full_like(x, np.nan)  # 29 batches in an epoch
+
+    calls = []
+    with pytest.warns(RuntimeWarning, match="the result of 'input' is not finite in step 30, epoch 2"):
+        m = ql.train(trained, *digits, augment=spoiled_from_epoch_2, **options)
+    calls = []
+    good = ql.train(trained, *digits, augment=lambda x, rng: x, **(options | {"epochs": 1, "schedule": "constant"}))
+    for array, expected in zip(all_parameters(m), all_parameters(good), strict=True):
+        same_bytes(array, expected)
+
+
+def test_a_loss_that_takes_nan_for_a_number_ends_training_too(digits, trained):
+    with pytest.warns(RuntimeWarning, match="weight of layer 'dense_1' is not finite"):
+        ql.train(
+            *(trained, *digits),
+            scheme="w8a8",
+            loss=lambda raw, y: (0.0, np.nan_to_num(raw)),
+            augment=lambda x, rng: x * np.float32(np.nan),
+            **QUICK,
+        )
 
 
 # ---- defaults and errors
