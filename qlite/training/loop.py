@@ -78,7 +78,7 @@ def train(
     X : array_like of a real floating dtype, or batches
         Samples, also a `numpy.memmap`, of which only a batch at a time is read and made float32. Or an iterable of
         batches ``(x, y)`` or ``(x, y, sample weights)``, which begins anew for each epoch (no generator), or a function
-        that returns an iterable for each epoch, and with a `scheme` once more before the first.
+        that returns an iterable for each epoch.
     y : array_like, optional
         Labels of the model's classes; probabilities, (samples, classes); for two classes labels or the probability of
         the second; or values, (samples,) or (samples, units). None where X gives batches.
@@ -206,8 +206,7 @@ def train(
     if quantization is not None and learning_rate is None and optimizer in ("adam", "adamw", "sgd"):
         chosen = replace(chosen, learning_rate=chosen.learning_rate * quantization.rate)
     norm, limit = _positive("clip_norm", clip_norm), _positive("clip_value", clip_value)
-    passes = epochs + (quantization is not None)  # one before training, for the first grids
-    source, held = _data(model, X, y, validation, class_weight, sample_weight, batch_size, passes, rng)
+    source, held = _data(model, X, y, validation, class_weight, sample_weight, batch_size, epochs, rng)
     if schedule is None:
         schedule = "constant" if quantization is None or source.steps is None else "hold_cosine"
     factor = schedule_of(schedule, None if source.steps is None else source.steps * epochs)
@@ -322,7 +321,7 @@ def _data(
     class_weight: Any,
     sample_weight: Any,
     batch_size: int,
-    passes: int,
+    epochs: int,
     rng: "np.random.Generator",
 ) -> tuple[Source, Source | None]:
     """What to train on and what to validate with, checked."""
@@ -336,7 +335,7 @@ def _data(
                 raise ValueError(f"{name}: expected None where X gives batches, got {type(value).__name__}")
         if is_share:
             raise ValueError("validation: expected (X, y) where X gives batches, got a share")
-        if passes > 1 and iter(x) is x if not callable(x) else False:
+        if epochs > 1 and iter(x) is x if not callable(x) else False:
             raise ValueError(
                 "X: expected a function that returns an iterable for each epoch, got an iterator that ends after one"
             )

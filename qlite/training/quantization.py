@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from qlite import _check
 from qlite.grids.qparams import QParams
 from qlite.grids.spec import METHODS as RANGES
@@ -69,7 +67,9 @@ class Quantization:
         """
         per_layer = {name: scheme.name for name, scheme in self.per_layer.items()}
         schemes = [self.per_layer.get(name, self.scheme) for name in model.names]
-        samples = some(source, self.observe) if any(scheme.is_static for scheme in schemes) else None
+        samples = None
+        if any(scheme.is_static for scheme in schemes):
+            samples = _check.finite("X", source.some(self.observe))
         grids = model.grids
         if grids is None or (grids.scheme, dict(grids.per_layer)) != (self.scheme.name, per_layer):
             activations = {}
@@ -91,13 +91,3 @@ class Quantization:
             for name, layer in zip(model.names, model.layers, strict=True)
             if "weight" in layer.parameters and builder.scheme_of(name).weight_bits != FLOAT_BITS
         }
-
-
-def some(source: Source, count: int) -> np.ndarray:
-    """Return so many samples, or all if there are fewer."""
-    batches: list[np.ndarray] = []
-    for x, _, _ in source.epoch(np.random.default_rng(0)):
-        batches.append(x.copy())
-        if sum(map(len, batches)) >= count:
-            break
-    return _check.finite("X", np.concatenate(batches)[:count])

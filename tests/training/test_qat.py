@@ -112,6 +112,41 @@ def test_other_layers(digits, layers, scheme):
     assert right > m.evaluate(x, y)["accuracy"] - 0.02
 
 
+@pytest.mark.parametrize("scheme", ["w8a8", "w4a4", "dynamic", "w4"])
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_what_a_model_ends_in_changes_nothing(digits, task, scheme):
+    """Trained are the logits before a softmax or sigmoid, as in training of floats; the quantized model has it."""
+    x, y = digits
+    units, function = (1, "sigmoid") if task == "binary" else (10, "softmax")
+    y = (y > 4).astype(int) if task == "binary" else y
+    models = []
+    for ending in ([], [ql.Activation(function)]):
+        layers = [ql.Dense(units=32, activation="relu"), ql.Dense(units=units), *ending]
+        m = ql.Sequential(layers, input_shape=(64,), task=task)
+        models.append(ql.train(m, x, y, scheme=scheme, validation=(x, y), learning_rate=0.01, **QUICK))
+    logits, probabilities = models
+    assert logits.history["loss"] == probabilities.history["loss"]
+    assert logits.history["validation_accuracy"] == probabilities.history["validation_accuracy"]
+    assert probabilities.history["validation_accuracy"][-1] > 0.85
+    for a, b in zip(all_parameters(logits), all_parameters(probabilities), strict=True):
+        same_bytes(a, b)
+    quantized = ql.quantize_model(probabilities)
+    same_bytes(quantized.predict(x), ql.quantize_model(logits).predict(x))
+    assert quantized(x).min() >= 0 and quantized(x).max() <= 1
+
+
+@pytest.mark.parametrize(("function", "low", "high"), [("sigmoid", 0, 1), ("tanh", -1, 1)])
+def test_the_known_grid_of_a_result_is_kept(digits, function, low, high):
+    x, y = digits
+    layers = [ql.Dense(units=16, activation="relu"), ql.Dense(units=1, activation=function)]
+    m = ql.Sequential(layers, input_shape=(64,), task="regression")
+    m = ql.train(m, x, np.clip(y / 9, low, high), scheme="w8a8", **QUICK)
+    for target in ("onnx", "tflite"):
+        output = ql.quantize_model(m, target=target).program.buffers[-2]
+        assert output.scale == (high - low) / 256
+        assert output.zero_point - output.code_range[0] == (128 if low else 0)
+
+
 @pytest.mark.parametrize("scheme", STATIC + FLOATS)
 def test_digits_stay_learned(digits, trained, scheme):
     x, y = digits
@@ -326,25 +361,50 @@ def test_same_seed_same_bits(digits, trained):
     assert not np.array_equal(different.layers[0].weight, one.layers[0].weight)
 
 
+def batches_of(x, y):
+    return [(x[i : i + 64], y[i : i + 64]) for i in range(0, len(x), 64)]
+
+
 def test_batches_of_ones_own(digits, trained):
-    """They are opened once more, for the first grids; what can be read only once is refused."""
-    x, y = digits
-    batches = [(x[i : i + 64], y[i : i + 64]) for i in range(0, len(x), 64)]
+    """Those that the first grids are found on are trained on too: they are opened once for each epoch."""
     opened = []
 
     def source():
         opened.append(None)
-        return iter(batches)
+        return iter(batches_of(*digits))
 
     m = ql.train(trained, source, scheme="w4a4", epochs=2, progress=False)
-    assert len(opened) == 3
-    assert ql.quantize_model(m).evaluate(x, y)["accuracy"] > 0.95
-    with pytest.raises(ValueError, match=r"^X: "):
-        ql.train(trained, iter(batches), scheme="w4a4", epochs=1, progress=False)
-    x = x.copy()
+    assert len(opened) == 2
+    assert m.history["learning_rate"] == [2e-3, 2e-3]  # of an unknown number of steps: constant
+    assert ql.quantize_model(m).evaluate(*digits)["accuracy"] > 0.95
+
+
+@pytest.mark.parametrize("observe", [10, 100, 5000])
+def test_batches_that_can_be_read_only_once(digits, trained, observe):
+    options = {"scheme": "w4a4", "epochs": 1, "schedule": "constant", "observe": observe, "progress": False}
+    once = ql.train(trained, iter(batches_of(*digits)), **options)
+    place = np.empty((64, 64), np.float32)
+
+    def in_one_place():  # as a reader does that has memory for one batch
+        for x, y in batches_of(*digits):
+            place[: len(x)] = x
+            yield place[: len(x)], y
+
+    again = ql.train(trained, in_one_place(), **options)
+    listed = ql.train(trained, batches_of(*digits), **options)
+    for a, b, c in zip(*map(all_parameters, (once, again, listed)), strict=True):
+        same_bytes(a, c)
+        same_bytes(b, c)
+    with pytest.raises(ValueError, match=r"^X: expected a function"):
+        ql.train(trained, iter(batches_of(*digits)), **(options | {"epochs": 2}))
+
+
+def test_samples_for_the_first_grids_must_be_finite(digits, trained):
+    x = digits[0].copy()
     x[3, 4] = np.nan
-    with pytest.raises(ValueError, match=r"^X: expected finite"):
-        ql.train(trained, x, y, scheme="w4a4", observe=2000, **QUICK)
+    for arguments in ((x, digits[1]), (batches_of(x, digits[1]),)):
+        with pytest.raises(ValueError, match=r"^X: expected finite"):
+            ql.train(trained, *arguments, scheme="w4a4", observe=2000, **QUICK)
 
 
 def test_callbacks_see_grids(digits, trained):
