@@ -324,6 +324,15 @@ def test_frozen_layers(digits, trained):
         ql.train(trained, *digits, scheme="w4a4", frozen=trained.names, **QUICK)
 
 
+def test_quantize_model_refuses_what_training_has_found(digits, trained):
+    m = ql.train(trained, *digits, scheme="w4a8", **QUICK)
+    for options in ({"data": digits[0]}, {"method": "entropy"}, {"weight_method": "mse"}, {"activations": "dynamic"}):
+        with pytest.raises(ValueError, match=f"^{next(iter(options))}: expected .* trained with.{{,100}}$"):
+            ql.quantize_model(m, **options)
+    m = ql.train(trained, *digits, scheme="dynamic", **QUICK)
+    assert ql.quantize_model(m, activations="dynamic").scheme == "dynamic"
+
+
 def test_layers_left_in_float(digits, trained):
     m = ql.train(trained, *digits, scheme="w2a2", per_layer={"dense_1": None, "dense_3": "w8a8"}, **QUICK)
     assert set(m.grids.weights) == {"dense_2", "dense_3"}
@@ -349,6 +358,18 @@ def test_training_goes_on_from_the_grids(digits, trained):
         np.testing.assert_allclose(p.scale, m.grids.weights[name].scale, rtol=1e-5)
     other = ql.train(m, *digits, scheme="w8a8", learning_rate=1e-12, epochs=1, progress=False)
     assert {p.bits for p in other.grids.weights.values()} == {8}
+
+
+def test_training_goes_on_for_another_target(digits, trained):
+    """Grids of weights with zero points are not taken over for a target that knows none; others are."""
+    m = ql.train(trained, *digits, scheme="w4a8", **QUICK)
+    assert any(p.zero_point.any() for p in m.grids.weights.values())
+    other = ql.train(m, *digits, scheme="w4a8", target="tflite", **QUICK)
+    assert ql.quantize_model(other, target="tflite").evaluate(*digits)["accuracy"] > 0.95
+    back = ql.train(other, *digits, scheme="w4a8", learning_rate=1e-12, epochs=1, progress=False)
+    for name, p in back.grids.weights.items():
+        assert not p.zero_point.any()
+        np.testing.assert_allclose(p.scale, other.grids.weights[name].scale, rtol=1e-5)
 
 
 def test_same_seed_same_bits(digits, trained):
@@ -502,6 +523,15 @@ def test_default_rate(digits, trained, scheme, factor):
         ("target", {"scheme": "w8a8", "target": "tpu"}),
         ("per_layer", {"scheme": "w8a8", "per_layer": {"dense_9": "w4a8"}}),
         ("per_layer", {"per_layer": {"dense_1": "w4a8"}}),
+        ("method", {"method": "ste"}),
+        ("observer", {"observer": "minmax"}),
+        ("observe", {"observe": 5}),
+        ("target", {"target": "tflite"}),
+        ("target", {"scheme": "w4a4", "target": "tflite"}),
+        ("target", {"scheme": "w4", "target": "onnx"}),
+        ("target", {"scheme": "dynamic", "target": "tflm"}),
+        ("target", {"scheme": "w4g32a8", "target": "c"}),
+        ("target", {"scheme": "w8a8", "target": "c", "per_layer": {"dense_1": None}}),
     ],
 )
 def test_bad_options(digits, trained, name, options):
