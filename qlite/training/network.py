@@ -17,12 +17,15 @@ class Network(Protocol):
 
     Attributes
     ----------
+    model : Sequential
+        Its arrays are those that change; `publish` writes the rest to it.
     parameters : dict of ndarray
         The arrays that the optimizer changes in place.
     statistics : dict of ndarray
         Other arrays that training changes, such as running means.
     """
 
+    model: Sequential
     parameters: dict[Key, np.ndarray]
     statistics: dict[Key, np.ndarray]
 

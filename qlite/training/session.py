@@ -33,8 +33,14 @@ class TrainingState:
 
     epoch: int
     epochs: int
-    model: Sequential
     history: History
+    network: Network
+
+    @property
+    def model(self) -> Sequential:
+        """The model as it is now."""
+        self.network.publish()
+        return self.network.model
 
     def stop(self, why: str = "a callback stopped it") -> None:
         """End training after this epoch."""
@@ -98,8 +104,7 @@ class Session:
                     figures = self._epoch()
                     note(shown, figures)
                     self._judge(figures.get("validation_loss"), epoch)
-                    self.network.publish()
-                    state = TrainingState(epoch + 1, epochs, self.model, self.history)
+                    state = TrainingState(epoch + 1, epochs, self.history, self.network)
                     for callback in callbacks:
                         callback(state)
                     if self.save:

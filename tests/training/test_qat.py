@@ -10,6 +10,7 @@ from sklearn.datasets import load_diabetes, load_digits
 import qlite as ql
 from qlite.nn.fuse import fuse
 from qlite.training.batches import Rows
+from qlite.training.qat import QuantizedNetwork
 from qlite.training.quantization import Quantization
 
 STATIC = ["w8a8", "w4a8", "w3a8", "w2a8", "w4a4", "w2a2", "w8a4", "ternary", "w4g32a8"]
@@ -433,6 +434,16 @@ def test_callbacks_see_grids(digits, trained):
     callback = lambda state: seen.append(ql.quantize_model(state.model).evaluate(*digits)["accuracy"])  # noqa: E731
     m = ql.train(trained, *digits, scheme="w4a4", validation=digits, callbacks=[callback], **QUICK)
     assert seen == m.history["validation_accuracy"]
+
+
+def test_grids_are_made_where_somebody_looks(digits, trained, monkeypatch):
+    made = []
+    grids = QuantizedNetwork.grids
+    monkeypatch.setattr(QuantizedNetwork, "grids", lambda self: made.append(None) or grids(self))
+    ql.train(trained, *digits, scheme="w4a4", callbacks=[lambda state: state.history], **QUICK)
+    assert len(made) == 1  # those of the result
+    ql.train(trained, *digits, scheme="w4a4", callbacks=[lambda state: state.model], **QUICK)
+    assert len(made) == 1 + QUICK["epochs"] + 1
 
 
 def test_checkpoint_resumes_to_the_same_bits(digits, trained, tmp_path):
