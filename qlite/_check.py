@@ -255,4 +255,4 @@ def expect_defaults(options: Mapping[str, Any], defaults: Mapping[str, Any], why
         default = defaults[name]
         is_plain = isinstance(value, (str, int, float, tuple, np.generic))  # == of other objects may be an array
         if value is not default and not (is_plain and value == default):
-            raise ValueError(f"{name}: expected {default!r}, the default, {why}, got {value!r}")
+            raise ValueError(f"{name}: expected {default!r}, the default, {why}, got {shown(value)}")

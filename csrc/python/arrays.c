@@ -270,6 +270,19 @@ PyArrayObject *ql_py_contiguous(PyObject *object, const char *name)
     return NULL;
 }
 
+PyArrayObject *ql_py_writable_f32(PyObject *object, const char *name)
+{
+    if (PyArray_Check(object)) {
+        PyArrayObject *array = (PyArrayObject *)object;
+        if (PyArray_TYPE(array) == NPY_FLOAT32 && PyArray_ISCARRAY(array))
+            return array;
+    }
+    PyErr_Format(PyExc_TypeError, "%s: expected a C-contiguous, writable float32 array, got %R", name,
+                 PyArray_Check(object) ? (PyObject *)PyArray_DESCR((PyArrayObject *)object)
+                                       : (PyObject *)Py_TYPE(object));
+    return NULL;
+}
+
 int ql_py_shape(PyArrayObject *array, int ndim, const npy_intp *shape, const char *name)
 {
     bool fits = PyArray_NDIM(array) == ndim;

@@ -49,6 +49,9 @@ PyArrayObject *ql_py_codes_dense(PyObject *object, const char *name, int32_t *qm
 /* An array of numbers, C-contiguous. */
 PyArrayObject *ql_py_contiguous(PyObject *object, const char *name);
 
+/* A float32 array that is written to as it is: C-contiguous, aligned, writable. It is borrowed. */
+PyArrayObject *ql_py_writable_f32(PyObject *object, const char *name);
+
 /* Fills in the axes of an array as they lie in memory, the outermost one first. */
 void ql_py_memory_order(PyArrayObject *array, int *axes);
 

@@ -15,19 +15,6 @@ static int take_function(PyObject *name_object, PyObject *slope, ql_function *fu
     return PyErr_Occurred() ? -1 : 0;
 }
 
-/* Takes an array that is written to as it is: float32, C-contiguous, with rows along its last axis. */
-static PyArrayObject *take_rows(PyObject *object, const char *name)
-{
-    if (PyArray_Check(object)) {
-        PyArrayObject *array = (PyArrayObject *)object;
-        if (PyArray_TYPE(array) == NPY_FLOAT32 && PyArray_ISCARRAY(array) && PyArray_NDIM(array) > 0)
-            return array;
-    }
-    PyErr_Format(PyExc_TypeError, "%s: expected a C-contiguous, writable float32 array of at least 1 dimension, got %R",
-                 name, (PyObject *)Py_TYPE(object));
-    return NULL;
-}
-
 static size_t row_length(PyArrayObject *array)
 {
     return PyArray_NDIM(array) ? (size_t)PyArray_DIM(array, PyArray_NDIM(array) - 1) : 1;
@@ -66,7 +53,7 @@ static PyObject *apply_bias(PyObject *module, PyObject *const *args, Py_ssize_t 
     ql_function function;
     if (ql_py_count("apply_bias", count, 4) < 0 || take_function(args[2], args[3], &function) < 0)
         return NULL;
-    PyArrayObject *bias, *y = take_rows(args[0], "y");
+    PyArrayObject *bias, *y = ql_py_writable_f32(args[0], "y");
     if (!y || !(bias = ql_py_exact(args[1], NPY_FLOAT32, "bias")))
         return NULL;
     if (ql_py_vector(bias, (npy_intp)row_length(y), "bias") < 0 || ql_py_separate(y, &bias) < 0) {
@@ -87,7 +74,7 @@ static PyObject *function_gradient(PyObject *module, PyObject *const *args, Py_s
     ql_function function;
     if (ql_py_count("function_gradient", count, 5) < 0 || take_function(args[2], args[3], &function) < 0)
         return NULL;
-    PyArrayObject *gradient = take_rows(args[0], "gradient"), *z = NULL, *none = NULL;
+    PyArrayObject *gradient = ql_py_writable_f32(args[0], "gradient"), *z = NULL, *none = NULL;
     if (!gradient)
         return NULL;
     if (function.kind != QL_IDENTITY) {

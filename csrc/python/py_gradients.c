@@ -1,16 +1,11 @@
 /* Gradients through grids: quantize_gradient and requantize_gradient. They write over the gradient that they take. */
 #include "python/glue.h"
 
-/* Borrows an array to be written, of this shape; NULL with an exception. */
+/* Borrows the elements of an array to be written, of this shape; NULL with an exception. */
 static float *writable(PyObject *object, int ndim, const npy_intp *shape, const char *name)
 {
-    if (!PyArray_Check(object) || PyArray_TYPE((PyArrayObject *)object) != NPY_FLOAT32 ||
-        !PyArray_ISCARRAY((PyArrayObject *)object)) {
-        PyErr_Format(PyExc_TypeError, "%s: expected a C-contiguous, writable array of float32", name);
-        return NULL;
-    }
-    PyArrayObject *array = (PyArrayObject *)object;
-    return ql_py_shape(array, ndim, shape, name) < 0 ? NULL : PyArray_DATA(array);
+    PyArrayObject *array = ql_py_writable_f32(object, name);
+    return array && ql_py_shape(array, ndim, shape, name) == 0 ? PyArray_DATA(array) : NULL;
 }
 
 /* Takes the matrix x and the gradient of its shape. Returns a new reference to x, or NULL with an exception. */

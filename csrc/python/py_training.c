@@ -1,28 +1,15 @@
 /* Training: steps of optimizers, losses with their gradients. */
 #include "python/glue.h"
 
-/* Borrows a float32 array that is written in place: C-contiguous, aligned, writable, of `size` elements unless that is
- * negative. NULL with an exception. */
-static PyArrayObject *in_place(PyObject *object, npy_intp size, const char *name)
+/* Borrows an array to be written of the shape of `like`, or None: *array is NULL. Returns 0, or -1 with an exception.
+ */
+static int optional(PyObject *object, PyArrayObject *like, const char *name, PyArrayObject **array)
 {
-    if (!PyArray_Check(object) || PyArray_TYPE((PyArrayObject *)object) != NPY_FLOAT32 ||
-        !PyArray_ISCARRAY((PyArrayObject *)object)) {
-        PyErr_Format(PyExc_TypeError, "%s: expected a contiguous, writable float32 array", name);
-        return NULL;
-    }
-    PyArrayObject *array = (PyArrayObject *)object;
-    if (size >= 0 && PyArray_SIZE(array) != size) {
-        PyErr_Format(PyExc_ValueError, "%s: expected %zd elements, got %zd", name, size, PyArray_SIZE(array));
-        return NULL;
-    }
-    return array;
-}
-
-/* The same, or None: *array is NULL. Returns 0, or -1 with an exception. */
-static int optional(PyObject *object, npy_intp size, const char *name, PyArrayObject **array)
-{
-    *array = object == Py_None ? NULL : in_place(object, size, name);
-    return object == Py_None || *array ? 0 : -1;
+    *array = NULL;
+    if (object == Py_None)
+        return 0;
+    *array = ql_py_writable_f32(object, name);
+    return *array ? ql_py_shape(*array, PyArray_NDIM(like), PyArray_DIMS(like), name) : -1;
 }
 
 static PyObject *optimize(PyObject *module, PyObject *args)
@@ -39,11 +26,11 @@ static PyObject *optimize(PyObject *module, PyObject *args)
         return NULL;
     u.nesterov = nesterov;
     const int optimizer = ql_py_option("optimizer", name, names, sizeof names / sizeof *names);
-    PyArrayObject *first, *second, *parameter = in_place(parameter_object, -1, "parameter");
+    PyArrayObject *first, *second, *parameter = ql_py_writable_f32(parameter_object, "parameter");
     if (optimizer < 0 || !parameter)
         return NULL;
-    const npy_intp size = PyArray_SIZE(parameter);
-    if (optional(first_object, size, "first", &first) < 0 || optional(second_object, size, "second", &second) < 0)
+    if (optional(first_object, parameter, "first", &first) < 0 ||
+        optional(second_object, parameter, "second", &second) < 0)
         return NULL;
     PyArrayObject *gradient = ql_py_exact(gradient_object, NPY_FLOAT32, "gradient");
     if (!gradient || ql_py_shape(gradient, PyArray_NDIM(parameter), PyArray_DIMS(parameter), "gradient") < 0) {
@@ -53,7 +40,7 @@ static PyObject *optimize(PyObject *module, PyObject *args)
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
         status = ql_optimize_f32((ql_optimizer)optimizer, &u, PyArray_DATA(parameter), PyArray_DATA(gradient),
-                                 ql_py_data(first), ql_py_data(second), (size_t)size);
+                                 ql_py_data(first), ql_py_data(second), (size_t)PyArray_SIZE(parameter));
     Py_END_ALLOW_THREADS
     Py_DECREF(gradient);
     return status == QL_OK ? Py_NewRef(Py_None) : ql_py_raise(status, "first, second");

@@ -30,6 +30,8 @@ CALIBRATION_ROWS = 4096
 BIAS_STEPS = 2.0**16
 #: What sums are multiplied by at most to become codes there: requantize has more.
 LARGEST_MULTIPLIER = 2.0**24
+#: What a model that brings its own scales leaves nothing to say of.
+DEFAULTS = {"data": None, "method": "minmax", "weight_method": "minmax"}
 
 
 def quantize_model(
@@ -94,7 +96,7 @@ def quantize_model(
         `model` is no Sequential, or `data` is not of a real floating dtype.
     ValueError
         An option or layer that there is not; `data` missing, empty, not finite, or with other features than the
-        model's; another scheme than the one that the model was trained with.
+        model's; another scheme than the one that the model was trained with, or `data` and methods for its scales.
     OverflowError
         A layer is so deep that an int32 sum could overflow, or a bias does not fit; the message names the layer.
 
@@ -112,6 +114,8 @@ def quantize_model(
     """
     if not isinstance(model, Sequential):
         raise TypeError(f"model: expected a Sequential (see from_sklearn, from_weights), got {type(model).__name__}")
+    _check.choice("method", method, METHODS)
+    _check.choice("weight_method", weight_method, METHODS)
     grids = model.grids
     model = fuse(model)
     if grids is None:
@@ -119,10 +123,10 @@ def quantize_model(
         own = own_schemes(model, per_layer)
     else:
         parsed, own = _trained(model, grids, scheme, activations, per_layer)
+        options = {"data": data, "method": method, "weight_method": weight_method}
+        _check.expect_defaults(options, DEFAULTS, "for a model that was trained with a scheme")
     schemes = [own.get(name, parsed) for name in model.names]
     resolved = resolve_target(target, output_dtype, requant, schemes)
-    _check.choice("method", method, METHODS)
-    _check.choice("weight_method", weight_method, METHODS)
     static = [name for name, layer in zip(model.names, schemes, strict=True) if layer.is_static]
     repair = None
     if grids is not None:
@@ -169,6 +173,8 @@ def _trained(
 ) -> tuple[Scheme, dict[str, Scheme]]:
     """The schemes that a model was trained with; what is asked for has to be these."""
     parsed, own = Scheme.of_model(grids.scheme), own_schemes(model, grids.per_layer)
+    if _check.choice("activations", activations, ("static", "dynamic")) == "dynamic" and not parsed.dynamic:
+        raise ValueError(f"activations: expected 'static', as {grids.scheme!r} was trained with, got 'dynamic'")
     if scheme is not None and Scheme.of_model(scheme, activations) != parsed:
         raise ValueError(f"scheme: expected {grids.scheme!r}, which the model was trained with, got {scheme!r}")
     if per_layer is not None and own_schemes(model, per_layer) != own:

@@ -1,7 +1,9 @@
 """Where batches come from: arrays whose rows are shuffled, or an iterable of the user's."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from copy import deepcopy
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,6 +34,9 @@ class Source(Protocol):
 
     def epoch(self, rng: "np.random.Generator | None") -> Iterator[Batch]:
         """Yield all batches, in an order that `rng` draws; None: in order."""
+
+    def some(self, count: int) -> np.ndarray:
+        """Return so many samples, or all if there are fewer, before the first epoch, which has them too."""
 
 
 @dataclass
@@ -68,6 +73,9 @@ class Rows:
             weights = None if self.weights is None else self.weights[chosen]
             yield _check.real_array("X", self._gathered(chosen)), self.targets[chosen], weights
 
+    def some(self, count: int) -> np.ndarray:
+        return _check.real_array("X", self.x[np.random.default_rng(0).permutation(self.rows)[:count]])
+
     def _gathered(self, rows: np.ndarray) -> np.ndarray:
         if self._place is None:
             return self.x[rows]
@@ -85,6 +93,7 @@ class Stream:
     def __init__(self, model: Sequential, batches: Any, name: str) -> None:
         self._model, self._batches, self._name = model, batches, name
         self.steps: int | None = len(batches) if hasattr(batches, "__len__") else None
+        self._begun: Iterable[Any] | None = None  # an epoch of which `some` has read the first batches
 
     @property
     def identity(self) -> str:
@@ -104,7 +113,24 @@ class Stream:
             raise ValueError(f"{self._name}: expected {expected}, got {count + 1}")
         self.steps = count + 1
 
+    def some(self, count: int) -> np.ndarray:
+        batches = iter(self._open())
+        read: list[Any] = []
+        samples: list[np.ndarray] = []
+        for batch in batches:
+            read.append(deepcopy(batch))  # the next one may come in the same memory
+            samples.append(self._checked(f"{self._name}: batch {len(samples)}", read[-1])[0])
+            if sum(map(len, samples)) >= count:
+                break
+        if not read:
+            raise ValueError(f"{self._name}: expected at least one batch, got 0")
+        self._begun = chain(read, batches)
+        return np.concatenate(samples)[:count]
+
     def _open(self) -> Iterable[Any]:
+        if self._begun is not None:
+            begun, self._begun = self._begun, None
+            return begun
         batches = self._batches() if callable(self._batches) else self._batches
         if not isinstance(batches, Iterable):
             raise TypeError(f"{self._name}: expected an iterable of batches, got {type(batches).__name__}")

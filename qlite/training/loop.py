@@ -69,8 +69,8 @@ def train(
 
     With a `scheme` the model is trained as what `quantize_model` will make of it: see the notes.
 
-    The mean loss of a batch after the other is made smaller by steps of an optimizer. The same seed gives the same
-    bits, on one machine and with one number of threads of NumPy's matrix product.
+    Each step of the optimizer makes the mean loss of one batch smaller; an epoch is one pass over all samples. The same
+    seed gives the same bits, on one machine and with one number of threads of NumPy's matrix product.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def train(
     X : array_like of a real floating dtype, or batches
         Samples, also a `numpy.memmap`, of which only a batch at a time is read and made float32. Or an iterable of
         batches ``(x, y)`` or ``(x, y, sample weights)``, which begins anew for each epoch (no generator), or a function
-        that returns an iterable for each epoch, and with a `scheme` once more before the first.
+        that returns an iterable for each epoch.
     y : array_like, optional
         Labels of the model's classes; probabilities, (samples, classes); for two classes labels or the probability of
         the second; or values, (samples,) or (samples, units). None where X gives batches.
@@ -144,8 +144,9 @@ def train(
         How the first grids of activations are chosen; those of weights have the least squared error.
     observe : int
         On how many samples, by the float model, before training.
-    target : str
-        Where the model is to run. For "tflite", "tflm" and "c" see `quantize_model`: weights without zero points.
+    target : {"numpy", "onnx", "tflite", "tflm", "c"}
+        Where the model is to run: what `quantize_model` will be told. "tflite" and "tflm" have weights without zero
+        points, which others have below 8 bits. "tensorrt" is refused: its activations have no zero points either.
     seed : int
         Of the order of samples, the held-out share, dropout and `augment`.
     progress : bool
@@ -162,8 +163,9 @@ def train(
     Raises
     ------
     TypeError, ValueError
-        An argument of another kind, shape or range; a layer without a gradient; a batch that does not fit; a checkpoint
-        that is damaged or of another training. Nothing is changed.
+        An argument of another kind, shape or range; options of a scheme without one; a scheme that the target cannot
+        run; samples for the first grids that are not finite; a layer without a gradient; a batch that does not fit; a
+        checkpoint that is damaged or of another training. Nothing is changed.
     OSError
         A checkpoint that cannot be read or written.
     Exception
@@ -174,7 +176,7 @@ def train(
     -----
     RuntimeWarning
         The loss is no longer finite: training stops, and the model has the weights of the last epoch that was (or
-        those that it began with). The message names the step and the layer.
+        those that it began with). The message names the step and the layer, or "input" for samples that are not finite.
 
     Notes
     -----
@@ -182,8 +184,10 @@ def train(
     both), then the forward pass of each step, and of validation, is the integer program: weights become codes, which
     the kernels of inference multiply. Backwards gradients pass rounding unchanged and stop where a value was clipped
     (Bengio et al. 2013). The gradient of a scale s is ``sum g (code - x / s)`` over the values that were not clipped,
-    ``sum g code`` over the others; the logarithm of s is what moves, in steps of the size of LSQ's in relation to s,
-    ten times as fast as weights. Training of a model that was trained by the same scheme goes on from its grids.
+    ``sum g code`` over the others, times LSQ's factor ``1 / sqrt(values * largest code)``. The optimizer moves
+    ``log(s) / 10`` in place of s: scales stay positive, and one step changes a large scale and a small one by the same
+    share. Training of a model that was trained by the same scheme goes on from its grids; only weights with zero points
+    get new ones where the target has none.
 
     Examples
     --------
@@ -217,8 +221,7 @@ def train(
     if quantization is not None and learning_rate is None and optimizer in ("adam", "adamw", "sgd"):
         chosen = replace(chosen, learning_rate=chosen.learning_rate * quantization.rate)
     norm, limit = _positive("clip_norm", clip_norm), _positive("clip_value", clip_value)
-    passes = epochs + (quantization is not None)  # one before training, for the first grids
-    source, held = _data(model, X, y, validation, class_weight, sample_weight, batch_size, passes, rng)
+    source, held = _data(model, X, y, validation, class_weight, sample_weight, batch_size, epochs, rng)
     if schedule is None:
         schedule = "constant" if quantization is None or source.steps is None else "hold_cosine"
     factor = schedule_of(schedule, None if source.steps is None else source.steps * epochs)
@@ -345,7 +348,7 @@ def _data(
     class_weight: Any,
     sample_weight: Any,
     batch_size: int,
-    passes: int,
+    epochs: int,
     rng: "np.random.Generator",
 ) -> tuple[Source, Source | None]:
     """What to train on and what to validate with, checked."""
@@ -359,7 +362,7 @@ def _data(
                 raise ValueError(f"{name}: expected None where X gives batches, got {type(value).__name__}")
         if is_share:
             raise ValueError("validation: expected (X, y) where X gives batches, got a share")
-        if passes > 1 and iter(x) is x if not callable(x) else False:
+        if epochs > 1 and iter(x) is x if not callable(x) else False:
             raise ValueError(
                 "X: expected a function that returns an iterable for each epoch, got an iterator that ends after one"
             )

@@ -17,12 +17,15 @@ class Network(Protocol):
 
     Attributes
     ----------
+    model : Sequential
+        Its arrays are those that change; `publish` writes the rest to it.
     parameters : dict of ndarray
         The arrays that the optimizer changes in place.
     statistics : dict of ndarray
         Other arrays that training changes, such as running means.
     """
 
+    model: Sequential
     parameters: dict[Key, np.ndarray]
     statistics: dict[Key, np.ndarray]
 
@@ -35,8 +38,8 @@ class Network(Protocol):
     def backward(self, saved: Any, gradient: np.ndarray) -> dict[Key, np.ndarray]:
         """Return the gradients of the parameters; that of the raw outputs is written over."""
 
-    def first_nonfinite(self, x: np.ndarray) -> str | None:
-        """Return the name of the first layer whose result on samples is not finite."""
+    def fault(self, x: np.ndarray) -> str | None:
+        """Say which result on samples is the first that is not finite, or why there is none; None: all are finite."""
 
     def publish(self) -> None:
         """Write to the model what it carries beside its layers."""
@@ -100,10 +103,10 @@ class FloatNetwork:
                 (gradient,) = inputs
         return gradients
 
-    def first_nonfinite(self, x: np.ndarray) -> str | None:
+    def fault(self, x: np.ndarray) -> str | None:
         for name, values in self.model.intermediates(x).items():
             if not np.isfinite(values).all():
-                return name
+                return f"the result of {name!r} is not finite"
         return None
 
     def publish(self) -> None:

@@ -175,18 +175,18 @@ class QuantizedNetwork:
     # ---- what the loop asks for
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        if not self._take():
-            return self._nothing(x)
-        return self.plan.run(x)
+        values = self._run(x)
+        return self._nothing(x) if values is None else values[-1]
 
     def forward(self, x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
-        if not self._take():
+        values = self._run(x, self._kept)
+        if values is None:
             return self._nothing(x), None
-        program = self.plan.program
-        values = self.plan.run_steps(0, len(program.steps), program.inputs, (x,), self._kept)
-        return values[-1], Batch(program, dict(zip(self._kept, values, strict=True)), self._needed, rng)
+        return values[-1], Batch(self.plan.program, dict(zip(self._kept, values, strict=True)), self._needed, rng)
 
     def backward(self, saved: Any, gradient: np.ndarray) -> dict[Key, np.ndarray]:
+        if saved is None:  # a loss of the user's that takes NaN for a number
+            return {key: np.full_like(array, np.nan) for key, array in self.parameters.items()}
         saved.give(self._kept[-1], gradient)
         for back in self._ways:
             back(saved)
@@ -194,21 +194,43 @@ class QuantizedNetwork:
         saved.parameters |= {key: grid.gradient for key, grid in self._learned.items()}
         return saved.parameters
 
-    def first_nonfinite(self, x: np.ndarray) -> str | None:
+    def fault(self, x: np.ndarray) -> str | None:
+        if not np.isfinite(x).all():
+            return "the result of 'input' is not finite"
+        if (why := self._take()) is not None:
+            return f"no integers can be made of the parameters ({why})"
+        layers = {b.name: b.layer for b in self.plan.program.buffers}
+        for name, values in self.plan.intermediates(x).items():
+            if not np.isfinite(values).all():
+                return f"the result of {layers[name]!r} is not finite"
         return None
 
+    def _run(self, x: np.ndarray, wanted: tuple[int, ...] = ()) -> tuple[np.ndarray, ...] | None:
+        """Return the output for samples, or the buffers `wanted`; None where parameters or samples are at fault."""
+        if self._take() is not None:
+            return None
+        program = self.plan.program
+        try:
+            if not wanted:
+                return (self.plan.run(x),)
+            return self.plan.run_steps(0, len(program.steps), program.inputs, (x,), wanted)
+        except ValueError:
+            if self.fault(x) is None:
+                raise
+            return None
+
     def _nothing(self, x: np.ndarray) -> np.ndarray:
-        """Return outputs that end training: weights or scales have left what integers can be made of."""
+        """Return outputs that end training: `fault` says why."""
         return np.full((len(x), *self.model.output_shape), np.nan, np.float32)
 
-    def _take(self) -> bool:
-        """Bring the program up to the parameters; returns False if these are no longer such that one can be made."""
+    def _take(self) -> str | None:
+        """Bring the program up to the parameters; returns why none can be made of these, or None."""
         try:
             self._scales.refresh()
             self.plan.update(self._changed())
-        except (ValueError, OverflowError):
-            return False
-        return True
+        except (ValueError, OverflowError) as error:
+            return str(error)
+        return None
 
     def _changed(self) -> Program:
         """The program for the parameters of now."""
@@ -219,7 +241,7 @@ class QuantizedNetwork:
         for product in self._products:
             (x,), output = product.step.inputs, product.step.output
             input_scale = moved[x][0] if x in moved else program.buffers[x].scale
-            fields = steps[product.number] = product.fields(input_scale if product.has_integer_bias else None)
+            fields = steps[product.number] = self._fields(product, input_scale)
             if output in self._requantized:
                 own = {"input_scale": input_scale, "weight_scale": fields["weight_scale"]}
                 steps[self._requantized[output]] = own
@@ -231,6 +253,12 @@ class QuantizedNetwork:
                 )
                 steps[i] = {"table": activation_table(str(step.function), step.slope, source, target)}
         return program.with_changes(steps, moved)
+
+    def _fields(self, product: Product, input_scale: float | None) -> dict[str, Any]:
+        try:
+            return product.fields(input_scale if product.has_integer_bias else None)
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"layer {product.name!r}: {error}") from None
 
     def publish(self) -> None:
         self.model.grids = self.grids()

@@ -1,9 +1,7 @@
 """What `train` is told of quantization: a scheme, and where its grids come from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from qlite import _check
 from qlite.grids.qparams import QParams
@@ -11,6 +9,7 @@ from qlite.grids.spec import METHODS as RANGES
 from qlite.nn.lower import Builder
 from qlite.nn.model_grids import ModelGrids
 from qlite.nn.quantize import activation_bits, calibrate, own_schemes
+from qlite.nn.retarget import resolve_target
 from qlite.nn.scheme import FLOAT_BITS, TARGETS, Scheme
 from qlite.nn.sequential import Sequential
 from qlite.training.batches import Source
@@ -21,6 +20,8 @@ from qlite.training.qat import QuantizedNetwork
 #: activations: weights have to move by whole steps of their grid. Found on digits in 5 epochs of "hold_cosine"; a
 #: factor of 2 more or less costs up to half a point at 2 bits, less above.
 RATES = {2: 4.0, 4: 2.0, 8: 1.0}
+#: What `train` takes where it is told of no scheme.
+DEFAULTS = {"method": "lsq", "per_layer": None, "observer": "mse", "observe": 1024, "target": "numpy"}
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,14 @@ class Quantization:
         _check.choice("observer", observer, RANGES)
         observe = _check.integer("observe", observe, 1)
         conventions = TARGETS[_check.choice("target", target, tuple(TARGETS))]
+        if scheme is None:
+            options = {"method": method, "per_layer": per_layer, "observer": observer, "observe": observe}
+            _check.expect_defaults(options | {"target": target}, DEFAULTS, "without a scheme")
+            return None
         if conventions.symmetric:
             raise ValueError(f"target: expected one whose activations may have zero points, got {target!r}")
-        if scheme is None:
-            if per_layer is not None:
-                raise ValueError(f"per_layer: expected None without a scheme, got {per_layer!r}")
-            return None
         parsed, own = Scheme.of_model(scheme), own_schemes(model, per_layer)
+        resolve_target(target, None, None, (own.get(name, parsed) for name in model.names))
         return cls(parsed, own, method, observer, observe, conventions.symmetric_weights)
 
     @property
@@ -65,17 +67,21 @@ class Quantization:
         """Return a fused model, whose arrays will be trained, as a network.
 
         It begins on the grids that the model was trained on before, if by this scheme, or on those that suit its
-        weights and some samples.
+        weights and some samples. Those of weights are not taken over where the target knows none with zero points.
         """
         per_layer = {name: scheme.name for name, scheme in self.per_layer.items()}
         schemes = [self.per_layer.get(name, self.scheme) for name in model.names]
-        samples = some(source, self.observe) if any(scheme.is_static for scheme in schemes) else None
+        samples = None
+        if any(scheme.is_static for scheme in schemes):
+            samples = _check.finite("X", source.some(self.observe))
         grids = model.grids
         if grids is None or (grids.scheme, dict(grids.per_layer)) != (self.scheme.name, per_layer):
             activations = {}
             if samples is not None:
                 activations = calibrate(model, samples, self.observer, activation_bits(model, schemes))
             grids = ModelGrids(self.scheme.name, per_layer, self._weight_grids(model), activations)
+        elif self.symmetric_weights and any(p.zero_point.any() for p in grids.weights.values()):
+            grids = replace(grids, weights=self._weight_grids(model))
         return QuantizedNetwork(model, grids, self.method, frozen, samples, logits)
 
     def _weight_grids(self, model: Sequential) -> dict[str, QParams]:
@@ -91,13 +97,3 @@ class Quantization:
             for name, layer in zip(model.names, model.layers, strict=True)
             if "weight" in layer.parameters and builder.scheme_of(name).weight_bits != FLOAT_BITS
         }
-
-
-def some(source: Source, count: int) -> np.ndarray:
-    """Return so many samples, or all if there are fewer."""
-    batches: list[np.ndarray] = []
-    for x, _, _ in source.epoch(np.random.default_rng(0)):
-        batches.append(x.copy())
-        if sum(map(len, batches)) >= count:
-            break
-    return _check.finite("X", np.concatenate(batches)[:count])

@@ -34,8 +34,14 @@ class TrainingState:
 
     epoch: int
     epochs: int
-    model: Sequential
     history: History
+    network: Network
+
+    @property
+    def model(self) -> Sequential:
+        """The model as it is now."""
+        self.network.publish()
+        return self.network.model
 
     def stop(self, why: str = "a callback stopped it") -> None:
         """End training after this epoch; from a checkpoint it goes on with the next."""
@@ -102,8 +108,7 @@ class Session:
                     figures = self._epoch()
                     note(shown, figures)
                     self._judge(figures.get("validation_loss"), epoch)
-                    self.network.publish()
-                    state = TrainingState(epoch + 1, epochs, self.model, self.history)
+                    state = TrainingState(epoch + 1, epochs, self.history, self.network)
                     for callback in callbacks:
                         callback(state)
                     if self.save:
@@ -165,8 +170,7 @@ class Session:
         for (layer, what), array in self.network.parameters.items():
             if not np.isfinite(array).all():
                 return NotFinite(f"{what} of layer {layer!r} is not finite {at}")
-        source = self.network.first_nonfinite(x)
-        return NotFinite(f"{f'the result of {source!r}' if source else 'the loss'} is not finite {at}")
+        return NotFinite(f"{self.network.fault(x) or 'the loss is not finite'} {at}")
 
     def validate(self, source: Source) -> dict[str, float]:
         """Return the loss and the figure of the task on other samples, at inference."""

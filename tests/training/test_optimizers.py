@@ -145,11 +145,11 @@ def test_bad_options(make, name):
 def test_the_core_refuses_arrays_that_it_cannot_write(rng):
     p, g, first, second = arrays(8, True, True)
     numbers = (1.0, np.inf, 0.0, 1.0, 0.1, 0.9, 0.9, 1.0, 1e-8, False)
-    with pytest.raises(TypeError, match="parameter: expected a contiguous, writable float32"):
+    with pytest.raises(TypeError, match=r"^parameter: expected a C-contiguous, writable float32"):
         _core.optimize("adam", p[::2], g[::2], first, second, numbers)
     with pytest.raises(ValueError, match="gradient: expected"):
         _core.optimize("adam", p, g[1:], first, second, numbers)
-    with pytest.raises(ValueError, match="second: expected 8 elements, got 7"):
+    with pytest.raises(ValueError, match=r"^second: expected shape \(8,\), got \(7,\)"):
         _core.optimize("adam", p, g, first, second[1:], numbers)
     with pytest.raises(ValueError, match="first, second"):
         _core.optimize("adam", p, g, None, second, numbers)
@@ -157,6 +157,6 @@ def test_the_core_refuses_arrays_that_it_cannot_write(rng):
         _core.optimize("lion", p, g, first, second, numbers)
     before = p.copy()
     p.flags.writeable = False
-    with pytest.raises(TypeError, match="parameter: expected a contiguous, writable float32"):
+    with pytest.raises(TypeError, match=r"^parameter: expected a C-contiguous, writable float32"):
         _core.optimize("adam", p, g, first, second, numbers)
     same_bytes(p, before)

@@ -10,6 +10,7 @@ from sklearn.datasets import load_diabetes, load_digits
 import qlite as ql
 from qlite.nn.fuse import fuse
 from qlite.training.batches import Rows
+from qlite.training.qat import QuantizedNetwork
 from qlite.training.quantization import Quantization
 
 STATIC = ["w8a8", "w4a8", "w3a8", "w2a8", "w4a4", "w2a2", "w8a4", "ternary", "w4g32a8"]
@@ -110,6 +111,41 @@ def test_other_layers(digits, layers, scheme):
     right = ql.quantize_model(quantized).evaluate(x, y)["accuracy"]
     assert right == pytest.approx(quantized.history["validation_accuracy"][-1])
     assert right > m.evaluate(x, y)["accuracy"] - 0.02
+
+
+@pytest.mark.parametrize("scheme", ["w8a8", "w4a4", "dynamic", "w4"])
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_what_a_model_ends_in_changes_nothing(digits, task, scheme):
+    """Trained are the logits before a softmax or sigmoid, as in training of floats; the quantized model has it."""
+    x, y = digits
+    units, function = (1, "sigmoid") if task == "binary" else (10, "softmax")
+    y = (y > 4).astype(int) if task == "binary" else y
+    models = []
+    for ending in ([], [ql.Activation(function)]):
+        layers = [ql.Dense(units=32, activation="relu"), ql.Dense(units=units), *ending]
+        m = ql.Sequential(layers, input_shape=(64,), task=task)
+        models.append(ql.train(m, x, y, scheme=scheme, validation=(x, y), learning_rate=0.01, **QUICK))
+    logits, probabilities = models
+    assert logits.history["loss"] == probabilities.history["loss"]
+    assert logits.history["validation_accuracy"] == probabilities.history["validation_accuracy"]
+    assert probabilities.history["validation_accuracy"][-1] > 0.85
+    for a, b in zip(all_parameters(logits), all_parameters(probabilities), strict=True):
+        same_bytes(a, b)
+    quantized = ql.quantize_model(probabilities)
+    same_bytes(quantized.predict(x), ql.quantize_model(logits).predict(x))
+    assert quantized(x).min() >= 0 and quantized(x).max() <= 1
+
+
+@pytest.mark.parametrize(("function", "low", "high"), [("sigmoid", 0, 1), ("tanh", -1, 1)])
+def test_the_known_grid_of_a_result_is_kept(digits, function, low, high):
+    x, y = digits
+    layers = [ql.Dense(units=16, activation="relu"), ql.Dense(units=1, activation=function)]
+    m = ql.Sequential(layers, input_shape=(64,), task="regression")
+    m = ql.train(m, x, np.clip(y / 9, low, high), scheme="w8a8", **QUICK)
+    for target in ("onnx", "tflite"):
+        output = ql.quantize_model(m, target=target).program.buffers[-2]
+        assert output.scale == (high - low) / 256
+        assert output.zero_point - output.code_range[0] == (128 if low else 0)
 
 
 @pytest.mark.parametrize("scheme", STATIC + FLOATS)
@@ -289,6 +325,15 @@ def test_frozen_layers(digits, trained):
         ql.train(trained, *digits, scheme="w4a4", frozen=trained.names, **QUICK)
 
 
+def test_quantize_model_refuses_what_training_has_found(digits, trained):
+    m = ql.train(trained, *digits, scheme="w4a8", **QUICK)
+    for options in ({"data": digits[0]}, {"method": "entropy"}, {"weight_method": "mse"}, {"activations": "dynamic"}):
+        with pytest.raises(ValueError, match=f"^{next(iter(options))}: expected .* trained with.{{,100}}$"):
+            ql.quantize_model(m, **options)
+    m = ql.train(trained, *digits, scheme="dynamic", **QUICK)
+    assert ql.quantize_model(m, activations="dynamic").scheme == "dynamic"
+
+
 def test_layers_left_in_float(digits, trained):
     m = ql.train(trained, *digits, scheme="w2a2", per_layer={"dense_1": None, "dense_3": "w8a8"}, **QUICK)
     assert set(m.grids.weights) == {"dense_2", "dense_3"}
@@ -316,6 +361,18 @@ def test_training_goes_on_from_the_grids(digits, trained):
     assert {p.bits for p in other.grids.weights.values()} == {8}
 
 
+def test_training_goes_on_for_another_target(digits, trained):
+    """Grids of weights with zero points are not taken over for a target that knows none; others are."""
+    m = ql.train(trained, *digits, scheme="w4a8", **QUICK)
+    assert any(p.zero_point.any() for p in m.grids.weights.values())
+    other = ql.train(m, *digits, scheme="w4a8", target="tflite", **QUICK)
+    assert ql.quantize_model(other, target="tflite").evaluate(*digits)["accuracy"] > 0.95
+    back = ql.train(other, *digits, scheme="w4a8", learning_rate=1e-12, epochs=1, progress=False)
+    for name, p in back.grids.weights.items():
+        assert not p.zero_point.any()
+        np.testing.assert_allclose(p.scale, other.grids.weights[name].scale, rtol=1e-5)
+
+
 def test_same_seed_same_bits(digits, trained):
     one, other = (ql.train(trained, *digits, scheme="w4a4", seed=3, **QUICK) for _ in range(2))
     for a, b in zip(all_parameters(one), all_parameters(other), strict=True):
@@ -326,25 +383,50 @@ def test_same_seed_same_bits(digits, trained):
     assert not np.array_equal(different.layers[0].weight, one.layers[0].weight)
 
 
+def batches_of(x, y):
+    return [(x[i : i + 64], y[i : i + 64]) for i in range(0, len(x), 64)]
+
+
 def test_batches_of_ones_own(digits, trained):
-    """They are opened once more, for the first grids; what can be read only once is refused."""
-    x, y = digits
-    batches = [(x[i : i + 64], y[i : i + 64]) for i in range(0, len(x), 64)]
+    """Those that the first grids are found on are trained on too: they are opened once for each epoch."""
     opened = []
 
     def source():
         opened.append(None)
-        return iter(batches)
+        return iter(batches_of(*digits))
 
     m = ql.train(trained, source, scheme="w4a4", epochs=2, progress=False)
-    assert len(opened) == 3
-    assert ql.quantize_model(m).evaluate(x, y)["accuracy"] > 0.95
-    with pytest.raises(ValueError, match=r"^X: "):
-        ql.train(trained, iter(batches), scheme="w4a4", epochs=1, progress=False)
-    x = x.copy()
+    assert len(opened) == 2
+    assert m.history["learning_rate"] == [2e-3, 2e-3]  # of an unknown number of steps: constant
+    assert ql.quantize_model(m).evaluate(*digits)["accuracy"] > 0.95
+
+
+@pytest.mark.parametrize("observe", [10, 100, 5000])
+def test_batches_that_can_be_read_only_once(digits, trained, observe):
+    options = {"scheme": "w4a4", "epochs": 1, "schedule": "constant", "observe": observe, "progress": False}
+    once = ql.train(trained, iter(batches_of(*digits)), **options)
+    place = np.empty((64, 64), np.float32)
+
+    def in_one_place():  # as a reader does that has memory for one batch
+        for x, y in batches_of(*digits):
+            place[: len(x)] = x
+            yield place[: len(x)], y
+
+    again = ql.train(trained, in_one_place(), **options)
+    listed = ql.train(trained, batches_of(*digits), **options)
+    for a, b, c in zip(*map(all_parameters, (once, again, listed)), strict=True):
+        same_bytes(a, c)
+        same_bytes(b, c)
+    with pytest.raises(ValueError, match=r"^X: expected a function"):
+        ql.train(trained, iter(batches_of(*digits)), **(options | {"epochs": 2}))
+
+
+def test_samples_for_the_first_grids_must_be_finite(digits, trained):
+    x = digits[0].copy()
     x[3, 4] = np.nan
-    with pytest.raises(ValueError, match=r"^X: expected finite"):
-        ql.train(trained, x, y, scheme="w4a4", observe=2000, **QUICK)
+    for arguments in ((x, digits[1]), (batches_of(x, digits[1]),)):
+        with pytest.raises(ValueError, match=r"^X: expected finite"):
+            ql.train(trained, *arguments, scheme="w4a4", observe=2000, **QUICK)
 
 
 def test_callbacks_see_grids(digits, trained):
@@ -352,6 +434,16 @@ def test_callbacks_see_grids(digits, trained):
     callback = lambda state: seen.append(ql.quantize_model(state.model).evaluate(*digits)["accuracy"])  # noqa: E731
     m = ql.train(trained, *digits, scheme="w4a4", validation=digits, callbacks=[callback], **QUICK)
     assert seen == m.history["validation_accuracy"]
+
+
+def test_grids_are_made_where_somebody_looks(digits, trained, monkeypatch):
+    made = []
+    grids = QuantizedNetwork.grids
+    monkeypatch.setattr(QuantizedNetwork, "grids", lambda self: made.append(None) or grids(self))
+    ql.train(trained, *digits, scheme="w4a4", callbacks=[lambda state: state.history], **QUICK)
+    assert len(made) == 1  # those of the result
+    ql.train(trained, *digits, scheme="w4a4", callbacks=[lambda state: state.model], **QUICK)
+    assert len(made) == 1 + QUICK["epochs"] + 1
 
 
 def test_checkpoint_resumes_to_the_same_bits(digits, trained, tmp_path):
@@ -377,11 +469,44 @@ def test_units_without_weights(digits):
     assert np.isfinite(qm(digits[0])).all()
 
 
-def test_training_that_diverges(digits, trained):
-    with pytest.warns(RuntimeWarning, match="not finite"):
-        m = ql.train(trained, *digits, scheme="w8a8", optimizer="sgd", learning_rate=1e30, **QUICK)
+@pytest.mark.parametrize("rate", [1e30, 1e36])
+@pytest.mark.parametrize("scheme", ["w8a8", "w4a4", "w4g32a8", "dynamic", "w4"])
+def test_training_that_diverges(digits, trained, scheme, rate):
+    """The warning names a layer: whose parameters or result are not finite, or that has no integers any more."""
+    why = r"(weight of layer|the result of|no integers can be made of the parameters \(.*layer) 'dense_\d"
+    with pytest.warns(RuntimeWarning, match=f"training stopped: {why}.* in step \\d+, epoch 1"):
+        m = ql.train(trained, *digits, scheme=scheme, optimizer="sgd", learning_rate=rate, **QUICK)
     assert all(np.isfinite(array).all() for array in all_parameters(m))
     assert ql.quantize_model(m).evaluate(*digits)["accuracy"] > 0.9  # the weights that it began with
+
+
+@pytest.mark.parametrize("scheme", [None, "w8a8", "w4g32a8", "dynamic", "w4"])
+def test_samples_that_are_not_finite_stop_training(digits, trained, scheme):
+    """As in training of floats: a warning, and the last good weights."""
+    options = {"scheme": scheme, "observe": 64, "validation": digits} | QUICK
+
+    def spoiled_from_epoch_2(x, rng):
+        calls.append(None)
+        return x if len(calls) <= 29 else np.full_like(x, np.nan)  # 29 batches in an epoch
+
+    calls = []
+    with pytest.warns(RuntimeWarning, match="the result of 'input' is not finite in step 30, epoch 2"):
+        m = ql.train(trained, *digits, augment=spoiled_from_epoch_2, **options)
+    calls = []
+    good = ql.train(trained, *digits, augment=lambda x, rng: x, **(options | {"epochs": 1, "schedule": "constant"}))
+    for array, expected in zip(all_parameters(m), all_parameters(good), strict=True):
+        same_bytes(array, expected)
+
+
+def test_a_loss_that_takes_nan_for_a_number_ends_training_too(digits, trained):
+    with pytest.warns(RuntimeWarning, match="weight of layer 'dense_1' is not finite"):
+        ql.train(
+            *(trained, *digits),
+            scheme="w8a8",
+            loss=lambda raw, y: (0.0, np.nan_to_num(raw)),
+            augment=lambda x, rng: x * np.float32(np.nan),
+            **QUICK,
+        )
 
 
 # ---- defaults and errors
@@ -409,6 +534,15 @@ def test_default_rate(digits, trained, scheme, factor):
         ("target", {"scheme": "w8a8", "target": "tpu"}),
         ("per_layer", {"scheme": "w8a8", "per_layer": {"dense_9": "w4a8"}}),
         ("per_layer", {"per_layer": {"dense_1": "w4a8"}}),
+        ("method", {"method": "ste"}),
+        ("observer", {"observer": "minmax"}),
+        ("observe", {"observe": 5}),
+        ("target", {"target": "tflite"}),
+        ("target", {"scheme": "w4a4", "target": "tflite"}),
+        ("target", {"scheme": "w4", "target": "onnx"}),
+        ("target", {"scheme": "dynamic", "target": "tflm"}),
+        ("target", {"scheme": "w4g32a8", "target": "c"}),
+        ("target", {"scheme": "w8a8", "target": "c", "per_layer": {"dense_1": None}}),
     ],
 )
 def test_bad_options(digits, trained, name, options):
