@@ -483,31 +483,24 @@ def test_training_that_diverges(digits, trained, scheme, rate):
 @pytest.mark.parametrize("scheme", [None, "w8a8", "w4g32a8", "dynamic", "w4"])
 def test_samples_that_are_not_finite_stop_training(digits, trained, scheme):
     """As in training of floats: a warning, and the last good weights."""
-    options = {"scheme": scheme, "validation": digits} | QUICK
-    options |= {"observe": 64} if scheme else {}
-
-    def spoiled_from_epoch_2(x, rng):
-        calls.append(None)
-        return x if len(calls) <= 29 else np.full_like(x, np.nan)  # 29 batches in an epoch
-
-    calls = []
-    with pytest.warns(RuntimeWarning, match="the result of 'augment' is not finite in step 30, epoch 2"):
-        m = ql.train(trained, *digits, augment=spoiled_from_epoch_2, **options)
-    calls = []
-    good = ql.train(trained, *digits, augment=lambda x, rng: x, **(options | {"epochs": 1, "schedule": "constant"}))
+    batches = batches_of(*digits)
+    spoiled = [batches[0], (batches[1][0] * np.float32(np.nan), batches[1][1]), *batches[2:]]
+    epochs = iter([batches, spoiled])
+    options = {"scheme": scheme, "validation": digits, "schedule": "constant", "progress": False}
+    options |= {} if scheme is None else {"observe": 64}
+    with pytest.warns(RuntimeWarning, match="the result of 'input' is not finite in step 31, epoch 2"):
+        m = ql.train(trained, lambda: next(epochs), epochs=2, **options)
+    assert len(m.history) == 1
+    good = ql.train(trained, batches, epochs=1, **options)
     for array, expected in zip(all_parameters(m), all_parameters(good), strict=True):
         same_bytes(array, expected)
 
 
 def test_a_loss_that_takes_nan_for_a_number_ends_training_too(digits, trained):
+    batches = batches_of(*digits)
+    batches[-1] = batches[-1][0] * np.float32(np.nan), batches[-1][1]
     with pytest.warns(RuntimeWarning, match="weight of layer 'dense_1' is not finite"):
-        ql.train(
-            *(trained, *digits),
-            scheme="w8a8",
-            loss=lambda raw, y: (0.0, np.nan_to_num(raw)),
-            augment=lambda x, rng: x * np.float32(np.nan),
-            **QUICK,
-        )
+        ql.train(trained, batches, scheme="w8a8", loss=lambda raw, y: (0.0, np.nan_to_num(raw)), observe=64, **QUICK)
 
 
 # ---- defaults and errors
