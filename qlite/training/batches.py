@@ -62,8 +62,8 @@ class Rows:
     @property
     def identity(self) -> str:
         count = min(ROWS_THAT_TELL, len(self.rows))
-        some = self.rows[np.linspace(0, len(self.rows) - 1, count).astype(int)]
-        digest = digest_of(self.x[some], self.targets, self.weights, self.rows)
+        telling = self.rows[np.linspace(0, len(self.rows) - 1, count).astype(int)]
+        digest = digest_of(self.x[telling], self.targets, self.weights, self.rows)
         return f"{self.x.dtype} {self.x.shape}, {digest}"
 
     def epoch(self, rng: "np.random.Generator | None") -> Iterator[Batch]:
