@@ -179,7 +179,7 @@ def test_the_file_is_a_safetensors_file(tmp_path, quantized):
 
 @pytest.mark.parametrize("path", [1, None, b"", "a\0b"], ids=str)
 def test_paths_that_are_none(path):
-    with pytest.raises((TypeError, ValueError), match="^path: expected a path"):
+    with pytest.raises((TypeError, ValueError), match=r"^path: expected a path"):
         network().save(path)
 
 
