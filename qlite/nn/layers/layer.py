@@ -10,7 +10,7 @@ from qlite.nn.lower import Builder
 
 Shape = tuple[int, ...]
 
-#: The kinds of layers that there are, one's own among them: what files name them by.
+#: Classes of layers by their kinds, a user's own among them.
 KINDS: dict[str, type["Layer"]] = {}
 
 
@@ -30,7 +30,7 @@ class Layer(ABC):
     Attributes
     ----------
     kind : str
-        What a model calls layers of this kind that have no name, with a number behind it, and files this kind.
+        What files call layers of this kind, and a model those that have no name, with a number behind it.
     arity : int
         How many arrays of samples the layer takes.
     options : tuple of str
@@ -49,7 +49,7 @@ class Layer(ABC):
             other = KINDS.setdefault(cls.kind, cls)
             if other.__qualname__ != cls.__qualname__:
                 raise TypeError(f"kind: expected one of its own, got {cls.kind!r}, which {other.__qualname__} has")
-            KINDS[cls.kind] = cls  # once more, where a notebook runs a cell again
+            KINDS[cls.kind] = cls  # again, where a notebook's cell runs twice
 
     def __init__(self, name: str | None) -> None:
         if name is not None and not (isinstance(name, str) and name):
