@@ -34,6 +34,7 @@ HEAVY += [
     "dask",
     "distributed",
     "qlite.io.checkpoint",
+    "qlite.io.float_model_file",
     "qlite.io.model_file",
     "qlite.analysis.plot",
     "qlite.testing",

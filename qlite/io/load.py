@@ -6,7 +6,7 @@ from qlite import _check
 
 
 def load(path: Any) -> Any:
-    """Load what `QModel.save`, `QArray.save` or `quantize_checkpoint` wrote, exactly as it was.
+    """Load what `QModel.save`, `Sequential.save`, `QArray.save` or `quantize_checkpoint` wrote, exactly as it was.
 
     A file is a safetensors file: loading runs no code, checks everything before it builds anything, and needs about
     twice the file's size. Of a folder, only the list of tensors is read; each is read when it is asked for.
@@ -18,7 +18,7 @@ def load(path: Any) -> Any:
 
     Returns
     -------
-    QModel, QArray, a dict of arrays by name, or, for a folder, a `Checkpoint`
+    QModel, Sequential, QArray, a dict of arrays by name, or, for a folder, a `Checkpoint`
 
     Raises
     ------
@@ -57,6 +57,10 @@ def load(path: Any) -> Any:
             return array_file.build(content, tensors)
         if "training" in content:
             raise ValueError("it is the checkpoint of a training, which qlite.train(..., checkpoint=path) goes on with")
+        if "layers" in content:
+            from qlite.io import float_model_file
+
+            return float_model_file.build(content, tensors)
         from qlite.io import model_file
 
         return model_file.build(content, tensors)

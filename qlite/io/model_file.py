@@ -6,7 +6,6 @@ about twice the file's size: the bytes and the tensors.
 """
 
 import json
-import re
 from collections.abc import Container
 from dataclasses import MISSING, fields
 from functools import cache
@@ -18,7 +17,7 @@ import numpy as np
 from qlite import _check
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
-from qlite.io import container, model_file_v1
+from qlite.io import container, model_file_v1, stored_classes
 from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.qmodel import QModel
 from qlite.nn.steps import PRODUCTS, STEPS
@@ -33,7 +32,7 @@ def save(model: QModel, path: Any) -> None:
 
 
 def _describe(model: QModel) -> tuple[str, dict[str, np.ndarray]]:
-    program, classes = model.program, model.classes
+    program = model.program
     tensors: dict[str, np.ndarray] = {}
     steps = []
     for i, step in enumerate(program.steps):
@@ -49,7 +48,7 @@ def _describe(model: QModel) -> tuple[str, dict[str, np.ndarray]]:
         "scheme": model.scheme,
         "target": model.target,
         "task": model.task,
-        "classes": None if classes is None else {"dtype": classes.dtype.str, "values": _listed(classes)},
+        "classes": stored_classes.describe(model.classes),
         "program": {
             "inputs": program.inputs,
             "outputs": program.outputs,
@@ -69,32 +68,6 @@ def _without_defaults(content: Any, arrays: Container[str] = ()) -> dict[str, An
 def _storage(dtype: np.dtype, bits: int) -> QParams:
     """Parameters under which weights (in, out) are stored packed, output by output."""
     return QParams(np.ones((1, 1), np.float32), np.zeros((1, 1), np.int32), bits, dtype == np.int8, axis=1)
-
-
-def _listed(classes: np.ndarray) -> list[Any]:
-    values = classes.tolist()
-    if not all(type(value) in (bool, int, str) or (type(value) is float and np.isfinite(value)) for value in values):
-        raise ValueError(f"classes: expected integers, finite floats, strings or bools, got {classes!r}")
-    return values
-
-
-def _classes(content: Any) -> np.ndarray | None:
-    """The labels with the very dtype that they had."""
-    if content is None:
-        return None
-    if not isinstance(content, dict) or set(content) != {"dtype", "values"} or not isinstance(content["values"], list):
-        raise ValueError(f"classes: expected a dtype and values, got {content!r:.80}")
-    name, values = content["dtype"], content["values"]
-    if not isinstance(name, str) or not re.fullmatch(r"[<>|][iufb][1248]|[<>]U[1-9]\d{0,5}", name):
-        raise ValueError(f"classes: dtype: expected one of integers, floats, strings or bools, got {name!r:.80}")
-    if np.dtype(name).itemsize * len(values) > container.MAX_HEADER:
-        raise ValueError(
-            f"classes: dtype: expected at most {container.MAX_HEADER} bytes in all, got {len(values)} of {name}"
-        )
-    classes = np.array(values, name)
-    if classes.ndim != 1 or classes.tolist() != values:
-        raise ValueError(f"classes: values: expected labels of dtype {name}, got {values!r:.80}")
-    return classes
 
 
 @cache
@@ -204,5 +177,5 @@ def build(content: dict[str, Any], tensors: dict[str, np.ndarray]) -> QModel:
         scheme=content["scheme"],
         target=content["target"],
         task=content["task"],
-        classes=_classes(content["classes"]),
+        classes=stored_classes.build(content["classes"]),
     )

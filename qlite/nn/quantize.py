@@ -10,6 +10,7 @@ from qlite import _check
 from qlite.arrays.qarray import QArray
 from qlite.arrays.quantize import quantize
 from qlite.grids.calibrator import Calibrator
+from qlite.grids.granularity import Granularity
 from qlite.grids.qparams import QParams
 from qlite.grids.spec import METHODS
 from qlite.nn.activation_tables import known_grid
@@ -21,7 +22,7 @@ from qlite.nn.lower import Builder
 from qlite.nn.model_grids import ModelGrids
 from qlite.nn.qmodel import QModel
 from qlite.nn.retarget import convert, resolve_target
-from qlite.nn.scheme import Scheme
+from qlite.nn.scheme import FLOAT_BITS, Scheme
 from qlite.nn.sequential import Sequential
 
 #: Rows of calibration data that pass through the float model at once: bounds the memory, not the result.
@@ -180,6 +181,33 @@ def _trained(
     if per_layer is not None and own_schemes(model, per_layer) != own:
         raise ValueError(f"per_layer: expected {grids.per_layer}, which the model was trained with, got {per_layer}")
     return parsed, own
+
+
+def check_grids(model: Sequential, grids: ModelGrids) -> None:
+    """Refuse grids that are not those of a model: one for the weights of each layer that become codes, and, where
+    activations of any layer do, for what the first layer reads and for every output.
+    """
+    parsed, own = Scheme.of_model(grids.scheme), own_schemes(model, grids.per_layer)
+    schemes = {name: own.get(name, parsed) for name in model.names}
+    weights = {
+        name: layer.parameters["weight"]
+        for name, layer in zip(model.names, model.layers, strict=True)
+        if "weight" in layer.parameters and schemes[name].weight_bits != FLOAT_BITS
+    }
+    is_static = any(scheme.is_static for scheme in schemes.values())
+    activations = {model._sources[0], *model.names} if is_static else set()
+    for what, found, names in (("weights", grids.weights, weights), ("activations", grids.activations, activations)):
+        if set(found) != set(names):
+            raise ValueError(f"grids: {what}: expected those of {sorted(names)}, got {sorted(found)}")
+    for name, weight in weights.items():
+        p, scheme = grids.weights[name], schemes[name]
+        shape = Granularity.of(2, 1, scheme.group_size).shape(weight.shape)
+        expected = ("uniform", scheme.weight_bits, scheme.group_size, shape)
+        if (p.grid, p.bits, p.group_size, p.scale.shape) != expected:
+            raise ValueError(f"grids: weights: {name}: expected {scheme.name} with scales of shape {shape}, got {p!r}")
+    for name, p in grids.activations.items():
+        if p.grid != "uniform" or p.scale.size != 1 or p.dtype != np.uint8:
+            raise ValueError(f"grids: activations: {name}: expected unsigned codes with one scale, got {p!r}")
 
 
 def _at_grids(grids: ModelGrids, name: str, weight: np.ndarray) -> QArray | None:

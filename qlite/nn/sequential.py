@@ -124,6 +124,8 @@ class Sequential(Predictor):
 
     def _normalization(self, mean: Any, scale: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Mean and scale as vectors, or None and None if they change nothing."""
+        if mean is None and scale is None:
+            return None, None
         shape = self.input_shape[-1:]
         mean = np.zeros(shape, np.float32) if mean is None else finite_float32("mean", mean)
         scale = np.ones(shape, np.float32) if scale is None else finite_float32("scale", scale)
@@ -160,6 +162,35 @@ class Sequential(Predictor):
     def copy(self) -> "Sequential":
         """Return a model with arrays of its own."""
         return deepcopy(self)
+
+    def save(self, path: Any) -> None:
+        """Write the model to a file: all of it, or an error and the old file as it was. See `load`.
+
+        The file holds the layers with their arrays, and the grids of training with a scheme, so that of what is loaded
+        `quantize_model` makes the same integers; not the history. An existing file's mode is kept, and a symbolic link
+        is followed.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written.
+        TypeError, ValueError
+            A layer that has no kind of its own, or whose arrays are not float32 any more or not finite.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql, tempfile, os
+        >>> m = ql.Sequential([ql.Dense(np.eye(2), activation="relu"), ql.Softmax()])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     m.save(os.path.join(folder, "m.qlite"))
+        ...     ql.load(os.path.join(folder, "m.qlite"))
+        Sequential(24 bytes, multiclass)
+          dense_1: Dense(2 -> 2, relu)
+          softmax_1: Softmax()
+        """
+        from qlite.io import float_model_file  # here: files stand on models
+
+        float_model_file.save(self, path)
 
     @property
     def _sources(self) -> list[str]:

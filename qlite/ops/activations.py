@@ -28,7 +28,8 @@ def check_activation(name: Any) -> str | None:
 
 def check_slope(slope: Any) -> float:
     """Return the slope of a leaky_relu: over 0, so that results tell the sign of arguments, and at most 1."""
-    number = float(np.float32(_check.number("slope", slope)))
+    with np.errstate(over="ignore"):
+        number = float(np.float32(_check.number("slope", slope)))
     if not 0 < number <= 1:
         raise ValueError(f"slope: expected a number over 0, at most 1, got {slope!r}")
     return number

@@ -11,6 +11,7 @@ import re
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,17 @@ def models(folder):
     ql.quantize_model(scaled, data=x, target="tflite").save(folder / "tflite")
 
 
+def float_models(folder):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(50, 6)), rng.integers(0, 4, 50)
+    layers = [ql.Dense(units=9), ql.BatchNorm(), ql.Activation("leaky_relu"), ql.Dropout(0.1), ql.Flatten()]
+    layers += [ql.Dense(units=4), ql.Softmax()]
+    model = ql.Sequential(layers, input_shape=(6,), mean=x.mean(0), scale=x.std(0), classes=["a", "b", "cc", "d"])
+    model.save(folder / "float")
+    for scheme in ("w4a4", "w4g8"):
+        ql.train(model, x, model.classes[y], epochs=1, scheme=scheme).save(folder / scheme)
+
+
 def shards(folder):
     from safetensors.numpy import save_file
 
@@ -130,6 +142,17 @@ def read_container(path):
                 value(np.ones((3, *shape), np.float32))
 
 
+def read_float_model(path):
+    """A float model, which is run and, where it has grids, becomes integers or is refused."""
+    model = ql.load(path)
+    if np.prod(model.input_shape, dtype=np.float64) < MOST_ELEMENTS:
+        with np.errstate(all="ignore"):
+            model(np.ones((3, *model.input_shape), np.float32))
+    if model.grids is not None:
+        with suppress(ValueError):  # of scales that no integers can have, say
+            ql.quantize_model(model)
+
+
 def read_shard(path):
     tensors, broken = find_tensors(path)
     for tensor in tensors:
@@ -156,6 +179,7 @@ def read_state(path):
 READERS = {
     "array": (arrays, read_container),
     "model": (models, read_container),
+    "float_model": (float_models, read_float_model),
     "shard": (shards, read_shard),
     "index": (indexes, read_index),
     "idx": (images, read_idx),

@@ -1,6 +1,6 @@
 """Layers that apply a function: activations, softmax."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -47,6 +47,7 @@ class Activation(Layer):
     """
 
     kind = "activation"
+    options: ClassVar[tuple[str, ...]] = ("activation", "slope")
 
     def __init__(self, activation: str, *, slope: float = SLOPE, name: str | None = None) -> None:
         super().__init__(name)
@@ -108,6 +109,7 @@ class Softmax(Activation):
     """
 
     kind = "softmax"
+    options = ()
 
     def __init__(self, *, name: str | None = None) -> None:
         super().__init__("softmax", name=name)

@@ -59,6 +59,7 @@ class BatchNorm(Layer):
     """
 
     kind = "batch_norm"
+    options = ("momentum", "epsilon")
 
     def __init__(
         self,
@@ -75,7 +76,9 @@ class BatchNorm(Layer):
         self.momentum, self.epsilon = _check.number("momentum", momentum), _check.number("epsilon", epsilon)
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum: expected a number from 0 to below 1, got {momentum!r}")
-        if not 0 < np.float32(self.epsilon) < np.inf:
+        with np.errstate(over="ignore"):
+            is_finite = 0 < np.float32(self.epsilon) < np.inf
+        if not is_finite:
             raise ValueError(f"epsilon: expected a finite number over 0 (as float32), got {epsilon!r}")
         vectors = {"gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
         given = {what: finite_float32(what, value) for what, value in vectors.items() if value is not None}

@@ -60,6 +60,7 @@ class Dense(Layer):
     """
 
     kind = "dense"
+    options = ("activation", "initializer")
 
     def __init__(
         self,

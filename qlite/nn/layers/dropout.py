@@ -37,6 +37,7 @@ class Dropout(Layer):
     """
 
     kind = "dropout"
+    options = ("rate",)
 
     def __init__(self, rate: float, *, name: str | None = None) -> None:
         super().__init__(name)

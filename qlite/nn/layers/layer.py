@@ -10,6 +10,9 @@ from qlite.nn.lower import Builder
 
 Shape = tuple[int, ...]
 
+#: Classes of layers by their kinds, a user's own among them.
+KINDS: dict[str, type["Layer"]] = {}
+
 
 def finite_float32(name: str, value: Any) -> np.ndarray:
     """Return `value`, of a real floating dtype and finite, as C-contiguous float32."""
@@ -21,20 +24,32 @@ class Layer(ABC):
 
     Several inputs are several arguments, in order. A kind of layer says which shape its result has (`infer`), what it
     computes (`compute`), how that differs in training and what its gradients are (`forward`, `backward`), and how it
-    becomes steps of the integer program (`lower`).
+    becomes steps of the integer program (`lower`). Of its kind, its `options`, its name and its arrays (`parameters`,
+    `statistics`), which its class takes as arguments of these names, it can be made again.
 
     Attributes
     ----------
     kind : str
-        What a model calls layers of this kind that have no name, with a number behind it.
+        What files call layers of this kind, and a model those that have no name, with a number behind it.
     arity : int
         How many arrays of samples the layer takes.
+    options : tuple of str
+        Arguments that JSON can hold, each of them an attribute: all but arrays and `name`.
     name : str or None
         What reports call it; a model numbers its layers otherwise.
     """
 
     kind: ClassVar[str]
     arity: ClassVar[int] = 1
+    options: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "kind" in vars(cls):
+            other = KINDS.setdefault(cls.kind, cls)
+            if other.__qualname__ != cls.__qualname__:
+                raise TypeError(f"kind: expected one of its own, got {cls.kind!r}, which {other.__qualname__} has")
+            KINDS[cls.kind] = cls  # again, where a notebook's cell runs twice
 
     def __init__(self, name: str | None) -> None:
         if name is not None and not (isinstance(name, str) and name):
