@@ -203,7 +203,7 @@ OTHERS |= {"augment", "callbacks", "checkpoint", "loss", "optimizer", "schedule"
 OTHERS |= {"conv2d w", "linear w", "softmax scale", "testing.assert_bit_exact actual"}
 OTHERS |= {"testing.assert_bit_exact expected"}
 #: Methods of layers that models and training call, with arrays of their own.
-WITHIN_MODELS = {"compute", "forward", "backward"}
+WITHIN_MODELS = {"compute", "forward", "forward_frozen", "backward"}
 #: What has parameters for arrays of other packages, or is made by qlite alone.
 NOT_WALKED = {
     "distributed",
