@@ -87,7 +87,8 @@ def train(
         By default the cross entropy of the model's task, or "mse". The mean over the samples of: ``-sum t_i log
         softmax(raw)_i``; ``log(1 + exp(-raw)) + (1 - t) raw``; ``(raw - y)**2``; ``|raw - y|``; ``e**2 / 2`` where
         ``|e| <= 1``, else ``|e| - 1/2``. Cross entropies are of logits: a softmax or sigmoid that the model ends in is
-        left out in training. Or a function ``(raw, y) -> (loss, gradient)`` of a batch's raw outputs.
+        left out in training. Or a function ``(raw, y) -> (loss, gradient)`` of a batch's raw outputs, a number
+        and an array like raw.
     optimizer : {"adam", "adamw", "sgd", "rmsprop"}, SGD, Adam, AdamW or RMSprop
         By name with PyTorch's defaults.
     learning_rate, momentum, weight_decay : float, optional
@@ -96,7 +97,7 @@ def train(
     epochs, batch_size : int
         The last batch of an epoch may be smaller.
     validation : float or (X, y), optional
-        Share of the samples that is held out (drawn by `seed`; of each class the same share), or other data.
+        Share of the samples that is held out (drawn by `seed`; of each class the same share), or other data; finite.
     class_weight : "balanced" or dict, optional
         How much samples count by their label (1 where the dict has none); "balanced": ``samples / (classes * count)``.
     sample_weight : array_like, (samples,), optional
@@ -117,7 +118,7 @@ def train(
         Called with a state after each epoch, which has `epoch`, `epochs`, `model`, `history` and `stop(why)`. From a
         checkpoint a training that one stopped goes on with the next epoch.
     augment : callable, optional
-        ``augment(x, rng)`` returns what to train on in place of a batch of samples.
+        ``augment(x, rng)`` returns what to train on in place of a batch of samples, of which x is a copy.
     patience : int, optional
         Epochs without a smaller validation loss after which training stops.
     restore_best : bool, optional
@@ -128,10 +129,11 @@ def train(
         unless the schedule depends on it. Of samples some rows are compared, of a list of batches the first and the
         last, of functions the names and the arguments of a `functools.partial`.
     teacher : Sequential or QModel, optional
-        A model of the same task and outputs to learn from: the loss becomes ``(1 - teacher_weight) loss +
+        A model of the same task, samples and outputs to learn from: the loss becomes ``(1 - teacher_weight) loss +
         teacher_weight T**2 cross_entropy(teacher / T, raw / T)``, T the temperature (Hinton et al. 2015); for values
         the second is the mean squared difference.
     teacher_weight, temperature : float
+        See `teacher`; without one they have no effect, and others than the defaults are refused.
     scheme : str, optional
         What the model will be quantized to: see `quantize_model`. None: floats.
     method : {"lsq", "ste", "pact"}
