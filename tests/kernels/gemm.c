@@ -175,8 +175,9 @@ static results multiply_few(const ql_kernels *kernels, size_t n, size_t k)
         zero_point[j] = (int16_t)between(-128, 127);
     const uint8_t *b = any_codes(2, (k - 1) * b_stride + n);
     int32_t *c = any_sums(RESULT, (m - 1) * c_stride + n);
-    kernels->multiply_few_s16x8s32(a, a_stride, m, b, b_stride, bits() % 2 ? 128 : 0, bits() % 2 ? zero_point : NULL, k,
-                                   n, c, c_stride);
+    const uint8_t flip = bits() % 2 ? 128 : 0; /* drawn one after the other: arguments have no order */
+    const int16_t *of_columns = bits() % 2 ? zero_point : NULL;
+    kernels->multiply_few_s16x8s32(a, a_stride, m, b, b_stride, flip, of_columns, k, n, c, c_stride);
     return (results){c, ((m - 1) * c_stride + n) * sizeof *c, false};
 }
 
