@@ -159,8 +159,9 @@ static bool quantize_own(const float *x, size_t n, const float *scale, const int
 }
 
 /* Columns whose reciprocals and zero points stay near while all rows go by: 1024 x 1024 take 0.19 ms, row by row with
- * divisions 0.23 (AMD Zen 3). */
-enum { TILE = 1024 };
+ * divisions 0.23; 2048 x 2048 0.95 ms, by half of the columns 1.23, because what is fetched ahead of a half's end is
+ * the other half (AMD Zen 3). */
+enum { TILE = 2048 };
 
 bool QL_KERNEL(ql_quantize_rows_f32_x8)(const float *x, size_t rows, size_t n, const float *scale,
                                         const int32_t *zero_point, int32_t qmin, int32_t qmax, uint8_t *codes)
