@@ -9,6 +9,9 @@ on the same network with other ends. Last, what both learn: accuracy on held-out
 three seeds each, of which every one has first weights and an order of its own.
 """
 
+import os
+from importlib.util import find_spec
+
 import numpy as np
 
 import qlite as ql
@@ -77,20 +80,38 @@ def with_norms():
 
 
 def _compare_accuracy(checks, train, test):
-    """The means of both may differ by what seeds differ by."""
-    ours, theirs = [], []
-    for seed in SEEDS:
-        model = network(10, seed=seed)
-        trained = ql.train(model, *train, epochs=EPOCHS, batch_size=BATCH, seed=seed, progress=False)
-        ours.append(100 * trained.evaluate(*test)["accuracy"])
-        theirs.append(100 * their_accuracy(model, train, test, seed))
-    spread = max(np.ptp(ours), np.ptp(theirs), FEWEST_POINTS)
-    figures = "  ".join(f"{name} {np.mean(a):.2f} % ({min(a):.1f} to {max(a):.1f})" for name, a in both(ours, theirs))
-    checks.line(f"\naccuracy of three seeds: {figures}", abs(np.mean(ours) - np.mean(theirs)) <= spread)
+    """The means may differ by what seeds differ by. Keras, on PyTorch, only where it is installed."""
+    peers = {"PyTorch": their_accuracy} | ({"Keras": keras_accuracy} if find_spec("keras") else {})
+    ours = [our_accuracy(network(10, seed=seed), train, test, seed) for seed in SEEDS]
+    print(f"\naccuracy of three seeds, in points: {span(ours)}")
+    for name, accuracy in peers.items():
+        theirs = [accuracy(network(10, seed=seed), train, test, seed) for seed in SEEDS]
+        spread = max(np.ptp(ours), np.ptp(theirs), FEWEST_POINTS)
+        checks.line(f"{name:32}{span(theirs)}", abs(np.mean(ours) - np.mean(theirs)) <= spread)
 
 
-def both(ours, theirs):
-    return ("qlite", ours), ("PyTorch", theirs)
+def span(points):
+    return f"{np.mean(points):.2f} ({min(points):.1f} to {max(points):.1f})"
+
+
+def our_accuracy(model, train, test, seed):
+    trained = ql.train(model, *train, epochs=EPOCHS, batch_size=BATCH, seed=seed, progress=False)
+    return 100 * trained.evaluate(*test)["accuracy"]
+
+
+def keras_accuracy(model, train, test, seed):
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    ends = [layer.activation for layer in model.layers[:-1]] + ["softmax"]
+    units = [layer.units for layer in model.layers]
+    net = keras.Sequential([keras.layers.Dense(n, activation) for n, activation in zip(units, ends, strict=True)])
+    net.build((None, 784))
+    net.set_weights([array for layer in model.layers for array in (layer.weight, layer.bias)])
+    net.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    net.fit(*train, batch_size=BATCH, epochs=EPOCHS, verbose=0)
+    return 100 * net.evaluate(*test, verbose=0)[1]
 
 
 def their_accuracy(model, train, test, seed):
@@ -106,7 +127,7 @@ def their_accuracy(model, train, test, seed):
             loss_of(net(x[rows]), y[rows]).backward()
             optimizer.step()
     with torch.no_grad():
-        return np.mean(net(torch.from_numpy(test[0])).argmax(dim=1).numpy() == test[1])
+        return 100 * np.mean(net(torch.from_numpy(test[0])).argmax(dim=1).numpy() == test[1])
 
 
 def _compare(checks, name, model, batches, optimizer, theirs, options, more, criterion="CrossEntropyLoss"):
