@@ -395,9 +395,14 @@ def test_a_signal_handler_computes_while_its_thread_does(rng):
     a = rng.integers(0, 256, (20_000, 1000), np.uint8)
     b = ql.pack(rng.integers(-128, 128, (1000, 1000), np.int8))
     expected, inner = ql.matmul_integer(a, b), []
-    before = signal.signal(signal.SIGALRM, lambda *_: inner.append(ql.matmul_integer(a[:50], b)))
+
+    def compute(*_):
+        inner.append(ql.matmul_integer(a[:50], b))
+        signal.setitimer(signal.ITIMER_REAL, 0.01)  # again, once this is done: on a slow machine none comes amid it
+
+    before = signal.signal(signal.SIGALRM, compute)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
         for _ in range(100):
             same_bytes(ql.matmul_integer(a, b), expected)
             if len(inner) > 3:
