@@ -17,13 +17,13 @@ PyArrayObject *ql_py_f32_dense(PyObject *object, const char *name);
 /* An array of exactly this type; C-contiguous, aligned and in native byte order, copied if it was not. */
 PyArrayObject *ql_py_exact(PyObject *object, int typenum, const char *name);
 
-/* The same, with its axes in any order, as ql_py_f32_dense. */
+/* An array as ql_py_exact returns it, but with its axes in any order, as ql_py_f32_dense. */
 PyArrayObject *ql_py_exact_dense(PyObject *object, int typenum, const char *name);
 
 /* Codes of int8 or uint8. */
 PyArrayObject *ql_py_x8(PyObject *object, const char *name);
 
-/* The same, with its axes in any order, as ql_py_f32_dense. */
+/* Codes of int8 or uint8, with their axes in any order, as ql_py_f32_dense. */
 PyArrayObject *ql_py_x8_dense(PyObject *object, const char *name);
 
 static inline bool ql_py_is_signed(PyArrayObject *codes)
@@ -93,8 +93,8 @@ ql_status ql_py_end(ql_py_pause *pause, ql_status status);
 PyArrayObject *ql_py_result(PyObject *out, int typenum, int ndim, const npy_intp *shape, PyArrayObject **input,
                             bool in_place);
 
-/* The same, of the shape of *input, whose elements lie side by side: new memory, and what the core writes to, has its
- * axes in the same order. */
+/* A result as of ql_py_result, of the shape of *input, whose elements lie side by side: new memory, and what the core
+ * writes to, has its axes in the same order. */
 PyArrayObject *ql_py_result_like(PyObject *out, int typenum, PyArrayObject **input, bool in_place);
 
 /* Replaces *input, which may be NULL, by a copy if it shares memory with result. Returns 0, or -1 with an exception. */

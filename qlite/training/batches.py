@@ -54,7 +54,7 @@ class Rows:
 
     def __post_init__(self) -> None:
         self.steps: int | None = -(-len(self.rows) // self.batch_size)
-        # Of any other array `take` would copy all of it, for every batch.
+        # Plain arrays alone: `take` would copy all of any other one, for every batch.
         is_plain = self.x.flags.c_contiguous and self.x.flags.aligned and self.x.dtype.isnative
         shape = (min(self.batch_size, len(self.rows)), *self.x.shape[1:])
         self._place = np.empty(shape, self.x.dtype) if is_plain else None

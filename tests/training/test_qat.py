@@ -450,7 +450,7 @@ def test_checkpoint_resumes_to_the_same_bits(digits, trained, tmp_path):
     whole = ql.train(trained, *digits, scheme="w4a4", **QUICK)
     path = tmp_path / "training.safetensors"
     options = {"scheme": "w4a4", "checkpoint": path, **QUICK}
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="stop"):
         ql.train(trained, *digits, callbacks=[lambda state: {}["stop"]], **options)
     resumed = ql.train(trained, *digits, **options)
     same_bytes(resumed.layers[0].weight, whole.layers[0].weight)
