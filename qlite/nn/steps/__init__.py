@@ -1,0 +1,26 @@
+"""The kinds of steps of the integer program.
+
+A new kind is a dataclass here and its name in `STEPS`, a file in csrc/core/program with the same field names, and a
+function in the reference.
+"""
+
+from qlite.nn.program import Step
+from qlite.nn.steps.functions import Activate, Lookup, SoftmaxX8
+from qlite.nn.steps.grids import Dequantize, Normalize, Quantize, QuantizeDynamic
+from qlite.nn.steps.merging import Add
+from qlite.nn.steps.products import DenseF32, Gemm, GemmF32, GemmGrouped, GemmGroupedF32, Requantize
+from qlite.nn.steps.shapes import Reshape
+
+#: The steps that multiply by quantized weights.
+PRODUCTS = (Gemm, GemmF32, GemmGrouped, GemmGroupedF32)
+
+STEPS: dict[str, type[Step]] = {
+    cls.kind: cls
+    for cls in (
+        *(Normalize, Quantize, QuantizeDynamic, Dequantize),
+        *(*PRODUCTS, DenseF32, Requantize),
+        *(Add,),
+        *(Activate, Lookup, SoftmaxX8),
+        *(Reshape,),
+    )
+}

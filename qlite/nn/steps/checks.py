@@ -1,0 +1,56 @@
+"""What steps refuse, and in which words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from qlite.nn.program import LARGEST_SCALE, SMALLEST_SCALE, Buffer
+
+
+def expect(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def of_shape(name: str, value: Any, dtype: Any, shape: tuple[int, ...]) -> None:
+    """Refuse what is no array of this dtype and shape."""
+    if not isinstance(value, np.ndarray) or value.dtype != dtype or value.shape != shape:
+        got = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise ValueError(f"{name}: expected {np.dtype(dtype)} {shape}, got {got}")
+
+
+def finite_vector(name: str, value: Any, dtype: Any, length: int) -> None:
+    """Refuse what is no finite vector of this dtype and length."""
+    of_shape(name, value, dtype, (length,))
+    if value.dtype.kind == "f" and not np.isfinite(value).all():
+        raise ValueError(f"{name}: expected finite values, got {value[~np.isfinite(value)][0]}")
+
+
+def scales(name: str, value: Any, shape: tuple[int, ...]) -> None:
+    of_shape(name, value, np.float32, shape)
+    lowest, highest = value.min(), value.max()
+    if not SMALLEST_SCALE <= lowest <= highest <= LARGEST_SCALE:
+        raise ValueError(f"{name}: expected normal, positive, finite values, got {lowest} to {highest}")
+
+
+def in_range(name: str, codes: np.ndarray, allowed: tuple[int, int]) -> None:
+    lowest, highest = codes.min(), codes.max()
+    if not allowed[0] <= lowest <= highest <= allowed[1]:
+        raise ValueError(f"{name}: expected {allowed[0]} to {allowed[1]}, got {lowest} to {highest}")
+
+
+def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}")
+
+
+def one_shape(inputs: Sequence[Buffer], count: int, dtypes: tuple[str, ...]) -> tuple[int, ...]:
+    """The one shape of `count` inputs of certain dtypes."""
+    expect(len(inputs) == count, f"inputs: expected {count}, got {len(inputs)}")
+    for b in inputs:
+        if b.dtype not in dtypes:
+            raise ValueError(f"inputs: expected {' or '.join(dtypes)}, got {b.name!r} of {b.dtype}")
+        if b.shape != inputs[0].shape:
+            raise ValueError(f"inputs: expected shape {inputs[0].shape}, got {b.name!r} of {b.shape}")
+    return inputs[0].shape

@@ -1,0 +1,89 @@
+"""Steps that apply functions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from qlite.nn.program import CODE_RANGES, CODES_8, Buffer, Step
+from qlite.nn.steps.checks import expect, one_of, one_shape
+from qlite.ops.activations import ACTIVATIONS, ELEMENTWISE
+
+#: Most classes that the fixed softmax takes: each adds at most 2**19 to an int32.
+MAX_FIXED_SOFTMAX = 4095
+
+
+def _slope(value: Any) -> None:
+    expect(isinstance(value, float) and 0 < value <= 1, f"slope: expected a number over 0, at most 1, got {value!r}")
+
+
+@dataclass(frozen=True, eq=False)
+class Activate(Step):
+    """An activation of float32; softmax over the last axis. `slope` is that of leaky_relu."""
+
+    kind: ClassVar[str] = "activate"
+    function: str
+    slope: float
+
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        shape = one_shape(inputs, 1, ("float32",))
+        expect(len(shape) > 0, "inputs: expected at least one axis, got none")
+        one_of("function", self.function, ACTIVATIONS)
+        _slope(self.slope)
+        return shape, ("float32",)
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup(Step):
+    """Codes to codes by a table of 256: see `lookup_table`.
+
+    `function` and `slope` say what it tabulates, so that it can be made anew for other grids; None: only the table.
+    """
+
+    kind: ClassVar[str] = "lookup"
+    table: np.ndarray
+    function: str | None
+    slope: float
+
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        shape = one_shape(inputs, 1, CODES_8)
+        expect(inputs[0].scale is not None, "inputs: expected one scale for all samples, got one for each row")
+        t = self.table
+        if not isinstance(t, np.ndarray) or t.dtype not in (np.int8, np.uint8) or t.shape != (256,):
+            got = f"{t.dtype} {t.shape}" if isinstance(t, np.ndarray) else type(t).__name__
+            raise ValueError(f"table: expected int8 or uint8 (256,), got {got}")
+        if self.function is not None:
+            one_of("function", self.function, ELEMENTWISE)
+        _slope(self.slope)
+        return shape, (t.dtype.name,)
+
+    def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
+        expect(output.scale is not None, "output: expected one scale for all samples, got one for each row")
+        lowest, highest = output.code_range
+        least, most = int(self.table.min()), int(self.table.max())
+        expect(lowest <= least <= most <= highest, f"table: expected {lowest} to {highest}, got {least} to {most}")
+
+
+@dataclass(frozen=True, eq=False)
+class SoftmaxX8(Step):
+    """Softmax of codes over the last axis by one of two rules, whose grid the result has: see `softmax`."""
+
+    kind: ClassVar[str] = "softmax"
+    requant: str
+
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        shape = one_shape(inputs, 1, CODES_8)
+        (x,) = inputs
+        expect(len(shape) > 0, "inputs: expected at least one axis, got none")
+        expect(x.scale is not None, "inputs: expected one scale for all samples, got one for each row")
+        one_of("requant", self.requant, ("float", "fixed"))
+        if self.requant == "fixed":
+            expect(shape[-1] <= MAX_FIXED_SOFTMAX, f"inputs: expected at most {MAX_FIXED_SOFTMAX} classes for 'fixed'")
+            expect(x.affine[0] > 2.0**-26, f"inputs: expected a scale over 2**-26 for 'fixed', got {x.scale}")
+        return shape, (x.dtype,)
+
+    def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
+        expected = (1 / 256, CODE_RANGES[output.dtype][0], 8)
+        got = (output.scale, output.zero_point, output.bits)
+        expect(got == expected, f"output: expected scale, zero point and bits {expected}, got {got}")
