@@ -7,9 +7,10 @@ function in the reference.
 from qlite.nn.program import Step
 from qlite.nn.steps.functions import Activate, Lookup, SoftmaxX8
 from qlite.nn.steps.grids import Dequantize, Normalize, Quantize, QuantizeDynamic
-from qlite.nn.steps.merging import Add
+from qlite.nn.steps.merging import Add, Concatenate, Mean
+from qlite.nn.steps.pools import AveragePool, MaxPool
 from qlite.nn.steps.products import DenseF32, Gemm, GemmF32, GemmGrouped, GemmGroupedF32, Requantize
-from qlite.nn.steps.shapes import Reshape
+from qlite.nn.steps.shapes import Pad, Reshape
 
 #: The steps that multiply by quantized weights.
 PRODUCTS = (Gemm, GemmF32, GemmGrouped, GemmGroupedF32)
@@ -19,8 +20,9 @@ STEPS: dict[str, type[Step]] = {
     for cls in (
         *(Normalize, Quantize, QuantizeDynamic, Dequantize),
         *(*PRODUCTS, DenseF32, Requantize),
-        *(Add,),
+        *(Add, Concatenate, Mean),
+        *(MaxPool, AveragePool),
         *(Activate, Lookup, SoftmaxX8),
-        *(Reshape,),
+        *(Reshape, Pad),
     )
 }
