@@ -9,6 +9,8 @@ from qlite.nn.program import LARGEST_SCALE, SMALLEST_SCALE, Buffer
 
 #: Greatest length of a window, a stride or a padding.
 MAX_LENGTH = 2**31 - 1
+#: What the scale of an input over that of a sum or mean must be below.
+RATIO_LIMIT = 2.0**20
 
 
 def expect(condition: bool, message: str) -> None:
@@ -80,3 +82,23 @@ def one_grid(inputs: Sequence[Buffer], output: Buffer) -> None:
     for b in inputs if output.is_codes else ():
         expected = b.scale, b.zero_point, b.bits
         expect(got == expected, f"output: expected scale, zero point and bits {expected} as {b.name!r}, got {got}")
+
+
+def small_ratios(inputs: Sequence[Buffer], output: Buffer) -> None:
+    """Refuse codes whose scale is so much greater than the output's that factors of sums and means leave int32."""
+    with_one_scale(inputs, output)
+    scale, _ = output.affine
+    for b in inputs:
+        with np.errstate(over="ignore", under="ignore"):
+            ratio = np.float32(b.affine[0]) / np.float32(scale)
+        if not ratio < RATIO_LIMIT:
+            raise ValueError(f"inputs: expected scale / output scale below 2**20, got {ratio} for {b.name!r}")
+
+
+def one_dtype(inputs: Sequence[Buffer]) -> str:
+    """The one dtype of all inputs."""
+    dtype = inputs[0].dtype
+    for b in inputs:
+        if b.dtype != dtype:
+            raise ValueError(f"inputs: expected {dtype} as {inputs[0].name!r}, got {b.name!r} of {b.dtype}")
+    return dtype
