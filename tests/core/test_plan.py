@@ -495,7 +495,7 @@ def two_steps():
 
 
 STEPS_REFUSED = {
-    "a kind that there is not": ("conv", {"inputs": (0,), "output": 2}, "^kind: "),
+    "a kind that there is not": ("convolution", {"inputs": (0,), "output": 2}, "^kind: "),
     "no inputs": ("gemm", fields(inputs=()), "^gemm: "),
     "two inputs": ("gemm", fields(inputs=(1, 1)), "^gemm: "),
     "too many inputs": ("gemm", fields(inputs=(1,) * 9), "^inputs: expected up to 8"),

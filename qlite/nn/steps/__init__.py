@@ -5,6 +5,7 @@ function in the reference.
 """
 
 from qlite.nn.program import Step
+from qlite.nn.steps.convs import Conv
 from qlite.nn.steps.functions import Activate, Lookup, SoftmaxX8
 from qlite.nn.steps.grids import Dequantize, Normalize, Quantize, QuantizeDynamic
 from qlite.nn.steps.merging import Add
@@ -12,7 +13,7 @@ from qlite.nn.steps.products import DenseF32, Gemm, GemmF32, GemmGrouped, GemmGr
 from qlite.nn.steps.shapes import Reshape
 
 #: The steps that multiply by quantized weights.
-PRODUCTS = (Gemm, GemmF32, GemmGrouped, GemmGroupedF32)
+PRODUCTS = (Gemm, Conv, GemmF32, GemmGrouped, GemmGroupedF32)
 
 STEPS: dict[str, type[Step]] = {
     cls.kind: cls
