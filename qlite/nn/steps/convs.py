@@ -1,11 +1,14 @@
 """Convolutions: products whose rows are windows of an image."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from qlite.nn.program import Buffer
+import numpy as np
+
+from qlite.nn.program import Buffer, Step
 from qlite.nn.steps.checks import expect
 from qlite.nn.steps.products import IntegerProduct, Product
+from qlite.ops.window import window
 
 #: Greatest length of a stride, a dilation or a padding.
 MAX_LENGTH = 2**31 - 1
@@ -40,8 +43,8 @@ class Convolution(Product):
         )
         if fan_in * self.groups != channels or out % self.groups:
             raise ValueError(
-                f"weight: expected {self.groups} groups of {x.name!r}'s {channels} channels and as many of outputs, got "
-                f"shape {self.weight.shape}"
+                f"weight: expected the {channels} channels of {x.name!r} and {out} outputs in {self.groups} groups, "
+                f"got shape {self.weight.shape}"
             )
         _lengths("stride", self.stride, 2, 1)
         _lengths("dilation", self.dilation, 2, 1)
@@ -77,3 +80,26 @@ class Conv(Convolution, IntegerProduct):
 
     kind: ClassVar[str] = "conv"
     scale_per: ClassVar[str] = "sample"
+
+
+@dataclass(frozen=True, eq=False)
+class ConvF32(Step):
+    """float32 by weights."""
+
+    kind: ClassVar[str] = "conv_f32"
+    weight: np.ndarray
+    bias: np.ndarray | None
+    activation: str | None
+    groups: int
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    weight_bits: int = field(default=8, kw_only=True)
+    weight_scale: np.ndarray | None = None
+    weight_zero_point: np.ndarray | None = None
+
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        height, width, _ = (1, 1, *inputs[0].shape)[-3:]
+        sides = self.padding[:2], self.padding[2:]
+        out = window("", (height, width), self.weight.shape[:2], self.stride, sides, self.dilation)[3]
+        return (*(*out, self.weight.shape[3])[3 - len(inputs[0].shape) :],), ("float32",)
