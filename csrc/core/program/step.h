@@ -34,6 +34,13 @@ typedef struct ql_cost {
     uint64_t ns;      /* of one thread, about; 0 if that is not much longer than to read the block */
 } ql_cost;
 
+/* Whether a step's output may lie where an input does that has as many bytes for each sample. */
+typedef enum ql_sharing {
+    QL_OWN_PLACE,  /* no */
+    QL_OVER_INPUT, /* where one of the inputs does, which nobody reads afterwards; the others lie elsewhere or there */
+    QL_SAME_BYTES, /* where its only input does, whose bytes stay as they are: others may read them afterwards */
+} ql_sharing;
+
 typedef struct ql_op {
     const char *kind;
     const ql_field *fields; /* the first two are inputs and output */
@@ -48,6 +55,7 @@ typedef struct ql_op {
     void (*update)(const ql_buffer *buffers, const ql_value *values, ql_step *step);
     ql_cost (*measure)(const ql_step *step, const ql_buffer *buffers, size_t samples);
     void (*destroy)(void *state);
+    ql_sharing sharing;
     bool checks_finite; /* run says whether its one float input is finite, so that no pass over it has to find out */
 } ql_op;
 

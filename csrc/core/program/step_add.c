@@ -22,4 +22,4 @@ static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *b
         y[i] = a[i] + b[i];
 }
 
-const ql_op ql_op_add = {.kind = "add", .fields = fields, .prepare = prepare, .run = run};
+const ql_op ql_op_add = {.kind = "add", .fields = fields, .prepare = prepare, .run = run, .sharing = QL_OVER_INPUT};
