@@ -309,19 +309,18 @@ def _objective(
         raise ValueError(f"teacher_weight: expected 0 <= x <= 1, got {weight}")
     if not 0 < t < math.inf:
         raise ValueError(f"temperature: expected x > 0, got {t}")
-    if (takes := list(_inputs(teacher).values())) != (gets := list(model.inputs.values())):
-        takes, gets = (shapes[0] if len(shapes) == 1 else shapes for shapes in (takes, gets))
-        raise ValueError(f"teacher: expected samples of shape {gets}, got one that takes {takes}")
+    if (takes := _samples_of(teacher)) != (given := _samples_of(model)):
+        raise ValueError(f"teacher: expected samples of shape {given}, got one that takes {takes}")
     wanted = teacher(joined(np.zeros((1, *shape), np.float32) for shape in model.inputs.values())).shape
     if wanted != (1, *model.output_shape):
         raise ValueError(f"teacher: expected outputs of shape {model.output_shape}, got {wanted[1:]}")
     return Objective(base, teacher, weight, t, threshold)
 
 
-def _inputs(model: Predictor) -> Mapping[str, tuple[int, ...]]:
-    """The shapes of the samples that a model takes, by the names of its inputs."""
+def _samples_of(model: Predictor) -> str:
+    """The shapes of the samples that a model takes."""
     assert isinstance(model, (Model, QModel))
-    return model.inputs
+    return ", ".join(map(str, model.inputs.values()))
 
 
 def _positive(name: str, value: Any) -> float | None:

@@ -111,7 +111,7 @@ class FloatNetwork:
                 continue
             inputs, own = node.layer.backward(saved.pop(), waiting.pop(node.name), needs_input=any(node.needs))
             found |= {(node.name, what): g for what, g in own.items() if (node.name, what) in self.parameters}
-            for source, needed, of_source in zip(node.sources, node.needs, apart(inputs or ()), strict=False):
+            for source, needed, of_source in zip(node.sources, node.needs, apart(inputs), strict=False):
                 if needed:
                     before = waiting.get(source)
                     waiting[source] = of_source if before is None else before + of_source
@@ -163,6 +163,7 @@ def joined(arrays: Iterable[np.ndarray]) -> Samples:
     return x if len(x) > 1 else x[0]
 
 
-def apart(gradients: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Gradients each of which may be written over: a copy where one array stands for several."""
+def apart(gradients: Sequence[np.ndarray] | None) -> list[np.ndarray]:
+    """Return gradients each of which may be written over: a copy where one array stands for several."""
+    gradients = gradients or ()
     return [g.copy() if any(g is other for other in gradients[:i]) else g for i, g in enumerate(gradients)]

@@ -10,6 +10,7 @@ import numpy as np
 from qlite.arrays.quantize import quantize
 from qlite.grids.qparams import QParams
 from qlite.nn.activation_tables import activation_table, known_grid
+from qlite.nn.layers.weighted import Weighted
 from qlite.nn.lower import Builder
 from qlite.nn.model import Model
 from qlite.nn.model_grids import ModelGrids
@@ -136,14 +137,14 @@ class QuantizedNetwork:
             return Rounding(step, grid)
         if isinstance(step, Requantize):
             return Requantizing(number, step, grid)
-        if hasattr(step, "weight"):
+        if isinstance(layer, Weighted) and hasattr(step, "weight"):
             own = self._weight_grid(output.layer, layer)
             product = Product(number, step, output.layer, layer, own, output.layer not in self._frozen)
             self._products.append(product)
             return product
         return Unweighted(step, layer, None if isinstance(step, TYING) else grid)
 
-    def _weight_grid(self, name: str, layer: Any) -> LearnedGrid | None:
+    def _weight_grid(self, name: str, layer: Weighted) -> LearnedGrid | None:
         """The grid of a layer's weights."""
         p = self._first.weights.get(name)
         if p is None:

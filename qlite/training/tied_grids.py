@@ -4,8 +4,11 @@ from qlite.nn.activation_tables import known_grid
 from qlite.nn.program import Program, Step
 from qlite.nn.steps import (
     Add,
+    Concatenate,
     Dequantize,
     Lookup,
+    Mean,
+    Pad,
     Quantize,
     QuantizeDynamic,
     Requantize,
@@ -13,9 +16,9 @@ from qlite.nn.steps import (
 )
 
 #: Steps whose codes, read and written, are all on one grid.
-TYING = (Reshape,)
+TYING = (Concatenate, Pad, Reshape)
 #: Steps that take any grids.
-FREE = (Add, Dequantize, Quantize, QuantizeDynamic, Requantize)
+FREE = (Add, Dequantize, Mean, Quantize, QuantizeDynamic, Requantize)
 
 
 def tied(program: Program) -> list[int]:
