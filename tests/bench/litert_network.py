@@ -4,7 +4,6 @@ from math import prod
 
 import numpy as np
 
-from ..networks.description import INPUT
 from . import litert_model
 from .litert_model import Operator, Tensor
 

@@ -25,11 +25,6 @@ class TorchNetwork(nn.Module):
         return values[self.nodes[-1].name]
 
 
-class Mean(nn.Module):
-    def forward(self, x):
-        return x.mean((2, 3))
-
-
 class Padded(nn.Module):
     """A layer with another padding before than after."""
 
@@ -44,11 +39,13 @@ class Padded(nn.Module):
 def _layer(node, network):
     if node.op in ("conv", "dense"):
         return nn.Sequential(_product(node, network), ACTIVATIONS[node.activation]()).eval()
+    shape = network.shapes[node.inputs[0]]
     if node.op == "max_pool":
-        shape = network.shapes[node.inputs[0]]
         at_the_end = any(after for _, after in node.pads(*shape[:2]))
         return nn.MaxPool2d(node.size, node.stride, ceil_mode=at_the_end)
-    return {"mean": Mean, "flatten": nn.Flatten, "add": ACTIVATIONS[node.activation]}[node.op]()
+    if node.op == "mean":
+        return nn.Sequential(nn.AvgPool2d(shape[:2]), nn.Flatten())
+    return {"flatten": nn.Flatten, "add": ACTIVATIONS[node.activation]}[node.op]()
 
 
 def _product(node, network):
