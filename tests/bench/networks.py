@@ -27,6 +27,16 @@ def to_floats(times):
     return best_of(ALL_FLOATS, QLITE, times)[0]
 
 
+def minimum(peers):
+    """The ratio of minima: what a machine that others use too still shows."""
+
+    def ratio(times):
+        minima = [times[peer.name].min for peer in peers if peer.name in times]
+        return min(minima) / times[QLITE.name].min if minima else None
+
+    return ratio
+
+
 def tasks():
     for make, to_integers, least in NETWORKS:
         network = make()
@@ -39,7 +49,11 @@ def tasks():
                 INT8,
                 ALL_FLOATS,
                 target=to_integers,
-                goals=(Goal("to floats", to_floats, least=least),),
+                goals=(
+                    Goal("to floats", to_floats, least=least),
+                    Goal("of minima", minimum(INT8)),
+                    Goal("of floats' minima", minimum(ALL_FLOATS)),
+                ),
                 tolerance=TOLERANCE,
             )
 
