@@ -28,3 +28,16 @@ class Reshape(Step):
         (x,) = inputs
         got, expected = (output.scale, output.zero_point, output.bits), (x.scale, x.zero_point, x.bits)
         expect(got == expected, f"output: expected scale, zero point and bits {expected}, got {got}")
+
+
+@dataclass(frozen=True, eq=False)
+class Pad(Step):
+    """Zeros before and after each axis of a sample: the zero point, or 0.0."""
+
+    kind: ClassVar[str] = "pad"
+    padding: tuple[int, ...]
+
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        shape = one_shape(inputs, 1, ("float32", *CODES_8))
+        before, after = self.padding[::2], self.padding[1::2]
+        return tuple(n + b + a for n, b, a in zip(shape, before, after, strict=True)), (inputs[0].dtype,)
