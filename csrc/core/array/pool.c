@@ -1,5 +1,6 @@
 /* Pooling: an output row at a time. Its windows are cut where they reach into the padding; those in the middle, which
  * are whole from left to right, go to the kernel together. */
+#include "core/array/pool.h"
 #include "core/base/parallel.h"
 #include "core/base/sizes.h"
 #include "kernels/kernels.h"
@@ -16,28 +17,17 @@ typedef struct pooling {
     bool is_signed;
 } pooling;
 
-/* Part of a window that lies inside along one axis: [first, end). */
-typedef struct extent {
-    size_t first, end;
-} extent;
-
-static extent inside(size_t i, size_t stride, size_t before, size_t kernel, size_t length)
-{
-    const size_t first = i * stride, end = first + kernel;
-    return (extent){first > before ? first - before : 0, end - before < length ? end - before : length};
-}
-
 /* Pools one output row, counted over all images. */
 static void pool_row(void *context, size_t row)
 {
     const pooling *p = context;
     const ql_pool *s = p->shape;
     const size_t pixel = s->channels, image = row / s->out_h;
-    const extent rows = inside(row % s->out_h, s->stride_h, s->top, s->kernel_h, s->in_h);
+    const ql_extent rows = ql_inside(row % s->out_h, s->stride_h, s->top, s->kernel_h, s->in_h);
     const uint8_t *x = p->x + (image * s->in_h + rows.first) * s->in_w * pixel;
     uint8_t *y = p->y + row * s->out_w * pixel;
     for (size_t j = 0; j < s->out_w;) {
-        const extent cols = inside(j, s->stride_w, s->left, s->kernel_w, s->in_w);
+        const ql_extent cols = ql_inside(j, s->stride_w, s->left, s->kernel_w, s->in_w);
         const size_t width = cols.end - cols.first;
         const size_t whole = width == s->kernel_w ? (s->in_w - cols.end) / s->stride_w : 0;
         const size_t n = ql_least(1 + whole, s->out_w - j);
@@ -47,22 +37,11 @@ static void pool_row(void *context, size_t row)
     }
 }
 
-/* Returns whether each window holds an element: the first begins at -before, the last at (out - 1) * stride - before.
- */
-static bool axis_is_valid(size_t in, size_t kernel, size_t stride, size_t before, size_t out)
-{
-    const size_t most = PTRDIFF_MAX / 2;
-    if (in < 1 || in > most || kernel < 1 || kernel > most || stride < 1 || before >= kernel || out < 1)
-        return false;
-    return out - 1 <= most / stride && (out - 1) * stride < in + before;
-}
-
 static ql_status pool(pool_kernel *kernel, const uint8_t *x, const ql_pool *s, bool is_signed, uint8_t *y)
 {
     if (s->images == 0 || s->channels == 0)
         return QL_OK;
-    if (!axis_is_valid(s->in_h, s->kernel_h, s->stride_h, s->top, s->out_h) ||
-        !axis_is_valid(s->in_w, s->kernel_w, s->stride_w, s->left, s->out_w))
+    if (!ql_pool_is_valid(s))
         return QL_EINVAL;
     pooling p = {kernel, s, x, y, is_signed};
     const uint64_t outputs = (uint64_t)s->images * s->out_h * s->out_w * s->channels;
