@@ -103,6 +103,7 @@ class MaxPool(Pool):
     """
 
     kind = "max_pool"
+    keeps_grid = True
 
     def __init__(self, size: Any = 2, *, stride: Any = None, padding: Any = "valid", name: str | None = None) -> None:
         super().__init__(size, stride, padding, name)
@@ -159,6 +160,7 @@ class AveragePool(Pool):
     """
 
     kind = "average_pool"
+    keeps_grid = True
 
     def __init__(self, size: Any = 2, *, stride: Any = None, padding: Any = "valid", name: str | None = None) -> None:
         super().__init__(size, stride, padding, name)
