@@ -280,7 +280,7 @@ def two_steps():
 
 
 STEPS_REFUSED = {
-    "a kind that there is not": ("conv", {"inputs": (0,), "output": 2}, "^kind: "),
+    "a kind that there is not": ("convolution", {"inputs": (0,), "output": 2}, "^kind: "),
     "no inputs": ("gemm", fields(inputs=()), "^gemm: "),
     "two inputs": ("gemm", fields(inputs=(1, 1)), "^gemm: "),
     "too many inputs": ("gemm", fields(inputs=(1,) * 9), "^inputs: expected up to 8"),
@@ -413,7 +413,10 @@ def float_readers():
         "quantize_dynamic": (buffer("uint8", (3,), 0.0, 0, 3, 4), {}),
         "normalize": (F32, {"mean": one, "scale": one}),
         "gemm_f32": (F32, {**weight, "activation": None}),
-        "add": (F32, {}),
+        "add": (F32, {"activation": None, "requant": "float"}),
+        "mean": (F32, {"requant": "float"}),
+        "concatenate": (F32, {"axis": 0}),
+        "pad": (F32, {"padding": (0, 0)}),
     }
 
 
@@ -461,9 +464,9 @@ def test_given_rows_are_checked(isa, rng):
 
 def test_add_rounds_once(isa, rng):
     """Sums that lose digits, overflow, or have no value; one input twice."""
-    plan = _core.Plan([F32, F32, F32, F32], (0, 1), (2, 3))
-    plan.add("add", {"inputs": (0, 1), "output": 2})
-    plan.add("add", {"inputs": (2, 2), "output": 3})
+    plan, plain = _core.Plan([F32, F32, F32, F32], (0, 1), (2, 3)), {"activation": None, "requant": "float"}
+    plan.add("add", {"inputs": (0, 1), "output": 2, **plain})
+    plan.add("add", {"inputs": (2, 2), "output": 3, **plain})
     plan.finish()
     a, b = (rng.normal(size=(101, 3)).astype(np.float32) * np.float32(10.0) ** s for s in (-5, 3))
     a[0], b[0] = (3e38, 3e38, 1e-45), (3e38, -3e38, 1e-45)
@@ -473,7 +476,7 @@ def test_add_rounds_once(isa, rng):
             same_bytes(got, value)
     for wrong in ({"inputs": (0,)}, {"inputs": (0, 1, 2)}):
         with pytest.raises(ValueError, match=r"^add: "):
-            two_steps().add("add", {"output": 3, **wrong})
+            two_steps().add("add", {"output": 3, **plain, **wrong})
 
 
 def test_a_part_must_be_whole(rng):

@@ -59,7 +59,7 @@ static struct {
 } pool = {.mutex = PTHREAD_MUTEX_INITIALIZER, .bell = PTHREAD_COND_INITIALIZER};
 
 static bool forks_are_watched;
-static _Thread_local bool is_alone;
+static _Thread_local bool is_alone; /* inside a task, or as ql_work_alone was told */
 
 static void begin_anew(void)
 {
@@ -81,11 +81,13 @@ __attribute__((constructor)) static void watch_forks(void)
 /* The caller may want to stop: then nobody finds any more. */
 static void take_items(const work *w)
 {
+    is_alone = true;
     for (size_t i; (i = atomic_fetch_add(&pool.next, 1)) < w->count;) {
         w->task(w->context, i);
         if (ql_stop_wanted())
             atomic_store(&pool.next, w->count);
     }
+    is_alone = false;
 }
 
 static bool enter(void)
@@ -254,7 +256,7 @@ bool ql_work_alone(bool alone)
 size_t ql_threads_for(uint64_t cost_ns)
 {
     const uint64_t shares = cost_ns / QL_THREAD_NS;
-    if (shares < 2 || !forks_are_watched || is_alone)
+    if (shares < 2 || is_alone || !forks_are_watched)
         return 1;
     const size_t limit = ql_num_threads();
     return shares < limit ? (size_t)shares : limit;

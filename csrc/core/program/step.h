@@ -64,6 +64,7 @@ typedef struct ql_op {
     EACH(quantize)          \
     EACH(quantize_dynamic)  \
     EACH(gemm)              \
+    EACH(conv)              \
     EACH(gemm_f32)          \
     EACH(gemm_grouped)      \
     EACH(gemm_grouped_f32)  \
@@ -71,6 +72,11 @@ typedef struct ql_op {
     EACH(requantize)        \
     EACH(dequantize)        \
     EACH(add)               \
+    EACH(concatenate)       \
+    EACH(mean)              \
+    EACH(max_pool)          \
+    EACH(average_pool)      \
+    EACH(pad)               \
     EACH(activate)          \
     EACH(lookup)            \
     EACH(softmax)           \
@@ -92,6 +98,15 @@ static inline bool ql_has_row_scale(const ql_buffer *buffer)
     return buffer->row_scale != QL_NO_BUFFER;
 }
 
+/* How many scales of their own a sample's codes have: one for each row, or one. */
+static inline size_t ql_scale_count(const ql_buffer *buffers, const ql_buffer *codes)
+{
+    size_t count = 1;
+    for (size_t i = 0; i < codes->rank; i++)
+        count *= buffers[codes->row_scale].shape[i];
+    return count;
+}
+
 static inline int32_t ql_zero_point_u8(const ql_buffer *buffer)
 {
     return buffer->zero_point + (buffer->type == QL_S8 ? 128 : 0);
@@ -108,6 +123,15 @@ static inline int32_t ql_qmax_u8(const ql_buffer *buffer)
     return ql_qmin_u8(buffer) + (1 << buffer->bits) - 1;
 }
 
+/* Product of the lengths of axes first..end - 1. */
+static inline size_t ql_volume(const ql_buffer *buffer, size_t first, size_t end)
+{
+    size_t volume = 1;
+    for (size_t i = first; i < end; i++)
+        volume *= buffer->shape[i];
+    return volume;
+}
+
 /* Elements of a row, rows of a sample, elements of a sample. */
 static inline size_t ql_row_length(const ql_buffer *buffer)
 {
@@ -116,10 +140,7 @@ static inline size_t ql_row_length(const ql_buffer *buffer)
 
 static inline size_t ql_row_count(const ql_buffer *buffer)
 {
-    size_t count = 1;
-    for (size_t i = 0; i + 1 < buffer->rank; i++)
-        count *= buffer->shape[i];
-    return count;
+    return buffer->rank ? ql_volume(buffer, 0, buffer->rank - 1) : 1;
 }
 
 static inline size_t ql_sample_size(const ql_buffer *buffer)
@@ -171,33 +192,6 @@ static inline bool ql_is_vector(const ql_value *value, ql_type type, size_t n)
 static inline bool ql_are_scales(const ql_value *value, size_t n)
 {
     return value->kind == QL_VALUE_ARRAY && ql_is_vector(value, QL_F32, n) && ql_scales_are_valid(value->array.data, n);
-}
-
-/* Returns whether values are 8-bit weights [in][out] with a scale and, perhaps, a zero point for each output. */
-static inline bool ql_are_weights(const ql_value *weight, const ql_value *scale, const ql_value *zero_point, size_t in,
-                                  size_t out)
-{
-    const ql_array *w = &weight->array;
-    if ((w->type != QL_S8 && w->type != QL_U8) || w->rank != 2 || w->shape[0] != in || w->shape[1] != out)
-        return false;
-    if (!ql_are_scales(scale, out) || !ql_is_vector(zero_point, QL_S32, out))
-        return false;
-    const int32_t *codes = ql_data(zero_point), lowest = w->type == QL_S8 ? -128 : 0;
-    bool are_codes = true;
-    for (size_t j = 0; codes && j < out; j++)
-        are_codes &= codes[j] >= lowest && codes[j] <= lowest + 255;
-    return are_codes;
-}
-
-/* Returns such weights as products take them. */
-static inline ql_code_matrix ql_weight_matrix(const ql_value *weight, const ql_value *zero_point)
-{
-    const ql_array *w = &weight->array;
-    return (ql_code_matrix){.data = w->data,
-                            .is_signed = w->type == QL_S8,
-                            .k = w->shape[0],
-                            .n = w->shape[1],
-                            .zero_point = ql_data(zero_point)};
 }
 
 #endif
