@@ -29,6 +29,7 @@ class Pool(Layer):
 
     options: ClassVar[tuple[str, ...]] = ("size", "stride", "padding")
     step: ClassVar[type[Step]]
+    keeps_grid = True
 
     def __init__(self, size: Any, stride: Any, padding: Any, name: str | None) -> None:
         super().__init__(name)
