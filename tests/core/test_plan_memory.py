@@ -19,7 +19,7 @@ def scratch(graph):
     """The most that a product needs beside its buffers: what its plan takes, if it has no other step."""
     most = 0
     for kind, fields in graph.steps:
-        if kind in ("gemm", "gemm_f32"):
+        if kind in ("gemm", "gemm_f32", "conv"):
             inputs = tuple(i for n in fields["inputs"] for i in graph.with_rows(n))
             buffers = [("uint8", b[1], b[2], 0, *b[4:]) if b[0] == "int8" else b for b in graph.buffers]
             plan = Graph(buffers, [(kind, fields)], inputs, (fields["output"],)).plan()
