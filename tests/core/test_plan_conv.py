@@ -262,13 +262,7 @@ def test_sums_that_could_overflow(rng):
 
 def test_zero_points_of_every_kind(isa, rng):
     """Padding is the zero point, at both ends and between."""
-    for dtype, z in [
-        ("uint8", 0),
-        ("uint8", 255),
-        ("int8", -128),
-        ("int8", 127),
-        ("int8", int(zero_points(rng, 1, np.int8)[0])),
-    ]:
+    for dtype, z in [("uint8", 0), ("uint8", 255), ("uint8", 77), ("int8", -128), ("int8", 127), ("int8", -5)]:
         for channels in ((3, 5, 1), (17, 17, 17)):
             graph = one_step(rng, WINDOWS["padding alone"], channels, dtype, "int32")
             graph.buffers[0] = buffer(dtype, (2, 2, channels[0]), 0.02, z)

@@ -120,11 +120,9 @@ def test_scales_of_samples_and_of_rows():
     dense = Gemm((3,), 4, np.ones((4, 6), np.int8), np.ones(6, np.float32), None, bias, None, "float")
     dynamic((1, 1, 1), conv(bias=bias), (9, 13, 6))
     dynamic((9, 13, 1), dense, (9, 13, 6))
-    with pytest.raises(
-        ValueError, match=r"conv: inputs: expected a scale for each sample, \(1, 1, 1\), got \(9, 13, 1\)"
-    ):
+    with pytest.raises(ValueError, match=r"conv: inputs: .* for each sample, \(1, 1, 1\), got \(9, 13, 1\)"):
         dynamic((9, 13, 1), conv(bias=bias), (9, 13, 6))
-    with pytest.raises(ValueError, match=r"gemm: inputs: expected a scale for each row, \(9, 13, 1\), got \(1, 1, 1\)"):
+    with pytest.raises(ValueError, match=r"gemm: inputs: .* for each row, \(9, 13, 1\), got \(1, 1, 1\)"):
         dynamic((1, 1, 1), dense, (9, 13, 6))
     with pytest.raises(ValueError, match=r"^buffers\[3\]: .* shape \(9, 13, 1\) or \(1, 1, 1\)"):
         dynamic((1, 13, 1), conv(bias=bias), (9, 13, 6))
