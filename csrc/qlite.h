@@ -753,8 +753,8 @@ typedef struct ql_buffer {
     ql_type type;
     size_t rank, shape[QL_MAX_RANK]; /* of a sample: lengths of at least 1; rank 0: one element */
     /* Codes (s8, u8, s16) have one scale and zero point for all samples, or name the buffers that hold one for each
-     * row: f32 and s32, of the codes' shape with a last length of 1. bits is 8, but for narrower codes of u8 and s8
-     * with one scale: 0..2^bits-1, or -2^(bits-1)..2^(bits-1)-1. */
+     * row or each sample: f32 and s32, of the codes' shape with a last length of 1, or with lengths of 1 alone. bits is
+     * 8, but for narrower codes of u8 and s8 with one scale: 0..2^bits-1, or -2^(bits-1)..2^(bits-1)-1. */
     float scale;
     int32_t zero_point, bits;
     size_t row_scale, row_zero_point; /* QL_NO_BUFFER: none */

@@ -33,9 +33,11 @@ from qlite.nn.layers.batch_norm import BatchNorm
 from qlite.nn.layers.dense import Dense
 from qlite.nn.layers.dropout import Dropout
 from qlite.nn.layers.flatten import Flatten
+from qlite.nn.model import Model
 from qlite.nn.qmodel import QModel
 from qlite.nn.quantize import quantize_model
 from qlite.nn.sequential import Sequential, from_weights
+from qlite.nn.symbol import Input
 from qlite.ops.conv import conv2d, conv2d_integer
 from qlite.ops.linear import linear, matmul_integer
 from qlite.ops.packing import PackedWeight, pack
@@ -85,6 +87,8 @@ __all__ = [
     "ErrorStats",
     "Flatten",
     "History",
+    "Input",
+    "Model",
     "PackedWeight",
     "QArray",
     "QModel",

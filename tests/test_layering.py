@@ -41,7 +41,7 @@ LATE_IMPORTS = {
     ("arrays/qarray.py", "io/array_file.py"),  # QArray.save
     ("arrays/qarray.py", "analysis/plot.py"),  # QArray.plot
     ("nn/qmodel.py", "io/model_file.py"),  # QModel.save
-    ("nn/sequential.py", "io/float_model_file.py"),  # Sequential.save
+    ("nn/model.py", "io/float_model_file.py"),  # Model.save
     ("analysis/report.py", "analysis/plot.py"),  # Report.plot
     ("training/history.py", "analysis/plot.py"),  # History.plot
 }

@@ -222,7 +222,7 @@ def compare(model: Sequential, quantized: QModel, x: Any) -> Report:
     with one_thread():
         layers = tuple(
             _compare_layer(name, dense[name], quantized, weights[name], exact[source], exact[name], computed)
-            for source, name in zip(model._sources, model.names, strict=True)
+            for (source,), name in zip(model.sources, model.names, strict=True)
             if name in dense
         )
     program = quantized.program

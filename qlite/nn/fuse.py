@@ -1,140 +1,208 @@
 """Fusing: from a model as it is trained to the layers that are deployed, which compute the same.
 
-Batch norms go into the weights of the dense layer before or behind them, dropout falls away. An activation that is a
-clamp goes into the dense layer before it, since integer products apply it themselves, and any other one out of it.
+Batch norms go into the weights of the layer before or behind them, and become a factor and a summand for each channel
+where there are none. An activation that is a clamp goes into the layer before it, since integer products and sums apply
+it themselves, and any other one out of it. Padding goes into the convolution behind it. Dropout falls away.
 """
 
 from copy import copy
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from qlite.nn.graph import Node
 from qlite.nn.layers.activation import Activation
 from qlite.nn.layers.batch_norm import BatchNorm
+from qlite.nn.layers.channel_affine import ChannelAffine
 from qlite.nn.layers.dense import Dense
 from qlite.nn.layers.dropout import Dropout
 from qlite.nn.layers.flatten import Flatten
 from qlite.nn.layers.layer import Layer
+from qlite.nn.layers.weighted import Weighted
+from qlite.nn.model import Model
 from qlite.nn.sequential import Sequential
 from qlite.ops.activations import CLAMPS
 
 L = TypeVar("L", bound=Layer)
 
 
-@dataclass(frozen=True)
-class _Affine:
-    """Batch norms that wait for the dense layer behind them: ``factor * x + summand``, float64 (features,)."""
+class _Waiting(NamedTuple):
+    """Batch norms that wait for the weights behind them: ``factor * x + summand``, float64 (features,)."""
 
-    name: str
     factor: np.ndarray
     summand: np.ndarray
 
 
-def fuse(model: Sequential) -> Sequential:
+def fuse(model: Model) -> Model:
     """Return a model of layers that can be deployed, which computes what `model` computes at inference.
 
-    Its dense layers have no activation but a clamp, and the names that they had; another activation of a layer
-    "dense_1" becomes a layer "dense_1_<activation>". What a batch norm at the very front subtracts and divides by goes
-    into `mean` and `scale`. Arrays are those of `model` where nothing was folded into them.
+    Its layers have no activation but a clamp, and the names that they had; another activation of a layer "dense_1"
+    becomes a layer "dense_1_<activation>". What a batch norm at the very front subtracts and divides by goes into
+    `mean` and `scale`. Arrays are those of `model` where nothing was folded into them.
 
-    Raises
-    ------
-    ValueError
-        A batch norm that no dense layer is next to, so that it cannot be folded; the message names it.
     """
-    fused: list[Layer] = []
-    waiting: _Affine | None = None
-    mean, scale = model.mean, model.scale
-    shape = model.input_shape
-    for name, layer in zip(model.names, model.layers, strict=True):
-        before = fused[-1] if fused else None
-        if isinstance(layer, BatchNorm):
-            if isinstance(before, Dense) and before.activation is None and waiting is None:
-                fused[-1] = _with_norm(before, layer)
-            elif before is None and waiting is None:
-                mean, scale = _normalization(model, layer)
-                waiting = _Affine(name, layer.gamma.astype(np.float64), layer.beta.astype(np.float64))
-            else:
-                waiting = _joined(waiting, name, layer)
-        elif isinstance(layer, Dense):
-            fused += _split(_named(layer if waiting is None else _behind(waiting, layer), name))
-            waiting = None
+    return _Fusing(model).result()
+
+
+class _Fusing:
+    """The nodes of the fused graph as they come, and where the values of the first graph are in it."""
+
+    def __init__(self, model: Model) -> None:
+        self.model, self.mean, self.scale = model, model.mean, model.scale
+        self.nodes: dict[str, Node] = {}
+        self.waiting: dict[str, _Waiting] = {}  # by the value that they are to be applied to
+        self.place = {name: name for name in model.inputs}
+        if model.mean is not None:
+            self.place["normalized"] = next(iter(model.inputs))
+        self._readers: dict[str, list[int]] = {}
+        for i, read in enumerate(model.sources):
+            for source in read:
+                self._readers.setdefault(source, []).append(i)
+        for i in range(len(model.layers)):
+            self._take(i)
+
+    def result(self) -> Model:
+        model = self.model
+        nodes, outputs = list(self.nodes.values()), tuple(self.place[name] for name in model.outputs)
+        options: dict[str, Any] = {"mean": self.mean, "scale": self.scale, "task": model.task, "classes": model.classes}
+        if isinstance(model, Sequential):
+            return Sequential([node.layer for node in nodes], input_shape=model.input_shape, **options)
+        return Model(model.inputs, outputs, nodes=nodes, **options)
+
+    # ---- one layer
+
+    def _take(self, i: int) -> None:
+        name, layer = self.model.names[i], self.model.layers[i]
+        read = tuple(self.place[source] for source in self.model.sources[i])
+        if isinstance(layer, Dropout):
+            self.place[name] = read[0]
+        elif isinstance(layer, BatchNorm):
+            self.place[name] = self._norm(i, name, layer, read[0])
         elif isinstance(layer, Flatten):
-            waiting = waiting and _repeated(waiting, int(np.prod(shape[:-1])))
-            fused.append(_named(layer, name))
-        elif not isinstance(layer, Dropout):
-            if waiting is not None:
-                raise _unfoldable(waiting.name)
-            fused += _joined_activation(fused.pop() if fused else None, _named(layer, name))
-        shape = layer.infer(shape)
-    if waiting is not None:
-        raise _unfoldable(waiting.name)
-    return Sequential(
-        fused, input_shape=model.input_shape, mean=mean, scale=scale, task=model.task, classes=model.classes
-    )
+            self.place[name] = self._put(name, layer, read)
+            if (waiting := self.waiting.pop(read[0], None)) is not None:
+                shape = self.model.shapes[self.model.sources[i][0]]
+                times = int(np.prod(shape[:-1]))
+                self.waiting[name] = _Waiting(np.tile(waiting.factor, times), np.tile(waiting.summand, times))
+        elif hasattr(layer, "split"):
+            for part_name, part in zip((f"{name}_depthwise", f"{name}_pointwise"), layer.split(), strict=True):
+                read = (self._weighted(part_name, part, read),)
+            self.place[name] = read[0]
+        elif isinstance(layer, Weighted):
+            self.place[name] = self._weighted(name, layer, read)
+        elif isinstance(layer, Activation) and layer.activation in CLAMPS and self._joins(i, read[0]):
+            before = self.nodes[read[0]]
+            joined: Any = _named(before.layer, before.name)
+            joined.activation = layer.activation
+            self.nodes[read[0]] = before._replace(layer=joined)
+            self.place[name] = read[0]
+        else:
+            self.place[name] = self._put_split(name, layer, read)
+
+    def _put(self, name: str, layer: Layer, read: tuple[str, ...]) -> str:
+        self.nodes[name] = Node(name, _named(layer, name), read)
+        return name
+
+    def _put_split(self, name: str, layer: Layer, read: tuple[str, ...]) -> str:
+        """Put a layer, and its activation as a layer of its own unless it is a clamp."""
+        activation = None if isinstance(layer, Activation) else getattr(layer, "activation", None)
+        if activation is None or activation in CLAMPS:
+            return self._put(name, layer, read)
+        plain: Any = _named(layer, name)
+        plain.activation = None
+        behind = f"{name}_{activation}"
+        self.nodes[name] = Node(name, plain, read)
+        return self._put(behind, Activation(activation), (name,))
+
+    def _weighted(self, name: str, layer: Weighted, read: tuple[str, ...]) -> str:
+        waiting = self.waiting.pop(read[0], None)
+        if waiting is not None:
+            layer = _behind(waiting, layer)
+        return self._put_split(name, layer, read)
+
+    def _joins(self, i: int, source: str) -> bool:
+        """Whether layer i alone reads a layer that has no activation and may have one."""
+        node = self.nodes.get(source)
+        return (
+            node is not None
+            and not isinstance(node.layer, Activation)
+            and getattr(node.layer, "activation", "") is None
+            and self._is_only_reader(i)
+        )
+
+    def _is_only_reader(self, i: int) -> bool:
+        """Whether nothing else needs what layer i reads, or what that only passes on."""
+        (source,) = self.model.sources[i]
+        return self._readers[source] == [i] and source not in self.model.outputs
+
+    # ---- batch norms
+
+    def _norm(self, i: int, name: str, norm: BatchNorm, source: str) -> str:
+        node = self.nodes.get(source)
+        before = None if node is None else node.layer
+        waiting = self.waiting.get(source)
+        is_only = self._is_only_reader(i)
+        if node and isinstance(before, Weighted) and before.activation is None and waiting is None and is_only:
+            self.nodes[source] = node._replace(layer=_with_norm(before, norm, node.name))
+            return source
+        factor, summand = norm.affine()
+        if node is None and waiting is None and is_only and len(self.model.inputs) == 1:
+            self.mean, self.scale = _normalization(self, norm)
+            factor, summand = norm.gamma.astype(np.float64), norm.beta.astype(np.float64)
+        if waiting is not None:
+            factor, summand = waiting.factor * factor, waiting.summand * factor + summand
+        self.waiting.pop(source, None)
+        if is_only and self._takes_in(i):
+            self.waiting[source] = _Waiting(factor, summand)
+            return source
+        return self._put(name, ChannelAffine(factor, summand), (source,))
+
+    def _takes_in(self, i: int) -> bool:
+        """Whether the result of layer i goes, through what passes it on, into a single layer that can take in a factor
+        and a summand of its inputs: a product of vectors."""
+        while True:
+            name = self.model.names[i]
+            readers = self._readers.get(name, [])
+            if len(readers) != 1 or name in self.model.outputs:
+                return False
+            (i,) = readers
+            layer = self.model.layers[i]
+            if isinstance(layer, Dense):
+                return True
+            if isinstance(layer, BatchNorm):
+                continue
+            if not isinstance(layer, (Flatten, Dropout)):
+                return False
 
 
-def _unfoldable(name: str) -> ValueError:
-    return ValueError(f"layer {name!r}: expected a Dense before it without an activation, or a Dense behind it")
-
-
-def _named(layer: L, name: str | None) -> L:
+def _named(layer: L, name: str) -> L:
     """The layer under a name, with the same arrays."""
     layer = copy(layer)
     layer.name = name
     return layer
 
 
-def _with_norm(dense: Dense, norm: BatchNorm) -> Dense:
-    """A dense layer that does what a batch norm behind it did as well."""
+def _with_norm(layer: Weighted, norm: BatchNorm, name: str) -> Weighted:
+    """A layer that does what a batch norm behind it did as well."""
     factor, summand = norm.affine()
-    return Dense(dense.weight * factor, dense.bias * factor + summand, name=dense.name)
+    folded = _named(layer, name)
+    folded.weight = (layer.weight * factor).astype(np.float32)
+    folded.bias = (layer.bias * factor + summand).astype(np.float32)
+    return folded
 
 
-def _behind(affine: _Affine, dense: Dense) -> Dense:
+def _behind(waiting: _Waiting, layer: Weighted) -> Weighted:
     """A dense layer that does what batch norms before it did as well."""
-    bias = dense.bias + affine.summand @ dense.weight.astype(np.float64)
-    return Dense(dense.weight * affine.factor[:, None], bias, dense.activation)
+    folded = copy(layer)
+    folded.weight = (layer.weight * waiting.factor[:, None]).astype(np.float32)
+    folded.bias = (layer.bias + waiting.summand @ layer.weight.astype(np.float64)).astype(np.float32)
+    return folded
 
 
-def _normalization(model: Sequential, norm: BatchNorm) -> tuple[np.ndarray, np.ndarray]:
+def _normalization(model: Any, norm: BatchNorm) -> tuple[np.ndarray, np.ndarray]:
     """Mean and scale of the model and, after them, of a batch norm."""
     deviation = np.sqrt(norm.variance.astype(np.float64) + norm.epsilon)
     if model.mean is None or model.scale is None:
         return norm.mean, deviation
     scale = model.scale.astype(np.float64)
     return model.mean + scale * norm.mean, scale * deviation
-
-
-def _joined(affine: _Affine | None, name: str, norm: BatchNorm) -> _Affine:
-    """A batch norm after those that wait already."""
-    factor, summand = norm.affine()
-    if affine is None:
-        return _Affine(name, factor, summand)
-    return _Affine(name, affine.factor * factor, affine.summand * factor + summand)
-
-
-def _repeated(affine: _Affine, times: int) -> _Affine:
-    """The same for samples that became vectors."""
-    return _Affine(affine.name, np.tile(affine.factor, times), np.tile(affine.summand, times))
-
-
-def _split(dense: Dense) -> list[Layer]:
-    """A dense layer, and its activation as a layer unless it is a clamp."""
-    if dense.activation is None or dense.activation in CLAMPS:
-        return [dense]
-    activation = Activation(dense.activation, name=f"{dense.name}_{dense.activation}")
-    dense.activation = None
-    return [dense, activation]
-
-
-def _joined_activation(before: Layer | None, layer: Layer) -> list[Layer]:
-    """A layer behind another one, or one dense layer in place of the two where the second is a clamp."""
-    if isinstance(before, Dense) and before.activation is None and isinstance(layer, Activation):
-        if layer.activation not in CLAMPS:
-            return [before, layer]
-        joined = _named(before, before.name)
-        joined.activation = layer.activation
-        return [joined]
-    return [layer] if before is None else [before, layer]

@@ -5,9 +5,9 @@ steps is the business of a strategy, one for each kind of scheme. The builder ke
 names them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -19,14 +19,15 @@ from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.scheme import FLOAT_BITS, Scheme
 from qlite.nn.steps import (
     Activate,
-    DenseF32,
+    Add,
+    Concatenate,
     Dequantize,
-    Gemm,
-    GemmF32,
     GemmGrouped,
     GemmGroupedF32,
     Lookup,
+    Mean,
     Normalize,
+    Pad,
     Quantize,
     QuantizeDynamic,
     Requantize,
@@ -34,32 +35,58 @@ from qlite.nn.steps import (
     SoftmaxX8,
 )
 from qlite.nn.ternary import quantize_ternary
+from qlite.ops.activations import SLOPE
 from qlite.ops.epilogue import BIAS_ROOM, integer_bias
-from qlite.ops.packing import columns_of, idle_columns
+from qlite.ops.packing import idle_columns
+
+#: Buffers that one step reads at most.
+MAX_INPUTS = 8
+
+
+class Multiplying(Protocol):
+    """What a layer that multiplies tells of itself: see `Weighted`."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+    activation: str | None
+    integer_step: ClassVar[type[Step]]
+    weight_only_step: ClassVar[type[Step]]
+    float_step: ClassVar[type[Step]]
+
+    @property
+    def kernel_shape(self) -> tuple[int, ...]:
+        """The shape of the weights in steps."""
+
+    def fields(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        """Return the fields of the step beside those of the weights."""
+
+    def scale_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the scales that codes of a sample of this shape get at run time."""
 
 
 class Strategy(Protocol):
     """How a scheme computes what layers ask for."""
 
-    def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
+    def product(self, builder: "Builder", x: int, layer: Multiplying) -> int:
         """Append ``activation(x @ weight + bias)`` and return the buffer of the result."""
 
 
 class Static:
     """Activations are codes at scales known ahead: uint8, asymmetric (a target may want others: see retarget.py)."""
 
-    def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
+    def product(self, builder: "Builder", x: int, layer: Multiplying) -> int:
         name, codes = builder.layer, builder.codes(x)
         input_scale, _ = builder.buffers[codes].affine
-        q = builder.quantize_weight(name, weight)
-        q = with_room_for_bias(q, weight, bias, input_scale, is_given=builder.repair is not None)
-        fields = _weight_fields(q)
-        fields["bias"] = integer_bias(f"layer {name!r}", bias, input_scale, fields["weight_scale"])
-        grid = _affine(builder.qparams[name])
-        end: dict[str, Any] = {"activation": activation, "requant": "float"}
+        q = builder.quantize_weight(name, layer.weight)
+        q = with_room_for_bias(q, layer.weight, layer.bias, input_scale, is_given=builder.repair is not None)
+        fields = builder.weight_fields(q, x, layer)
+        fields["bias"] = integer_bias(f"layer {name!r}", layer.bias, input_scale, fields["weight_scale"])
+        grid = affine_of(builder.qparams[name])
+        end: dict[str, Any] = {"activation": layer.activation, "requant": "float"}
+        kind = layer.integer_step
         if not builder.keep_sums:
-            return builder.append(Gemm, (codes,), name, scales=grid, **fields, **end)
-        sums = builder.append(Gemm, (codes,), f"{name}_sums", dtype="int32", **fields, activation=None, requant="float")
+            return builder.append(kind, (codes,), name, scales=grid, **fields, **end)
+        sums = builder.append(kind, (codes,), f"{name}_sums", dtype="int32", **fields, activation=None, requant="float")
         end |= {"input_scale": input_scale, "weight_scale": fields["weight_scale"]}
         return builder.append(Requantize, (sums,), name, scales=grid, **end)
 
@@ -67,72 +94,73 @@ class Static:
 class StaticGrouped:
     """Activations as in `Static`; sums of groups of weights add up as float32, which become codes again."""
 
-    def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
+    def product(self, builder: "Builder", x: int, layer: Multiplying) -> int:
         name, codes = builder.layer, builder.codes(x)
-        fields = _group_fields(builder.quantize_weight(name, weight)) | {"bias": bias, "activation": activation}
+        fields = _group_fields(builder.quantize_weight(name, layer.weight))
+        fields |= {"bias": layer.bias, "activation": layer.activation}
         sums = builder.append(GemmGrouped, (codes,), f"{name}_sums", **fields)
-        return builder.append(Quantize, (sums,), name, scales=_affine(builder.qparams[name]))
+        return builder.append(Quantize, (sums,), name, scales=affine_of(builder.qparams[name]))
 
 
 class Dynamic:
-    """Activations are float32 between layers; each layer quantizes every row at a scale of the row's own."""
+    """Activations are float32 between layers; each layer quantizes every row, or image, at a scale of its own."""
 
-    def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
+    def product(self, builder: "Builder", x: int, layer: Multiplying) -> int:
         name, source = builder.layer, builder.floats(x)
-        rows = (*builder.buffers[source].shape[:-1], 1)
+        shape = layer.scale_shape(builder.buffers[source].shape)
         own = {
-            "row_scale": builder.add_buffer(f"{name}_scale", rows, "float32"),
-            "row_zero_point": builder.add_buffer(f"{name}_zero_point", rows, "int32"),
+            "row_scale": builder.add_buffer(f"{name}_scale", shape, "float32"),
+            "row_zero_point": builder.add_buffer(f"{name}_zero_point", shape, "int32"),
         }
         codes = builder.append(QuantizeDynamic, (source,), f"{name}_codes", scales=own)
-        fields = _weight_fields(builder.quantize_weight(name, weight))
-        fields |= {"bias": bias, "activation": activation, "requant": "float"}
-        return builder.append(Gemm, (codes,), name, dtype="float32", **fields)
+        fields = builder.weight_fields(builder.quantize_weight(name, layer.weight), x, layer)
+        fields |= {"bias": layer.bias, "activation": layer.activation, "requant": "float"}
+        return builder.append(layer.integer_step, (codes,), name, dtype="float32", **fields)
 
 
 class DynamicGrouped:
     """As `Dynamic`, with weights in groups; the product finds the scales of rows itself."""
 
-    def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
-        fields = _group_fields(builder.quantize_weight(builder.layer, weight))
-        return builder.append(
-            GemmGrouped, (builder.floats(x),), builder.layer, **fields, bias=bias, activation=activation
-        )
+    def product(self, builder: "Builder", x: int, layer: Multiplying) -> int:
+        fields = _group_fields(builder.quantize_weight(builder.layer, layer.weight))
+        fields |= {"bias": layer.bias, "activation": layer.activation}
+        return builder.append(GemmGrouped, (builder.floats(x),), builder.layer, **fields)
 
 
 class WeightOnlyGrouped:
     """Activations are float32, weights are in groups."""
 
-    def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
-        fields = _group_fields(builder.quantize_weight(builder.layer, weight))
-        return builder.append(
-            GemmGroupedF32, (builder.floats(x),), builder.layer, **fields, bias=bias, activation=activation
-        )
+    def product(self, builder: "Builder", x: int, layer: Multiplying) -> int:
+        fields = _group_fields(builder.quantize_weight(builder.layer, layer.weight))
+        fields |= {"bias": layer.bias, "activation": layer.activation}
+        return builder.append(GemmGroupedF32, (builder.floats(x),), builder.layer, **fields)
 
 
 class Float:
     """Nothing is quantized."""
 
-    def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
-        return builder.append(
-            DenseF32, (builder.floats(x),), builder.layer, weight=weight, bias=bias, activation=activation
-        )
+    def product(self, builder: "Builder", x: int, layer: Multiplying) -> int:
+        source = builder.floats(x)
+        fields = layer.fields(builder.buffers[source].shape)
+        fields |= {"weight": layer.weight.reshape(layer.kernel_shape), "bias": layer.bias}
+        return builder.append(layer.float_step, (source,), builder.layer, **fields, activation=layer.activation)
 
 
 class WeightOnly:
     """Activations are float32, weights up to 8 bits."""
 
-    def product(self, builder: "Builder", x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
+    def product(self, builder: "Builder", x: int, layer: Multiplying) -> int:
         name, source = builder.layer, builder.floats(x)
-        fields = _weight_fields(builder.quantize_weight(name, weight))
-        return builder.append(GemmF32, (source,), name, **fields, bias=bias, activation=activation)
+        fields = builder.weight_fields(builder.quantize_weight(name, layer.weight), source, layer)
+        fields |= {"bias": layer.bias, "activation": layer.activation}
+        return builder.append(layer.weight_only_step, (source,), name, **fields)
 
 
-def strategy_of(scheme: Scheme) -> Strategy:
-    """Return what lowers layers of this scheme."""
+def strategy_of(scheme: Scheme, layer: Multiplying) -> Strategy:
+    """Return what lowers a layer by this scheme; groups of weights are for matrices."""
     if scheme.weight_bits == FLOAT_BITS:
         return Float()
-    if scheme.group_size is not None:
+    if scheme.group_size is not None and layer.weight.ndim == 2:
         if scheme.is_static:
             return StaticGrouped()
         return DynamicGrouped() if scheme.dynamic else WeightOnlyGrouped()
@@ -188,33 +216,86 @@ class Builder:
         self.layer = "input"
         self.buffers: list[Buffer] = []
         self.steps: list[Step] = []
+        self._inputs: list[int] = []
         self._codes: dict[int, int] = {}
         self._floats: dict[int, int] = {}
 
     # ---- for layers
 
-    def product(self, x: int, weight: np.ndarray, bias: np.ndarray, activation: str | None) -> int:
-        """Append ``activation(x @ weight + bias)`` and return the buffer of the result."""
-        return strategy_of(self.scheme_of(self.layer)).product(self, x, weight, bias, activation)
+    def product(self, x: int, layer: Multiplying) -> int:
+        """Append ``activation(x @ weight + bias)``, or a convolution, and return the buffer of the result."""
+        return strategy_of(self.scheme_of(self.layer), layer).product(self, x, layer)
 
     def activation(self, x: int, function: str, slope: float) -> int:
         """Append an activation and return the buffer of the result: a table for codes, float32 for float32."""
         if not self.buffers[x].is_codes:
             return self.append(Activate, (x,), self.layer, function=function, slope=slope)
-        source = self.buffers[x]
-        grid = _affine(self.qparams[self.layer])
+        grid = affine_of(self.qparams[self.layer])
         if function == "softmax":
             return self.append(SoftmaxX8, (x,), self.layer, scales=grid, requant="float")
-        target = Buffer(self.layer, self.layer, source.shape, source.dtype, **grid)
-        table = activation_table(function, slope, source, target)
-        return self.append(Lookup, (x,), self.layer, scales=grid, table=table, function=function, slope=slope)
+        return self._lookup(x, self.layer, grid, function, slope)
 
     def reshape(self, x: int, shape: tuple[int, ...]) -> int:
         """Append a change of shape and return the buffer of the result: codes where the scheme has codes."""
+        return self._moved(Reshape, x, shape=shape)
+
+    def pool(self, x: int, kind: type[Step], **window: Any) -> int:
+        """Append a pool and return the buffer of the result."""
+        return self._moved(kind, x, **window)
+
+    def pad(self, x: int, padding: tuple[int, ...]) -> int:
+        """Append zeros before and after each axis, and return the buffer of the result."""
+        return self._moved(Pad, x, padding=padding)
+
+    def mean(self, x: int) -> int:
+        """Append the mean over all axes but the last, and return the buffer of the result."""
+        if not self.scheme_of(self.layer).is_static:
+            return self.append(Mean, (self.floats(x),), self.layer, requant="float")
+        return self.append(
+            Mean, (self.codes(x),), self.layer, scales=affine_of(self.qparams[self.layer]), requant="float"
+        )
+
+    def add(self, inputs: Sequence[int], activation: str | None) -> int:
+        """Append a sum and return the buffer of the result."""
+        end: dict[str, Any] = {"activation": activation, "requant": "float"}
+        if not self.scheme_of(self.layer).is_static:
+            return self.append(Add, tuple(self.floats(x) for x in inputs), self.layer, **end)
+        grid = affine_of(self.qparams[self.layer])
+        return self.append(Add, tuple(self.codes(x) for x in inputs), self.layer, scales=grid, **end)
+
+    def concatenate(self, inputs: Sequence[int], axis: int) -> int:
+        """Append inputs joined along an axis of samples and return the buffer of the result."""
+        name, scales = self.layer, None
+        if self.scheme_of(name).is_static:
+            scales = affine_of(self.qparams[name])
+            inputs = [self._on_grid(self.codes(x), f"{name}_{i}_codes", scales) for i, x in enumerate(inputs)]
+        else:
+            inputs = [self.floats(x) for x in inputs]
+        part = 0
+        while len(inputs) > MAX_INPUTS:
+            first, part = tuple(inputs[:MAX_INPUTS]), part + 1
+            joined = self.append(Concatenate, first, f"{name}_part_{part}", scales=scales, axis=axis)
+            inputs = [joined, *inputs[MAX_INPUTS:]]
+        return self.append(Concatenate, tuple(inputs), name, scales=scales, axis=axis)
+
+    def _moved(self, kind: type[Step], x: int, **fields: Any) -> int:
+        """Append what leaves values on their grid: codes where the scheme has codes."""
         x = self.codes(x) if self.scheme_of(self.layer).is_static else x
+        return self.append(kind, (x,), self.layer, scales=self._grid_of(x), **fields)
+
+    def _grid_of(self, x: int) -> dict[str, Any]:
         source = self.buffers[x]
-        scales = {"scale": source.scale, "zero_point": source.zero_point, "bits": source.bits}
-        return self.append(Reshape, (x,), self.layer, scales=scales, shape=shape)
+        return {"scale": source.scale, "zero_point": source.zero_point, "bits": source.bits}
+
+    def _on_grid(self, x: int, name: str, grid: dict[str, Any]) -> int:
+        """Return codes on a grid: those of `x`, or a new buffer of this name."""
+        return x if self._grid_of(x) == grid else self._lookup(x, name, grid, "identity", SLOPE)
+
+    def _lookup(self, x: int, name: str, grid: dict[str, Any], function: str, slope: float) -> int:
+        source = self.buffers[x]
+        target = Buffer(name, self.layer, source.shape, source.dtype, **grid)
+        table = activation_table(function, slope, source, target)
+        return self.append(Lookup, (x,), name, scales=grid, table=table, function=function, slope=slope)
 
     def normalize(self, x: int, mean: np.ndarray, scale: np.ndarray) -> int:
         """Append ``(x - mean) / scale`` and return the buffer of the result."""
@@ -222,20 +303,25 @@ class Builder:
 
     # ---- for models
 
-    def input(self, shape: tuple[int, ...]) -> int:
-        """Add the buffer of samples of this shape."""
-        return self.add_buffer("input", shape, "float32")
+    def input(self, name: str, shape: tuple[int, ...]) -> int:
+        """Add the buffer of an input of samples of this shape."""
+        self.layer = name
+        self._inputs.append(self.add_buffer(name, shape, "float32"))
+        return self._inputs[-1]
 
     def lower(self, name: str, layer: Any, inputs: tuple[int, ...]) -> int:
         """Lower a layer under this name, and return the buffer of its result."""
         self.layer = name
         return layer.lower(self, inputs)
 
-    def program(self, x: int) -> Program:
-        """Return the program whose output is the float32 value of buffer `x`."""
-        if self.buffers[x].is_codes:
-            x = self.append(Dequantize, (x,), "output")
-        return Program(self.buffers, self.steps, (0,), (x,))
+    def program(self, outputs: Sequence[int]) -> Program:
+        """Return the program whose outputs are the float32 values of these buffers."""
+        results = []
+        for x in outputs:
+            self.layer = self.buffers[x].layer
+            name = "output" if len(outputs) == 1 else f"{self.layer}_values"
+            results.append(self.append(Dequantize, (x,), name) if self.buffers[x].is_codes else x)
+        return Program(self.buffers, self.steps, tuple(self._inputs), tuple(results))
 
     # ---- for strategies
 
@@ -245,8 +331,9 @@ class Builder:
         if buffer.is_codes:
             return x
         if x not in self._codes:
-            name = "input_codes" if buffer.layer == "input" else f"{buffer.layer}_output_codes"
-            scales = _affine(self.qparams[buffer.name])
+            is_input = any(self.buffers[i].layer == buffer.layer for i in self._inputs)
+            name = f"{buffer.layer}_codes" if is_input else f"{buffer.layer}_output_codes"
+            scales = affine_of(self.qparams[buffer.name])
             self._codes[x] = self.append(Quantize, (x,), name, layer=buffer.layer, scales=scales)
         return self._codes[x]
 
@@ -260,14 +347,27 @@ class Builder:
         return self._floats[x]
 
     def quantize_weight(self, name: str, weight: np.ndarray) -> QArray:
-        """Return a layer's weights (in, out) by its scheme, with a scale per output."""
+        """Return a layer's weights by its scheme, with a scale per output, the last axis."""
         repaired = self.repair(name, weight) if self.repair else None
         if repaired is not None:
             return repaired
         scheme = self.scheme_of(name)
         if scheme.ternary:
             return quantize_ternary(weight)
-        return quantize(weight, method=self.weight_method, **scheme.weight_options(1, self.symmetric_weights))
+        options = scheme.weight_options(weight.ndim - 1, self.symmetric_weights)
+        if weight.ndim > 2:
+            options["group_size"] = None
+        return quantize(weight, method=self.weight_method, **options)
+
+    def weight_fields(self, q: QArray, x: int, layer: Multiplying) -> dict[str, Any]:
+        """Return the fields of a layer's step that multiplies buffer `x` by such weights, all but bias and end."""
+        scale, zero_point = _columns(q)
+        return layer.fields(self.buffers[x].shape) | {
+            "weight": q.codes.reshape(layer.kernel_shape),
+            "weight_scale": scale,
+            "weight_zero_point": zero_point if zero_point.any() else None,
+            "weight_bits": q.bits,
+        }
 
     def scheme_of(self, name: str) -> Scheme:
         """Return the scheme of a layer."""
@@ -301,19 +401,16 @@ class Builder:
         return step.output
 
 
-def _affine(qparams: QParams) -> dict[str, Any]:
+def affine_of(qparams: QParams) -> dict[str, Any]:
+    """Scale, zero point and width of a grid for all samples, as buffers take them."""
     scale, zero_point = float(qparams.scale.item()), int(qparams.zero_point.item())
     return {"scale": scale, "zero_point": zero_point, "bits": qparams.bits}
 
 
-def _weight_fields(q: QArray) -> dict[str, Any]:
-    scale, zero_point = columns_of(q, "weight")
-    return {
-        "weight": q.codes,
-        "weight_scale": scale,
-        "weight_zero_point": zero_point if zero_point.any() else None,
-        "weight_bits": q.bits,
-    }
+def _columns(q: QArray) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and zero point of each output, the last axis."""
+    scale, zero_point = (np.broadcast_to(p.ravel(), q.shape[-1]) for p in (q.scale, q.zero_point))
+    return np.ascontiguousarray(scale), np.ascontiguousarray(zero_point)
 
 
 def _group_fields(q: QArray) -> dict[str, Any]:
@@ -340,7 +437,7 @@ def with_room_for_bias(
     unless scales are given.
     """
     least = np.abs(bias.astype(np.float64)) / (np.float64(input_scale) * BIAS_ROOM)
-    idle = None if is_given else idle_columns(q.codes, columns_of(q, "weight")[1])
+    idle = None if is_given else idle_columns(q.codes, _columns(q)[1])
     is_only_bias = False if idle is None else idle & (least > 0)
     least = np.maximum(least, np.finfo(np.float32).smallest_normal).astype(np.float32)
     scale = np.where(is_only_bias, least, np.maximum(q.scale, least))

@@ -1,7 +1,7 @@
 """What float and integer models have in common: from raw outputs to labels, probabilities and figures."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,9 +40,22 @@ class Predictor(ABC):
 
     task: str
     classes: np.ndarray | None
+    outputs: tuple[str, ...]
+
+    def _only(self, what: str, names: Collection[str]) -> str:
+        """The only name of several inputs or outputs; `what` is for the error."""
+        if len(names) != 1:
+            raise ValueError(f"model: expected one with one {what}, got {', '.join(map(repr, names))}")
+        return next(iter(names))
 
     def _set_task(self, task: str, classes: Any, units: int) -> None:
+        """Take the task, for one output of so many values; 0: another output than one vector."""
         self.task = _check.choice("task", task, TASKS)
+        if task not in VALUES and units == 0:
+            raise ValueError(
+                f"task: expected {' or '.join(map(repr, VALUES))} unless the output is one vector, such as after "
+                f"Flatten(), got {task!r}"
+            )
         if task == "binary" and units != 1:
             raise ValueError(f"task: expected 'multiclass' or 'regression' for {units} outputs, got 'binary'")
         if task == "multiclass" and units == 1:
@@ -58,8 +71,11 @@ class Predictor(ABC):
         self._class_count = 0 if task in VALUES else count
 
     @abstractmethod
-    def __call__(self, x: Any) -> np.ndarray:
-        """Return the raw outputs: logits or values, float32 of shape (samples, units)."""
+    def __call__(self, x: Any) -> Any:
+        """Return the raw outputs: logits or values, float32 (samples, units); of several outputs a tuple.
+
+        A model with several inputs takes a tuple of samples in their order, or a dict by name.
+        """
 
     @property
     def gives_probabilities(self) -> bool:
@@ -71,12 +87,13 @@ class Predictor(ABC):
 
     def predict(self, x: Any) -> np.ndarray:
         """Return the label of each sample, or the values; for ``task="regression"`` one value each is a vector."""
+        self._only("output", self.outputs)
         return self._decide(self(x))
 
     def _decide(self, raw: np.ndarray) -> np.ndarray:
         """Return the labels or values that raw outputs stand for."""
         if self.task in VALUES:
-            return raw[:, 0] if raw.shape[1] == 1 and self.task == "regression" else raw
+            return raw[:, 0] if raw.shape[1:] == (1,) and self.task == "regression" else raw
         if self.task == "binary":
             threshold = 0.5 if self.gives_probabilities else 0
             return self._labels(2)[(raw[:, 0] > threshold).astype(np.intp)]
@@ -91,10 +108,11 @@ class Predictor(ABC):
         Raises
         ------
         ValueError
-            The model gives values, not classes.
+            The model gives values, not classes, or has several outputs.
         """
         if self.task in VALUES:
             raise ValueError(f"task: expected a model with classes ('multiclass' or 'binary'), got {self.task!r}")
+        self._only("output", self.outputs)
         return self._probability(self(x))
 
     def _probability(self, raw: np.ndarray) -> np.ndarray:
@@ -130,8 +148,10 @@ class Predictor(ABC):
         TypeError
             `metrics` is no string and no sequence of strings.
         ValueError
-            A metric that there is not or that does not fit the task; no samples; labels that do not match.
+            A model with several outputs; a metric that there is not or that does not fit the task; no samples; labels
+            that do not match.
         """
+        self._only("output", self.outputs)
         names = self._metric_names(metrics)
         raw = self(x)
         y = self._expected(y, raw)

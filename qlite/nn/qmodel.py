@@ -1,6 +1,6 @@
 """Quantized models."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -20,9 +20,9 @@ from qlite.nn.steps import (
     PRODUCTS,
     STEPS,
     Activate,
+    ConvF32,
     DenseF32,
     Dequantize,
-    Gemm,
     GemmF32,
     GemmGrouped,
     GemmGroupedF32,
@@ -36,10 +36,10 @@ from qlite.nn.steps import (
 class QModel(Predictor):
     """A model that computes with integers. Made by `quantize_model` or `load`.
 
-    Called on samples (samples, features) of a real floating dtype it gives raw float32 outputs, in one call of the
-    core; `predict`, `predict_proba` and `evaluate` are those of the float model. It may be called from several threads.
-    Samples that are codes on the grid `input_qparams` already, such as the bytes of images, are taken as they are;
-    codes on any other grid are refused.
+    Called on samples (samples, ...) of a real floating dtype it gives raw float32 outputs, in one call of the core:
+    several inputs are a tuple or a dict by name, several outputs a tuple. `predict`, `predict_proba` and `evaluate` are
+    those of the float model. It may be called from several threads. Samples that are codes on the grid `input_qparams`
+    already, such as the bytes of images, are taken as they are; codes on any other grid are refused.
 
     Weights are packed at the first call, and kept.
 
@@ -47,6 +47,10 @@ class QModel(Predictor):
     ----------
     program : Program
         All of its numbers.
+    inputs : dict of tuple of int
+        The shapes of samples, by the names of the inputs.
+    outputs : tuple of str
+        The names of the layers that give the outputs.
     scheme, target : str
         What it was quantized as, and for whom.
     task, classes
@@ -77,12 +81,14 @@ class QModel(Predictor):
         self.program = program
         self.scheme = Scheme.of_model(scheme).name
         self.target = _check.choice("target", target, tuple(TARGETS))
-        if len(program.inputs) != 1 or len(program.outputs) != 1:
-            raise ValueError(f"program: expected one input and one output, got {program.inputs}, {program.outputs}")
-        (output,) = program.outputs
-        if program.buffers[output].dtype != "float32":
-            raise ValueError(f"program: expected an output of float32, got {program.buffers[output].dtype}")
-        self._set_task(task, classes, (1, *program.buffers[output].shape)[-1])
+        buffers = program.buffers
+        self.inputs = {buffers[i].name: buffers[i].shape for i in program.inputs}
+        self.outputs = tuple(buffers[i].layer for i in program.outputs)
+        for i in program.outputs:
+            if buffers[i].dtype != "float32":
+                raise ValueError(f"program: expected outputs of float32, got {buffers[i].name!r} of {buffers[i].dtype}")
+        shape = (1, *buffers[program.outputs[0]].shape)
+        self._set_task(task, classes, shape[-1] if len(program.outputs) == 1 and len(shape) <= 2 else 0)
         self._plan: Plan | None = None
         self._run: Callable[[Any], np.ndarray] | None = None
         self._planning = new_lock()  # threads that call it for the first time pack its weights once
@@ -96,16 +102,28 @@ class QModel(Predictor):
                 self._run = self._plan.run
             return self._plan
 
-    def __call__(self, x: Any) -> np.ndarray:
+    def __call__(self, x: Any) -> Any:
         if isinstance(x, QArray):
             return self._of_codes(x)
         try:
-            return (self._run or self.plan.run)(x)
+            run = self._run or self.plan.run
+            return run(x) if len(self.inputs) == 1 and not isinstance(x, Mapping) else run(*self._several(x))
         except TypeError as error:
             if isinstance(x, np.ndarray) and x.dtype.char in "bB":
                 hint = "QArray(x, model.input_qparams) where these are its codes, else floats as in training"
                 raise TypeError(f"{error} ({hint})") from None
             raise
+
+    def _several(self, x: Any) -> list[Any]:
+        """The samples of each input, of a tuple or a dict."""
+        if isinstance(x, Mapping):
+            if set(x) != set(self.inputs):
+                raise ValueError(f"x: expected samples of {list(self.inputs)}, got {list(x)}")
+            return [x[name] for name in self.inputs]
+        if not isinstance(x, (tuple, list)) or len(x) != len(self.inputs):
+            got = f"{len(x)} arrays" if isinstance(x, (tuple, list)) else type(x).__name__
+            raise ValueError(f"x: expected a tuple or dict of samples of {list(self.inputs)}, got {got}")
+        return list(x)
 
     @cached_property
     def input_qparams(self) -> QParams | None:
@@ -121,7 +139,7 @@ class QModel(Predictor):
         True
         """
         step = self.program.steps[0]
-        if not isinstance(step, Quantize):
+        if not isinstance(step, Quantize) or len(self.inputs) > 1:
             return None
         buffer = self.program.buffers[step.output]
         (scale, zero_point), signed = buffer.affine, buffer.dtype == "int8"
@@ -158,7 +176,8 @@ class QModel(Predictor):
         """
         if isinstance(x, QArray):
             x = self._on_grid(x).dequantize()  # floats that the first step makes these codes of
-        return self.plan.intermediates(x)
+        is_one = len(self.inputs) == 1 and not isinstance(x, Mapping)
+        return self.plan.intermediates(x) if is_one else self.plan.intermediates(*self._several(x))
 
     @property
     def gives_probabilities(self) -> bool:
@@ -179,8 +198,8 @@ class QModel(Predictor):
 
     @property
     def weights(self) -> dict[str, QArray]:
-        """The quantized weights (in, out) by layer."""
-        steps = (step for step in self.program.steps if isinstance(step, PRODUCTS))
+        """The quantized weights by layer: (in, out), or (kernel_h, kernel_w, in, out) of convolutions."""
+        steps = (step for step in self.program.steps if isinstance(step, PRODUCTS) and step.weight.dtype.kind != "f")
         return {self.program.buffers[step.output].layer: _weight(step) for step in steps}
 
     def retarget(self, target: str, *, output_dtype: str | None = None, requant: str | None = None) -> "QModel":
@@ -236,13 +255,13 @@ class QModel(Predictor):
         """The scheme of each layer, by its steps; that of the model where it has none with weights."""
         found = []
         for step in self.program.steps:
-            if isinstance(step, DenseF32):
+            if isinstance(step, DenseF32) or (isinstance(step, ConvF32) and step.weight.dtype.kind == "f"):
                 found.append(Scheme(FLOAT_BITS, None, None, dynamic=False))
             elif isinstance(step, PRODUCTS):
                 x = self.program.buffers[step.inputs[0]]
                 is_static = x.is_codes and x.scale is not None
                 group_size = step.group_size if isinstance(step, (GemmGrouped, GemmGroupedF32)) else None
-                bits = None if isinstance(step, (GemmF32, GemmGroupedF32)) else x.bits
+                bits = None if isinstance(step, (GemmF32, GemmGroupedF32, ConvF32)) else x.bits
                 found.append(Scheme(step.weight_bits, group_size, bits, bits is not None and not is_static))
         return found or [Scheme.parse(self.scheme)]
 
@@ -274,13 +293,15 @@ class QModel(Predictor):
         return "\n".join([head, *str(self.program).splitlines()[1:]])
 
 
-def _weight(step: Gemm | GemmF32 | GemmGrouped | GemmGroupedF32) -> QArray:
-    signed = step.weight.dtype == np.int8
-    narrow = signed and step.weight_bits > 1 and step.weight.min(initial=0) > step.weight_range[0]
-    scale = np.atleast_2d(step.weight_scale)
-    zero_point = np.zeros((1, 1), np.int32) if step.weight_zero_point is None else np.atleast_2d(step.weight_zero_point)
+def _weight(step: Any) -> QArray:
+    signed, ndim = step.weight.dtype == np.int8, step.weight.ndim
+    lowest = -(1 << (step.weight_bits - 1))
+    narrow = signed and step.weight_bits > 1 and step.weight.min(initial=0) > lowest
+    scale, zero_point = step.weight_scale, step.weight_zero_point
+    zero_point = np.zeros(1, np.int32) if zero_point is None else zero_point
+    scale, zero_point = (p.reshape((1,) * (ndim - p.ndim) + p.shape) for p in (scale, zero_point))
     groups: dict[str, Any] = {}
     if isinstance(step, (GemmGrouped, GemmGroupedF32)):
         groups = {"group_size": step.group_size, "group_axis": 0}
-    p = QParams(scale, zero_point, step.weight_bits, bool(signed), bool(narrow), 1, **groups)
+    p = QParams(scale, zero_point, step.weight_bits, bool(signed), bool(narrow), ndim - 1, **groups)
     return QArray(step.weight, p)

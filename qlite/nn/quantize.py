@@ -1,6 +1,6 @@
 """quantize_model: from a float model to a quantized one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -9,34 +9,23 @@ import numpy as np
 from qlite import _check
 from qlite.arrays.qarray import QArray
 from qlite.arrays.quantize import quantize
-from qlite.grids.calibrator import Calibrator
 from qlite.grids.granularity import Granularity
-from qlite.grids.qparams import QParams
 from qlite.grids.spec import METHODS
-from qlite.nn.activation_tables import known_grid
+from qlite.nn.calibrate import activation_bits, calibrate, values_of
 from qlite.nn.fuse import fuse
-from qlite.nn.layers.activation import Activation
-from qlite.nn.layers.dense import Dense
-from qlite.nn.layers.flatten import Flatten
 from qlite.nn.lower import Builder
+from qlite.nn.model import Model
 from qlite.nn.model_grids import ModelGrids
 from qlite.nn.qmodel import QModel
 from qlite.nn.retarget import convert, resolve_target
 from qlite.nn.scheme import FLOAT_BITS, Scheme
-from qlite.nn.sequential import Sequential
 
-#: Rows of calibration data that pass through the float model at once: bounds the memory, not the result.
-CALIBRATION_ROWS = 4096
-#: Steps that a bias moves by within one of its layer's result, where the inputs of a layer were all zeros.
-BIAS_STEPS = 2.0**16
-#: What sums are multiplied by at most to become codes there: requantize has more.
-LARGEST_MULTIPLIER = 2.0**24
 #: What a model that brings its own scales leaves nothing to say of.
 DEFAULTS = {"data": None, "method": "minmax", "weight_method": "minmax"}
 
 
 def quantize_model(
-    model: Sequential,
+    model: Model,
     scheme: str | None = None,
     data: Any = None,
     *,
@@ -58,16 +47,18 @@ def quantize_model(
 
     Parameters
     ----------
-    model : Sequential
-        Batch norms are folded into dense layers, dropout falls away: layers are those of the fused model.
+    model : Sequential or Model
+        Batch norms are folded into layers with weights, dropout falls away: layers are those of the fused model.
     scheme : str, optional
         ``w<bits>[g<group>][a<bits>]``, ``"ternary"`` or ``"dynamic"``; that of the training by default, or "w8a8".
         w8a8, w4a8, w2a8, w4a4, w2a2...: widths of 2 to 8 bits of weights and of activations. w8, w4, w2...: weights
         alone. w4g32, w4g32a8...: a scale for every 32 inputs, which at 4 bits and below is the more accurate; with
         activations of known scales for weights of up to 4 bits. ternary: the weights -1, 0 and 1, with the scale of
         least squares and 8-bit activations. dynamic: w8a8 with ``activations="dynamic"``.
-    data : array_like of a real floating dtype, (samples, features)
-        Samples like those that will come, a few hundred; for activations with known scales.
+    data : array_like of a real floating dtype, (samples, ...), or an iterator of such batches
+        Samples like those that will come, a few hundred; for activations with known scales. Of several inputs a tuple,
+        or a dict by name. They go through the model in parts that bound the memory; a file's array (memmap) is read
+        part by part.
     target : {"numpy", "onnx", "tflite", "tflm", "c", "tensorrt"}
         Whose conventions to follow: signedness, zero points, rounding rule, and whether the output is quantized too.
         Only "numpy" has float steps, which weights alone, "dynamic", groups and layers left in float need; only "numpy"
@@ -94,7 +85,7 @@ def quantize_model(
     Raises
     ------
     TypeError
-        `model` is no Sequential, or `data` is not of a real floating dtype.
+        `model` is no Model, or `data` is not of a real floating dtype.
     ValueError
         An option or layer that there is not; `data` missing, empty, not finite, or with other features than the
         model's; another scheme than the one that the model was trained with, or `data` and methods for its scales.
@@ -113,8 +104,8 @@ def quantize_model(
     >>> [ql.quantize_model(m, scheme, x).nbytes for scheme in ("w8a8", "w4a8", "ternary")]
     [328, 316, 196]
     """
-    if not isinstance(model, Sequential):
-        raise TypeError(f"model: expected a Sequential (see from_sklearn, from_weights), got {type(model).__name__}")
+    if not isinstance(model, Model):
+        raise TypeError(f"model: expected a Model or Sequential (see from_sklearn), got {type(model).__name__}")
     _check.choice("method", method, METHODS)
     _check.choice("weight_method", weight_method, METHODS)
     grids = model.grids
@@ -152,7 +143,7 @@ def quantize_model(
     return QModel(program, scheme=parsed.name, target=target, task=model.task, classes=model.classes)
 
 
-def own_schemes(model: Sequential, per_layer: Any) -> dict[str, Scheme]:
+def own_schemes(model: Model, per_layer: Any) -> dict[str, Scheme]:
     """The schemes of single layers, checked."""
     if per_layer is None:
         return {}
@@ -170,7 +161,7 @@ def own_schemes(model: Sequential, per_layer: Any) -> dict[str, Scheme]:
 
 
 def _trained(
-    model: Sequential, grids: ModelGrids, scheme: str | None, activations: str, per_layer: Any
+    model: Model, grids: ModelGrids, scheme: str | None, activations: str, per_layer: Any
 ) -> tuple[Scheme, dict[str, Scheme]]:
     """The schemes that a model was trained with; what is asked for has to be these."""
     parsed, own = Scheme.of_model(grids.scheme), own_schemes(model, grids.per_layer)
@@ -183,7 +174,7 @@ def _trained(
     return parsed, own
 
 
-def check_grids(model: Sequential, grids: ModelGrids) -> None:
+def check_grids(model: Model, grids: ModelGrids) -> None:
     """Refuse grids that are not those of a model: one for the weights of each layer that become codes, and, where
     activations of any layer do, for what the first layer reads and for every output.
     """
@@ -195,7 +186,7 @@ def check_grids(model: Sequential, grids: ModelGrids) -> None:
         if "weight" in layer.parameters and schemes[name].weight_bits != FLOAT_BITS
     }
     is_static = any(scheme.is_static for scheme in schemes.values())
-    activations = {model._sources[0], *model.names} if is_static else set()
+    activations = set(values_of(model)) if is_static else set()
     for what, found, names in (("weights", grids.weights, weights), ("activations", grids.activations, activations)):
         if set(found) != set(names):
             raise ValueError(f"grids: {what}: expected those of {sorted(names)}, got {sorted(found)}")
@@ -213,61 +204,3 @@ def check_grids(model: Sequential, grids: ModelGrids) -> None:
 def _at_grids(grids: ModelGrids, name: str, weight: np.ndarray) -> QArray | None:
     """A layer's weights at the scales that it was trained with."""
     return quantize(weight, grids.weights[name]) if name in grids.weights else None
-
-
-def activation_bits(model: Sequential, schemes: Sequence[Scheme]) -> dict[str, int]:
-    """Return the width of what each layer reads, by the names of `intermediates`: that of the scheme of a layer that
-    multiplies, where it is no input of the model; 8 of all else, and of the output. A change of shape passes it on.
-    """
-    widths: dict[str, int] = {}
-    for i in range(len(model.layers) - 1, 0, -1):
-        source, layer = model._sources[i], model.layers[i]
-        if isinstance(layer, Flatten):
-            widths[source] = widths.get(model.names[i], 8)
-        elif "weight" in layer.parameters:
-            widths[source] = schemes[i].activation_bits or 8
-    return widths
-
-
-def calibrate(model: Sequential, data: Any, method: str, bits: Mapping[str, int] | None = None) -> dict[str, QParams]:
-    """Find the unsigned qparams of what the first layer reads and of every layer's output, by the names of buffers; of
-    8 bits, or as `bits` says.
-    """
-    x = _check.finite("data", model._samples("data", data))
-    if len(x) == 0:
-        raise ValueError("data: expected at least one sample to calibrate with, got none")
-    calibrators = {name: Calibrator() for name in (model._sources[0], *model.names)}
-    blank = set(calibrators)
-    for first in range(0, len(x), CALIBRATION_ROWS):
-        values = model.intermediates(x[first : first + CALIBRATION_ROWS])
-        for name, calibrator in calibrators.items():
-            calibrator.update(values[name])
-        blank = {name for name in blank if not values[name].any()}
-    widths = bits or {}
-    found = {name: calibrator.qparams(method, widths.get(name, 8)) for name, calibrator in calibrators.items()}
-    for name, layer in zip(model.names, model.layers, strict=True):
-        known = known_grid(layer.activation, widths.get(name, 8)) if isinstance(layer, Activation) else None
-        found[name] = known or found[name]
-    _refine_blank(model, found, blank)
-    return found
-
-
-def _refine_blank(model: Sequential, qparams: dict[str, QParams], blank: set[str]) -> None:
-    """Give inputs of a layer that were all zeros a scale at which its bias is not lost.
-
-    The codes of zeros are zeros at any scale, and the bias is an integer at the scale of the inputs times that of the
-    weights. What gives the zeros must still reach that scale by a multiplier.
-    """
-    scale_before: Any = 0.0
-    refined = {}
-    for source, name, layer in zip(model._sources, model.names, model.layers, strict=True):
-        if not isinstance(layer, Dense):
-            scale_before = 0.0
-            continue
-        weight_scale = max(np.abs(layer.weight).max() / np.float64(127), _check.SMALLEST_NORMAL)
-        if source in blank:
-            scale = qparams[name].scale / (BIAS_STEPS * weight_scale)
-            scale = np.clip(scale, max(scale_before / LARGEST_MULTIPLIER, _check.SMALLEST_NORMAL), 1)
-            refined[source] = QParams(scale.astype(np.float32), np.array(0), qparams[source].bits, signed=False)
-        scale_before = qparams[source].scale.item() * weight_scale
-    qparams.update(refined)

@@ -10,7 +10,20 @@ from qlite.grids.qparams import QParams
 from qlite.nn.activation_tables import activation_table
 from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.scheme import TARGETS, Scheme, Target
-from qlite.nn.steps import Activate, Dequantize, Gemm, GemmGrouped, Lookup, Quantize, Requantize, Reshape, SoftmaxX8
+from qlite.nn.steps import (
+    Activate,
+    Add,
+    Conv,
+    Dequantize,
+    Gemm,
+    GemmGrouped,
+    Lookup,
+    Mean,
+    Quantize,
+    Requantize,
+    Reshape,
+    SoftmaxX8,
+)
 from qlite.ops.activations import SLOPE
 from qlite.ops.epilogue import integer_bias
 
@@ -41,30 +54,24 @@ def resolve_target(target: str, output_dtype: str | None, requant: str | None, s
 
 
 def convert(program: Program, target: Target) -> Program:
-    """Bring a static program with one output under a target's conventions.
+    """Bring a static program under a target's conventions.
 
     The integers of the weights stay; zero points move with the sign. Where a scale changes (symmetric targets), biases
-    are rounded and tables made anew. With a float output the last product gives float32, and so do the activations
-    behind it.
+    are rounded and tables made anew. With a float output the last product before it gives float32, and so do the
+    activations behind that.
     """
-    old, steps = program.buffers, list(program.steps)
-    (last,) = program.outputs
-    if isinstance(steps[-1], Dequantize) and steps[-1].output == last:
-        (last,) = steps.pop().inputs
-    if any(step.output > last for step in steps):
-        raise ValueError("target: expected a program whose last step gives the output")
-    if old[last].scale is None and target.integer_output:
-        raise ValueError("output_dtype: expected 'float32' after a layer that gives no codes, got 'integer'")
-    product, ending = _ending(old, steps, last)
-    if product is not None and isinstance(steps[product], Quantize) and not target.integer_output:
-        old, steps, last = _with_float_sums(old, steps, last, product)
-        product, ending = product - 1, [i - 1 for i in ending]
-    buffers = [b if b.scale is None else _as_codes(b, target) for b in old[: last + 1]]
-    is_integer = target.integer_output or (product is None and old[last].scale is not None)
-    if product is not None and not is_integer:
-        has_grid = old[steps[product].output].scale is not None
-        for number in (steps[i].output for i in (product, *ending)):
-            buffers[number] = _as_floats(old[number], has_grid)
+    old, steps = list(program.buffers), list(program.steps)
+    results = _without_dequantizing(program, steps)
+    floats: set[int] = set()
+    for result in results:
+        if old[result].scale is None and target.integer_output:
+            raise ValueError("output_dtype: expected 'float32' after a layer that gives no codes, got 'integer'")
+        if not target.integer_output:
+            floats |= _ending(old, steps, result, results)
+    results = _give_float_sums(old, steps, results, floats)
+    buffers = [b if b.scale is None else _as_codes(b, target) for b in old]
+    for i in floats:
+        buffers[i] = _as_floats(old[i])
     scale_of_sums: dict[int, float] = {}
     for i, step in enumerate(steps):
         if target.symmetric_weights and getattr(step, "weight_zero_point", None) is not None:
@@ -73,52 +80,93 @@ def convert(program: Program, target: Target) -> Program:
                 f"target: expected one for weights with zero points, which layer {layer!r} has "
                 "(quantize_model(target=...) makes others)"
             )
-        if isinstance(step, Gemm) and old[step.inputs[0]].scale is not None:
+        if isinstance(step, (Gemm, Conv)) and old[step.inputs[0]].scale is not None:
             (x,) = step.inputs
             bias = _rebiased(step, old[x], buffers[x], old[step.output].layer)
             steps[i] = replace(step, bias=bias, requant=target.requant)
             scale_of_sums[step.output], _ = buffers[x].affine
         elif isinstance(step, Requantize):
             steps[i] = replace(step, input_scale=scale_of_sums[step.inputs[0]], requant=target.requant)
+        elif isinstance(step, (Add, Mean)):
+            steps[i] = replace(step, requant=target.requant)
         elif isinstance(step, (Activate, Lookup, SoftmaxX8)) and old[step.output].scale is not None:
             steps[i] = _converted(step, old, buffers, target)
-    output = last
-    if is_integer:
-        output = last + 1
-        buffers.append(Buffer("output", buffers[last].layer, buffers[last].shape, "float32"))
-        steps.append(Dequantize((last,), output))
-    return Program(buffers, steps, program.inputs, (output,))
+    outputs = []
+    for result in results:
+        if buffers[result].is_codes:
+            name = "output" if len(results) == 1 else f"{buffers[result].layer}_values"
+            buffers.append(Buffer(name, buffers[result].layer, buffers[result].shape, "float32"))
+            steps.append(Dequantize((result,), len(buffers) - 1))
+            result = len(buffers) - 1
+        outputs.append(result)
+    return _renumbered(buffers, steps, program.inputs, outputs)
 
 
-def _ending(buffers: Sequence[Buffer], steps: Sequence[Step], last: int) -> tuple[int | None, list[int]]:
-    """The number of the step that makes codes of the sums that the output comes from, or None, and those behind it."""
-    writers = {step.output: i for i, step in enumerate(steps)}
-    ending: list[int] = []
-    while (i := writers.get(last)) is not None and buffers[last].scale is not None:
-        step = steps[i]
-        if isinstance(step, (Gemm, Requantize)):
-            return i, ending
-        if isinstance(step, Quantize) and isinstance(steps[writers.get(step.inputs[0], i)], GemmGrouped):
-            return i, ending
+def _without_dequantizing(program: Program, steps: list[Step]) -> list[int]:
+    """Take out the steps that only make floats of outputs; returns what these are made of."""
+    results = []
+    read = {i for step in steps for i in step.inputs}
+    for output in program.outputs:
+        last = next(step for step in program.steps if step.output == output)
+        if isinstance(last, Dequantize) and output not in read:
+            steps.remove(last)
+            (output,) = last.inputs
+        results.append(output)
+    return results
+
+
+def _ending(buffers: Sequence[Buffer], steps: Sequence[Step], result: int, results: Sequence[int]) -> set[int]:
+    """The buffers from the last product to a result, both ends included, if only activations and changes of shape lie
+    between and nothing else reads them: these may be floats. Else none."""
+    writers = {step.output: step for step in steps}
+    found: set[int] = set()
+    while (step := writers.get(result)) is not None and buffers[result].scale is not None:
+        readers = sum(i == result for other in steps for i in other.inputs)
+        if readers > bool(found) or (found and result in results):
+            break
+        found.add(result)
+        if isinstance(step, (Gemm, Conv, Requantize)):
+            return found
+        if isinstance(step, Quantize) and isinstance(writers.get(step.inputs[0]), GemmGrouped):
+            return found
         if not isinstance(step, (Activate, Lookup, SoftmaxX8, Reshape)):
             break
-        ending.append(i)
-        (last,) = step.inputs
-    return None, []
+        (result,) = step.inputs
+    return set()
 
 
-def _with_float_sums(
-    buffers: Sequence[Buffer], steps: Sequence[Step], last: int, i: int
-) -> tuple[tuple[Buffer, ...], list[Step], int]:
-    """Buffers, steps and output without step i, which quantizes float sums: they take its place."""
-    (sums,), codes = steps[i].inputs, steps[i].output
+def _give_float_sums(old: list[Buffer], steps: list[Step], results: list[int], floats: set[int]) -> list[int]:
+    """Take out the steps that make codes of float sums which may stay floats: the sums take their place and name;
+    returns the results."""
+    for step in list(steps):
+        if not (isinstance(step, Quantize) and step.output in floats):
+            continue
+        (sums,), codes = step.inputs, step.output
+        old[sums] = replace(old[sums], name=old[codes].name)
+        old[codes] = replace(old[codes], name=f"{old[codes].name} (taken out)")
+        steps.remove(step)
+        floats.remove(codes)
+        for i, other in enumerate(steps):
+            if codes in other.inputs:
+                steps[i] = replace(other, inputs=tuple(sums if j == codes else j for j in other.inputs))
+        results = [sums if i == codes else i for i in results]
+    return results
 
-    def moved(buffer: int) -> int:
-        return sums if buffer == codes else buffer - (buffer > codes)
 
-    named = [b if j != sums else replace(b, name=buffers[codes].name) for j, b in enumerate(buffers)]
-    behind = [replace(s, inputs=tuple(map(moved, s.inputs)), output=moved(s.output)) for s in steps[i + 1 :]]
-    return (*named[:codes], *named[codes + 1 :]), [*steps[:i], *behind], moved(last)
+def _renumbered(
+    buffers: Sequence[Buffer], steps: Sequence[Step], inputs: Sequence[int], outputs: Sequence[int]
+) -> Program:
+    """The program without the buffers that nothing uses."""
+    used = {*inputs, *outputs, *(i for step in steps for i in (*step.inputs, step.output))}
+    used |= {n for i in used for n in (buffers[i].row_scale, buffers[i].row_zero_point) if n is not None}
+    number = {old: new for new, old in enumerate(sorted(used))}
+    rows = [
+        b if b.row_scale is None or b.row_zero_point is None
+        else replace(b, row_scale=number[b.row_scale], row_zero_point=number[b.row_zero_point])
+        for b in (buffers[i] for i in sorted(used))
+    ]  # fmt: skip
+    moved = [replace(s, inputs=tuple(number[i] for i in s.inputs), output=number[s.output]) for s in steps]
+    return Program(rows, moved, tuple(number[i] for i in inputs), tuple(number[i] for i in outputs))
 
 
 def _converted(
@@ -161,14 +209,12 @@ def _as_codes(buffer: Buffer, target: Target) -> Buffer:
     return replace(buffer, dtype=dtype, scale=scale, zero_point=zero_point)
 
 
-def _as_floats(buffer: Buffer, has_grid: bool) -> Buffer:
-    """A buffer as float32, with the grid of its codes if a product could give these."""
-    if not has_grid:
-        return Buffer(buffer.name, buffer.layer, buffer.shape, "float32")
-    return replace(_as_codes(buffer, TARGETS["numpy"]), dtype="float32")
+def _as_floats(buffer: Buffer) -> Buffer:
+    """A buffer as float32, with the grid that its codes would have as uint8."""
+    return buffer if buffer.scale is None else replace(_as_codes(buffer, TARGETS["numpy"]), dtype="float32")
 
 
-def _rebiased(step: Gemm, before: Buffer, after: Buffer, layer: str) -> np.ndarray | None:
+def _rebiased(step: Gemm | Conv, before: Buffer, after: Buffer, layer: str) -> np.ndarray | None:
     """A step's bias when the scale of its input changes."""
     (old, _), (new, _) = before.affine, after.affine
     if old == new or step.bias is None:

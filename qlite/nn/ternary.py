@@ -21,5 +21,6 @@ def ternary_scale(weight: np.ndarray) -> np.ndarray:
 
 
 def quantize_ternary(weight: np.ndarray) -> QArray:
-    """Quantize weights (in, out) to -1, 0 and 1 with the scales of least squares."""
-    return quantize(weight, 2, axis=1, symmetric=True, scale=ternary_scale(weight))
+    """Quantize weights (..., out) to -1, 0 and 1 with the scales of least squares."""
+    scale = ternary_scale(weight.reshape(-1, weight.shape[-1])).reshape((1,) * (weight.ndim - 1) + (-1,))
+    return quantize(weight, 2, axis=weight.ndim - 1, symmetric=True, scale=scale)

@@ -292,8 +292,8 @@ mean BatchNorm(mean=[[1.0]])
 mean BatchNorm(mean=[1, 2])
 name Softmax(name=1)
 name Flatten(name="")
-layers.1.:.'batch_norm_1' Sequential([Dense(W), BatchNorm(mean=[1.0, 2.0])])
-layers Sequential([Dense(units=2)], input_shape=(3, 4))
+layer.'batch_norm_1' Sequential([Dense(W), BatchNorm(mean=[1.0, 2.0])])
+task Sequential([Dense(units=2)], input_shape=(3, 4))
 input_shape Sequential([Dropout(0.5), Dense(units=2)])
 """
 

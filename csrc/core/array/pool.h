@@ -1,8 +1,8 @@
-/* Windows of pooling: what lies inside the image. */
+/* Pooling, seen from inside the core: windows, and what of them lies inside the image. */
 #ifndef QL_POOL_H
 #define QL_POOL_H
 
-#include "qlite.h"
+#include "kernels/kernels.h"
 
 /* Part of a window that lies inside along one axis: [first, end). */
 typedef struct ql_extent {
@@ -30,5 +30,17 @@ static inline bool ql_pool_is_valid(const ql_pool *s)
     return ql_pool_axis_is_valid(s->in_h, s->kernel_h, s->stride_h, s->top, s->out_h) &&
            ql_pool_axis_is_valid(s->in_w, s->kernel_w, s->stride_w, s->left, s->out_w);
 }
+
+/* Returns whether windows are so small that no sum of their codes can leave int32. */
+bool ql_pool_sums_fit(const ql_pool *shape);
+
+/* Returns about how long one thread takes for codes. */
+uint64_t ql_pool_cost_ns(const ql_pool *shape);
+
+/* One of the two kernels that pool codes. */
+typedef ql_max_pool_kernel ql_pool_kernel;
+
+/* Pools codes by a kernel, on several threads; the shape is valid. */
+void ql_pool_run(ql_pool_kernel *kernel, const uint8_t *x, const ql_pool *shape, ql_byte_form form, uint8_t *y);
 
 #endif

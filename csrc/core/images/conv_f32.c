@@ -36,33 +36,29 @@ void ql_filter_f32_begin(ql_filter_f32 *f, const size_t shape[4], size_t groups)
                          .clamps = {-INFINITY, INFINITY}};
 }
 
-static size_t depth(const ql_filter_f32 *f)
-{
-    return f->kernel[0] * f->kernel[1] * f->in;
-}
-
 size_t ql_filter_f32_size(const ql_filter_f32 *f)
 {
-    return depth(f) * (f->is_depthwise ? f->out : f->groups * f->panels * f->kernels->gemm_f32f32f32->nr);
+    return ql_filter_f32_rows(f) * (f->is_depthwise ? f->out : f->groups * f->panels * f->kernels->gemm_f32f32f32->nr);
 }
 
-void ql_filter_f32_fill(ql_filter_f32 *f, const float *weight, const float *bias)
+void ql_filter_f32_clear(ql_filter_f32 *f, const float *bias)
 {
-    const size_t nr = f->kernels->gemm_f32f32f32->nr, k = depth(f), own = f->out / f->groups;
+    memset(f->weight, 0, ql_filter_f32_size(f) * sizeof *f->weight);
     for (size_t j = 0; j < f->out; j++)
         f->bias[j] = bias ? bias[j] : 0.0f;
+}
+
+void ql_filter_f32_put(ql_filter_f32 *f, size_t p, const float *row)
+{
+    const size_t nr = f->kernels->gemm_f32f32f32->nr, rows = ql_filter_f32_rows(f), own = f->out / f->groups;
     if (f->is_depthwise) {
-        memcpy(f->weight, weight, k * f->out * sizeof *weight);
+        memcpy(f->weight + p * f->out, row, f->out * sizeof *row);
         return;
     }
-    for (size_t g = 0; g < f->groups; g++) {
-        for (size_t j = 0; j < own; j += nr) {
-            float *panel = f->weight + (g * f->panels + j / nr) * k * nr;
-            const size_t cols = ql_least(nr, own - j);
-            memset(panel, 0, k * nr * sizeof *panel);
-            for (size_t p = 0; p < k; p++)
-                memcpy(panel + p * nr, weight + p * f->out + g * own + j, cols * sizeof *panel);
-        }
+    for (size_t g = 0; g < f->groups; g++, row += own) {
+        for (size_t j = 0; j < own; j += nr)
+            memcpy(f->weight + ((g * f->panels + j / nr) * rows + p) * nr, row + j,
+                   ql_least(nr, own - j) * sizeof *row);
     }
 }
 
@@ -230,9 +226,9 @@ static void multiply(void *context, size_t item)
     if (begin >= width)
         return;
     for (size_t r = first; r < ql_least(first + s->together, s->count * s->row_count); r++)
-        multiply_windows(s, windows_at(s, r) + begin * step + group * f->in, f->weight + panel * depth(f) * nr,
-                         group * own + j, ql_least(nr, own - j), ql_least(length, width - begin),
-                         results_at(s, r) + begin * f->out);
+        multiply_windows(s, windows_at(s, r) + begin * step + group * f->in,
+                         f->weight + panel * ql_filter_f32_rows(f) * nr, group * own + j, ql_least(nr, own - j),
+                         ql_least(length, width - begin), results_at(s, r) + begin * f->out);
 }
 
 /* Some rows of windows, or a piece of one, channel by channel. */
@@ -292,7 +288,7 @@ bool ql_conv_f32_workspace(const ql_image_windows *shape, const ql_filter_f32 *f
 
 uint64_t ql_conv_f32_cost_ns(const ql_image_windows *s, const ql_filter_f32 *f)
 {
-    return (uint64_t)s->count * s->window.out[0] * s->window.out[1] * f->out * depth(f) /
+    return (uint64_t)s->count * s->window.out[0] * s->window.out[1] * f->out * ql_filter_f32_rows(f) /
            (f->is_depthwise ? DEPTHWISE_PER_NS : PRODUCTS_PER_NS);
 }
 
@@ -335,7 +331,9 @@ ql_status ql_conv_f32(const float *x, const ql_image_windows *shape, const float
     void *workspace = ql_alloc(1, workspace_bytes);
     const bool is_there = f.weight && f.bias && workspace;
     if (is_there) {
-        ql_filter_f32_fill(&f, weight, NULL);
+        ql_filter_f32_clear(&f, NULL);
+        for (size_t p = 0; p < ql_filter_f32_rows(&f); p++)
+            ql_filter_f32_put(&f, p, weight + p * out);
         ql_conv_f32_run(x, shape, &f, y, workspace);
     }
     free(workspace);

@@ -19,12 +19,19 @@ typedef struct ql_filter_f32 {
     ql_clamps clamps;
 } ql_filter_f32;
 
+/* Returns how many rows of weights there are: elements of a window of a group. */
+static inline size_t ql_filter_f32_rows(const ql_filter_f32 *f)
+{
+    return f->kernel[0] * f->kernel[1] * f->in;
+}
+
 /* Fills in all but weight and bias; floats of the weight, for which the caller brings memory. */
 void ql_filter_f32_begin(ql_filter_f32 *filter, const size_t shape[4], size_t groups);
 size_t ql_filter_f32_size(const ql_filter_f32 *filter);
 
-/* Packs weights; bias may be NULL. */
-void ql_filter_f32_fill(ql_filter_f32 *filter, const float *weight, const float *bias);
+/* Clears weights and takes a bias, or NULL; packs row (u, v, c) of the weights, [out], which is number p. */
+void ql_filter_f32_clear(ql_filter_f32 *filter, const float *bias);
+void ql_filter_f32_put(ql_filter_f32 *filter, size_t p, const float *row);
 
 /* Bytes that ql_conv_f32_run works with, aligned to QL_ALIGNMENT; false where size_t does not hold them. */
 bool ql_conv_f32_workspace(const ql_image_windows *shape, const ql_filter_f32 *filter, size_t *bytes);

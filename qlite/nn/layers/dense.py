@@ -1,28 +1,19 @@
 """Fully connected layers."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from qlite import _check
 from qlite._public import public
 from qlite.nn.initializers import INITIALIZERS, initialize
-from qlite.nn.layers.layer import Layer, Shape, finite_float32
-from qlite.nn.lower import Builder
-from qlite.ops.activations import (
-    TOLD_BY_RESULTS,
-    activation,
-    activation_gradient_,
-    bias_activation_,
-    check_activation,
-)
-
-#: Activations whose results are kept for `backward`, rather than their arguments.
-KEPT = (*TOLD_BY_RESULTS, "softmax")
+from qlite.nn.layers.layer import Shape
+from qlite.nn.layers.weighted import Weighted
+from qlite.nn.steps import DenseF32, Gemm, GemmF32
 
 
 @public
-class Dense(Layer):
+class Dense(Weighted):
     """A fully connected layer: ``activation(x @ weight + bias)``.
 
     Made of weights, or of the number of its units: then the model that it becomes part of makes the weights.
@@ -60,7 +51,8 @@ class Dense(Layer):
     """
 
     kind = "dense"
-    options = ("activation", "initializer")
+    options: ClassVar[tuple[str, ...]] = ("activation", "initializer")
+    integer_step, weight_only_step, float_step = Gemm, GemmF32, DenseF32
 
     def __init__(
         self,
@@ -72,26 +64,12 @@ class Dense(Layer):
         units: int | None = None,
         initializer: str = "he_uniform",
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, activation)
         if (weight is None) == (units is None):
             raise ValueError(f"weight, units: expected one of the two, got {'none' if units is None else 'both'}")
-        self.activation = check_activation(activation)
         self.initializer = _check.choice("initializer", initializer, tuple(INITIALIZERS))
-        self.weight: np.ndarray = np.zeros((0, 0), np.float32)
-        if units is not None:
-            self.units = _check.integer("units", units, 1)
-        else:
-            self.weight = finite_float32("weight", weight)
-            if self.weight.ndim != 2 or 0 in self.weight.shape:
-                raise ValueError(f"weight: expected shape (in, out) without zeros, got {self.weight.shape}")
-            self.units = self.weight.shape[1]
-        self.bias = np.zeros(self.units, np.float32) if bias is None else finite_float32("bias", bias)
-        if self.bias.shape != (self.units,):
-            raise ValueError(f"bias: expected shape ({self.units},), got {self.bias.shape}")
-
-    @property
-    def parameters(self) -> dict[str, np.ndarray]:
-        return {"weight": self.weight, "bias": self.bias}
+        units = None if units is None else _check.integer("units", units, 1)
+        self.units = self._check_arrays(weight, bias, units, 2, "(in, out)")
 
     @property
     def input_shape(self) -> Shape | None:
@@ -107,29 +85,14 @@ class Dense(Layer):
             raise ValueError(f"expected {len(self.weight)} features, got samples of shape {shape}")
         return (*shape[:-1], self.units)
 
-    def compute(self, *x: np.ndarray) -> np.ndarray:
-        return bias_activation_(x[0] @ self.weight, self.bias, self.activation)
+    def multiply(self, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        return x @ weight
 
-    def forward(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
-        if self.activation is None or self.activation in KEPT:
-            y = self.compute(*x)
-            return y, (x[0], y)
-        z = bias_activation_(x[0] @ self.weight, self.bias, None)
-        return activation(self.activation, z), (x[0], z)
-
-    def backward(
-        self, saved: Any, gradient: np.ndarray, needs_input: bool = True
-    ) -> tuple[tuple[np.ndarray, ...] | None, dict[str, np.ndarray]]:
-        """See `Layer`; `saved` is the input and what `activation_gradient_` takes."""
-        x, z = saved
-        gradient = np.ascontiguousarray(gradient)
-        bias = activation_gradient_(gradient, z, self.activation)
-        weight = x.reshape(-1, x.shape[-1]).T @ gradient.reshape(-1, self.units)
-        return ((gradient @ self.weight.T,) if needs_input else None), {"weight": weight, "bias": bias}
-
-    def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
-        (x,) = inputs
-        return builder.product(x, self.weight, self.bias, self.activation)
+    def multiply_gradients(
+        self, x: np.ndarray, weight: np.ndarray, gradient: np.ndarray, needs_input: bool
+    ) -> tuple[np.ndarray | None, np.ndarray]:
+        of_weight = x.reshape(-1, x.shape[-1]).T @ gradient.reshape(-1, self.units)
+        return (gradient @ weight.T if needs_input else None), of_weight
 
     def __repr__(self) -> str:
         inputs = len(self.weight) if self.weight.size else "?"

@@ -33,6 +33,7 @@ class Flatten(Layer):
     """
 
     kind = "flatten"
+    keeps_grid = True
 
     def __init__(self, *, name: str | None = None) -> None:
         super().__init__(name)

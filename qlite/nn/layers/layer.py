@@ -1,12 +1,14 @@
 """What all layers have in common."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from qlite import _check
 from qlite.nn.lower import Builder
+from qlite.nn.symbol import Symbol
 
 Shape = tuple[int, ...]
 
@@ -31,17 +33,20 @@ class Layer(ABC):
     ----------
     kind : str
         What files call layers of this kind, and a model those that have no name, with a number behind it.
-    arity : int
-        How many arrays of samples the layer takes.
+    arity : int or None
+        How many arrays of samples the layer takes; None: any number of at least one.
     options : tuple of str
         Arguments that JSON can hold, each of them an attribute: all but arrays and `name`.
+    keeps_grid : bool
+        Whether codes of its result are on the grid of what it reads.
     name : str or None
         What reports call it; a model numbers its layers otherwise.
     """
 
     kind: ClassVar[str]
-    arity: ClassVar[int] = 1
+    arity: ClassVar[int | None] = 1
     options: ClassVar[tuple[str, ...]] = ()
+    keeps_grid: ClassVar[bool] = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -84,16 +89,27 @@ class Layer(ABC):
             Samples of these shapes are not what the layer takes.
         """
 
-    def __call__(self, *x: Any) -> np.ndarray:
+    def macs(self, *shapes: Shape) -> int:
+        """Return how many products a sample of these shapes takes."""
+        return 0
+
+    def __call__(self, *x: Any) -> Any:
         """Compute the layer in float32 for samples, (samples, ...) of a real floating dtype.
+
+        Called with what `Input` and other layers gave, it becomes part of a graph: see `Model`.
 
         Raises
         ------
         TypeError, ValueError
             Another dtype or shape, more or fewer arrays than the layer takes, or weights that are not made yet.
         """
-        if len(x) != self.arity:
-            raise TypeError(f"x: expected {self.arity} array{'s' * (self.arity > 1)} of samples, got {len(x)}")
+        if len(x) == 1 and self.arity != 1 and isinstance(x[0], (list, tuple)):
+            x = tuple(x[0])  # as Keras calls layers of several inputs
+        if not x if self.arity is None else len(x) != self.arity:
+            expected = f"{self.arity} array{'s' * (self.arity > 1)}" if self.arity else "at least one array"
+            raise TypeError(f"x: expected {expected} of samples, got {len(x)}")
+        if any(isinstance(array, Symbol) for array in x):
+            return self._described(x)
         if not all(array.size for array in self.parameters.values()):
             raise ValueError(f"layer: expected one whose weights a model has made, got {self!r}")
         arrays = [_check.real_array("x", values) for values in x]
@@ -104,6 +120,18 @@ class Layer(ABC):
         except ValueError as error:
             raise ValueError(f"x: {error}") from None
         return self.compute(*arrays)
+
+    def _described(self, symbols: Sequence[Any]) -> Symbol:
+        """Return the symbol of the result."""
+        for symbol in symbols:
+            if not isinstance(symbol, Symbol):
+                raise TypeError(f"x: expected what Input() and called layers give, got {_check.shown(symbol)}")
+        try:
+            shape = self.infer(*(symbol.shape for symbol in symbols))
+        except ValueError as error:
+            given = ", ".join(repr(symbol.layer or "an input") for symbol in symbols)
+            raise ValueError(f"layer {self.name or self!r}: {error}, which {given} gives") from None
+        return Symbol(shape, self, tuple(symbols))
 
     @abstractmethod
     def compute(self, *x: np.ndarray) -> np.ndarray:

@@ -5,22 +5,25 @@ function in the reference.
 """
 
 from qlite.nn.program import Step
+from qlite.nn.steps.convs import Conv, ConvF32
 from qlite.nn.steps.functions import Activate, Lookup, SoftmaxX8
 from qlite.nn.steps.grids import Dequantize, Normalize, Quantize, QuantizeDynamic
-from qlite.nn.steps.merging import Add
+from qlite.nn.steps.merging import Add, Concatenate
+from qlite.nn.steps.pools import AveragePool, MaxPool, Mean
 from qlite.nn.steps.products import DenseF32, Gemm, GemmF32, GemmGrouped, GemmGroupedF32, Requantize
-from qlite.nn.steps.shapes import Reshape
+from qlite.nn.steps.shapes import Pad, Reshape
 
 #: The steps that multiply by quantized weights.
-PRODUCTS = (Gemm, GemmF32, GemmGrouped, GemmGroupedF32)
+PRODUCTS = (Gemm, GemmF32, GemmGrouped, GemmGroupedF32, Conv, ConvF32)
 
 STEPS: dict[str, type[Step]] = {
     cls.kind: cls
     for cls in (
         *(Normalize, Quantize, QuantizeDynamic, Dequantize),
         *(*PRODUCTS, DenseF32, Requantize),
-        *(Add,),
+        *(Add, Concatenate),
+        *(MaxPool, AveragePool, Mean),
         *(Activate, Lookup, SoftmaxX8),
-        *(Reshape,),
+        *(Reshape, Pad),
     )
 }

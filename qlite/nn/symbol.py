@@ -1,0 +1,66 @@
+"""Values of a graph that is being described: what an input or a called layer stands for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from qlite import _check
+
+Shape = tuple[int, ...]
+
+
+class Symbol:
+    """The result of a layer, or an input, of which only the shape of a sample is known.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    layer : Layer or None
+        None for an input.
+    sources : tuple of Symbol
+        What the layer reads.
+    name : str or None
+        Of an input.
+    """
+
+    __array_ufunc__ = None  # no array takes it for a number
+
+    def __init__(self, shape: Shape, layer: Any = None, sources: tuple["Symbol", ...] = (), name: str | None = None):
+        self.shape, self.layer, self.sources, self.name = shape, layer, sources, name
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise TypeError(f"expected an array, got {self!r}, which stands for one in a graph")
+
+    def __repr__(self) -> str:
+        what = "Input" if self.layer is None else repr(self.layer)
+        return f"<{what}: samples of shape {self.shape}>"
+
+
+def Input(shape: Sequence[int], name: str | None = None) -> Symbol:
+    """Begin a graph: samples of this shape, which layers are then called with. See `Model`.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of a sample, such as (height, width, channels).
+    name : str, optional
+        By which a model with several inputs takes it: "input" by default, "input_1", "input_2"... of several.
+
+    Raises
+    ------
+    TypeError, ValueError
+        No shape, a length below 1, a name that is no string.
+
+    Examples
+    --------
+    >>> import qlite as ql
+    >>> ql.Input((28, 28, 1))
+    <Input: samples of shape (28, 28, 1)>
+    >>> ql.Flatten()(ql.Input((28, 28, 1)))
+    <Flatten(): samples of shape (784,)>
+    """
+    lengths = _check.shape("shape", shape)
+    if not lengths or 0 in lengths:
+        raise ValueError(f"shape: expected at least one length, none of them 0, got {lengths}")
+    if name is not None and not (isinstance(name, str) and name):
+        raise TypeError(f"name: expected a string that is not empty, or None, got {name!r}")
+    return Symbol(lengths, name=name)
