@@ -128,11 +128,52 @@ typedef struct ql_windows {
     size_t n, step, row_stride, rows, cols, channels;
 } ql_windows;
 
-/* y[i][c] = the greatest code of channel c in window i; codes are int8 if is_signed. */
-typedef void ql_max_pool_kernel(const uint8_t *x, const ql_windows *windows, bool is_signed, uint8_t *y);
+/* How bytes hold codes: u8, s8, or s8 with the sign bit flipped, as a plan holds them. */
+typedef enum ql_byte_form { QL_BYTES_U8, QL_BYTES_S8, QL_BYTES_S8_FLIPPED } ql_byte_form;
+
+/* y[i][c] = the greatest code of channel c in window i. */
+typedef void ql_max_pool_kernel(const uint8_t *x, const ql_windows *windows, ql_byte_form form, uint8_t *y);
 
 /* y[i][c] = the mean of the codes of channel c in window i, rounded half away from zero. rows * cols < 2^23. */
-typedef void ql_avg_pool_kernel(const uint8_t *x, const ql_windows *windows, bool is_signed, uint8_t *y);
+typedef void ql_avg_pool_kernel(const uint8_t *x, const ql_windows *windows, ql_byte_form form, uint8_t *y);
+
+/* sum[c] = start + sum_p x[p * channels + c] for p < pixels, modulo 2^32. */
+typedef void ql_sum_pixels_kernel(const uint8_t *x, size_t pixels, size_t channels, int32_t start, int32_t *sum);
+
+/* How codes on two grids become one on a third. */
+typedef struct ql_addition {
+    int32_t factor[2], start; /* every sum fits int32 */
+    int32_t shift;            /* 0..31 */
+    int32_t zero_point, qmin, qmax;
+} ql_addition;
+
+/* y[i] = clamp(((start + a[i] * factor[0] + b[i] * factor[1]) >> shift) + zero_point, qmin, qmax). y may be a or b. */
+typedef void ql_add_kernel(const uint8_t *a, const uint8_t *b, size_t n, const ql_addition *addition, uint8_t *y);
+
+/* Terms of a sum in fixed point, one for each of two grids. */
+typedef struct ql_fixed_terms {
+    int32_t zero_point[2];
+    int32_t mantissa[2], exponent[2]; /* ql_quantize_multiplier's of at most 1/2 */
+} ql_fixed_terms;
+
+/* sum[i] = t(a[i]) + t(b[i]) with t(x) = rdbpot(srdhm((x - zero_point) << 20, mantissa), -exponent), each by its own
+ * grid: rule B of ql_requantize_s32_x8 in qlite.h. */
+typedef void ql_add_fixed_kernel(const uint8_t *a, const uint8_t *b, size_t n, const ql_fixed_terms *terms,
+                                 int32_t *sum);
+
+/* The same of floats, or NaN. index[i][c], unless index is NULL: where it lies, counted in pixels from the one whose
+ * number is `pixel`, the first of window 0; of equal ones, and of several NaN, the first. */
+typedef void ql_max_pool_f32_kernel(const float *x, const ql_windows *windows, int32_t pixel, float *y, int32_t *index);
+
+/* y[i][c] = the mean of the floats of channel c in window i: added in double, in order, divided and rounded once. */
+typedef void ql_average_pool_f32_kernel(const float *x, const ql_windows *windows, float *y);
+
+/* y[i * y_step + c] = fma(x[i * x_step + c], w[c], y[i * y_step + c]) for i < n, c < channels. */
+typedef void ql_add_products_kernel(const float *x, size_t x_step, const float *w, size_t n, size_t channels, float *y,
+                                    size_t y_step);
+
+/* sums[c] = fma(x[i * x_step + c], y[i * channels + c], sums[c]) for i < n, ascending, c < channels. */
+typedef void ql_add_dots_kernel(const float *x, size_t x_step, const float *y, size_t n, size_t channels, float *sums);
 
 /* slots[i] = the bin floor(x[i] * inverse_width) - origin, if that is in [0, bins); bins if x[i] is 0; bins + 1 if x[i]
  * misses the bins or is NaN. The floor is that of the exact product, so a negative one that underflows is in bin -1.
@@ -383,12 +424,19 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_dequantize_codebook_kernel, dequantize_codebook_u8_f32, isa) \
     FUNCTION(ql_pack_bits_kernel, pack_bits_x8, isa)                         \
     FUNCTION(ql_unpack_bits_kernel, unpack_bits_x8, isa)                     \
+    FUNCTION(ql_max_pool_f32_kernel, max_pool_f32, isa)                      \
+    FUNCTION(ql_average_pool_f32_kernel, average_pool_f32, isa)              \
+    FUNCTION(ql_add_products_kernel, add_products_f32, isa)                  \
+    FUNCTION(ql_add_dots_kernel, add_dots_f32, isa)                          \
     FUNCTION(ql_histogram_slots_kernel, histogram_slots_f32, isa)            \
     FUNCTION(ql_lookup_kernel, lookup_x8, isa)                               \
     FUNCTION(ql_apply_kernel, apply_f32, isa)                                \
     FUNCTION(ql_function_gradient_kernel, function_gradient_f32, isa)        \
     FUNCTION(ql_max_pool_kernel, max_pool_x8, isa)                           \
     FUNCTION(ql_avg_pool_kernel, avg_pool_x8, isa)                           \
+    FUNCTION(ql_sum_pixels_kernel, sum_pixels_u8_s32, isa)                   \
+    FUNCTION(ql_add_kernel, add_u8, isa)                                     \
+    FUNCTION(ql_add_fixed_kernel, add_fixed_u8_s32, isa)                     \
     FUNCTION(ql_requantize_kernel, requantize_s32_x8, isa)                   \
     FUNCTION(ql_requantize_fixed_kernel, requantize_fixed_s32_x8, isa)       \
     FUNCTION(ql_scale_kernel, scale_s32_f32, isa)                            \

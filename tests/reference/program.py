@@ -1,12 +1,17 @@
 """The steps of an integer program, in plain NumPy: a function on arrays for each kind."""
 
+import math
+
 import numpy as np
 from reference.activations import lookup, softmax_fixed, softmax_float
 from reference.basics import F32, HUGE, at_least, spread
+from reference.conv import conv_integer
 from reference.elementwise import dequantize, quantize
 from reference.functions import apply
 from reference.gemm import matmul_float, matmul_integer, output_of_sums, quantize_rows, scale_sums
 from reference.grouped import matmul_grouped, quantize_rows_symmetric, sum_groups
+from reference.merging import add_fixed, add_float, mean_fixed, mean_float
+from reference.pool import avg_pool, avg_pool_float, max_pool, max_pool_float
 
 CLAMPS = {None: (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
 
@@ -58,10 +63,12 @@ def step_quantize(buffers, step, values):
 def step_quantize_dynamic(buffers, step, values):
     (x,) = step.inputs
     target, shape = buffers[step.output], values[x].shape
-    codes, scale, zero_point = quantize_rows(rows(values[x]))
+    own_shape = (len(values[x]), *buffers[target.row_scale].shape)
+    length = math.prod(shape[1:]) // math.prod(own_shape[1:])
+    codes, scale, zero_point = quantize_rows(values[x].reshape(-1, length))
     values[step.output] = codes.reshape(shape)
     for i, own in ((target.row_scale, scale), (target.row_zero_point, zero_point)):
-        values[i] = own.reshape(*shape[:-1], 1)
+        values[i] = own.reshape(own_shape)
 
 
 def step_dequantize(buffers, step, values):
@@ -84,21 +91,46 @@ def step_requantize(buffers, step, values):
     values[step.output] = result_of_sums(values[x], step.input_scale, step, buffers[step.output])
 
 
+def finished_sums(acc, x, step, buffers, values):
+    """What a step makes of the exact sums of products with buffer x, without a bias: the first axis is that of samples,
+    or of rows where these have scales of their own."""
+    source, target = buffers[x], buffers[step.output]
+    bias = 0 if step.bias is None else step.bias
+    if source.row_scale is not None:
+        own = values[source.row_scale].reshape(-1, *(1,) * (acc.ndim - 1))
+        return scale_sums(acc, own, step.weight_scale, bias, *CLAMPS[step.activation])
+    acc = acc + np.asarray(bias, np.int32)
+    return acc if target.dtype == "int32" else result_of_sums(acc, source.scale, step, target)
+
+
 def step_gemm(buffers, step, values):
     (x,) = step.inputs
-    source, target = buffers[x], buffers[step.output]
+    source = buffers[x]
     weight_zero_point = 0 if step.weight_zero_point is None else step.weight_zero_point
-    bias = 0 if step.bias is None else step.bias
-    low, high = CLAMPS[step.activation]
     zero_point = source.zero_point if source.row_scale is None else rows(values[source.row_zero_point])
     acc = matmul_integer(rows(values[x]), step.weight, zero_point, weight_zero_point)
-    if source.row_scale is not None:
-        result = scale_sums(acc, rows(values[source.row_scale]), step.weight_scale, bias, low, high)
-    else:
-        result = acc + np.asarray(bias, np.int32)
-        if target.dtype != "int32":
-            result = result_of_sums(result, source.scale, step, target)
+    result = finished_sums(acc, x, step, buffers, values)
     values[step.output] = result.reshape(*values[x].shape[:-1], step.weight.shape[1])
+
+
+def step_conv(buffers, step, values):
+    """Windows of images; a sample of lower rank is an image of height 1, or of width 1 as well."""
+    (x,) = step.inputs
+    source, samples = buffers[x], values[x]
+    images = samples.reshape(len(samples), *(1, 1, *samples.shape[1:])[-3:])
+    weight_zero_point = 0 if step.weight_zero_point is None else step.weight_zero_point
+    options = {"stride": step.stride, "padding": (step.padding[:2], step.padding[2:]), "dilation": step.dilation}
+    if source.row_scale is None:
+        acc = conv_integer(images, step.weight, source.zero_point, weight_zero_point, groups=step.groups, **options)
+    else:
+        zero_points = values[source.row_zero_point].ravel()
+        each = [
+            conv_integer(image[None], step.weight, z, weight_zero_point, groups=step.groups, **options)
+            for image, z in zip(images, zero_points, strict=True)
+        ]
+        acc = np.concatenate(each) if each else np.zeros((0, *buffers[step.output].shape), np.int32)
+    result = finished_sums(acc, x, step, buffers, values)
+    values[step.output] = result.reshape(len(samples), *buffers[step.output].shape)
 
 
 def step_gemm_f32(buffers, step, values):
@@ -160,11 +192,64 @@ def step_gemm_grouped_f32(buffers, step, values):
     values[step.output] = finished(matmul_grouped(rows(values[x]), weight), step, values[x].shape)
 
 
+def affine(buffer):
+    return buffer.scale, buffer.zero_point
+
+
 def step_add(buffers, step, values):
-    """a + b, rounded to float32."""
+    """Floats: a + b rounded to float32, then the activation."""
     a, b = step.inputs
-    with np.errstate(over="ignore", invalid="ignore"):
-        values[step.output] = values[a] + values[b]
+    target = buffers[step.output]
+    if target.dtype == "float32":
+        low, high = CLAMPS[step.activation]
+        with np.errstate(over="ignore", invalid="ignore"):
+            values[step.output] = at_least(-at_least(-(values[a] + values[b]), -high), low)
+        return
+    function = {"float": add_float, "fixed": add_fixed}[step.requant]
+    grids = (affine(b) for b in (buffers[a], buffers[b], target))
+    values[step.output] = function(values[a], values[b], *grids, *code_clamps(step.activation, target))
+
+
+def step_mean(buffers, step, values):
+    """Floats: the sum in float64, pixel by pixel, divided and rounded once."""
+    (x,) = step.inputs
+    target = buffers[step.output]
+    *shape, channels = values[x].shape
+    pixels = values[x].reshape(shape[0], math.prod(shape[1:]), channels)
+    if target.dtype == "float32":
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = sum((pixels[:, i].astype(np.float64) for i in range(pixels.shape[1])), start=np.float64(0))
+            values[step.output] = (total / pixels.shape[1]).astype(F32)
+        return
+    function = {"float": mean_float, "fixed": mean_fixed}[step.requant]
+    values[step.output] = function(pixels, affine(buffers[x]), affine(target), *code_range(target))
+
+
+def step_concatenate(buffers, step, values):
+    values[step.output] = np.concatenate([values[i] for i in step.inputs], axis=step.axis + 1)
+
+
+def step_pad(buffers, step, values):
+    """Zeros, which are the zero point in codes."""
+    (x,) = step.inputs
+    sides = [(0, 0), *zip(step.padding[::2], step.padding[1::2], strict=True)]
+    zero = 0 if buffers[x].dtype == "float32" else buffers[x].zero_point
+    values[step.output] = np.pad(values[x], sides, constant_values=zero)
+
+
+def step_pool(functions):
+    """A step of pooling, by a function on codes and one on floats; images of lower rank have lengths of 1 in front."""
+
+    def step_of_windows(buffers, step, values):
+        (x,) = step.inputs
+        shape = values[x].shape
+        images = values[x].reshape(shape[0], *(1,) * (4 - len(shape)), *shape[1:])
+        top, bottom, left, right = step.padding
+        function = functions[buffers[x].dtype == "float32"]
+        y = function(images, step.size, step.stride, ((top, bottom), (left, right)))
+        values[step.output] = y.reshape(len(y), *y.shape[5 - len(shape) :])
+
+    return step_of_windows
 
 
 def step_activate(buffers, step, values):
@@ -194,12 +279,18 @@ STEPS = {
     "quantize_dynamic": step_quantize_dynamic,
     "dequantize": step_dequantize,
     "gemm": step_gemm,
+    "conv": step_conv,
     "requantize": step_requantize,
     "gemm_grouped": step_gemm_grouped,
     "gemm_grouped_f32": step_gemm_grouped_f32,
     "dense_f32": step_dense_f32,
     "gemm_f32": step_gemm_f32,
     "add": step_add,
+    "mean": step_mean,
+    "concatenate": step_concatenate,
+    "pad": step_pad,
+    "max_pool": step_pool((max_pool, max_pool_float)),
+    "average_pool": step_pool((avg_pool, avg_pool_float)),
     "activate": step_activate,
     "lookup": step_lookup,
     "softmax": step_softmax,

@@ -59,6 +59,7 @@ static struct {
 } pool = {.mutex = PTHREAD_MUTEX_INITIALIZER, .bell = PTHREAD_COND_INITIALIZER};
 
 static bool forks_are_watched;
+static _Thread_local bool is_inside; /* a task */
 
 static void begin_anew(void)
 {
@@ -80,11 +81,13 @@ __attribute__((constructor)) static void watch_forks(void)
 /* The caller may want to stop: then nobody finds any more. */
 static void take_items(const work *w)
 {
+    is_inside = true;
     for (size_t i; (i = atomic_fetch_add(&pool.next, 1)) < w->count;) {
         w->task(w->context, i);
         if (ql_stop_wanted())
             atomic_store(&pool.next, w->count);
     }
+    is_inside = false;
 }
 
 static bool enter(void)
@@ -253,7 +256,7 @@ static void run_alone(const work *w)
 size_t ql_threads_for(uint64_t cost_ns)
 {
     const uint64_t shares = cost_ns / QL_THREAD_NS;
-    if (shares < 2 || !forks_are_watched)
+    if (shares < 2 || is_inside || !forks_are_watched)
         return 1;
     const size_t limit = ql_num_threads();
     return shares < limit ? (size_t)shares : limit;

@@ -18,7 +18,7 @@ enum { QL_THREAD_NS = 25000 };
  * afterwards. A task cannot fail and must not fork. Where the caller's listener wants to stop, items are left out. */
 void ql_parallel(size_t count, uint64_t cost_ns, void (*task)(void *context, size_t i), void *context);
 
-/* Returns how many threads ql_parallel gives work of this cost, if there are enough items. */
+/* Returns how many threads ql_parallel gives work of this cost, if there are enough items: 1 inside a task. */
 size_t ql_threads_for(uint64_t cost_ns);
 
 #endif

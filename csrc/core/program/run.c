@@ -26,7 +26,7 @@ typedef struct call {
 
 static void **pointers(const ql_schedule *s, char *workspace)
 {
-    return (void **)(workspace + s->buffer_bytes + s->scratch_bytes);
+    return (void **)(workspace + s->buffer_bytes);
 }
 
 static char *take_workspace(const ql_plan *plan, ql_schedule *s)
@@ -70,26 +70,38 @@ static bool are_codes(const int32_t *zero_point, size_t n, ql_type type)
     return are;
 }
 
-/* Takes the memory of a given buffer, or a copy with flipped signs; returns whether its floats are finite, its zero
- * points codes, where the steps do not find out. */
-static bool take_given(const call *c, const ql_external *x, const void *given, size_t samples, void **data)
+/* Takes the values of a given buffer, of signed codes a copy with flipped signs; returns whether floats are finite,
+ * zero points codes, where the steps do not find out. */
+static bool take_given(const call *c, const ql_external *x, const void *given, size_t samples, void *const *data)
 {
     if (x->is_flipped) {
         if (x->is_read)
             copy_flipped(data[x->buffer], given, samples * x->sample_bytes);
         return true;
     }
-    data[x->buffer] = (void *)given;
     if (x->is_unchecked)
         return ql_all_finite(c->plan->kernels, given, samples * x->sample_bytes / sizeof(float));
     return x->codes == QL_NONE ||
            are_codes(given, samples * x->sample_bytes / sizeof(int32_t), c->plan->buffers[x->codes].type);
 }
 
-static char *wanted_at(const call *c, size_t external, size_t first)
+/* Returns where the values of the samples from `first` on lie in the caller's memory. */
+static char *external_at(const call *c, size_t external, size_t first)
 {
     const ql_schedule *s = c->schedule;
-    return (char *)c->wanted[external - s->given_count] + first * s->externals[external].sample_bytes;
+    const void *all = external < s->given_count ? c->given[external] : c->wanted[external - s->given_count];
+    return (char *)all + first * s->externals[external].sample_bytes;
+}
+
+static void find_buffers(const call *c, size_t first, void **data)
+{
+    const ql_schedule *s = c->schedule;
+    for (size_t i = 0; i < s->external_count; i++) {
+        if (!s->externals[i].is_flipped)
+            data[s->externals[i].buffer] = external_at(c, i, first);
+    }
+    for (size_t i = 0; i < s->guest_count; i++)
+        data[s->guests[i].buffer] = data[s->guests[i].host];
 }
 
 /* Runs the steps on some samples; returns the given external whose values are refused, or QL_NONE. */
@@ -97,24 +109,20 @@ static size_t run_samples(const call *c, size_t first, size_t samples, char *wor
 {
     const ql_schedule *s = c->schedule;
     void **data = pointers(s, workspace);
+    find_buffers(c, first, data);
     for (size_t i = 0; i < s->given_count; i++) {
-        const ql_external *x = s->externals + i;
-        if (!take_given(c, x, (const char *)c->given[i] + first * x->sample_bytes, samples, data))
+        if (!take_given(c, s->externals + i, external_at(c, i, first), samples, data))
             return i;
     }
-    for (size_t i = s->given_count; i < s->external_count; i++) {
-        if (!s->externals[i].is_flipped)
-            data[s->externals[i].buffer] = wanted_at(c, i, first);
-    }
     bool nonfinite = false;
-    const ql_block block = {c->plan->kernels, samples, data, workspace + s->buffer_bytes, &nonfinite};
     for (size_t i = 0; i < s->turn_count; i++) {
         const ql_turn *turn = s->turns + i;
+        const ql_block block = {c->plan->kernels, samples, data, workspace + turn->scratch, &nonfinite};
         turn->step->op->run(turn->step, c->plan->buffers, &block);
         if (nonfinite && turn->checked != QL_NONE)
             return turn->checked;
         if (turn->copied != QL_NONE)
-            copy_flipped((uint8_t *)wanted_at(c, turn->copied, first), data[turn->step->output],
+            copy_flipped((uint8_t *)external_at(c, turn->copied, first), data[turn->step->output],
                          samples * s->externals[turn->copied].sample_bytes);
     }
     return QL_NONE;
