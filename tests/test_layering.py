@@ -16,7 +16,7 @@ from qlite import _core
 ROOT = Path(__file__).resolve().parents[1]
 CSRC, PACKAGE = ROOT / "csrc", ROOT / "qlite"
 #: Folders of csrc/core: each includes headers of its own and of those that stand before it.
-CORE_FOLDERS = ("base", "array", "calibrate", "gemm", "conv", "program", "training")
+CORE_FOLDERS = ("base", "array", "images", "calibrate", "gemm", "conv", "program", "training")
 TOP_LEVEL = {"pyproject.toml", "setup.py", "csrc", "qlite", "tests", "notebooks", "README.md", "LICENSE"}
 #: Files outside grids/, arrays/ and ops/ that import the core; the last one explains its absence.
 MAY_IMPORT_CORE = {"config.py", "nn/plan.py", "training/kernels.py", "__init__.py"}
