@@ -14,7 +14,7 @@ from qlite.nn.layers.layer import Layer, Shape, finite_float32
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.lower import Builder
 from qlite.nn.model_grids import ModelGrids
-from qlite.nn.predictor import PROBABILITIES, VALUES, Predictor
+from qlite.nn.predictor import PROBABILITIES, Predictor
 
 
 @public
@@ -122,11 +122,6 @@ class Model(Predictor):
         units = shapes[0][-1] if is_vector else 0
         if task is None:
             task = "multioutput" if not is_vector else "multiclass" if units > 1 else "regression"
-        if task in PROBABILITIES and not is_vector:
-            raise ValueError(
-                f"task: expected {' or '.join(map(repr, VALUES))} unless the output is one vector, such as after "
-                f"Flatten(), got {task!r} and outputs of shape {', '.join(map(str, shapes))}"
-            )
         self._set_task(task, classes, units)
         self.grids: ModelGrids | None = None  # those of training with a scheme
 

@@ -29,9 +29,9 @@ SMALLEST_SCALE, LARGEST_SCALE = float(np.finfo(np.float32).smallest_normal), flo
 class Buffer:
     """A value that a program computes for every sample.
 
-    Codes have one scale and zero point for all samples, or name the buffers (float32 and int32, of the codes' shape
-    with a last length of 1) that hold one for each row. A float32 output keeps the scale and zero point that it would
-    have as uint8, so that a target with integer output needs no data.
+    Codes have one scale and zero point for all samples, or name the buffers (float32 and int32) that hold one for each
+    row, of the codes' shape with a last length of 1, or one for each sample, with lengths of 1 alone. A float32 output
+    keeps the scale and zero point that it would have as uint8, so that a target with integer output needs no data.
 
     `bits` below 8 are for uint8 and int8 with one scale: codes 0 to ``2**bits - 1``, or ``-2**(bits - 1)`` to
     ``2**(bits - 1) - 1``.
@@ -119,6 +119,8 @@ class Step:
     """
 
     kind: ClassVar[str]
+    #: Whether it reads codes with a scale for each "row" or each "sample", where there is not one for all samples.
+    scale_per: ClassVar[str] = "row"
     inputs: tuple[int, ...]
     output: int
 
@@ -261,13 +263,15 @@ class Program:
             if {b.row_scale, b.row_zero_point} & taken:
                 raise ValueError(f"buffers[{i}]: expected scales and zero points of rows that no other codes have")
             taken |= {b.row_scale, b.row_zero_point}
+            shapes = [(*b.shape[:-1], 1), (1,) * len(b.shape)]
             for n, dtype in ((b.row_scale, "float32"), (b.row_zero_point, "int32")):
                 rows = self.buffers[n] if 0 <= n < len(self.buffers) else None
-                if rows is None or rows.dtype != dtype or rows.shape != (*b.shape[:-1], 1):
+                if rows is None or rows.dtype != dtype or rows.shape not in shapes:
                     raise ValueError(
-                        f"buffers[{i}]: expected a {dtype} buffer of shape {(*b.shape[:-1], 1)} for what each row has "
-                        f"of its own, got number {n}"
+                        f"buffers[{i}]: expected a {dtype} buffer of shape {' or '.join(map(str, shapes))} for what "
+                        f"each row or sample has of its own, got number {n}"
                     )
+                shapes = [rows.shape]
 
     def _check_step(self, step: Step, written: set[int]) -> None:
         """Check a step that follows others, and add what it writes to `written`."""
@@ -284,12 +288,24 @@ class Program:
     def _check_fit(self, step: Step) -> None:
         """Check a step against the buffers that it reads and writes."""
         inputs, output = [self.buffers[i] for i in step.inputs], self.buffers[step.output]
+        for x in inputs:
+            self._check_scales(step, x)
         shape, dtypes = step.infer(*inputs)
         if output.shape != shape or output.dtype not in dtypes:
             raise ValueError(
                 f"output: expected shape {shape} and {' or '.join(dtypes)}, got {output.shape} and {output.dtype}"
             )
         step.check(inputs, output)
+
+    def _check_scales(self, step: Step, x: Buffer) -> None:
+        """Refuse codes whose scales are those of rows for a step that reads codes with one for each sample; or the
+        reverse."""
+        if x.row_scale is None:
+            return
+        expected = (1,) * len(x.shape) if step.scale_per == "sample" else (*x.shape[:-1], 1)
+        got = self.buffers[x.row_scale].shape
+        if got != expected:
+            raise ValueError(f"inputs: expected a scale for each {step.scale_per}, {expected}, got {got} of {x.name!r}")
 
     def _with_rows(self, i: int) -> set[int]:
         """The number of a buffer, and those of the buffers that hold its rows' scales and zero points."""

@@ -1,265 +1,15 @@
 """Plans of the core: random graphs of steps on buffers of every rank, whole and in parts, give what the reference gives
 step by step. Buffers whose memory was shared while both were alive would not."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from reference.program import STEPS
-from samples import LAYOUTS, codes, same_bytes, zero_points
+from graphs import Graph, as_tuple, buffer, layers, random_graph, weights
+from samples import LAYOUTS, codes, same_bytes
 
 from qlite import _core
-
-CODES = ("int8", "uint8")
-ALIGNMENT = 64
-#: Elements of a buffer that is not made greater: chains of steps could make one of millions.
-MOST_TO_PAD = 1000
-
-
-def buffer(dtype, shape, scale=0.0, zero_point=0, row_scale=-1, row_zero_point=-1, bits=8):
-    return dtype, shape, scale, zero_point, row_scale, row_zero_point, bits
-
-
-@dataclass
-class Graph:
-    """Buffers and steps as the core takes them, and what the reference makes of them."""
-
-    buffers: list = field(default_factory=list)
-    steps: list = field(default_factory=list)
-    inputs: tuple = ()
-    outputs: tuple = ()
-
-    def add_buffer(self, *fields, **named):
-        self.buffers.append(buffer(*fields, **named))
-        return len(self.buffers) - 1
-
-    def add_step(self, kind, inputs, output, **fields):
-        self.steps.append((kind, {"inputs": inputs, "output": output, **fields}))
-        return output
-
-    def plan(self):
-        plan = _core.Plan(self.buffers, self.inputs, self.outputs)
-        for kind, fields in self.steps:
-            plan.add(kind, fields)
-        plan.finish()
-        return plan
-
-    def evaluate(self, *arrays):
-        names = ("dtype", "shape", "scale", "zero_point", "row_scale", "row_zero_point", "bits")
-        buffers = [SimpleNamespace(**dict(zip(names, b, strict=True))) for b in self.buffers]
-        for b in buffers:
-            b.row_scale, b.row_zero_point = (None if i < 0 else i for i in (b.row_scale, b.row_zero_point))
-        values = [None] * len(buffers)
-        for i, array in zip(self.inputs, arrays, strict=True):
-            values[i] = array
-        for kind, fields in self.steps:
-            STEPS[kind](buffers, SimpleNamespace(kind=kind, **fields), values)
-        return values
-
-    def with_rows(self, i):
-        return {i, *(row for row in self.buffers[i][4:6] if row >= 0)}
-
-    def read(self, first, last):
-        return {i for _, fields in self.steps[first:last] for n in fields["inputs"] for i in self.with_rows(n)}
-
-    def written(self, first, last):
-        return set().union(*(self.with_rows(fields["output"]) for _, fields in self.steps[first:last]))
-
-    def with_values(self):
-        """The buffers that are given or that a step writes."""
-        return {*self.inputs, *self.written(0, len(self.steps))}
-
-    def samples(self, rng, count):
-        """Values for the inputs."""
-        arrays = []
-        for i in self.inputs:
-            dtype, shape, *_ = self.buffers[i]
-            if dtype == "float32":
-                arrays.append(rng.normal(size=(count, *shape)).astype(np.float32))
-            else:
-                arrays.append(codes(rng, (count, *shape), np.dtype(dtype)))
-        return arrays
-
-
-# ---- random graphs ----------------------------------------------------------------------------------
-
-
-def weights(rng, k, n):
-    dtype = np.dtype(rng.choice(CODES))
-    return {
-        "weight": codes(rng, (k, n), dtype),
-        "weight_scale": rng.uniform(0.5, 1, n).astype(np.float32) / (60 * k),
-        "weight_zero_point": zero_points(rng, n, dtype) if rng.random() < 0.5 else None,
-        "activation": (None, "relu", "relu6")[rng.integers(3)],
-    }
-
-
-def affine(rng, shape):
-    """A buffer of codes of this shape: of any dtype and width, with a scale and a zero point."""
-    dtype, bits = str(rng.choice(CODES)), int(rng.choice([8, 8, rng.integers(1, 8)]))
-    lowest = -(2 ** (bits - 1)) if dtype == "int8" else 0
-    scale, zero_point = float(np.float32(rng.uniform(0.01, 0.05))), int(rng.integers(lowest, lowest + 2**bits))
-    return buffer(dtype, shape, scale * 2 ** (8 - bits), zero_point, bits=bits)
-
-
-def normalize(rng, graph, x):
-    shape = graph.buffers[x][1]
-    mean, scale = rng.normal(size=shape[-1]), rng.uniform(0.7, 1.5, shape[-1])
-    fields = {"mean": mean.astype(np.float32), "scale": scale.astype(np.float32)}
-    return graph.add_step("normalize", (x,), graph.add_buffer("float32", shape), **fields)
-
-
-def quantize(rng, graph, x):
-    return graph.add_step("quantize", (x,), graph.add_buffer(*affine(rng, graph.buffers[x][1])))
-
-
-def quantize_dynamic(rng, graph, x):
-    shape = graph.buffers[x][1]
-    rows = [graph.add_buffer(dtype, (*shape[:-1], 1)) for dtype in ("float32", "int32")]
-    return graph.add_step("quantize_dynamic", (x,), graph.add_buffer("uint8", shape, 0.0, 0, *rows))
-
-
-def dequantize(rng, graph, x):
-    return graph.add_step("dequantize", (x,), graph.add_buffer("float32", graph.buffers[x][1]))
-
-
-def gemm(rng, graph, x):
-    (_, (*rows, k), *_, row_scale, _, _), n = graph.buffers[x], int(rng.integers(1, 40))
-    is_dynamic = row_scale >= 0
-    bias = rng.normal(size=n).astype(np.float32) if is_dynamic else rng.integers(-5000, 5000, n, dtype=np.int32)
-    fields = weights(rng, k, n) | {"bias": bias if rng.random() < 0.7 else None, "requant": rule(rng)}
-    if not is_dynamic and rng.random() < 0.3:
-        return graph.add_step("gemm", (x,), graph.add_buffer("int32", (*rows, n)), **fields | {"activation": None})
-    output = graph.add_buffer(*(buffer("float32", (*rows, n)) if is_dynamic else result(rng, (*rows, n))))
-    return graph.add_step("gemm", (x,), output, **fields)
-
-
-def rule(rng):
-    return ("float", "fixed")[rng.integers(2)]
-
-
-def result(rng, shape):
-    """A buffer for what becomes of sums."""
-    return buffer("float32", shape) if rng.random() < 0.3 else affine(rng, shape)
-
-
-def requantize(rng, graph, x):
-    shape = graph.buffers[x][1]
-    fields = {"input_scale": 0.02, "requant": rule(rng), "activation": (None, "relu", "relu6")[rng.integers(3)]}
-    fields["weight_scale"] = rng.uniform(0.5, 1, shape[-1]).astype(np.float32) / 60
-    return graph.add_step("requantize", (x,), graph.add_buffer(*result(rng, shape)), **fields)
-
-
-def gemm_f32(rng, graph, x):
-    (_, (*rows, k), *_), n = graph.buffers[x], int(rng.integers(1, 40))
-    bias = rng.normal(size=n).astype(np.float32) if rng.random() < 0.7 else None
-    return graph.add_step("gemm_f32", (x,), graph.add_buffer("float32", (*rows, n)), **weights(rng, k, n), bias=bias)
-
-
-def add(rng, graph, x):
-    dtype, shape, *_ = graph.buffers[x]
-    output = graph.add_buffer(*(buffer("float32", shape) if dtype == "float32" else grid_of(rng, dtype, shape)))
-    fields = {"activation": (None, "relu", "relu6")[rng.integers(3)], "requant": rule(rng)}
-    return graph.add_step("add", (x, like(rng, graph, x)), output, **fields)
-
-
-def grid_of(rng, dtype, shape):
-    """A buffer of codes of this dtype and shape."""
-    while (made := affine(rng, shape))[0] != dtype:
-        pass
-    return made
-
-
-def like(rng, graph, x):
-    """A buffer that has a value, of the dtype and shape of another one, with one scale if these are codes."""
-    filled = graph.with_values()
-    alike = [i for i, b in enumerate(graph.buffers) if i in filled and b[:2] == graph.buffers[x][:2] and b[4] < 0]
-    return int(rng.choice(alike))
-
-
-def mean(rng, graph, x):
-    dtype, shape, *_ = graph.buffers[x]
-    output = buffer("float32", shape[-1:]) if dtype == "float32" else grid_of(rng, dtype, shape[-1:])
-    return graph.add_step("mean", (x,), graph.add_buffer(*output), requant=rule(rng))
-
-
-def reshaped(graph, x, shape):
-    """A buffer like another one, of another shape."""
-    dtype, _, *rest = graph.buffers[x]
-    return graph.add_buffer(dtype, shape, *rest)
-
-
-def concatenate(rng, graph, x):
-    """Up to three times the same, or what has its grid."""
-    filled, shape = graph.with_values(), graph.buffers[x][1]
-    alike = [i for i, b in enumerate(graph.buffers) if i in filled and b == graph.buffers[x]]
-    inputs = (x, *(int(i) for i in rng.choice(alike, rng.integers(0, 3))))
-    axis = int(rng.integers(len(shape)))
-    shape = (*shape[:axis], shape[axis] * len(inputs), *shape[axis + 1 :])
-    return graph.add_step("concatenate", inputs, reshaped(graph, x, shape), axis=axis)
-
-
-def pad(rng, graph, x):
-    shape = graph.buffers[x][1]
-    padding = tuple(int(n) for n in rng.integers(0, 3, 2 * len(shape)))
-    padded = tuple(n + before + after for n, before, after in zip(shape, padding[::2], padding[1::2], strict=True))
-    return graph.add_step("pad", (x,), reshaped(graph, x, padded), padding=padding)
-
-
-def pool(rng, graph, x):
-    """Windows over images of rank 1 to 3; what has no height or width has one window along it."""
-    shape = graph.buffers[x][1]
-    image = (1,) * (3 - len(shape)) + shape
-    size, stride, padding, out = [], [], [], []
-    for axis in (0, 1):
-        size.append(int(rng.integers(1, image[axis] + 2)))
-        before, after = (int(n) for n in rng.integers(0, size[-1], 2))
-        after = max(after, size[-1] - image[axis] - before)
-        stride.append(int(rng.integers(1, 4)) if axis + len(shape) >= 3 else 9)
-        padding += [before, after]
-        out.append((image[axis] + before + after - size[-1]) // stride[-1] + 1)
-    fields = {"size": tuple(size), "stride": tuple(stride), "padding": tuple(padding)}
-    kind = ("max_pool", "average_pool")[rng.integers(2)]
-    return graph.add_step(kind, (x,), reshaped(graph, x, (*out[3 - len(shape) :], shape[-1])), **fields)
-
-
-def fitting(graph, x):
-    """The steps that can read a buffer."""
-    dtype, shape, *_, row_scale, _, _ = graph.buffers[x]
-    if dtype == "int32":
-        return [requantize]
-    if row_scale >= 0:
-        return [gemm]
-    steps = [add, quantize] if dtype == "float32" else [add, dequantize]
-    if shape:
-        steps += [normalize, quantize_dynamic, gemm_f32] if dtype == "float32" else [gemm, gemm]
-        steps += [mean, concatenate] + ([pool] if len(shape) <= 3 and dtype != "float32" else [])
-    return [*steps, pad] if np.prod(shape) < MOST_TO_PAD else steps
-
-
-def random_graph(rng, step_count):
-    graph = Graph()
-    for _ in range(rng.integers(1, 4)):
-        shape = tuple(int(n) for n in rng.integers(1, 6, rng.integers(0, 5)))
-        if rng.random() < 0.7:
-            graph.add_buffer("float32", shape)
-        else:
-            graph.add_buffer(*affine(rng, shape))
-    live = list(range(len(graph.buffers)))
-    graph.inputs = tuple(live)
-    for _ in range(step_count):
-        x = live[rng.integers(max(0, len(live) - 5), len(live))] if rng.random() < 0.7 else int(rng.choice(live))
-        steps = fitting(graph, x)
-        live.append(steps[rng.integers(len(steps))](rng, graph, x))
-    written = sorted(graph.written(0, step_count))
-    graph.outputs = tuple(int(i) for i in rng.permutation(written)[: rng.integers(1, 5)])
-    return graph
-
-
-def as_tuple(result):
-    return result if isinstance(result, tuple) else (result,)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -269,9 +19,11 @@ def test_random_graphs(isa, seed):
     plan = graph.plan()
     for count in (0, 1, 5, plan.rows + 3):
         arrays = graph.samples(rng, count)
-        values = graph.evaluate(*arrays)
+        given, values = [a.copy() for a in arrays], graph.evaluate(*arrays)
         for i, got in zip(graph.outputs, as_tuple(plan.run(*arrays)), strict=True):
             same_bytes(got, values[i])
+        for array, before in zip(arrays, given, strict=True):
+            same_bytes(array, before)
         everything = tuple(range(len(values)))
         for i, got in enumerate(plan.run_steps(0, len(graph.steps), graph.inputs, tuple(arrays), everything)):
             if values[i] is not None:
@@ -299,6 +51,35 @@ def test_parts_of_random_graphs(isa, seed):
             same_bytes(value, values[i])
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_timed_runs(isa, seed):
+    """The same results, and a time for each step, on one thread: what the whole took and hardly more."""
+    rng = np.random.default_rng(seed)
+    graph = random_graph(rng, int(rng.integers(1, 20)))
+    plan = graph.plan()
+    for count in (0, 1, 3 * plan.rows + 1):
+        arrays = graph.samples(rng, count)
+        start = time.perf_counter()
+        results, seconds = plan.timed(*arrays)
+        whole = time.perf_counter() - start
+        for got, value in zip(as_tuple(results), as_tuple(plan.run(*arrays)), strict=True):
+            same_bytes(got, value)
+        assert seconds.dtype == np.float64 and seconds.shape == (len(graph.steps),)
+        assert np.all(seconds >= 0) and seconds.sum() <= whole
+        assert (seconds.sum() > 0) == (count > 0)
+
+
+def test_times_tell_steps_apart(rng):
+    """A product of 1024 x 1024 takes longer than one of 1024 x 4."""
+    graph = Graph(inputs=(0,), outputs=(2,))
+    for width in (1024, 1024, 4):
+        graph.add_buffer("uint8", (width,), 0.02, 7)
+    for i, width in ((0, 1024), (1, 4)):
+        graph.add_step("gemm", (i,), i + 1, **weights(rng, 1024, width) | {"bias": None, "requant": "float"})
+    _, (large, small) = graph.plan().timed(*graph.samples(rng, 500))
+    assert large > small > 0
+
+
 def test_threads_share_parts(isa, rng):
     graph = random_graph(np.random.default_rng(7), 12)
     plan, arrays = graph.plan(), graph.samples(rng, 50)
@@ -314,70 +95,6 @@ def test_threads_share_parts(isa, rng):
                 same_bytes(value, values[i])
 
 
-# ---- memory -----------------------------------------------------------------------------------------
-
-
-def layers(rng, count, width, dtype="uint8"):
-    """Equal layers from codes to codes."""
-    graph = Graph(inputs=(0,), outputs=(count,))
-    for _ in range(count + 1):
-        graph.add_buffer(dtype, (width,), 0.02, 7)
-    for i in range(count):
-        fields = weights(rng, width, width) | {"bias": None, "requant": "float"}
-        graph.add_step("gemm", (i,), i + 1, **fields)
-    return graph
-
-
-def rounded(nbytes):
-    return -(-nbytes // ALIGNMENT) * ALIGNMENT
-
-
-@pytest.mark.parametrize("dtype, external", [("uint8", 2), ("int8", 0)])
-def test_a_chain_of_equal_layers_takes_two_buffers(rng, dtype, external):
-    """The caller's own memory serves both ends, unless they are signed codes, of which the plan has a copy."""
-    for count in (3, 10):
-        plan = layers(rng, count, 100, dtype).plan()
-        inside = min(count + 1 - external, 2)
-        assert plan.workspace_nbytes == inside * rounded(100 * plan.rows)
-
-
-def test_a_buffer_that_is_read_late_keeps_its_place(isa, rng):
-    """Of the four buffers inside, the first one lives throughout and the others in turn."""
-    graph = Graph(inputs=(0,), outputs=(5, 6))
-    for dtype in ("float32", "uint8", "uint8", "uint8", "uint8", "float32", "float32"):
-        graph.add_buffer(dtype, (64,), 0.02, 7)
-    graph.add_step("quantize", (0,), 1)
-    for i in (1, 2, 3):
-        graph.add_step("gemm", (i,), i + 1, **weights(rng, 64, 64), bias=None, requant="float")
-    graph.add_step("dequantize", (4,), 5)
-    graph.add_step("dequantize", (1,), 6)
-    plan, arrays = graph.plan(), graph.samples(rng, 200)
-    assert plan.workspace_nbytes == 3 * rounded(64 * plan.rows)
-    values = graph.evaluate(*arrays)
-    for i, got in zip(graph.outputs, plan.run(*arrays), strict=True):
-        same_bytes(got, values[i])
-
-
-@pytest.mark.parametrize("shape, most", [((8,), 96), ((4096,), 8), ((112, 112, 32), 1)], ids=str)
-def test_samples_at_once(shape, most):
-    """As many as keep the two buffers that live together in 256 KiB, at least one and at most 96; a few less where that
-    is a multiple of what kernels take together."""
-    graph = Graph(inputs=(0,), outputs=(3,))
-    for _ in range(4):
-        graph.add_buffer("float32", shape)
-    one = np.ones(shape[-1], np.float32)
-    for i in range(3):
-        graph.add_step("normalize", (i,), i + 1, mean=one, scale=one)
-    plan = graph.plan()
-    assert max(1, 3 * most // 4) <= plan.rows <= most
-    assert plan.workspace_nbytes == 2 * rounded(4 * plan.rows * int(np.prod(shape)))
-
-
-def test_large_weights_are_read_for_many_samples(rng):
-    graph = layers(rng, 3, 4096)
-    assert graph.plan().rows == 96
-
-
 # ---- arrays that change -----------------------------------------------------------------------------
 
 
@@ -389,11 +106,15 @@ def test_update(isa, seed):
     for i, (kind, fields) in enumerate(graph.steps):
         if kind == "normalize":
             changed = fields | {"mean": fields["mean"] + 1, "scale": fields["scale"] * 2}
-        elif kind in ("gemm", "gemm_f32"):
-            changed = fields | weights(rng, *fields["weight"].shape) | {"activation": fields["activation"]}
+        elif kind in ("gemm", "gemm_f32", "conv"):
+            shape = fields["weight"].shape
+            changed = fields | weights(rng, int(np.prod(shape[:-1])), shape[-1]) | {"activation": fields["activation"]}
+            changed["weight"] = changed["weight"].reshape(shape)
             changed["bias"] = None if fields["bias"] is None else -fields["bias"]
         elif kind == "requantize":
             changed = fields | {"weight_scale": fields["weight_scale"] * 2, "input_scale": 0.03}
+        elif kind == "lookup":
+            changed = fields | {"table": fields["table"][::-1].copy()}
         else:
             with pytest.raises(ValueError, match=f"^{kind}: "):
                 plan.update([], [(i, fields)])
@@ -405,7 +126,7 @@ def test_update(isa, seed):
         same_bytes(got, values[i])
 
 
-KEEPING = ("gemm", "gemm_f32", "requantize")
+KEEPING = ("gemm", "gemm_f32", "conv", "requantize", "lookup")
 
 
 @pytest.mark.parametrize("seed", range(75, 90))
@@ -425,7 +146,7 @@ def test_update_of_grids(isa, seed):
     steps = [(i, fields) for i, (kind, fields) in enumerate(graph.steps) if kind in KEEPING]
     for left_out, (_, fields) in enumerate(steps):
         if moved & {*fields["inputs"], fields["output"]}:
-            with pytest.raises(ValueError, match=r"^gemm|^requantize"):
+            with pytest.raises(ValueError, match=r"^gemm|^conv|^requantize|^lookup"):
                 plan.update(grids, steps[:left_out] + steps[left_out + 1 :])
     for got, value in zip(as_tuple(plan.run(*arrays)), before, strict=True):
         same_bytes(got, value)
@@ -561,7 +282,7 @@ def two_steps():
 
 
 STEPS_REFUSED = {
-    "a kind that there is not": ("conv", {"inputs": (0,), "output": 2}, "^kind: "),
+    "a kind that there is not": ("convolution", {"inputs": (0,), "output": 2}, "^kind: "),
     "no inputs": ("gemm", fields(inputs=()), "^gemm: "),
     "two inputs": ("gemm", fields(inputs=(1, 1)), "^gemm: "),
     "too many inputs": ("gemm", fields(inputs=(1,) * 9), "^inputs: expected up to 8"),
@@ -607,8 +328,9 @@ def test_order_of_calls():
     assert (plan.rows, plan.workspace_nbytes) == (0, 0)
     with pytest.raises(ValueError, match=r"^outputs: expected buffers that a step writes, got 2"):
         plan.finish()
-    with pytest.raises(ValueError, match=r"^run: expected a plan that is finished"):
-        plan.run(x)
+    for name in ("run", "timed"):
+        with pytest.raises(ValueError, match=rf"^{name}: expected a plan that is finished"):
+            getattr(plan, name)(x)
     with pytest.raises(ValueError, match=r"^run_steps: expected a plan that is finished"):
         plan.run_steps(0, 1, (0,), (x,), (1,))
     plan.add("gemm", fields())
@@ -635,6 +357,31 @@ def test_arrays_that_are_refused(rng):
         plan.run(x, q[0])
     with pytest.raises(TypeError, match=r"^inputs\[0\]: expected a real floating dtype, got int64"):
         plan.run(x.astype(np.int64), q)
+
+
+def test_errors_name_inputs_that_have_names():
+    """Where there are several; one alone is x."""
+    table = [F32, U8, F32]
+    plan = _core.Plan(table, (0, 1), (2,), ("image, %s", "maske"))
+    plan.add("dequantize", {"inputs": (1,), "output": 2})
+    plan.finish()
+    x, q = np.zeros((4, 3), np.float32), np.zeros((4, 3), np.uint8)
+    for error, message, *arrays in [
+        (ValueError, r"maske: expected 4 samples as in image, %s, got 3", x, q[:3]),
+        (ValueError, r"maske: expected shape \(samples, 3\), got \(4, 2\)", x, q[:, :2]),
+        (TypeError, r"maske: expected uint8, got int8", x, q.view(np.int8)),
+        (TypeError, r"image, %s: expected a real floating dtype, got uint8", q, q),
+    ]:
+        with pytest.raises(error, match=f"^{message}"):
+            plan.run(*arrays)
+    one = _core.Plan(table, (1,), (2,), ("maske",))
+    one.add("dequantize", {"inputs": (1,), "output": 2})
+    one.finish()
+    with pytest.raises(ValueError, match=r"^x: expected shape"):
+        one.run(q[0])
+    for wrong in (("a",), ("a", 1), ("a", "b", "c")):
+        with pytest.raises(ValueError, match=r"^names: expected 2 strings, one for each input"):
+            _core.Plan(table, (0, 1), (2,), wrong)
 
 
 @pytest.mark.parametrize("rank, expected", [(0, r"\(samples,\)"), (2, r"\(samples, 2, 2\)"), (4, r"2, 2, 2, 2\)")])

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from reference.activations import lookup, softmax_fixed, softmax_float
 from reference.basics import F32, HUGE, at_least, spread
+from reference.conv import conv_integer
 from reference.elementwise import dequantize, quantize
 from reference.functions import apply
 from reference.gemm import matmul_float, matmul_integer, output_of_sums, quantize_rows, scale_sums
@@ -62,10 +63,12 @@ def step_quantize(buffers, step, values):
 def step_quantize_dynamic(buffers, step, values):
     (x,) = step.inputs
     target, shape = buffers[step.output], values[x].shape
-    codes, scale, zero_point = quantize_rows(rows(values[x]))
+    own_shape = (len(values[x]), *buffers[target.row_scale].shape)
+    length = math.prod(shape[1:]) // math.prod(own_shape[1:])
+    codes, scale, zero_point = quantize_rows(values[x].reshape(-1, length))
     values[step.output] = codes.reshape(shape)
     for i, own in ((target.row_scale, scale), (target.row_zero_point, zero_point)):
-        values[i] = own.reshape(*shape[:-1], 1)
+        values[i] = own.reshape(own_shape)
 
 
 def step_dequantize(buffers, step, values):
@@ -88,21 +91,46 @@ def step_requantize(buffers, step, values):
     values[step.output] = result_of_sums(values[x], step.input_scale, step, buffers[step.output])
 
 
+def finished_sums(acc, x, step, buffers, values):
+    """What a step makes of the exact sums of products with buffer x, without a bias: the first axis is that of samples,
+    or of rows where these have scales of their own."""
+    source, target = buffers[x], buffers[step.output]
+    bias = 0 if step.bias is None else step.bias
+    if source.row_scale is not None:
+        own = values[source.row_scale].reshape(-1, *(1,) * (acc.ndim - 1))
+        return scale_sums(acc, own, step.weight_scale, bias, *CLAMPS[step.activation])
+    acc = acc + np.asarray(bias, np.int32)
+    return acc if target.dtype == "int32" else result_of_sums(acc, source.scale, step, target)
+
+
 def step_gemm(buffers, step, values):
     (x,) = step.inputs
-    source, target = buffers[x], buffers[step.output]
+    source = buffers[x]
     weight_zero_point = 0 if step.weight_zero_point is None else step.weight_zero_point
-    bias = 0 if step.bias is None else step.bias
-    low, high = CLAMPS[step.activation]
     zero_point = source.zero_point if source.row_scale is None else rows(values[source.row_zero_point])
     acc = matmul_integer(rows(values[x]), step.weight, zero_point, weight_zero_point)
-    if source.row_scale is not None:
-        result = scale_sums(acc, rows(values[source.row_scale]), step.weight_scale, bias, low, high)
-    else:
-        result = acc + np.asarray(bias, np.int32)
-        if target.dtype != "int32":
-            result = result_of_sums(result, source.scale, step, target)
+    result = finished_sums(acc, x, step, buffers, values)
     values[step.output] = result.reshape(*values[x].shape[:-1], step.weight.shape[1])
+
+
+def step_conv(buffers, step, values):
+    """Windows of images; a sample of lower rank is an image of height 1, or of width 1 as well."""
+    (x,) = step.inputs
+    source, samples = buffers[x], values[x]
+    images = samples.reshape(len(samples), *(1, 1, *samples.shape[1:])[-3:])
+    weight_zero_point = 0 if step.weight_zero_point is None else step.weight_zero_point
+    options = {"stride": step.stride, "padding": (step.padding[:2], step.padding[2:]), "dilation": step.dilation}
+    if source.row_scale is None:
+        acc = conv_integer(images, step.weight, source.zero_point, weight_zero_point, groups=step.groups, **options)
+    else:
+        zero_points = values[source.row_zero_point].ravel()
+        each = [
+            conv_integer(image[None], step.weight, z, weight_zero_point, groups=step.groups, **options)
+            for image, z in zip(images, zero_points, strict=True)
+        ]
+        acc = np.concatenate(each) if each else np.zeros((0, *buffers[step.output].shape), np.int32)
+    result = finished_sums(acc, x, step, buffers, values)
+    values[step.output] = result.reshape(len(samples), *buffers[step.output].shape)
 
 
 def step_gemm_f32(buffers, step, values):
@@ -251,6 +279,7 @@ STEPS = {
     "quantize_dynamic": step_quantize_dynamic,
     "dequantize": step_dequantize,
     "gemm": step_gemm,
+    "conv": step_conv,
     "requantize": step_requantize,
     "gemm_grouped": step_gemm_grouped,
     "gemm_grouped_f32": step_gemm_grouped_f32,

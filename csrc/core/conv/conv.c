@@ -1,53 +1,9 @@
-/* Convolution: checks before anything is written, windows of one pixel, which are a plain product, and images with
- * grids of their own. All other windows are in windows.c. */
+/* Convolution: checks before anything is written, and images with grids of their own. */
 #include "core/conv/conv.h"
 #include "core/base/listen.h"
-#include "core/base/memory.h"
 #include "core/gemm/gemm.h"
 
-/* ---- a window of one pixel ---------------------------------------------------------------------- */
-
-static bool is_plain_product(const ql_images *x, const ql_filter *w, const ql_window *window)
-{
-    return w->packed && ql_filter_segments(w) == 1 && w->shape[1] == 1 && window->stride[0] == 1 &&
-           window->stride[1] == 1 && window->before[0] == 0 && window->before[1] == 0 && window->out[0] == x->height &&
-           window->out[1] == x->width;
-}
-
-/* Multiplies all pixels at once. Tiles are full where rows are short: 1.03 to 1.05 times as fast as in stages at 7 x 7
- * (AVX2, Zen 3), the same from 14 x 14 on. */
-static ql_status multiply_pixels(const ql_stage *s, const int32_t *bias)
-{
-    const ql_images *x = s->x;
-    const ql_filter *w = s->w;
-    const uint8_t flip = x->is_signed ? 128 : 0;
-    const size_t m = x->count * x->height * x->width, starts = ql_filter_start_bytes(w);
-    char *memory = ql_alloc(1, starts + ql_gemm_workspace(w->packed[0], m, flip));
-    if (!memory)
-        return QL_ENOMEM;
-    int32_t *start = (int32_t *)memory;
-    for (size_t g = 0; g < w->groups; g++) {
-        const ql_packed *b = w->packed[g];
-        const ql_epilogue epilogue = ql_epilogue_from(s->epilogue, g * b->n);
-        ql_gemm_init(b, bias ? bias + g * b->n : NULL, x->zero_point + flip, start);
-        const ql_gemm_job job = {.b = b,
-                                 .a = x->data + g * w->shape[2],
-                                 .m = m,
-                                 .a_stride = x->channels,
-                                 .flip = flip,
-                                 .init = start,
-                                 .epilogue = &epilogue,
-                                 .c = s->y + g * b->n * s->c_size,
-                                 .c_stride = w->shape[3]};
-        ql_gemm_run(&job, memory + starts);
-    }
-    free(memory);
-    return QL_OK;
-}
-
-/* ---- the entry ---------------------------------------------------------------------------------- */
-
-static bool fits(const ql_filter *w, int32_t reach, const int32_t *bias)
+bool ql_filter_fits(const ql_filter *w, int32_t reach, const int32_t *bias)
 {
     if (!w->packed)
         return ql_reach_fits(w->taps.column_reach, reach, bias, w->shape[3]);
@@ -65,23 +21,31 @@ static ql_status check(const ql_images *x, const ql_filter *w, const ql_window *
     if (x->channels != w->groups * w->shape[2] || x->zero_point < -flip || x->zero_point > 255 - flip ||
         (window->dilation[1] > 1 && w->by_row && w->shape[1] > 1))
         return QL_EINVAL;
-    return fits(w, ql_code_reach(x->zero_point + flip), bias) ? QL_OK : QL_EOVERFLOW;
-}
-
-static size_t result_bytes(ql_store store)
-{
-    return store == QL_STORE_S32 || store == QL_STORE_F32 ? 4 : 1;
+    return ql_filter_fits(w, ql_code_reach(x->zero_point + flip), bias) ? QL_OK : QL_EOVERFLOW;
 }
 
 /* Convolves what `check` let pass. */
 static ql_status convolve(const ql_images *x, const ql_filter *w, const ql_window *window, const int32_t *bias,
                           const ql_epilogue *epilogue, void *y)
 {
+    ql_geometry geometry;
+    ql_terms terms;
+    size_t bytes;
     if (x->count == 0 || window->out[0] == 0 || window->out[1] == 0)
         return QL_OK;
-    ql_stage s = {
-        .x = x, .w = w, .window = window, .epilogue = epilogue, .y = y, .c_size = result_bytes(epilogue->store)};
-    return is_plain_product(x, w, window) ? multiply_pixels(&s, bias) : ql_conv_in_stages(&s, bias);
+    const ql_status status = ql_geometry_init(w, x, window, &geometry);
+    if (status != QL_OK)
+        return status;
+    const size_t arrays = ql_terms_bytes(w);
+    if (__builtin_add_overflow(arrays, ql_conv_workspace(&geometry, x->count), &bytes))
+        return QL_ENOMEM;
+    char *memory = ql_alloc(1, bytes);
+    if (!memory)
+        return QL_ENOMEM;
+    ql_terms_fill(&geometry, bias, x->zero_point + geometry.flip, epilogue, memory, &terms);
+    ql_conv_run(&geometry, &terms, x->data, x->count, y, memory + arrays);
+    free(memory);
+    return QL_OK;
 }
 
 ql_status ql_conv(const ql_images *x, const ql_filter *w, const ql_window *window, const int32_t *bias,
@@ -128,7 +92,7 @@ static ql_status take_image(const ql_images *x, const ql_image_grids *grids, con
 ql_status ql_conv_images(const ql_images *x, const ql_image_grids *grids, const ql_filter *w, const ql_window *window,
                          const ql_output *output, void *y)
 {
-    const size_t bytes = window->out[0] * window->out[1] * w->shape[3] * result_bytes(output->store);
+    const size_t bytes = window->out[0] * window->out[1] * w->shape[3] * (output->store == QL_STORE_F32 ? 4 : 1);
     one_image one;
     void *columns = ql_alloc(1, ql_epilogue_bytes(w->shape[3]));
     if (!columns)

@@ -1,9 +1,11 @@
-/* Convolution, seen from inside the core. */
+/* Convolution, seen from inside the core: what is known ahead is computed ahead. */
 #ifndef QL_CONV_H
 #define QL_CONV_H
 
 #include "core/base/memory.h"
 #include "core/gemm/packed.h"
+
+/* ---- weights ------------------------------------------------------------------------------------ */
 
 /* Weights of all taps for one output row, or for two, one above the other, at the same time. */
 typedef struct ql_tap_set {
@@ -41,67 +43,120 @@ static inline size_t ql_filter_segments(const ql_filter *w)
     return w->parts * w->shape[0] * (w->by_row ? 1 : w->shape[1]);
 }
 
-/* Returns the bytes of one start value per column or lane, aligned to QL_ALIGNMENT. */
-static inline size_t ql_filter_start_bytes(const ql_filter *w)
-{
-    const size_t columns = w->packed ? w->groups * w->packed[0]->n_padded : w->taps.lanes;
-    return ql_round_up(columns * sizeof(int32_t), QL_ALIGNMENT);
-}
+/* Tells whether |sum + bias| stays in int32 for every image whose codes are at most `reach` from their zero point. */
+bool ql_filter_fits(const ql_filter *w, int32_t reach, const int32_t *bias);
 
 /* Packs terms [parts][kernel_h * kernel_w][out] into w->taps. On QL_ENOMEM ql_filter_free frees what is there. */
 ql_status ql_taps_pack(ql_filter *w, const int8_t *terms);
 
-/* Stage of a convolution: some output rows of some images, and what they are computed from, a padded copy or the images
- * themselves. Strides are in bytes. */
-typedef struct ql_stage {
-    const ql_images *x;
+/* ---- convolutions ------------------------------------------------------------------------------- */
+
+/* Images of one size under windows: what does not depend on their number. Strides are in bytes. */
+typedef struct ql_geometry {
     const ql_filter *w;
-    const ql_window *window;
-    const ql_epilogue *epilogue;
+    ql_window window;
+    size_t height, width, channels; /* of an image */
+    uint8_t flip;                   /* 128: codes are s8 */
+    bool is_product;                /* pixels are the rows of a product: windows are single pixels, and all of them */
+    bool is_in_place;               /* windows are read in the images; else in a padded copy */
+    size_t threads;                 /* that have a stage in their caches, at most */
+    size_t one_row, all_rows;       /* rows of the copy: under one row of windows, and under all */
+    size_t padded_width;            /* pixels of a row of the copy */
+    size_t pixel_stride, row_stride;
+} ql_geometry;
+
+/* What is added to the sums of products, and what becomes of them. */
+typedef struct ql_terms {
+    int32_t zero_point;     /* of the images, as u8 */
+    size_t *offset;         /* of segments or taps */
+    int32_t *start;         /* of columns or lanes */
+    const float *row_scale; /* a factor of the sums for QL_STORE_F32, ql_geometry_rows of them; NULL: ones */
+    ql_epilogue epilogue;
+} ql_terms;
+
+/* QL_ENOMEM: sizes that size_t does not hold. */
+ql_status ql_geometry_init(const ql_filter *w, const ql_images *x, const ql_window *window, ql_geometry *geometry);
+
+/* Rows of a product, or pixels of an output row: what a tile's rows are. */
+static inline size_t ql_geometry_rows(const ql_geometry *g)
+{
+    return g->is_product ? g->height * g->width : g->window.out[1];
+}
+
+/* Returns the bytes of one start value per column or lane, aligned to QL_ALIGNMENT; fills them in:
+ * bias - zero_point * column_sum, for a zero point as u8. bias may be NULL. */
+size_t ql_start_bytes(const ql_filter *w);
+void ql_fill_start(const ql_filter *w, const int32_t *bias, int32_t zero_point, int32_t *start);
+
+/* Returns the bytes of the arrays of terms, a multiple of QL_ALIGNMENT; fills the terms in, with their arrays in
+ * `memory`, which is aligned to it. Depthwise ones have a copy of the epilogue's arrays, others point to these. */
+size_t ql_terms_bytes(const ql_filter *w);
+void ql_terms_fill(const ql_geometry *g, const int32_t *bias, int32_t zero_point, const ql_epilogue *epilogue,
+                   void *memory, ql_terms *terms);
+
+/* Returns about how long one thread convolves so many images, with weights of one part. */
+uint64_t ql_conv_cost_ns(const ql_geometry *g, size_t images);
+
+/* Returns the bytes that ql_conv_run needs for up to so many images, also with other weights of the same shape whose
+ * geometry is no product unless this one is; more than PTRDIFF_MAX: there cannot be as many. */
+size_t ql_conv_workspace(const ql_geometry *g, size_t images);
+
+/* Convolves. workspace is aligned to QL_ALIGNMENT. */
+void ql_conv_run(const ql_geometry *g, const ql_terms *terms, const uint8_t *x, size_t images, void *y,
+                 void *workspace);
+
+/* The same for images with a scale, and a zero point as u8, of their own: y = clamp((float32(sum) * scale[i]) *
+ * epilogue.scale + epilogue.offset). The terms' own zero point and start do not count. */
+size_t ql_conv_scaled_workspace(const ql_geometry *g);
+void ql_conv_run_scaled(const ql_geometry *g, const ql_terms *terms, const uint8_t *x, size_t images,
+                        const float *scale, const int32_t *zero_point, void *y, void *workspace);
+
+/* ---- stages ------------------------------------------------------------------------------------- */
+
+/* Some output rows of some images, and what they are computed from, a padded copy or the images themselves. */
+typedef struct ql_stage {
+    const ql_geometry *g;
+    const ql_terms *terms;
+    const uint8_t *x;
     char *y;
-    size_t c_size;                    /* bytes per element of y */
-    size_t first_image, images;       /* images of the stage */
-    size_t first_row, rows;           /* output rows of each image */
-    size_t padded_width, padded_rows; /* pixels of the copy */
-    char *copy;                       /* NULL: x is read in place */
-    const char *base;                 /* the first window */
-    size_t pixel_stride, row_stride, image_stride;
+    size_t c_size;                       /* bytes per element of y */
+    size_t first_image, images;          /* images of the stage */
+    size_t first_row, rows, padded_rows; /* output rows of each image; rows of the copy */
+    char *copy;                          /* NULL: x is read in place */
+    const char *base;                    /* the first window */
+    size_t image_stride;
     size_t block, blocks, chunk, chunks; /* items of work: output rows by pieces of the columns */
-    size_t *offset;                      /* [segments] */
-    int32_t *start;
-    void *columns; /* memory for ql_taps_fill */
     ql_gemm_args args;
 } ql_stage;
-
-/* Convolves stage by stage, where x, w, window, epilogue, y and c_size are given and no length of the result is 0. */
-ql_status ql_conv_in_stages(ql_stage *s, const int32_t *bias);
 
 /* Returns the first window of output row r of the stage, and the first of its results. */
 static inline const char *ql_stage_windows(const ql_stage *s, size_t r)
 {
-    return s->base + r / s->rows * s->image_stride + r % s->rows * s->window->stride[0] * s->row_stride;
+    return s->base + r / s->rows * s->image_stride + r % s->rows * s->g->window.stride[0] * s->g->row_stride;
 }
 
 static inline char *ql_stage_results(const ql_stage *s, size_t r)
 {
-    const size_t row = (s->first_image + r / s->rows) * s->window->out[0] + s->first_row + r % s->rows;
-    return s->y + row * s->window->out[1] * s->w->shape[3] * s->c_size;
+    const ql_window *window = &s->g->window;
+    const size_t row = (s->first_image + r / s->rows) * window->out[0] + s->first_row + r % s->rows;
+    return s->y + row * window->out[1] * s->g->w->shape[3] * s->c_size;
 }
+
+/* ---- depthwise ---------------------------------------------------------------------------------- */
 
 /* Converts pixels to what ql_taps_rows reads: codes ^ flip, each channel as often as it has results. */
 void ql_taps_convert(const ql_filter *w, const uint8_t *pixels, size_t count, uint8_t flip, uint8_t *out);
 
-/* Returns the bytes of `columns` of ql_taps_fill, which is aligned to QL_ALIGNMENT. */
+/* Returns the bytes of arrays of the epilogue for all lanes of a unit; fills them in and makes *own of them. */
 size_t ql_taps_columns_bytes(const ql_filter *w);
+void ql_taps_fill_columns(const ql_filter *w, const ql_epilogue *epilogue, void *columns, ql_epilogue *own);
 
-/* Fills start[lane] = bias - zero_point * column_sum, and *own with the epilogue's arrays in `columns`, for all lanes
- * of a unit. */
-void ql_taps_fill(const ql_filter *w, const int32_t *bias, int32_t zero_point, const ql_epilogue *epilogue,
-                  void *columns, ql_epilogue *own, int32_t *start);
+/* Fills the start values of all lanes of a unit. */
+void ql_taps_fill_start(const ql_filter *w, const int32_t *bias, int32_t zero_point, int32_t *start);
 
 /* Returns how many offsets of taps there are; fills them in. */
 size_t ql_taps_offsets(const ql_filter *w);
-void ql_taps_fill_offsets(const ql_stage *s, size_t *offset);
+void ql_taps_fill_offsets(const ql_geometry *g, size_t *offset);
 
 /* Computes output rows begin..end - 1 of the stage. */
 void ql_taps_rows(const ql_stage *s, size_t begin, size_t end);

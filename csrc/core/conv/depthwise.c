@@ -125,10 +125,8 @@ static void repeat(const ql_filter *w, const void *values, void *lanes)
     memset(to + w->taps.unit * bytes, 0, (w->taps.lanes - w->taps.unit * out) * sizeof(int32_t));
 }
 
-void ql_taps_fill(const ql_filter *w, const int32_t *bias, int32_t zero_point, const ql_epilogue *epilogue,
-                  void *columns, ql_epilogue *own, int32_t *start)
+void ql_taps_fill_columns(const ql_filter *w, const ql_epilogue *epilogue, void *columns, ql_epilogue *own)
 {
-    const size_t out = w->shape[3];
     float *first = columns, *second = first + w->taps.lanes;
     *own = *epilogue;
     own->scale = own->multiplier = first;
@@ -144,6 +142,11 @@ void ql_taps_fill(const ql_filter *w, const int32_t *bias, int32_t zero_point, c
         repeat(w, epilogue->mantissa, first);
         repeat(w, epilogue->exponent, second);
     }
+}
+
+void ql_taps_fill_start(const ql_filter *w, const int32_t *bias, int32_t zero_point, int32_t *start)
+{
+    const size_t out = w->shape[3];
     memset(start, 0, w->taps.lanes * sizeof *start);
     for (size_t lane = 0; lane < out * w->taps.unit; lane++) {
         const size_t j = lane % out;
@@ -157,16 +160,17 @@ size_t ql_taps_offsets(const ql_filter *w)
     return w->taps.set[0].count + w->taps.set[1].count;
 }
 
-void ql_taps_fill_offsets(const ql_stage *s, size_t *offset)
+void ql_taps_fill_offsets(const ql_geometry *g, size_t *offset)
 {
-    const size_t kw = s->w->shape[1];
+    const ql_filter *w = g->w;
+    const size_t kw = w->shape[1];
     for (int p = 0; p < 2; p++) {
-        const ql_tap_set *set = s->w->taps.set + p;
-        const size_t rows = s->w->shape[0] + set->outputs - 1, taps = rows * kw;
+        const ql_tap_set *set = w->taps.set + p;
+        const size_t rows = w->shape[0] + set->outputs - 1, taps = rows * kw;
         for (size_t t = 0; t < set->count; t++) {
             const size_t u = t % taps / kw, v = t % kw;
-            *offset++ = t < s->w->parts * taps
-                            ? u * s->window->dilation[0] * s->row_stride + v * s->window->dilation[1] * s->pixel_stride
+            *offset++ = t < w->parts * taps
+                            ? u * g->window.dilation[0] * g->row_stride + v * g->window.dilation[1] * g->pixel_stride
                             : 0; /* a tap of weight 0 */
         }
     }
@@ -175,17 +179,20 @@ void ql_taps_fill_offsets(const ql_stage *s, size_t *offset)
 /* Computes one or two output rows from r on. */
 static void compute(const ql_stage *s, size_t r, const ql_tap_set *set)
 {
-    const size_t out = s->w->shape[3], width = s->window->out[1];
-    const size_t unit = s->window->stride[1] == 1 ? s->w->taps.unit : 1, whole = width / unit, rest = width % unit;
-    ql_depthwise_kernel *const kernel = s->w->kernels->depthwise_u8s8s32->kernel;
+    const ql_geometry *g = s->g;
+    const ql_filter *w = g->w;
+    const size_t out = w->shape[3], width = g->window.out[1];
+    const size_t unit = g->window.stride[1] == 1 ? w->taps.unit : 1, whole = width / unit, rest = width % unit;
+    ql_depthwise_kernel *const kernel = w->kernels->depthwise_u8s8s32->kernel;
     const ql_gemm_args args = {.a = ql_stage_windows(s, r),
-                               .a_stride = unit * s->window->stride[1] * s->pixel_stride,
+                               .a_stride = unit * g->window.stride[1] * g->pixel_stride,
                                .segments = set->count,
-                               .offset = s->offset + (set->outputs == 1 ? 0 : s->w->taps.set[0].count),
+                               .offset = s->terms->offset + (set->outputs == 1 ? 0 : w->taps.set[0].count),
                                .b = set->blocks,
                                .panel_stride = set->block_bytes,
-                               .start = s->start,
-                               .epilogue = s->epilogue,
+                               .start = s->terms->start,
+                               .row_scale = s->terms->row_scale,
+                               .epilogue = &s->terms->epilogue,
                                .c = ql_stage_results(s, r),
                                .c_stride = unit * out};
     kernel(&args, whole, unit * out, set->outputs, width * out);
@@ -199,8 +206,9 @@ static void compute(const ql_stage *s, size_t r, const ql_tap_set *set)
 
 void ql_taps_rows(const ql_stage *s, size_t begin, size_t end)
 {
-    const ql_tap_set *one = s->w->taps.set, *two = s->w->taps.set + 1;
-    const bool in_pairs = two->outputs == 2 && s->window->stride[0] == 1 && s->window->dilation[0] == 1;
+    const ql_geometry *g = s->g;
+    const ql_tap_set *one = g->w->taps.set, *two = g->w->taps.set + 1;
+    const bool in_pairs = two->outputs == 2 && g->window.stride[0] == 1 && g->window.dilation[0] == 1;
     for (size_t r = begin; r < end;) {
         const bool is_pair = in_pairs && r + 1 < end && (r + 1) % s->rows != 0;
         compute(s, r, is_pair ? two : one);

@@ -55,11 +55,11 @@ static bool shape_is_valid(const ql_buffer *b, size_t count)
     return true;
 }
 
-/* Returns whether buffer i can hold one value of this type for each row of the codes. */
+/* Returns whether buffer i can hold one value of this type for each row of the codes, or for each sample. */
 static bool is_of_rows(const ql_buffer *buffers, size_t count, size_t i, ql_type type, const ql_buffer *codes)
 {
-    return i < count && buffers[i].type == type && ql_row_length(buffers + i) == 1 &&
-           ql_have_same_rows(buffers + i, codes);
+    return i < count && buffers[i].type == type && ql_row_length(buffers + i) == 1 && codes->rank > 0 &&
+           buffers[i].rank == codes->rank && (ql_have_same_rows(buffers + i, codes) || ql_row_count(buffers + i) == 1);
 }
 
 static bool grid_is_valid(const ql_buffer *b)
@@ -80,7 +80,8 @@ static bool buffer_is_valid(const ql_buffer *buffers, size_t count, const ql_buf
     if (!has_rows)
         return grid_is_valid(b);
     return is_of_rows(buffers, count, b->row_scale, QL_F32, b) &&
-           is_of_rows(buffers, count, b->row_zero_point, QL_S32, b);
+           is_of_rows(buffers, count, b->row_zero_point, QL_S32, b) &&
+           ql_have_same_shape(buffers + b->row_scale, buffers + b->row_zero_point);
 }
 
 static bool selection_is_valid(ql_selection selection, size_t count)

@@ -25,19 +25,26 @@ typedef struct ql_turn {
     const ql_step *step;
     size_t checked; /* the external that it checks, or QL_NONE */
     size_t copied;  /* the external that its result is copied to, or QL_NONE */
+    size_t scratch; /* the offset of its workspace in the block's */
 } ql_turn;
+
+/* A buffer that lies in the memory of another one, the caller's. */
+typedef struct ql_guest {
+    size_t buffer, host;
+} ql_guest;
 
 enum { QL_SPARES = 16 };
 
 /* A way to run some of a plan's steps on given buffers: where each buffer lies, how many samples go at once. */
 typedef struct ql_schedule {
-    size_t first, turn_count, given_count, external_count;
+    size_t first, turn_count, given_count, external_count, guest_count;
     ql_turn *turns;
     ql_external *externals; /* given, then wanted */
-    size_t *offset;         /* [buffers]: in a workspace; QL_NONE: not there */
+    ql_guest *guests;
+    size_t *offset; /* [buffers]: in a workspace; QL_NONE: not there */
     size_t samples;
-    /* A workspace holds the buffers of so many samples, the scratch of a step, a pointer to every buffer. */
-    size_t buffer_bytes, scratch_bytes, workspace_bytes;
+    /* A workspace holds the buffers of so many samples and the scratch of the steps, then a pointer to every buffer. */
+    size_t buffer_bytes, workspace_bytes;
     uint64_t cost_ns;                  /* of so many samples */
     _Atomic(void *) spares[QL_SPARES]; /* workspaces for the next call */
 } ql_schedule;

@@ -34,6 +34,13 @@ typedef struct ql_cost {
     uint64_t ns;      /* of one thread, about; 0 if that is not much longer than to read the block */
 } ql_cost;
 
+/* Whether a step's output may lie where an input does that has as many bytes for each sample. */
+typedef enum ql_sharing {
+    QL_OWN_PLACE,  /* no */
+    QL_OVER_INPUT, /* where one of the inputs does, which nobody reads afterwards; the others lie elsewhere or there */
+    QL_SAME_BYTES, /* where its only input does, whose bytes stay as they are: others may read them afterwards */
+} ql_sharing;
+
 typedef struct ql_op {
     const char *kind;
     const ql_field *fields; /* the first two are inputs and output */
@@ -48,6 +55,7 @@ typedef struct ql_op {
     void (*update)(const ql_buffer *buffers, const ql_value *values, ql_step *step);
     ql_cost (*measure)(const ql_step *step, const ql_buffer *buffers, size_t samples);
     void (*destroy)(void *state);
+    ql_sharing sharing;
     bool checks_finite; /* run says whether its one float input is finite, so that no pass over it has to find out */
 } ql_op;
 
@@ -56,10 +64,12 @@ typedef struct ql_op {
     EACH(quantize)          \
     EACH(quantize_dynamic)  \
     EACH(gemm)              \
+    EACH(conv)              \
     EACH(gemm_f32)          \
     EACH(gemm_grouped)      \
     EACH(gemm_grouped_f32)  \
     EACH(dense_f32)         \
+    EACH(conv_f32)          \
     EACH(requantize)        \
     EACH(dequantize)        \
     EACH(add)               \
@@ -87,6 +97,15 @@ static inline bool ql_is_x8(const ql_buffer *buffer)
 static inline bool ql_has_row_scale(const ql_buffer *buffer)
 {
     return buffer->row_scale != QL_NO_BUFFER;
+}
+
+/* How many scales of their own a sample's codes have: one for each row, or one. */
+static inline size_t ql_scale_count(const ql_buffer *buffers, const ql_buffer *codes)
+{
+    size_t count = 1;
+    for (size_t i = 0; i < codes->rank; i++)
+        count *= buffers[codes->row_scale].shape[i];
+    return count;
 }
 
 static inline int32_t ql_zero_point_u8(const ql_buffer *buffer)
@@ -174,33 +193,6 @@ static inline bool ql_is_vector(const ql_value *value, ql_type type, size_t n)
 static inline bool ql_are_scales(const ql_value *value, size_t n)
 {
     return value->kind == QL_VALUE_ARRAY && ql_is_vector(value, QL_F32, n) && ql_scales_are_valid(value->array.data, n);
-}
-
-/* Returns whether values are 8-bit weights [in][out] with a scale and, perhaps, a zero point for each output. */
-static inline bool ql_are_weights(const ql_value *weight, const ql_value *scale, const ql_value *zero_point, size_t in,
-                                  size_t out)
-{
-    const ql_array *w = &weight->array;
-    if ((w->type != QL_S8 && w->type != QL_U8) || w->rank != 2 || w->shape[0] != in || w->shape[1] != out)
-        return false;
-    if (!ql_are_scales(scale, out) || !ql_is_vector(zero_point, QL_S32, out))
-        return false;
-    const int32_t *codes = ql_data(zero_point), lowest = w->type == QL_S8 ? -128 : 0;
-    bool are_codes = true;
-    for (size_t j = 0; codes && j < out; j++)
-        are_codes &= codes[j] >= lowest && codes[j] <= lowest + 255;
-    return are_codes;
-}
-
-/* Returns such weights as products take them. */
-static inline ql_code_matrix ql_weight_matrix(const ql_value *weight, const ql_value *zero_point)
-{
-    const ql_array *w = &weight->array;
-    return (ql_code_matrix){.data = w->data,
-                            .is_signed = w->type == QL_S8,
-                            .k = w->shape[0],
-                            .n = w->shape[1],
-                            .zero_point = ql_data(zero_point)};
 }
 
 #endif

@@ -42,4 +42,5 @@ static void destroy(void *state)
     free(state);
 }
 
-const ql_op ql_op_activate = {.kind = "activate", .fields = fields, .prepare = prepare, .run = run, .destroy = destroy};
+const ql_op ql_op_activate = {
+    .kind = "activate", .fields = fields, .prepare = prepare, .run = run, .sharing = QL_OVER_INPUT, .destroy = destroy};

@@ -144,4 +144,5 @@ static void destroy(void *state)
     free(state);
 }
 
-const ql_op ql_op_add = {.kind = "add", .fields = fields, .prepare = prepare, .run = run, .destroy = destroy};
+const ql_op ql_op_add = {
+    .kind = "add", .fields = fields, .prepare = prepare, .run = run, .destroy = destroy, .sharing = QL_OVER_INPUT};

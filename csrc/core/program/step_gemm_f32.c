@@ -1,20 +1,9 @@
 /* The weight-only fully connected step: rows of floats by 8-bit weights. */
 #include "core/base/memory.h"
 #include "core/gemm/gemm.h"
-#include "core/program/step.h"
+#include "core/program/weights.h"
 
-enum { INPUTS, OUTPUT, WEIGHT, WEIGHT_SCALE, WEIGHT_ZERO_POINT, BIAS, ACTIVATION };
-
-static const ql_field fields[] = {
-    {"inputs", QL_VALUE_BUFFERS},
-    {"output", QL_VALUE_BUFFER},
-    {"weight", QL_VALUE_ARRAY},
-    {"weight_scale", QL_VALUE_ARRAY},
-    {"weight_zero_point", QL_VALUE_ARRAY | QL_VALUE_NONE},
-    {"bias", QL_VALUE_ARRAY | QL_VALUE_NONE},
-    {"activation", QL_VALUE_TEXT | QL_VALUE_NONE},
-    {NULL, 0},
-};
+static const ql_field fields[] = {QL_WEIGHT_FIELDS, {NULL, 0}};
 
 typedef struct gemm_f32_state {
     ql_packed *weight;
@@ -34,29 +23,27 @@ static void destroy(void *state)
 static bool values_fit(const ql_step *step, const ql_buffer *buffers, const ql_value *v)
 {
     const ql_buffer *in = buffers + step->inputs[0], *out = buffers + step->output;
-    const size_t k = ql_row_length(in), n = ql_row_length(out);
-    ql_activation activation;
+    const size_t shape[] = {ql_row_length(in), ql_row_length(out)};
     return step->input_count == 1 && in->type == QL_F32 && out->type == QL_F32 && ql_have_same_rows(in, out) &&
-           ql_are_weights(&v[WEIGHT], &v[WEIGHT_SCALE], &v[WEIGHT_ZERO_POINT], k, n) &&
-           ql_is_vector(&v[BIAS], QL_F32, n) && ql_activation_from_name(ql_text(&v[ACTIVATION]), &activation);
+           ql_are_weights(v, 2, shape) && ql_is_vector(&v[QL_FIELD_BIAS], QL_F32, shape[1]);
 }
 
 /* Takes everything but the weights. */
 static void fill(gemm_f32_state *s, const ql_value *v, size_t n)
 {
-    const float *bias = ql_data(&v[BIAS]);
-    memcpy(s->scale, ql_data(&v[WEIGHT_SCALE]), n * sizeof *s->scale);
+    const float *bias = ql_data(&v[QL_FIELD_BIAS]);
+    memcpy(s->scale, ql_data(&v[QL_FIELD_WEIGHT_SCALE]), n * sizeof *s->scale);
     memset(s->offset, 0, n * sizeof *s->offset);
     if (bias)
         memcpy(s->offset, bias, n * sizeof *s->offset);
-    (void)ql_activation_from_name(ql_text(&v[ACTIVATION]), &s->activation);
+    (void)ql_activation_from_name(ql_text(&v[QL_FIELD_ACTIVATION]), &s->activation);
 }
 
 static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *step)
 {
     if (!values_fit(step, buffers, v))
         return QL_EINVAL;
-    const ql_code_matrix w = ql_weight_matrix(&v[WEIGHT], &v[WEIGHT_ZERO_POINT]);
+    const ql_code_matrix w = ql_weight_matrix(v);
     const size_t n = w.n;
     gemm_f32_state *s = calloc(1, sizeof *s);
     if (!s)
@@ -85,7 +72,7 @@ static void update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
 {
     (void)buffers;
     gemm_f32_state *s = step->state;
-    const ql_code_matrix w = ql_weight_matrix(&v[WEIGHT], &v[WEIGHT_ZERO_POINT]);
+    const ql_code_matrix w = ql_weight_matrix(v);
     ql_repack(s->weight, &w);
     fill(s, v, w.n);
 }

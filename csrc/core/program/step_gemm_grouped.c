@@ -11,21 +11,11 @@
 #include "core/base/memory.h"
 #include "core/gemm/gemm.h"
 #include "core/gemm/grouped.h"
-#include "core/program/step.h"
+#include "core/program/weights.h"
 
-enum { INPUTS, OUTPUT, WEIGHT, WEIGHT_SCALE, WEIGHT_ZERO_POINT, BIAS, ACTIVATION, GROUP_SIZE };
+enum { GROUP_SIZE = QL_WEIGHT_FIELD_COUNT };
 
-static const ql_field fields[] = {
-    {"inputs", QL_VALUE_BUFFERS},
-    {"output", QL_VALUE_BUFFER},
-    {"weight", QL_VALUE_ARRAY},
-    {"weight_scale", QL_VALUE_ARRAY},
-    {"weight_zero_point", QL_VALUE_ARRAY | QL_VALUE_NONE},
-    {"bias", QL_VALUE_ARRAY | QL_VALUE_NONE},
-    {"activation", QL_VALUE_TEXT | QL_VALUE_NONE},
-    {"group_size", QL_VALUE_INT},
-    {NULL, 0},
-};
+static const ql_field fields[] = {QL_WEIGHT_FIELDS, {"group_size", QL_VALUE_INT}, {NULL, 0}};
 
 /* Weights and what is added to their product. */
 typedef struct form {
@@ -79,19 +69,19 @@ static bool take_codes(const ql_step *step, const ql_buffer *buffers, const ql_v
     if (step->input_count != 1 || out->type != QL_F32 || !ql_have_same_rows(in, out) || group < 1)
         return false;
     const size_t groups = k / (size_t)group + (k % (size_t)group != 0);
-    const bool has_zero_point = v[WEIGHT_ZERO_POINT].kind != QL_VALUE_NONE;
-    if (!(is_table(&v[WEIGHT], QL_S8, k, n) || is_table(&v[WEIGHT], QL_U8, k, n)) ||
-        !is_table(&v[WEIGHT_SCALE], QL_F32, groups, n) || !ql_is_vector(&v[BIAS], QL_F32, n) ||
-        (has_zero_point && !is_table(&v[WEIGHT_ZERO_POINT], QL_S32, groups, n)))
+    const bool has_zero_point = v[QL_FIELD_WEIGHT_ZERO_POINT].kind != QL_VALUE_NONE;
+    if (!(is_table(&v[QL_FIELD_WEIGHT], QL_S8, k, n) || is_table(&v[QL_FIELD_WEIGHT], QL_U8, k, n)) ||
+        !is_table(&v[QL_FIELD_WEIGHT_SCALE], QL_F32, groups, n) || !ql_is_vector(&v[QL_FIELD_BIAS], QL_F32, n) ||
+        (has_zero_point && !is_table(&v[QL_FIELD_WEIGHT_ZERO_POINT], QL_S32, groups, n)))
         return false;
     *w = (ql_grouped_codes){.k = k,
                             .n = n,
                             .group = (size_t)group,
-                            .codes = ql_data(&v[WEIGHT]),
-                            .is_signed = v[WEIGHT].array.type == QL_S8,
-                            .bits = width_of(&v[WEIGHT].array),
-                            .scale = ql_data(&v[WEIGHT_SCALE]),
-                            .zero_point = ql_data(&v[WEIGHT_ZERO_POINT])};
+                            .codes = ql_data(&v[QL_FIELD_WEIGHT]),
+                            .is_signed = v[QL_FIELD_WEIGHT].array.type == QL_S8,
+                            .bits = width_of(&v[QL_FIELD_WEIGHT].array),
+                            .scale = ql_data(&v[QL_FIELD_WEIGHT_SCALE]),
+                            .zero_point = ql_data(&v[QL_FIELD_WEIGHT_ZERO_POINT])};
     const int32_t lowest = w->is_signed ? -8 : 0;
     for (size_t i = 0; w->zero_point && i < groups * n; i++) {
         if (w->zero_point[i] < lowest || w->zero_point[i] > lowest + 15)
@@ -129,7 +119,7 @@ static void fill_offset(const ql_buffer *in, const ql_grouped_codes *w, const fl
 static ql_status make(const ql_buffer *buffers, const ql_value *v, const ql_step *step, ql_pack_for purpose, form *f)
 {
     ql_grouped_codes w;
-    if (!take_codes(step, buffers, v, &w) || !ql_activation_from_name(ql_text(&v[ACTIVATION]), &f->activation))
+    if (!take_codes(step, buffers, v, &w) || !ql_activation_from_name(ql_text(&v[QL_FIELD_ACTIVATION]), &f->activation))
         return QL_EINVAL;
     const ql_buffer *in = buffers + step->inputs[0];
     const bool are_codes = ql_is_x8(in) && !ql_has_row_scale(in) && purpose == QL_PACK_INTEGER && w.bits <= 4;
@@ -141,7 +131,7 @@ static ql_status make(const ql_buffer *buffers, const ql_value *v, const ql_step
         return status;
     if (purpose == QL_PACK_INTEGER && !ql_grouped_fits(f->weight, 128))
         return QL_EOVERFLOW;
-    fill_offset(in, &w, ql_data(&v[BIAS]), f->offset);
+    fill_offset(in, &w, ql_data(&v[QL_FIELD_BIAS]), f->offset);
     return QL_OK;
 }
 

@@ -66,6 +66,7 @@ const ql_op ql_op_lookup = {.kind = "lookup",
                             .fields = fields,
                             .prepare = prepare,
                             .run = run,
+                            .sharing = QL_OVER_INPUT,
                             .check = check,
                             .update = update,
                             .destroy = destroy};

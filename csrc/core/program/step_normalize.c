@@ -68,6 +68,7 @@ const ql_op ql_op_normalize = {.kind = "normalize",
                                .fields = fields,
                                .prepare = prepare,
                                .run = run,
+                               .sharing = QL_OVER_INPUT,
                                .check = check,
                                .update = update,
                                .destroy = destroy};

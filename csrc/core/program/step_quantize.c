@@ -1,5 +1,5 @@
 /* Steps between float and 8-bit buffers: quantize, quantize_dynamic, dequantize. They need no state: the grid belongs
- * to the 8-bit buffer. */
+ * to the 8-bit buffer, or is found for each row or each sample of it. */
 #include "core/gemm/quantize_rows.h"
 #include "core/program/step.h"
 
@@ -41,9 +41,10 @@ static ql_status prepare_dynamic(const ql_buffer *buffers, const ql_value *value
 static void run_dynamic(const ql_step *step, const ql_buffer *buffers, const ql_block *block)
 {
     const ql_buffer *q = buffers + step->output;
-    *block->nonfinite = ql_quantize_rows(block->kernels, block->data[step->inputs[0]], block->samples * ql_row_count(q),
-                                         ql_row_length(q), block->data[q->row_scale], block->data[q->row_zero_point],
-                                         block->data[step->output]);
+    const size_t count = ql_scale_count(buffers, q);
+    *block->nonfinite = ql_quantize_rows(block->kernels, block->data[step->inputs[0]], block->samples * count,
+                                         ql_sample_size(q) / count, block->data[q->row_scale],
+                                         block->data[q->row_zero_point], block->data[step->output]);
 }
 
 static ql_status prepare_dequantize(const ql_buffer *buffers, const ql_value *values, ql_step *step)

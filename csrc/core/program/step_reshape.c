@@ -1,5 +1,4 @@
-/* The reshaping step: the same values in another shape. A copy, at the speed of memory in L2, next to a product of the
- * same width; a plan whose buffers could share a place would need lives of both to be joined. */
+/* The reshaping step: the same values in another shape. They are copied only where both lie in the caller's memory. */
 #include "core/program/step.h"
 
 static const ql_field fields[] = {
@@ -19,8 +18,11 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *values, ql_st
 static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *block)
 {
     const ql_buffer *in = buffers + step->inputs[0];
-    const size_t width = in->type == QL_F32 ? sizeof(float) : 1;
-    memcpy(block->data[step->output], block->data[step->inputs[0]], block->samples * ql_sample_size(in) * width);
+    const void *x = block->data[step->inputs[0]];
+    void *y = block->data[step->output];
+    if (x != y)
+        memcpy(y, x, block->samples * ql_sample_size(in) * ql_type_size(in->type));
 }
 
-const ql_op ql_op_reshape = {.kind = "reshape", .fields = fields, .prepare = prepare, .run = run};
+const ql_op ql_op_reshape = {
+    .kind = "reshape", .fields = fields, .prepare = prepare, .run = run, .sharing = QL_SAME_BYTES};

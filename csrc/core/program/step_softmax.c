@@ -34,4 +34,5 @@ static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *b
                         in->scale, 1.0f, step->state != NULL, block->data[step->output]);
 }
 
-const ql_op ql_op_softmax = {.kind = "softmax", .fields = fields, .prepare = prepare, .run = run};
+const ql_op ql_op_softmax = {
+    .kind = "softmax", .fields = fields, .prepare = prepare, .run = run, .sharing = QL_OVER_INPUT};

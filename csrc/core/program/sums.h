@@ -1,33 +1,45 @@
 /* What a product makes of its sums, for the steps that do so: at the scale input_scale * weight_scale[j] they become
- * codes on the grid of a buffer, by rule A ("float") or B ("fixed"), or float32. */
+ * codes on the grid of a buffer, by rule A ("float") or B ("fixed"), or float32; or they stay.
+ *
+ *   8-bit output   bias int32; rule A with f = float32(float32(s_a * s_w) / s_out), or rule B
+ *   int32 output   bias int32; the sums themselves, without an activation
+ *   float output   bias int32: y = float32(acc + bias) * float32(s_a * s_w)
+ *   float output of activations with scales of their own, s_own
+ *                  bias float32: y = (float32(acc) * s_own) * s_w + bias */
 #ifndef QL_SUMS_H
 #define QL_SUMS_H
 
-#include "core/program/step.h"
+#include "core/program/weights.h"
+
+/* The field that follows those of the weights. */
+enum { QL_FIELD_REQUANT = QL_WEIGHT_FIELD_COUNT, QL_SUMS_FIELD_COUNT };
+
+#define QL_SUMS_FIELDS           \
+    QL_WEIGHT_FIELDS,            \
+    {                            \
+        "requant", QL_VALUE_TEXT \
+    }
 
 /* Returns whether there is a rule of that name, and as what it stores. */
-static inline bool ql_rule_from_name(const char *requant, ql_store *store)
-{
-    *store = strcmp(requant, "fixed") == 0 ? QL_STORE_X8_FIXED : QL_STORE_X8;
-    return *store == QL_STORE_X8_FIXED || strcmp(requant, "float") == 0;
-}
+bool ql_rule_from_name(const char *requant, ql_store *store);
 
 /* Fills the epilogue, with its arrays in `columns`, from values that were found to be a vector of scales, and names
  * that there are. QL_EINVAL: a multiplier that is too great. */
-static inline ql_status ql_fill_epilogue(float input_scale, const ql_value *weight_scale, const ql_value *activation,
-                                         const ql_value *requant, const ql_buffer *out, void *columns,
-                                         ql_epilogue *epilogue)
-{
-    ql_output output = {.store = QL_STORE_F32, .input_scale = input_scale, .weight_scale = ql_data(weight_scale)};
-    (void)ql_activation_from_name(ql_text(activation), &output.activation);
-    if (ql_is_x8(out)) {
-        (void)ql_rule_from_name(requant->text, &output.store);
-        output.scale = out->scale;
-        output.zero_point = ql_zero_point_u8(out);
-        output.qmin = ql_qmin_u8(out);
-        output.qmax = ql_qmax_u8(out);
-    }
-    return ql_epilogue_fill(&output, ql_row_length(out), columns, epilogue);
-}
+ql_status ql_fill_epilogue(float input_scale, const ql_value *weight_scale, const ql_value *activation,
+                           const ql_value *requant, const ql_buffer *out, void *columns, ql_epilogue *epilogue);
+
+/* Returns whether the buffers are what such a step reads and writes, and bias and rule are right for them. Shapes and
+ * weights are the step's own matter. */
+bool ql_sums_fit_buffers(const ql_step *step, const ql_buffer *buffers, const ql_value *v);
+
+/* The bias that is added to the sums; NULL where it is added to floats. */
+const int32_t *ql_sums_bias(const ql_buffer *in, const ql_value *v);
+
+/* Returns the greatest distance of a code from the zero point. */
+int32_t ql_sums_reach(const ql_buffer *in);
+
+/* Fills the epilogue of values that fit; the scales of activations that have their own are the step's row_scale. */
+ql_status ql_sums_epilogue(const ql_buffer *in, const ql_buffer *out, const ql_value *v, void *columns,
+                           ql_epilogue *epilogue);
 
 #endif

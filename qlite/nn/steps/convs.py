@@ -1,18 +1,92 @@
-"""Steps that convolve images by weights."""
+"""Convolutions: products whose rows are windows of an image."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from qlite.nn.program import CODES_8, Buffer, Step
+from qlite.nn.program import Buffer, Step
+from qlite.nn.steps.checks import expect
+from qlite.nn.steps.products import IntegerProduct, Product
 from qlite.ops.window import window
+
+#: Greatest length of a stride, a dilation or a padding.
+MAX_LENGTH = 2**31 - 1
 
 
 @dataclass(frozen=True, eq=False)
-class _Windows(Step):
-    """Windows that slide over images (height, width, channels), by weights (kernel_h, kernel_w, in, out)."""
+class Convolution(Product):
+    """By weights (kernel_h, kernel_w, channels / groups, out) on an image (height, width, channels).
 
+    (length, channels) is an image of height 1, (channels,) one of a single pixel. Channels and outputs fall into
+    `groups`; with one channel in each this is a depthwise convolution. `stride` and `dilation` are (height, width),
+    `padding` (top, bottom, left, right), of zeros.
+    """
+
+    groups: int
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[int, ...]
+
+    def _infer_product(self, x: Buffer) -> tuple[int, ...]:
+        expect(1 <= len(x.shape) <= 3, f"inputs: expected one to three axes, got {x.name!r} of {x.shape}")
+        self._check_codes("kernel_h, kernel_w, in, out")
+        return self._infer_windows(x)
+
+    def _infer_windows(self, x: Buffer) -> tuple[int, ...]:
+        """The shape of the output, for an image and weights of right ranks."""
+        *lead, channels = x.shape
+        *_, fan_in, out = self.weight.shape
+        expect(
+            type(self.groups) is int and self.groups >= 1,
+            f"groups: expected an integer of at least 1, got {self.groups!r}",
+        )
+        if fan_in * self.groups != channels or out % self.groups:
+            raise ValueError(
+                f"weight: expected the {channels} channels of {x.name!r} and {out} outputs in {self.groups} groups, "
+                f"got shape {self.weight.shape}"
+            )
+        _lengths("stride", self.stride, 2, 1)
+        _lengths("dilation", self.dilation, 2, 1)
+        _lengths("padding", self.padding, 4, 0)
+        absent = 2 - len(lead)
+        image = (1,) * absent + tuple(lead)
+        places = tuple(self._places(axis, image[axis]) for axis in (0, 1))
+        if any(n != 1 for n in places[:absent]):
+            raise ValueError(f"padding: expected one window along what {x.name!r} of {x.shape} lacks, got {places}")
+        self._check_fields()
+        return (*places[absent:], out)
+
+    def _places(self, axis: int, length: int) -> int:
+        """How many windows there are along an axis."""
+        before, after = self.padding[2 * axis : 2 * axis + 2]
+        span, padded = (self.weight.shape[axis] - 1) * self.dilation[axis] + 1, before + length + after
+        expect(span <= padded, f"weight: expected windows within {padded}, the padded image, got {span}")
+        return (padded - span) // self.stride[axis] + 1
+
+
+def _lengths(name: str, value: Any, count: int, least: int) -> None:
+    """Refuse what are no `count` lengths of at least `least`."""
+    is_plain = type(value) is tuple and len(value) == count and all(type(n) is int for n in value)
+    expect(
+        is_plain and all(least <= n <= MAX_LENGTH for n in value),
+        f"{name}: expected {count} integers of at least {least}, got {value!r}",
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Conv(Convolution, IntegerProduct):
+    """The integer convolution; padding is the zero point, scales that are found at run time are those of samples."""
+
+    kind: ClassVar[str] = "conv"
+    scale_per: ClassVar[str] = "sample"
+
+
+@dataclass(frozen=True, eq=False)
+class ConvF32(Step):
+    """float32 by weights."""
+
+    kind: ClassVar[str] = "conv_f32"
     weight: np.ndarray
     bias: np.ndarray | None
     activation: str | None
@@ -21,34 +95,11 @@ class _Windows(Step):
     dilation: tuple[int, int]
     padding: tuple[int, int, int, int]
     weight_bits: int = field(default=8, kw_only=True)
-
-    def _shape(self, x: Buffer) -> tuple[int, ...]:
-        height, width, _ = (1, 1, *x.shape)[-3:]
-        sides = self.padding[:2], self.padding[2:]
-        out = window("", (height, width), self.weight.shape[:2], self.stride, sides, self.dilation)[3]
-        return (*(*out, self.weight.shape[3])[3 - len(x.shape) :],)
-
-
-@dataclass(frozen=True, eq=False)
-class Conv(_Windows):
-    """Codes by 8-bit weights, as `Gemm`."""
-
-    kind: ClassVar[str] = "conv"
-    weight_scale: np.ndarray
-    weight_zero_point: np.ndarray | None
-    requant: str
-
-    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        return self._shape(inputs[0]), (*CODES_8, "float32", "int32")
-
-
-@dataclass(frozen=True, eq=False)
-class ConvF32(_Windows):
-    """float32 by weights."""
-
-    kind: ClassVar[str] = "conv_f32"
     weight_scale: np.ndarray | None = None
     weight_zero_point: np.ndarray | None = None
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        return self._shape(inputs[0]), ("float32",)
+        height, width, _ = (1, 1, *inputs[0].shape)[-3:]
+        sides = self.padding[:2], self.padding[2:]
+        out = window("", (height, width), self.weight.shape[:2], self.stride, sides, self.dilation)[3]
+        return (*(*out, self.weight.shape[3])[3 - len(inputs[0].shape) :],), ("float32",)

@@ -41,7 +41,8 @@ class Quantize(Step):
 
 @dataclass(frozen=True, eq=False)
 class QuantizeDynamic(Step):
-    """float32 to uint8 at a scale and zero point of each row's own, which are written to the output's row buffers."""
+    """float32 to uint8 at a scale and zero point of each row's or each sample's own, which are written to the output's
+    row buffers."""
 
     kind: ClassVar[str] = "quantize_dynamic"
 

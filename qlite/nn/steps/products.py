@@ -32,25 +32,34 @@ class Product(Step):
     weight_bits: int = field(default=8, kw_only=True)
 
     def _infer_product(self, x: Buffer) -> tuple[int, ...]:
-        w = self.weight
         expect(len(x.shape) > 0, "inputs: expected at least one axis, got none")
-        if not isinstance(w, np.ndarray) or w.dtype not in (np.int8, np.uint8) or w.ndim != 2 or 0 in w.shape:
+        self._check_codes("in, out")
+        if self.weight.shape[0] != x.shape[-1]:
+            raise ValueError(f"weight: expected {x.shape[-1]} rows as {x.name!r}, got {self.weight.shape[0]}")
+        self._check_fields()
+        return (*x.shape[:-1], self.weight.shape[-1])
+
+    def _check_codes(self, lengths: str) -> None:
+        """Refuse weights that are no codes of such lengths."""
+        w = self.weight
+        ndim = lengths.count(",") + 1
+        if not isinstance(w, np.ndarray) or w.dtype not in (np.int8, np.uint8) or w.ndim != ndim or 0 in w.shape:
             got = f"{w.dtype} {w.shape}" if isinstance(w, np.ndarray) else type(w).__name__
-            raise ValueError(f"weight: expected int8 or uint8 of shape (in, out), got {got}")
-        if w.shape[0] != x.shape[-1]:
-            raise ValueError(f"weight: expected {x.shape[-1]} rows as {x.name!r}, got {w.shape[0]}")
+            raise ValueError(f"weight: expected int8 or uint8 of shape ({lengths}), got {got}")
+
+    def _check_fields(self) -> None:
+        """Check what goes with weights whose shape is right."""
         one_of("activation", self.activation, (None, "relu", "relu6"))
         if self.weight_bits != 8:
             one_of("weight_bits", self.weight_bits, tuple(range(1, 9)))
-            in_range("weight", w, self.weight_range)
-        self._check_parameters(w.shape)
-        return (*x.shape[:-1], w.shape[1])
+            in_range("weight", self.weight, self.weight_range)
+        self._check_parameters(self.weight.shape)
 
     def _check_parameters(self, shape: tuple[int, ...]) -> None:
         """Check scales and zero points for weights of this shape: one for each output."""
-        scales("weight_scale", self.weight_scale, shape[1:])
+        scales("weight_scale", self.weight_scale, shape[-1:])
         if self.weight_zero_point is not None:
-            of_shape("weight_zero_point", self.weight_zero_point, np.int32, shape[1:])
+            of_shape("weight_zero_point", self.weight_zero_point, np.int32, shape[-1:])
             in_range("weight_zero_point", self.weight_zero_point, self.weight_range)
 
     @property
@@ -60,27 +69,31 @@ class Product(Step):
         return lowest, lowest + (1 << self.weight_bits) - 1
 
     @property
+    def depth(self) -> int:
+        """How many weights each output has."""
+        return self.weight.size // self.weight.shape[-1]
+
+    @property
     def nbytes(self) -> int:
-        rows, columns = self.weight.shape
-        return super().nbytes - self.weight.nbytes + columns * (-(-rows * self.weight_bits // 8))
+        stored = self.weight.shape[-1] * (-(-self.depth * self.weight_bits // 8))
+        return super().nbytes - self.weight.nbytes + stored
 
 
 @dataclass(frozen=True, eq=False)
-class Gemm(Product):
+class IntegerProduct(Product):
     """Codes by 8-bit weights, exact sums, then codes again or float32; or the sums, which a `Requantize` may follow.
 
-    `bias` is int32 at the scale ``input scale * weight_scale``, or float32 where each row has its own scale.
+    `bias` is int32 at the scale ``input scale * weight_scale``, or float32 where the codes' scale is found at run time.
     `activation` clamps, `requant` is the rule by which sums become codes: see `requantize`.
     """
 
-    kind: ClassVar[str] = "gemm"
     requant: str
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
         one_shape(inputs, 1, CODES_8)
         (x,) = inputs
         if x.dtype != "uint8" and x.row_scale is not None:
-            raise ValueError(f"inputs: expected uint8 with a scale for each row, got {x.dtype}")
+            raise ValueError(f"inputs: expected uint8 with a scale for each {self.scale_per}, got {x.dtype}")
         shape = self._infer_product(x)
         if self.bias is not None:
             finite_vector("bias", self.bias, np.int32 if x.row_scale is None else np.float32, shape[-1])
@@ -104,23 +117,31 @@ class Gemm(Product):
             reach = max(zero_point - lowest, highest - zero_point)
         bias = self.bias if self.bias is not None and self.bias.dtype == np.int32 else np.zeros(1, np.int32)
         greatest_bias = max(int(bias.max()), -int(bias.min()))
-        if reach * FARTHEST_WEIGHT * len(self.weight) + greatest_bias <= INT32_MAX:
+        if reach * FARTHEST_WEIGHT * self.depth + greatest_bias <= INT32_MAX:
             return
         most = reach * self._column_sums() + np.abs(bias.astype(np.int64))
         if (most > INT32_MAX).any():
             raise OverflowError(
                 f"expected sums that int32 holds for all inputs, got up to {most.max()} for output {most.argmax()}, at "
-                f"depth {len(self.weight)}"
+                f"depth {self.depth}"
             )
 
     def _column_sums(self) -> np.ndarray:
-        """Sums of abs(weight - zero point) over the inputs, for each output."""
+        """Sums of abs(weight - zero point) for each output."""
         zero_point = 0 if self.weight_zero_point is None else self.weight_zero_point
-        rows = max(1, WEIGHTS_AT_ONCE // self.weight.shape[1])
-        total = np.zeros(self.weight.shape[1], np.int64)
-        for first in range(0, len(self.weight), rows):
-            total += np.abs(self.weight[first : first + rows].astype(np.int32) - zero_point).sum(axis=0)
+        weight = self.weight.reshape(-1, self.weight.shape[-1])
+        rows = max(1, WEIGHTS_AT_ONCE // weight.shape[1])
+        total = np.zeros(weight.shape[1], np.int64)
+        for first in range(0, len(weight), rows):
+            total += np.abs(weight[first : first + rows].astype(np.int32) - zero_point).sum(axis=0)
         return total
+
+
+@dataclass(frozen=True, eq=False)
+class Gemm(IntegerProduct):
+    """The integer product along the last axis; scales that are found at run time are those of rows."""
+
+    kind: ClassVar[str] = "gemm"
 
 
 def check_multipliers(input_scale: float, weight_scale: np.ndarray, output: Buffer, requant: str) -> None:

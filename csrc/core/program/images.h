@@ -1,0 +1,70 @@
+/* Buffers as images, and windows over them, for the steps that have windows. */
+#ifndef QL_STEP_IMAGES_H
+#define QL_STEP_IMAGES_H
+
+#include "core/program/step.h"
+
+/* Windows over images: height and width of their size, steps and gaps; padding at the top, bottom, left and right. */
+typedef struct ql_step_window {
+    size_t size[2], stride[2], dilation[2], padding[4];
+} ql_step_window;
+
+/* Takes the lengths out of a value; returns whether it is so many integers from `least` on that int32 holds. */
+static inline bool ql_take_lengths(const ql_value *value, size_t count, int64_t least, size_t *lengths)
+{
+    if (value->integers.count != count)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (value->integers.items[i] < least || value->integers.items[i] > INT32_MAX)
+            return false;
+        lengths[i] = (size_t)value->integers.items[i];
+    }
+    return true;
+}
+
+/* Height and width of the image that a sample of rank 1 to 3 is: (channels), (width, channels) or (height, width,
+ * channels). */
+static inline void ql_image_lengths(const ql_buffer *buffer, size_t lengths[2])
+{
+    lengths[0] = buffer->rank > 2 ? buffer->shape[buffer->rank - 3] : 1;
+    lengths[1] = buffer->rank > 1 ? buffer->shape[buffer->rank - 2] : 1;
+}
+
+/* Returns whether windows over the input's images have as many places as the output's have pixels, at least one of
+ * each. */
+static inline bool ql_windows_fit(const ql_buffer *in, const ql_buffer *out, const ql_step_window *window)
+{
+    size_t from[2], to[2], span;
+    if (in->rank == 0 || in->rank > 3 || out->rank != in->rank)
+        return false;
+    ql_image_lengths(in, from);
+    ql_image_lengths(out, to);
+    for (int i = 0; i < 2; i++) {
+        const size_t padded = from[i] + window->padding[2 * i] + window->padding[2 * i + 1];
+        if (__builtin_mul_overflow(window->size[i] - 1, window->dilation[i], &span) || span >= padded ||
+            (padded - span - 1) / window->stride[i] + 1 != to[i])
+            return false;
+    }
+    return true;
+}
+
+/* Takes the windows of a convolution out of its values, `options` on: groups, stride, dilation, padding. Fills in the
+ * shape of weights that fit; returns whether windows and groups fit the buffers, and the weight has such a shape. */
+static inline bool ql_take_convolution(const ql_buffer *in, const ql_buffer *out, const ql_array *weight,
+                                       const ql_value *options, ql_step_window *window, size_t shape[4])
+{
+    const int64_t groups = options[0].integer;
+    if (weight->rank != 4 || weight->shape[0] == 0 || weight->shape[1] == 0 ||
+        !ql_take_lengths(&options[1], 2, 1, window->stride) || !ql_take_lengths(&options[2], 2, 1, window->dilation) ||
+        !ql_take_lengths(&options[3], 4, 0, window->padding))
+        return false;
+    const size_t channels = ql_row_length(in), outputs = ql_row_length(out);
+    if (groups < 1 || (uint64_t)groups > channels || channels % (size_t)groups != 0 || outputs % (size_t)groups != 0)
+        return false;
+    memcpy(window->size, weight->shape, sizeof window->size);
+    memcpy(shape, (const size_t[]){weight->shape[0], weight->shape[1], channels / (size_t)groups, outputs},
+           4 * sizeof *shape);
+    return memcmp(weight->shape, shape, 4 * sizeof *shape) == 0 && ql_windows_fit(in, out, window);
+}
+
+#endif

@@ -1,0 +1,165 @@
+/* The integer convolution: images of 8-bit codes by windows of 8-bit weights, exact sums, one of the results of sums.h,
+ * kept to what the activation lets through. Activations with scales of their own have one for each sample.
+ *
+ * An update packs anew: how many terms the weights are split in depends on them. */
+#include "core/conv/conv.h"
+#include "core/program/images.h"
+#include "core/program/sums.h"
+
+enum { GROUPS = QL_SUMS_FIELD_COUNT, STRIDE, DILATION, PADDING };
+
+static const ql_field fields[] = {
+    QL_SUMS_FIELDS,
+    {"groups", QL_VALUE_INT},
+    {"stride", QL_VALUE_INTS},
+    {"dilation", QL_VALUE_INTS},
+    {"padding", QL_VALUE_INTS},
+    {NULL, 0},
+};
+
+/* Weights, and what is computed from them and the grids. */
+typedef struct form {
+    ql_filter *filter;
+    void *columns, *arrays; /* of the epilogue; of the terms */
+    ql_geometry geometry;
+    ql_terms terms;
+} form;
+
+typedef struct conv_state {
+    form now, next;
+} conv_state;
+
+static void free_form(form *f)
+{
+    ql_filter_free(f->filter);
+    free(f->columns);
+    free(f->arrays);
+    *f = (form){.filter = NULL};
+}
+
+static void destroy(void *state)
+{
+    conv_state *s = state;
+    free_form(&s->now);
+    free_form(&s->next);
+    free(s);
+}
+
+/* Takes the windows out of values; returns whether everything fits the buffers. */
+static bool take_window(const ql_step *step, const ql_buffer *buffers, const ql_value *v, ql_step_window *window)
+{
+    const ql_buffer *in = buffers + step->inputs[0], *out = buffers + step->output;
+    size_t shape[4];
+    return ql_sums_fit_buffers(step, buffers, v) && (!ql_has_row_scale(in) || ql_scale_count(buffers, in) == 1) &&
+           ql_take_convolution(in, out, &v[QL_FIELD_WEIGHT].array, v + GROUPS, window, shape) &&
+           ql_are_weights(v, 4, shape);
+}
+
+/* Fills the terms of packed weights. */
+static ql_status fill_terms(const ql_buffer *in, const ql_buffer *out, const ql_value *v, form *f)
+{
+    ql_epilogue epilogue;
+    f->columns = ql_alloc(1, ql_epilogue_bytes(ql_row_length(out)));
+    f->arrays = ql_alloc(1, ql_terms_bytes(f->filter));
+    if (!f->columns || !f->arrays)
+        return QL_ENOMEM;
+    const ql_status status = ql_sums_epilogue(in, out, v, f->columns, &epilogue);
+    if (status == QL_OK)
+        ql_terms_fill(&f->geometry, ql_sums_bias(in, v), ql_has_row_scale(in) ? 0 : ql_zero_point_u8(in), &epilogue,
+                      f->arrays, &f->terms);
+    return status;
+}
+
+static ql_status fill_form(const ql_buffer *in, const ql_buffer *out, const ql_value *v, const ql_step_window *sides,
+                           form *f)
+{
+    const ql_array *w = &v[QL_FIELD_WEIGHT].array;
+    size_t from[2], to[2];
+    ql_image_lengths(in, from);
+    ql_image_lengths(out, to);
+    const ql_images x = {.height = from[0], .width = from[1], .channels = ql_row_length(in)};
+    const ql_window window = {.stride = {sides->stride[0], sides->stride[1]},
+                              .dilation = {sides->dilation[0], sides->dilation[1]},
+                              .before = {sides->padding[0], sides->padding[2]},
+                              .out = {to[0], to[1]}};
+    ql_status status = ql_filter_pack(w->data, w->type == QL_S8, w->shape, ql_data(&v[QL_FIELD_WEIGHT_ZERO_POINT]),
+                                      (size_t)v[GROUPS].integer, sides->dilation[1] > 1, &f->filter);
+    if (status == QL_OK && !ql_filter_fits(f->filter, ql_sums_reach(in), ql_sums_bias(in, v)))
+        status = QL_EOVERFLOW;
+    if (status == QL_OK)
+        status = ql_geometry_init(f->filter, &x, &window, &f->geometry);
+    return status == QL_OK ? fill_terms(in, out, v, f) : status;
+}
+
+/* Makes the form that comes next. */
+static ql_status check(const ql_buffer *buffers, const ql_value *v, const ql_step *step)
+{
+    conv_state *s = step->state;
+    ql_step_window window;
+    free_form(&s->next);
+    if (!take_window(step, buffers, v, &window))
+        return QL_EINVAL;
+    const ql_status status = fill_form(buffers + step->inputs[0], buffers + step->output, v, &window, &s->next);
+    if (status != QL_OK)
+        free_form(&s->next);
+    return status;
+}
+
+/* Takes the form that comes next. A plan has measured the one before: what is a product then stays none. */
+static void update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
+{
+    (void)buffers, (void)v;
+    conv_state *s = step->state;
+    if (s->now.filter) {
+        s->next.geometry.is_product &= s->now.geometry.is_product;
+        free_form(&s->now);
+    }
+    s->now = s->next;
+    s->next = (form){.filter = NULL};
+}
+
+static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *step)
+{
+    conv_state *s = calloc(1, sizeof *s);
+    if (!s)
+        return QL_ENOMEM;
+    step->state = s;
+    const ql_status status = check(buffers, v, step);
+    if (status != QL_OK) {
+        destroy(s);
+        return status;
+    }
+    update(buffers, v, step);
+    step->weight_bytes = ql_filter_describe(s->now.filter).nbytes;
+    return QL_OK;
+}
+
+static ql_cost measure(const ql_step *step, const ql_buffer *buffers, size_t samples)
+{
+    const ql_geometry *g = &((const conv_state *)step->state)->now.geometry;
+    const bool is_dynamic = ql_has_row_scale(buffers + step->inputs[0]);
+    return (ql_cost){.workspace = is_dynamic ? ql_conv_scaled_workspace(g) : ql_conv_workspace(g, samples),
+                     .ns = ql_conv_cost_ns(g, samples)};
+}
+
+static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *block)
+{
+    const form *f = &((const conv_state *)step->state)->now;
+    const ql_buffer *in = buffers + step->inputs[0];
+    const uint8_t *x = block->data[step->inputs[0]];
+    void *y = block->data[step->output];
+    if (ql_has_row_scale(in))
+        ql_conv_run_scaled(&f->geometry, &f->terms, x, block->samples, block->data[in->row_scale],
+                           block->data[in->row_zero_point], y, block->workspace);
+    else
+        ql_conv_run(&f->geometry, &f->terms, x, block->samples, y, block->workspace);
+}
+
+const ql_op ql_op_conv = {.kind = "conv",
+                          .fields = fields,
+                          .prepare = prepare,
+                          .run = run,
+                          .check = check,
+                          .update = update,
+                          .measure = measure,
+                          .destroy = destroy};

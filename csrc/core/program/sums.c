@@ -1,0 +1,82 @@
+/* Sums of products in steps: which results there are, and the epilogues that make them. */
+#include "core/program/sums.h"
+
+#include <string.h>
+
+#include "core/gemm/gemm.h"
+
+bool ql_rule_from_name(const char *requant, ql_store *store)
+{
+    *store = strcmp(requant, "fixed") == 0 ? QL_STORE_X8_FIXED : QL_STORE_X8;
+    return *store == QL_STORE_X8_FIXED || strcmp(requant, "float") == 0;
+}
+
+ql_status ql_fill_epilogue(float input_scale, const ql_value *weight_scale, const ql_value *activation,
+                           const ql_value *requant, const ql_buffer *out, void *columns, ql_epilogue *epilogue)
+{
+    ql_output output = {.store = QL_STORE_F32, .input_scale = input_scale, .weight_scale = ql_data(weight_scale)};
+    (void)ql_activation_from_name(ql_text(activation), &output.activation);
+    if (ql_is_x8(out)) {
+        (void)ql_rule_from_name(requant->text, &output.store);
+        output.scale = out->scale;
+        output.zero_point = ql_zero_point_u8(out);
+        output.qmin = ql_qmin_u8(out);
+        output.qmax = ql_qmax_u8(out);
+    }
+    return ql_epilogue_fill(&output, ql_row_length(out), columns, epilogue);
+}
+
+bool ql_sums_fit_buffers(const ql_step *step, const ql_buffer *buffers, const ql_value *v)
+{
+    const ql_buffer *in = buffers + step->inputs[0], *out = buffers + step->output;
+    const bool is_dynamic = ql_has_row_scale(in);
+    ql_store store;
+    if (step->input_count != 1 || !(is_dynamic ? in->type == QL_U8 : ql_is_x8(in)) || out->rank == 0 ||
+        !ql_is_vector(&v[QL_FIELD_BIAS], is_dynamic ? QL_F32 : QL_S32, ql_row_length(out)) ||
+        !ql_rule_from_name(v[QL_FIELD_REQUANT].text, &store))
+        return false;
+    if (out->type == QL_S32)
+        return !is_dynamic && v[QL_FIELD_ACTIVATION].kind == QL_VALUE_NONE;
+    return out->type == QL_F32 || (ql_is_x8(out) && !is_dynamic && !ql_has_row_scale(out));
+}
+
+const int32_t *ql_sums_bias(const ql_buffer *in, const ql_value *v)
+{
+    return ql_has_row_scale(in) ? NULL : ql_data(&v[QL_FIELD_BIAS]);
+}
+
+int32_t ql_sums_reach(const ql_buffer *in)
+{
+    return ql_has_row_scale(in) ? 255 : ql_code_reach(ql_zero_point_u8(in));
+}
+
+/* Fills columns and epilogue for activations with scales of their own. */
+static void fill_dynamic(const ql_value *v, size_t n, float *scale, ql_epilogue *epilogue)
+{
+    float *offset = scale + n;
+    const float *bias = ql_data(&v[QL_FIELD_BIAS]);
+    ql_activation activation;
+    (void)ql_activation_from_name(ql_text(&v[QL_FIELD_ACTIVATION]), &activation);
+    const ql_clamps clamps = ql_activation_clamps(activation, 0.0f, 0, 0, 0);
+    memcpy(scale, ql_data(&v[QL_FIELD_WEIGHT_SCALE]), n * sizeof *scale);
+    memset(offset, 0, n * sizeof *offset);
+    if (bias)
+        memcpy(offset, bias, n * sizeof *offset);
+    *epilogue =
+        (ql_epilogue){.store = QL_STORE_F32, .scale = scale, .offset = offset, .low = clamps.low, .high = clamps.high};
+}
+
+ql_status ql_sums_epilogue(const ql_buffer *in, const ql_buffer *out, const ql_value *v, void *columns,
+                           ql_epilogue *epilogue)
+{
+    if (ql_has_row_scale(in)) {
+        fill_dynamic(v, ql_row_length(out), columns, epilogue);
+        return QL_OK;
+    }
+    if (out->type == QL_S32) {
+        *epilogue = (ql_epilogue){.store = QL_STORE_S32};
+        return QL_OK;
+    }
+    return ql_fill_epilogue(in->scale, &v[QL_FIELD_WEIGHT_SCALE], &v[QL_FIELD_ACTIVATION], &v[QL_FIELD_REQUANT], out,
+                            columns, epilogue);
+}
