@@ -99,7 +99,7 @@ CASES = {
         {"y": np.full((20, 3), 1 / 3), "class_weight": "balanced"},
     ),
     # options
-    "model": (TypeError, "model: expected a Sequential, got QModel", {"model": ql.quantize_model(network(), "w8")}),
+    "model": (TypeError, "model: expected a Model, got QModel", {"model": ql.quantize_model(network(), "w8")}),
     "loss": (ValueError, "loss: expected one of 'cross_entropy', .*'huber', got 'mes'", {"loss": "mes"}),
     "loss of another task": (ValueError, "loss: expected 'cross_entropy' for task='multiclass'", {"loss": "mse"}),
     "loss of no kind": (ValueError, "loss: expected one of", {"loss": 3}),
@@ -147,7 +147,7 @@ CASES = {
     "best of none": (ValueError, "restore_best: expected None without `validation`, got True", {"restore_best": True}),
     "patience": (ValueError, "patience: expected at least 1", {"validation": 0.2, "patience": 0}),
     # teachers
-    "teacher": (TypeError, "teacher: expected a Sequential or a QModel", {"teacher": "m"}),
+    "teacher": (TypeError, "teacher: expected a Model or a QModel", {"teacher": "m"}),
     "teacher of another task": (ValueError, "teacher: expected task='multiclass', got 'binary'", {"teacher": binary()}),
     "teacher of others": (
         ValueError,
