@@ -298,7 +298,7 @@ def fitting(graph, x):
     if shape:
         dynamic = [quantize_dynamic] if len(shape) <= 3 else []
         steps += [normalize, *dynamic, gemm_f32, activate] if dtype == "float32" else [softmax]
-        steps += [mean, concatenate] + ([pool] if len(shape) <= 3 and dtype != "float32" else [])
+        steps += [mean, concatenate] + ([pool] if len(shape) <= 3 else [])
     return [*steps, pad] if np.prod(shape) < MOST_TO_PAD else steps
 
 
