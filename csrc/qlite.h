@@ -857,8 +857,8 @@ const ql_buffer *ql_plan_buffer(const ql_plan *plan, size_t i);
 ql_selection ql_plan_inputs(const ql_plan *plan);
 ql_selection ql_plan_outputs(const ql_plan *plan);
 
-/* Samples that go through the steps together, and bytes of the buffers that a thread then has; 0 before ql_plan_finish.
- */
+/* Samples that go through the steps together, and bytes that a thread then has for buffers and for what steps need
+ * beside them; 0 before ql_plan_finish. */
 size_t ql_plan_samples(const ql_plan *plan);
 size_t ql_plan_workspace_bytes(const ql_plan *plan);
 
@@ -866,6 +866,10 @@ size_t ql_plan_workspace_bytes(const ql_plan *plan);
  * or inf in a float input. QL_ECODES: rows' zero points that are no codes. In both cases *at_fault is the buffer, and
  * outputs have perhaps been written to. Any number of threads may run one plan at the same time. */
 ql_status ql_plan_run(ql_plan *plan, const void *const *inputs, void *const *outputs, size_t samples, size_t *at_fault);
+
+/* Runs all steps in the caller's thread alone; ns [steps] is how long each took. */
+ql_status ql_plan_time(ql_plan *plan, const void *const *inputs, void *const *outputs, size_t samples, uint64_t *ns,
+                       size_t *at_fault);
 
 /* Steps first..last - 1 alone, on given buffers. */
 typedef struct ql_part {

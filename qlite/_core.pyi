@@ -327,6 +327,7 @@ class Plan:
         buffers: list[tuple[str, tuple[int, ...], float, int, int, int, int]],
         inputs: tuple[int, ...],
         outputs: tuple[int, ...],
+        names: tuple[str, ...] = ...,  # of the inputs, for errors where there are several
     ) -> None: ...
     rows: int
     workspace_nbytes: int
@@ -335,6 +336,7 @@ class Plan:
     # (buffer, scale, zero_point) each, and (step, fields) each
     def update(self, grids: list[tuple[int, float, int]], steps: list[tuple[int, dict[str, Any]]]) -> None: ...
     def run(self, *inputs: ArrayLike) -> Any: ...
+    def timed(self, *inputs: ArrayLike) -> tuple[Any, NDArray[np.float64]]: ...  # seconds of each step
     def run_steps(
         self, first: int, last: int, given: tuple[int, ...], arrays: tuple[Any, ...], wanted: tuple[int, ...]
     ) -> tuple[NDArray[Any], ...]: ...

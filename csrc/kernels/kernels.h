@@ -137,7 +137,7 @@ typedef void ql_max_pool_kernel(const uint8_t *x, const ql_windows *windows, ql_
 /* y[i][c] = the mean of the codes of channel c in window i, rounded half away from zero. rows * cols < 2^23. */
 typedef void ql_avg_pool_kernel(const uint8_t *x, const ql_windows *windows, ql_byte_form form, uint8_t *y);
 
-/* sum[c] = start + sum_p x[p * channels + c] for p < pixels, modulo 2^32. */
+/* sum[c] = start + sum_p x[p * channels + c] for p < pixels; every sum fits int32. */
 typedef void ql_sum_pixels_kernel(const uint8_t *x, size_t pixels, size_t channels, int32_t start, int32_t *sum);
 
 /* How codes on two grids become one on a third. */

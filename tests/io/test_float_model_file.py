@@ -270,11 +270,11 @@ def path(quantized, tmp_path):
     return tmp_path / "model.qlite"
 
 
-@pytest.mark.parametrize("version", [0, 2, 99, -1, 1.0, True, "1", [1], None])
+@pytest.mark.parametrize("version", [0, 3, 99, -1, 1.0, True, "1", [1], None])
 def test_versions_that_are_not_known(path, version):
     description, tensors = parts(path)
     write(path, description | {"version": version}, tensors)
-    refused(path, "expected format version 1 of a float model, got")
+    refused(path, "expected format version 1 or 2 of a float model, got")
 
 
 @pytest.mark.parametrize("kind", ["conv", "Dense", "__init__", "", None, 1, ["dense"]], ids=str)
@@ -282,7 +282,7 @@ def test_kinds_of_layers_that_are_not_known(path, kind):
     description, tensors = parts(path)
     description["layers"][1]["kind"] = kind
     write(path, description, tensors)
-    refused(path, rf"layers\.1: kind: expected one of activation, batch_norm, .*, got {re.escape(repr(kind))}")
+    refused(path, rf"layers\.1: kind: expected one of activation, add, .*, got {re.escape(repr(kind))}")
 
 
 @pytest.mark.parametrize(

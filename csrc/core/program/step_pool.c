@@ -60,7 +60,7 @@ static bool take_windows(const ql_buffer *in, const ql_buffer *out, const ql_val
 static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *step, bool is_mean)
 {
     const ql_buffer *in = buffers + step->inputs[0], *out = buffers + step->output;
-    const bool is_known = (ql_is_x8(in) && !ql_has_row_scale(in) && !ql_has_row_scale(out));
+    const bool is_known = in->type == QL_F32 || (ql_is_x8(in) && !ql_has_row_scale(in) && !ql_has_row_scale(out));
     ql_pool shape;
     if (step->input_count != 1 || !is_known || in->type != out->type || in->bits != out->bits || in->rank == 0 ||
         in->rank > 3 || in->rank != out->rank || image_length(in, 2) != image_length(out, 2) ||
@@ -98,8 +98,10 @@ static void run_max(const ql_step *step, const ql_buffer *buffers, const ql_bloc
     const ql_pool shape = images_of(step, block->samples);
     const void *x = block->data[step->inputs[0]];
     void *y = block->data[step->output];
-    (void)buffers;
-    ql_pool_run(block->kernels->max_pool_x8, x, &shape, QL_BYTES_U8, y);
+    if (buffers[step->output].type == QL_F32)
+        (void)ql_max_pool_f32(x, &shape, y, NULL);
+    else
+        ql_pool_run(block->kernels->max_pool_x8, x, &shape, QL_BYTES_U8, y);
 }
 
 static void run_average(const ql_step *step, const ql_buffer *buffers, const ql_block *block)
@@ -108,7 +110,10 @@ static void run_average(const ql_step *step, const ql_buffer *buffers, const ql_
     const ql_type type = buffers[step->output].type;
     const void *x = block->data[step->inputs[0]];
     void *y = block->data[step->output];
-    ql_pool_run(block->kernels->avg_pool_x8, x, &shape, type == QL_S8 ? QL_BYTES_S8_FLIPPED : QL_BYTES_U8, y);
+    if (type == QL_F32)
+        (void)ql_average_pool_f32(x, &shape, y);
+    else
+        ql_pool_run(block->kernels->avg_pool_x8, x, &shape, type == QL_S8 ? QL_BYTES_S8_FLIPPED : QL_BYTES_U8, y);
 }
 
 static ql_cost measure(const ql_step *step, const ql_buffer *buffers, size_t samples)

@@ -102,6 +102,7 @@ class Concatenate(Layer):
     """
 
     kind = "concatenate"
+    keeps_grid = True
     arity = None
     options = ("axis",)
 

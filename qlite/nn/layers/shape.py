@@ -41,6 +41,7 @@ class Reshape(Layer):
     """
 
     kind = "reshape"
+    keeps_grid = True
     options = ("shape",)
 
     def __init__(self, shape: Any, *, name: str | None = None) -> None:
@@ -110,6 +111,7 @@ class Pad(Layer):
     """
 
     kind = "pad"
+    keeps_grid = True
     options = ("padding",)
 
     def __init__(self, padding: Any, *, name: str | None = None) -> None:
