@@ -157,14 +157,9 @@ static bool quantize_own(const float *x, size_t n, const float *scale, const int
     return nonfinite;
 }
 
-enum {
-    /* Columns whose reciprocals and zero points stay near while all rows go by. In halves 2048 columns take 1.3 times
-     * as long, because what is fetched ahead of a half's end is the other half (AMD Zen 3). */
-    TILE = 2048,
-    /* Bytes of a row that are fetched ahead: they share the L1 cache with the parameters. With 8192, 2048 columns take
-     * 1.08 times as long. */
-    NEAR = 4096,
-};
+/* Columns whose reciprocals and zero points stay near while all rows go by. In halves 2048 columns take 1.3 times as
+ * long, because what is fetched ahead of a half's end is the other half (AMD Zen 3). */
+enum { TILE = 2048 };
 
 /* Of some columns, their number a multiple of BLOCK. */
 typedef struct column_grids {
@@ -193,7 +188,7 @@ static bool quantize_row(const float *x, size_t n, const column_grids *g, const 
     bool nonfinite = false;
     for (size_t j = 0; j < n; j += BLOCK) {
         const block scales = load_block(g->scale + j), reciprocals = load_block(g->reciprocal + j);
-        prefetch_at((uintptr_t)(x + j) + NEAR, sizeof scales);
+        prefetch_near(x + j, sizeof scales);
         nonfinite |= quantize_block_quickly(x + j, &scales, &reciprocals, g->halves[j / BLOCK], r, codes + j);
     }
     return nonfinite;
@@ -303,7 +298,7 @@ static bool fake_quantize_own(const float *x, size_t n, const float *scale, cons
     size_t i = 0;
     for (; i + BLOCK <= n; i += BLOCK) {
         block b = load_block(x + i);
-        prefetch(x + i, sizeof b);
+        prefetch_near(x + i, sizeof b);
         nonfinite |= replace_nan(&b);
 #pragma GCC unroll 4
         for (int u = 0; u < 4; u++) {
