@@ -129,6 +129,12 @@ static inline lane_mask nan_lanes(floats x)
     return _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
 }
 
+/* NaN in a or in b. */
+static inline lane_mask unordered_lanes(floats a, floats b)
+{
+    return _mm256_castps_si256(_mm256_cmp_ps(a, b, _CMP_UNORD_Q));
+}
+
 static inline lane_mask less_f32(floats a, floats b)
 {
     return _mm256_castps_si256(_mm256_cmp_ps(a, b, _CMP_LT_OQ));

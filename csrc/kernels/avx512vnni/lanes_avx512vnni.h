@@ -115,6 +115,12 @@ static inline lane_mask nan_lanes(floats x)
     return _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
 }
 
+/* NaN in a or in b. */
+static inline lane_mask unordered_lanes(floats a, floats b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q);
+}
+
 static inline lane_mask less_f32(floats a, floats b)
 {
     return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
