@@ -29,8 +29,8 @@ def columns(x, kernel, stride, dilation, padding):
 
 
 def add_columns(gradient, shape, stride, dilation, padding):
-    """Adds each element of columns to its pixel, windows ascending."""
-    x = np.zeros(shape, F32)
+    """Adds each element of columns to its pixel, windows ascending, in their precision."""
+    x = np.zeros(shape, gradient.dtype)
     rows, cols = axes(shape, gradient.shape[3:5], stride, dilation, padding)
     for i, row in enumerate(rows):
         for j, col in enumerate(cols):
