@@ -219,8 +219,8 @@ def test_what_is_read_from_the_input_without_a_product_stays(images):
 
 def test_a_frozen_layer_keeps_the_grid_that_it_shares(images, trained):
     m = trained("pools")
-    first = network_of(fuse(m).copy(), "w4a4", images[0]).grids().activations
     frozen = m.names[0]
+    first = network_of(fuse(m).copy(), "w4a4", images[0], frozen=[frozen]).grids().activations
     after = ql.train(m, *images, scheme="w4a4", frozen=[frozen], observe=2000, **QUICK)
     for name in (frozen, "max_pool_1"):
         same_bytes(after.grids.activations[name].scale, first[name].scale)
