@@ -36,6 +36,10 @@ typedef void ql_dequantize_kernel(const uint8_t *codes, size_t n, bool is_signed
 typedef bool ql_fake_quantize_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point,
                                      size_t group, int32_t qmin, int32_t qmax, float *y);
 
+/* The same for rows of n, as in ql_quantize_rows_kernel. */
+typedef bool ql_fake_quantize_rows_kernel(const float *x, size_t rows, size_t n, const float *scale,
+                                          const int32_t *zero_point, int32_t qmin, int32_t qmax, float *y);
+
 /* As ql_quantize_kernel, by any rounding, to codes of up to 16 bits, as int32. For QL_ROUND_STOCHASTIC x[i] is element
  * first + i of the data, key is the seed's (ql_rounding in qlite.h), and n below 2^32. */
 typedef bool ql_quantize_s32_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point,
@@ -306,11 +310,11 @@ typedef struct ql_gemm_kernels {
  *
  *     s[p][i][j] = start[j] + sum_{t < segments} a_t[i][j] * b_t[p][j]   (modulo 2^32)
  *
- * for p < outputs, i < rows, j < cols. a_t as above, u8; segments is a multiple of kr. Output p's results begin p *
- * output_stride elements after c. b: blocks of `lanes` columns, panel_stride bytes apart, s8, aligned to 64 bytes. In a
+ * for p < outputs, i < rows, j < cols. a_t as above, u8, with whole blocks of lanes to read; segments is a multiple of
+ * kr. Output p's results begin p * output_stride elements after c. b: blocks of `lanes` columns, panel_stride bytes apart, s8, aligned to 64 bytes. In a
  * block, column j = 16 * l + 4 * v + i is the i-th of four at [v][l]: [segments / kr][outputs][4][lanes / 16][4][kr],
  * the order in which unpacking within 128 bits leaves bytes. start and the epilogue's arrays exist for whole blocks.
- * There are no row terms and no row_scale. */
+ * There are no row terms; row_scale holds the same number for all rows. */
 typedef void ql_depthwise_kernel(const ql_gemm_args *g, size_t rows, size_t cols, size_t outputs, size_t output_stride);
 
 typedef struct ql_depthwise_kernels {
@@ -437,6 +441,7 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_quantize_rows_kernel, quantize_rows_f32_x8, isa)             \
     FUNCTION(ql_dequantize_kernel, dequantize_x8_f32, isa)                   \
     FUNCTION(ql_fake_quantize_kernel, fake_quantize_f32, isa)                \
+    FUNCTION(ql_fake_quantize_rows_kernel, fake_quantize_rows_f32, isa)      \
     FUNCTION(ql_quantize_s32_kernel, quantize_f32_s32, isa)                  \
     FUNCTION(ql_dequantize_s32_kernel, dequantize_s32_f32, isa)              \
     FUNCTION(ql_in_range_kernel, in_range_f32, isa)                          \

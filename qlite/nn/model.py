@@ -77,7 +77,7 @@ class Model(Predictor):
     >>> z = ql.Dense(units=2)(ql.Concatenate()(x, y))
     >>> m = ql.Model(x, z)
     >>> m
-    Model(232 bytes, multiclass)
+    Model(264 bytes, multiclass)
       dense_1: Dense(4 -> 8, relu) <- input
       concatenate_1: Concatenate(axis -1) <- input, dense_1
       dense_2: Dense(12 -> 2) <- concatenate_1

@@ -9,6 +9,7 @@ const ql_kernels ql_kernels_avx2 = {
     .quantize_rows_f32_x8 = ql_quantize_rows_f32_x8__avx2,
     .dequantize_x8_f32 = ql_dequantize_x8_f32__avx2,
     .fake_quantize_f32 = ql_fake_quantize_f32__avx2,
+    .fake_quantize_rows_f32 = ql_fake_quantize_rows_f32__avx2,
     .quantize_f32_s32 = ql_quantize_f32_s32__avx2,
     .dequantize_s32_f32 = ql_dequantize_s32_f32__avx2,
     .in_range_f32 = ql_in_range_f32__avx2,

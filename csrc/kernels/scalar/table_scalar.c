@@ -8,6 +8,7 @@ const ql_kernels ql_kernels_scalar = {
     .quantize_rows_f32_x8 = ql_quantize_rows_f32_x8__scalar,
     .dequantize_x8_f32 = ql_dequantize_x8_f32__scalar,
     .fake_quantize_f32 = ql_fake_quantize_f32__scalar,
+    .fake_quantize_rows_f32 = ql_fake_quantize_rows_f32__scalar,
     .quantize_f32_s32 = ql_quantize_f32_s32__scalar,
     .dequantize_s32_f32 = ql_dequantize_s32_f32__scalar,
     .in_range_f32 = ql_in_range_f32__scalar,
