@@ -655,12 +655,15 @@ ql_status ql_image_columns(const float *x, const ql_image_windows *shape, const 
 ql_status ql_image_add_columns(const float *columns, const ql_image_windows *shape, const ql_window_rows *rows,
                                float *x);
 
-/* Depthwise convolution, weight [kernel_h][kernel_w][channels]:
- *     y[i][j][c] = sum_{u,v} x[pixel (u, v) of window (i, j)][c] * weight[u][v][c]
- * one fused multiply-add each, (u, v) ascending, from 0. */
-ql_status ql_depthwise_f32(const float *x, const ql_image_windows *shape, const float *weight, float *y);
+/* Convolution with weights [kernel_h][kernel_w][in][out], where channels and outputs fall into `groups`, each with
+ * channels / groups = in channels of its own:
+ *     y[i][j][o] = sum_{u,v,c} x[pixel (u, v) of window (i, j)][g * in + c] * weight[u][v][c][o]
+ * one fused multiply-add each, (u, v, c) ascending, from 0; g is o's group. QL_EINVAL: groups does not divide both. */
+ql_status ql_conv_f32(const float *x, const ql_image_windows *shape, const float *weight, size_t out, size_t groups,
+                      float *y);
 
-/* x_gradient = the gradient of x, where `gradient` is that of y: fused multiply-adds from 0, windows ascending. */
+/* Depthwise: the gradient of x, where `gradient` is that of y and weight is [kernel_h][kernel_w][channels], one result
+ * for each channel: fused multiply-adds from 0, windows ascending. */
 ql_status ql_depthwise_input_gradient_f32(const float *gradient, const ql_image_windows *shape, const float *weight,
                                           float *x_gradient);
 

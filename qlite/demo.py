@@ -17,6 +17,7 @@ import numpy as np
 import qlite as ql
 from qlite import _check, metrics
 from qlite.analysis.timing import in_turn, one_thread
+from qlite.nn.layers.layer import Layer
 from qlite.nn.predictor import Predictor
 
 #: What the float network becomes after training: scheme, target, what it means.
@@ -206,7 +207,7 @@ def _epochs(data: Data) -> int:
     return int(np.clip(TRAINED_SAMPLES // len(data.x), *EPOCHS))
 
 
-def _hidden(model: str) -> list[ql.Layer]:
+def _hidden(model: str) -> list[Layer]:
     """The layers before the last one."""
     if model == "dense":
         return [ql.Dense(units=units, activation="relu") for units in HIDDEN]

@@ -114,8 +114,10 @@ def quantize(rng, graph, x):
 
 
 def quantize_dynamic(rng, graph, x):
+    """On a grid for each row, or for each sample."""
     shape = graph.buffers[x][1]
-    rows = [graph.add_buffer(dtype, (*shape[:-1], 1)) for dtype in ("float32", "int32")]
+    own = (*shape[:-1], 1) if rng.random() < 0.5 else (1,) * len(shape)
+    rows = [graph.add_buffer(dtype, own) for dtype in ("float32", "int32")]
     return graph.add_step("quantize_dynamic", (x,), graph.add_buffer("uint8", shape, 0.0, 0, *rows))
 
 
@@ -132,6 +134,54 @@ def gemm(rng, graph, x):
         return graph.add_step("gemm", (x,), graph.add_buffer("int32", (*rows, n)), **fields | {"activation": None})
     output = graph.add_buffer(*(buffer("float32", (*rows, n)) if is_dynamic else result(rng, (*rows, n))))
     return graph.add_step("gemm", (x,), output, **fields)
+
+
+def places(rng, length, size):
+    """Stride, dilation and padding of windows of a size that fit along an axis, and how many there are."""
+    stride, dilation, before = (int(n) for n in rng.integers((1, 1, 0), (3, 3, 3)))
+    span = (size - 1) * dilation + 1
+    after = max(span - length - before, 0) + int(rng.integers(0, 2))
+    return stride, dilation, (before, after), (before + length + after - span) // stride + 1
+
+
+def convolution(rng, graph, x):
+    """Fields of windows of any kind, with codes as weights, and the output's shape; windows of one place along the axes
+    that an image of lower rank lacks."""
+    (_, (*lead, channels), *_), is_product = graph.buffers[x], rng.random() < 0.2
+    image = (*(1,) * (2 - len(lead)), *lead)
+    size = (1, 1) if is_product else tuple(int(n) for n in rng.integers(1, 4, 2))
+    options = [(1, 1, (0, 0), n) if is_product else places(rng, n, k) for n, k in zip(image, size, strict=True)]
+    for axis in range(2 - len(lead)):
+        while options[axis][3] != 1:
+            options[axis] = places(rng, 1, size[axis])
+    stride, dilation, padding, out_hw = zip(*options, strict=True)
+    groups = int(rng.choice([n for n in (1, 2, 3, channels) if channels % n == 0]))
+    out = groups * int(rng.integers(1, 20 if groups == 1 else 4))
+    fields = weights(rng, channels // groups * size[0] * size[1], out)
+    fields["weight"] = fields["weight"].reshape(*size, channels // groups, out)
+    fields |= {"groups": groups, "stride": stride, "dilation": dilation, "padding": padding[0] + padding[1]}
+    return fields, (*out_hw[2 - len(lead) :], out)
+
+
+def conv(rng, graph, x):
+    fields, shape = convolution(rng, graph, x)
+    is_dynamic, out = graph.buffers[x][4] >= 0, shape[-1]
+    bias = rng.normal(size=out).astype(np.float32) if is_dynamic else rng.integers(-5000, 5000, out, dtype=np.int32)
+    fields |= {"bias": bias if rng.random() < 0.7 else None, "requant": rule(rng)}
+    if not is_dynamic and rng.random() < 0.3:
+        return graph.add_step("conv", (x,), graph.add_buffer("int32", shape), **fields | {"activation": None})
+    output = graph.add_buffer(*(buffer("float32", shape) if is_dynamic else result(rng, shape)))
+    return graph.add_step("conv", (x,), output, **fields)
+
+
+def conv_f32(rng, graph, x):
+    """By codes or by floats."""
+    fields, shape = convolution(rng, graph, x)
+    fields["bias"] = rng.normal(size=shape[-1]).astype(np.float32) if rng.random() < 0.7 else None
+    if rng.random() < 0.5:
+        weight = rng.normal(size=fields["weight"].shape).astype(np.float32) / fields["weight"].size
+        fields |= {"weight": weight, "weight_scale": None, "weight_zero_point": None}
+    return graph.add_step("conv_f32", (x,), graph.add_buffer("float32", shape), **fields)
 
 
 def rule(rng):
@@ -255,12 +305,17 @@ def fitting(graph, x):
     dtype, shape, *_, row_scale, _, _ = graph.buffers[x]
     if dtype == "int32":
         return [requantize]
+    own = None if row_scale < 0 else graph.buffers[row_scale][1]
+    products = [gemm] if shape and own in (None, (*shape[:-1], 1)) else []
+    products += [conv] if 1 <= len(shape) <= 3 and own in (None, (1,) * len(shape)) else []
     if row_scale >= 0:
-        return [gemm] if shape else []
-    steps = [add, quantize, reshape] if dtype == "float32" else [add, dequantize, lookup, reshape]
+        return products
+    steps = [add, quantize, reshape] if dtype == "float32" else [*products, add, dequantize, lookup, reshape]
     if shape:
-        steps += [normalize, quantize_dynamic, gemm_f32, activate] if dtype == "float32" else [gemm, gemm, softmax]
-        steps += [mean, concatenate] + ([pool] if len(shape) <= 3 and dtype != "float32" else [])
+        dynamic = [quantize_dynamic] if len(shape) <= 3 else []
+        steps += [normalize, *dynamic, gemm_f32, activate] if dtype == "float32" else [softmax]
+        steps += [mean, concatenate] + ([pool] if len(shape) <= 3 else [])
+        steps += [conv_f32] if len(shape) <= 3 and dtype == "float32" else []
     return [*steps, pad] if np.prod(shape) < MOST_TO_PAD else steps
 
 

@@ -36,6 +36,10 @@ typedef void ql_dequantize_kernel(const uint8_t *codes, size_t n, bool is_signed
 typedef bool ql_fake_quantize_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point,
                                      size_t group, int32_t qmin, int32_t qmax, float *y);
 
+/* The same for rows of n, as in ql_quantize_rows_kernel. */
+typedef bool ql_fake_quantize_rows_kernel(const float *x, size_t rows, size_t n, const float *scale,
+                                          const int32_t *zero_point, int32_t qmin, int32_t qmax, float *y);
+
 /* As ql_quantize_kernel, by any rounding, to codes of up to 16 bits, as int32. For QL_ROUND_STOCHASTIC x[i] is element
  * first + i of the data, key is the seed's (ql_rounding in qlite.h), and n below 2^32. */
 typedef bool ql_quantize_s32_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point,
@@ -137,7 +141,7 @@ typedef void ql_max_pool_kernel(const uint8_t *x, const ql_windows *windows, ql_
 /* y[i][c] = the mean of the codes of channel c in window i, rounded half away from zero. rows * cols < 2^23. */
 typedef void ql_avg_pool_kernel(const uint8_t *x, const ql_windows *windows, ql_byte_form form, uint8_t *y);
 
-/* sum[c] = start + sum_p x[p * channels + c] for p < pixels, modulo 2^32. */
+/* sum[c] = start + sum_p x[p * channels + c] for p < pixels; every sum fits int32. */
 typedef void ql_sum_pixels_kernel(const uint8_t *x, size_t pixels, size_t channels, int32_t start, int32_t *sum);
 
 /* How codes on two grids become one on a third. */
@@ -171,6 +175,23 @@ typedef void ql_average_pool_f32_kernel(const float *x, const ql_windows *window
 /* y[i * y_step + c] = fma(x[i * x_step + c], w[c], y[i * y_step + c]) for i < n, c < channels. */
 typedef void ql_add_products_kernel(const float *x, size_t x_step, const float *w, size_t n, size_t channels, float *y,
                                     size_t y_step);
+
+/* y[i][j] = clamp(x[i][j] + bias[j], low, high) of a tile of rows x cols; the clamp is that of ql_scale_kernel. */
+typedef void ql_add_bias_kernel(const float *x, size_t x_stride, size_t rows, size_t cols, const float *bias, float low,
+                                float high, float *y, size_t y_stride);
+
+/* A row of a depthwise convolution: for i < n and c < channels s = 0, then s = fma(x[i * x_step + offset[t] + c],
+ * w[t * channels + c], s) for t < taps, ascending, and y[i * channels + c] = clamp(s + bias[c], low, high). */
+typedef struct ql_depthwise_row {
+    const float *x;
+    size_t x_step, n, channels, taps;
+    const size_t *offset;
+    const float *w, *bias;
+    float low, high;
+    float *y;
+} ql_depthwise_row;
+
+typedef void ql_depthwise_row_kernel(const ql_depthwise_row *row);
 
 /* sums[c] = fma(x[i * x_step + c], y[i * channels + c], sums[c]) for i < n, ascending, c < channels. */
 typedef void ql_add_dots_kernel(const float *x, size_t x_step, const float *y, size_t n, size_t channels, float *sums);
@@ -289,11 +310,11 @@ typedef struct ql_gemm_kernels {
  *
  *     s[p][i][j] = start[j] + sum_{t < segments} a_t[i][j] * b_t[p][j]   (modulo 2^32)
  *
- * for p < outputs, i < rows, j < cols. a_t as above, u8; segments is a multiple of kr. Output p's results begin p *
- * output_stride elements after c. b: blocks of `lanes` columns, panel_stride bytes apart, s8, aligned to 64 bytes. In a
+ * for p < outputs, i < rows, j < cols. a_t as above, u8, with whole blocks of lanes to read; segments is a multiple of
+ * kr. Output p's results begin p * output_stride elements after c. b: blocks of `lanes` columns, panel_stride bytes apart, s8, aligned to 64 bytes. In a
  * block, column j = 16 * l + 4 * v + i is the i-th of four at [v][l]: [segments / kr][outputs][4][lanes / 16][4][kr],
  * the order in which unpacking within 128 bits leaves bytes. start and the epilogue's arrays exist for whole blocks.
- * There are no row terms and no row_scale. */
+ * There are no row terms; row_scale holds the same number for all rows. */
 typedef void ql_depthwise_kernel(const ql_gemm_args *g, size_t rows, size_t cols, size_t outputs, size_t output_stride);
 
 typedef struct ql_depthwise_kernels {
@@ -388,9 +409,17 @@ typedef struct ql_group_part {
 /* w[p * nr + j] = float(b[p][j] - z[j]) * scale[j], or values[b[p][j]] * scale[j], then of the byte as unsigned. */
 typedef void ql_dequantize_group_kernel(const ql_group_part *part, float *w);
 
-/* A tile of mr x nr: y[i][j] = fma(x[i][p], w[p][j], y[i][j]) for p < k, ascending; rows are a stride apart. */
-typedef void ql_gemm_f32_add_ukernel(size_t k, const float *x, size_t x_stride, const float *w, size_t w_stride,
-                                     float *y, size_t y_stride);
+/* Rows of floats in segments of k: element p of segment t of row i is x[i * stride + offset[t] + p]. */
+typedef struct ql_float_rows {
+    const float *x;
+    size_t stride, k, segments;
+    const size_t *offset;
+} ql_float_rows;
+
+/* A tile of mr x nr: y[i][j] = fma(x[i][p], w[p][j], y[i][j]) for all p of all segments, ascending; rows of w and y are
+ * a stride apart. */
+typedef void ql_gemm_f32_add_ukernel(const ql_float_rows *x, const float *w, size_t w_stride, float *y,
+                                     size_t y_stride);
 
 typedef struct ql_gemm_f32_add_kernels {
     size_t mr, nr;                           /* nr divides that of the same table's gemm_s8s4f32 */
@@ -412,6 +441,7 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_quantize_rows_kernel, quantize_rows_f32_x8, isa)             \
     FUNCTION(ql_dequantize_kernel, dequantize_x8_f32, isa)                   \
     FUNCTION(ql_fake_quantize_kernel, fake_quantize_f32, isa)                \
+    FUNCTION(ql_fake_quantize_rows_kernel, fake_quantize_rows_f32, isa)      \
     FUNCTION(ql_quantize_s32_kernel, quantize_f32_s32, isa)                  \
     FUNCTION(ql_dequantize_s32_kernel, dequantize_s32_f32, isa)              \
     FUNCTION(ql_in_range_kernel, in_range_f32, isa)                          \
@@ -428,6 +458,8 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_average_pool_f32_kernel, average_pool_f32, isa)              \
     FUNCTION(ql_add_products_kernel, add_products_f32, isa)                  \
     FUNCTION(ql_add_dots_kernel, add_dots_f32, isa)                          \
+    FUNCTION(ql_add_bias_kernel, add_bias_f32, isa)                          \
+    FUNCTION(ql_depthwise_row_kernel, depthwise_row_f32, isa)                \
     FUNCTION(ql_histogram_slots_kernel, histogram_slots_f32, isa)            \
     FUNCTION(ql_lookup_kernel, lookup_x8, isa)                               \
     FUNCTION(ql_apply_kernel, apply_f32, isa)                                \

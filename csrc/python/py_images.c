@@ -118,9 +118,8 @@ static PyObject *depthwise(PyObject *args, int written)
     float *x = PyArray_DATA(arrays[0]), *weight = PyArray_DATA(arrays[1]), *y = PyArray_DATA(arrays[2]);
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status = written == 0   ? ql_depthwise_input_gradient_f32(y, &s, weight, x)
-                 : written == 1 ? ql_depthwise_weight_gradient_f32(x, &s, y, weight)
-                                : ql_depthwise_f32(x, &s, weight, y);
+        status = written == 0 ? ql_depthwise_input_gradient_f32(y, &s, weight, x)
+                              : ql_depthwise_weight_gradient_f32(x, &s, y, weight);
     Py_END_ALLOW_THREADS
     result = none_or_raise(status);
 done:
@@ -131,10 +130,34 @@ done:
     return result;
 }
 
-static PyObject *depthwise_f32(PyObject *module, PyObject *args)
+static PyObject *conv2d_f32(PyObject *module, PyObject *args)
 {
     (void)module;
-    return depthwise(args, 2);
+    PyObject *x_object, *weight_object, *window, *y_object, *result = NULL;
+    Py_ssize_t groups;
+    if (!PyArg_ParseTuple(args, "OOnOO", &x_object, &weight_object, &groups, &window, &y_object))
+        return NULL;
+    PyArrayObject *weight = NULL, *y = ql_py_writable_f32(y_object, "y");
+    PyArrayObject *x = y ? ql_py_exact(x_object, NPY_FLOAT32, "x") : NULL;
+    ql_image_windows s;
+    if (!x || take_windows(window, x, "x", &s) < 0 || !(weight = ql_py_exact(weight_object, NPY_FLOAT32, "weight")))
+        goto done;
+    const npy_intp outputs = PyArray_NDIM(y) == 4 ? PyArray_DIM(y, 3) : 0;
+    const npy_intp shape[] = {(npy_intp)s.count, (npy_intp)s.window.out[0], (npy_intp)s.window.out[1], outputs};
+    const npy_intp weights[] = {(npy_intp)s.kernel[0], (npy_intp)s.kernel[1],
+                                groups > 0 ? (npy_intp)s.channels / groups : 0, outputs};
+    if (ql_py_shape(y, 4, shape, "y") < 0 || ql_py_shape(weight, 4, weights, "weight") < 0)
+        goto done;
+    ql_status status;
+    Py_BEGIN_ALLOW_THREADS
+        status =
+            ql_conv_f32(PyArray_DATA(x), &s, PyArray_DATA(weight), (size_t)outputs, (size_t)groups, PyArray_DATA(y));
+    Py_END_ALLOW_THREADS
+    result = status == QL_OK ? Py_NewRef(Py_None) : ql_py_raise(status, "window, groups");
+done:
+    Py_XDECREF(weight);
+    Py_XDECREF(x);
+    return result;
 }
 
 static PyObject *depthwise_input_gradient(PyObject *module, PyObject *args)
@@ -262,7 +285,7 @@ static PyObject *average_pool_gradient_f32(PyObject *module, PyObject *args)
 PyMethodDef ql_py_images_methods[] = {
     {"image_columns", image_columns, METH_VARARGS, NULL},
     {"image_add_columns", image_add_columns, METH_VARARGS, NULL},
-    {"depthwise_f32", depthwise_f32, METH_VARARGS, NULL},
+    {"conv2d_f32", conv2d_f32, METH_VARARGS, NULL},
     {"depthwise_input_gradient", depthwise_input_gradient, METH_VARARGS, NULL},
     {"depthwise_weight_gradient", depthwise_weight_gradient, METH_VARARGS, NULL},
     {"max_pool_f32", max_pool_f32, METH_VARARGS, NULL},

@@ -15,6 +15,7 @@ from qlite.nn.layers.weighted import Weighted
 from qlite.nn.lower import Builder
 from qlite.nn.model_grids import ModelGrids
 from qlite.nn.predictor import PROBABILITIES, Predictor
+from qlite.nn.summary import Summary, summary_of
 
 
 @public
@@ -76,7 +77,7 @@ class Model(Predictor):
     >>> z = ql.Dense(units=2)(ql.Concatenate()(x, y))
     >>> m = ql.Model(x, z)
     >>> m
-    Model(232 bytes, multiclass)
+    Model(264 bytes, multiclass)
       dense_1: Dense(4 -> 8, relu) <- input
       concatenate_1: Concatenate(axis -1) <- input, dense_1
       dense_2: Dense(12 -> 2) <- concatenate_1
@@ -202,6 +203,24 @@ class Model(Predictor):
         """Floating-point operations of a sample in the layers that multiply: two for each product."""
         read = ([self.shapes[source] for source in sources] for sources in self.sources)
         return 2 * sum(layer.macs(*shapes) for layer, shapes in zip(self.layers, read, strict=True))
+
+    def summary(self) -> Summary:
+        """Return a table of the layers: names, shapes, parameters, products (MACs) and bytes.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql
+        >>> ql.Sequential([ql.Dense(np.eye(2), activation="relu"), ql.Dense(np.ones((2, 3)))]).summary()
+        Sequential of input 2, multiclass
+        layer                         reads    shape  parameters  MACs  bytes
+        dense_1  Dense(2 -> 2, relu)  input    2               6     4     24
+        dense_2  Dense(2 -> 3)        dense_1  3               9     6     36
+        total                                                 15    10     60
+        """
+        return summary_of(self)
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
 
     def copy(self) -> Any:
         """Return a model with arrays of its own."""

@@ -32,6 +32,14 @@ class Windows:
         self.numbers = (*kernel, *stride, *dilation, top, left, *self.out)
         self.is_pixel = (kernel, stride, padding) == ((1, 1), (1, 1), (0, 0, 0, 0))
 
+    def mirrored(self) -> Padding | None:
+        """The padding with which windows of the mirrored filter over the result give images back; None: no such."""
+        kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, top, left = self.numbers[:8]
+        reach = (kernel_h - 1) * dilation_h, (kernel_w - 1) * dilation_w
+        bottom, right = self.shape[1] - self.out[0] + top, self.shape[2] - self.out[1] + left
+        sides = (reach[0] - top, bottom, reach[1] - left, right)
+        return sides if (stride_h, stride_w) == (1, 1) and min(sides) >= 0 else None
+
     def blocks(self, channels: int) -> Iterator[tuple[int, int]]:
         """Rows of windows, counted over all images, that have their columns in memory together."""
         rows = self.shape[0] * self.out[0]
@@ -59,21 +67,10 @@ def conv2d_f32(
     windows = Windows(x.shape, weight.shape[:2], stride, dilation, padding)
     channels, outputs = weight.shape[2], weight.shape[3]
     y = np.empty((len(x), *windows.out, outputs), np.float32) if out is None else out
-    if channels == 1 and groups > 1:
-        _core.depthwise_f32(_repeated(x, outputs // groups), weight[:, :, 0], y, windows.numbers)
-        return y
-    rows, per_group = y.reshape(-1, outputs), outputs // groups
     if windows.is_pixel and groups == 1:
-        np.matmul(x.reshape(-1, channels), weight[0, 0], out=rows)
-        return y
-    matrix = weight.reshape(-1, outputs)
-    for g in range(groups):
-        own = slice(g * per_group, (g + 1) * per_group)
-        for columns, at in _columns(x, windows, g * channels, channels):
-            if groups == 1:
-                np.matmul(columns, matrix, out=rows[at])
-            else:
-                rows[at, own] = columns @ matrix[:, own]
+        np.matmul(x.reshape(-1, channels), weight[0, 0], out=y.reshape(-1, outputs))
+    else:
+        _core.conv2d_f32(x, weight, groups, windows.numbers, y)
     return y
 
 
@@ -98,8 +95,9 @@ def conv2d_gradients_f32(
         dx = (rows @ weight[0, 0].T).reshape(x.shape) if needs_input else None
         return dx, (pixels.T @ rows).reshape(weight.shape)
     matrix = weight.reshape(-1, outputs)
-    dx = np.zeros(x.shape, np.float32) if needs_input else None
     dw = np.zeros(matrix.shape, np.float32)
+    mirrored = windows.mirrored() if needs_input else None
+    dx = np.zeros(x.shape, np.float32) if needs_input and mirrored is None else None
     for g in range(groups):
         own = slice(g * per_group, (g + 1) * per_group)
         for columns, at in _columns(x, windows, g * channels, channels):
@@ -109,6 +107,8 @@ def conv2d_gradients_f32(
                 np.matmul(part, matrix[:, own].T, out=columns)
                 first, last = at.start // windows.out[1], at.stop // windows.out[1]
                 _core.image_add_columns(columns, windows.numbers, (first, last, g * channels, channels), dx)
+    if mirrored is not None:
+        dx = conv2d_f32(gradient, _mirrored(weight, groups), (1, 1), dilation, mirrored, groups)
     return dx, dw.reshape(weight.shape)
 
 
@@ -161,6 +161,13 @@ def _columns(x: np.ndarray, windows: Windows, channel: int, channels: int) -> It
         columns = memory[: (last - first) * windows.out[1]]
         _core.image_columns(x, windows.numbers, (first, last, channel, channels), columns)
         yield columns, slice(first * windows.out[1], last * windows.out[1])
+
+
+def _mirrored(weight: np.ndarray, groups: int) -> np.ndarray:
+    """Weights from the outputs to the inputs, back to front."""
+    kernel_h, kernel_w, channels, outputs = weight.shape
+    split = weight[::-1, ::-1].reshape(kernel_h, kernel_w, channels, groups, outputs // groups)
+    return np.ascontiguousarray(split.transpose(0, 1, 4, 3, 2)).reshape(kernel_h, kernel_w, -1, groups * channels)
 
 
 def _repeated(x: np.ndarray, times: int) -> np.ndarray:

@@ -4,9 +4,11 @@ from qlite.nn.activation_tables import known_grid
 from qlite.nn.program import Program, Step
 from qlite.nn.steps import (
     Add,
+    AveragePool,
     Concatenate,
     Dequantize,
     Lookup,
+    MaxPool,
     Mean,
     Pad,
     Quantize,
@@ -16,7 +18,7 @@ from qlite.nn.steps import (
 )
 
 #: Steps whose codes, read and written, are all on one grid.
-TYING = (Concatenate, Pad, Reshape)
+TYING = (AveragePool, Concatenate, MaxPool, Pad, Reshape)
 #: Steps that take any grids.
 FREE = (Add, Dequantize, Mean, Quantize, QuantizeDynamic, Requantize)
 

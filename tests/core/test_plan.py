@@ -106,8 +106,12 @@ def test_update(isa, seed):
     for i, (kind, fields) in enumerate(graph.steps):
         if kind == "normalize":
             changed = fields | {"mean": fields["mean"] + 1, "scale": fields["scale"] * 2}
-        elif kind in ("gemm", "gemm_f32"):
-            changed = fields | weights(rng, *fields["weight"].shape) | {"activation": fields["activation"]}
+        elif kind == "conv_f32" and fields["weight"].dtype == np.float32:
+            changed = fields | {"weight": fields["weight"][::-1] * np.float32(2)}
+        elif kind in ("gemm", "gemm_f32", "conv", "conv_f32"):
+            shape = fields["weight"].shape
+            changed = fields | weights(rng, int(np.prod(shape[:-1])), shape[-1]) | {"activation": fields["activation"]}
+            changed["weight"] = changed["weight"].reshape(shape)
             changed["bias"] = None if fields["bias"] is None else -fields["bias"]
         elif kind == "requantize":
             changed = fields | {"weight_scale": fields["weight_scale"] * 2, "input_scale": 0.03}
@@ -124,7 +128,7 @@ def test_update(isa, seed):
         same_bytes(got, values[i])
 
 
-KEEPING = ("gemm", "gemm_f32", "requantize", "lookup")
+KEEPING = ("gemm", "gemm_f32", "conv", "requantize", "lookup")
 
 
 @pytest.mark.parametrize("seed", range(75, 90))
@@ -144,7 +148,7 @@ def test_update_of_grids(isa, seed):
     steps = [(i, fields) for i, (kind, fields) in enumerate(graph.steps) if kind in KEEPING]
     for left_out, (_, fields) in enumerate(steps):
         if moved & {*fields["inputs"], fields["output"]}:
-            with pytest.raises(ValueError, match=r"^gemm|^requantize|^lookup"):
+            with pytest.raises(ValueError, match=r"^gemm|^conv|^requantize|^lookup"):
                 plan.update(grids, steps[:left_out] + steps[left_out + 1 :])
     for got, value in zip(as_tuple(plan.run(*arrays)), before, strict=True):
         same_bytes(got, value)

@@ -10,6 +10,7 @@ from reference.elementwise import dequantize, quantize
 from reference.functions import apply
 from reference.gemm import matmul_float, matmul_integer, output_of_sums, quantize_rows, scale_sums
 from reference.grouped import matmul_grouped, quantize_rows_symmetric, sum_groups
+from reference.images import conv as conv_f32
 from reference.merging import add_fixed, add_float, mean_fixed, mean_float
 from reference.pool import avg_pool, avg_pool_float, max_pool, max_pool_float
 
@@ -133,6 +134,18 @@ def step_conv(buffers, step, values):
     values[step.output] = result.reshape(len(samples), *buffers[step.output].shape)
 
 
+def step_conv_f32(buffers, step, values):
+    """Images as in step_conv; codes of weights become floats first."""
+    (x,) = step.inputs
+    samples, weight = values[x], step.weight
+    scale, zero_point = getattr(step, "weight_scale", None), getattr(step, "weight_zero_point", None)
+    if weight.dtype != np.float32:
+        weight = (weight.astype(np.int32) - (0 if zero_point is None else zero_point)).astype(F32) * scale
+    images = samples.reshape(len(samples), *(1, 1, *samples.shape[1:])[-3:])
+    y = conv_f32(images, weight, step.stride, step.dilation, step.padding, step.groups)
+    values[step.output] = finished(y, step, (len(samples), *buffers[step.output].shape))
+
+
 def step_gemm_f32(buffers, step, values):
     (x,) = step.inputs
     zero_point = 0 if step.weight_zero_point is None else step.weight_zero_point
@@ -153,7 +166,7 @@ def finished(y, step, shape):
     low, high = CLAMPS[step.activation]
     with np.errstate(over="ignore", invalid="ignore"):
         y = at_least(-at_least(-(y + (F32(0) if step.bias is None else step.bias)), -high), low)
-    return y.reshape(*shape[:-1], step.weight.shape[1])
+    return y.reshape(*shape[:-1], step.weight.shape[-1])
 
 
 def group_parameters(step):
@@ -280,6 +293,7 @@ STEPS = {
     "dequantize": step_dequantize,
     "gemm": step_gemm,
     "conv": step_conv,
+    "conv_f32": step_conv_f32,
     "requantize": step_requantize,
     "gemm_grouped": step_gemm_grouped,
     "gemm_grouped_f32": step_gemm_grouped_f32,

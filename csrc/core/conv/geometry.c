@@ -21,9 +21,11 @@ static bool extent(const ql_filter *w, const ql_window *window, int axis, size_t
     return !__builtin_add_overflow(gaps, steps, length) && !__builtin_add_overflow(*length, (size_t)1, length);
 }
 
+/* Depthwise kernels read whole blocks of lanes, which go beyond the last pixel unless it fills them. */
 static bool is_in_place(const ql_geometry *g, size_t channels, size_t element_bytes)
 {
-    return element_bytes == 1 && !g->flip && channels == g->channels && g->window.before[0] == 0 &&
+    const bool is_whole = g->w->packed || channels % g->w->kernels->depthwise_u8s8s32->lanes == 0;
+    return is_whole && element_bytes == 1 && !g->flip && channels == g->channels && g->window.before[0] == 0 &&
            g->window.before[1] == 0 && g->all_rows <= g->height && g->padded_width <= g->width;
 }
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "core/base/parallel.h"
-#include "core/images/images.h"
+#include "core/images/image_windows.h"
 
 enum { FLOATS_PER_NS = 4, SHORT = 32 };
 

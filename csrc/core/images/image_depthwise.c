@@ -1,10 +1,10 @@
-/* Depthwise convolution of floats and its gradients: rows that lie in L1, and the pixels of one number in all windows
+/* Gradients of the depthwise convolution of floats: rows that lie in L1, and the pixels of one number in all windows
  * of a row at a time. */
 #include <string.h>
 
 #include "core/base/memory.h"
 #include "core/base/parallel.h"
-#include "core/images/images.h"
+#include "core/images/image_windows.h"
 #include "kernels/kernels.h"
 
 enum {
@@ -29,31 +29,6 @@ static size_t image_row(const ql_image_windows *s)
 static size_t result_row(const ql_image_windows *s)
 {
     return s->window.out[1] * s->channels;
-}
-
-/* Computes one row of windows, counted over all images. */
-static void compute_row(void *context, size_t row)
-{
-    const work *p = context;
-    const ql_image_windows *s = p->shape;
-    const ql_window *w = &s->window;
-    const size_t channels = s->channels, i = row % w->out[0];
-    const float *image = p->x + row / w->out[0] * s->height * image_row(s), *weight = p->weight;
-    float *y = p->to + row * result_row(s);
-    memset(y, 0, result_row(s) * sizeof *y);
-    for (size_t u = 0; u < s->kernel[0]; u++) {
-        const size_t place = i * w->stride[0] + u * w->dilation[0];
-        const bool is_inside = place >= w->before[0] && place - w->before[0] < s->height;
-        for (size_t v = 0; v < s->kernel[1]; v++, weight += channels) {
-            const ql_span inside = ql_windows_inside(w, 1, v, s->width);
-            if (!is_inside || inside.first >= inside.end)
-                continue;
-            const float *x =
-                image + (place - w->before[0]) * image_row(s) + ql_window_pixel(w, 1, inside.first, v) * channels;
-            p->kernels->add_products_f32(x, w->stride[1] * channels, weight, inside.end - inside.first, channels,
-                                         y + inside.first * channels, channels);
-        }
-    }
 }
 
 /* Computes the gradient of one row of the image, counted over all images. */
@@ -123,15 +98,6 @@ static void add_stretch(void *context, size_t item)
 static uint64_t cost_ns(const ql_image_windows *s)
 {
     return (uint64_t)s->count * s->window.out[0] * result_row(s) * s->kernel[0] * s->kernel[1] / PRODUCTS_PER_NS;
-}
-
-ql_status ql_depthwise_f32(const float *x, const ql_image_windows *shape, const float *weight, float *y)
-{
-    if (!ql_image_windows_are_valid(shape))
-        return QL_EINVAL;
-    work p = {.kernels = ql_kernels_active(), .shape = shape, .x = x, .weight = weight, .to = y};
-    ql_parallel(shape->count * shape->window.out[0], cost_ns(shape), compute_row, &p);
-    return QL_OK;
 }
 
 ql_status ql_depthwise_input_gradient_f32(const float *gradient, const ql_image_windows *shape, const float *weight,

@@ -1,4 +1,4 @@
-#include "core/images/images.h"
+#include "core/images/image_windows.h"
 
 static bool axis_is_valid(const ql_image_windows *s, int axis, size_t length)
 {

@@ -69,6 +69,7 @@ typedef struct ql_op {
     EACH(gemm_grouped)      \
     EACH(gemm_grouped_f32)  \
     EACH(dense_f32)         \
+    EACH(conv_f32)          \
     EACH(requantize)        \
     EACH(dequantize)        \
     EACH(add)               \

@@ -51,21 +51,28 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *s
     return QL_OK;
 }
 
+/* Copies n bytes, at least `width` of them, `width` at a time; the last ones may come twice. */
+static inline void copy_by(uint8_t *restrict to, const uint8_t *restrict from, size_t n, size_t width)
+{
+    for (size_t i = 0; i + width < n; i += width)
+        memcpy(to + i, from + i, width);
+    memcpy(to + n - width, from + n - width, width);
+}
+
 /* Copies runs of n bytes to places that are further apart. Short ones, channels of a pixel, are not worth a call each.
  */
 static void copy_runs(uint8_t *restrict to, size_t stride, const uint8_t *restrict from, size_t n, size_t count)
 {
-    enum { VECTOR = 16, SHORT = 128 };
+    enum { SHORT = 128 };
     for (size_t i = 0; i < count; i++, to += stride, from += n) {
-        if (n > SHORT) {
+        if (n > SHORT)
             memcpy(to, from, n);
-            continue;
-        }
-        size_t j = 0;
-        for (; j + VECTOR <= n; j += VECTOR)
-            memcpy(to + j, from + j, VECTOR);
-        for (; j < n; j++)
-            to[j] = from[j];
+        else if (n >= 16)
+            copy_by(to, from, n, 16);
+        else if (n >= 4)
+            copy_by(to, from, n, 4);
+        else
+            copy_by(to, from, n, 1);
     }
 }
 

@@ -1,10 +1,8 @@
 /* Pooling steps: the greatest or the mean of each channel in windows over an image (height, width, channels), of codes
- * or of float32. An image of lower rank has a height, or a height and a width, of 1. */
-#include <math.h>
-
+ * or of float32. */
 #include "core/array/pool.h"
 #include "core/base/memory.h"
-#include "core/program/step.h"
+#include "core/program/images.h"
 
 enum { INPUTS, OUTPUT, SIZE, STRIDE, PADDING };
 
@@ -13,46 +11,32 @@ static const ql_field fields[] = {
     {"stride", QL_VALUE_INTS},    {"padding", QL_VALUE_INTS},  {NULL, 0},
 };
 
-/* Length of axis i of an image: height, width, channels. */
-static size_t image_length(const ql_buffer *b, size_t i)
-{
-    return i + b->rank < 3 ? 1 : b->shape[i + b->rank - 3];
-}
-
-/* Returns whether a value is `count` numbers of at least `least` that windows can have. */
-static bool are_lengths(const ql_value *value, size_t count, int64_t least)
-{
-    bool are = value->integers.count == count;
-    for (size_t i = 0; are && i < count; i++)
-        are = value->integers.items[i] >= least && value->integers.items[i] <= INT32_MAX;
-    return are;
-}
-
-/* Windows that fit into the padded image, none of which lies outside of it. */
+/* Takes windows that fit the buffers, none of which lies outside of the image. */
 static bool take_windows(const ql_buffer *in, const ql_buffer *out, const ql_value *v, ql_pool *s)
 {
-    if (!are_lengths(&v[SIZE], 2, 1) || !are_lengths(&v[STRIDE], 2, 1) || !are_lengths(&v[PADDING], 4, 0))
+    ql_step_window w = {.dilation = {1, 1}};
+    if (!ql_take_lengths(&v[SIZE], 2, 1, w.size) || !ql_take_lengths(&v[STRIDE], 2, 1, w.stride) ||
+        !ql_take_lengths(&v[PADDING], 4, 0, w.padding) || !ql_windows_fit(in, out, &w))
         return false;
-    const int64_t *size = v[SIZE].integers.items, *stride = v[STRIDE].integers.items,
-                  *padding = v[PADDING].integers.items;
-    *s = (ql_pool){.images = 1,
-                   .in_h = image_length(in, 0),
-                   .in_w = image_length(in, 1),
-                   .channels = image_length(in, 2),
-                   .kernel_h = (size_t)size[0],
-                   .kernel_w = (size_t)size[1],
-                   .stride_h = (size_t)stride[0],
-                   .stride_w = (size_t)stride[1],
-                   .top = (size_t)padding[0],
-                   .left = (size_t)padding[2],
-                   .out_h = image_length(out, 0),
-                   .out_w = image_length(out, 1)};
-    for (size_t i = 0; i < 2; i++) {
-        const int64_t inside = (int64_t)image_length(in, i) + padding[2 * i] + padding[2 * i + 1] - size[i];
-        if (padding[2 * i] >= size[i] || padding[2 * i + 1] >= size[i] || inside < 0 ||
-            (int64_t)image_length(out, i) != inside / stride[i] + 1)
+    for (int i = 0; i < 4; i++) {
+        if (w.padding[i] >= w.size[i / 2])
             return false;
     }
+    size_t from[2], to[2];
+    ql_image_lengths(in, from);
+    ql_image_lengths(out, to);
+    *s = (ql_pool){.images = 1,
+                   .in_h = from[0],
+                   .in_w = from[1],
+                   .channels = ql_row_length(in),
+                   .kernel_h = w.size[0],
+                   .kernel_w = w.size[1],
+                   .stride_h = w.stride[0],
+                   .stride_w = w.stride[1],
+                   .top = w.padding[0],
+                   .left = w.padding[2],
+                   .out_h = to[0],
+                   .out_w = to[1]};
     return ql_pool_is_valid(s);
 }
 
@@ -60,11 +44,10 @@ static bool take_windows(const ql_buffer *in, const ql_buffer *out, const ql_val
 static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *step, bool is_mean)
 {
     const ql_buffer *in = buffers + step->inputs[0], *out = buffers + step->output;
-    const bool is_known = (ql_is_x8(in) && !ql_has_row_scale(in) && !ql_has_row_scale(out));
+    const bool is_known = in->type == QL_F32 || (ql_is_x8(in) && !ql_has_row_scale(in) && !ql_has_row_scale(out));
     ql_pool shape;
-    if (step->input_count != 1 || !is_known || in->type != out->type || in->bits != out->bits || in->rank == 0 ||
-        in->rank > 3 || in->rank != out->rank || image_length(in, 2) != image_length(out, 2) ||
-        !take_windows(in, out, v, &shape))
+    if (step->input_count != 1 || !is_known || in->type != out->type || in->bits != out->bits ||
+        ql_row_length(in) != ql_row_length(out) || !take_windows(in, out, v, &shape))
         return QL_EINVAL;
     if (is_mean && in->type != QL_F32 && !ql_pool_sums_fit(&shape))
         return QL_EOVERFLOW;
@@ -98,8 +81,10 @@ static void run_max(const ql_step *step, const ql_buffer *buffers, const ql_bloc
     const ql_pool shape = images_of(step, block->samples);
     const void *x = block->data[step->inputs[0]];
     void *y = block->data[step->output];
-    (void)buffers;
-    ql_pool_run(block->kernels->max_pool_x8, x, &shape, QL_BYTES_U8, y);
+    if (buffers[step->output].type == QL_F32)
+        (void)ql_max_pool_f32(x, &shape, y, NULL);
+    else
+        ql_pool_run(block->kernels->max_pool_x8, x, &shape, QL_BYTES_U8, y);
 }
 
 static void run_average(const ql_step *step, const ql_buffer *buffers, const ql_block *block)
@@ -108,7 +93,10 @@ static void run_average(const ql_step *step, const ql_buffer *buffers, const ql_
     const ql_type type = buffers[step->output].type;
     const void *x = block->data[step->inputs[0]];
     void *y = block->data[step->output];
-    ql_pool_run(block->kernels->avg_pool_x8, x, &shape, type == QL_S8 ? QL_BYTES_S8_FLIPPED : QL_BYTES_U8, y);
+    if (type == QL_F32)
+        (void)ql_average_pool_f32(x, &shape, y);
+    else
+        ql_pool_run(block->kernels->avg_pool_x8, x, &shape, type == QL_S8 ? QL_BYTES_S8_FLIPPED : QL_BYTES_U8, y);
 }
 
 static ql_cost measure(const ql_step *step, const ql_buffer *buffers, size_t samples)

@@ -32,19 +32,10 @@ static inline __attribute__((always_inline)) void store_lanes(int32_t *columns, 
         _mm256_storeu2_m128i((__m128i *)(columns + 16), (__m128i *)columns, x->v[v]);
 }
 
-static inline __attribute__((always_inline)) __m256i load(const uint8_t *a, size_t cols, const bool whole)
+static inline __attribute__((always_inline)) lanes interleaved(const uint8_t *a, const size_t *offset)
 {
-    uint8_t some[WIDTH] = {0};
-    if (whole)
-        return _mm256_loadu_si256((const __m256i *)a);
-    memcpy(some, a, cols);
-    return _mm256_loadu_si256((const __m256i *)some);
-}
-
-static inline __attribute__((always_inline)) lanes interleaved(const uint8_t *a, const size_t *offset, size_t cols,
-                                                               const bool whole)
-{
-    const __m256i a0 = load(a + offset[0], cols, whole), a1 = load(a + offset[1], cols, whole);
+    const __m256i a0 = _mm256_loadu_si256((const __m256i *)(a + offset[0]));
+    const __m256i a1 = _mm256_loadu_si256((const __m256i *)(a + offset[1]));
     const __m256i low = _mm256_unpacklo_epi8(a0, a1), high = _mm256_unpackhi_epi8(a0, a1);
     const __m256i zero = _mm256_setzero_si256();
     return (lanes){{_mm256_unpacklo_epi8(low, zero), _mm256_unpackhi_epi8(low, zero), _mm256_unpacklo_epi8(high, zero),
@@ -52,10 +43,10 @@ static inline __attribute__((always_inline)) lanes interleaved(const uint8_t *a,
 }
 
 static inline __attribute__((always_inline)) lanes sum_of(const ql_gemm_args *g, lanes sum, const uint8_t *a,
-                                                          const int8_t *b, size_t cols, const bool whole)
+                                                          const int8_t *b)
 {
     for (size_t t = 0; t < g->segments; t += KR, b += KR * WIDTH) {
-        const lanes taps = interleaved(a, g->offset + t, cols, whole);
+        const lanes taps = interleaved(a, g->offset + t);
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++) {
             const __m256i w = _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)(b + 16 * v)));
@@ -65,32 +56,56 @@ static inline __attribute__((always_inline)) lanes sum_of(const ql_gemm_args *g,
     return sum;
 }
 
-/* Rule A of a whole block: packing brings the columns back into their order. */
-static void multiply_to_codes(const ql_gemm_args *g, size_t rows, size_t j)
+/* Stores the first bytes, as many as one power of two after the other makes up. */
+static inline __attribute__((always_inline)) void store_first(uint8_t *codes, __m256i value, size_t count)
+{
+    __m128i rest = _mm256_castsi256_si128(value);
+    if (count & 16) {
+        _mm_storeu_si128((__m128i *)codes, rest);
+        rest = _mm256_extracti128_si256(value, 1);
+        codes += 16;
+    }
+    if (count & 8) {
+        _mm_storel_epi64((__m128i *)codes, rest);
+        rest = _mm_srli_si128(rest, 8);
+        codes += 8;
+    }
+    int64_t last = _mm_cvtsi128_si64(rest);
+    for (size_t left = count & 7; left > 0; left--, last >>= 8)
+        *codes++ = (uint8_t)last;
+}
+
+/* Rule A of a block: packing brings the columns back into their order. Quotients below int32 become its least number.
+ */
+static inline __attribute__((always_inline)) void multiply_to_codes(const ql_gemm_args *g, size_t rows, size_t j,
+                                                                    size_t cols)
 {
     const ql_epilogue *e = g->epilogue;
     const int32_t flip = e->qmin < 0 ? 128 : 0; /* signed codes are unsigned ones with another zero point */
-    const __m256 low = _mm256_set1_ps((float)(e->qmin - e->zero_point));
     const __m256 high = _mm256_set1_ps((float)(e->qmax - e->zero_point));
     const __m256i zero_point = _mm256_set1_epi16((int16_t)(e->zero_point + flip)), flips = _mm256_set1_epi8((char)flip);
+    const __m256i low = _mm256_set1_epi8((char)(e->qmin + flip));
     const lanes start = load_lanes(g->start + j), multiplier = load_lanes(e->multiplier + j);
     const int8_t *weights = g->b + j / WIDTH * g->panel_stride;
     for (size_t i = 0; i < rows; i++) {
-        lanes sum = sum_of(g, start, (const uint8_t *)g->a + i * g->a_stride + j, weights, WIDTH, true);
+        lanes sum = sum_of(g, start, (const uint8_t *)g->a + i * g->a_stride + j, weights);
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++) {
             __m256 s = _mm256_mul_ps(_mm256_cvtepi32_ps(sum.v[v]), _mm256_castsi256_ps(multiplier.v[v]));
-            sum.v[v] = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(s, low), high));
+            sum.v[v] = _mm256_cvtps_epi32(_mm256_min_ps(s, high));
         }
-        __m256i first = _mm256_add_epi16(_mm256_packs_epi32(sum.v[0], sum.v[1]), zero_point);
-        __m256i second = _mm256_add_epi16(_mm256_packs_epi32(sum.v[2], sum.v[3]), zero_point);
-        __m256i codes = _mm256_xor_si256(_mm256_packus_epi16(first, second), flips);
-        _mm256_storeu_si256((__m256i *)((uint8_t *)g->c + i * g->c_stride + j), codes);
+        __m256i first = _mm256_adds_epi16(_mm256_packs_epi32(sum.v[0], sum.v[1]), zero_point);
+        __m256i second = _mm256_adds_epi16(_mm256_packs_epi32(sum.v[2], sum.v[3]), zero_point);
+        __m256i codes = _mm256_xor_si256(_mm256_max_epu8(_mm256_packus_epi16(first, second), low), flips);
+        uint8_t *to = (uint8_t *)g->c + i * g->c_stride + j;
+        if (cols == WIDTH)
+            _mm256_storeu_si256((__m256i *)to, codes);
+        else
+            store_first(to, codes, cols);
     }
 }
 
-static inline __attribute__((always_inline)) void multiply_block(const ql_gemm_args *g, size_t rows, size_t j,
-                                                                 size_t cols, const bool whole)
+static void multiply_block(const ql_gemm_args *g, size_t rows, size_t j, size_t cols)
 {
     const lanes start = load_lanes(g->start + j);
     const int8_t *weights = g->b + j / WIDTH * g->panel_stride;
@@ -98,8 +113,7 @@ static inline __attribute__((always_inline)) void multiply_block(const ql_gemm_a
         const size_t count = rows - i < ROWS ? rows - i : ROWS;
         int32_t plain[ROWS * WIDTH];
         for (size_t r = 0; r < count; r++) {
-            const uint8_t *a = (const uint8_t *)g->a + (i + r) * g->a_stride + j;
-            const lanes sum = sum_of(g, start, a, weights, cols, whole);
+            const lanes sum = sum_of(g, start, (const uint8_t *)g->a + (i + r) * g->a_stride + j, weights);
             store_lanes(plain + r * WIDTH, &sum);
         }
         ql_finish_tile(&finishers, g, plain, WIDTH, i, count, j, cols);
@@ -110,13 +124,16 @@ static void ql_depthwise_u8s8s32_1x32c2__avx2(const ql_gemm_args *g, size_t rows
                                               size_t output_stride)
 {
     (void)outputs, (void)output_stride;
-    size_t j = 0;
-    for (; j + WIDTH <= cols && g->epilogue->store == QL_STORE_X8; j += WIDTH)
-        multiply_to_codes(g, rows, j);
-    for (; j + WIDTH <= cols; j += WIDTH)
-        multiply_block(g, rows, j, WIDTH, true);
-    if (j < cols)
-        multiply_block(g, rows, j, cols - j, false);
+    const bool to_codes = g->epilogue->store == QL_STORE_X8;
+    for (size_t j = 0; j < cols; j += WIDTH) {
+        const size_t count = cols - j < WIDTH ? cols - j : WIDTH;
+        if (!to_codes)
+            multiply_block(g, rows, j, count);
+        else if (count == WIDTH)
+            multiply_to_codes(g, rows, j, WIDTH);
+        else
+            multiply_to_codes(g, rows, j, count);
+    }
 }
 
 const ql_depthwise_kernels ql_depthwise_u8s8s32__avx2 = {

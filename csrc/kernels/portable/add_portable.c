@@ -30,11 +30,11 @@ void QL_KERNEL(ql_add_u8)(const uint8_t *a, const uint8_t *b, size_t n, const ql
     memcpy(y + i, block, n - i);
 }
 
-/* rdbpot(srdhm(x << 20, high * 2^15 + low), right) in 32 bits: (x * mantissa + 2^10) >> 11 in two parts, of which the
+/* rdbpot(srdhm(x << 20, high * 2^11 + low), right) in 32 bits: (x * mantissa + 2^10) >> 11 in two parts, of which the
  * greater one has no bits to lose. */
 static inline int32_t fixed_term(int32_t x, int32_t high, int32_t low, int32_t right, int32_t mask)
 {
-    const int32_t v = x * high * 16 + ((x * low + (1 << 10)) >> 11);
+    const int32_t v = x * high + ((x * low + (1 << 10)) >> 11);
     return (v >> right) + ((v & mask) > (mask >> 1) + (v < 0));
 }
 
@@ -44,8 +44,8 @@ void QL_KERNEL(ql_add_fixed_u8_s32)(const uint8_t *a, const uint8_t *b, size_t n
     int32_t zero_point[2], high[2], low[2], right[2], mask[2];
     for (int i = 0; i < 2; i++) {
         zero_point[i] = terms->zero_point[i];
-        high[i] = terms->mantissa[i] >> 15;
-        low[i] = terms->mantissa[i] & ((1 << 15) - 1);
+        high[i] = terms->mantissa[i] >> 11;
+        low[i] = terms->mantissa[i] & ((1 << 11) - 1);
         right[i] = -terms->exponent[i];
         mask[i] = (int32_t)((UINT32_C(1) << right[i]) - 1);
     }

@@ -17,6 +17,20 @@ void QL_KERNEL(ql_add_products_f32)(const float *x, size_t x_step, const float *
     }
 }
 
+void QL_KERNEL(ql_add_bias_f32)(const float *x, size_t x_stride, size_t rows, size_t cols, const float *bias, float low,
+                                float high, float *y, size_t y_stride)
+{
+    for (size_t i = 0; i < rows; i++) {
+        const float *restrict from = x + i * x_stride;
+        float *restrict to = y + i * y_stride;
+        for (size_t j = 0; j < cols; j++) {
+            float v = from[j] + bias[j];
+            v = v < low ? low : v;
+            to[j] = v > high ? high : v;
+        }
+    }
+}
+
 static inline void add_dots(const float *x, size_t x_step, const float *y, size_t y_step, size_t n, size_t width,
                             float *restrict sums)
 {

@@ -17,11 +17,11 @@ static inline block load_block(const float *x)
     return b;
 }
 
-static inline void prefetch_at(uintptr_t address, size_t bytes)
+static inline void prefetch_ahead(const void *p, size_t ahead, size_t bytes)
 {
     enum { LINE = 64 };
     for (size_t line = 0; line < bytes; line += LINE)
-        _mm_prefetch((const char *)(address + line), _MM_HINT_T0);
+        _mm_prefetch((const char *)((uintptr_t)p + ahead + line), _MM_HINT_T0);
 }
 
 /* Reads ahead of what the processor sees coming by itself. From memory the least and greatest are found 1.3 times as
@@ -29,8 +29,14 @@ static inline void prefetch_at(uintptr_t address, size_t bytes)
  * tenth. */
 static inline void prefetch(const void *p, size_t bytes)
 {
-    enum { AHEAD = 8192 };
-    prefetch_at((uintptr_t)p + AHEAD, bytes);
+    prefetch_ahead(p, 8192, bytes);
+}
+
+/* The same where parameters of each value have to stay in the L1 cache, too: with 8192 bytes codes of 2048 columns take
+ * up to 1.08 times as long (Zen 3). */
+static inline void prefetch_near(const void *p, size_t bytes)
+{
+    prefetch_ahead(p, 4096, bytes);
 }
 
 #endif

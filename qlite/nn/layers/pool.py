@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from qlite._public import public
+from qlite.nn import steps
 from qlite.nn.layers.layer import Layer, Shape
 from qlite.nn.layers.windows import as_images, check_rank, images_shape, like, placed, shown, shown_padding
 from qlite.nn.lower import Builder
-from qlite.nn.steps import STEPS
+from qlite.nn.program import Step
 from qlite.ops import images
 from qlite.ops.window import check_padding, pair
 
@@ -22,9 +23,13 @@ class Pool(Layer):
     size, stride : (int, int)
         Height and width.
     padding : "same", "valid" or ((top, bottom), (left, right))
+    step : type of Step
+        What it becomes.
     """
 
     options: ClassVar[tuple[str, ...]] = ("size", "stride", "padding")
+    step: ClassVar[type[Step]]
+    keeps_grid = True
 
     def __init__(self, size: Any, stride: Any, padding: Any, name: str | None) -> None:
         super().__init__(name)
@@ -55,7 +60,7 @@ class Pool(Layer):
 
     def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
         (x,) = inputs
-        return builder.pool(x, STEPS[self.kind], **self.fields(builder.buffers[x].shape))
+        return builder.pool(x, self.step, **self.fields(builder.buffers[x].shape))
 
     def __repr__(self) -> str:
         stride = f", stride {shown(self.stride)}" if self.stride != self.size else ""
@@ -103,7 +108,7 @@ class MaxPool(Pool):
     """
 
     kind = "max_pool"
-    keeps_grid = True
+    step = steps.MaxPool
 
     def __init__(self, size: Any = 2, *, stride: Any = None, padding: Any = "valid", name: str | None = None) -> None:
         super().__init__(size, stride, padding, name)
@@ -160,7 +165,7 @@ class AveragePool(Pool):
     """
 
     kind = "average_pool"
-    keeps_grid = True
+    step = steps.AveragePool
 
     def __init__(self, size: Any = 2, *, stride: Any = None, padding: Any = "valid", name: str | None = None) -> None:
         super().__init__(size, stride, padding, name)

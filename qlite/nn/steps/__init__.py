@@ -5,7 +5,8 @@ function in the reference.
 """
 
 from qlite.nn.program import Step
-from qlite.nn.steps.convs import Conv, ConvF32
+from qlite.nn.steps.convs import Conv
+from qlite.nn.steps.convs_f32 import ConvF32
 from qlite.nn.steps.functions import Activate, Lookup, SoftmaxX8
 from qlite.nn.steps.grids import Dequantize, Normalize, Quantize, QuantizeDynamic
 from qlite.nn.steps.merging import Add, Concatenate

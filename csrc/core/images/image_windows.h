@@ -1,6 +1,6 @@
 /* Windows over float images: which of them reach a pixel, and which of their pixels lie inside. */
-#ifndef QL_IMAGES_H
-#define QL_IMAGES_H
+#ifndef QL_IMAGE_WINDOWS_H
+#define QL_IMAGE_WINDOWS_H
 
 #include "core/base/sizes.h"
 #include "qlite.h"
