@@ -1,6 +1,6 @@
 """Float models: graphs of layers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy, deepcopy
 from typing import Any
 
@@ -283,8 +283,11 @@ class Model(Predictor):
 
     # ---- what it computes
 
-    def samples(self, name: str, x: Any) -> dict[str, np.ndarray]:
-        """Return the samples of each input as float32, checked; `name` is for the error.
+    def samples(
+        self, name: str, x: Any, convert: Callable[[str, Any], np.ndarray] = _check.real_array
+    ) -> dict[str, np.ndarray]:
+        """Return the samples of each input, checked, as float32 or as `convert(name, x)` gives them; `name` is for the
+        error.
 
         Several inputs come as a dict by name, or as a tuple or list in their order.
         """
@@ -300,15 +303,18 @@ class Model(Predictor):
             raise ValueError(f"{name}: expected a tuple or dict of samples of {list(self.inputs)}, got {got}")
         else:
             given = dict(zip(self.inputs, x, strict=True))
-        several = len(self.inputs) > 1
-        arrays = {key: self._of_input(f"{name}[{key!r}]" if several else name, key, v) for key, v in given.items()}
+        wheres = [f"{name}[{key!r}]" if len(given) > 1 else name for key in given]
+        arrays = {
+            key: self._of_input(where, key, convert(where, value))
+            for where, (key, value) in zip(wheres, given.items(), strict=True)
+        }
         counts = {key: len(array) for key, array in arrays.items()}
         if len(set(counts.values())) > 1:
             raise ValueError(f"{name}: expected as many samples of each input, got {counts}")
         return arrays
 
-    def _of_input(self, where: str, name: str, x: Any) -> np.ndarray:
-        x, shape = _check.real_array(where, x), self.inputs[name]
+    def _of_input(self, where: str, name: str, x: np.ndarray) -> np.ndarray:
+        shape = self.inputs[name]
         if x.shape[1:] != shape or x.ndim == 0:
             raise ValueError(f"{where}: expected shape (samples, {', '.join(map(str, shape))}), got {x.shape}")
         return x

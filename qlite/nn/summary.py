@@ -1,7 +1,6 @@
 """What a model consists of, as a table."""
 
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 
@@ -53,6 +52,8 @@ class Summary:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
+        from html import escape  # here: it would slow `import qlite` down
+
         head, *rows = self._rows()
         titles = "".join(f"<th>{escape(c)}</th>" for c in head)
         cells = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)

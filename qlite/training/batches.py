@@ -162,35 +162,18 @@ class Stream:
 
 def samples_of(model: Model, name: str, x: Any) -> tuple[np.ndarray, ...]:
     """Return the samples of each input as they are, of any real floating dtype: batches become float32."""
-    if len(model.inputs) == 1:
-        arrays = {name: x}
-    elif isinstance(x, Mapping):
-        if set(x) != set(model.inputs):
-            raise ValueError(f"{name}: expected arrays by the names {list(model.inputs)}, got {list(x)}")
-        arrays = {f"{name}[{key!r}]": x[key] for key in model.inputs}
-    elif isinstance(x, (tuple, list)) and len(x) == len(model.inputs):
-        arrays = {f"{name}[{i}]": array for i, array in enumerate(x)}
-    else:
-        got = f"{type(x).__name__} of {len(x)}" if isinstance(x, (tuple, list)) else type(x).__name__
-        raise TypeError(f"{name}: expected a tuple or a dict of arrays for {list(model.inputs)}, got {got}")
-    found = tuple(_array_of(model, source, *given) for source, given in zip(model.inputs, arrays.items(), strict=True))
-    if len({len(array) for array in found}) != 1:
-        raise ValueError(f"{name}: expected as many samples for each input, got {[len(array) for array in found]}")
-    return found
+    arrays = model.samples(name, x, _floating)
+    for array in arrays.values():
+        if len(array) == 0:
+            raise ValueError(f"{name}: expected at least one sample, got none")
+    return tuple(arrays.values())
 
 
-def _array_of(model: Model, source: str, name: str, x: Any) -> np.ndarray:
-    """Return the samples of one input, checked."""
-    x, shape = _check.as_array(name, x), model.inputs[source]
+def _floating(name: str, x: Any) -> np.ndarray:
+    """Return an array of a real floating dtype as it is."""
+    x = _check.as_array(name, x)
     if x.dtype.kind != "f":
         raise TypeError(f"{name}: expected a real floating dtype, got {x.dtype}")
-    if x.shape[1:] != shape or x.ndim == 0:
-        read = zip(model.names, model.sources, strict=True)
-        taker = next(layer for layer, sources in read if {source, "normalized"} & set(sources))
-        expected = ", ".join(map(str, shape))
-        raise ValueError(f"{name}: expected shape (samples, {expected}), what {taker!r} takes, got {x.shape}")
-    if len(x) == 0:
-        raise ValueError(f"{name}: expected at least one sample, got none")
     return x
 
 

@@ -179,13 +179,18 @@ def test_augment_and_teacher_of_several_inputs(samples):
 
 X, Y, LABELS = np.zeros((6, 4), np.float32), np.zeros((6, 5, 2), np.float32), np.zeros(6, int)
 CASES = {
-    "an array": (TypeError, r"X: expected a tuple or a dict of arrays for \['x', 'y'\], got ndarray", X),
-    "too few": (TypeError, "X: expected a tuple or a dict of arrays .*, got tuple of 1", (X,)),
-    "other names": (ValueError, r"X: expected arrays by the names \['x', 'y'\], got \['x', 'z'\]", {"x": X, "z": Y}),
-    "another shape": (ValueError, r"X\[1\]: expected shape \(samples, 5, 2\), what 'flatten_1' takes", (X, X)),
+    "an array": (ValueError, r"X: expected a tuple or dict of samples of \['x', 'y'\], got ndarray", X),
+    "too few": (ValueError, "X: expected a tuple or dict of samples .*, got 1 arrays", (X,)),
+    "other names": (ValueError, r"X: expected samples of \['x', 'y'\], got \['x', 'z'\]", {"x": X, "z": Y}),
+    "another shape": (ValueError, r"X\['y'\]: expected shape \(samples, 5, 2\), got \(6, 4\)", (X, X)),
     "another shape by name": (ValueError, r"X\['x'\]: expected shape \(samples, 4\)", {"x": Y, "y": Y}),
-    "another dtype": (TypeError, r"X\[0\]: expected a real floating dtype, got int64", (X.astype(int), Y)),
-    "other numbers of samples": (ValueError, r"X: expected as many samples for each input, got \[6, 5\]", (X, Y[:5])),
+    "another dtype": (TypeError, r"X\['x'\]: expected a real floating dtype, got int64", (X.astype(int), Y)),
+    "other numbers of samples": (
+        ValueError,
+        r"X: expected as many samples of each input, got {'x': 6, 'y': 5}",
+        (X, Y[:5]),
+    ),
+    "no samples": (ValueError, "X: expected at least one sample, got none", (X[:0], Y[:0])),
 }
 
 

@@ -148,25 +148,26 @@ def test_the_gradient_of_a_product_of_windows(images, trained):
     grids, values = network.grids(), network.plan.intermediates(x)
     first, second, dense = m.names[0], m.names[1], m.names[-1]
 
-    def real(name):
-        p = grids.activations[name]
-        return (values[name].astype(np.float32) - p.zero_point.item()) * p.scale.item()
+    def steps(name):  # of a value from its zero point: integers, so that sums of products are exact
+        return values[name].astype(np.float32) - grids.activations[name].zero_point.item()
 
-    def weights(name, layer):
-        return ql.quantize(layer.weight, grids.weights[name]).dequantize()
+    def weight_steps(name, layer):
+        return np.clip(np.rint(layer.weight / grids.weights[name].scale), *ends(grids.weights[name])).astype(np.float32)
 
-    g = (gradient @ weights(dense, m.layers[-1]).T).reshape(values[second].shape)
-    out, layer = grids.activations[second], m.layers[1]
-    sums = layer.multiply(real(first), weights(second, layer))
-    unit = grids.weights[second].scale.ravel() * grids.activations[first].scale.item()
-    u = sums + (np.rint(layer.bias / unit) * unit).astype(np.float32)
-    t = np.clip(u, 0, 6) / out.scale.item()
-    inside = np.rint(t) <= out.qmax - out.zero_point.item()
-    g = np.ascontiguousarray(g * (inside & (u > 0) & (u < 6)))
-    _, expected = layer.multiply_gradients(real(first), layer.weight, g.copy(), False)
-    p = grids.weights[second]
-    codes = np.rint(layer.weight / p.scale) + p.zero_point
-    expected = expected * ((codes >= p.qmin) & (codes <= p.qmax))
+    def ends(p):
+        return p.qmin - p.zero_point, p.qmax - p.zero_point
+
+    of_dense = weight_steps(dense, m.layers[-1]) * grids.weights[dense].scale
+    out, p, layer = grids.activations[second], grids.weights[second], m.layers[1]
+    input_scale = grids.activations[first].scale.item()
+    unit = p.scale.ravel() * input_scale
+    sums = layer.multiply(steps(first), weight_steps(second, layer)) + np.rint(layer.bias / unit)
+    u = sums * unit
+    passes = (u > 0) & (u < 6) & (np.rint(u / out.scale.item()) <= out.qmax - out.zero_point.item())
+    g = np.ascontiguousarray((gradient @ of_dense.T).reshape(u.shape) * passes, np.float32)
+    _, expected = layer.multiply_gradients(steps(first) * input_scale, layer.weight, g.copy(), False)
+    nearest = np.rint(layer.weight / p.scale)
+    expected = expected * ((nearest >= ends(p)[0]) & (nearest <= ends(p)[1]))
     for what, value in (("weight", expected), ("bias", g.sum(axis=(0, 1, 2)))):
         assert np.linalg.norm(found[second, what] - value) <= FLOAT32_SUMS * np.linalg.norm(value)
 
@@ -219,8 +220,8 @@ def test_what_is_read_from_the_input_without_a_product_stays(images):
 
 def test_a_frozen_layer_keeps_the_grid_that_it_shares(images, trained):
     m = trained("pools")
-    first = network_of(fuse(m).copy(), "w4a4", images[0]).grids().activations
     frozen = m.names[0]
+    first = network_of(fuse(m).copy(), "w4a4", images[0], frozen=[frozen]).grids().activations
     after = ql.train(m, *images, scheme="w4a4", frozen=[frozen], observe=2000, **QUICK)
     for name in (frozen, "max_pool_1"):
         same_bytes(after.grids.activations[name].scale, first[name].scale)

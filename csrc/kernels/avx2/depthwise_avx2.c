@@ -75,15 +75,16 @@ static inline __attribute__((always_inline)) void store_first(uint8_t *codes, __
         *codes++ = (uint8_t)last;
 }
 
-/* Rule A of a block: packing brings the columns back into their order. */
+/* Rule A of a block: packing brings the columns back into their order. Quotients below int32 become its least number.
+ */
 static inline __attribute__((always_inline)) void multiply_to_codes(const ql_gemm_args *g, size_t rows, size_t j,
                                                                     size_t cols)
 {
     const ql_epilogue *e = g->epilogue;
     const int32_t flip = e->qmin < 0 ? 128 : 0; /* signed codes are unsigned ones with another zero point */
-    const __m256 low = _mm256_set1_ps((float)(e->qmin - e->zero_point));
     const __m256 high = _mm256_set1_ps((float)(e->qmax - e->zero_point));
     const __m256i zero_point = _mm256_set1_epi16((int16_t)(e->zero_point + flip)), flips = _mm256_set1_epi8((char)flip);
+    const __m256i low = _mm256_set1_epi8((char)(e->qmin + flip));
     const lanes start = load_lanes(g->start + j), multiplier = load_lanes(e->multiplier + j);
     const int8_t *weights = g->b + j / WIDTH * g->panel_stride;
     for (size_t i = 0; i < rows; i++) {
@@ -91,11 +92,11 @@ static inline __attribute__((always_inline)) void multiply_to_codes(const ql_gem
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++) {
             __m256 s = _mm256_mul_ps(_mm256_cvtepi32_ps(sum.v[v]), _mm256_castsi256_ps(multiplier.v[v]));
-            sum.v[v] = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(s, low), high));
+            sum.v[v] = _mm256_cvtps_epi32(_mm256_min_ps(s, high));
         }
-        __m256i first = _mm256_add_epi16(_mm256_packs_epi32(sum.v[0], sum.v[1]), zero_point);
-        __m256i second = _mm256_add_epi16(_mm256_packs_epi32(sum.v[2], sum.v[3]), zero_point);
-        __m256i codes = _mm256_xor_si256(_mm256_packus_epi16(first, second), flips);
+        __m256i first = _mm256_adds_epi16(_mm256_packs_epi32(sum.v[0], sum.v[1]), zero_point);
+        __m256i second = _mm256_adds_epi16(_mm256_packs_epi32(sum.v[2], sum.v[3]), zero_point);
+        __m256i codes = _mm256_xor_si256(_mm256_max_epu8(_mm256_packus_epi16(first, second), low), flips);
         uint8_t *to = (uint8_t *)g->c + i * g->c_stride + j;
         if (cols == WIDTH)
             _mm256_storeu_si256((__m256i *)to, codes);

@@ -13,6 +13,36 @@ enum { NR = 16, MAX_MR = 6, MAX_VECTORS = 4 };
 static const ql_finishers finishers = {ql_add_outer_s32__avx2, ql_scale_s32_f32__avx2, ql_requantize_s32_x8__avx2,
                                        ql_requantize_fixed_s32_x8__avx2};
 
+/* Codes of a grid: two vectors of steps from the zero point become bytes together. Signed codes are unsigned ones with
+ * another zero point until the last step. */
+typedef struct code_rule {
+    __m256i zero_point, low, flip;
+} code_rule;
+
+static inline code_rule code_rule_of(const ql_epilogue *e)
+{
+    const int32_t flip = e->qmin < 0 ? 128 : 0;
+    return (code_rule){_mm256_set1_epi16((int16_t)(e->zero_point + flip)), _mm256_set1_epi8((char)(e->qmin + flip)),
+                       _mm256_set1_epi8((char)flip)};
+}
+
+/* Stores the codes of vectors of steps, which are at most qmax - zero_point. */
+static inline __attribute__((always_inline)) void store_codes(uint8_t *codes, const __m256i *steps, const int vectors,
+                                                              const code_rule *r)
+{
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; v += 2) {
+        const __m256i both = _mm256_packs_epi32(steps[v], steps[vectors > 1 ? v + 1 : v]);
+        const __m256i words = _mm256_adds_epi16(both, r->zero_point);
+        const __m256i bytes = _mm256_max_epu8(_mm256_packus_epi16(words, words), r->low);
+        const __m128i ordered = _mm256_castsi256_si128(in_order(_mm256_xor_si256(bytes, r->flip)));
+        if (vectors > 1)
+            _mm_storeu_si128((__m128i *)(codes + LANES * v), ordered);
+        else
+            _mm_storel_epi64((__m128i *)codes, ordered);
+    }
+}
+
 #include "kernels/x86/tile_x86.h"
 
 /* Brings the next panel to L2 at the pace at which this one is used: 6 % more speed where b is larger than L3, the same

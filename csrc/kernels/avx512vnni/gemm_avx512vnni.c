@@ -22,6 +22,25 @@ static inline __attribute__((always_inline)) __m512i dot4_from(__m512i sum, __m5
     return sum;
 }
 
+/* Codes of a grid. */
+typedef struct code_rule {
+    __m512i zero_point, low; /* low: in steps from the zero point */
+} code_rule;
+
+static inline code_rule code_rule_of(const ql_epilogue *e)
+{
+    return (code_rule){set_s32(e->zero_point), set_s32(e->qmin - e->zero_point)};
+}
+
+/* Stores the codes of vectors of steps, which are at most qmax - zero_point. */
+static inline __attribute__((always_inline)) void store_codes(uint8_t *codes, const __m512i *steps, const int vectors,
+                                                              const code_rule *r)
+{
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; v++)
+        store_u8(codes + LANES * v, add_s32(_mm512_max_epi32(steps[v], r->low), r->zero_point));
+}
+
 #include "kernels/x86/tile_x86.h"
 
 /* Over how many sets of accumulators k is dealt out: vectors is 2 for whole panels, 1 for their first 16 columns. */

@@ -32,11 +32,11 @@ static inline void prefetch(const void *p, size_t bytes)
     prefetch_ahead(p, 8192, bytes);
 }
 
-/* The same where parameters of each value have to stay in the L1 cache, too. With 8192 bytes 2048 columns take 1.1
- * times as long; from 1024 to 4096 it is the same (Zen 3). */
+/* The same where parameters of each value have to stay in the L1 cache, too: with 8192 bytes codes of 2048 columns take
+ * up to 1.08 times as long (Zen 3). */
 static inline void prefetch_near(const void *p, size_t bytes)
 {
-    prefetch_ahead(p, 2048, bytes);
+    prefetch_ahead(p, 4096, bytes);
 }
 
 #endif

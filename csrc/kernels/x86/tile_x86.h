@@ -75,21 +75,24 @@ static inline __attribute__((always_inline)) void finish_f32(const int mr, const
     }
 }
 
+/* Quotients below int32 become its least number, so that only the upper end needs a clamp before they are rounded. */
 static inline __attribute__((always_inline)) void finish_x8(const int mr, const int vectors, const ql_gemm_args *g,
                                                             tile_sums sum, size_t i0, size_t j)
 {
     const ql_epilogue *e = g->epilogue;
-    const floats low = set_f32((float)(e->qmin - e->zero_point)), high = set_f32((float)(e->qmax - e->zero_point));
-    const ints zero_point = set_s32(e->zero_point);
+    const floats high = set_f32((float)(e->qmax - e->zero_point));
+    const code_rule rule = code_rule_of(e);
     uint8_t *codes = (uint8_t *)g->c + i0 * g->c_stride + j;
+    floats multiplier[MAX_VECTORS];
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++) {
-        const floats multiplier = load_f32(e->multiplier + j + LANES * v);
+    for (int v = 0; v < vectors; v++)
+        multiplier[v] = load_f32(e->multiplier + j + LANES * v);
 #pragma GCC unroll 12
-        for (int i = 0; i < mr; i++) {
-            const floats s = min_f32(max_f32(to_f32(sum[i][v]) * multiplier, low), high);
-            store_u8(codes + (size_t)i * g->c_stride + LANES * v, add_s32(to_s32(s), zero_point));
-        }
+    for (int i = 0; i < mr; i++) {
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++)
+            sum[i][v] = to_s32(min_f32(to_f32(sum[i][v]) * multiplier[v], high));
+        store_codes(codes + (size_t)i * g->c_stride, sum[i], vectors, &rule);
     }
 }
 

@@ -1,5 +1,6 @@
 """Convolutions of images."""
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,12 +24,10 @@ class Convolution(Weighted):
     rank : int
         Of samples: 3, or 2 where images have a height of 1 and no axis for it.
     kernel_size, stride, padding, dilation
-        As arguments, a number for both axes as a pair.
-    filters, groups : int
-        Outputs, and into how many parts they and the channels are divided.
+        As arguments; a number for both axes is a pair.
     """
 
-    options: ClassVar[tuple[str, ...]] = ("activation", "stride", "padding", "dilation", "groups", "initializer")
+    options: ClassVar[tuple[str, ...]] = ("activation", "stride", "padding", "dilation", "initializer")
     rank: ClassVar[int] = 3
     integer_step, weight_only_step, float_step = Conv, ConvF32, ConvF32
 
@@ -36,33 +35,23 @@ class Convolution(Weighted):
     stride: int | Pair
     padding: str | Pair | Sides
     dilation: int | Pair
-    filters: int
-    groups: int
 
     def __init__(self, name: str | None, activation: str | None, initializer: str) -> None:
         super().__init__(name, activation)
         self.initializer = _check.choice("initializer", initializer, tuple(INITIALIZERS))
 
-    def _take(self, weight: Any, bias: Any, filters: Any, groups: Any, axes: str) -> None:
-        """Take weights of these axes, or a number of filters, and the bias and the groups."""
-        filters = None if filters is None else _check.integer("filters", filters, 1)
-        self.filters = self._check_arrays(weight, bias, filters, self.rank + 1, axes)
-        self.groups = _check.integer("groups", groups, 1)
-        if self.filters % self.groups:
-            raise ValueError(f"groups: expected a divisor of the {self.filters} filters, got {groups}")
-
     @property
+    @abstractmethod
     def channels(self) -> int | None:
         """Of a sample, where the weights tell it."""
-        return self.weight.shape[-2] * self.groups if self.weight.size else None
 
+    @abstractmethod
     def division(self, channels: int) -> tuple[int, int]:
         """Return into how many groups the channels of samples are divided, and the number of outputs."""
-        return self.groups, self.filters
 
+    @abstractmethod
     def window(self) -> tuple[Pair, Pair, str | Sides, Pair]:
         """Return kernel size, stride, padding and dilation, each of height and width."""
-        raise NotImplementedError
 
     def build(self, rng: "np.random.Generator", *shapes: Shape) -> None:
         if self.weight.size:
@@ -121,10 +110,37 @@ class Convolution(Weighted):
         return parts if self.dilation in (1, (1, 1)) else [*parts, f"dilation {shown(self.dilation)}"]
 
     def __repr__(self) -> str:
-        parts = [f"{self.channels or '?'} -> {len(self.bias) or '?'}", *self.shown_options()]
-        parts += [f"groups {self.groups}"] if "groups" in self.options and self.groups > 1 else []
-        parts += [self.activation] if self.activation else []
-        return f"{type(self).__name__}({', '.join(parts)})"
+        sizes, end = f"{self.channels or '?'} -> {len(self.bias) or '?'}", [self.activation] if self.activation else []
+        return f"{type(self).__name__}({', '.join([sizes, *self.shown_options(), *end])})"
+
+
+class GroupedConvolution(Convolution):
+    """A convolution by a number of filters, which groups divide as they do the channels.
+
+    Attributes
+    ----------
+    filters, groups : int
+    """
+
+    options: ClassVar[tuple[str, ...]] = (*Convolution.options, "groups")
+
+    def _take(self, weight: Any, bias: Any, filters: Any, groups: Any, axes: str) -> None:
+        """Take weights of these axes, or a number of filters, and the bias and the groups."""
+        filters = None if filters is None else _check.integer("filters", filters, 1)
+        self.filters = self._check_arrays(weight, bias, filters, self.rank + 1, axes)
+        self.groups = _check.integer("groups", groups, 1)
+        if self.filters % self.groups:
+            raise ValueError(f"groups: expected a divisor of the {self.filters} filters, got {groups}")
+
+    @property
+    def channels(self) -> int | None:
+        return self.weight.shape[-2] * self.groups if self.weight.size else None
+
+    def division(self, channels: int) -> tuple[int, int]:
+        return self.groups, self.filters
+
+    def shown_options(self) -> list[str]:
+        return super().shown_options() + ([f"groups {self.groups}"] if self.groups > 1 else [])
 
 
 def expect_either(weights: dict[str, Any], numbers: dict[str, Any]) -> None:
@@ -136,7 +152,7 @@ def expect_either(weights: dict[str, Any], numbers: dict[str, Any]) -> None:
 
 
 @public
-class Conv2D(Convolution):
+class Conv2D(GroupedConvolution):
     """A convolution of images: ``activation(conv(x, weight) + bias)``.
 
     ``conv[i, j, o] = sum(x[i * s_h - top + u * d_h, j * s_w - left + v * d_w, c] * weight[u, v, c, o])`` over u, v and
@@ -263,7 +279,7 @@ class DepthwiseConv2D(Convolution):
     """
 
     kind = "depthwise_conv2d"
-    options = ("activation", "stride", "padding", "dilation", "multiplier", "initializer")
+    options = (*Convolution.options, "multiplier")
     kernel_size: Pair
     stride: Pair
     padding: str | Sides

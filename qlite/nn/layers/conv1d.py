@@ -4,12 +4,12 @@ from typing import Any
 
 from qlite import _check
 from qlite._public import public
-from qlite.nn.layers.conv import Convolution, expect_either
+from qlite.nn.layers.conv import GroupedConvolution, expect_either
 from qlite.ops.window import Pair, Sides, check_padding
 
 
 @public
-class Conv1D(Convolution):
+class Conv1D(GroupedConvolution):
     """A convolution along one axis: ``activation(conv(x, weight) + bias)``.
 
     ``conv[i, o] = sum(x[i * stride - before + u * dilation, c] * weight[u, c, o])`` over u and the channels c of the

@@ -54,7 +54,7 @@ class SeparableConv2D(Layer):
     """
 
     kind = "separable_conv2d"
-    options = ("activation", "stride", "padding", "dilation", "multiplier", "initializer")
+    options = DepthwiseConv2D.options
 
     def __init__(
         self,
