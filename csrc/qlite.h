@@ -629,6 +629,69 @@ typedef struct ql_image_grids {
 ql_status ql_conv_images(const ql_images *x, const ql_image_grids *grids, const ql_filter *w, const ql_window *window,
                          const ql_output *output, void *y);
 
+/* ---- float images ------------------------------------------------------------------------------- */
+
+/* Windows over float32 images [count][height][width][channels]: window (i, j) begins at pixel (i * stride - before) and
+ * holds kernel[0] x kernel[1] pixels, in steps of dilation. window.out windows fit into the image and its padding.
+ * Every function below wants lengths, strides and dilations of at least 1 (count may be 0), and returns QL_EINVAL
+ * otherwise. Bits depend on no number of threads. */
+typedef struct ql_image_windows {
+    size_t count, height, width, channels;
+    size_t kernel[2];
+    ql_window window;
+} ql_image_windows;
+
+/* Rows of windows first..last - 1, counted over all images, of channels channel..channel + taken - 1. */
+typedef struct ql_window_rows {
+    size_t first, last, channel, taken;
+} ql_window_rows;
+
+/* columns[(i, j)][u][v][c] = the pixel (u, v) of window (i, j), 0 outside the image: [rows * out_w][kernel_h * kernel_w
+ * * taken]. (im2col.) */
+ql_status ql_image_columns(const float *x, const ql_image_windows *shape, const ql_window_rows *rows, float *columns);
+
+/* Adjoint: adds each element of columns to its pixel, windows ascending, so that the bits do not depend on how rows are
+ * cut. (col2im.) */
+ql_status ql_image_add_columns(const float *columns, const ql_image_windows *shape, const ql_window_rows *rows,
+                               float *x);
+
+/* Convolution with weights [kernel_h][kernel_w][in][out], where channels and outputs fall into `groups`, each with
+ * channels / groups = in channels of its own:
+ *     y[i][j][o] = sum_{u,v,c} x[pixel (u, v) of window (i, j)][g * in + c] * weight[u][v][c][o]
+ * one fused multiply-add each, (u, v, c) ascending, from 0; g is o's group. QL_EINVAL: groups does not divide both. */
+ql_status ql_conv_f32(const float *x, const ql_image_windows *shape, const float *weight, size_t out, size_t groups,
+                      float *y);
+
+/* Depthwise: the gradient of x, where `gradient` is that of y and weight is [kernel_h][kernel_w][channels], one result
+ * for each channel: fused multiply-adds from 0, windows ascending. */
+ql_status ql_depthwise_input_gradient_f32(const float *gradient, const ql_image_windows *shape, const float *weight,
+                                          float *x_gradient);
+
+/* weight_gradient[u][v][c] = sum_{images,i,j} x[pixel (u, v) of window (i, j)][c] * gradient[i][j][c]: fused
+ * multiply-adds in float32 within a stretch of rows of windows (ql_depthwise_stretch), whose sums are added in double.
+ */
+ql_status ql_depthwise_weight_gradient_f32(const float *x, const ql_image_windows *shape, const float *gradient,
+                                           float *weight_gradient);
+
+/* Rows of windows, counted over all images, whose products are added in float32. */
+size_t ql_depthwise_stretch(const ql_image_windows *shape);
+
+/* y = the greatest element of each window and channel, or the first NaN; index, unless it is NULL: where it lies, pixel
+ * row * in_w + column, of equal ones the first. */
+ql_status ql_max_pool_f32(const float *x, const ql_pool *shape, float *y, int32_t *index);
+
+/* x_gradient = 0, then windows ascending x_gradient[index] += gradient. QL_EINVAL also for an index that is no pixel.
+ */
+ql_status ql_max_pool_gradient_f32(const float *gradient, const int32_t *index, const ql_pool *shape,
+                                   float *x_gradient);
+
+/* y = the mean of each window and channel, of the n pixels that lie inside the image: added in double, rows ascending,
+ * divided by n in double, rounded once. */
+ql_status ql_average_pool_f32(const float *x, const ql_pool *shape, float *y);
+
+/* x_gradient = 0, then windows ascending x_gradient[each pixel] += gradient / n, both rounded. */
+ql_status ql_average_pool_gradient_f32(const float *gradient, const ql_pool *shape, float *x_gradient);
+
 /* ---- products with grouped weights -------------------------------------------------------------- */
 
 /* Weights (in, out) whose scales are shared by groups of neighbours along k:
@@ -794,8 +857,8 @@ const ql_buffer *ql_plan_buffer(const ql_plan *plan, size_t i);
 ql_selection ql_plan_inputs(const ql_plan *plan);
 ql_selection ql_plan_outputs(const ql_plan *plan);
 
-/* Samples that go through the steps together, and bytes of the buffers that a thread then has; 0 before ql_plan_finish.
- */
+/* Samples that go through the steps together, and bytes that a thread then has for buffers and for what steps need
+ * beside them; 0 before ql_plan_finish. */
 size_t ql_plan_samples(const ql_plan *plan);
 size_t ql_plan_workspace_bytes(const ql_plan *plan);
 
@@ -803,6 +866,10 @@ size_t ql_plan_workspace_bytes(const ql_plan *plan);
  * or inf in a float input. QL_ECODES: rows' zero points that are no codes. In both cases *at_fault is the buffer, and
  * outputs have perhaps been written to. Any number of threads may run one plan at the same time. */
 ql_status ql_plan_run(ql_plan *plan, const void *const *inputs, void *const *outputs, size_t samples, size_t *at_fault);
+
+/* Runs all steps in the caller's thread alone; ns [steps] is how long each took. */
+ql_status ql_plan_time(ql_plan *plan, const void *const *inputs, void *const *outputs, size_t samples, uint64_t *ns,
+                       size_t *at_fault);
 
 /* Steps first..last - 1 alone, on given buffers. */
 typedef struct ql_part {

@@ -30,9 +30,15 @@ from qlite.io.load import load
 from qlite.io.sklearn import from_sklearn
 from qlite.nn.layers.activation import Activation, Softmax
 from qlite.nn.layers.batch_norm import BatchNorm
+from qlite.nn.layers.conv import Conv2D, DepthwiseConv2D
+from qlite.nn.layers.conv1d import Conv1D
 from qlite.nn.layers.dense import Dense
 from qlite.nn.layers.dropout import Dropout
 from qlite.nn.layers.flatten import Flatten
+from qlite.nn.layers.merge import Add, Concatenate
+from qlite.nn.layers.pool import AveragePool, GlobalAveragePool, MaxPool
+from qlite.nn.layers.separable import SeparableConv2D
+from qlite.nn.layers.shape import Pad, Reshape
 from qlite.nn.model import Model
 from qlite.nn.qmodel import QModel
 from qlite.nn.quantize import quantize_model
@@ -79,22 +85,33 @@ __all__ = [
     "Activation",
     "Adam",
     "AdamW",
+    "Add",
+    "AveragePool",
     "BatchNorm",
     "Calibrator",
     "Checkpoint",
+    "Concatenate",
+    "Conv1D",
+    "Conv2D",
     "Dense",
+    "DepthwiseConv2D",
     "Dropout",
     "ErrorStats",
     "Flatten",
+    "GlobalAveragePool",
     "History",
     "Input",
+    "MaxPool",
     "Model",
     "PackedWeight",
+    "Pad",
     "QArray",
     "QModel",
     "QParams",
     "RMSprop",
     "Report",
+    "Reshape",
+    "SeparableConv2D",
     "Sequential",
     "Softmax",
     "apply_table",

@@ -47,6 +47,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder with MNIST-format IDX files, gzipped or not, or with Keras' mnist.npz (default: bundled digits)",
     )
+    demo.add_argument(
+        "--model",
+        choices=("dense", "cnn"),
+        default="dense",
+        help="a network of dense layers, or of convolutions, pools and a dense layer (default: %(default)s)",
+    )
     demo.add_argument("--seed", metavar="N", type=_seed, default=0, help="of the split and the training (default: 0)")
     demo.add_argument("--out", metavar="DIR", help="keep the model files, the printed text and pictures in this folder")
     demo.set_defaults(run=_demo)
@@ -134,7 +140,7 @@ def _seed(text: str) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from qlite.demo import run_demo
 
-    return 0 if run_demo(options.data, seed=options.seed, out=options.out) else 1
+    return 0 if run_demo(options.data, model=options.model, seed=options.seed, out=options.out) else 1
 
 
 def _quantize(options: argparse.Namespace) -> int:

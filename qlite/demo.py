@@ -1,6 +1,7 @@
 """The demonstration behind `qlite demo`: a network is trained, quantized in eight ways, measured and checked."""
 
 import importlib
+import math
 import os
 import tempfile
 import time
@@ -14,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import qlite as ql
-from qlite import metrics
+from qlite import _check, metrics
 from qlite.analysis.timing import in_turn, one_thread
+from qlite.nn.layers.layer import Layer
 from qlite.nn.predictor import Predictor
 
 #: What the float network becomes after training: scheme, target, what it means.
@@ -32,7 +34,12 @@ TRAINED = {
     "w4a4 trained": ("w4a4", "weights and activations in 4 bits, the input in 8"),
     "w2a2 trained": ("w2a2", "in 2 bits, the input in 8"),
 }
-HIDDEN = (128, 64)
+#: The networks that can be trained: what they are, in words.
+MODELS = {
+    "dense": "with relu",
+    "cnn": "by two convolutions, 3 x 3 with relu, each before a max pool of 2 x 2, and a dense layer",
+}
+HIDDEN, FILTERS = (128, 64), (16, 32)
 HELD_OUT = 0.25
 CALIBRATION_ROWS = 1024
 #: Training looks at so many samples in all, within bounds: 60 epochs of the digits, 10 of MNIST; half as many follow.
@@ -47,7 +54,7 @@ THREAD_CALLS, THREAD_ROWS = 100, 512
 
 
 class Data(NamedTuple):
-    """Samples, one row each, and their labels; a part is held out."""
+    """Samples, rows or images, and their labels; a part is held out."""
 
     what: str
     x: np.ndarray
@@ -66,19 +73,22 @@ class Measured(NamedTuple):
     microseconds: dict[int, float]  # per sample, by batch
 
 
-def run_demo(data: Any = None, *, seed: int = 0, out: Any = None) -> bool:
+def run_demo(data: Any = None, *, model: str = "dense", seed: int = 0, out: Any = None) -> bool:
     """Train a float network on handwritten digits, quantize it, print what that costs and gives, and check it.
 
-    The network, features-128-64-classes with relu, is trained with Adam on the cross-entropy, in batches of 128. It
+    The network is trained with Adam on the cross-entropy, in batches of 128. It
     becomes w8a8 for the targets numpy and tflite, dynamic and w8. Then it is trained on, once in float, as a control,
     and with quantization in the loop as w8a8, w4a4 and w2a2. Each is evaluated on held-out samples, saved, and timed in
-    turn with the float network in plain NumPy on one thread.
+    turn with the float network on one thread.
 
     Parameters
     ----------
     data : path-like, optional
         MNIST or a data set in its format: a folder with the four IDX files, or Keras' ``mnist.npz``. By default
         scikit-learn's bundled 8 x 8 digits, of which a quarter is held out, stratified.
+    model : {"dense", "cnn"}
+        features-128-64-classes with relu; or convolutions of 16 and 32 filters, 3 x 3 with relu, each before a max pool
+        of 2 x 2, and a dense layer.
     seed : int
         Of the split, the first weights and the order of training: 0 to 2**32 - 1.
     out : path-like, optional
@@ -94,8 +104,9 @@ def run_demo(data: Any = None, *, seed: int = 0, out: Any = None) -> bool:
     ImportError
         A package is missing; the message names the extra that brings it.
     OSError, ValueError
-        `data` or `out` cannot be used.
+        `data`, `model` or `out` cannot be used.
     """
+    _check.choice("model", model, tuple(MODELS))
     lines: list[str] = []
 
     def say(text: str) -> None:
@@ -103,25 +114,29 @@ def run_demo(data: Any = None, *, seed: int = 0, out: Any = None) -> bool:
         print(text, flush=True)
 
     digits = _digits(seed) if data is None else _mnist(data)
+    if model == "cnn":
+        digits = _as_images(digits)
     with _folder(out) as folder, one_thread() as threads:
         config: Any = ql.show_config("dict")
         say(f"qlite {config['qlite']} on {config['isa_active']}: a float network goes in, integer networks come out\n")
         say(f"data     {digits.what}; {len(digits.x):,} samples to train with, {len(digits.x_test):,} held out")
-        model, training = _train(digits, seed)
-        widths = [model.in_features, *(layer.parameters["bias"].size for layer in model.layers)]
-        say(f"network  {'-'.join(map(str, widths))} with relu; Adam, batches of 128, {training}\n")
+        trained, training = _train(model, digits, seed)
+        units = [layer.parameters["bias"].size for layer in trained.layers if layer.parameters]
+        widths = "-".join(map(str, ["x".join(map(str, trained.input_shape)), *units]))
+        say(f"network  {widths} {MODELS[model]}; Adam, batches of 128, {training}\n")
 
-        networks: dict[str, Predictor] = {"float32": model}
+        networks: dict[str, Predictor] = {"float32": trained}
         for name, (scheme, target, meaning) in QUANTIZED.items():
-            networks[name] = ql.quantize_model(model, scheme, data=digits.x[:CALIBRATION_ROWS], target=target)
+            networks[name] = ql.quantize_model(trained, scheme, data=digits.x[:CALIBRATION_ROWS], target=target)
             say(f"{name:17}{meaning}")
-        networks |= _train_on(model, digits, seed, say)
+        networks |= _train_on(trained, digits, seed, say)
         paths = _save(networks, folder)
         quantized: Any = networks["w8a8"]
-        report = ql.compare(model, quantized, digits.x_test)
+        report = ql.compare(trained, quantized, digits.x_test)
         results = _measure(networks, paths, digits)
         say(f"\n{_table(results)}")
-        say("\nfloat32: bytes of the weights alone, time of three lines of NumPy. agree: with float32 or, of what was")
+        timed = "three lines of NumPy" if model == "dense" else "its layers"
+        say(f"\nfloat32: bytes of the weights alone, time of {timed}. agree: with float32 or, of what was")
         say(f"trained longer, with {CONTROL}. us: of a sample, in batches of so many. Timed in turn, {threads}.")
         say(f"\nw8a8, layer by layer, on the {len(digits.x_test):,} held-out samples:\n{report}")
 
@@ -131,7 +146,7 @@ def run_demo(data: Any = None, *, seed: int = 0, out: Any = None) -> bool:
             say(f"  {'ok' if holds else 'FAILED':6}  {what:55}  {figure}")
         if out is not None:
             (folder / "report.txt").write_text("\n".join([*lines, ""]), encoding="utf-8")
-            _draw(folder, report, model, quantized)
+            _draw(folder, report, trained, quantized)
             print(f"\nmodels, pictures and this text: {folder}")
     return all(holds for holds, *_ in checks)
 
@@ -178,15 +193,33 @@ def _mnist(path: Any) -> Data:
     return data
 
 
+def _as_images(data: Data) -> Data:
+    """The same data as square images of one channel."""
+    features = data.x.shape[1]
+    side = math.isqrt(features)
+    if side * side != features:
+        raise ValueError(f"data: expected square images for model 'cnn', got {features} pixels")
+    x, x_test = (array.reshape(-1, side, side, 1) for array in (data.x, data.x_test))
+    return data._replace(x=x, x_test=x_test)
+
+
 def _epochs(data: Data) -> int:
     return int(np.clip(TRAINED_SAMPLES // len(data.x), *EPOCHS))
 
 
-def _train(data: Data, seed: int) -> tuple[ql.Sequential, str]:
+def _hidden(model: str) -> list[Layer]:
+    """The layers before the last one."""
+    if model == "dense":
+        return [ql.Dense(units=units, activation="relu") for units in HIDDEN]
+    blocks = ((ql.Conv2D(filters=n, kernel_size=3, padding="same", activation="relu"), ql.MaxPool(2)) for n in FILTERS)
+    return [*(layer for block in blocks for layer in block), ql.Flatten()]
+
+
+def _train(kind: str, data: Data, seed: int) -> tuple[ql.Sequential, str]:
     """The float network, and in words how it was trained."""
     classes = np.unique(np.concatenate([data.y, data.y_test]))
-    layers = [*(ql.Dense(units=units, activation="relu") for units in HIDDEN), ql.Dense(units=len(classes))]
-    model = ql.Sequential(layers, input_shape=data.x.shape[1:], seed=seed, classes=classes)
+    layers = [*_hidden(kind), ql.Dense(units=len(classes))]
+    model: Any = ql.Sequential(layers, input_shape=data.x.shape[1:], seed=seed, classes=classes)
     start = time.perf_counter()
     model = _finished(ql.train(model, data.x, data.y, epochs=_epochs(data), seed=seed))
     return model, f"{_epochs(data)} epochs, seed {seed}, {time.perf_counter() - start:.1f} s"
@@ -206,7 +239,7 @@ def _train_on(model: ql.Sequential, data: Data, seed: int, say: Callable[[str], 
     return networks
 
 
-def _finished(model: ql.Sequential) -> ql.Sequential:
+def _finished(model: Any) -> Any:
     """A trained model; Ctrl-C, which leaves the model so far, ends the demonstration."""
     if model.history is not None and model.history.interrupted:
         raise KeyboardInterrupt
@@ -224,7 +257,9 @@ def _save(networks: dict[str, Predictor], folder: Path) -> dict[str, Path]:
 
 
 def _plain(model: ql.Sequential) -> Callable[[np.ndarray], np.ndarray]:
-    """The float network as one would write it in NumPy."""
+    """The float network as one would write it in NumPy; one of images as it is."""
+    if not all(isinstance(layer, ql.Dense) for layer in model.layers):
+        return model
     (w1, b1), (w2, b2), (w3, b3) = (layer.parameters.values() for layer in model.layers)
 
     def forward(x: np.ndarray) -> np.ndarray:
@@ -242,7 +277,7 @@ def _measure(networks: dict[str, Predictor], paths: dict[str, Path], data: Data)
     }
     times: dict[str, dict[int, float]] = {name: {} for name in timed}
     for batch in BATCHES:
-        samples = np.resize(x, (batch, x.shape[1]))  # repeated where there are fewer
+        samples = np.resize(x, (batch, *x.shape[1:]))  # repeated where there are fewer
         seconds = in_turn([partial(network, samples) for network in timed.values()])
         for name, figure in zip(timed, seconds, strict=True):
             times[name][batch] = 1e6 * figure / batch
@@ -251,7 +286,7 @@ def _measure(networks: dict[str, Predictor], paths: dict[str, Path], data: Data)
     for name, network in networks.items():
         if isinstance(network, ql.Sequential):
             base = name
-            nbytes[name] = sum(layer.parameters["weight"].nbytes for layer in network.layers)
+            nbytes[name] = sum(layer.parameters["weight"].nbytes for layer in network.layers if layer.parameters)
         results[name] = Measured(
             scores=network.evaluate(x, y, ("cross_entropy", "accuracy", "recall")),
             agreement=metrics.accuracy(networks[base].predict(x), network.predict(x)),
@@ -324,10 +359,10 @@ def _draw(folder: Path, report: ql.Report, model: ql.Sequential, network: Any) -
     from matplotlib import pyplot
 
     pyplot.switch_backend("agg")  # files, no windows
-    name = model.names[0]
+    name, layer = next((n, la) for n, la in zip(model.names, model.layers, strict=True) if isinstance(la, ql.Dense))
     for figure, file in (
         (report.plot(), "report.png"),
-        (network.weights[name].plot(model.layers[0].parameters["weight"]), f"{name}_weights.png"),
+        (network.weights[name].plot(layer.weight), f"{name}_weights.png"),
     ):
         figure.savefig(folder / file, dpi=150)
         pyplot.close(figure)

@@ -12,6 +12,10 @@ from qlite import _core
 CODES = ("int8", "uint8")
 
 
+#: Elements of a buffer that is not made greater: chains of steps could make one of millions.
+MOST_TO_PAD = 1000
+
+
 def buffer(dtype, shape, scale=0.0, zero_point=0, row_scale=-1, row_zero_point=-1, bits=8):
     return dtype, shape, scale, zero_point, row_scale, row_zero_point, bits
 
@@ -140,9 +144,10 @@ def places(rng, length, size):
     return stride, dilation, (before, after), (before + length + after - span) // stride + 1
 
 
-def conv(rng, graph, x):
-    """Windows of any kind; of one place along the axes that an image of lower rank lacks."""
-    (_, (*lead, channels), *_, row_scale, _, _), is_product = graph.buffers[x], rng.random() < 0.2
+def convolution(rng, graph, x):
+    """Fields of windows of any kind, with codes as weights, and the output's shape; windows of one place along the axes
+    that an image of lower rank lacks."""
+    (_, (*lead, channels), *_), is_product = graph.buffers[x], rng.random() < 0.2
     image = (*(1,) * (2 - len(lead)), *lead)
     size = (1, 1) if is_product else tuple(int(n) for n in rng.integers(1, 4, 2))
     options = [(1, 1, (0, 0), n) if is_product else places(rng, n, k) for n, k in zip(image, size, strict=True)]
@@ -151,17 +156,32 @@ def conv(rng, graph, x):
             options[axis] = places(rng, 1, size[axis])
     stride, dilation, padding, out_hw = zip(*options, strict=True)
     groups = int(rng.choice([n for n in (1, 2, 3, channels) if channels % n == 0]))
-    out, is_dynamic = groups * int(rng.integers(1, 20 if groups == 1 else 4)), row_scale >= 0
-    shape = (*out_hw[2 - len(lead) :], out)
+    out = groups * int(rng.integers(1, 20 if groups == 1 else 4))
     fields = weights(rng, channels // groups * size[0] * size[1], out)
     fields["weight"] = fields["weight"].reshape(*size, channels // groups, out)
     fields |= {"groups": groups, "stride": stride, "dilation": dilation, "padding": padding[0] + padding[1]}
+    return fields, (*out_hw[2 - len(lead) :], out)
+
+
+def conv(rng, graph, x):
+    fields, shape = convolution(rng, graph, x)
+    is_dynamic, out = graph.buffers[x][4] >= 0, shape[-1]
     bias = rng.normal(size=out).astype(np.float32) if is_dynamic else rng.integers(-5000, 5000, out, dtype=np.int32)
     fields |= {"bias": bias if rng.random() < 0.7 else None, "requant": rule(rng)}
     if not is_dynamic and rng.random() < 0.3:
         return graph.add_step("conv", (x,), graph.add_buffer("int32", shape), **fields | {"activation": None})
     output = graph.add_buffer(*(buffer("float32", shape) if is_dynamic else result(rng, shape)))
     return graph.add_step("conv", (x,), output, **fields)
+
+
+def conv_f32(rng, graph, x):
+    """By codes or by floats."""
+    fields, shape = convolution(rng, graph, x)
+    fields["bias"] = rng.normal(size=shape[-1]).astype(np.float32) if rng.random() < 0.7 else None
+    if rng.random() < 0.5:
+        weight = rng.normal(size=fields["weight"].shape).astype(np.float32) / fields["weight"].size
+        fields |= {"weight": weight, "weight_scale": None, "weight_zero_point": None}
+    return graph.add_step("conv_f32", (x,), graph.add_buffer("float32", shape), **fields)
 
 
 def rule(rng):
@@ -187,10 +207,70 @@ def gemm_f32(rng, graph, x):
 
 
 def add(rng, graph, x):
-    _, shape, *_ = graph.buffers[x]
-    read = graph.with_values()
-    others = [i for i, b in enumerate(graph.buffers) if i in read and b[:2] == ("float32", shape)]
-    return graph.add_step("add", (x, int(rng.choice(others))), graph.add_buffer("float32", shape))
+    dtype, shape, *_ = graph.buffers[x]
+    output = graph.add_buffer(*(buffer("float32", shape) if dtype == "float32" else grid_of(rng, dtype, shape)))
+    fields = {"activation": (None, "relu", "relu6")[rng.integers(3)], "requant": rule(rng)}
+    return graph.add_step("add", (x, like(rng, graph, x)), output, **fields)
+
+
+def grid_of(rng, dtype, shape):
+    """A buffer of codes of this dtype and shape."""
+    while (made := affine(rng, shape))[0] != dtype:
+        pass
+    return made
+
+
+def like(rng, graph, x):
+    """A buffer that has a value, of the dtype and shape of another one, with one scale if these are codes."""
+    filled = graph.with_values()
+    alike = [i for i, b in enumerate(graph.buffers) if i in filled and b[:2] == graph.buffers[x][:2] and b[4] < 0]
+    return int(rng.choice(alike))
+
+
+def mean(rng, graph, x):
+    dtype, shape, *_ = graph.buffers[x]
+    output = buffer("float32", shape[-1:]) if dtype == "float32" else grid_of(rng, dtype, shape[-1:])
+    return graph.add_step("mean", (x,), graph.add_buffer(*output), requant=rule(rng))
+
+
+def reshaped(graph, x, shape):
+    """A buffer like another one, of another shape."""
+    dtype, _, *rest = graph.buffers[x]
+    return graph.add_buffer(dtype, shape, *rest)
+
+
+def concatenate(rng, graph, x):
+    """Up to three times the same, or what has its grid."""
+    filled, shape = graph.with_values(), graph.buffers[x][1]
+    alike = [i for i, b in enumerate(graph.buffers) if i in filled and b == graph.buffers[x]]
+    inputs = (x, *(int(i) for i in rng.choice(alike, rng.integers(0, 3))))
+    axis = int(rng.integers(len(shape)))
+    shape = (*shape[:axis], shape[axis] * len(inputs), *shape[axis + 1 :])
+    return graph.add_step("concatenate", inputs, reshaped(graph, x, shape), axis=axis)
+
+
+def pad(rng, graph, x):
+    shape = graph.buffers[x][1]
+    padding = tuple(int(n) for n in rng.integers(0, 3, 2 * len(shape)))
+    padded = tuple(n + before + after for n, before, after in zip(shape, padding[::2], padding[1::2], strict=True))
+    return graph.add_step("pad", (x,), reshaped(graph, x, padded), padding=padding)
+
+
+def pool(rng, graph, x):
+    """Windows over images of rank 1 to 3; what has no height or width has one window along it."""
+    shape = graph.buffers[x][1]
+    image = (1,) * (3 - len(shape)) + shape
+    size, stride, padding, out = [], [], [], []
+    for axis in (0, 1):
+        size.append(int(rng.integers(1, image[axis] + 2)))
+        before, after = (int(n) for n in rng.integers(0, size[-1], 2))
+        after = max(after, size[-1] - image[axis] - before)
+        stride.append(int(rng.integers(1, 4)) if axis + len(shape) >= 3 else 9)
+        padding += [before, after]
+        out.append((image[axis] + before + after - size[-1]) // stride[-1] + 1)
+    fields = {"size": tuple(size), "stride": tuple(stride), "padding": tuple(padding)}
+    kind = ("max_pool", "average_pool")[rng.integers(2)]
+    return graph.add_step(kind, (x,), reshaped(graph, x, (*out[3 - len(shape) :], shape[-1])), **fields)
 
 
 def reshape(rng, graph, x):
@@ -225,13 +305,18 @@ def fitting(graph, x):
     dtype, shape, *_, row_scale, _, _ = graph.buffers[x]
     if dtype == "int32":
         return [requantize]
-    if dtype == "float32":
-        dynamic = [quantize_dynamic] if 1 <= len(shape) <= 3 else []
-        return [add, quantize, reshape] + ([normalize, *dynamic, gemm_f32, activate] if shape else [])
     own = None if row_scale < 0 else graph.buffers[row_scale][1]
     products = [gemm] if shape and own in (None, (*shape[:-1], 1)) else []
     products += [conv] if 1 <= len(shape) <= 3 and own in (None, (1,) * len(shape)) else []
-    return products + ([] if row_scale >= 0 else [dequantize, lookup, reshape, *([softmax] * bool(shape))])
+    if row_scale >= 0:
+        return products
+    steps = [add, quantize, reshape] if dtype == "float32" else [*products, add, dequantize, lookup, reshape]
+    if shape:
+        dynamic = [quantize_dynamic] if len(shape) <= 3 else []
+        steps += [normalize, *dynamic, gemm_f32, activate] if dtype == "float32" else [softmax]
+        steps += [mean, concatenate] + ([pool] if len(shape) <= 3 else [])
+        steps += [conv_f32] if len(shape) <= 3 and dtype == "float32" else []
+    return [*steps, pad] if np.prod(shape) < MOST_TO_PAD else steps
 
 
 def random_graph(rng, step_count):

@@ -9,41 +9,56 @@ RESOLVERS = {
 }
 
 
-def _tensor(schema, name, array, scale, zero_point):
+def _tensor(schema, name, array, scale, zero_point, buffer=0):
     quantization = schema.QuantizationParametersT()
     quantization.scale, quantization.zeroPoint = [float(scale)], [int(zero_point)]
     tensor = schema.TensorT()
-    tensor.name, tensor.shape, tensor.buffer, tensor.quantization = name, list(array.shape), 0, quantization
-    tensor.type = {"int8": schema.TensorType.INT8, "uint8": schema.TensorType.UINT8}[array.dtype.name]
+    tensor.name, tensor.shape, tensor.buffer = name, list(array.shape), buffer
+    tensor.type = getattr(schema.TensorType, array.dtype.name.upper())
+    if array.dtype != "int32":
+        tensor.quantization = quantization
     return tensor
 
 
-def model(op, x, y, input=(1.0, 0), output=(1.0, 0), version=1, **options):
-    """A model of the operator from codes like x to codes like y on the grids (scale, zero point). The options are those
-    of the operator's own table in the schema, of which `options_type` is the name."""
+def model(op, x, y, input=(1.0, 0), output=(1.0, 0), version=1, constants=(), **options):
+    """A model of the operator from codes like x to codes like y on the grids (scale, zero point); x and `input` are
+    tuples of several. `constants`, int32, are inputs behind these. The options are those of the operator's own table in
+    the schema, of which `options_type` is the name."""
     schema, flatbuffers = extra("ai_edge_litert.schema_py_generated"), extra("flatbuffers")
     code, operator, graph, whole = schema.OperatorCodeT(), schema.OperatorT(), schema.SubGraphT(), schema.ModelT()
     code.builtinCode = getattr(schema.BuiltinOperator, op)
     code.deprecatedBuiltinCode, code.version = min(code.builtinCode, 127), version
-    operator.opcodeIndex, operator.inputs, operator.outputs = 0, [0], [1]
+    inputs = list(zip(x, input, strict=True)) if isinstance(x, tuple) else [(x, input)]
+    graph.tensors = [_tensor(schema, f"x{i}", array, *grid) for i, (array, grid) in enumerate(inputs)]
+    whole.buffers = [schema.BufferT()]
+    for constant in constants:
+        graph.tensors.append(_tensor(schema, f"c{len(whole.buffers)}", constant, 1.0, 0, len(whole.buffers)))
+        content = schema.BufferT()
+        content.data = list(constant.tobytes())
+        whole.buffers.append(content)
+    graph.tensors.append(_tensor(schema, "y", y, *output))
+    last = len(graph.tensors) - 1
+    operator.opcodeIndex, operator.inputs, operator.outputs = 0, list(range(last)), [last]
     if name := options.pop("options_type", None):
         operator.builtinOptionsType = getattr(schema.BuiltinOptions, name)
         operator.builtinOptions = getattr(schema, f"{name}T")()
         vars(operator.builtinOptions).update(options)
-    graph.tensors = [_tensor(schema, b"x", x, *input), _tensor(schema, b"y", y, *output)]
-    graph.inputs, graph.outputs, graph.operators, graph.name = [0], [1], [operator], b"main"
-    whole.version, whole.operatorCodes, whole.subgraphs, whole.buffers = 3, [code], [graph], [schema.BufferT()]
+    graph.inputs, graph.outputs = list(range(len(inputs))), [last]
+    graph.operators, graph.name = [operator], b"main"
+    whole.version, whole.operatorCodes, whole.subgraphs = 3, [code], [graph]
     builder = flatbuffers.Builder(1024)
     builder.Finish(whole.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
 def run(content, x, resolver="default"):
-    """The output of one of LiteRT's three sets of kernels."""
+    """The output of one of LiteRT's three sets of kernels, for x or a tuple of several."""
     litert = extra("ai_edge_litert.interpreter")
     kind = getattr(litert.OpResolverType, RESOLVERS[resolver])
     interpreter = litert.Interpreter(model_content=content, num_threads=1, experimental_op_resolver_type=kind)
     interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    inputs = x if isinstance(x, tuple) else (x,)
+    for details, array in zip(interpreter.get_input_details(), inputs, strict=True):
+        interpreter.set_tensor(details["index"], array)
     interpreter.invoke()
     return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])

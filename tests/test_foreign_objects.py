@@ -22,12 +22,14 @@ FLOATS = np.float32([[1, -2, 0.5], [0, 1, -1], [3, -0.5, 2], [-3, 1.5, 1]])
 SCALES, STEPS, BOOK = np.float32([0.5, 1, 2]), np.float32([0.5, 2, 1, 4]), np.float32([-2, -1, 0, 1])
 CODES, BYTES = np.int8([[1, -2, 3], [4, 0, -6], [7, 1, -1], [2, 2, 5]]), np.uint8([[1, 2, 3, 4], [5, 0, 6, 7]])
 SUMS, POINTS, LABELS = np.int32([[4, -8, 12], [400, 2, -7]]), np.int32([1, -2, 3]), np.int64([0, 1])
+KERNEL, MIXING = FLOATS.reshape(1, 2, 2, 3), np.tile(FLOATS, (3, 2))[:6, :4].reshape(1, 1, 6, 4)
 IMAGES, FILTERS = FLOATS.reshape(1, 2, 3, 2), CODES.reshape(2, 3, 2, 1)
 Q, GRID = ql.quantize(FLOATS, axis=1), ql.QParams([0.25], 0)
 ROWS = ql.quantize(FLOATS.T, GRID)
 FILTER = ql.quantize(FLOATS.reshape(1, 1, 4, 3)[:, :, :2], axis=3)
 DENSE = ql.Dense(FLOATS, SCALES)
 MODEL = ql.Sequential([DENSE, ql.Dense(FLOATS.T[:, :2])])
+GRAPH = ql.Model({"input": (4,)}, "head", nodes=[("body", DENSE, "input"), ("head", ql.Dense(FLOATS.T[:, :2]), "body")])
 QMODEL = ql.quantize_model(MODEL, data=FLOATS.T)
 OUTER = np.float32([[1.0]])
 CLASSES, GUESSES, ORDER = np.array([0, 1, 2]), np.array([0, 2, 2]), np.array([2, 0, 1])
@@ -55,6 +57,8 @@ def trained(x=FLOATS.T, y=CLASSES, model=CLASSIFIER, **options):
 #: By argument: a plain array that it takes, and the call. `Class` stands for its constructor, `Class()` for its call.
 ARGUMENTS = {
     "Activation() x": (FLOATS, ql.Activation("tanh")),
+    "Add() x": (FLOATS, lambda a: ql.Add()(a, FLOATS)),
+    "AveragePool() x": (IMAGES, ql.AveragePool()),
     "BatchNorm gamma": (SCALES, lambda a: ql.BatchNorm(gamma=a)),
     "BatchNorm beta": (SCALES, lambda a: ql.BatchNorm(beta=a)),
     "BatchNorm mean": (SCALES, lambda a: ql.BatchNorm(mean=a)),
@@ -63,11 +67,33 @@ ARGUMENTS = {
     "Calibrator.from_data data": (FLOATS, lambda a: ql.Calibrator.from_data(a)),
     "Calibrator.update batch": (FLOATS, lambda a: ql.Calibrator(axis=1).update(a)),
     "Calibrator.qparams grid": (BOOK, lambda a: ql.Calibrator().update(FLOATS).qparams(grid=a, symmetric=True)),
+    "Concatenate() x": (FLOATS, lambda a: ql.Concatenate()(FLOATS, a)),
+    "Conv1D weight": (KERNEL[0], lambda a: ql.Conv1D(a)),
+    "Conv1D bias": (SCALES, lambda a: ql.Conv1D(KERNEL[0], a)),
+    "Conv1D() x": (IMAGES[0], ql.Conv1D(KERNEL[0])),
+    "Conv2D weight": (KERNEL, lambda a: ql.Conv2D(a)),
+    "Conv2D bias": (SCALES, lambda a: ql.Conv2D(KERNEL, a)),
+    "Conv2D() x": (IMAGES, ql.Conv2D(KERNEL)),
     "Dense weight": (FLOATS, lambda a: ql.Dense(a)),
     "Dense bias": (SCALES, lambda a: ql.Dense(FLOATS, a)),
     "Dense() x": (FLOATS.T.copy(), DENSE),
+    "DepthwiseConv2D weight": (KERNEL, lambda a: ql.DepthwiseConv2D(a)),
+    "DepthwiseConv2D bias": (np.ones(6, np.float32), lambda a: ql.DepthwiseConv2D(KERNEL, a)),
+    "DepthwiseConv2D() x": (IMAGES, ql.DepthwiseConv2D(KERNEL)),
     "Dropout() x": (FLOATS, ql.Dropout(0.5)),
     "Flatten() x": (IMAGES, ql.Flatten()),
+    "GlobalAveragePool() x": (IMAGES, ql.GlobalAveragePool()),
+    "MaxPool() x": (IMAGES, ql.MaxPool()),
+    "Model mean": (STEPS, lambda a: _graph(mean=a)),
+    "Model scale": (STEPS, lambda a: _graph(scale=a)),
+    "Model classes": (np.array([3, 5]), lambda a: _graph(classes=a)),
+    "Model() x": (FLOATS.T.copy(), GRAPH),
+    "Model.intermediates x": (FLOATS.T.copy(), GRAPH.intermediates),
+    "Model.predict x": (FLOATS.T.copy(), GRAPH.predict),
+    "Model.predict_proba x": (FLOATS.T.copy(), GRAPH.predict_proba),
+    "Model.evaluate x": (FLOATS.T.copy(), lambda a: GRAPH.evaluate(a, [0, 1, 0])),
+    "Model.evaluate y": (np.array([0, 1, 1]), lambda a: GRAPH.evaluate(FLOATS.T, a)),
+    "Pad() x": (IMAGES, ql.Pad(1)),
     "QArray codes": (CODES, lambda a: ql.QArray(a, Q.qparams)),
     "QArray.from_codes codes": (CODES, lambda a: ql.QArray.from_codes(a, 0.5)),
     "QArray.from_codes scale": (SCALES, lambda a: ql.QArray.from_codes(CODES, a, axis=1)),
@@ -94,6 +120,11 @@ ARGUMENTS = {
     "QParams.from_range low": (-SCALES, lambda a: ql.QParams.from_range(a, SCALES, symmetric=True)),
     "QParams.from_range high": (SCALES, lambda a: ql.QParams.from_range(-SCALES, a, symmetric=True)),
     "QParams.from_range grid": (BOOK, lambda a: ql.QParams.from_range(-1.0, 1.0, grid=a, symmetric=True)),
+    "Reshape() x": (IMAGES, ql.Reshape((-1,))),
+    "SeparableConv2D depthwise_weight": (KERNEL, lambda a: ql.SeparableConv2D(a, MIXING)),
+    "SeparableConv2D pointwise_weight": (MIXING, lambda a: ql.SeparableConv2D(KERNEL, a)),
+    "SeparableConv2D bias": (STEPS, lambda a: ql.SeparableConv2D(KERNEL, MIXING, a)),
+    "SeparableConv2D() x": (IMAGES, ql.SeparableConv2D(KERNEL, MIXING)),
     "Sequential mean": (STEPS, lambda a: ql.Sequential([DENSE], mean=a)),
     "Sequential scale": (STEPS, lambda a: ql.Sequential([DENSE], scale=a)),
     "Sequential classes": (np.array([3, 5, 7]), lambda a: ql.Sequential([DENSE], classes=a)),
@@ -198,12 +229,13 @@ ARGUMENTS = {
     "train sample_weight": (SCALES, lambda a: trained(sample_weight=a)),
 }
 #: Parameters of any type that are no arrays of numbers, by name, or of one function.
-OTHERS = {"axes", "dilation", "out", "padding", "path", "shape", "size", "stride", "x_zero_point"}
+OTHERS = {"axes", "dilation", "kernel_size", "out", "padding", "path", "shape", "size", "stride", "x_zero_point"}
 OTHERS |= {"augment", "callbacks", "checkpoint", "loss", "optimizer", "schedule"}
 OTHERS |= {"conv2d w", "linear w", "softmax scale", "testing.assert_bit_exact actual"}
-OTHERS |= {"testing.assert_bit_exact expected"}
-#: Methods of layers that models and training call, with arrays of their own.
-WITHIN_MODELS = {"compute", "forward", "forward_frozen", "backward"}
+OTHERS |= {"testing.assert_bit_exact expected", "Model inputs", "Model outputs", "Model nodes"}
+#: Methods of layers and models that models and training call, with arrays of their own.
+WITHIN_MODELS = {"compute", "forward", "forward_frozen", "backward", "multiply", "multiply_gradients"}
+WITHIN_MODELS |= {"given", "samples"}
 #: What has parameters for arrays of other packages, or is made by qlite alone.
 NOT_WALKED = {
     "distributed",
@@ -221,6 +253,7 @@ MEANT = {
     ("string", "grid"): "an array of values",  # a name
     ("dict", "batch"): "choose one",
     ("dict", "data"): "choose one",
+    ("dict", "quantize_model data"): "samples of ['input']",
     **{
         (kind, "batch"): "choose one"
         for kind in ("list with a masked part", "list of tensors elsewhere", "ragged tensors")
@@ -239,6 +272,7 @@ BATCHES = {
 BATCHES |= {"function", "generator", "set", "0-d"}
 #: What gives batches to those that take these in place of an array.
 GIVE_BATCHES = {"Calibrator.from_data data": BATCHES, "train X": {"function", "generator"}}
+GIVE_BATCHES |= {"quantize_model data": {"generator"}}
 
 
 @pytest.fixture(autouse=True)
@@ -252,6 +286,10 @@ def _compared(x, y):
 
 def _asserted(what, *arguments, **options):
     return getattr(ql.testing, f"assert_{what}")(MODEL, QMODEL, *arguments, **options)
+
+
+def _graph(**options):
+    return ql.Model({"input": (4,)}, "head", nodes=[("head", ql.Dense(FLOATS[:, :2]), "input")], **options)
 
 
 def _rebuilt(**options):
@@ -272,7 +310,7 @@ def contents(result: Any) -> Any:
         return [contents(part) for part in result]
     if isinstance(result, Layer):
         return contents(result.parameters), contents(result.statistics), repr(result)
-    if isinstance(result, ql.Sequential):
+    if isinstance(result, ql.Model):
         return contents(result(FLOATS.T)), repr(result)
     if isinstance(result, ql.QModel):
         return contents(result(FLOATS.T)), contents(result.classes)
@@ -323,7 +361,8 @@ def test_refused_by_name(argument):
         given, message = outcome(call, make(plain), name)
         assert given != "result", kind
         assert re.match(rf"({name}|batch|weights\[0\]: \w+): ", message), (kind, message)
-        assert MEANT.get((kind, name), said) in message, (kind, message)
+        meant = MEANT.get((kind, argument), MEANT.get((kind, name), said))
+        assert meant in message, (kind, message)
 
 
 def public_parameters():
@@ -336,7 +375,8 @@ def public_parameters():
             callables = {name: member}
         for attribute, method in inspect.getmembers(member, callable) if inspect.isclass(member) else ():
             shown = SHOWN.get(attribute, f".{attribute}")
-            is_within = attribute in WITHIN_MODELS and issubclass(member, Layer)
+            is_within = attribute in WITHIN_MODELS and issubclass(member, (Layer, ql.Model))
+            is_within |= inspect.isclass(method)  # of steps, which layers become
             if (not attribute.startswith("_") or attribute in SHOWN) and not is_within:
                 callables[name + shown] = method
         for shown, function in callables.items():

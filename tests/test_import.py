@@ -151,7 +151,8 @@ def test_every_public_function_has_an_example_that_runs():
 
 def test_examples_of_public_classes_are_found():
     modules = {name: importlib.import_module(name) for name in public_modules()}
-    found = {test.name.rpartition(".")[2]: test for n, m in modules.items() for test in ExampleFinder().find(m, n)}
+    tests = [test for name, module in modules.items() for test in ExampleFinder().find(module, name)]
+    found = {test.name.rpartition(".")[2] for test in tests if test.examples}  # layers and steps share names
     classes = [name for name in ql.__all__ if inspect.isclass(getattr(ql, name))]
     assert len(classes) > 5
-    assert not [name for name in classes if ">>>" in getattr(ql, name).__doc__ and not found[name].examples]
+    assert not [name for name in classes if ">>>" in getattr(ql, name).__doc__ and name not in found]

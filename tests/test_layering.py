@@ -16,7 +16,7 @@ from qlite import _core
 ROOT = Path(__file__).resolve().parents[1]
 CSRC, PACKAGE = ROOT / "csrc", ROOT / "qlite"
 #: Folders of csrc/core: each includes headers of its own and of those that stand before it.
-CORE_FOLDERS = ("base", "array", "calibrate", "gemm", "conv", "program", "training")
+CORE_FOLDERS = ("base", "array", "images", "calibrate", "gemm", "conv", "program", "training")
 TOP_LEVEL = {"pyproject.toml", "setup.py", "csrc", "qlite", "tests", "notebooks", "README.md", "LICENSE"}
 #: Files outside grids/, arrays/ and ops/ that import the core; the last one explains its absence.
 MAY_IMPORT_CORE = {"config.py", "nn/plan.py", "training/kernels.py", "__init__.py"}
@@ -41,7 +41,7 @@ LATE_IMPORTS = {
     ("arrays/qarray.py", "io/array_file.py"),  # QArray.save
     ("arrays/qarray.py", "analysis/plot.py"),  # QArray.plot
     ("nn/qmodel.py", "io/model_file.py"),  # QModel.save
-    ("nn/sequential.py", "io/float_model_file.py"),  # Sequential.save
+    ("nn/model.py", "io/float_model_file.py"),  # Model.save
     ("analysis/report.py", "analysis/plot.py"),  # Report.plot
     ("training/history.py", "analysis/plot.py"),  # History.plot
 }

@@ -36,6 +36,10 @@ typedef void ql_dequantize_kernel(const uint8_t *codes, size_t n, bool is_signed
 typedef bool ql_fake_quantize_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point,
                                      size_t group, int32_t qmin, int32_t qmax, float *y);
 
+/* The same for rows of n, as in ql_quantize_rows_kernel. */
+typedef bool ql_fake_quantize_rows_kernel(const float *x, size_t rows, size_t n, const float *scale,
+                                          const int32_t *zero_point, int32_t qmin, int32_t qmax, float *y);
+
 /* As ql_quantize_kernel, by any rounding, to codes of up to 16 bits, as int32. For QL_ROUND_STOCHASTIC x[i] is element
  * first + i of the data, key is the seed's (ql_rounding in qlite.h), and n below 2^32. */
 typedef bool ql_quantize_s32_kernel(const float *x, size_t n, const float *scale, const int32_t *zero_point,
@@ -128,11 +132,69 @@ typedef struct ql_windows {
     size_t n, step, row_stride, rows, cols, channels;
 } ql_windows;
 
-/* y[i][c] = the greatest code of channel c in window i; codes are int8 if is_signed. */
-typedef void ql_max_pool_kernel(const uint8_t *x, const ql_windows *windows, bool is_signed, uint8_t *y);
+/* How bytes hold codes: u8, s8, or s8 with the sign bit flipped, as a plan holds them. */
+typedef enum ql_byte_form { QL_BYTES_U8, QL_BYTES_S8, QL_BYTES_S8_FLIPPED } ql_byte_form;
+
+/* y[i][c] = the greatest code of channel c in window i. */
+typedef void ql_max_pool_kernel(const uint8_t *x, const ql_windows *windows, ql_byte_form form, uint8_t *y);
 
 /* y[i][c] = the mean of the codes of channel c in window i, rounded half away from zero. rows * cols < 2^23. */
-typedef void ql_avg_pool_kernel(const uint8_t *x, const ql_windows *windows, bool is_signed, uint8_t *y);
+typedef void ql_avg_pool_kernel(const uint8_t *x, const ql_windows *windows, ql_byte_form form, uint8_t *y);
+
+/* sum[c] = start + sum_p x[p * channels + c] for p < pixels; every sum fits int32. */
+typedef void ql_sum_pixels_kernel(const uint8_t *x, size_t pixels, size_t channels, int32_t start, int32_t *sum);
+
+/* How codes on two grids become one on a third. */
+typedef struct ql_addition {
+    int32_t factor[2], start; /* every sum fits int32 */
+    int32_t shift;            /* 0..31 */
+    int32_t zero_point, qmin, qmax;
+} ql_addition;
+
+/* y[i] = clamp(((start + a[i] * factor[0] + b[i] * factor[1]) >> shift) + zero_point, qmin, qmax). y may be a or b. */
+typedef void ql_add_kernel(const uint8_t *a, const uint8_t *b, size_t n, const ql_addition *addition, uint8_t *y);
+
+/* Terms of a sum in fixed point, one for each of two grids. */
+typedef struct ql_fixed_terms {
+    int32_t zero_point[2];
+    int32_t mantissa[2], exponent[2]; /* ql_quantize_multiplier's of at most 1/2 */
+} ql_fixed_terms;
+
+/* sum[i] = t(a[i]) + t(b[i]) with t(x) = rdbpot(srdhm((x - zero_point) << 20, mantissa), -exponent), each by its own
+ * grid: rule B of ql_requantize_s32_x8 in qlite.h. */
+typedef void ql_add_fixed_kernel(const uint8_t *a, const uint8_t *b, size_t n, const ql_fixed_terms *terms,
+                                 int32_t *sum);
+
+/* The same of floats, or NaN. index[i][c], unless index is NULL: where it lies, counted in pixels from the one whose
+ * number is `pixel`, the first of window 0; of equal ones, and of several NaN, the first. */
+typedef void ql_max_pool_f32_kernel(const float *x, const ql_windows *windows, int32_t pixel, float *y, int32_t *index);
+
+/* y[i][c] = the mean of the floats of channel c in window i: added in double, in order, divided and rounded once. */
+typedef void ql_average_pool_f32_kernel(const float *x, const ql_windows *windows, float *y);
+
+/* y[i * y_step + c] = fma(x[i * x_step + c], w[c], y[i * y_step + c]) for i < n, c < channels. */
+typedef void ql_add_products_kernel(const float *x, size_t x_step, const float *w, size_t n, size_t channels, float *y,
+                                    size_t y_step);
+
+/* y[i][j] = clamp(x[i][j] + bias[j], low, high) of a tile of rows x cols; the clamp is that of ql_scale_kernel. */
+typedef void ql_add_bias_kernel(const float *x, size_t x_stride, size_t rows, size_t cols, const float *bias, float low,
+                                float high, float *y, size_t y_stride);
+
+/* A row of a depthwise convolution: for i < n and c < channels s = 0, then s = fma(x[i * x_step + offset[t] + c],
+ * w[t * channels + c], s) for t < taps, ascending, and y[i * channels + c] = clamp(s + bias[c], low, high). */
+typedef struct ql_depthwise_row {
+    const float *x;
+    size_t x_step, n, channels, taps;
+    const size_t *offset;
+    const float *w, *bias;
+    float low, high;
+    float *y;
+} ql_depthwise_row;
+
+typedef void ql_depthwise_row_kernel(const ql_depthwise_row *row);
+
+/* sums[c] = fma(x[i * x_step + c], y[i * channels + c], sums[c]) for i < n, ascending, c < channels. */
+typedef void ql_add_dots_kernel(const float *x, size_t x_step, const float *y, size_t n, size_t channels, float *sums);
 
 /* slots[i] = the bin floor(x[i] * inverse_width) - origin, if that is in [0, bins); bins if x[i] is 0; bins + 1 if x[i]
  * misses the bins or is NaN. The floor is that of the exact product, so a negative one that underflows is in bin -1.
@@ -349,9 +411,17 @@ typedef struct ql_group_part {
 /* w[p * nr + j] = float(b[p][j] - z[j]) * scale[j], or values[b[p][j]] * scale[j], then of the byte as unsigned. */
 typedef void ql_dequantize_group_kernel(const ql_group_part *part, float *w);
 
-/* A tile of mr x nr: y[i][j] = fma(x[i][p], w[p][j], y[i][j]) for p < k, ascending; rows are a stride apart. */
-typedef void ql_gemm_f32_add_ukernel(size_t k, const float *x, size_t x_stride, const float *w, size_t w_stride,
-                                     float *y, size_t y_stride);
+/* Rows of floats in segments of k: element p of segment t of row i is x[i * stride + offset[t] + p]. */
+typedef struct ql_float_rows {
+    const float *x;
+    size_t stride, k, segments;
+    const size_t *offset;
+} ql_float_rows;
+
+/* A tile of mr x nr: y[i][j] = fma(x[i][p], w[p][j], y[i][j]) for all p of all segments, ascending; rows of w and y are
+ * a stride apart. */
+typedef void ql_gemm_f32_add_ukernel(const ql_float_rows *x, const float *w, size_t w_stride, float *y,
+                                     size_t y_stride);
 
 typedef struct ql_gemm_f32_add_kernels {
     size_t mr, nr;                           /* nr divides that of the same table's gemm_s8s4f32 */
@@ -373,6 +443,7 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_quantize_rows_kernel, quantize_rows_f32_x8, isa)             \
     FUNCTION(ql_dequantize_kernel, dequantize_x8_f32, isa)                   \
     FUNCTION(ql_fake_quantize_kernel, fake_quantize_f32, isa)                \
+    FUNCTION(ql_fake_quantize_rows_kernel, fake_quantize_rows_f32, isa)      \
     FUNCTION(ql_quantize_s32_kernel, quantize_f32_s32, isa)                  \
     FUNCTION(ql_dequantize_s32_kernel, dequantize_s32_f32, isa)              \
     FUNCTION(ql_in_range_kernel, in_range_f32, isa)                          \
@@ -385,12 +456,21 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_dequantize_codebook_kernel, dequantize_codebook_u8_f32, isa) \
     FUNCTION(ql_pack_bits_kernel, pack_bits_x8, isa)                         \
     FUNCTION(ql_unpack_bits_kernel, unpack_bits_x8, isa)                     \
+    FUNCTION(ql_max_pool_f32_kernel, max_pool_f32, isa)                      \
+    FUNCTION(ql_average_pool_f32_kernel, average_pool_f32, isa)              \
+    FUNCTION(ql_add_products_kernel, add_products_f32, isa)                  \
+    FUNCTION(ql_add_dots_kernel, add_dots_f32, isa)                          \
+    FUNCTION(ql_add_bias_kernel, add_bias_f32, isa)                          \
+    FUNCTION(ql_depthwise_row_kernel, depthwise_row_f32, isa)                \
     FUNCTION(ql_histogram_slots_kernel, histogram_slots_f32, isa)            \
     FUNCTION(ql_lookup_kernel, lookup_x8, isa)                               \
     FUNCTION(ql_apply_kernel, apply_f32, isa)                                \
     FUNCTION(ql_function_gradient_kernel, function_gradient_f32, isa)        \
     FUNCTION(ql_max_pool_kernel, max_pool_x8, isa)                           \
     FUNCTION(ql_avg_pool_kernel, avg_pool_x8, isa)                           \
+    FUNCTION(ql_sum_pixels_kernel, sum_pixels_u8_s32, isa)                   \
+    FUNCTION(ql_add_kernel, add_u8, isa)                                     \
+    FUNCTION(ql_add_fixed_kernel, add_fixed_u8_s32, isa)                     \
     FUNCTION(ql_requantize_kernel, requantize_s32_x8, isa)                   \
     FUNCTION(ql_requantize_fixed_kernel, requantize_fixed_s32_x8, isa)       \
     FUNCTION(ql_scale_kernel, scale_s32_f32, isa)                            \

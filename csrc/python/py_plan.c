@@ -6,6 +6,7 @@
 
 typedef struct plan_object {
     PyObject_HEAD ql_plan *plan;
+    PyObject *names;    /* of the inputs, for errors: a tuple of strings, or NULL */
     Py_ssize_t running; /* calls that run it now, counted under the GIL */
 } plan_object;
 
@@ -79,12 +80,26 @@ static int take_numbers(PyObject *tuple, const char *name, size_t buffer_count, 
     return 0;
 }
 
+/* Returns whether these are strings, one for each input; or sets an exception. */
+static bool are_names(PyObject *names, PyObject *inputs)
+{
+    bool are = PyTuple_GET_SIZE(names) == PyTuple_GET_SIZE(inputs);
+    for (Py_ssize_t i = 0; are && i < PyTuple_GET_SIZE(names); i++)
+        are = PyUnicode_Check(PyTuple_GET_ITEM(names, i));
+    if (!are)
+        PyErr_Format(PyExc_ValueError, "names: expected %zd strings, one for each input, got %R",
+                     PyTuple_GET_SIZE(inputs), names);
+    return are;
+}
+
 static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"buffers", "inputs", "outputs", NULL};
-    PyObject *list, *inputs_object, *outputs_object;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!O!", names, &PyList_Type, &list, &PyTuple_Type, &inputs_object,
-                                     &PyTuple_Type, &outputs_object))
+    static char *keywords[] = {"buffers", "inputs", "outputs", "names", NULL};
+    PyObject *list, *inputs_object, *outputs_object, *names = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!O!|O!", keywords, &PyList_Type, &list, &PyTuple_Type,
+                                     &inputs_object, &PyTuple_Type, &outputs_object, &PyTuple_Type, &names))
+        return NULL;
+    if (names && !are_names(names, inputs_object))
         return NULL;
     const Py_ssize_t count = PyList_GET_SIZE(list);
     const Py_ssize_t ends = PyTuple_GET_SIZE(inputs_object) + PyTuple_GET_SIZE(outputs_object);
@@ -106,6 +121,7 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self = (plan_object *)type->tp_alloc(type, 0);
     if (!self)
         goto done;
+    self->names = Py_XNewRef(names);
     const ql_status status = ql_plan_new(buffers, (size_t)count, inputs, outputs, &self->plan);
     if (status != QL_OK) {
         Py_CLEAR(self);
@@ -121,6 +137,7 @@ static void plan_dealloc(PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
     ql_plan_free(((plan_object *)object)->plan);
+    Py_XDECREF(((plan_object *)object)->names);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -276,6 +293,7 @@ enum { FEW = 8 };
 /* Arrays of a call: first those given, then those wanted. */
 typedef struct operands {
     const char *name; /* of those given, which are numbered if there are several */
+    PyObject *names;  /* a tuple of their own ones; or NULL */
     size_t given, count;
     PyArrayObject **arrays; /* [count], each a new reference or NULL */
     void **data;            /* [count] */
@@ -287,6 +305,7 @@ static int begin(operands *o, const char *name, size_t given, size_t wanted)
 {
     memset(o->few, 0, sizeof o->few);
     o->name = name;
+    o->names = NULL;
     o->given = given;
     o->count = given + wanted;
     void **memory = o->count <= FEW ? o->few : PyMem_Calloc(2 * o->count, sizeof *memory);
@@ -313,6 +332,10 @@ static const char *name_of(const operands *o, size_t i, char memory[NAME_LENGTH]
 {
     if (o->given == 1)
         return "x";
+    const char *own = o->names ? PyUnicode_AsUTF8(PyTuple_GET_ITEM(o->names, (Py_ssize_t)i)) : NULL;
+    if (own)
+        return own;
+    PyErr_Clear();
     snprintf(memory, NAME_LENGTH, "%s[%zu]", o->name, i);
     return memory;
 }
@@ -340,7 +363,7 @@ static int raise_shape(const char *name, const ql_buffer *b, PyArrayObject *arra
 /* Takes the i-th given array, for a buffer, with as many samples as the first. Returns 0, or -1 with an exception. */
 static int take_given(operands *o, size_t i, const ql_buffer *b, PyObject *object)
 {
-    char memory[NAME_LENGTH];
+    char memory[NAME_LENGTH], first_memory[NAME_LENGTH];
     const char *name = name_of(o, i, memory);
     PyArrayObject *array =
         b->type == QL_F32 ? ql_py_f32(object, name) : ql_py_exact(object, ql_py_type_of(b->type)->typenum, name);
@@ -357,8 +380,8 @@ static int take_given(operands *o, size_t i, const ql_buffer *b, PyObject *objec
         o->samples = PyArray_DIM(array, 0);
     if (PyArray_DIM(array, 0) == o->samples)
         return 0;
-    PyErr_Format(PyExc_ValueError, "%s: expected %zd samples as in %s[0], got %zd", name, o->samples, o->name,
-                 PyArray_DIM(array, 0));
+    PyErr_Format(PyExc_ValueError, "%s: expected %zd samples as in %s, got %zd", name, o->samples,
+                 name_of(o, 0, first_memory), PyArray_DIM(array, 0));
     return -1;
 }
 
@@ -396,17 +419,20 @@ static void raise_run(const operands *o, ql_selection given, ql_status status, s
         ql_py_raise(status, o->name);
 }
 
-static PyObject *plan_run(PyObject *self, PyObject *const *args, Py_ssize_t count)
+/* Runs the whole plan; ns, one for each step, is how long it took, if it is not NULL. */
+static PyObject *run_whole(plan_object *self, const char *function, PyObject *const *args, Py_ssize_t count,
+                           uint64_t *ns)
 {
-    Py_ssize_t *running = &((plan_object *)self)->running;
-    ql_plan *plan = plan_of(self);
+    ql_plan *plan = self->plan;
     const ql_selection inputs = ql_plan_inputs(plan), outputs = ql_plan_outputs(plan);
     PyObject *result = NULL;
     operands o;
     if (ql_plan_samples(plan) == 0)
-        return PyErr_Format(PyExc_ValueError, "run: expected a plan that is finished");
-    if (ql_py_count("run", count, (Py_ssize_t)inputs.count) < 0 || begin(&o, "inputs", inputs.count, outputs.count) < 0)
+        return PyErr_Format(PyExc_ValueError, "%s: expected a plan that is finished", function);
+    if (ql_py_count(function, count, (Py_ssize_t)inputs.count) < 0 ||
+        begin(&o, "inputs", inputs.count, outputs.count) < 0)
         return NULL;
+    o.names = self->names;
     for (size_t i = 0; i < inputs.count; i++) {
         if (take_given(&o, i, ql_plan_buffer(plan, inputs.buffers[i]), args[i]) < 0)
             goto done;
@@ -415,25 +441,52 @@ static PyObject *plan_run(PyObject *self, PyObject *const *args, Py_ssize_t coun
         if (make_wanted(&o, inputs.count + i, ql_plan_buffer(plan, outputs.buffers[i])) < 0)
             goto done;
     }
+    const void *const *given = (const void *const *)o.data;
+    void *const *wanted = o.data + inputs.count;
     size_t at_fault;
-    ql_status status;
-    ++*running;
     ql_py_pause pause;
+    ++self->running;
     ql_py_begin(&pause);
-    status = ql_plan_run(plan, (const void *const *)o.data, o.data + inputs.count, (size_t)o.samples, &at_fault);
+    ql_status status = ns ? ql_plan_time(plan, given, wanted, (size_t)o.samples, ns, &at_fault)
+                          : ql_plan_run(plan, given, wanted, (size_t)o.samples, &at_fault);
     status = ql_py_end(&pause, status);
-    --*running;
+    --self->running;
     if (status != QL_OK) {
         raise_run(&o, inputs, status, at_fault);
         goto done;
     }
-    PyArrayObject **wanted = o.arrays + inputs.count;
-    result = outputs.count == 1 ? Py_NewRef((PyObject *)*wanted) : PyTuple_New((Py_ssize_t)outputs.count);
+    PyArrayObject **results = o.arrays + inputs.count;
+    result = outputs.count == 1 ? Py_NewRef((PyObject *)*results) : PyTuple_New((Py_ssize_t)outputs.count);
     for (size_t i = 0; result && outputs.count > 1 && i < outputs.count; i++)
-        PyTuple_SET_ITEM(result, (Py_ssize_t)i, Py_NewRef((PyObject *)wanted[i]));
+        PyTuple_SET_ITEM(result, (Py_ssize_t)i, Py_NewRef((PyObject *)results[i]));
 done:
     end(&o);
     return result;
+}
+
+static PyObject *plan_run(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    return run_whole((plan_object *)self, "run", args, count, NULL);
+}
+
+static PyObject *plan_timed(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    const size_t steps = ql_plan_step_count(plan_of(self));
+    npy_intp length = (npy_intp)steps;
+    PyObject *seconds = PyArray_SimpleNew(1, &length, NPY_FLOAT64);
+    uint64_t *ns = PyMem_Calloc(steps + 1, sizeof *ns);
+    PyObject *result = NULL;
+    if (!ns)
+        PyErr_NoMemory();
+    else if (seconds)
+        result = run_whole((plan_object *)self, "timed", args, count, ns);
+    for (size_t i = 0; result && i < steps; i++)
+        ((double *)PyArray_DATA((PyArrayObject *)seconds))[i] = 1e-9 * (double)ns[i];
+    PyMem_Free(ns);
+    if (result)
+        return Py_BuildValue("NN", result, seconds);
+    Py_XDECREF(seconds);
+    return NULL;
 }
 
 /* The buffers of a call of run_steps. */
@@ -581,6 +634,7 @@ static PyMethodDef plan_methods[] = {
     {"finish", plan_finish, METH_NOARGS, NULL},
     {"update", plan_update, METH_VARARGS, NULL},
     {"run", (PyCFunction)(void (*)(void))plan_run, METH_FASTCALL, NULL},
+    {"timed", (PyCFunction)(void (*)(void))plan_timed, METH_FASTCALL, NULL},
     {"run_steps", (PyCFunction)(void (*)(void))plan_run_steps, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -1,28 +1,30 @@
 """What quantizing a model cost, layer by layer, and why."""
 
+import time
 from dataclasses import dataclass, fields
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from qlite import _check, metrics
 from qlite._public import public
-from qlite.analysis.timing import in_turn, one_thread
+from qlite.analysis.timing import one_thread
 from qlite.arrays.error import quantization_error
 from qlite.arrays.qarray import QArray
 from qlite.arrays.quantize import fake_quantize
 from qlite.grids.qparams import QParams
 from qlite.nn.fuse import fuse
-from qlite.nn.layers.dense import Dense
+from qlite.nn.layers.weighted import Weighted
+from qlite.nn.model import Model
 from qlite.nn.predictor import VALUES
 from qlite.nn.program import Buffer
 from qlite.nn.qmodel import QModel
-from qlite.nn.sequential import Sequential
-from qlite.nn.steps import PRODUCTS, DenseF32
+from qlite.nn.steps import PRODUCTS, Conv
 
 #: A layer whose own error is this far below its output needs no repair: top-1 agreement is then over 99.5 %.
 GOOD_SQNR_DB = 35.0
+#: Runs that times are medians of: as many as fit into so many seconds, between these numbers.
+FEWEST_RUNS, RUNS, RUN_SECONDS = 5, 101, 1.0
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class LayerReport:
     Attributes
     ----------
     name : str
-    shape : (int, int)
-        Of the weights, (in, out).
+    shape : tuple of int
+        Of the weights: (in, out), or (kernel_h, kernel_w, in / groups, out) of a convolution.
     sqnr_db : float
         Of the layer's output, with the errors of all layers before.
     own_sqnr_db : float
@@ -48,13 +50,13 @@ class LayerReport:
     nbytes, float_nbytes : int
         Of the layer's arrays, quantized and as float32.
     microseconds, float_microseconds : float
-        Per sample.
+        Per sample, as parts of runs of the whole model.
     advice : str
         What would repair most of its error.
     """
 
     name: str
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     sqnr_db: float
     own_sqnr_db: float
     weight_error: float
@@ -70,8 +72,8 @@ class LayerReport:
 
     def __post_init__(self) -> None:
         _check.string("name", self.name)
-        if len(_check.shape("shape", self.shape)) != 2:
-            raise ValueError(f"shape: expected (in, out), got {self.shape!r}")
+        if not _check.shape("shape", self.shape):
+            raise ValueError(f"shape: expected that of weights, got {self.shape!r}")
         for field in fields(self)[2:-1]:
             _check.number(field.name, getattr(self, field.name))
         _check.string("advice", self.advice)
@@ -123,7 +125,7 @@ class Report:
         return plot_report(self)
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
-        head = ["layer", "in x out", "SQNR dB", "own dB", "weights", "rounding", "clipping", "clipped", "bytes",
+        head = ["layer", "weights", "SQNR dB", "own dB", "weights", "rounding", "clipping", "clipped", "bytes",
                 "of float", "us/sample", "float us"]  # fmt: skip
         rows = []
         for r in self.layers:
@@ -132,7 +134,7 @@ class Report:
             rows.append(
                 [
                     r.name,
-                    f"{r.shape[0]} x {r.shape[1]}",
+                    " x ".join(map(str, r.shape)),
                     f"{r.sqnr_db:.1f}",
                     f"{r.own_sqnr_db:.1f}",
                     *(f"{share:.0%}" for share in shares),
@@ -145,6 +147,10 @@ class Report:
             )
         return head, rows
 
+    def _by_error(self) -> list[LayerReport]:
+        """The layers, those first that lose most by themselves."""
+        return sorted(self.layers, key=lambda r: r.own_sqnr_db)
+
     def _summary(self) -> str:
         agreement = "" if self.agreement is None else f", top-1 agreement {self.agreement:.2%}"
         return f"output SQNR {self.sqnr_db:.1f} dB{agreement}, on {self.samples} samples"
@@ -154,7 +160,7 @@ class Report:
         widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
         lines = ["  ".join(c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
                  for row in [head, *rows]]  # fmt: skip
-        return "\n".join([*lines, self._summary(), *(f"{r.name}: {r.advice}" for r in self.layers)])
+        return "\n".join([*lines, self._summary(), *(f"{r.name}: {r.advice}" for r in self._by_error())])
 
     __repr__ = __str__
 
@@ -163,24 +169,27 @@ class Report:
 
         head, rows = self._table()
         cells = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
-        advice = "".join(f"<li><b>{escape(r.name)}</b>: {r.advice}</li>" for r in self.layers)
+        advice = "".join(f"<li><b>{escape(r.name)}</b>: {r.advice}</li>" for r in self._by_error())
         titles = "".join(f"<th>{c}</th>" for c in head)
         return f"<table><tr>{titles}</tr>{cells}</table><p>{self._summary()}</p><ul>{advice}</ul>"
 
 
-def compare(model: Sequential, quantized: QModel, x: Any) -> Report:
+def compare(model: Model, quantized: QModel, x: Any) -> Report:
     """Compare a float model with its quantized form on samples, layer by layer.
 
     A layer's own error is measured on exact inputs and split into what its weights cost, what rounding its input
     activations costs and what clipping them costs. Times are medians per sample at the given number of samples, taken
-    in turn; the float layer is plain NumPy. Layers that stayed in float have no row.
+    in turn, each of its part in a run of the whole model; the float layer is plain NumPy. Layers without weights, and
+    those that stayed in float, have no row. What hurts most comes first among the advice.
 
     Parameters
     ----------
-    model : Sequential
+    model : Model
+        With one output.
     quantized : QModel
         Made from `model`.
-    x : array_like of a real floating dtype, (samples, features)
+    x : array_like of a real floating dtype, (samples, ...)
+        Of several inputs a tuple, or a dict by name.
 
     Returns
     -------
@@ -190,7 +199,7 @@ def compare(model: Sequential, quantized: QModel, x: Any) -> Report:
     Raises
     ------
     TypeError, ValueError
-        Something else than the two models; layers that do not match; no samples, or other features.
+        Something else than the two models; layers that do not match; several outputs; no samples, or of other shapes.
 
     Examples
     --------
@@ -202,79 +211,116 @@ def compare(model: Sequential, quantized: QModel, x: Any) -> Report:
     >>> [layer.name for layer in report.layers], report.sqnr_db > 30
     (['dense_1', 'dense_2'], True)
     """
-    if not isinstance(model, Sequential):
-        raise TypeError(f"model: expected a Sequential, got {type(model).__name__}")
+    if not isinstance(model, Model):
+        raise TypeError(f"model: expected a Model, such as a Sequential, got {type(model).__name__}")
     if not isinstance(quantized, QModel):
         raise TypeError(f"quantized: expected a QModel, got {type(quantized).__name__}")
+    model._only("output", model.outputs)
+    fused = fuse(model)
     weights = quantized.weights
-    model = fuse(model)
-    buffers, steps = quantized.program.buffers, quantized.program.steps
-    in_float = {buffers[step.output].layer for step in steps if isinstance(step, DenseF32)}
-    named = zip(model.names, model.layers, strict=True)
-    dense = {name: layer for name, layer in named if isinstance(layer, Dense) and name not in in_float}
-    shapes = {name: layer.weight.shape for name, layer in dense.items()}
-    if (got := {name: q.shape for name, q in weights.items()}) != shapes:
-        raise ValueError(f"quantized: expected the layers of model, {shapes}, got {got}")
-    exact = model.intermediates(x)
-    if len(exact["input"]) == 0:
+    quantized_layers = {
+        name: (layer, source)
+        for name, layer, (source, *_) in zip(fused.names, fused.layers, fused.sources, strict=True)
+        if isinstance(layer, Weighted) and name in weights
+    }
+    expected = {name: layer.kernel_shape for name, layer in zip(fused.names, fused.layers, strict=True)
+                if isinstance(layer, Weighted) and not _is_float(quantized, name)}  # fmt: skip
+    if (got := {name: q.shape for name, q in weights.items()}) != expected:
+        raise ValueError(f"quantized: expected the layers of model, {expected}, got {got}")
+    samples = fused.samples("x", x)
+    if len(next(iter(samples.values()))) == 0:
         raise ValueError("x: expected at least one sample, got none")
-    computed = quantized.intermediates(x)
+    exact = fused.intermediates(samples)
+    computed = quantized.intermediates(samples)
     with one_thread():
-        layers = tuple(
-            _compare_layer(name, dense[name], quantized, weights[name], exact[source], exact[name], computed)
-            for (source,), name in zip(model.sources, model.names, strict=True)
-            if name in dense
-        )
+        seconds = _seconds(fused, quantized, samples)
+    rows = [
+        _compare_layer(name, layer, quantized, weights[name], exact[source], exact[name], computed, seconds)
+        for name, (layer, source) in quantized_layers.items()
+    ]
     program = quantized.program
-    raw, float_raw = computed[program.buffers[program.outputs[0]].name], exact[model.names[-1]]
+    raw, float_raw = computed[program.buffers[program.outputs[0]].name], exact[fused.outputs[0]]
     agreement = None
     if model.task not in VALUES:
         agreement = metrics.accuracy(model._decide(float_raw), quantized._decide(raw))
-    return Report(layers, float(metrics.sqnr_db(float_raw, raw)), agreement, len(raw))
+    return Report(tuple(rows), float(metrics.sqnr_db(float_raw, raw)), agreement, len(raw))
 
 
-def _input_errors(buffer: Buffer, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _is_float(quantized: QModel, name: str) -> bool:
+    """Whether a layer stayed in float."""
+    program = quantized.program
+    own = (getattr(step, "weight", None) for step in program.steps if program.buffers[step.output].layer == name)
+    return any(weight is not None and weight.dtype.kind == "f" for weight in own)
+
+
+def _seconds(model: Model, quantized: QModel, samples: dict[str, np.ndarray]) -> dict[str, tuple[float, float]]:
+    """What each layer takes in the quantized and in the float model: medians over runs that take turns."""
+    steps = [quantized.program.buffers[step.output].layer for step in quantized.program.steps]
+    layers: list[dict[str, tuple[float, float]]] = []
+    began = time.perf_counter()
+    while len(layers) < FEWEST_RUNS or (len(layers) < RUNS and time.perf_counter() - began < RUN_SECONDS):
+        _, ours = quantized.plan.timed(*samples.values())
+        integer = dict.fromkeys(model.names, 0.0)
+        for name, seconds in zip(steps, ours, strict=True):
+            integer[name] = integer.get(name, 0.0) + seconds
+        theirs = _float_seconds(model, samples)
+        layers.append({name: (integer[name], theirs[name]) for name in model.names})
+    return {name: tuple(np.median([run[name] for run in layers], axis=0)) for name in model.names}
+
+
+def _float_seconds(model: Model, samples: dict[str, np.ndarray]) -> dict[str, float]:
+    values, taken = model.given(samples), {}
+    for name, layer, read in zip(model.names, model.layers, model.sources, strict=True):
+        start = time.perf_counter()
+        values[name] = layer.compute(*(values[source] for source in read))
+        taken[name] = time.perf_counter() - start
+    return taken
+
+
+def _input_errors(buffer: Buffer, h: np.ndarray, per_sample: bool) -> tuple[np.ndarray, np.ndarray]:
     """What rounding and what clipping to a buffer's codes takes from exact values, element by element."""
     if buffer.dtype == "float32":
         return np.zeros_like(h), np.zeros_like(h)
+    rows = h.reshape(len(h), -1) if per_sample else h.reshape(-1, h.shape[-1])
     if buffer.scale is None:
-        p = QParams.from_range(h.min(axis=1, keepdims=True), h.max(axis=1, keepdims=True), symmetric=False, axis=0)
+        low, high = rows.min(axis=1, keepdims=True), rows.max(axis=1, keepdims=True)
+        p = QParams.from_range(low, high, symmetric=False, axis=0)
     else:
         scale, zero_point = buffer.affine
         p = QParams(np.array([scale], np.float32), np.array([zero_point]), buffer.bits, buffer.dtype == "int8")
-    error = np.float64(fake_quantize(h, p)) - h
+    error = (np.float64(fake_quantize(rows, p)) - rows).reshape(h.shape)
     with np.errstate(over="ignore"):
-        codes = np.rint(h / p.scale) + p.zero_point
+        codes = (np.rint(rows / p.scale) + p.zero_point).reshape(h.shape)
     is_clipped = (codes < p.qmin) | (codes > p.qmax)
     return np.where(is_clipped, 0, error), np.where(is_clipped, error, 0)
 
 
 def _compare_layer(
     name: str,
-    layer: Dense,
+    layer: Weighted,
     quantized: QModel,
     q: QArray,
     h: np.ndarray,
     y: np.ndarray,
     computed: dict[str, np.ndarray],
+    seconds: dict[str, tuple[float, float]],
 ) -> LayerReport:
     program = quantized.program
-    numbers = [i for i, step in enumerate(program.steps) if program.buffers[step.output].layer == name]
-    steps = [program.steps[i] for i in numbers]
-    gemm = next(step for step in steps if isinstance(step, PRODUCTS))
-    result = program.buffers[gemm.output]
-    given, wanted = steps[0].inputs, (steps[-1].output,)
-    arrays = tuple(computed[program.buffers[i].name] for i in given)
-    run = partial(quantized.plan.run_steps, numbers[0], numbers[-1] + 1, given, arrays, wanted)
+    steps = [step for step in program.steps if program.buffers[step.output].layer == name]
+    product = next(step for step in steps if isinstance(step, PRODUCTS))
+    result = program.buffers[product.output]
 
-    rounding, clipping = _input_errors(program.buffers[gemm.inputs[0]], h)
-    approximate = q.dequantize().astype(np.float64)
-    weight_error = h @ (approximate - layer.weight)
-    rounding_error, clipping_error = rounding @ approximate, clipping @ approximate
-    exact = h.astype(np.float64) @ layer.weight + layer.bias
+    def multiply(inputs: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        return layer.multiply(inputs.astype(np.float32), weight.astype(np.float32)).astype(np.float64)
+
+    rounding, clipping = _input_errors(program.buffers[product.inputs[0]], h, isinstance(product, Conv))
+    approximate = q.dequantize().reshape(layer.weight.shape)
+    weight_error = multiply(h, approximate.astype(np.float64) - layer.weight)
+    rounding_error, clipping_error = multiply(rounding, approximate), multiply(clipping, approximate)
+    exact = multiply(h, layer.weight) + layer.bias
     own = float(metrics.sqnr_db(exact, exact + weight_error + rounding_error + clipping_error))
-    seconds, float_seconds = in_turn([run, lambda: layer.compute(h)])
     parts = [float(np.mean(np.square(e))) for e in (weight_error, rounding_error, clipping_error)]
+    ours, theirs = seconds[name]
     return LayerReport(
         name=name,
         shape=layer.weight.shape,
@@ -284,11 +330,11 @@ def _compare_layer(
         rounding_error=parts[1],
         clipping_error=parts[2],
         clipped_share=float(np.mean(clipping != 0)),
-        weight_sqnr_db=float(quantization_error(layer.weight, q).sqnr_db),
+        weight_sqnr_db=float(quantization_error(layer.weight.reshape(q.shape), q).sqnr_db),
         nbytes=sum(step.nbytes for step in steps),
         float_nbytes=layer.weight.nbytes + layer.bias.nbytes,
-        microseconds=1e6 * seconds / len(h),
-        float_microseconds=1e6 * float_seconds / len(h),
+        microseconds=1e6 * ours / len(h),
+        float_microseconds=1e6 * theirs / len(h),
         advice=_advice(own, q, *parts),
     )
 
@@ -301,7 +347,7 @@ def _advice(own_sqnr_db: float, q: QArray, weight_error: float, rounding_error: 
     worst = max((clipping_error, "clipping"), (rounding_error, "rounding"), (weight_error, "weights"))[1]
     weights = "try weight_method='mse'"
     if q.bits < 8:
-        weights = "try more bits" + ("" if q.group_size else f", or a scale for every 32 (w{q.bits}g32)")
+        weights = "try more bits" + ("" if q.group_size or q.ndim > 2 else f", or a scale for every 32 (w{q.bits}g32)")
     return {
         "clipping": "most of its error comes from clipped inputs: calibrate on data that reaches as far, or minmax.",
         "rounding": "most of its error comes from rounding its inputs: a tighter range (method='mse') or 'dynamic'.",

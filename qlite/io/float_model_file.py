@@ -1,4 +1,5 @@
-"""The file of a float model: a container whose description lists the layers.
+"""The file of a float model: a container whose description lists the layers, and of a graph, version 2, the shapes of
+its inputs, what each layer reads, and which of them give the outputs.
 
 A layer is its kind, its name, the options that its class lists, and its arrays, ``layers.<number>.<array>``. ``mean``
 and ``scale`` are tensors of these names. The grids of training with a scheme are described by layer; their tensors
@@ -16,19 +17,24 @@ from qlite import _check
 from qlite.grids.qparams import QParams
 from qlite.io import container, stored_classes, stored_qparams
 from qlite.nn.layers.layer import KINDS, Layer
+from qlite.nn.model import Model
 from qlite.nn.model_grids import ModelGrids
 from qlite.nn.quantize import check_grids
 from qlite.nn.sequential import Sequential
 
-FORMAT_VERSION = 1
+#: Of layers that follow one another, and of graphs.
+CHAIN_VERSION, GRAPH_VERSION = 1, 2
+#: What both descriptions have, and what each has besides.
+FIELDS = {"version", "layers", "task", "classes", "grids"}
+OWN_FIELDS = {CHAIN_VERSION: {"input_shape"}, GRAPH_VERSION: {"inputs", "outputs"}}
 #: The fields of `ModelGrids` that hold parameters.
 GRIDS = ("weights", "activations")
 
 Tensors = dict[str, np.ndarray]
 
 
-def save(model: Sequential, path: Any) -> None:
-    """Write `model` to `path`; see `Sequential.save`."""
+def save(model: Model, path: Any) -> None:
+    """Write `model` to `path`; see `Model.save`."""
     path = _check.path("path", path)
     if model.grids is not None:
         check_grids(model, model.grids)
@@ -36,10 +42,16 @@ def save(model: Sequential, path: Any) -> None:
     for name, array in (("mean", model.mean), ("scale", model.scale)):
         if array is not None:
             stored_qparams.put(tensors, name, _float32(name, array))
-    content = {
-        "version": FORMAT_VERSION,
-        "layers": [_describe_layer(i, layer, tensors) for i, layer in enumerate(model.layers)],
-        "input_shape": model.input_shape,
+    layers = [_describe_layer(i, layer, tensors) for i, layer in enumerate(model.layers)]
+    if isinstance(model, Sequential):
+        own: dict[str, Any] = {"version": CHAIN_VERSION, "input_shape": model.input_shape}
+    else:
+        own = {"version": GRAPH_VERSION, "inputs": model.inputs, "outputs": model.outputs}
+        only = {"normalized": next(iter(model.inputs))}
+        for layer, name, read in zip(layers, model.names, model.sources, strict=True):
+            layer |= {"name": name, "inputs": [only.get(source, source) for source in read]}
+    content = own | {
+        "layers": layers,
         "task": model.task,
         "classes": stored_classes.describe(model.classes),
         "grids": None if model.grids is None else _describe_grids(model.grids, tensors),
@@ -73,29 +85,34 @@ def _float32(name: str, array: np.ndarray) -> np.ndarray:
     return _check.finite(name, array)
 
 
-def build(content: dict[str, Any], tensors: Tensors) -> Sequential:
+def build(content: dict[str, Any], tensors: Tensors) -> Model:
     """The model of a description."""
     version = content.get("version")
-    if type(version) is not int or version != FORMAT_VERSION:
-        raise ValueError(f"expected format version {FORMAT_VERSION} of a float model, got {version!r:.80}")
-    _expect("the description", content, {"version", "layers", "input_shape", "task", "classes", "grids"})
-    if not isinstance(content["layers"], list):
-        raise ValueError(f"layers: expected a list, got {content['layers']!r:.80}")
-    if not isinstance(content["input_shape"], list):
-        raise ValueError(f"input_shape: expected a list, got {content['input_shape']!r:.80}")
+    if type(version) is not int or version not in OWN_FIELDS:
+        raise ValueError(f"expected format version 1 or 2 of a float model, got {version!r:.80}")
+    _expect("the description", content, FIELDS | OWN_FIELDS[version])
+    for name in ("layers", *(OWN_FIELDS[version] - {"inputs"})):
+        if not isinstance(content[name], list):
+            raise ValueError(f"{name}: expected a list, got {content[name]!r:.80}")
     mean, scale = _taken(tensors, "mean"), _taken(tensors, "scale")
     if (mean is None) != (scale is None):
         raise ValueError("mean, scale: expected both tensors or none, got one")
     arrays = _taken_by_layer(tensors)
-    layers = [_layer(f"layers.{i}", c, arrays.pop(f"layers.{i}", {})) for i, c in enumerate(content["layers"])]
-    model = Sequential(
-        layers,
-        input_shape=content["input_shape"],
-        mean=mean,
-        scale=scale,
-        task=content["task"],
-        classes=stored_classes.build(content["classes"]),
-    )
+    options = {
+        "mean": mean,
+        "scale": scale,
+        "task": content["task"],
+        "classes": stored_classes.build(content["classes"]),
+    }
+    described = content["layers"]
+    if version == CHAIN_VERSION:
+        layers = [_layer(f"layers.{i}", c, arrays.pop(f"layers.{i}", {})) for i, c in enumerate(described)]
+        model: Model = Sequential(layers, input_shape=content["input_shape"], **options)
+    else:
+        nodes = [_node(f"layers.{i}", c, arrays.pop(f"layers.{i}", {})) for i, c in enumerate(described)]
+        model = Model(_inputs(content["inputs"]), _strings("outputs", content["outputs"]), nodes=nodes, **options)
+        if model.names != [name for name, _, _ in nodes]:
+            raise ValueError("layers: expected each behind those that it reads")
     if content["grids"] is not None:
         model.grids = _grids(content["grids"], tensors)
         check_grids(model, model.grids)
@@ -121,6 +138,25 @@ def _taken_by_layer(tensors: Tensors) -> dict[str, Tensors]:
         layer, _, what = name.rpartition(".")
         taken.setdefault(layer, {})[what] = _float32(name, tensors.pop(name))
     return taken
+
+
+def _inputs(content: Any) -> dict[str, tuple[int, ...]]:
+    if not isinstance(content, dict) or not all(isinstance(shape, list) for shape in content.values()):
+        raise ValueError(f"inputs: expected shapes by name, got {content!r:.80}")
+    return {name: tuple(shape) for name, shape in content.items()}
+
+
+def _strings(where: str, content: Any) -> tuple[str, ...]:
+    if not isinstance(content, list) or not content or not all(isinstance(name, str) and name for name in content):
+        raise ValueError(f"{where}: expected names, got {content!r:.80}")
+    return tuple(content)
+
+
+def _node(where: str, content: Any, arrays: Tensors) -> tuple[str, Layer, tuple[str, ...]]:
+    _expect(where, content, {"kind", "name", "options", "inputs"})
+    layer = _layer(where, {key: content[key] for key in ("kind", "name", "options")}, arrays)
+    (name,) = _strings(f"{where}: name", [content["name"]])
+    return name, layer, _strings(f"{where}: inputs", content["inputs"])
 
 
 def _layer(where: str, content: Any, arrays: Tensors) -> Layer:

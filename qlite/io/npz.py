@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO
 
 import numpy as np
@@ -68,7 +69,7 @@ def _read_header(where: str, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, 
             raise ValueError(f"version {version}")
         shape, is_fortran, dtype = _HEADERS[version](stream)
         is_plain = dtype.kind in "biuf" and all(n >= 0 for n in shape)
-    except ValueError as error:
+    except (ValueError, TokenError) as error:  # NumPy reads headers of Python 2 by its tokens
         raise ValueError(f"{where}: expected an array of numbers, got: {error}") from None
     if not is_plain:
         raise ValueError(f"{where}: expected an array of numbers, got {dtype} {shape}")

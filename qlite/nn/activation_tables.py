@@ -1,4 +1,4 @@
-"""Activations of codes: the grids of their results, and their tables."""
+"""Functions of codes: the grids of their results, and their tables."""
 
 import numpy as np
 
@@ -21,9 +21,26 @@ def known_grid(function: str, bits: int = 8) -> QParams | None:
 
 
 def activation_table(function: str, slope: float, source: Buffer, target: Buffer) -> np.ndarray:
-    """Return the table that gives the codes of `target` for those of `source`: see `lookup_table`."""
+    """Return the table that gives the codes of `target` for those of `source`: see `lookup_table`.
+
+    "identity" is requantization from one grid to another: ``clamp(rint((x - z) * r) + z_y)`` with ``r = float32(s) /
+    float32(s_y)``, in float32, half to even.
+    """
+    if function == "identity":
+        return _requantizing_table(source, target)
     (scale, zero_point), (target_scale, target_zero_point) = source.affine, target.affine
     x = np.float64(np.float32(scale)) * (CODES.view(source.dtype).astype(np.float64) - zero_point)
     y = np.where(x < 0, slope * x, x) if function == "leaky_relu" else FUNCTIONS[function](x)
     scale = float(np.float32(target_scale))
     return entries(y, scale, target_zero_point, target.code_range, np.dtype(target.dtype))
+
+
+def _requantizing_table(source: Buffer, target: Buffer) -> np.ndarray:
+    (scale, zero_point), (target_scale, target_zero_point) = source.affine, target.affine
+    greatest = np.finfo(np.float32).max
+    with np.errstate(over="ignore", under="ignore"):
+        ratio = min(np.float32(scale) / np.float32(target_scale), greatest)
+        steps = np.rint((CODES.view(source.dtype).astype(np.int32) - zero_point).astype(np.float32) * ratio)
+    lowest, highest = target.code_range
+    steps = np.clip(steps, lowest - target_zero_point, highest - target_zero_point)
+    return (steps.astype(np.int32) + target_zero_point).astype(target.dtype)

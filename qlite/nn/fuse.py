@@ -14,10 +14,13 @@ from qlite.nn.graph import Node
 from qlite.nn.layers.activation import Activation
 from qlite.nn.layers.batch_norm import BatchNorm
 from qlite.nn.layers.channel_affine import ChannelAffine
+from qlite.nn.layers.conv import Conv2D, Convolution, DepthwiseConv2D
 from qlite.nn.layers.dense import Dense
 from qlite.nn.layers.dropout import Dropout
 from qlite.nn.layers.flatten import Flatten
 from qlite.nn.layers.layer import Layer
+from qlite.nn.layers.separable import SeparableConv2D
+from qlite.nn.layers.shape import Pad
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.model import Model
 from qlite.nn.sequential import Sequential
@@ -84,11 +87,13 @@ class _Fusing:
                 shape = self.model.shapes[self.model.sources[i][0]]
                 times = int(np.prod(shape[:-1]))
                 self.waiting[name] = _Waiting(np.tile(waiting.factor, times), np.tile(waiting.summand, times))
-        elif hasattr(layer, "split"):
+        elif isinstance(layer, SeparableConv2D):
             for part_name, part in zip((f"{name}_depthwise", f"{name}_pointwise"), layer.split(), strict=True):
                 read = (self._weighted(part_name, part, read),)
             self.place[name] = read[0]
         elif isinstance(layer, Weighted):
+            if isinstance(layer, Conv2D | DepthwiseConv2D):
+                layer, read = self._with_padding(i, layer, read)
             self.place[name] = self._weighted(name, layer, read)
         elif isinstance(layer, Activation) and layer.activation in CLAMPS and self._joins(i, read[0]):
             before = self.nodes[read[0]]
@@ -119,6 +124,22 @@ class _Fusing:
         if waiting is not None:
             layer = _behind(waiting, layer)
         return self._put_split(name, layer, read)
+
+    def _with_padding(self, i: int, layer: Convolution, read: tuple[str, ...]) -> tuple[Convolution, tuple[str, ...]]:
+        """Return a convolution that pads itself what only it reads padded, and what it then reads."""
+        node = self.nodes.get(read[0])
+        if node is None or not isinstance(node.layer, Pad) or not self._is_only_reader(i):
+            return layer, read
+        (source,) = self.model.sources[i]
+        (before,) = self.model.sources[self.model.names.index(source)]
+        high, wide, channels = node.layer.sides(self.model.shapes[before])
+        if channels != (0, 0):
+            return layer, read
+        top, bottom, left, right = layer.fields(self.model.shapes[source])["padding"]
+        padded = copy(layer)
+        padded.padding = (high[0] + top, high[1] + bottom), (wide[0] + left, wide[1] + right)
+        del self.nodes[read[0]]
+        return padded, node.sources
 
     def _joins(self, i: int, source: str) -> bool:
         """Whether layer i alone reads a layer that has no activation and may have one."""

@@ -9,7 +9,7 @@ from qlite.nn.layers.layer import Layer, Shape
 from qlite.nn.symbol import Symbol
 
 #: What the names of a layer's other buffers end in, of the integer program of some scheme.
-BUFFERS = ("scale", "zero_point", "codes", "output_codes", "sums", "values", "output")
+BUFFERS = ("scale", "zero_point", "codes", "output_codes", "sums", "values")
 
 
 class Node(NamedTuple):
@@ -157,10 +157,9 @@ def numbered(layers: Sequence[Layer], given: Sequence[str | None], inputs: Seque
     for layer, name in zip(layers, given, strict=True):
         counts[layer.kind] += 1
         names.append(name or f"{layer.kind}_{counts[layer.kind]}")
-    if len({*names, *inputs}) != len(names) + len(inputs):
-        raise ValueError(f"layers: expected different names, got {[*inputs, *names]}")
-    taken = {"normalized", "output"} | ({"input"} - set(inputs))
-    taken |= {f"{name}_{what}" for name in (*inputs, *names) for what in BUFFERS}
-    if taken & {*inputs, *names}:
-        raise ValueError(f"layers: expected names that no other buffer has, got {sorted(taken & {*inputs, *names})}")
+    if len(set(names)) != len(names):
+        raise ValueError(f"layers: expected different names, got {names}")
+    others = {"input", "normalized", "output"} | {f"{name}_{what}" for name in (*inputs, *names) for what in BUFFERS}
+    if taken := (others | set(inputs)) & set(names) or (others - {"input"}) & set(inputs):
+        raise ValueError(f"layers: expected names that no other buffer has, got {sorted(taken)}")
     return names

@@ -319,7 +319,7 @@ class Builder:
         results = []
         for x in outputs:
             self.layer = self.buffers[x].layer
-            name = "output" if len(outputs) == 1 else f"{self.layer}_output"
+            name = "output" if len(outputs) == 1 else f"{self.layer}_values"
             results.append(self.append(Dequantize, (x,), name) if self.buffers[x].is_codes else x)
         return Program(self.buffers, self.steps, tuple(self._inputs), tuple(results))
 

@@ -1,6 +1,6 @@
 """Float models: graphs of layers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy, deepcopy
 from typing import Any
 
@@ -14,7 +14,8 @@ from qlite.nn.layers.layer import Layer, Shape, finite_float32
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.lower import Builder
 from qlite.nn.model_grids import ModelGrids
-from qlite.nn.predictor import PROBABILITIES, VALUES, Predictor
+from qlite.nn.predictor import PROBABILITIES, Predictor
+from qlite.nn.summary import Summary, summary_of
 
 
 @public
@@ -76,7 +77,7 @@ class Model(Predictor):
     >>> z = ql.Dense(units=2)(ql.Concatenate()(x, y))
     >>> m = ql.Model(x, z)
     >>> m
-    Model(232 bytes, multiclass)
+    Model(264 bytes, multiclass)
       dense_1: Dense(4 -> 8, relu) <- input
       concatenate_1: Concatenate(axis -1) <- input, dense_1
       dense_2: Dense(12 -> 2) <- concatenate_1
@@ -122,11 +123,6 @@ class Model(Predictor):
         units = shapes[0][-1] if is_vector else 0
         if task is None:
             task = "multioutput" if not is_vector else "multiclass" if units > 1 else "regression"
-        if task in PROBABILITIES and not is_vector:
-            raise ValueError(
-                f"task: expected {' or '.join(map(repr, VALUES))} unless the output is one vector, such as after "
-                f"Flatten(), got {task!r} and outputs of shape {', '.join(map(str, shapes))}"
-            )
         self._set_task(task, classes, units)
         self.grids: ModelGrids | None = None  # those of training with a scheme
 
@@ -208,6 +204,24 @@ class Model(Predictor):
         read = ([self.shapes[source] for source in sources] for sources in self.sources)
         return 2 * sum(layer.macs(*shapes) for layer, shapes in zip(self.layers, read, strict=True))
 
+    def summary(self) -> Summary:
+        """Return a table of the layers: names, shapes, parameters, products (MACs) and bytes.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql
+        >>> ql.Sequential([ql.Dense(np.eye(2), activation="relu"), ql.Dense(np.ones((2, 3)))]).summary()
+        Sequential of input 2, multiclass
+        layer                         reads    shape  parameters  MACs  bytes
+        dense_1  Dense(2 -> 2, relu)  input    2               6     4     24
+        dense_2  Dense(2 -> 3)        dense_1  3               9     6     36
+        total                                                 15    10     60
+        """
+        return summary_of(self)
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
+
     def copy(self) -> Any:
         """Return a model with arrays of its own."""
         return deepcopy(self)
@@ -269,8 +283,11 @@ class Model(Predictor):
 
     # ---- what it computes
 
-    def samples(self, name: str, x: Any) -> dict[str, np.ndarray]:
-        """Return the samples of each input as float32, checked; `name` is for the error.
+    def samples(
+        self, name: str, x: Any, convert: Callable[[str, Any], np.ndarray] = _check.real_array
+    ) -> dict[str, np.ndarray]:
+        """Return the samples of each input, checked, as float32 or as `convert(name, x)` gives them; `name` is for the
+        error.
 
         Several inputs come as a dict by name, or as a tuple or list in their order.
         """
@@ -286,15 +303,18 @@ class Model(Predictor):
             raise ValueError(f"{name}: expected a tuple or dict of samples of {list(self.inputs)}, got {got}")
         else:
             given = dict(zip(self.inputs, x, strict=True))
-        several = len(self.inputs) > 1
-        arrays = {key: self._of_input(f"{name}[{key!r}]" if several else name, key, v) for key, v in given.items()}
+        wheres = [f"{name}[{key!r}]" if len(given) > 1 else name for key in given]
+        arrays = {
+            key: self._of_input(where, key, convert(where, value))
+            for where, (key, value) in zip(wheres, given.items(), strict=True)
+        }
         counts = {key: len(array) for key, array in arrays.items()}
         if len(set(counts.values())) > 1:
             raise ValueError(f"{name}: expected as many samples of each input, got {counts}")
         return arrays
 
-    def _of_input(self, where: str, name: str, x: Any) -> np.ndarray:
-        x, shape = _check.real_array(where, x), self.inputs[name]
+    def _of_input(self, where: str, name: str, x: np.ndarray) -> np.ndarray:
+        shape = self.inputs[name]
         if x.shape[1:] != shape or x.ndim == 0:
             raise ValueError(f"{where}: expected shape (samples, {', '.join(map(str, shape))}), got {x.shape}")
         return x

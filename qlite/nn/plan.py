@@ -18,23 +18,29 @@ class Plan:
     ----------
     run : callable
         The whole program on samples, (samples, ...) for each input, in one call of the core: the output, or a tuple of
-        several.
+        several. Codes are taken as they are. Errors name the input's buffer, where there are several.
+    timed : callable
+        The same on one thread, with what each step took: the output, or a tuple of several, and seconds (steps,) of
+        float64.
     run_steps : callable
         ``run_steps(first, last, given, arrays, wanted)``: steps first..last-1 alone, with `arrays` as the buffers of
         the numbers `given`; returns the buffers `wanted`.
     rows : int
         How many samples go through all steps together.
     workspace_nbytes : int
-        Bytes that the buffers of so many samples take, inputs and outputs left out: the caller has these.
+        Bytes that a thread needs for so many samples: for buffers, inputs and outputs left out, which the caller has,
+        and for what steps need beside them. Buffers share bytes that do not hold values at the same time.
     """
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self._core = _core.Plan([_described(b) for b in program.buffers], program.inputs, program.outputs)
+        names = tuple(program.buffers[i].name for i in program.inputs)
+        self._core = _core.Plan([_described(b) for b in program.buffers], program.inputs, program.outputs, names)
         for step in program.steps:
             self._core.add(step.kind, _computed(step))
         self._core.finish()
         self.run = self._core.run
+        self.timed = self._core.timed
         self.run_steps = self._core.run_steps
         self.rows = self._core.rows
         self.workspace_nbytes = self._core.workspace_nbytes

@@ -49,7 +49,13 @@ class Predictor(ABC):
         return next(iter(names))
 
     def _set_task(self, task: str, classes: Any, units: int) -> None:
+        """Take the task, for one output of so many values; 0: another output than one vector."""
         self.task = _check.choice("task", task, TASKS)
+        if task not in VALUES and units == 0:
+            raise ValueError(
+                f"task: expected {' or '.join(map(repr, VALUES))} unless the output is one vector, such as after "
+                f"Flatten(), got {task!r}"
+            )
         if task == "binary" and units != 1:
             raise ValueError(f"task: expected 'multiclass' or 'regression' for {units} outputs, got 'binary'")
         if task == "multiclass" and units == 1:

@@ -94,7 +94,7 @@ def convert(program: Program, target: Target) -> Program:
     outputs = []
     for result in results:
         if buffers[result].is_codes:
-            name = "output" if len(results) == 1 else f"{buffers[result].layer}_output"
+            name = "output" if len(results) == 1 else f"{buffers[result].layer}_values"
             buffers.append(Buffer(name, buffers[result].layer, buffers[result].shape, "float32"))
             steps.append(Dequantize((result,), len(buffers) - 1))
             result = len(buffers) - 1

@@ -55,10 +55,8 @@ def _resolved(
 ) -> tuple[Pair, Pair, Sides, Pair]:
     stride, dilation = pair(f"{name_prefix}stride", stride), pair(f"{name_prefix}dilation", dilation)
     spans = (kernel_hw[0] - 1) * dilation[0] + 1, (kernel_hw[1] - 1) * dilation[1] + 1
-    if isinstance(padding, str):
-        sides = _named_sides(f"{name_prefix}padding", padding, in_hw, spans, stride)
-    else:
-        sides = _sides(f"{name_prefix}padding", padding)
+    given = check_padding(f"{name_prefix}padding", padding)
+    sides = _named_sides(given, in_hw, spans, stride) if isinstance(given, str) else given
     height, width = in_hw[0] + sum(sides[0]), in_hw[1] + sum(sides[1])
     if 0 in in_hw or height < spans[0] or width < spans[1]:
         raise ValueError(
@@ -90,14 +88,16 @@ def _same(length: int, span: int, stride: int) -> Pair:
     return total // 2, total - total // 2
 
 
-def _named_sides(name: str, value: str, in_hw: Pair, spans: Pair, stride: Pair) -> Sides:
-    if _check.choice(name, value, ("same", "valid")) == "valid":
+def _named_sides(name: str, in_hw: Pair, spans: Pair, stride: Pair) -> Sides:
+    if name == "valid":
         return (0, 0), (0, 0)
     return _same(in_hw[0], spans[0], stride[0]), _same(in_hw[1], spans[1], stride[1])
 
 
-def _sides(name: str, value: Any) -> Sides:
-    """Return ((top, bottom), (left, right)), from that or one number for all."""
+def check_padding(name: str, value: Any) -> str | Sides:
+    """Return "same", "valid" or ((top, bottom), (left, right)); one number is for all four."""
+    if isinstance(value, str):
+        return str(_check.choice(name, value, ("same", "valid")))
     expected = "expected a number, 'same', 'valid' or ((top, bottom), (left, right))"
     if not isinstance(value, (tuple, list)):
         number = _check.integer(name, value)

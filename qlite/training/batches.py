@@ -10,12 +10,13 @@ import numpy as np
 
 from qlite import _check
 from qlite._foreign import is_array
-from qlite.nn.sequential import Sequential
+from qlite.nn.model import Model
 from qlite.training.identity import digest_of, name_of
+from qlite.training.network import Samples, joined, parts
 from qlite.training.targets import is_labels, targets_of, weights_of
 
 #: Samples, targets, and how much each sample counts (None: all the same).
-Batch = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+Batch = tuple[Samples, np.ndarray, np.ndarray | None]
 #: What can be iterated over, but never gives batches.
 NO_BATCHES = (str, bytes, Mapping, Set)
 #: So many rows, evenly spread, tell samples from others.
@@ -35,7 +36,7 @@ class Source(Protocol):
     def epoch(self, rng: "np.random.Generator | None") -> Iterator[Batch]:
         """Yield all batches, in an order that `rng` draws; None: in order."""
 
-    def some(self, count: int) -> np.ndarray:
+    def some(self, count: int) -> Samples:
         """Return so many samples, or all if there are fewer, before the first epoch, which has them too."""
 
 
@@ -43,10 +44,11 @@ class Source(Protocol):
 class Rows:
     """Some rows of arrays, gathered batch by batch into the same memory; the last batch may be a part of one.
 
-    `x` may lie in a file (`numpy.memmap`): only the rows of a batch are read.
+    `x` has an array for each input of the model. They may lie in files (`numpy.memmap`): only the rows of a batch are
+    read.
     """
 
-    x: np.ndarray
+    x: tuple[np.ndarray, ...]
     targets: np.ndarray
     weights: np.ndarray | None
     rows: np.ndarray
@@ -54,33 +56,40 @@ class Rows:
 
     def __post_init__(self) -> None:
         self.steps: int | None = -(-len(self.rows) // self.batch_size)
-        # Plain arrays alone: `take` would copy all of any other one, for every batch.
-        is_plain = self.x.flags.c_contiguous and self.x.flags.aligned and self.x.dtype.isnative
-        shape = (min(self.batch_size, len(self.rows)), *self.x.shape[1:])
-        self._place = np.empty(shape, self.x.dtype) if is_plain else None
+        self._places = [self._place(array) for array in self.x]
+
+    def _place(self, array: np.ndarray) -> np.ndarray | None:
+        """Memory for the rows of a batch of plain arrays: `take` would copy all of any other one, for every batch."""
+        if not (array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative):
+            return None
+        return np.empty((min(self.batch_size, len(self.rows)), *array.shape[1:]), array.dtype)
 
     @property
     def identity(self) -> str:
         count = min(ROWS_THAT_TELL, len(self.rows))
         telling = self.rows[np.linspace(0, len(self.rows) - 1, count).astype(int)]
-        digest = digest_of(self.x[telling], self.targets, self.weights, self.rows)
-        return f"{self.x.dtype} {self.x.shape}, {digest}"
+        digest = digest_of(*(array[telling] for array in self.x), self.targets, self.weights, self.rows)
+        return f"{', '.join(f'{array.dtype} {array.shape}' for array in self.x)}, {digest}"
 
     def epoch(self, rng: "np.random.Generator | None") -> Iterator[Batch]:
         rows = self.rows if rng is None else rng.permutation(self.rows)
         for first in range(0, len(rows), self.batch_size):
             chosen = rows[first : first + self.batch_size]
             weights = None if self.weights is None else self.weights[chosen]
-            yield _check.real_array("X", self._gathered(chosen)), self.targets[chosen], weights
+            yield self._gathered(chosen), self.targets[chosen], weights
 
-    def some(self, count: int) -> np.ndarray:
-        return _check.real_array("X", self.x[np.random.default_rng(0).permutation(self.rows)[:count]])
+    def some(self, count: int) -> Samples:
+        rows = np.random.default_rng(0).permutation(self.rows)[:count]
+        return joined(_check.real_array("X", array[rows]) for array in self.x)
 
-    def _gathered(self, rows: np.ndarray) -> np.ndarray:
-        if self._place is None:
-            return self.x[rows]
+    def _gathered(self, rows: np.ndarray) -> Samples:
         # "clip": to look for indices out of range, as the default does, `take` would fill a copy first.
-        return self.x.take(rows, axis=0, out=self._place[: len(rows)], mode="clip")
+        return joined(
+            _check.real_array(
+                "X", array[rows] if place is None else array.take(rows, axis=0, out=place[: len(rows)], mode="clip")
+            )
+            for array, place in zip(self.x, self._places, strict=True)
+        )
 
 
 class Stream:
@@ -90,7 +99,7 @@ class Stream:
     as many batches as the first.
     """
 
-    def __init__(self, model: Sequential, batches: Any, name: str) -> None:
+    def __init__(self, model: Model, batches: Any, name: str) -> None:
         self._model, self._batches, self._name = model, batches, name
         self.steps: int | None = len(batches) if hasattr(batches, "__len__") else None
         self._begun: Iterable[Any] | None = None  # an epoch of which `some` has read the first batches
@@ -101,7 +110,10 @@ class Stream:
             return f"batches of {name_of(self._batches)}"
         if not isinstance(self._batches, (list, tuple)):
             return f"batches of a {type(self._batches).__name__}"  # to read one may change what comes next
-        ends = [array for i in (0, -1) for array in self._checked(self._name, self._batches[i])]
+        ends: list[np.ndarray | None] = []
+        for i in (0, -1):
+            x, *rest = self._checked(self._name, self._batches[i])
+            ends += [*parts(x), *rest]
         return f"{len(self._batches)} batches, {digest_of(*ends)}"
 
     def epoch(self, rng: "np.random.Generator | None") -> Iterator[Batch]:
@@ -113,19 +125,19 @@ class Stream:
             raise ValueError(f"{self._name}: expected {expected}, got {count + 1}")
         self.steps = count + 1
 
-    def some(self, count: int) -> np.ndarray:
+    def some(self, count: int) -> Samples:
         batches = iter(self._open())
         read: list[Any] = []
-        samples: list[np.ndarray] = []
+        samples: list[tuple[np.ndarray, ...]] = []
         for batch in batches:
             read.append(deepcopy(batch))  # the next one may come in the same memory
-            samples.append(self._checked(f"{self._name}: batch {len(samples)}", read[-1])[0])
-            if sum(map(len, samples)) >= count:
+            samples.append(parts(self._checked(f"{self._name}: batch {len(samples)}", read[-1])[0]))
+            if sum(len(x[0]) for x in samples) >= count:
                 break
         if not read:
             raise ValueError(f"{self._name}: expected at least one batch, got 0")
         self._begun = chain(read, batches)
-        return np.concatenate(samples)[:count]
+        return joined(np.concatenate(arrays)[:count] for arrays in zip(*samples, strict=True))
 
     def _open(self) -> Iterable[Any]:
         if self._begun is not None:
@@ -139,25 +151,29 @@ class Stream:
     def _checked(self, where: str, batch: Any) -> Batch:
         if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
             raise TypeError(f"{where}: expected (x, y) or (x, y, sample weights), got {type(batch).__name__}")
-        x = self._model._samples(where, batch[0])
-        if len(x) == 0:
+        x = joined(self._model.samples(where, batch[0]).values())
+        samples = len(parts(x)[0])
+        if samples == 0:
             raise ValueError(f"{where}: expected at least one sample, got none")
-        targets = targets_of(self._model, batch[1], len(x), f"{where}: y")
+        targets = targets_of(self._model, batch[1], samples, f"{where}: y")
         weights = weights_of(self._model, targets, None, batch[2], f"{where}: weights") if len(batch) == 3 else None
         return x, targets, weights
 
 
-def samples_of(model: Sequential, name: str, x: Any) -> np.ndarray:
-    """Return an array of samples as it is, of any real floating dtype: batches become float32."""
+def samples_of(model: Model, name: str, x: Any) -> tuple[np.ndarray, ...]:
+    """Return the samples of each input as they are, of any real floating dtype: batches become float32."""
+    arrays = model.samples(name, x, _floating)
+    for array in arrays.values():
+        if len(array) == 0:
+            raise ValueError(f"{name}: expected at least one sample, got none")
+    return tuple(arrays.values())
+
+
+def _floating(name: str, x: Any) -> np.ndarray:
+    """Return an array of a real floating dtype as it is."""
     x = _check.as_array(name, x)
     if x.dtype.kind != "f":
         raise TypeError(f"{name}: expected a real floating dtype, got {x.dtype}")
-    if x.shape[1:] != model.input_shape or x.ndim == 0:
-        first = model.names[0]
-        expected = ", ".join(map(str, model.input_shape))
-        raise ValueError(f"{name}: expected shape (samples, {expected}), what {first!r} takes, got {x.shape}")
-    if len(x) == 0:
-        raise ValueError(f"{name}: expected at least one sample, got none")
     return x
 
 
@@ -177,8 +193,14 @@ def _is_nested(x: Any) -> bool:
 def _holds_arrays(batch: Any) -> bool:
     """Whether these are the samples of a batch and one or two arrays or lists, not the numbers of a sample, which may
     have `__array__` too."""
-    parts = [isinstance(part, (list, tuple)) or (is_array(part) and getattr(part, "ndim", 1)) for part in batch]
-    return len(parts) in (2, 3) and is_array(batch[0]) and all(parts)
+    x, *rest = batch
+    inputs = tuple(x.values()) if isinstance(x, Mapping) else x if isinstance(x, tuple) else (x,)
+    are_lists = all(isinstance(part, (list, tuple)) or _is_array(part) for part in rest)
+    return len(rest) in (1, 2) and are_lists and all(map(_is_array, inputs))
+
+
+def _is_array(part: Any) -> bool:
+    return is_array(part) and bool(getattr(part, "ndim", 1))
 
 
 def split(targets: np.ndarray, share: float, rng: "np.random.Generator") -> tuple[np.ndarray, np.ndarray]:
@@ -198,12 +220,16 @@ def split(targets: np.ndarray, share: float, rng: "np.random.Generator") -> tupl
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-Augment = Callable[[np.ndarray, "np.random.Generator"], Any]
+Augment = Callable[[Any, "np.random.Generator"], Any]
 
 
-def augmented(augment: Augment, x: np.ndarray, rng: "np.random.Generator") -> np.ndarray:
+def augmented(augment: Augment, x: Samples, rng: "np.random.Generator") -> Samples:
     """Return what a function of the user's makes of a copy of a batch of samples, checked."""
-    result = _check.real_array("augment", augment(x.copy(), rng))
-    if result.shape != x.shape:
-        raise ValueError(f"augment: expected samples of shape {x.shape}, got {result.shape}")
-    return result
+    result = augment(joined(array.copy() for array in parts(x)), rng)
+    if isinstance(x, tuple) and not (isinstance(result, (tuple, list)) and len(result) == len(x)):
+        raise TypeError(f"augment: expected samples of {len(x)} inputs, got {type(result).__name__}")
+    arrays = [_check.real_array("augment", array) for array in (result if isinstance(x, tuple) else (result,))]
+    for given, array in zip(parts(x), arrays, strict=True):
+        if array.shape != given.shape:
+            raise ValueError(f"augment: expected samples of shape {given.shape}, got {array.shape}")
+    return joined(arrays)

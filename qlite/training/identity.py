@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from qlite.nn.model import Model
 from qlite.nn.predictor import Predictor
 from qlite.nn.qmodel import QModel
-from qlite.nn.sequential import Sequential
 
 
 def digest_of(*arrays: np.ndarray | None) -> str:
@@ -42,7 +42,7 @@ def description_of(model: Predictor) -> str:
     """What tells a model from others: its layers or steps, and all of their numbers."""
     if isinstance(model, QModel):
         return f"{model!r} {_digest_of_program(model)}"
-    assert isinstance(model, Sequential)
+    assert isinstance(model, Model)
     arrays = [array for layer in model.layers for array in (layer.parameters | layer.statistics).values()]
     return f"{model!r} {digest_of(*arrays, model.mean, model.scale, model.classes)}"
 

@@ -33,7 +33,7 @@ class LearnedGrid:
     qparams : QParams
         The grid to begin with; zero points and the range of codes stay.
     values : int
-        How many values share a scale: the inputs of a unit, or the elements of a sample.
+        How many values share a scale: the weights of an output, or the elements of a sample.
     learns : bool
         Whether the scales move.
     moves_inside : bool
@@ -54,6 +54,11 @@ class LearnedGrid:
         self.scale, self.of_scale = qparams.scale, np.zeros_like(qparams.scale)
         self.parameter: np.ndarray | None = None
         self.gradient: np.ndarray | None = None
+
+    def add(self, of_scale: float) -> None:
+        """Add to the gradient of the one scale, to which several steps may round."""
+        if self.learns:
+            self.of_scale += np.float32(of_scale)
 
     @property
     def farthest(self) -> int:
@@ -99,6 +104,10 @@ class Scales:
         np.multiply(self._parameter, np.float32(SPEED), out=self._scale)
         self._scale.clip(-LOG_LIMIT, LOG_LIMIT, out=self._scale)
         np.exp(self._scale, out=self._scale)
+
+    def begin(self) -> None:
+        """Forget the gradients of the scales."""
+        self._of_scale[...] = 0
 
     def differentiate(self) -> None:
         """Compute the gradients of all parameters from those of the scales."""

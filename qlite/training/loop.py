@@ -9,15 +9,15 @@ import numpy as np
 
 from qlite import _check
 from qlite.nn.fuse import fuse
+from qlite.nn.model import Model
 from qlite.nn.predictor import Predictor
 from qlite.nn.qmodel import QModel
-from qlite.nn.sequential import Sequential
 from qlite.training.batches import Augment, Rows, Source, Stream, is_stream, samples_of, split
 from qlite.training.checkpoint import TrainingCheckpoint, checked_path
 from qlite.training.history import History
 from qlite.training.identity import description_of, name_of
 from qlite.training.losses import Loss, Objective, loss_of
-from qlite.training.network import FloatNetwork, Network
+from qlite.training.network import FloatNetwork, Network, joined, parts
 from qlite.training.optimizers import Steps, optimizer_of
 from qlite.training.quantization import Quantization
 from qlite.training.schedules import schedule_of
@@ -29,7 +29,7 @@ VALIDATION_BATCH = 1024
 
 
 def train(
-    model: Sequential,
+    model: Model,
     X: Any,
     y: Any = None,
     *,
@@ -64,7 +64,7 @@ def train(
     target: str = "numpy",
     seed: int = 0,
     progress: bool = True,
-) -> Sequential:
+) -> Model:
     """Train a model on labelled samples and return a new one; the given one stays as it is.
 
     With a `scheme` the model is trained as what `quantize_model` will make of it: see the notes.
@@ -74,12 +74,12 @@ def train(
 
     Parameters
     ----------
-    model : Sequential
-        Of layers that have a gradient.
+    model : Model
+        Of layers that have a gradient, with one output.
     X : array_like of a real floating dtype, or batches
-        Samples, also a `numpy.memmap`, of which only a batch at a time is read and made float32. Or an iterable of
-        batches ``(x, y)`` or ``(x, y, sample weights)``, which begins anew for each epoch (no generator), or a function
-        that returns an iterable for each epoch.
+        Samples, also a `numpy.memmap`, of which only a batch at a time is read and made float32; of several inputs,
+        here and below, a tuple or a dict by name. Or an iterable of batches ``(x, y)`` or ``(x, y, sample weights)``,
+        which begins anew for each epoch (no generator), or a function that returns an iterable for each epoch.
     y : array_like, optional
         Labels of the model's classes; probabilities, (samples, classes); for two classes labels or the probability of
         the second; or values, (samples,) or (samples, units). None where X gives batches.
@@ -118,7 +118,8 @@ def train(
         Called with a state after each epoch, which has `epoch`, `epochs`, `model`, `history` and `stop(why)`. From a
         checkpoint a training that one stopped goes on with the next epoch.
     augment : callable, optional
-        ``augment(x, rng)`` returns what to train on in place of a batch of samples, of which x is a copy.
+        ``augment(x, rng)`` returns what to train on in place of a batch of samples, of which x is a copy; for several
+        inputs x is a tuple.
     patience : int, optional
         Epochs without a smaller validation loss after which training stops.
     restore_best : bool, optional
@@ -128,7 +129,7 @@ def train(
         same bits come out as without a stop. It must be of the same model, samples and options; `epochs` may be more,
         unless the schedule depends on it. Of samples some rows are compared, of a list of batches the first and the
         last, of functions the names and the arguments of a `functools.partial`.
-    teacher : Sequential or QModel, optional
+    teacher : Model or QModel, optional
         A model of the same task, samples and outputs to learn from: the loss becomes ``(1 - teacher_weight) loss +
         teacher_weight T**2 cross_entropy(teacher / T, raw / T)``, T the temperature (Hinton et al. 2015); for values
         the second is the mean squared difference.
@@ -156,11 +157,10 @@ def train(
 
     Returns
     -------
-    Sequential
-        With `history`, a `History`. After Ctrl-C the model so far, or the best with `restore_best`, and
-        ``history.interrupted``. With a `scheme` the
-        fused model, with `grids`: ``quantize_model(m)`` makes integers of it, and ``m(x)`` computes with its floats,
-        which lie between the codes.
+    Model
+        Of the given one's class, with `history`, a `History`. After Ctrl-C the model so far, or the best with
+        `restore_best`, and ``history.interrupted``. With a `scheme` the fused model, with `grids`:
+        ``quantize_model(m)`` makes integers of it, and ``m(x)`` computes with its floats, which lie between the codes.
 
     Raises
     ------
@@ -206,8 +206,10 @@ def train(
     >>> qm.scheme, qm.evaluate(x, y, "accuracy")["accuracy"] > 0.9
     ('w4a4', True)
     """
-    if not isinstance(model, Sequential):
-        raise TypeError(f"model: expected a Sequential, got {type(model).__name__}")
+    if not isinstance(model, Model):
+        raise TypeError(f"model: expected a Model, got {type(model).__name__}")
+    if len(model.outputs) != 1:
+        raise ValueError(f"model: expected one output to compare with y, got {list(model.outputs)}")
     if not any(layer.parameters for layer in model.layers):
         raise ValueError("model: expected a layer with parameters, got none")
     epochs, batch_size = _check.integer("epochs", epochs, 1), _check.integer("batch_size", batch_size, 1)
@@ -279,7 +281,7 @@ def train(
     return trained
 
 
-def _frozen(model: Sequential, frozen: Any) -> frozenset[str]:
+def _frozen(model: Model, frozen: Any) -> frozenset[str]:
     if isinstance(frozen, str) or not isinstance(frozen, Collection):
         raise TypeError(f"frozen: expected names of layers, got {frozen!r}")
     if unknown := [name for name in frozen if name not in model.names]:
@@ -288,7 +290,7 @@ def _frozen(model: Sequential, frozen: Any) -> frozenset[str]:
 
 
 def _objective(
-    model: Sequential, loss: Any, smoothing: Any, teacher: Any, teacher_weight: Any, temperature: Any
+    model: Model, loss: Any, smoothing: Any, teacher: Any, teacher_weight: Any, temperature: Any
 ) -> Objective:
     if len(model.output_shape) != 1:
         raise ValueError(f"model: expected a result of shape (units,), got {model.output_shape}")
@@ -299,7 +301,7 @@ def _objective(
         _check.expect_defaults(options, {"teacher_weight": 0.5, "temperature": 2.0}, "without a teacher")
         return Objective(base, threshold=threshold)
     if not isinstance(teacher, Predictor):
-        raise TypeError(f"teacher: expected a Sequential or a QModel, got {type(teacher).__name__}")
+        raise TypeError(f"teacher: expected a Model or a QModel, got {type(teacher).__name__}")
     if teacher.task != model.task:
         raise ValueError(f"teacher: expected task={model.task!r}, got {teacher.task!r}")
     weight, t = _check.number("teacher_weight", teacher_weight), _check.number("temperature", temperature)
@@ -307,20 +309,18 @@ def _objective(
         raise ValueError(f"teacher_weight: expected 0 <= x <= 1, got {weight}")
     if not 0 < t < math.inf:
         raise ValueError(f"temperature: expected x > 0, got {t}")
-    if (takes := _sample_shape(teacher)) != model.input_shape:
-        raise ValueError(f"teacher: expected samples of shape {model.input_shape}, got one that takes {takes}")
-    wanted = teacher(np.zeros((1, *model.input_shape), np.float32)).shape
+    if (takes := _samples_of(teacher)) != (given := _samples_of(model)):
+        raise ValueError(f"teacher: expected samples of shape {given}, got one that takes {takes}")
+    wanted = teacher(joined(np.zeros((1, *shape), np.float32) for shape in model.inputs.values())).shape
     if wanted != (1, *model.output_shape):
         raise ValueError(f"teacher: expected outputs of shape {model.output_shape}, got {wanted[1:]}")
     return Objective(base, teacher, weight, t, threshold)
 
 
-def _sample_shape(model: Predictor) -> tuple[int, ...]:
-    """The shape of the samples that a model takes."""
-    if isinstance(model, QModel):
-        return model.program.buffers[model.program.inputs[0]].shape
-    assert isinstance(model, Sequential)
-    return model.input_shape
+def _samples_of(model: Predictor) -> str:
+    """The shapes of the samples that a model takes."""
+    assert isinstance(model, (Model, QModel))
+    return ", ".join(map(str, model.inputs.values()))
 
 
 def _positive(name: str, value: Any) -> float | None:
@@ -343,7 +343,7 @@ def _stopping(patience: Any, restore_best: Any, validates: bool) -> Stopping:
 
 
 def _data(
-    model: Sequential,
+    model: Model,
     x: Any,
     y: Any,
     validation: Any,
@@ -372,11 +372,12 @@ def _data(
     if y is None:
         raise ValueError("y: expected labels or values of the samples, got None")
     x = samples_of(model, "X", x)
-    targets = targets_of(model, y, len(x))
+    samples = len(x[0])
+    targets = targets_of(model, y, samples)
     weights = weights_of(model, targets, class_weight, sample_weight)
     if weights is not None and not weights.any():
         raise ValueError("sample_weight: expected a sample that counts, got zeros alone")
-    rows = np.arange(len(x))
+    rows = np.arange(samples)
     if is_share:
         rows, apart = split(targets, validation, rng)
         held = Rows(x, targets, weights, apart, VALIDATION_BATCH)
@@ -384,12 +385,13 @@ def _data(
     return Rows(x, targets, weights, rows, batch_size), held
 
 
-def _held(model: Sequential, validation: Any) -> Source:
+def _held(model: Model, validation: Any) -> Source:
     if not isinstance(validation, (tuple, list)) or len(validation) != 2:
         raise TypeError(f"validation: expected a share, or (X, y), got {type(validation).__name__}")
     x = samples_of(model, "validation: X", validation[0])
-    targets = targets_of(model, validation[1], len(x), "validation: y")
-    held = Rows(x, targets, None, np.arange(len(x)), VALIDATION_BATCH)
+    samples = len(x[0])
+    targets = targets_of(model, validation[1], samples, "validation: y")
+    held = Rows(x, targets, None, np.arange(samples), VALIDATION_BATCH)
     _expect_finite("validation: X", held)
     return held
 
@@ -397,4 +399,5 @@ def _held(model: Sequential, validation: Any) -> Source:
 def _expect_finite(name: str, held: Source) -> None:
     """Refuse samples to validate with that are not finite: patience and the best weights go by them."""
     for x, _, _ in held.epoch(None):
-        _check.finite(name, x)
+        for array in parts(x):
+            _check.finite(name, array)

@@ -14,6 +14,7 @@ import numpy as np
 from qlite import _check
 from qlite.nn.predictor import VALUES, Predictor
 from qlite.training import kernels
+from qlite.training.network import Samples
 
 #: ``loss(raw, targets, share)`` returns the figure and its gradient.
 Loss = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[float, np.ndarray]]
@@ -140,9 +141,7 @@ class Objective:
     temperature: float = 2.0
     threshold: float = 0.0
 
-    def __call__(
-        self, x: np.ndarray, raw: np.ndarray, targets: np.ndarray, share: np.ndarray
-    ) -> tuple[float, np.ndarray]:
+    def __call__(self, x: Samples, raw: np.ndarray, targets: np.ndarray, share: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = self.loss(raw, targets, share)
         if self.teacher is None:
             return value, gradient

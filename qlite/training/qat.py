@@ -1,6 +1,7 @@
 """Training with quantization in the loop: the forward pass is the integer program that will be deployed."""
 
 import math
+from collections import defaultdict
 from collections.abc import Collection
 from typing import Any
 
@@ -9,18 +10,20 @@ import numpy as np
 from qlite.arrays.quantize import quantize
 from qlite.grids.qparams import QParams
 from qlite.nn.activation_tables import activation_table, known_grid
+from qlite.nn.layers.weighted import Weighted
 from qlite.nn.lower import Builder
+from qlite.nn.model import Model
 from qlite.nn.model_grids import ModelGrids
 from qlite.nn.plan import Plan
-from qlite.nn.program import Buffer, Program, Step
+from qlite.nn.program import Buffer, Program
 from qlite.nn.quantize import own_schemes
 from qlite.nn.retarget import convert
 from qlite.nn.scheme import TARGETS, Scheme
-from qlite.nn.sequential import Sequential
 from qlite.nn.steps import Dequantize, Lookup, Quantize, QuantizeDynamic, Requantize
 from qlite.training.learned_grid import LearnedGrid, Scales
-from qlite.training.network import Key
+from qlite.training.network import Key, Samples, parts
 from qlite.training.straight_through import Back, Batch, Product, Requantizing, Rounding, Through, Unweighted
+from qlite.training.tied_grids import TYING, fixed, tied
 
 
 class QuantizedNetwork:
@@ -31,7 +34,7 @@ class QuantizedNetwork:
 
     Parameters
     ----------
-    model : Sequential
+    model : Model
         Its arrays are changed in place.
     grids : ModelGrids
         Those to begin with. That of the model's input stays, and those whose range is known, as of tanh.
@@ -39,7 +42,7 @@ class QuantizedNetwork:
         Which scales are trained: see `METHODS`.
     frozen : collection of str
         Layers whose parameters and scales stay.
-    samples : ndarray, optional
+    samples : ndarray or tuple of ndarray, optional
         What ranges are measured on of results that are float32 in training, for targets that make codes of them.
     logits : bool
         Whether raw outputs are those before the softmax or sigmoid that the model ends in.
@@ -53,11 +56,11 @@ class QuantizedNetwork:
 
     def __init__(
         self,
-        model: Sequential,
+        model: Model,
         grids: ModelGrids,
         method: str = "lsq",
         frozen: Collection[str] = (),
-        samples: np.ndarray | None = None,
+        samples: Samples | None = None,
         logits: bool = True,
     ) -> None:
         self.model, self._first, self._method, self._frozen = model, grids, method, frozenset(frozen)
@@ -66,7 +69,7 @@ class QuantizedNetwork:
         self._layers = dict(zip(model.names, layers, strict=False))
         self.plan = Plan(self._lowered())
         self._weight_grids: dict[str, LearnedGrid] = {}
-        self._output_grids: dict[int, LearnedGrid] = {}
+        self._output_grids = self._grids_of_outputs()
         self._products: list[Product] = []
         steps = self.plan.program.steps
         self._requantized = {step.inputs[0]: i for i, step in enumerate(steps) if isinstance(step, Requantize)}
@@ -79,8 +82,8 @@ class QuantizedNetwork:
             if back is not None and step.output in self._needed
         ]
         self._kept = self._buffers_to_keep()
-        self._scales = Scales((*self._weight_grids.values(), *self._output_grids.values()))
         self._learned = self._learned_grids()
+        self._scales = Scales(self._learned.values())
         self.parameters = self._parameters()
         self.statistics: dict[Key, np.ndarray] = {}
 
@@ -94,12 +97,31 @@ class QuantizedNetwork:
             repair=lambda name, weight: quantize(weight, grids.weights[name]) if name in grids.weights else None,
             keep_sums=True,
         )
-        model, layers = self.model, list(self._layers.values())
-        part = Sequential(layers, input_shape=model.input_shape, mean=model.mean, scale=model.scale, task=model.task)
-        program = builder.program(part.lower(builder))
+        program = builder.program(self.model.part(list(self._layers.values())).lower(builder))
         return convert(program, TARGETS["numpy"]) if grids.activations else program
 
     # ---- what is trained
+
+    def _grids_of_outputs(self) -> dict[int, LearnedGrid]:
+        """The grids of the codes that layers give, by the numbers of buffers, some of which share one."""
+        program, first = self.plan.program, tied(self.plan.program)
+        stay = {first[i] for step in program.steps for i in fixed(step)}
+        rounded = defaultdict(list)
+        for step in program.steps:
+            own = first[step.output]
+            layer = program.buffers[step.output].layer
+            if layer not in self._layers or layer in self._frozen:
+                stay.add(own)
+            if not isinstance(step, TYING):
+                rounded[own].append(math.prod(program.buffers[step.output].shape))
+        grids: dict[int, LearnedGrid] = {}
+        for i, buffer in enumerate(program.buffers):
+            if not buffer.is_codes or buffer.scale is None or buffer.layer not in self._layers:
+                continue
+            own = first[i]
+            learns, moves_inside = self._method != "ste" and own not in stay, self._method != "pact"
+            grids[i] = grids.get(own) or LearnedGrid(qparams_of(buffer), sum(rounded[own]), learns, moves_inside)
+        return grids
 
     def _back(self, number: int, step: Any) -> Back | None:
         """The way back through a step; None before the first layer."""
@@ -108,43 +130,39 @@ class QuantizedNetwork:
         layer = self._layers.get(output.layer)
         if layer is None:
             return None
+        grid = self._output_grids.get(step.output)
         if isinstance(step, (Dequantize, QuantizeDynamic)):
             return Through(step)
-        if isinstance(step, Quantize):
-            return Rounding(step, self._output_grid(step.output))
+        if grid is not None and (isinstance(step, Quantize) or getattr(step, "function", None) == "identity"):
+            return Rounding(step, grid)
         if isinstance(step, Requantize):
-            return Requantizing(number, step, self._output_grid(step.output) if output.is_codes else None)
-        if hasattr(step, "weight"):
-            grid = self._weight_grid(output.layer, layer)
-            product = Product(number, step, output.layer, layer, grid, output.layer not in self._frozen)
+            return Requantizing(number, step, grid)
+        if isinstance(layer, Weighted) and hasattr(step, "weight"):
+            own = self._weight_grid(output.layer, layer)
+            product = Product(number, step, output.layer, layer, own, output.layer not in self._frozen)
             self._products.append(product)
             return product
-        return Unweighted(step, layer, self._output_grid(step.output) if output.is_codes else None)
+        return Unweighted(step, layer, None if isinstance(step, TYING) else grid)
 
-    def _weight_grid(self, name: str, layer: Any) -> LearnedGrid | None:
+    def _weight_grid(self, name: str, layer: Weighted) -> LearnedGrid | None:
         """The grid of a layer's weights."""
         p = self._first.weights.get(name)
         if p is None:
             return None
         learns = self._method == "lsq" and name not in self._frozen
-        self._weight_grids[name] = LearnedGrid(p, p.group_size or len(layer.weight), learns)
+        of_an_output = layer.weight.size // layer.weight.shape[-1]
+        self._weight_grids[name] = LearnedGrid(p, p.group_size or of_an_output, learns)
         return self._weight_grids[name]
 
-    def _output_grid(self, i: int) -> LearnedGrid:
-        """The grid of a buffer of codes."""
-        program = self.plan.program
-        buffer = program.buffers[i]
-        learns = self._method != "ste" and buffer.layer not in self._frozen
-        learns &= not any(fixes(step, i) for step in program.steps)
-        self._output_grids[i] = LearnedGrid(qparams_of(buffer), math.prod(buffer.shape), learns, self._method != "pact")
-        return self._output_grids[i]
-
     def _learned_grids(self) -> dict[Key, LearnedGrid]:
-        """The grids that are learned, by the names that their scales have among the parameters."""
+        """The grids that are learned, by the names that their scales have among the parameters: of those of outputs the
+        name of the first layer that has it."""
         buffers = self.plan.program.buffers
-        grids = {(name, "weight_scale"): grid for name, grid in self._weight_grids.items()}
-        grids |= {(buffers[i].layer, "output_scale"): grid for i, grid in self._output_grids.items()}
-        return {key: grid for key, grid in grids.items() if grid.learns}
+        grids = {(name, "weight_scale"): grid for name, grid in self._weight_grids.items() if grid.learns}
+        for i, grid in self._output_grids.items():
+            if grid.learns and grid not in grids.values():
+                grids[buffers[i].layer, "output_scale"] = grid
+        return grids
 
     def _parameters(self) -> dict[Key, np.ndarray]:
         trained = [product for product in self._products if product.trains]
@@ -174,11 +192,11 @@ class QuantizedNetwork:
 
     # ---- what the loop asks for
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
+    def __call__(self, x: Samples) -> np.ndarray:
         values = self._run(x)
         return self._nothing(x) if values is None else values[-1]
 
-    def forward(self, x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
+    def forward(self, x: Samples, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
         values = self._run(x, self._kept)
         if values is None:
             return self._nothing(x), None
@@ -187,6 +205,7 @@ class QuantizedNetwork:
     def backward(self, saved: Any, gradient: np.ndarray) -> dict[Key, np.ndarray]:
         if saved is None:  # a loss of the user's that takes NaN for a number
             return {key: np.full_like(array, np.nan) for key, array in self.parameters.items()}
+        self._scales.begin()
         saved.give(self._kept[-1], gradient)
         for back in self._ways:
             back(saved)
@@ -194,34 +213,35 @@ class QuantizedNetwork:
         saved.parameters |= {key: grid.gradient for key, grid in self._learned.items()}
         return saved.parameters
 
-    def fault(self, x: np.ndarray) -> str | None:
-        if not np.isfinite(x).all():
-            return "the result of 'input' is not finite"
+    def fault(self, x: Samples) -> str | None:
+        for name, array in zip(self.model.inputs, parts(x), strict=True):
+            if not np.isfinite(array).all():
+                return f"the result of {name!r} is not finite"
         if (why := self._take()) is not None:
             return f"no integers can be made of the parameters ({why})"
         layers = {b.name: b.layer for b in self.plan.program.buffers}
-        for name, values in self.plan.intermediates(x).items():
+        for name, values in self.plan.intermediates(*parts(x)).items():
             if not np.isfinite(values).all():
                 return f"the result of {layers[name]!r} is not finite"
         return None
 
-    def _run(self, x: np.ndarray, wanted: tuple[int, ...] = ()) -> tuple[np.ndarray, ...] | None:
+    def _run(self, x: Samples, wanted: tuple[int, ...] = ()) -> tuple[np.ndarray, ...] | None:
         """Return the output for samples, or the buffers `wanted`; None where parameters or samples are at fault."""
         if self._take() is not None:
             return None
         program = self.plan.program
         try:
             if not wanted:
-                return (self.plan.run(x),)
-            return self.plan.run_steps(0, len(program.steps), program.inputs, (x,), wanted)
+                return (self.plan.run(*parts(x)),)
+            return self.plan.run_steps(0, len(program.steps), program.inputs, parts(x), wanted)
         except ValueError:
             if self.fault(x) is None:
                 raise
             return None
 
-    def _nothing(self, x: np.ndarray) -> np.ndarray:
+    def _nothing(self, x: Samples) -> np.ndarray:
         """Return outputs that end training: `fault` says why."""
-        return np.full((len(x), *self.model.output_shape), np.nan, np.float32)
+        return np.full((len(parts(x)[0]), *self.model.output_shape), np.nan, np.float32)
 
     def _take(self) -> str | None:
         """Bring the program up to the parameters; returns why none can be made of these, or None."""
@@ -269,10 +289,11 @@ class QuantizedNetwork:
         program, first = self.plan.program, self._first
         activations = dict(first.activations)
         for step in program.steps:
-            if step.output in self._output_grids:
-                name = program.buffers[step.output].name
-                source = program.buffers[step.inputs[0]].name
-                activations[name if name in activations else source] = self._output_grids[step.output].found
+            grid, name = self._output_grids.get(step.output), program.buffers[step.output].name
+            if name not in activations and isinstance(step, Quantize):
+                name = program.buffers[step.inputs[0]].name
+            if grid is not None and name in activations:
+                activations[name] = grid.found
         activations |= self._ranges_of_floats()
         weights = {name: grid.found for name, grid in self._weight_grids.items()}
         return ModelGrids(first.scheme, first.per_layer, weights, activations)
@@ -289,20 +310,11 @@ class QuantizedNetwork:
         if not wanted or self._samples is None:
             return {}
         all_steps = 0, len(program.steps)
-        results = self.plan.run_steps(*all_steps, program.inputs, (self._samples,), tuple(wanted))
+        results = self.plan.run_steps(*all_steps, program.inputs, parts(self._samples), tuple(wanted))
         return {
             program.buffers[i].name: QParams.from_range(y.min(), y.max(), symmetric=False, signed=False)
             for i, y in zip(wanted, results, strict=True)
         }
-
-
-def fixes(step: Step, i: int) -> bool:
-    """Return whether a step leaves the grid of a buffer that it reads or writes no other scale."""
-    if i not in (*step.inputs, step.output):
-        return False
-    if isinstance(step, Lookup) and step.function is not None:
-        return i == step.output and known_grid(step.function) is not None
-    return not isinstance(step, (Quantize, Dequantize, QuantizeDynamic, Requantize)) and not hasattr(step, "weight")
 
 
 def qparams_of(buffer: Buffer) -> QParams:

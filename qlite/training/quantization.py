@@ -7,13 +7,14 @@ from qlite import _check
 from qlite.grids.qparams import QParams
 from qlite.grids.spec import METHODS as RANGES
 from qlite.nn.lower import Builder
+from qlite.nn.model import Model
 from qlite.nn.model_grids import ModelGrids
 from qlite.nn.quantize import activation_bits, calibrate, own_schemes
 from qlite.nn.retarget import resolve_target
 from qlite.nn.scheme import FLOAT_BITS, TARGETS, Scheme
-from qlite.nn.sequential import Sequential
 from qlite.training.batches import Source
 from qlite.training.learned_grid import METHODS
+from qlite.training.network import joined, parts
 from qlite.training.qat import QuantizedNetwork
 
 #: By what the optimizer's learning rate is multiplied unless it is given, up to this narrowest width of weights or
@@ -37,7 +38,7 @@ class Quantization:
 
     @classmethod
     def of(
-        cls, model: Sequential, scheme: Any, per_layer: Any, method: Any, observer: Any, observe: Any, target: Any
+        cls, model: Model, scheme: Any, per_layer: Any, method: Any, observer: Any, observe: Any, target: Any
     ) -> "Quantization | None":
         """Check the arguments for a fused model; None without a scheme."""
         _check.choice("method", method, METHODS)
@@ -61,9 +62,7 @@ class Quantization:
         widths = [min(s.weight_bits, s.activation_bits or 8) for s in schemes if s.weight_bits != FLOAT_BITS]
         return next(factor for most, factor in RATES.items() if min(widths, default=8) <= most)
 
-    def network(
-        self, model: Sequential, frozen: frozenset[str], source: Source, logits: bool = True
-    ) -> QuantizedNetwork:
+    def network(self, model: Model, frozen: frozenset[str], source: Source, logits: bool = True) -> QuantizedNetwork:
         """Return a fused model, whose arrays will be trained, as a network.
 
         It begins on the grids that the model was trained on before, if by this scheme, or on those that suit its
@@ -73,7 +72,7 @@ class Quantization:
         schemes = [self.per_layer.get(name, self.scheme) for name in model.names]
         samples = None
         if any(scheme.is_static for scheme in schemes):
-            samples = _check.finite("X", source.some(self.observe))
+            samples = joined(_check.finite("X", array) for array in parts(source.some(self.observe)))
         grids = model.grids
         if grids is None or (grids.scheme, dict(grids.per_layer)) != (self.scheme.name, per_layer):
             activations = {}
@@ -84,7 +83,7 @@ class Quantization:
             grids = replace(grids, weights=self._weight_grids(model))
         return QuantizedNetwork(model, grids, self.method, frozen, samples, logits)
 
-    def _weight_grids(self, model: Sequential) -> dict[str, QParams]:
+    def _weight_grids(self, model: Model) -> dict[str, QParams]:
         """Grids of the least squared error for the weights that become codes."""
         builder = Builder(
             self.scheme,

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from qlite import _check
+from qlite.nn.model import Model
 from qlite.nn.predictor import VALUES
-from qlite.nn.sequential import Sequential
 from qlite.progress import note, progress
 from qlite.training.batches import Augment, Batch, Source, augmented
 from qlite.training.history import History
 from qlite.training.losses import Objective
-from qlite.training.network import Network
+from qlite.training.network import Network, Samples, parts
 from qlite.training.optimizers import Steps
 
 
@@ -38,7 +38,7 @@ class TrainingState:
     network: Network
 
     @property
-    def model(self) -> Sequential:
+    def model(self) -> Model:
         """The model as it is now."""
         self.network.publish()
         return self.network.model
@@ -77,7 +77,7 @@ class Session:
 
     def __init__(
         self,
-        model: Sequential,
+        model: Model,
         network: Network,
         objective: Objective,
         steps: Steps,
@@ -132,7 +132,7 @@ class Session:
         rate = 0.0
         for batch in self.source.epoch(self.rng):
             value, own, hits, rate = self._step(batch)
-            total, weight, right, count = total + value * own, weight + own, right + hits, count + len(batch[0])
+            total, weight, right, count = total + value * own, weight + own, right + hits, count + len(batch[1])
         if not all(np.isfinite(p).all() for p in self.network.parameters.values()):
             raise self._not_finite(batch[0], self.steps.count)
         figures = {"loss": total / weight if weight else 0.0}
@@ -149,12 +149,12 @@ class Session:
         """One step: returns the batch's loss and weight, how many labels were right, and the learning rate."""
         given, targets, weights = batch
         x = given if self.augment is None else augmented(self.augment, given, self.rng)
-        share, weight = shares(len(x), weights)
+        share, weight = shares(len(targets), weights)
         raw, saved = self.network.forward(x, self.rng)
         hits = hits_of(self.model.task, raw, targets, self.objective.threshold)
         value, gradient = self.objective(x, raw, targets, share)
         if not math.isfinite(value):
-            if np.isfinite(given).all() and not np.isfinite(x).all():
+            if are_finite(given) and not are_finite(x):
                 raise NotFinite(f"the result of 'augment' is not finite {self._at(self.steps.count + 1)}")
             raise self._not_finite(x, self.steps.count + 1)
         factor = self.factor(self.steps.count)
@@ -164,7 +164,7 @@ class Session:
     def _at(self, step: int) -> str:
         return f"in step {step}, epoch {len(self.history) + 1}"
 
-    def _not_finite(self, x: np.ndarray, step: int) -> NotFinite:
+    def _not_finite(self, x: Samples, step: int) -> NotFinite:
         """Say where values ceased to be finite."""
         at = self._at(step)
         for (layer, what), array in self.network.parameters.items():
@@ -177,11 +177,11 @@ class Session:
         loss, weight, right, squares, count = 0.0, 0.0, 0, 0.0, 0
         for x, targets, weights in source.epoch(None):
             raw = self.network(x)
-            share, own = shares(len(x), weights)
+            share, own = shares(len(targets), weights)
             loss, weight = loss + own * self.objective.loss(raw, targets, share)[0], weight + own
             right += hits_of(self.model.task, raw, targets, self.objective.threshold)
             squares += squares_of(self.model.task, raw, targets)
-            count += len(x)
+            count += len(targets)
         is_values = self.model.task in VALUES
         figures = {"validation_loss": loss / weight if weight else 0.0}
         return figures | ({"validation_mse": squares / count} if is_values else {"validation_accuracy": right / count})
@@ -200,6 +200,11 @@ class Session:
         if patience is not None and len(self.history) - (best or 0) >= patience:
             since = f"no smaller validation loss since epoch {best}"
             self.history.stopped = since if best else f"no validation loss was finite in {patience} epochs"
+
+
+def are_finite(x: Samples) -> bool:
+    """Whether the samples of every input are finite."""
+    return all(bool(np.isfinite(array).all()) for array in parts(x))
 
 
 def shares(samples: int, weights: np.ndarray | None) -> tuple[np.ndarray, float]:

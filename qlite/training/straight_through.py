@@ -14,13 +14,14 @@ import numpy as np
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
 from qlite.nn.layers.layer import Layer
+from qlite.nn.layers.weighted import Weighted
 from qlite.nn.lower import BIAS_ROOM, with_room_for_bias
 from qlite.nn.program import Program
 from qlite.nn.steps import Requantize
 from qlite.ops.epilogue import integer_bias
 from qlite.training import kernels
 from qlite.training.learned_grid import LearnedGrid
-from qlite.training.network import Key
+from qlite.training.network import Key, apart
 
 #: What an activation of a product lets through.
 CLAMPS = {None: (-math.inf, math.inf), "relu": (0.0, math.inf), "relu6": (0.0, 6.0)}
@@ -67,8 +68,8 @@ class Batch:
         self._gradients[i] = gradient if before is None else before + gradient
 
     def take(self, i: int) -> np.ndarray:
-        """Return the gradient of a buffer, which may be written over, and forget it."""
-        return self._gradients.pop(i)
+        """Return the gradient of a buffer, contiguous and to be written over, and forget it."""
+        return np.ascontiguousarray(self._gradients.pop(i))
 
 
 class Back(ABC):
@@ -95,7 +96,7 @@ class Through(Back):
 
 
 class Rounding(Back):
-    """Floats to codes at a learned grid."""
+    """Floats, or codes on another grid, to codes at a learned grid."""
 
     def __init__(self, step: Any, grid: LearnedGrid) -> None:
         self.step, self.grid = step, grid
@@ -104,7 +105,7 @@ class Rounding(Back):
     def __call__(self, batch: Batch) -> None:
         (x,) = self.step.inputs
         gradient = batch.take(self.step.output)
-        through_grid(batch.held[x], gradient, self.grid)
+        through_grid(batch.real(x), gradient, self.grid)
         batch.give(x, gradient)
 
 
@@ -115,7 +116,7 @@ def through_grid(x: np.ndarray, gradient: np.ndarray, grid: LearnedGrid) -> None
     shape, rows, of_scale = (-1, columns), x.size // columns, np.empty((1, columns), np.float32)
     ends = rows, p.qmin, p.qmax, grid.moves_inside
     kernels.quantize_gradient(x.reshape(shape), gradient.reshape(shape), scale, zero_point, *ends, of_scale)
-    grid.of_scale[...] = of_scale.sum(dtype=np.float64)
+    grid.add(of_scale.sum(dtype=np.float64))
 
 
 class Requantizing(Back):
@@ -138,8 +139,10 @@ class Requantizing(Back):
         ends = lowest - zero_point, highest - zero_point, floor, ceiling / scale
         shape, column_sum = (-1, len(multiplier)), np.empty(len(multiplier), np.float32)
         held = batch.held[sums].reshape(shape)
-        self.grid.of_scale[...] = kernels.requantize_gradient(
-            held, gradient.reshape(shape), multiplier, ends, self.grid.moves_inside, column_sum
+        self.grid.add(
+            kernels.requantize_gradient(
+                held, gradient.reshape(shape), multiplier, ends, self.grid.moves_inside, column_sum
+            )
         )
         batch.column_sums[sums] = column_sum
         batch.give(sums, gradient)
@@ -163,28 +166,29 @@ class Product(Back):
     step : Step
     name : str
         Of the layer.
-    layer : Layer
-        Has the weights, (in, out), and the bias, as floats.
+    layer : Weighted
+        Has the weights and the bias, as floats.
     grid : LearnedGrid or None
         That of the weights; None where they stay floats.
     trains : bool
         Whether its weights and its bias are trained.
     """
 
-    def __init__(self, number: int, step: Any, name: str, layer: Any, grid: LearnedGrid | None, trains: bool) -> None:
+    def __init__(
+        self, number: int, step: Any, name: str, layer: Weighted, grid: LearnedGrid | None, trains: bool
+    ) -> None:
         self.number, self.step, self.name, self.layer, self.grid, self.trains = number, step, name, layer, grid, trains
         self.reads = step.inputs if step.activation is None else (*step.inputs, step.output)
         self.has_integer_bias = isinstance(step.bias, np.ndarray) and step.bias.dtype == np.int32
-        self._gradient = np.empty_like(layer.weight)
         if grid is not None:
-            self.codes, self.scale = step.weight, grid.scale
+            self.codes, self.scale = step.weight.reshape(layer.weight.shape), grid.scale
             self._groups = (0, 0) if grid.qparams.group_size is None else (grid.qparams.group_size, 0)
 
     def fields(self, input_scale: float | None) -> dict[str, Any]:
         """Return the fields of the step for the parameters of now; `input_scale` where the bias is one of sums."""
-        bias = self.layer.bias
+        bias, shape = self.layer.bias, self.step.weight.shape
         if self.grid is None:
-            return {"weight": own(self.layer.weight), "bias": own(bias)}
+            return {"weight": own(self.layer.weight.reshape(shape)), "bias": own(bias)}
         grid = self.grid
         p, self.scale = grid.qparams, grid.scale
         self.codes = kernels.quantize(
@@ -196,8 +200,9 @@ class Product(Back):
             if np.abs(bias).max() > BIAS_ROOM:
                 bias = self._make_room(grid.found, input_scale)
             bias = bias.astype(np.int32)
+        codes = self.codes if self.codes.shape == shape else own(self.codes.reshape(shape))
         scale = self.scale if p.group_size else self.scale.ravel()
-        return {"weight": self.codes, "weight_scale": own(scale), "bias": own(bias)}
+        return {"weight": codes, "weight_scale": own(scale), "bias": own(bias)}
 
     def _make_room(self, qparams: QParams, input_scale: float) -> np.ndarray:
         """Quantize outputs anew whose weights are too small beside the bias, as lowering does; returns the bias."""
@@ -206,37 +211,34 @@ class Product(Back):
         return integer_bias(f"layer {self.name!r}", self.layer.bias, input_scale, q.scale.ravel())
 
     def __call__(self, batch: Batch) -> None:
-        (x,) = self.step.inputs
-        gradient = batch.take(self.step.output)
+        (x,), y = self.step.inputs, self.step.output
+        gradient = batch.take(y)
         if self.step.activation is not None:
-            clamped(self.step.activation, gradient, batch.held[self.step.output])
-        rows = gradient.reshape(-1, gradient.shape[-1])
-        if self.trains:
-            self._of_parameters(batch, batch.real(x), rows)
-        if batch.needs(x):
-            weight = self.layer.weight
+            clamped(self.step.activation, gradient, batch.held[y])
+        of_bias = batch.column_sums.get(y) if self.trains else None
+        if self.trains and of_bias is None:
+            of_bias = gradient.reshape(-1, gradient.shape[-1]).sum(axis=0)
+        needs_input, weight = batch.needs(x), self.layer.weight
+        if needs_input and self.grid is not None:
+            weight = kernels.dequantize(self.codes, self.scale, self.grid.qparams.zero_point, None, *self._groups)
+        of_x, of_weight = self.layer.multiply_gradients(batch.real(x), weight, gradient, needs_input)
+        if of_x is not None:
+            batch.give(x, of_x)
+        if of_bias is not None:
             if self.grid is not None:
-                weight = kernels.dequantize(self.codes, self.scale, self.grid.qparams.zero_point, None, *self._groups)
-            batch.give(x, gradient @ weight.T)
+                of_weight = self._through_grid(of_weight, self.grid)
+            batch.parameters |= {(self.name, "bias"): of_bias, (self.name, "weight"): of_weight}
 
-    def _of_parameters(self, batch: Batch, x: np.ndarray, gradient: np.ndarray) -> None:
-        column_sum = batch.column_sums.get(self.step.output)
-        batch.parameters[self.name, "bias"] = gradient.sum(axis=0) if column_sum is None else column_sum
-        batch.parameters[self.name, "weight"] = np.matmul(x.reshape(-1, x.shape[-1]).T, gradient, out=self._gradient)
-        if self.grid is None:
-            return
-        p = self.grid.qparams
-        kernels.quantize_gradient(
-            self.layer.weight,
-            self._gradient,
-            self.scale,
-            p.zero_point,
-            p.group_size or len(self.layer.weight),
-            p.qmin,
-            p.qmax,
-            self.grid.moves_inside,
-            self.grid.of_scale,
+    def _through_grid(self, gradient: np.ndarray, grid: LearnedGrid) -> np.ndarray:
+        """Return the gradient of the weights as floats, and note that of their scales."""
+        p, columns = grid.qparams, gradient.shape[-1]
+        gradient = np.ascontiguousarray(gradient)
+        weight, rows, scale, zero_point, of_scale = (
+            a.reshape(-1, columns) for a in (self.layer.weight, gradient, self.scale, p.zero_point, grid.of_scale)
         )
+        ends = p.group_size or len(rows), p.qmin, p.qmax, grid.moves_inside
+        kernels.quantize_gradient(weight, rows, scale, zero_point, *ends, of_scale)
+        return gradient
 
 
 def own(array: np.ndarray) -> np.ndarray:
@@ -247,18 +249,20 @@ def own(array: np.ndarray) -> np.ndarray:
 
 
 class Unweighted(Back):
-    """A step of a layer without weights: its gradient as floats, behind that of the grid of its codes."""
+    """A step of a layer without weights: its gradients as floats, behind the grid of its codes if it rounds to one."""
 
     def __init__(self, step: Any, layer: Layer, grid: LearnedGrid | None) -> None:
         self.step, self.layer, self.grid = step, layer, grid
         self.reads, self.trains = step.inputs, grid is not None and grid.learns
 
     def __call__(self, batch: Batch) -> None:
-        (x,), gradient = self.step.inputs, batch.take(self.step.output)
-        y, saved = self.layer.forward(batch.real(x), rng=batch.rng)
+        inputs, gradient = self.step.inputs, batch.take(self.step.output)
+        y, saved = self.layer.forward(*map(batch.real, inputs), rng=batch.rng)
         if self.grid is not None:
             through_grid(y, gradient, self.grid)
-        if batch.needs(x):
-            inputs, _ = self.layer.backward(saved, gradient)
-            if inputs is not None:
-                batch.give(x, inputs[0])
+        if not any(map(batch.needs, inputs)):
+            return
+        gradients, _ = self.layer.backward(saved, gradient)
+        for x, own in zip(inputs, apart(gradients), strict=True):
+            if batch.needs(x):
+                batch.give(x, own)

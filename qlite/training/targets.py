@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 from qlite import _check
+from qlite.nn.model import Model
 from qlite.nn.predictor import VALUES
-from qlite.nn.sequential import Sequential
 
 #: How far the probabilities of a sample may be from 1 in sum.
 PROBABILITY_SLACK = 1e-3
 
 
-def targets_of(model: Sequential, y: Any, samples: int, name: str = "y") -> np.ndarray:
+def targets_of(model: Model, y: Any, samples: int, name: str = "y") -> np.ndarray:
     """Return labels as int32 positions among the classes; probabilities and values as float32 (samples, units).
 
     Labels of two classes are probabilities of the second. `name` is for errors.
@@ -73,7 +73,7 @@ def is_labels(targets: np.ndarray) -> bool:
 
 
 def weights_of(
-    model: Sequential, targets: np.ndarray, class_weight: Any, sample_weight: Any, name: str = "sample_weight"
+    model: Model, targets: np.ndarray, class_weight: Any, sample_weight: Any, name: str = "sample_weight"
 ) -> np.ndarray | None:
     """Return how much each sample counts, float32, or None: all the same. `name` is for errors of `sample_weight`."""
     weights = None
@@ -90,7 +90,7 @@ def weights_of(
     return weights
 
 
-def _class_weights(model: Sequential, targets: np.ndarray, class_weight: Any) -> np.ndarray:
+def _class_weights(model: Model, targets: np.ndarray, class_weight: Any) -> np.ndarray:
     is_binary = model.task == "binary"
     if model.task in VALUES or not is_labels(targets):
         raise ValueError("class_weight: expected None where y holds no labels")

@@ -11,6 +11,7 @@ import numpy as np
 from .harness import Work
 
 TYPES = {np.dtype(np.float32): "FLOAT32", np.dtype(np.int32): "INT32", np.dtype(np.int8): "INT8"}
+SIGNATURE = "serving_default"
 
 
 @dataclass
@@ -31,17 +32,18 @@ class Tensor:
 
 @dataclass
 class Operator:
-    """`options` fills the operator's own options in; it is called as `name`OptionsT is in the schema."""
+    """`name` and `kind` are those of the schema: `options` fills a `kind`OptionsT in, of the same name by default."""
 
     name: str
     inputs: list[Tensor]
     output: Tensor
     options: dict[str, Any] = field(default_factory=dict)
     version: int = 1
+    kind: str = ""
 
 
 def model(operators):
-    """The bytes of a model: the first operator's first input is its input, the last one's output its output."""
+    """The bytes of a model: the first operator's first input is its input "x", the last one's output its output "y"."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -56,7 +58,7 @@ def model(operators):
 
     written = []
     for operator in operators:
-        kind = f"{operator.name}Options"
+        kind = f"{operator.kind or operator.name}Options"
         options = getattr(schema, f"{kind}T")()
         for name, value in operator.options.items():
             setattr(options, name, value)
@@ -73,8 +75,10 @@ def model(operators):
         )
     ends = [number(operators[0].inputs[0])], [number(operators[-1].output)]
     graph = schema.SubGraphT(tensors=tensors, inputs=ends[0], outputs=ends[1], operators=written)
+    x, y = ([schema.TensorMapT(name, end[0])] for name, end in zip("xy", ends, strict=True))
+    signatures = [schema.SignatureDefT(x, y, SIGNATURE)]
     builder = flatbuffers.Builder(1 << 16)
-    packed = schema.ModelT(3, codes, [graph], "written by a benchmark", buffers).Pack(builder)
+    packed = schema.ModelT(3, codes, [graph], "written by a benchmark", buffers, signatureDefs=signatures).Pack(builder)
     builder.Finish(packed, file_identifier=b"TFL3")
     return bytes(builder.Output())
 
@@ -103,9 +107,14 @@ def _upper(name):
 
 def work(operators, x, threads=1, result_of=lambda array: array):
     """The work of one call from Python: set_tensor, invoke, get_tensor."""
+    return work_of_bytes(model(operators), x, threads, result_of)
+
+
+def work_of_bytes(content, x, threads=1, result_of=lambda array: array):
+    """The same of a model that is written already."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=model(operators), num_threads=threads)
+    interpreter = Interpreter(model_content=content, num_threads=threads)
     interpreter.allocate_tensors()
     source, target = (ends[0]["index"] for ends in (interpreter.get_input_details(), interpreter.get_output_details()))
 

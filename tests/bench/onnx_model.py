@@ -19,7 +19,6 @@ def work(nodes, x, constants, shape, dtype, opset, threads=1, config=(), inputs=
     `dtype` names the type of the output, as onnx does. `config`: entries of the session's configuration. `inputs`:
     arrays by name that come at run time as `x` does.
     """
-    import onnxruntime as ort
     from onnx import TensorProto, helper, numpy_helper
 
     element = TensorProto.DataType.Value(dtype)
@@ -44,11 +43,18 @@ def work(nodes, x, constants, shape, dtype, opset, threads=1, config=(), inputs=
     )
     opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    return work_of_bytes(model.SerializeToString(), inputs, shape, threads, config, element)
+
+
+def work_of_bytes(content, inputs, shape, threads=1, config=(), element=1):
+    """The work of a written model from `inputs`, arrays by name, to its output "y"; elements of type 1 are float32."""
+    import onnxruntime as ort
+
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     for key, value in config:
         options.add_session_config_entry(key, value)
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     binding = session.io_binding()
     out = ort.OrtValue.ortvalue_from_shape_and_type(shape, element)
     for name, array in inputs.items():

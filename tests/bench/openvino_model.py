@@ -4,6 +4,8 @@ It is what its own tools make of a quantized network: FakeQuantize where codes a
 kernels. Whether it did is read from the compiled graph: a contender that would run in float is refused.
 """
 
+from io import BytesIO
+
 import numpy as np
 
 from .harness import Work
@@ -35,8 +37,21 @@ def work(parameter, result, x, threads=1, kernel=None, result_of=lambda array: a
     """The work of a graph from `parameter` to `result`. `kernel`: the layer type that has to be an 8-bit one."""
     import openvino as ov
 
+    return _work(ov.Model([result], [parameter]), x, threads, kernel, result_of, properties)
+
+
+def work_of_onnx(content, x, threads=1, kernel=None, result_of=lambda array: array, **properties):
+    """The same of the bytes of an ONNX file."""
+    import openvino as ov
+
+    return _work(ov.Core().read_model(BytesIO(content)), x, threads, kernel, result_of, properties)
+
+
+def _work(model, x, threads, kernel, result_of, properties):
+    import openvino as ov
+
     hints = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32", **properties}
-    compiled = ov.Core().compile_model(ov.Model([result], [parameter]), "CPU", hints)
+    compiled = ov.Core().compile_model(model, "CPU", hints)
     if kernel:
         nodes = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
         precisions = [str(info["runtimePrecision"].astype(str)) for info in nodes if _layer(info) == kernel]

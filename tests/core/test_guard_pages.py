@@ -8,6 +8,7 @@ import pytest
 import reference
 import reference.activations
 import reference.conv
+import reference.images
 import reference.pool
 from guard import SIDES, Guard
 from programs import KINDS, random_program
@@ -16,6 +17,7 @@ from samples import codes, dynamic_linear, one, same_bytes, zero_points
 
 from qlite import _core
 from qlite.nn.plan import Plan
+from qlite.ops.images import Windows
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs mprotect")
 
@@ -236,6 +238,39 @@ def test_convolutions(isa, rng, guard):
             fields = (rule, True, None, 0.5, scale, None, *grid)
             y = _core.conv2d(x, packed, 3, window, None, fields, out)
             same_bytes(y, reference.conv.conv_codes(expected, 0.5, scale, *grid, rule == "fixed"))
+
+
+def test_float_images(isa, rng, guard):
+    """Channels, outputs, groups; in place, copied, and windows of one pixel; the gradients; pools."""
+    channels = [(c, o, 1) for c, o in ((1, 1), (3, 16), (4, 33), (7, 5))] + [(3, 5, 2), (1, 3, 11)]
+    channels += [(1, 1, n) for n in LENGTHS[1:]]
+    for i, (c, o, groups) in enumerate(channels):
+        kernel, stride, before = ((3, 3), (1, 2), (2, 2), (1, 1))[i % 4], (1, 2)[i // 4 % 2], (0, 1)[i // 8 % 2]
+        options = (stride, stride), (1, 1), (before, 0, before, 0)
+        x = guard(rng.normal(size=(2, 5, 6, c * groups)).astype(np.float32))
+        w = guard(rng.normal(size=(*kernel, c, o * groups)).astype(np.float32))
+        windows = Windows(x.shape, kernel, *options)
+        expected = reference.images.conv(x, w, *options, groups)
+        y = guard(np.zeros_like(expected))
+        _core.conv2d_f32(x, w, groups, windows.numbers, y)
+        same_bytes(y, expected)
+        rows = 2 * windows.out[0]
+        columns = guard(np.zeros((rows * windows.out[1], kernel[0] * kernel[1] * x.shape[3]), np.float32))
+        _core.image_columns(x, windows.numbers, (0, rows, 0, x.shape[3]), columns)
+        same_bytes(columns, reference.images.columns(x, kernel, *options).reshape(columns.shape))
+        _core.image_add_columns(columns, windows.numbers, (0, rows, 0, x.shape[3]), guard(np.zeros_like(x)))
+        of_windows = guard(np.ones((*expected.shape[:3], x.shape[3]), np.float32))
+        taps = guard(np.ones((*kernel, x.shape[3]), np.float32))
+        _core.depthwise_input_gradient(guard(np.zeros_like(x)), taps, of_windows, windows.numbers)
+        _core.depthwise_weight_gradient(x, guard(np.zeros_like(taps)), of_windows, windows.numbers)
+        if before < min(kernel):
+            index, pooled = guard(np.zeros(of_windows.shape, np.int32)), guard(np.zeros_like(of_windows))
+            _core.max_pool_f32(x, windows.numbers, pooled, index)
+            same_bytes(pooled, reference.images.max_pool(x, kernel, *options[::2])[0])
+            _core.max_pool_gradient_f32(of_windows, index, windows.numbers, guard(np.zeros_like(x)))
+            _core.average_pool_f32(x, windows.numbers, pooled)
+            same_bytes(pooled, reference.images.average_pool(x, kernel, *options[::2]))
+            _core.average_pool_gradient_f32(of_windows, windows.numbers, guard(np.zeros_like(x)))
 
 
 @pytest.mark.parametrize("kind", KINDS)

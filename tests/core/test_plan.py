@@ -1,6 +1,7 @@
 """Plans of the core: random graphs of steps on buffers of every rank, whole and in parts, give what the reference gives
 step by step. Buffers whose memory was shared while both were alive would not."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -50,6 +51,35 @@ def test_parts_of_random_graphs(isa, seed):
             same_bytes(value, values[i])
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_timed_runs(isa, seed):
+    """The same results, and a time for each step, on one thread: what the whole took and hardly more."""
+    rng = np.random.default_rng(seed)
+    graph = random_graph(rng, int(rng.integers(1, 20)))
+    plan = graph.plan()
+    for count in (0, 1, 3 * plan.rows + 1):
+        arrays = graph.samples(rng, count)
+        start = time.perf_counter()
+        results, seconds = plan.timed(*arrays)
+        whole = time.perf_counter() - start
+        for got, value in zip(as_tuple(results), as_tuple(plan.run(*arrays)), strict=True):
+            same_bytes(got, value)
+        assert seconds.dtype == np.float64 and seconds.shape == (len(graph.steps),)
+        assert np.all(seconds >= 0) and seconds.sum() <= whole
+        assert (seconds.sum() > 0) == (count > 0)
+
+
+def test_times_tell_steps_apart(rng):
+    """A product of 1024 x 1024 takes longer than one of 1024 x 4."""
+    graph = Graph(inputs=(0,), outputs=(2,))
+    for width in (1024, 1024, 4):
+        graph.add_buffer("uint8", (width,), 0.02, 7)
+    for i, width in ((0, 1024), (1, 4)):
+        graph.add_step("gemm", (i,), i + 1, **weights(rng, 1024, width) | {"bias": None, "requant": "float"})
+    _, (large, small) = graph.plan().timed(*graph.samples(rng, 500))
+    assert large > small > 0
+
+
 def test_threads_share_parts(isa, rng):
     graph = random_graph(np.random.default_rng(7), 12)
     plan, arrays = graph.plan(), graph.samples(rng, 50)
@@ -76,7 +106,9 @@ def test_update(isa, seed):
     for i, (kind, fields) in enumerate(graph.steps):
         if kind == "normalize":
             changed = fields | {"mean": fields["mean"] + 1, "scale": fields["scale"] * 2}
-        elif kind in ("gemm", "gemm_f32", "conv"):
+        elif kind == "conv_f32" and fields["weight"].dtype == np.float32:
+            changed = fields | {"weight": fields["weight"][::-1] * np.float32(2)}
+        elif kind in ("gemm", "gemm_f32", "conv", "conv_f32"):
             shape = fields["weight"].shape
             changed = fields | weights(rng, int(np.prod(shape[:-1])), shape[-1]) | {"activation": fields["activation"]}
             changed["weight"] = changed["weight"].reshape(shape)
@@ -298,8 +330,9 @@ def test_order_of_calls():
     assert (plan.rows, plan.workspace_nbytes) == (0, 0)
     with pytest.raises(ValueError, match=r"^outputs: expected buffers that a step writes, got 2"):
         plan.finish()
-    with pytest.raises(ValueError, match=r"^run: expected a plan that is finished"):
-        plan.run(x)
+    for name in ("run", "timed"):
+        with pytest.raises(ValueError, match=rf"^{name}: expected a plan that is finished"):
+            getattr(plan, name)(x)
     with pytest.raises(ValueError, match=r"^run_steps: expected a plan that is finished"):
         plan.run_steps(0, 1, (0,), (x,), (1,))
     plan.add("gemm", fields())
@@ -326,6 +359,31 @@ def test_arrays_that_are_refused(rng):
         plan.run(x, q[0])
     with pytest.raises(TypeError, match=r"^inputs\[0\]: expected a real floating dtype, got int64"):
         plan.run(x.astype(np.int64), q)
+
+
+def test_errors_name_inputs_that_have_names():
+    """Where there are several; one alone is x."""
+    table = [F32, U8, F32]
+    plan = _core.Plan(table, (0, 1), (2,), ("image, %s", "maske"))
+    plan.add("dequantize", {"inputs": (1,), "output": 2})
+    plan.finish()
+    x, q = np.zeros((4, 3), np.float32), np.zeros((4, 3), np.uint8)
+    for error, message, *arrays in [
+        (ValueError, r"maske: expected 4 samples as in image, %s, got 3", x, q[:3]),
+        (ValueError, r"maske: expected shape \(samples, 3\), got \(4, 2\)", x, q[:, :2]),
+        (TypeError, r"maske: expected uint8, got int8", x, q.view(np.int8)),
+        (TypeError, r"image, %s: expected a real floating dtype, got uint8", q, q),
+    ]:
+        with pytest.raises(error, match=f"^{message}"):
+            plan.run(*arrays)
+    one = _core.Plan(table, (1,), (2,), ("maske",))
+    one.add("dequantize", {"inputs": (1,), "output": 2})
+    one.finish()
+    with pytest.raises(ValueError, match=r"^x: expected shape"):
+        one.run(q[0])
+    for wrong in (("a",), ("a", 1), ("a", "b", "c")):
+        with pytest.raises(ValueError, match=r"^names: expected 2 strings, one for each input"):
+            _core.Plan(table, (0, 1), (2,), wrong)
 
 
 @pytest.mark.parametrize("rank, expected", [(0, r"\(samples,\)"), (2, r"\(samples, 2, 2\)"), (4, r"2, 2, 2, 2\)")])
@@ -359,7 +417,10 @@ def float_readers():
         "quantize_dynamic": (buffer("uint8", (3,), 0.0, 0, 3, 4), {}),
         "normalize": (F32, {"mean": one, "scale": one}),
         "gemm_f32": (F32, {**weight, "activation": None}),
-        "add": (F32, {}),
+        "add": (F32, {"activation": None, "requant": "float"}),
+        "mean": (F32, {"requant": "float"}),
+        "concatenate": (F32, {"axis": 0}),
+        "pad": (F32, {"padding": (0, 0)}),
     }
 
 
@@ -407,9 +468,9 @@ def test_given_rows_are_checked(isa, rng):
 
 def test_add_rounds_once(isa, rng):
     """Sums that lose digits, overflow, or have no value; one input twice."""
-    plan = _core.Plan([F32, F32, F32, F32], (0, 1), (2, 3))
-    plan.add("add", {"inputs": (0, 1), "output": 2})
-    plan.add("add", {"inputs": (2, 2), "output": 3})
+    plan, plain = _core.Plan([F32, F32, F32, F32], (0, 1), (2, 3)), {"activation": None, "requant": "float"}
+    plan.add("add", {"inputs": (0, 1), "output": 2, **plain})
+    plan.add("add", {"inputs": (2, 2), "output": 3, **plain})
     plan.finish()
     a, b = (rng.normal(size=(101, 3)).astype(np.float32) * np.float32(10.0) ** s for s in (-5, 3))
     a[0], b[0] = (3e38, 3e38, 1e-45), (3e38, -3e38, 1e-45)
@@ -419,7 +480,7 @@ def test_add_rounds_once(isa, rng):
             same_bytes(got, value)
     for wrong in ({"inputs": (0,)}, {"inputs": (0, 1, 2)}):
         with pytest.raises(ValueError, match=r"^add: "):
-            two_steps().add("add", {"output": 3, **wrong})
+            two_steps().add("add", {"output": 3, **plain, **wrong})
 
 
 def test_a_part_must_be_whole(rng):

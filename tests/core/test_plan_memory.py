@@ -15,13 +15,18 @@ def rounded(nbytes):
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
+#: Steps that need nothing beside their buffers, and whose fields are of one dtype of codes.
+WITHOUT_SCRATCH = ("lookup", "softmax")
+
+
 def scratch(graph):
-    """The most that a product needs beside its buffers: what its plan takes, if it has no other step."""
+    """The most that a step needs beside its buffers: what its plan takes, if it has no other step, and no codes that it
+    has to copy."""
     most = 0
+    buffers = [("uint8", b[1], b[2], 0, *b[4:]) if b[0] == "int8" else b for b in graph.buffers]
     for kind, fields in graph.steps:
-        if kind in ("gemm", "gemm_f32", "conv"):
-            inputs = tuple(i for n in fields["inputs"] for i in graph.with_rows(n))
-            buffers = [("uint8", b[1], b[2], 0, *b[4:]) if b[0] == "int8" else b for b in graph.buffers]
+        if kind not in WITHOUT_SCRATCH:
+            inputs = tuple({i: None for n in fields["inputs"] for i in graph.with_rows(n)})
             plan = Graph(buffers, [(kind, fields)], inputs, (fields["output"],)).plan()
             most = max(most, plan.workspace_nbytes)
     return most
@@ -106,6 +111,7 @@ def chain(dtype, shape, kinds, outputs=(-1,)):
         fields = {
             "reshape": {"shape": shape},
             "normalize": {"mean": one, "scale": one * 2},
+            "add": {"activation": None, "requant": "float"},
             "activate": {"function": "sigmoid", "slope": 1.0},
             "lookup": {"table": np.arange(256, dtype=np.uint8)[::-1].astype(dtype), "function": None, "slope": 1.0},
         }
@@ -143,6 +149,7 @@ SHARED = {
         (-1,),
         8,
     ),
+    "a sum of codes": (("uint8", ["lookup", ("lookup", 0), ("add", 1, 2), "dequantize"]), (-1,), 2),
     "a sum with itself": (("uint8", ["dequantize", ("add", 1, 1), ("add", 2, 2), "quantize"]), (-1,), 4),
 }
 

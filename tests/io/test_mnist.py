@@ -151,6 +151,14 @@ def test_archives_that_declare_more_than_they_hold_cost_nothing(tmp_path, rng, s
         tracemalloc.stop()
 
 
+def test_a_header_that_ends_too_soon_is_refused(tmp_path):
+    header = npy_bytes((5, 28, 28))
+    with zipfile.ZipFile(tmp_path / "mnist.npz", "w") as archive:
+        archive.writestr("x_train.npy", header[:-2].rstrip() + b"(".ljust(len(header) - len(header[:-2].rstrip())))
+    with pytest.raises(ValueError, match=r"x_train: expected an array of numbers"):
+        load_mnist(tmp_path)
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_damaged_archives_are_refused_or_read(tmp_path, seed):
     rng = np.random.default_rng(seed)

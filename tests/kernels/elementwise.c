@@ -39,6 +39,20 @@ static results fake_quantize(const ql_kernels *kernels, size_t n, size_t group)
     return floats(y, n, nonfinite);
 }
 
+static results fake_quantize_rows(const ql_kernels *kernels, size_t n, size_t group)
+{
+    const size_t rows = group % 16 + 1;
+    parameters p = any_parameters(n, 8);
+    const bool alike = bits() % 2;
+    for (size_t i = 0; alike && i < n; i++)
+        p.zero_point[i] = p.zero_point[0];
+    float *y = array(RESULT, rows * n * sizeof *y);
+    for (size_t i = 0; i < rows * n; i++)
+        y[i] = any_value(p.scale[i % n]);
+    bool nonfinite = kernels->fake_quantize_rows_f32(y, rows, n, p.scale, p.zero_point, p.qmin, p.qmax, y);
+    return floats(y, rows * n, nonfinite);
+}
+
 static results quantize_any(const ql_kernels *kernels, size_t n, size_t group)
 {
     static const ql_rounding roundings[] = {QL_ROUND_EVEN, QL_ROUND_AWAY, QL_ROUND_STOCHASTIC};
@@ -74,8 +88,13 @@ static results in_range(const ql_kernels *kernels, size_t n, size_t group)
 }
 
 const subject elementwise_subjects[] = {
-    {"quantize_f32_x8", quantize},      {"quantize_rows_f32_x8", quantize_rows},
-    {"dequantize_x8_f32", dequantize},  {"fake_quantize_f32", fake_quantize},
-    {"quantize_f32_s32", quantize_any}, {"dequantize_s32_f32", dequantize_any},
-    {"in_range_f32", in_range},         {0},
+    {"quantize_f32_x8", quantize},
+    {"quantize_rows_f32_x8", quantize_rows},
+    {"dequantize_x8_f32", dequantize},
+    {"fake_quantize_f32", fake_quantize},
+    {"fake_quantize_rows_f32", fake_quantize_rows},
+    {"quantize_f32_s32", quantize_any},
+    {"dequantize_s32_f32", dequantize_any},
+    {"in_range_f32", in_range},
+    {0},
 };

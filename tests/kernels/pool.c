@@ -16,9 +16,9 @@ static results pool(ql_max_pool_kernel *kernel, size_t n, size_t group)
 {
     size_t size;
     const ql_windows w = any_windows(n, group, &size);
-    const bool is_signed = bits() % 2;
+    const ql_byte_form form = (ql_byte_form)(bits() % 3);
     uint8_t *x = any_codes(2, size), *y = array(RESULT, w.n * n);
-    kernel(x, &w, is_signed, y);
+    kernel(x, &w, form, y);
     return (results){y, w.n * n, false};
 }
 
@@ -32,8 +32,19 @@ static results avg_pool(const ql_kernels *kernels, size_t n, size_t group)
     return pool(kernels->avg_pool_x8, n, group);
 }
 
+/* Few pixels, or more than 16 bits hold the sums of. */
+static results sum_pixels(const ql_kernels *kernels, size_t n, size_t group)
+{
+    const size_t pixels = bits() % 4 ? group : (1 << 20) / n / 3;
+    uint8_t *x = any_codes(2, pixels * n);
+    int32_t *sum = array(RESULT, n * sizeof *sum);
+    kernels->sum_pixels_u8_s32(x, pixels, n, between(-(1 << 30), 1 << 30), sum);
+    return (results){sum, n * sizeof *sum, false};
+}
+
 const subject pool_subjects[] = {
     {"max_pool_x8", max_pool},
     {"avg_pool_x8", avg_pool},
+    {"sum_pixels_u8_s32", sum_pixels},
     {0},
 };

@@ -101,16 +101,15 @@ def test_what_is_not_folded_shares_its_arrays(rng):
 @pytest.mark.parametrize(
     "layers",
     [
-        lambda rng: [dense(rng, 4, 8, "relu"), norm(rng, 8, name="lost")],
-        lambda rng: [dense(rng, 4, 8, "relu"), norm(rng, 8, name="lost"), ql.Activation("tanh"), dense(rng, 8, 3)],
+        lambda rng: [dense(rng, 4, 8, "relu"), norm(rng, 8, name="own")],
+        lambda rng: [dense(rng, 4, 8, "relu"), norm(rng, 8, name="own"), ql.Activation("tanh"), dense(rng, 8, 3)],
     ],
 )
-def test_a_norm_without_a_dense_layer_is_refused(rng, layers):
-    m = ql.Sequential(layers(rng))
-    with pytest.raises(ValueError, match=r"^layer 'lost': expected a Dense before it without an activation"):
-        fuse(m)
-    with pytest.raises(ValueError, match=r"^layer 'lost': "):
-        ql.quantize_model(m, "dynamic")
+def test_a_norm_that_no_weights_take_in(rng, layers):
+    fused = agree(ql.Sequential(layers(rng)), rng)
+    assert [repr(layer) for name, layer in zip(fused.names, fused.layers, strict=True) if name == "own"] == [
+        "ChannelAffine(8)"
+    ]
 
 
 def test_task_and_classes_stay(rng):

@@ -313,15 +313,14 @@ def test_schemes_for_layers_that_there_are_not():
             ql.quantize_model(network, per_layer=per_layer, **{"data": x} | options)
 
 
-def test_a_model_has_one_input_and_one_output_of_floats():
+def test_a_model_has_outputs_of_floats():
     x, y, z = (Buffer(name, name, (3,), "float32") for name in "xyz")
     codes = Buffer("codes", "codes", (3,), "uint8", 0.1, 0)
     names = {"scheme": "w8", "target": "numpy", "task": "regression"}
     ql.QModel(Program([x, y], [Add((0, 0), 1)]), **names)
     for message, program, options in [
-        ("^program: expected one input", Program([x, y, z], [Add((0, 1), 2)], (0, 1)), {}),
-        ("^program: expected one input", Program([x, y, z], [Add((0, 0), 1), Add((1, 1), 2)], (0,), (1, 2)), {}),
-        ("^program: expected an output of float32, got uint8", Program([x, codes], [Quantize((0,), 1)]), {}),
+        ("^task: ", Program([x, y, z], [Add((0, 0), 1), Add((1, 1), 2)], (0,), (1, 2)), {"task": "multiclass"}),
+        ("^program: expected outputs of float32, got 'codes' of uint8", Program([x, codes], [Quantize((0,), 1)]), {}),
         ("^scheme: ", Program([x, y], [Add((0, 0), 1)]), {"scheme": "w9"}),
         ("^target: ", Program([x, y], [Add((0, 0), 1)]), {"target": "torch"}),
     ]:
@@ -330,12 +329,12 @@ def test_a_model_has_one_input_and_one_output_of_floats():
 
 
 def test_retargeting_keeps_the_output():
-    """Or refuses where another step than the last one gives it."""
+    """Or refuses where a step of floats gives it."""
     x, y = (Buffer(name, name, (3,), "float32") for name in "xy")
     codes, back = Buffer("codes", "codes", (3,), "uint8", 0.1, 0), Buffer("back", "codes", (3,), "float32")
     program = Program([x, y, codes, back], [Add((0, 0), 1), Quantize((1,), 2), Dequantize((2,), 3)], (0,), (1,))
     model = ql.QModel(program, scheme="w8a8", target="numpy", task="regression")
-    with pytest.raises(ValueError, match=r"^target: expected a program whose last step gives the output"):
+    with pytest.raises(ValueError, match=r"^output_dtype: expected .float32. after a layer that gives no codes"):
         model.retarget("onnx")
 
 

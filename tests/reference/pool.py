@@ -1,4 +1,4 @@
-"""Pooling of codes, [images][height][width][channels]."""
+"""Pooling of codes and floats, [images][height][width][channels]."""
 
 import numpy as np
 
@@ -36,3 +36,31 @@ def mean_away(part):
 
 def avg_pool(x, size, stride, padding):
     return pooled(x, size, stride, padding, mean_away)
+
+
+def pixels(part):
+    """The pixels of windows, rows first, each (images, channels)."""
+    return (part[:, i, j] for i in range(part.shape[1]) for j in range(part.shape[2]))
+
+
+def greatest(part):
+    """The greatest pixel, or the first NaN; of equal ones the first."""
+    first, *others = pixels(part)
+    for pixel in others:
+        first = np.where((pixel > first) | (np.isnan(pixel) & ~np.isnan(first)), pixel, first)
+    return first
+
+
+def mean_float64(part):
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = sum((pixel.astype(np.float64) for pixel in pixels(part)), start=np.float64(0))
+        return total / (part.shape[1] * part.shape[2])
+
+
+def max_pool_float(x, size, stride, padding):
+    return pooled(x, size, stride, padding, greatest)
+
+
+def avg_pool_float(x, size, stride, padding):
+    """Sums in float64, rounded once after the division."""
+    return pooled(x, size, stride, padding, mean_float64)

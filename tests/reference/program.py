@@ -10,6 +10,9 @@ from reference.elementwise import dequantize, quantize
 from reference.functions import apply
 from reference.gemm import matmul_float, matmul_integer, output_of_sums, quantize_rows, scale_sums
 from reference.grouped import matmul_grouped, quantize_rows_symmetric, sum_groups
+from reference.images import conv as conv_f32
+from reference.merging import add_fixed, add_float, mean_fixed, mean_float
+from reference.pool import avg_pool, avg_pool_float, max_pool, max_pool_float
 
 CLAMPS = {None: (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
 
@@ -131,6 +134,18 @@ def step_conv(buffers, step, values):
     values[step.output] = result.reshape(len(samples), *buffers[step.output].shape)
 
 
+def step_conv_f32(buffers, step, values):
+    """Images as in step_conv; codes of weights become floats first."""
+    (x,) = step.inputs
+    samples, weight = values[x], step.weight
+    scale, zero_point = getattr(step, "weight_scale", None), getattr(step, "weight_zero_point", None)
+    if weight.dtype != np.float32:
+        weight = (weight.astype(np.int32) - (0 if zero_point is None else zero_point)).astype(F32) * scale
+    images = samples.reshape(len(samples), *(1, 1, *samples.shape[1:])[-3:])
+    y = conv_f32(images, weight, step.stride, step.dilation, step.padding, step.groups)
+    values[step.output] = finished(y, step, (len(samples), *buffers[step.output].shape))
+
+
 def step_gemm_f32(buffers, step, values):
     (x,) = step.inputs
     zero_point = 0 if step.weight_zero_point is None else step.weight_zero_point
@@ -151,7 +166,7 @@ def finished(y, step, shape):
     low, high = CLAMPS[step.activation]
     with np.errstate(over="ignore", invalid="ignore"):
         y = at_least(-at_least(-(y + (F32(0) if step.bias is None else step.bias)), -high), low)
-    return y.reshape(*shape[:-1], step.weight.shape[1])
+    return y.reshape(*shape[:-1], step.weight.shape[-1])
 
 
 def group_parameters(step):
@@ -190,11 +205,64 @@ def step_gemm_grouped_f32(buffers, step, values):
     values[step.output] = finished(matmul_grouped(rows(values[x]), weight), step, values[x].shape)
 
 
+def affine(buffer):
+    return buffer.scale, buffer.zero_point
+
+
 def step_add(buffers, step, values):
-    """a + b, rounded to float32."""
+    """Floats: a + b rounded to float32, then the activation."""
     a, b = step.inputs
-    with np.errstate(over="ignore", invalid="ignore"):
-        values[step.output] = values[a] + values[b]
+    target = buffers[step.output]
+    if target.dtype == "float32":
+        low, high = CLAMPS[step.activation]
+        with np.errstate(over="ignore", invalid="ignore"):
+            values[step.output] = at_least(-at_least(-(values[a] + values[b]), -high), low)
+        return
+    function = {"float": add_float, "fixed": add_fixed}[step.requant]
+    grids = (affine(b) for b in (buffers[a], buffers[b], target))
+    values[step.output] = function(values[a], values[b], *grids, *code_clamps(step.activation, target))
+
+
+def step_mean(buffers, step, values):
+    """Floats: the sum in float64, pixel by pixel, divided and rounded once."""
+    (x,) = step.inputs
+    target = buffers[step.output]
+    *shape, channels = values[x].shape
+    pixels = values[x].reshape(shape[0], math.prod(shape[1:]), channels)
+    if target.dtype == "float32":
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = sum((pixels[:, i].astype(np.float64) for i in range(pixels.shape[1])), start=np.float64(0))
+            values[step.output] = (total / pixels.shape[1]).astype(F32)
+        return
+    function = {"float": mean_float, "fixed": mean_fixed}[step.requant]
+    values[step.output] = function(pixels, affine(buffers[x]), affine(target), *code_range(target))
+
+
+def step_concatenate(buffers, step, values):
+    values[step.output] = np.concatenate([values[i] for i in step.inputs], axis=step.axis + 1)
+
+
+def step_pad(buffers, step, values):
+    """Zeros, which are the zero point in codes."""
+    (x,) = step.inputs
+    sides = [(0, 0), *zip(step.padding[::2], step.padding[1::2], strict=True)]
+    zero = 0 if buffers[x].dtype == "float32" else buffers[x].zero_point
+    values[step.output] = np.pad(values[x], sides, constant_values=zero)
+
+
+def step_pool(functions):
+    """A step of pooling, by a function on codes and one on floats; images of lower rank have lengths of 1 in front."""
+
+    def step_of_windows(buffers, step, values):
+        (x,) = step.inputs
+        shape = values[x].shape
+        images = values[x].reshape(shape[0], *(1,) * (4 - len(shape)), *shape[1:])
+        top, bottom, left, right = step.padding
+        function = functions[buffers[x].dtype == "float32"]
+        y = function(images, step.size, step.stride, ((top, bottom), (left, right)))
+        values[step.output] = y.reshape(len(y), *y.shape[5 - len(shape) :])
+
+    return step_of_windows
 
 
 def step_activate(buffers, step, values):
@@ -225,12 +293,18 @@ STEPS = {
     "dequantize": step_dequantize,
     "gemm": step_gemm,
     "conv": step_conv,
+    "conv_f32": step_conv_f32,
     "requantize": step_requantize,
     "gemm_grouped": step_gemm_grouped,
     "gemm_grouped_f32": step_gemm_grouped_f32,
     "dense_f32": step_dense_f32,
     "gemm_f32": step_gemm_f32,
     "add": step_add,
+    "mean": step_mean,
+    "concatenate": step_concatenate,
+    "pad": step_pad,
+    "max_pool": step_pool((max_pool, max_pool_float)),
+    "average_pool": step_pool((avg_pool, avg_pool_float)),
     "activate": step_activate,
     "lookup": step_lookup,
     "softmax": step_softmax,

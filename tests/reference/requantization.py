@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from reference.basics import F32, code_dtype
+from reference.basics import F32, INT32, code_dtype
 
 
 def requantize_float(acc, multiplier, zero_point, qmin, qmax):
@@ -23,13 +23,16 @@ def quantize_multiplier(value):
     return (0, 0) if e < -31 else (q, e)
 
 
-def requantize_fixed(acc, q, e, zero_point, qmin, qmax):
-    """Rule B, in int64: a shift to the left that saturates, a doubled high product rounded to nearest, then a division
-    by a power of two rounded half away from zero."""
+def scale_fixed(x, q, e):
+    """x times q * 2**(e - 31), in int64: a shift to the left that saturates, a doubled high product rounded to nearest,
+    then a division by a power of two rounded half away from zero."""
     q, e = np.asarray(q, np.int64), np.asarray(e, np.int64)
-    int32 = np.iinfo(np.int32)
-    shifted = np.clip(np.asarray(acc).astype(np.int64) << np.maximum(e, 0), int32.min, int32.max)
+    shifted = np.clip(np.asarray(x).astype(np.int64) << np.maximum(e, 0), INT32.min, INT32.max)
     high = (shifted * q + (1 << 30)) >> 31
     divisor = np.int64(1) << np.maximum(-e, 0)
-    rounded = np.sign(high) * ((np.abs(high) + divisor // 2) // divisor)
-    return np.clip(rounded + zero_point, qmin, qmax).astype(code_dtype(qmin, qmax))
+    return np.sign(high) * ((np.abs(high) + divisor // 2) // divisor)
+
+
+def requantize_fixed(acc, q, e, zero_point, qmin, qmax):
+    """Rule B: clamp(scale_fixed(acc) + z, qmin, qmax)."""
+    return np.clip(scale_fixed(acc, q, e) + zero_point, qmin, qmax).astype(code_dtype(qmin, qmax))

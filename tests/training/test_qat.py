@@ -4,14 +4,13 @@ import warnings
 
 import numpy as np
 import pytest
+from quantized_networks import codes_agree, network_of
 from samples import same_bytes
 from sklearn.datasets import load_diabetes, load_digits
 
 import qlite as ql
 from qlite.nn.fuse import fuse
-from qlite.training.batches import Rows
 from qlite.training.qat import QuantizedNetwork
-from qlite.training.quantization import Quantization
 
 STATIC = ["w8a8", "w4a8", "w3a8", "w2a8", "w4a4", "w2a2", "w8a4", "ternary", "w4g32a8"]
 FLOATS = ["w8", "w4", "w2", "w4g32", "dynamic", "w4a8-dynamic", "w4g32a8-dynamic", "ternary-dynamic"]
@@ -37,39 +36,11 @@ def network(activation="relu", widths=(32, 24, 10)):
     return ql.Sequential(layers, input_shape=(64,))
 
 
-def quantization(model, scheme, method="lsq", per_layer=None, target="numpy"):
-    return Quantization.of(model, scheme, per_layer, method, "mse", 2000, target)
-
-
-def network_of(model, scheme, x, method="lsq", frozen=()):
-    """A network on the first grids for samples."""
-    rows = Rows(x, np.zeros(len(x), int), None, np.arange(len(x)), 64)
-    return quantization(model, scheme, method).network(model, frozenset(frozen), rows)
-
-
 def all_parameters(model):
     return [array for layer in model.layers for array in layer.parameters.values()]
 
 
 # ---- what is trained is what is deployed
-
-
-def codes_agree(model, network, x, y):
-    """Whether every buffer of a network in training, after some steps, is that of the model that is made of it."""
-    rng = np.random.default_rng(0)
-    for first in range(0, 320, 64):
-        raw, saved = network.forward(x[first : first + 64], rng)
-        gradients = network.backward(saved, (raw - np.eye(10, dtype=np.float32)[y[first : first + 64]]) / 64)
-        for key, array in network.parameters.items():
-            array -= np.float32(1e-3) * gradients[key]
-    network.publish()
-    qm, ours = ql.quantize_model(model), network.plan.intermediates(x)
-    found = qm.intermediates(x)
-    assert len(found) > len(model.layers)
-    for name, values in found.items():
-        if name in ours:
-            same_bytes(values, ours[name])
-    return qm
 
 
 @pytest.mark.parametrize("scheme", STATIC + FLOATS)
@@ -249,8 +220,7 @@ def test_gradients_of_a_layer_left_in_float_are_slopes(digits, trained):
     """Behind the last grid nothing is rounded, and central differences tell."""
     x, m = digits[0][:50], trained.copy()
     weights = np.random.default_rng(0).normal(size=(50, 10)).astype(np.float32)
-    rows = Rows(digits[0], np.zeros(len(digits[0]), int), None, np.arange(len(digits[0])), 64)
-    network = quantization(m, "w4a4", per_layer={"dense_3": None}).network(m, frozenset(), rows)
+    network = network_of(m, "w4a4", digits[0], per_layer={"dense_3": None})
     _, saved = network.forward(x, np.random.default_rng(0))
     found = network.backward(saved, weights.copy())
     assert ("dense_3", "weight_scale") not in found

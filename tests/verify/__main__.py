@@ -15,7 +15,7 @@ import qlite
 
 from .checks import Checks
 
-NAMES = ("theory", "kmeans", "gradients", "training", "qat", "generalization")
+NAMES = ("theory", "kmeans", "gradients", "layers", "training", "qat", "generalization")
 ON_ISAS = ("products", "lanes", "shapes", "deepk", "int4", "threads")
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # reference, arrays and guard, as pytest's pythonpath has it

@@ -14,44 +14,6 @@ BUDGET, LEAST = 2e-5, 0.1
 SLOPE = 0.2
 
 
-def modules():
-    """PyTorch's form of each activation, by its name here."""
-    from torch import nn
-
-    return {
-        "relu": nn.ReLU(),
-        "relu6": nn.ReLU6(),
-        "leaky_relu": nn.LeakyReLU(float(np.float32(SLOPE))),
-        "sigmoid": nn.Sigmoid(),
-        "tanh": nn.Tanh(),
-        "gelu": nn.GELU(),
-        "silu": nn.SiLU(),
-        "hard_swish": nn.Hardswish(),
-        "softmax": nn.Softmax(-1),
-    }
-
-
-def twin(layer):
-    """PyTorch's form of a layer, with copies of its arrays, in training."""
-    import torch
-    from torch import nn
-
-    if isinstance(layer, ql.Dense):
-        linear = nn.Linear(*layer.weight.shape)
-        with torch.no_grad():
-            linear.weight.copy_(torch.from_numpy(layer.weight.T))
-            linear.bias.copy_(torch.from_numpy(layer.bias))
-        return nn.Sequential(linear, modules()[layer.activation]) if layer.activation else linear
-    if isinstance(layer, ql.BatchNorm):
-        norm = nn.BatchNorm1d(len(layer.gamma), eps=layer.epsilon, momentum=1 - layer.momentum)
-        with torch.no_grad():
-            for to, values in ((norm.weight, layer.gamma), (norm.bias, layer.beta), (norm.running_mean, layer.mean),
-                               (norm.running_var, layer.variance)):  # fmt: skip
-                to.copy_(torch.from_numpy(values))
-        return norm
-    return nn.Flatten() if isinstance(layer, ql.Flatten) else modules()[layer.activation]
-
-
 def arrays_of(module):
     """The arrays of PyTorch's form of one layer under the names that they have here."""
     from torch import nn
@@ -73,6 +35,8 @@ def difference(got, expected):
 def compare(checks, name, layers, x):
     """One step forward and back through layers, and through their twins."""
     import torch
+
+    from .twins import twin
 
     rng = np.random.default_rng(1)  # other numbers than those of x: through a norm their own gradient is nearly 0
     twins = [twin(layer) for layer in layers]

@@ -16,8 +16,6 @@ import numpy as np
 
 import qlite as ql
 
-from .gradients import twin
-
 #: Relative. The two add up in different orders, and steps carry the difference on.
 BUDGET = 1e-4
 BATCH, STEPS = 128, 20
@@ -64,6 +62,9 @@ def verify(checks):
         targets = [(a, b % 2 if is_binary else np.stack([b, b % 2, -b], axis=1) / 5) for a, b in batches]
         _compare(checks, loss, made, targets, ql.Adam(), "Adam", {}, {"loss": loss}, theirs)
     _compare(checks, "10 steps, batch norms", with_norms(), batches[:10], *CASES["10 steps of SGD with momentum"])
+    rng = np.random.default_rng(0)
+    images = [(rng.normal(size=(32, 32, 32, 3)).astype(np.float32), rng.integers(0, 10, 32)) for _ in range(10)]
+    _compare(checks, "10 steps, ResNet-8", resnet_8(), images, *CASES["10 steps of SGD with momentum"])
     _compare_accuracy(checks, (x[:4000], y[:4000]), (x[4000:], y[4000:]))
 
 
@@ -77,6 +78,22 @@ def with_norms():
     """The same with a batch norm in front of each relu."""
     hidden = [[ql.Dense(units=units), ql.BatchNorm(), ql.Activation("relu")] for units in (128, 64)]
     return ql.Sequential([*hidden[0], *hidden[1], ql.Dense(units=10)], input_shape=(784,))
+
+
+def resnet_8():
+    """MLPerf Tiny's residual network for images, with its batch norms."""
+
+    def conv(x, filters, size=3, stride=1, activation=None):
+        x = ql.BatchNorm()(ql.Conv2D(filters=filters, kernel_size=size, stride=stride, padding="same")(x))
+        return ql.Activation(activation)(x) if activation else x
+
+    given = ql.Input((32, 32, 3))
+    x = conv(given, 16, activation="relu")
+    for filters, stride in ((16, 1), (32, 2), (64, 2)):
+        y = conv(conv(x, filters, stride=stride, activation="relu"), filters)
+        x = x if stride == 1 else ql.Conv2D(filters=filters, kernel_size=1, stride=stride)(x)
+        x = ql.Activation("relu")(ql.Add()(x, y))
+    return ql.Model(given, ql.Dense(units=10)(ql.GlobalAveragePool()(x)))
 
 
 def _compare_accuracy(checks, train, test):
@@ -117,7 +134,9 @@ def keras_accuracy(model, train, test, seed):
 def their_accuracy(model, train, test, seed):
     import torch
 
-    net = torch.nn.Sequential(*map(twin, model.layers))
+    from .twins import Twin
+
+    net = Twin(model)
     optimizer, loss_of = torch.optim.Adam(net.parameters()), torch.nn.CrossEntropyLoss()
     x, y = map(torch.from_numpy, train)
     generator = torch.Generator().manual_seed(seed)
@@ -157,11 +176,13 @@ def our_losses(model, batches, optimizer, more):
 def their_losses(model, batches, optimizer, options, more, criterion, dtype):
     import torch
 
-    net = torch.nn.Sequential(*map(twin, model.layers)).to(dtype)
+    from .twins import Twin
+
+    net = Twin(model).to(dtype)
     parameters = list(net.parameters())
     decay = options.get("weight_decay", 0.01 if optimizer == "AdamW" else 0)
     groups = [
-        {"params": [p for p in parameters if p.ndim == 2], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0},
     ]
     steps = getattr(torch.optim, optimizer)(groups, **options)

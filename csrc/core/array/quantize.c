@@ -56,6 +56,7 @@ typedef struct work work;
 
 /* Returns whether there was NaN or an infinity. */
 typedef bool piece_function(const work *w, const ql_run *piece);
+typedef bool rows_function(const work *w, const ql_run *run, size_t count);
 
 struct work {
     const ql_kernels *kernels;
@@ -189,12 +190,26 @@ static void run_joined(const work *w, const ql_run *run, size_t count)
         run_piece(&copies, &(ql_run){run->offset + first, ql_least(length - first, tile), 0, 1});
 }
 
-static void quantize_rows(const work *w, const ql_run *run, size_t count)
+static bool quantize_rows(const work *w, const ql_run *run, size_t count)
 {
-    if (w->kernels->quantize_rows_f32_x8((const float *)w->from + run->offset, count, run->length,
-                                         w->scale + run->parameter, w->zero_point + run->parameter, w->affine->qmin,
-                                         w->affine->qmax, (uint8_t *)w->to + run->offset))
-        atomic_store_explicit(w->nonfinite, true, memory_order_relaxed);
+    return w->kernels->quantize_rows_f32_x8((const float *)w->from + run->offset, count, run->length,
+                                            w->scale + run->parameter, w->zero_point + run->parameter, w->affine->qmin,
+                                            w->affine->qmax, (uint8_t *)w->to + run->offset);
+}
+
+static bool fake_quantize_rows(const work *w, const ql_run *run, size_t count)
+{
+    return w->kernels->fake_quantize_rows_f32((const float *)w->from + run->offset, count, run->length,
+                                              w->scale + run->parameter, w->zero_point + run->parameter,
+                                              w->affine->qmin, w->affine->qmax, (float *)w->to + run->offset);
+}
+
+/* Returns the function's twin for several runs at once, or NULL. */
+static rows_function *rows_function_of(piece_function *function)
+{
+    if (function == quantize_x8)
+        return quantize_rows;
+    return function == fake_quantize_even ? fake_quantize_rows : NULL;
 }
 
 static void run_pieces(void *context, const ql_run *run, size_t count)
@@ -204,8 +219,10 @@ static void run_pieces(void *context, const ql_run *run, size_t count)
         run_joined(w, run, count);
         return;
     }
-    if (count > 1 && w->function == quantize_x8 && !w->set_aside) {
-        quantize_rows(w, run, count);
+    rows_function *by_rows = w->set_aside ? NULL : rows_function_of(w->function);
+    if (count > 1 && by_rows) {
+        if (by_rows(w, run, count))
+            atomic_store_explicit(w->nonfinite, true, memory_order_relaxed);
         return;
     }
     ql_run row = *run;

@@ -1,23 +1,15 @@
 /* Listeners. Core functions do not know that they were given up: they go on without doing their items, and what they
  * return then means nothing. So only calls that are without effect but for their results may have a listener. */
-#define _GNU_SOURCE /* clocks */
 #include "core/base/listen.h"
 
 #include <stddef.h>
-#include <time.h>
 
+#include "core/base/clock.h"
 #include "qlite.h"
 
 enum { QL_LISTEN_NS = 50000000 };
 
 static _Thread_local ql_listener *current;
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 void ql_listen(ql_listener *listener)
 {
@@ -45,7 +37,7 @@ bool ql_stop_wanted(void)
     ql_listener *listener = current;
     if (!listener || listener->is_stopped)
         return listener != NULL;
-    const int64_t now = now_ns();
+    const int64_t now = ql_now_ns();
     if (now < listener->next_ns)
         return false;
     if (listener->next_ns > 0) {

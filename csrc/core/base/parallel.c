@@ -23,8 +23,8 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <time.h>
 
+#include "core/base/clock.h"
 #include "core/base/listen.h"
 #include "core/base/memory.h"
 #include "qlite.h"
@@ -59,7 +59,7 @@ static struct {
 } pool = {.mutex = PTHREAD_MUTEX_INITIALIZER, .bell = PTHREAD_COND_INITIALIZER};
 
 static bool forks_are_watched;
-static _Thread_local bool is_inside; /* a task */
+static _Thread_local bool is_alone; /* inside a task, or as ql_work_alone was told */
 
 static void begin_anew(void)
 {
@@ -81,13 +81,13 @@ __attribute__((constructor)) static void watch_forks(void)
 /* The caller may want to stop: then nobody finds any more. */
 static void take_items(const work *w)
 {
-    is_inside = true;
+    is_alone = true;
     for (size_t i; (i = atomic_fetch_add(&pool.next, 1)) < w->count;) {
         w->task(w->context, i);
         if (ql_stop_wanted())
             atomic_store(&pool.next, w->count);
     }
-    is_inside = false;
+    is_alone = false;
 }
 
 static bool enter(void)
@@ -100,13 +100,6 @@ static bool enter(void)
     return false;
 }
 
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 /* Leaves the core to its other thread for a moment. */
 static void let_others(void)
 {
@@ -117,12 +110,12 @@ static void let_others(void)
 
 static bool enter_in_time(void)
 {
-    const int64_t end = now_ns() + PATIENCE_NS;
+    const int64_t end = ql_now_ns() + PATIENCE_NS;
     do {
         if (enter())
             return true;
         let_others();
-    } while (now_ns() < end);
+    } while (ql_now_ns() < end);
     return false;
 }
 
@@ -252,11 +245,18 @@ static void run_alone(const work *w)
     }
 }
 
+bool ql_work_alone(bool alone)
+{
+    const bool before = is_alone;
+    is_alone = alone;
+    return before;
+}
+
 /* Small work asks nobody: finding out how many CPUs there are takes longer than a small product. */
 size_t ql_threads_for(uint64_t cost_ns)
 {
     const uint64_t shares = cost_ns / QL_THREAD_NS;
-    if (shares < 2 || is_inside || !forks_are_watched)
+    if (shares < 2 || is_alone || !forks_are_watched)
         return 1;
     const size_t limit = ql_num_threads();
     return shares < limit ? (size_t)shares : limit;

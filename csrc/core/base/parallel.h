@@ -2,6 +2,7 @@
 #ifndef QL_PARALLEL_H
 #define QL_PARALLEL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,9 @@ enum { QL_THREAD_NS = 25000 };
  * caller's floating-point environment. What the caller wrote before, tasks see; what tasks wrote, the caller sees
  * afterwards. A task cannot fail and must not fork. Where the caller's listener wants to stop, items are left out. */
 void ql_parallel(size_t count, uint64_t cost_ns, void (*task)(void *context, size_t i), void *context);
+
+/* Has this thread work as inside a task, alone, or no longer; returns what held before. */
+bool ql_work_alone(bool alone);
 
 /* Returns how many threads ql_parallel gives work of this cost, if there are enough items: 1 inside a task. */
 size_t ql_threads_for(uint64_t cost_ns);

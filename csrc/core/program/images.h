@@ -1,6 +1,6 @@
 /* Buffers as images, and windows over them, for the steps that have windows. */
-#ifndef QL_IMAGES_H
-#define QL_IMAGES_H
+#ifndef QL_STEP_IMAGES_H
+#define QL_STEP_IMAGES_H
 
 #include "core/program/step.h"
 
@@ -46,6 +46,25 @@ static inline bool ql_windows_fit(const ql_buffer *in, const ql_buffer *out, con
             return false;
     }
     return true;
+}
+
+/* Takes the windows of a convolution out of its values, `options` on: groups, stride, dilation, padding. Fills in the
+ * shape of weights that fit; returns whether windows and groups fit the buffers, and the weight has such a shape. */
+static inline bool ql_take_convolution(const ql_buffer *in, const ql_buffer *out, const ql_array *weight,
+                                       const ql_value *options, ql_step_window *window, size_t shape[4])
+{
+    const int64_t groups = options[0].integer;
+    if (weight->rank != 4 || weight->shape[0] == 0 || weight->shape[1] == 0 ||
+        !ql_take_lengths(&options[1], 2, 1, window->stride) || !ql_take_lengths(&options[2], 2, 1, window->dilation) ||
+        !ql_take_lengths(&options[3], 4, 0, window->padding))
+        return false;
+    const size_t channels = ql_row_length(in), outputs = ql_row_length(out);
+    if (groups < 1 || (uint64_t)groups > channels || channels % (size_t)groups != 0 || outputs % (size_t)groups != 0)
+        return false;
+    memcpy(window->size, weight->shape, sizeof window->size);
+    memcpy(shape, (const size_t[]){weight->shape[0], weight->shape[1], channels / (size_t)groups, outputs},
+           4 * sizeof *shape);
+    return memcmp(weight->shape, shape, 4 * sizeof *shape) == 0 && ql_windows_fit(in, out, window);
 }
 
 #endif

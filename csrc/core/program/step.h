@@ -69,9 +69,15 @@ typedef struct ql_op {
     EACH(gemm_grouped)      \
     EACH(gemm_grouped_f32)  \
     EACH(dense_f32)         \
+    EACH(conv_f32)          \
     EACH(requantize)        \
     EACH(dequantize)        \
     EACH(add)               \
+    EACH(concatenate)       \
+    EACH(mean)              \
+    EACH(max_pool)          \
+    EACH(average_pool)      \
+    EACH(pad)               \
     EACH(activate)          \
     EACH(lookup)            \
     EACH(softmax)           \
@@ -118,6 +124,15 @@ static inline int32_t ql_qmax_u8(const ql_buffer *buffer)
     return ql_qmin_u8(buffer) + (1 << buffer->bits) - 1;
 }
 
+/* Product of the lengths of axes first..end - 1. */
+static inline size_t ql_volume(const ql_buffer *buffer, size_t first, size_t end)
+{
+    size_t volume = 1;
+    for (size_t i = first; i < end; i++)
+        volume *= buffer->shape[i];
+    return volume;
+}
+
 /* Elements of a row, rows of a sample, elements of a sample. */
 static inline size_t ql_row_length(const ql_buffer *buffer)
 {
@@ -126,10 +141,7 @@ static inline size_t ql_row_length(const ql_buffer *buffer)
 
 static inline size_t ql_row_count(const ql_buffer *buffer)
 {
-    size_t count = 1;
-    for (size_t i = 0; i + 1 < buffer->rank; i++)
-        count *= buffer->shape[i];
-    return count;
+    return buffer->rank ? ql_volume(buffer, 0, buffer->rank - 1) : 1;
 }
 
 static inline size_t ql_sample_size(const ql_buffer *buffer)

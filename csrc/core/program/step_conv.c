@@ -49,18 +49,10 @@ static void destroy(void *state)
 static bool take_window(const ql_step *step, const ql_buffer *buffers, const ql_value *v, ql_step_window *window)
 {
     const ql_buffer *in = buffers + step->inputs[0], *out = buffers + step->output;
-    const ql_array *w = &v[QL_FIELD_WEIGHT].array;
-    const int64_t groups = v[GROUPS].integer;
-    if (!ql_sums_fit_buffers(step, buffers, v) || (ql_has_row_scale(in) && ql_scale_count(buffers, in) != 1) ||
-        w->rank != 4 || w->shape[0] == 0 || w->shape[1] == 0 || !ql_take_lengths(&v[STRIDE], 2, 1, window->stride) ||
-        !ql_take_lengths(&v[DILATION], 2, 1, window->dilation) || !ql_take_lengths(&v[PADDING], 4, 0, window->padding))
-        return false;
-    const size_t channels = ql_row_length(in), outputs = ql_row_length(out);
-    if (groups < 1 || (uint64_t)groups > channels || channels % (size_t)groups != 0 || outputs % (size_t)groups != 0)
-        return false;
-    const size_t shape[] = {w->shape[0], w->shape[1], channels / (size_t)groups, outputs};
-    memcpy(window->size, shape, sizeof window->size);
-    return ql_windows_fit(in, out, window) && ql_are_weights(v, 4, shape);
+    size_t shape[4];
+    return ql_sums_fit_buffers(step, buffers, v) && (!ql_has_row_scale(in) || ql_scale_count(buffers, in) == 1) &&
+           ql_take_convolution(in, out, &v[QL_FIELD_WEIGHT].array, v + GROUPS, window, shape) &&
+           ql_are_weights(v, 4, shape);
 }
 
 /* Fills the terms of packed weights. */

@@ -38,7 +38,10 @@ typedef __m256i lane_mask; /* all ones where it holds, and | */
 #define max_s32 _mm256_max_epi32
 #define max_u32 _mm256_max_epu32
 #define adds_s16 _mm256_adds_epi16 /* saturating */
+#define add_s16 _mm256_add_epi16
 #define min_s16 _mm256_min_epi16
+#define min_u8 _mm256_min_epu8
+#define max_u8 _mm256_max_epu8
 #define min_s8 _mm256_min_epi8
 #define max_s8 _mm256_max_epi8
 
@@ -55,6 +58,20 @@ typedef __m256i lane_mask; /* all ones where it holds, and | */
 /* Saturating, within 128 bits. */
 #define pack_s32 _mm256_packs_epi32
 #define pack_s16 _mm256_packs_epi16
+#define pack_u8 _mm256_packus_epi16 /* of s16 */
+
+/* Bytes of a and b in turn, within 128 bits: of the low and of the high half. */
+#define unpack_low_8 _mm256_unpacklo_epi8
+#define unpack_high_8 _mm256_unpackhi_epi8
+
+/* Sums of two neighbouring products: s16 to 32 bits; u8 by s8 to 16 bits, saturating. */
+#define multiply_pairs_s16 _mm256_madd_epi16
+#define multiply_pairs_u8s8 _mm256_maddubs_epi16
+
+static inline ints shift_right_s16(ints v, int n)
+{
+    return _mm256_sra_epi16(v, _mm_cvtsi32_si128(n));
+}
 
 static inline ints load_s32(const void *p)
 {
@@ -110,6 +127,12 @@ static inline lane_mask ordered_lanes(floats x)
 static inline lane_mask nan_lanes(floats x)
 {
     return _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+}
+
+/* NaN in a or in b. */
+static inline lane_mask unordered_lanes(floats a, floats b)
+{
+    return _mm256_castps_si256(_mm256_cmp_ps(a, b, _CMP_UNORD_Q));
 }
 
 static inline lane_mask less_f32(floats a, floats b)

@@ -39,7 +39,10 @@ typedef __mmask16 lane_mask;
 #define max_s32 _mm512_max_epi32
 #define max_u32 _mm512_max_epu32
 #define adds_s16 _mm512_adds_epi16 /* saturating */
+#define add_s16 _mm512_add_epi16
 #define min_s16 _mm512_min_epi16
+#define min_u8 _mm512_min_epu8
+#define max_u8 _mm512_max_epu8
 #define min_s8 _mm512_min_epi8
 #define max_s8 _mm512_max_epi8
 
@@ -56,6 +59,20 @@ typedef __mmask16 lane_mask;
 /* Saturating, within 128 bits. */
 #define pack_s32 _mm512_packs_epi32
 #define pack_s16 _mm512_packs_epi16
+#define pack_u8 _mm512_packus_epi16 /* of s16 */
+
+/* Bytes of a and b in turn, within 128 bits: of the low and of the high half. */
+#define unpack_low_8 _mm512_unpacklo_epi8
+#define unpack_high_8 _mm512_unpackhi_epi8
+
+/* Sums of two neighbouring products: s16 to 32 bits; u8 by s8 to 16 bits, saturating. */
+#define multiply_pairs_s16 _mm512_madd_epi16
+#define multiply_pairs_u8s8 _mm512_maddubs_epi16
+
+static inline ints shift_right_s16(ints v, int n)
+{
+    return _mm512_sra_epi16(v, _mm_cvtsi32_si128(n));
+}
 
 static inline ints load_s16(const void *p)
 {
@@ -96,6 +113,12 @@ static inline lane_mask ordered_lanes(floats x)
 static inline lane_mask nan_lanes(floats x)
 {
     return _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+}
+
+/* NaN in a or in b. */
+static inline lane_mask unordered_lanes(floats a, floats b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q);
 }
 
 static inline lane_mask less_f32(floats a, floats b)

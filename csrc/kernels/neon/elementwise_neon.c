@@ -196,3 +196,12 @@ bool ql_quantize_rows_f32_x8__neon(const float *x, size_t rows, size_t n, const 
         nonfinite |= ql_quantize_f32_x8__neon(x + i * n, n, scale, zero_point, 1, qmin, qmax, codes + i * n);
     return nonfinite;
 }
+
+bool ql_fake_quantize_rows_f32__neon(const float *x, size_t rows, size_t n, const float *scale,
+                                     const int32_t *zero_point, int32_t qmin, int32_t qmax, float *y)
+{
+    bool nonfinite = false;
+    for (size_t i = 0; i < rows; i++)
+        nonfinite |= ql_fake_quantize_f32__neon(x + i * n, n, scale, zero_point, 1, qmin, qmax, y + i * n);
+    return nonfinite;
+}

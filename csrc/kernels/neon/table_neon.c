@@ -10,6 +10,7 @@ const ql_kernels ql_kernels_neon = {
     .quantize_rows_f32_x8 = ql_quantize_rows_f32_x8__neon,
     .dequantize_x8_f32 = ql_dequantize_x8_f32__neon,
     .fake_quantize_f32 = ql_fake_quantize_f32__neon,
+    .fake_quantize_rows_f32 = ql_fake_quantize_rows_f32__neon,
     .minmax_f32 = ql_minmax_f32__neon,
     .minmax_rows_f32 = ql_minmax_rows_f32__neon,
     .quantize_codebook_f32_u8 = ql_quantize_codebook_f32_u8__neon,

@@ -58,3 +58,12 @@ bool QL_KERNEL(ql_quantize_rows_f32_x8)(const float *x, size_t rows, size_t n, c
         nonfinite |= QL_KERNEL(ql_quantize_f32_x8)(x + i * n, n, scale, zero_point, 1, qmin, qmax, codes + i * n);
     return nonfinite;
 }
+
+bool QL_KERNEL(ql_fake_quantize_rows_f32)(const float *x, size_t rows, size_t n, const float *scale,
+                                          const int32_t *zero_point, int32_t qmin, int32_t qmax, float *y)
+{
+    bool nonfinite = false;
+    for (size_t i = 0; i < rows; i++)
+        nonfinite |= QL_KERNEL(ql_fake_quantize_f32)(x + i * n, n, scale, zero_point, 1, qmin, qmax, y + i * n);
+    return nonfinite;
+}

@@ -6,19 +6,22 @@
 
 enum { NR = 8 };
 
-static inline void gemm(const int mr, size_t k, const float *restrict x, size_t x_stride, const float *restrict w,
-                        size_t w_stride, float *restrict y, size_t y_stride)
+static inline void gemm(const int mr, const ql_float_rows *rows, const float *restrict w, size_t w_stride,
+                        float *restrict y, size_t y_stride)
 {
     float sum[4][NR];
     for (int i = 0; i < mr; i++) {
         for (size_t j = 0; j < NR; j++)
             sum[i][j] = y[(size_t)i * y_stride + j];
     }
-    for (size_t p = 0; p < k; p++) {
-        for (int i = 0; i < mr; i++) {
-            const float xi = x[(size_t)i * x_stride + p];
-            for (size_t j = 0; j < NR; j++)
-                sum[i][j] = fmaf(xi, w[p * w_stride + j], sum[i][j]);
+    for (size_t t = 0; t < rows->segments; t++) {
+        const float *restrict x = rows->x + rows->offset[t];
+        for (size_t p = 0; p < rows->k; p++, w += w_stride) {
+            for (int i = 0; i < mr; i++) {
+                const float xi = x[(size_t)i * rows->stride + p];
+                for (size_t j = 0; j < NR; j++)
+                    sum[i][j] = fmaf(xi, w[j], sum[i][j]);
+            }
         }
     }
     for (int i = 0; i < mr; i++) {
@@ -28,11 +31,10 @@ static inline void gemm(const int mr, size_t k, const float *restrict x, size_t 
 }
 
 #define NAME(MR, TYPES) QL_KERNEL(ql_gemm_##TYPES##_##MR##x8)
-#define TILE(MR, TYPES)                                                                                               \
-    static void NAME(MR, TYPES)(size_t k, const float *x, size_t x_stride, const float *w, size_t w_stride, float *y, \
-                                size_t y_stride)                                                                      \
-    {                                                                                                                 \
-        gemm(MR, k, x, x_stride, w, w_stride, y, y_stride);                                                           \
+#define TILE(MR, TYPES)                                                                                             \
+    static void NAME(MR, TYPES)(const ql_float_rows *x, const float *w, size_t w_stride, float *y, size_t y_stride) \
+    {                                                                                                               \
+        gemm(MR, x, w, w_stride, y, y_stride);                                                                      \
     }
 #define ENTRY(MR, TYPES) NAME(MR, TYPES),
 

@@ -17,14 +17,26 @@ static inline block load_block(const float *x)
     return b;
 }
 
+static inline void prefetch_ahead(const void *p, size_t ahead, size_t bytes)
+{
+    enum { LINE = 64 };
+    for (size_t line = 0; line < bytes; line += LINE)
+        _mm_prefetch((const char *)((uintptr_t)p + ahead + line), _MM_HINT_T0);
+}
+
 /* Reads ahead of what the processor sees coming by itself. From memory the least and greatest are found 1.3 times as
  * fast and codes 1.4 times (Zen 3; with AVX-512 12 % more speed from L3, 20 % from memory); from L2 it costs up to a
  * tenth. */
 static inline void prefetch(const void *p, size_t bytes)
 {
-    enum { LINE = 64, AHEAD = 8192 };
-    for (size_t line = 0; line < bytes; line += LINE)
-        _mm_prefetch((const char *)((uintptr_t)p + AHEAD + line), _MM_HINT_T0);
+    prefetch_ahead(p, 8192, bytes);
+}
+
+/* The same where parameters of each value have to stay in the L1 cache, too: with 8192 bytes codes of 2048 columns take
+ * up to 1.08 times as long (Zen 3). */
+static inline void prefetch_near(const void *p, size_t bytes)
+{
+    prefetch_ahead(p, 4096, bytes);
 }
 
 #endif

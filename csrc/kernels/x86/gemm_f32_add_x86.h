@@ -2,8 +2,8 @@
  * tiles' NAME(MR, TYPES) and ROWS, the list of what has 1 to MAX_MR rows. */
 enum { VECTORS = NR / LANES };
 
-static inline __attribute__((always_inline)) void gemm(const int mr, size_t k, const float *x, size_t x_stride,
-                                                       const float *w, size_t w_stride, float *y, size_t y_stride)
+static inline __attribute__((always_inline)) void gemm(const int mr, const ql_float_rows *rows, const float *w,
+                                                       size_t w_stride, float *y, size_t y_stride)
 {
     floats sum[MAX_MR][VECTORS];
 #pragma GCC unroll 8
@@ -12,17 +12,21 @@ static inline __attribute__((always_inline)) void gemm(const int mr, size_t k, c
         for (int v = 0; v < VECTORS; v++)
             sum[i][v] = load_f32(y + (size_t)i * y_stride + v * LANES);
     }
-    for (size_t p = 0; p < k; p++, w += w_stride) {
-        floats weight[VECTORS];
-#pragma GCC unroll 2
-        for (int v = 0; v < VECTORS; v++)
-            weight[v] = load_f32(w + v * LANES);
-#pragma GCC unroll 8
-        for (int i = 0; i < mr; i++) {
-            const floats xi = set_f32(x[(size_t)i * x_stride + p]);
+    const size_t k = rows->k, stride = rows->stride;
+    for (size_t t = 0; t < rows->segments; t++) {
+        const float *x = rows->x + rows->offset[t];
+        for (size_t p = 0; p < k; p++, w += w_stride) {
+            floats weight[VECTORS];
 #pragma GCC unroll 2
             for (int v = 0; v < VECTORS; v++)
-                sum[i][v] = fma_f32(xi, weight[v], sum[i][v]);
+                weight[v] = load_f32(w + v * LANES);
+#pragma GCC unroll 8
+            for (int i = 0; i < mr; i++) {
+                const floats xi = set_f32(x[(size_t)i * stride + p]);
+#pragma GCC unroll 2
+                for (int v = 0; v < VECTORS; v++)
+                    sum[i][v] = fma_f32(xi, weight[v], sum[i][v]);
+            }
         }
     }
 #pragma GCC unroll 8
@@ -33,11 +37,10 @@ static inline __attribute__((always_inline)) void gemm(const int mr, size_t k, c
     }
 }
 
-#define TILE(MR, TYPES)                                                                                               \
-    static void NAME(MR, TYPES)(size_t k, const float *x, size_t x_stride, const float *w, size_t w_stride, float *y, \
-                                size_t y_stride)                                                                      \
-    {                                                                                                                 \
-        gemm(MR, k, x, x_stride, w, w_stride, y, y_stride);                                                           \
+#define TILE(MR, TYPES)                                                                                             \
+    static void NAME(MR, TYPES)(const ql_float_rows *x, const float *w, size_t w_stride, float *y, size_t y_stride) \
+    {                                                                                                               \
+        gemm(MR, x, w, w_stride, y, y_stride);                                                                      \
     }
 #define ENTRY(MR, TYPES) NAME(MR, TYPES),
 

@@ -23,29 +23,45 @@ static bool minmax_own(const float *x, size_t n, float *min, float *max)
     return any_lane(nan);
 }
 
-/* Four rows at a time: least and greatest are loaded and stored once for all of them, in L2 0.10 ns a value, not 0.18
- * (AMD Zen 3). */
+/* Least and greatest of the columns of four rows, of two vectors at a time. Returns the lanes that held NaN. */
+static lane_mask minmax_four_rows(const float *x, size_t n, float *min, float *max)
+{
+    enum { STEP = 2 * LANES, AHEAD = 512 };
+    lane_mask nan = {0};
+    size_t i = 0;
+    for (; i + STEP <= n; i += STEP) {
+        floats low[2] = {load_f32(min + i), load_f32(min + i + LANES)};
+        floats high[2] = {load_f32(max + i), load_f32(max + i + LANES)};
+#pragma GCC unroll 4
+        for (size_t r = 0; r < 4; r++) {
+            const float *row = x + r * n + i;
+            const floats v[2] = {load_f32(row), load_f32(row + LANES)};
+            prefetch_ahead(row, AHEAD, sizeof v);
+            nan |= unordered_lanes(v[0], v[1]);
+            for (int u = 0; u < 2; u++) {
+                low[u] = min_f32(v[u], low[u]);
+                high[u] = max_f32(v[u], high[u]);
+            }
+        }
+        for (int u = 0; u < 2; u++) {
+            store_f32(min + i + u * LANES, low[u]);
+            store_f32(max + i + u * LANES, high[u]);
+        }
+    }
+    for (; i < n; i += LANES)
+        for (size_t r = 0; r < 4; r++)
+            nan |= minmax_own_lanes(x + r * n + i, n - i, min + i, max + i);
+    return nan;
+}
+
+/* Least and greatest are loaded and stored once for four rows. In L2 a value takes 0.075 ns, without the prefetch
+ * 0.085, row by row 0.18 (AMD Zen 3). */
 bool QL_KERNEL(ql_minmax_rows_f32)(const float *x, size_t rows, size_t n, float *min, float *max)
 {
     lane_mask nan = {0};
     bool has_nan = false;
-    for (; rows >= 4; rows -= 4, x += 4 * n) {
-        size_t i = 0;
-        for (; i + LANES <= n; i += LANES) {
-            floats least = load_f32(min + i), greatest = load_f32(max + i);
-#pragma GCC unroll 4
-            for (size_t r = 0; r < 4; r++) {
-                const floats v = load_f32(x + r * n + i);
-                nan |= nan_lanes(v);
-                least = min_f32(v, least);
-                greatest = max_f32(v, greatest);
-            }
-            store_f32(min + i, least);
-            store_f32(max + i, greatest);
-        }
-        for (size_t r = 0; i < n && r < 4; r++)
-            nan |= minmax_own_lanes(x + r * n + i, n - i, min + i, max + i);
-    }
+    for (; rows >= 4; rows -= 4, x += 4 * n)
+        nan |= minmax_four_rows(x, n, min, max);
     for (; rows > 0; rows--, x += n)
         has_nan |= minmax_own(x, n, min, max);
     return has_nan || any_lane(nan);

@@ -1,4 +1,5 @@
 /* Tiles of int32 sums, a vector of columns at a time, whose parameters are loaded once for all rows. */
+#include "kernels/x86/fixed_point_x86.h"
 
 void QL_KERNEL(ql_requantize_s32_x8)(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
                                      const float *multiplier, int32_t zero_point, int32_t qmin, int32_t qmax,
@@ -15,22 +16,6 @@ void QL_KERNEL(ql_requantize_s32_x8)(const int32_t *acc, size_t acc_stride, size
             store_first_u8(codes + i * codes_stride + j, left, add_s32(to_s32(r), z));
         }
     }
-}
-
-/* (a * q + 2^30) >> 31: of the 64-bit lanes only the low 32 bits are wanted, and those a logical shift gives as well.
- * odd_mantissa: those of odd lanes. */
-static inline ints doubling_high_multiply(ints a, ints mantissa, ints odd_mantissa)
-{
-    const ints nudge = set_s64(1 << 30);
-    ints even = add_s64(mul_even_s32(a, mantissa), nudge);
-    ints odd = add_s64(mul_even_s32(shift_right_64(a, 32), odd_mantissa), nudge);
-    return even_and_odd_lanes(shift_right_64(even, 31), shift_left_64(odd, 1));
-}
-
-static inline ints rounding_shift_right(ints a, ints shift, ints mask)
-{
-    const ints threshold = sub_s32(shift_right_32(mask, 1), shift_right_s32(a, 31));
-    return add_one_where(less_s32(threshold, a & mask), shift_right_each_s32(a, shift));
 }
 
 /* A vector of columns by any exponents. Sums that a shift to the left would carry beyond int32 are clamped first. */

@@ -115,6 +115,8 @@ class Layer(ABC):
         arrays = [_check.real_array("x", values) for values in x]
         if any(array.ndim == 0 for array in arrays):
             raise ValueError("x: expected shape (samples, ...), got ()")
+        if len({len(array) for array in arrays}) > 1:
+            raise ValueError(f"x: expected as many samples in each array, got {[len(array) for array in arrays]}")
         try:
             self.infer(*(array.shape[1:] for array in arrays))
         except ValueError as error:

@@ -7,6 +7,11 @@ import numpy as np
 
 from qlite.nn.program import LARGEST_SCALE, SMALLEST_SCALE, Buffer
 
+#: Greatest length of a window, a stride or a padding.
+MAX_LENGTH = 2**31 - 1
+#: What the scale of an input over that of a sum or mean must be below.
+RATIO_LIMIT = 2.0**20
+
 
 def expect(condition: bool, message: str) -> None:
     if not condition:
@@ -54,3 +59,46 @@ def one_shape(inputs: Sequence[Buffer], count: int, dtypes: tuple[str, ...]) -> 
         if b.shape != inputs[0].shape:
             raise ValueError(f"inputs: expected shape {inputs[0].shape}, got {b.name!r} of {b.shape}")
     return inputs[0].shape
+
+
+def lengths(name: str, value: Any, count: int, least: int) -> None:
+    """Refuse what are no `count` lengths of at least `least`."""
+    is_plain = isinstance(value, tuple) and len(value) == count and all(type(n) is int for n in value)
+    if not is_plain or not all(least <= n <= MAX_LENGTH for n in value):
+        raise ValueError(f"{name}: expected {count} integers of at least {least}, got {value!r}")
+
+
+def with_one_scale(inputs: Sequence[Buffer], output: Buffer) -> None:
+    """Refuse codes with a scale for each row."""
+    for name, buffers in (("inputs", inputs), ("output", (output,))):
+        if any(b.row_scale is not None for b in buffers):
+            raise ValueError(f"{name}: expected one scale for all samples, got one for each row")
+
+
+def one_grid(inputs: Sequence[Buffer], output: Buffer) -> None:
+    """Refuse codes that are on another grid than the output's."""
+    with_one_scale(inputs, output)
+    got = output.scale, output.zero_point, output.bits
+    for b in inputs if output.is_codes else ():
+        expected = b.scale, b.zero_point, b.bits
+        expect(got == expected, f"output: expected scale, zero point and bits {expected} as {b.name!r}, got {got}")
+
+
+def small_ratios(inputs: Sequence[Buffer], output: Buffer) -> None:
+    """Refuse codes whose scale is so much greater than the output's that factors of sums and means leave int32."""
+    with_one_scale(inputs, output)
+    scale, _ = output.affine
+    for b in inputs:
+        with np.errstate(over="ignore", under="ignore"):
+            ratio = np.float32(b.affine[0]) / np.float32(scale)
+        if not ratio < RATIO_LIMIT:
+            raise ValueError(f"inputs: expected scale / output scale below 2**20, got {ratio} for {b.name!r}")
+
+
+def one_dtype(inputs: Sequence[Buffer]) -> str:
+    """The one dtype of all inputs."""
+    dtype = inputs[0].dtype
+    for b in inputs:
+        if b.dtype != dtype:
+            raise ValueError(f"inputs: expected {dtype} as {inputs[0].name!r}, got {b.name!r} of {b.dtype}")
+    return dtype

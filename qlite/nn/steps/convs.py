@@ -1,14 +1,11 @@
 """Convolutions: products whose rows are windows of an image."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
-from qlite.nn.program import Buffer, Step
+from qlite.nn.program import Buffer
 from qlite.nn.steps.checks import expect
 from qlite.nn.steps.products import IntegerProduct, Product
-from qlite.ops.window import window
 
 #: Greatest length of a stride, a dilation or a padding.
 MAX_LENGTH = 2**31 - 1
@@ -80,26 +77,3 @@ class Conv(Convolution, IntegerProduct):
 
     kind: ClassVar[str] = "conv"
     scale_per: ClassVar[str] = "sample"
-
-
-@dataclass(frozen=True, eq=False)
-class ConvF32(Step):
-    """float32 by weights."""
-
-    kind: ClassVar[str] = "conv_f32"
-    weight: np.ndarray
-    bias: np.ndarray | None
-    activation: str | None
-    groups: int
-    stride: tuple[int, int]
-    dilation: tuple[int, int]
-    padding: tuple[int, int, int, int]
-    weight_bits: int = field(default=8, kw_only=True)
-    weight_scale: np.ndarray | None = None
-    weight_zero_point: np.ndarray | None = None
-
-    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        height, width, _ = (1, 1, *inputs[0].shape)[-3:]
-        sides = self.padding[:2], self.padding[2:]
-        out = window("", (height, width), self.weight.shape[:2], self.stride, sides, self.dilation)[3]
-        return (*(*out, self.weight.shape[3])[3 - len(inputs[0].shape) :],), ("float32",)

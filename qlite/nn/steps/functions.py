@@ -39,6 +39,7 @@ class Lookup(Step):
     """Codes to codes by a table of 256: see `lookup_table`.
 
     `function` and `slope` say what it tabulates, so that it can be made anew for other grids; None: only the table.
+    "identity" requantizes: see `activation_table`.
     """
 
     kind: ClassVar[str] = "lookup"
@@ -54,7 +55,7 @@ class Lookup(Step):
             got = f"{t.dtype} {t.shape}" if isinstance(t, np.ndarray) else type(t).__name__
             raise ValueError(f"table: expected int8 or uint8 (256,), got {got}")
         if self.function is not None:
-            one_of("function", self.function, ELEMENTWISE)
+            one_of("function", self.function, ("identity", *ELEMENTWISE))
         _slope(self.slope)
         return shape, (t.dtype.name,)
 

@@ -1,20 +1,109 @@
-"""Steps that take windows, or all of an image, together."""
+"""Steps that take windows, or all pixels, together: of (height, width, channels), (length, channels) or (channels,)."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from qlite.nn.program import CODES_8, Buffer, Step
-from qlite.nn.steps.checks import one_of, one_shape
+from qlite.nn.steps.checks import expect, lengths, one_grid, one_of, one_shape, small_ratios
+
+#: Sums of as many 8-bit codes could leave int32.
+MAX_SUMMED = 2**23
+
+
+@dataclass(frozen=True, eq=False)
+class Pool(Step):
+    """Windows of `size` (height, width) that are `stride` apart, on an image with `padding` (top, bottom, left, right)
+    around it, less than the window on each side. float32, or codes to codes on the same grid."""
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        shape = one_shape(inputs, 1, ("float32", *CODES_8))
+        if not 1 <= len(shape) <= 3:
+            raise ValueError(f"inputs: expected an image of up to three axes, got {inputs[0].name!r} of {shape}")
+        lengths("size", self.size, 2, 1)
+        lengths("stride", self.stride, 2, 1)
+        lengths("padding", self.padding, 4, 0)
+        image = (1,) * (3 - len(shape)) + shape
+        out = [self._windows(axis, image[axis]) for axis in (0, 1)]
+        expect(
+            all(n == 1 for n in out[: 3 - len(shape)]),
+            f"size, stride, padding: expected one window along what an image of {shape} lacks, got {tuple(out)}",
+        )
+        return (*out[3 - len(shape) :], shape[-1]), (inputs[0].dtype,)
+
+    def _windows(self, axis: int, length: int) -> int:
+        """The number of windows along an axis."""
+        size, (before, after) = self.size[axis], self.padding[2 * axis : 2 * axis + 2]
+        if max(before, after) >= size:
+            raise ValueError(f"padding: expected less than size {self.size} on each side, got {self.padding}")
+        if before + length + after < size:
+            raise ValueError(f"size: expected at most {before + length + after}, the padded image, got {size}")
+        return (before + length + after - size) // self.stride[axis] + 1
+
+    def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
+        one_grid(inputs, output)
+
+
+@dataclass(frozen=True, eq=False)
+class MaxPool(Pool):
+    """The greatest value of each channel in each window; padding never is. Of float32 NaN comes before all."""
+
+    kind: ClassVar[str] = "max_pool"
+
+
+@dataclass(frozen=True, eq=False)
+class AveragePool(Pool):
+    """The mean of each channel in each window, of what lies inside the image.
+
+    Codes: the mean of the codes as they are, rounded half away from zero, as TensorFlow Lite has it. float32: the sum
+    in float64, rows first, divided by the number of pixels and rounded once.
+    """
+
+    kind: ClassVar[str] = "average_pool"
+
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        result = super().infer(*inputs)
+        (x,) = inputs
+        height, width = (1, 1, *x.shape[:-1])[-2:]
+        pixels = min(self.size[0], height) * min(self.size[1], width)
+        is_small = pixels < MAX_SUMMED or not x.is_codes
+        expect(is_small, f"size: expected windows of fewer than {MAX_SUMMED} codes, got {pixels}")
+        return result
 
 
 @dataclass(frozen=True, eq=False)
 class Mean(Step):
-    """The mean over all axes but the last: of float32, or of codes, on a grid of its own."""
+    """The mean of each channel, the last axis, over all others: (..., channels) to (channels,).
+
+    float32: the sum in float64, the first pixel first, divided by their number n and rounded once. Codes become codes
+    on a grid of the output's own by one of two rules, where x, z and s are a code, its zero point and its scale, and
+    z_y and s_y those of the output:
+
+    "float" (LiteRT's default path), in float32: ``f = s / s_y * (1 / n)`` and the code
+    ``rint(sum of x * f + (z_y - float32(n * z) * f))``.
+
+    "fixed" (TensorFlow Lite's reference, TensorFlow Lite Micro): ``sum of (x - z)`` by rule B (see `requantize`), in
+    whose multiplier ``q * 2**(e - 31)`` of ``s / s_y`` q becomes ``q * 2**k // n`` and e becomes ``e - k``, with ``k =
+    min(floor(log2(n)), 31 + e)``.
+    """
 
     kind: ClassVar[str] = "mean"
     requant: str
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
         shape = one_shape(inputs, 1, ("float32", *CODES_8))
+        expect(len(shape) > 0, "inputs: expected at least one axis, got none")
         one_of("requant", self.requant, ("float", "fixed"))
+        pixels = math.prod(shape[:-1])
+        is_small = pixels < MAX_SUMMED or not inputs[0].is_codes
+        expect(is_small, f"inputs: expected fewer than {MAX_SUMMED} pixels of codes, got {pixels}")
         return shape[-1:], (inputs[0].dtype,)
+
+    def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
+        if output.is_codes:
+            small_ratios(inputs, output)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from qlite.nn.program import CODES_8, Buffer, Step
-from qlite.nn.steps.checks import expect, one_shape
+from qlite.nn.steps.checks import expect, lengths, one_grid, one_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,19 +25,22 @@ class Reshape(Step):
         return self.shape, (inputs[0].dtype,)
 
     def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
-        (x,) = inputs
-        got, expected = (output.scale, output.zero_point, output.bits), (x.scale, x.zero_point, x.bits)
-        expect(got == expected, f"output: expected scale, zero point and bits {expected}, got {got}")
+        one_grid(inputs, output)
 
 
 @dataclass(frozen=True, eq=False)
 class Pad(Step):
-    """Zeros before and after each axis of a sample: the zero point, or 0.0."""
+    """Zeros before and after along each axis of the sample, of which `padding` has two lengths each; the zero point
+    in codes, whose grid the output has."""
 
     kind: ClassVar[str] = "pad"
     padding: tuple[int, ...]
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
         shape = one_shape(inputs, 1, ("float32", *CODES_8))
+        lengths("padding", self.padding, 2 * len(shape), 0)
         before, after = self.padding[::2], self.padding[1::2]
-        return tuple(n + b + a for n, b, a in zip(shape, before, after, strict=True)), (inputs[0].dtype,)
+        return tuple(map(sum, zip(before, shape, after, strict=True))), (inputs[0].dtype,)
+
+    def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
+        one_grid(inputs, output)

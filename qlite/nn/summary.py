@@ -1,0 +1,76 @@
+"""What a model consists of, as a table."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One layer: its name, what it is, what it reads, the shape of a sample's result, and its size.
+
+    Attributes
+    ----------
+    parameters : int
+        Numbers in its arrays.
+    macs : int
+        Products of a sample, each of which is added up.
+    nbytes : int
+        Of its arrays in float32.
+    """
+
+    name: str
+    layer: str
+    inputs: tuple[str, ...]
+    shape: tuple[int, ...]
+    parameters: int
+    macs: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A table of a model's layers, to print or to look at in a notebook. Made by `Model.summary`."""
+
+    title: str
+    layers: tuple[LayerSummary, ...]
+
+    def _rows(self) -> list[list[str]]:
+        rows = [["layer", "", "reads", "shape", "parameters", "MACs", "bytes"]]
+        for row in self.layers:
+            shape = " x ".join(map(str, row.shape))
+            sizes = (f"{n:,}" if n else "" for n in (row.parameters, row.macs, row.nbytes))
+            rows.append([row.name, row.layer, ", ".join(row.inputs), shape, *sizes])
+        totals = (sum(getattr(row, what) for row in self.layers) for what in ("parameters", "macs", "nbytes"))
+        return [*rows, ["total", "", "", "", *(f"{n:,}" for n in totals)]]
+
+    def __str__(self) -> str:
+        rows = self._rows()
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = ("  ".join(_aligned(c, w, i) for i, (c, w) in enumerate(zip(row, widths, strict=True))) for row in rows)
+        return "\n".join([self.title, *(line.rstrip() for line in lines)])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from html import escape  # here: it would slow `import qlite` down
+
+        head, *rows = self._rows()
+        titles = "".join(f"<th>{escape(c)}</th>" for c in head)
+        cells = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
+        return f"<p>{escape(self.title)}</p><table><tr>{titles}</tr>{cells}</table>"
+
+
+def _aligned(cell: str, width: int, column: int) -> str:
+    return cell.ljust(width) if column < 4 else cell.rjust(width)
+
+
+def summary_of(model: Any) -> Summary:
+    """The summary of a float model."""
+    rows = []
+    for name, layer, read in zip(model.names, model.layers, model.sources, strict=True):
+        arrays = (layer.parameters | layer.statistics).values()
+        macs = layer.macs(*(model.shapes[source] for source in read))
+        sizes = sum(a.size for a in arrays), macs, sum(a.nbytes for a in arrays)
+        rows.append(LayerSummary(name, repr(layer), read, model.shapes[name], *sizes))
+    inputs = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in model.inputs.items())
+    return Summary(f"{type(model).__name__} of {inputs}, {model.task}", tuple(rows))

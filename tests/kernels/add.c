@@ -1,0 +1,46 @@
+/* Sums of codes on grids of their own. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "harness.h"
+
+/* Where y lies: apart, or over a or b. */
+static results add(const ql_kernels *kernels, size_t n, size_t group)
+{
+    const parameters p = any_parameters(1, 8);
+    const int32_t flip = p.qmin < 0 ? 128 : 0;
+    ql_addition sum = {.shift = between(1, 31), .zero_point = *p.zero_point + flip};
+    sum.qmin = p.qmin + flip;
+    sum.qmax = p.qmax + flip;
+    sum.start = INT32_C(1) << (sum.shift - 1);
+    for (int i = 0; i < 2; i++) {
+        sum.factor[i] = between(0, 1 << 21);
+        sum.start -= between(0, 255) * sum.factor[i];
+    }
+    uint8_t *a = any_codes(group % 3 == 1 ? RESULT : 2, n), *b = any_codes(group % 3 == 2 ? RESULT : 3, n);
+    uint8_t *y = array(RESULT, n);
+    kernels->add_u8(a, b, n, &sum, y);
+    return (results){y, n, false};
+}
+
+static results add_fixed(const ql_kernels *kernels, size_t n, size_t group)
+{
+    (void)group;
+    ql_fixed_terms terms;
+    for (int i = 0; i < 2; i++) {
+        terms.zero_point[i] = between(0, 255);
+        if (ql_quantize_multiplier(ldexp((double)bits() + 1, between(-68, -33)), terms.mantissa + i,
+                                   terms.exponent + i) != QL_OK)
+            exit(2);
+    }
+    uint8_t *a = any_codes(2, n), *b = any_codes(3, n);
+    int32_t *sum = array(RESULT, n * sizeof *sum);
+    kernels->add_fixed_u8_s32(a, b, n, &terms, sum);
+    return (results){sum, n * sizeof *sum, false};
+}
+
+const subject add_subjects[] = {
+    {"add_u8", add},
+    {"add_fixed_u8_s32", add_fixed},
+    {0},
+};
