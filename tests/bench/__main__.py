@@ -14,7 +14,7 @@ import qlite
 from . import harness
 
 NAMES = ("gemm", "linear", "int4", "conv", "overhead", "memory", "threads", "arrays", "activations", "calibration")
-NAMES += ("train", "networks", "networks_float")
+NAMES += ("train", "networks", "networks_float", "layers")
 
 
 def main():

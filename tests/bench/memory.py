@@ -1,7 +1,7 @@
 """The memory that programs run in: buffers share it as soon as nobody reads them any more.
 
 `all` is what the buffers of the samples that go at once would take with memory of their own, `workspace` what a thread
-takes; inputs and outputs are the caller's.
+takes, with what steps need beside their buffers; inputs and outputs are the caller's.
 """
 
 import itertools

@@ -206,7 +206,7 @@ INT8 = (
     Contender("LiteRT", "ai-edge-quantizer: set, invoke, get", (*SCHEMA, "ai_edge_quantizer"), litert_int8),
 )
 FLOATS = (
-    Contender("onnxruntime f32", "torch.onnx.export, bound", ("onnxruntime", *EXPORT), onnxruntime),
+    Contender("ORT f32", "onnxruntime: torch.onnx.export, bound", ("onnxruntime", *EXPORT), onnxruntime),
     Contender("OpenVINO f32", "the same file", ("openvino", *EXPORT), openvino),
     Contender("LiteRT f32", "set, invoke, get", SCHEMA, litert),
 )

@@ -103,16 +103,15 @@ static size_t find_residents(const ql_plan *plan, const ql_place_life *places, b
     return count;
 }
 
-static size_t choose_samples(const ql_plan *plan, const ql_schedule *s, size_t sample_bytes)
+static void choose_samples(const ql_plan *plan, size_t sample_bytes, ql_schedule *s)
 {
     const size_t mr = plan->kernels->gemm_u8s8s32->mr;
     size_t room = BLOCK_BYTES;
     for (size_t i = 0; i < s->turn_count; i++)
         room = s->turns[i].step->weight_bytes > room ? s->turns[i].step->weight_bytes : room;
-    const size_t fitting = sample_bytes ? room / sample_bytes : QL_MOST_SAMPLES;
-    if (fitting >= QL_MOST_SAMPLES)
-        return QL_MOST_SAMPLES;
-    return fitting > mr ? fitting / mr * mr : fitting ? fitting : 1;
+    const size_t fitting = ql_least(sample_bytes ? room / sample_bytes : QL_MOST_SAMPLES, QL_MOST_SAMPLES);
+    s->is_light = room == BLOCK_BYTES;
+    s->samples = fitting == QL_MOST_SAMPLES ? fitting : fitting > mr ? fitting / mr * mr : fitting ? fitting : 1;
 }
 
 /* Measures the steps, and appends their scratch. Returns how many residents there are. */
@@ -138,7 +137,7 @@ static void plan_memory(const ql_plan *plan, const ql_life *lives, const ql_plac
                         ql_schedule *s)
 {
     const size_t passed = find_residents(plan, places, false, 1, residents);
-    s->samples = choose_samples(plan, s, ql_place(residents, passed));
+    choose_samples(plan, ql_place(residents, passed), s);
     const size_t count = add_scratch(plan, s, residents, find_residents(plan, places, true, s->samples, residents));
     s->buffer_bytes = ql_place(residents, count);
     s->workspace_bytes = s->buffer_bytes + plan->buffer_count * sizeof(void *);

@@ -46,6 +46,7 @@ typedef struct ql_schedule {
     /* A workspace holds the buffers of so many samples and the scratch of the steps, then a pointer to every buffer. */
     size_t buffer_bytes, workspace_bytes;
     uint64_t cost_ns;                  /* of so many samples */
+    bool is_light;                     /* no step has more weights than fit L2 */
     _Atomic(void *) spares[QL_SPARES]; /* workspaces for the next call */
 } ql_schedule;
 

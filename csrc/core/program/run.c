@@ -1,5 +1,6 @@
 /* Running a plan: all steps on a block of samples, then the next block. Several blocks run on several threads; where
- * there are fewer blocks than threads, the steps themselves may.
+ * there are fewer blocks than threads, the steps themselves may. Weights that stay in a thread's L2 anyway cost a small
+ * block no more than a large one, and then the samples are shared evenly.
  *
  * A schedule keeps some workspaces for the next call; threads that find none make their own, and leave them behind
  * where there is room.
@@ -20,7 +21,7 @@ typedef struct call {
     ql_schedule *schedule;
     const void *const *given;
     void *const *wanted;
-    size_t samples;
+    size_t samples, at_once;
     uint64_t *ns;        /* [turns], added to; or NULL */
     atomic_size_t fault; /* an external, or QL_NONE */
     atomic_bool no_memory;
@@ -139,27 +140,46 @@ static size_t run_samples(const call *c, size_t first, size_t samples, char *wor
 static void run_block(void *context, size_t item)
 {
     call *c = context;
-    const size_t first = item * c->schedule->samples;
+    const size_t first = item * c->at_once;
     char *workspace = take_workspace(c->plan, c->schedule);
     if (!workspace) {
         atomic_store(&c->no_memory, true);
         return;
     }
-    const size_t fault = run_samples(c, first, ql_least(c->schedule->samples, c->samples - first), workspace);
+    const size_t fault = run_samples(c, first, ql_least(c->at_once, c->samples - first), workspace);
     if (fault != QL_NONE)
         atomic_store(&c->fault, fault);
     leave_workspace(c->schedule, workspace);
 }
 
+/* Returns about how long one thread takes for all samples. */
+static uint64_t cost_of(const call *c)
+{
+    const ql_schedule *s = c->schedule;
+    const double ns = (double)s->cost_ns * (double)c->samples / (double)s->samples;
+    return ns < (double)INT64_MAX ? (uint64_t)ns : INT64_MAX;
+}
+
+/* Returns how many samples go at once: no more than the schedule says, and of light weights so many that each thread
+ * has as many blocks as the others. */
+static size_t share_of(const call *c, size_t threads)
+{
+    const ql_schedule *s = c->schedule;
+    if (threads < 2 || !s->is_light)
+        return s->samples;
+    const size_t blocks = ql_round_up(ql_divided_up(c->samples, s->samples), threads);
+    const size_t share = ql_divided_up(c->samples, blocks), mr = c->plan->kernels->gemm_u8s8s32->mr;
+    return ql_least(share > mr ? ql_round_up(share, mr) : share, s->samples);
+}
+
 static ql_status run(call *c, size_t *at_fault)
 {
     const ql_schedule *s = c->schedule;
-    const size_t blocks = ql_divided_up(c->samples, s->samples);
-    uint64_t cost;
-    if (__builtin_mul_overflow(s->cost_ns, blocks, &cost))
-        cost = UINT64_MAX;
-    const bool in_parallel = blocks > 1 && blocks >= ql_threads_for(cost);
-    ql_parallel(blocks, in_parallel ? cost : 0, run_block, c);
+    const uint64_t cost = cost_of(c);
+    const size_t threads = ql_threads_for(cost);
+    c->at_once = share_of(c, threads);
+    const size_t blocks = ql_divided_up(c->samples, c->at_once);
+    ql_parallel(blocks, blocks > 1 && blocks >= threads ? cost : 0, run_block, c);
     if (c->fault == QL_NONE)
         return c->no_memory ? QL_ENOMEM : QL_OK;
     const ql_external *x = s->externals + c->fault;
@@ -171,7 +191,7 @@ ql_status ql_plan_run(ql_plan *plan, const void *const *inputs, void *const *out
 {
     if (!plan->whole)
         return QL_EINVAL;
-    call c = {plan, plan->whole, inputs, outputs, samples, NULL, QL_NONE, false};
+    call c = {plan, plan->whole, inputs, outputs, samples, 0, NULL, QL_NONE, false};
     return run(&c, at_fault);
 }
 
@@ -181,7 +201,7 @@ ql_status ql_plan_time(ql_plan *plan, const void *const *inputs, void *const *ou
     if (!plan->whole)
         return QL_EINVAL;
     memset(ns, 0, plan->step_count * sizeof *ns);
-    call c = {plan, plan->whole, inputs, outputs, samples, ns, QL_NONE, false};
+    call c = {plan, plan->whole, inputs, outputs, samples, 0, ns, QL_NONE, false};
     const bool before = ql_work_alone(true);
     const ql_status status = run(&c, at_fault);
     ql_work_alone(before);
@@ -201,7 +221,7 @@ ql_status ql_plan_run_steps(ql_plan *plan, const ql_part *part, const void *cons
         if (status != QL_OK)
             return status;
     }
-    call c = {plan, schedule, inputs, outputs, samples, NULL, QL_NONE, false};
+    call c = {plan, schedule, inputs, outputs, samples, 0, NULL, QL_NONE, false};
     const ql_status status = run(&c, at_fault);
     ql_schedule_free(atomic_exchange(&plan->part, schedule));
     return status;

@@ -291,6 +291,7 @@ static inline bool fake_quantize_block(const float *x, const grid *const *g, flo
     return nonfinite;
 }
 
+/* n is at least 1. */
 static bool are_alike(const int32_t *v, size_t n)
 {
     int32_t differences = 0;
@@ -299,10 +300,12 @@ static bool are_alike(const int32_t *v, size_t n)
     return differences == 0;
 }
 
-/* n is a multiple of BLOCK. */
+/* n is a multiple of BLOCK. What is alike is read before the loop, whose stores might change it for all that the
+ * compiler knows. */
 static inline bool fake_quantize_own_blocks(const float *x, size_t n, const float *scale, const int32_t *zero_point,
                                             bool alike, int32_t qmin, int32_t qmax, float *y)
 {
+    const ints shared = set_s32(alike ? *zero_point : 0);
     bool nonfinite = false;
     for (size_t i = 0; i < n; i += BLOCK) {
         block b = load_block(x + i);
@@ -311,7 +314,7 @@ static inline bool fake_quantize_own_blocks(const float *x, size_t n, const floa
 #pragma GCC unroll 4
         for (int u = 0; u < 4; u++) {
             const size_t first = i + (size_t)(u * LANES);
-            const ints z = alike ? set_s32(*zero_point) : load_s32(zero_point + first);
+            const ints z = alike ? shared : load_s32(zero_point + first);
             const grid g = make_grid(load_f32(scale + first), z, qmin, qmax);
             store_f32(y + first, to_f32(ordered_steps(b.v[u] / g.scale, &g)) * g.scale);
         }
@@ -337,7 +340,7 @@ static bool fake_quantize_own(const float *x, size_t n, const float *scale, cons
 bool QL_KERNEL(ql_fake_quantize_rows_f32)(const float *x, size_t rows, size_t n, const float *scale,
                                           const int32_t *zero_point, int32_t qmin, int32_t qmax, float *y)
 {
-    const bool alike = are_alike(zero_point, n);
+    const bool alike = n > 0 && are_alike(zero_point, n);
     bool nonfinite = false;
     for (size_t i = 0; i < rows; i++)
         nonfinite |= fake_quantize_own(x + i * n, n, scale, zero_point, alike, qmin, qmax, y + i * n);
