@@ -95,7 +95,7 @@ def test_demo_of_a_network_of_images(tmp_path, capsys, monkeypatch):
     assert "8x8x1-16-32-10 with relu, filters 3 x 3, max pools" in text
     assert not [name for name in ("conv2d_1", "conv2d_2", "dense_1") if f"\n{name} " not in text]
     assert max(map(len, text.splitlines())) <= 120
-    assert ql.load(tmp_path / "w8a8.qlite").input_shape == (8, 8, 1)
+    assert ql.load(tmp_path / "w8a8.qlite").inputs == {"input": (8, 8, 1)}
     assert (tmp_path / "dense_1_weights.png").exists()
 
 
