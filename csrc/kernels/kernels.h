@@ -411,10 +411,10 @@ typedef struct ql_group_part {
 /* w[p * nr + j] = float(b[p][j] - z[j]) * scale[j], or values[b[p][j]] * scale[j], then of the byte as unsigned. */
 typedef void ql_dequantize_group_kernel(const ql_group_part *part, float *w);
 
-/* Rows of floats in segments of k: element p of segment t of row i is x[i * stride + offset[t] + p]. */
+/* Rows of floats in segments of k: element p of segment t of row i is x[i * stride + offset[t] + p * step]. */
 typedef struct ql_float_rows {
     const float *x;
-    size_t stride, k, segments;
+    size_t stride, step, k, segments;
     const size_t *offset;
 } ql_float_rows;
 
