@@ -108,6 +108,21 @@ def test_there_and_back(tmp_path, scheme, target):
     assert same_model(ql.load(tmp_path / "again.qlite"), saved)
 
 
+@pytest.mark.parametrize("scheme", ["w8a8", "w4a4", "ternary", "w8", "w4", "w4g32", "w4g32a8", "dynamic"])
+@pytest.mark.parametrize("per_layer", [{}, {"conv2d_1": None, "batch_norm_1": "w8"}, {"batch_norm_1": None}])
+def test_convolutions_there_and_back(rng, tmp_path, scheme, per_layer):
+    image = ql.Input((5, 5, 2))
+    h = ql.Conv2D(filters=3, kernel_size=3, padding="same", activation="relu")(image)
+    h = ql.BatchNorm(mean=rng.normal(size=3), variance=rng.random(3))(h)
+    network = ql.Model(image, ql.Add()(h, ql.DepthwiseConv2D(kernel_size=3, padding="same")(h)))
+    x = rng.normal(size=(4, 5, 5, 2))
+    saved = ql.quantize_model(network, scheme, x, per_layer=per_layer)
+    saved.save(tmp_path / "model.qlite")
+    loaded = ql.load(tmp_path / "model.qlite")
+    assert same_model(loaded, saved)
+    same_bytes(loaded(x), saved(x))
+
+
 @pytest.mark.parametrize(
     "task, units, classes",
     [
