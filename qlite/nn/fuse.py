@@ -2,7 +2,8 @@
 
 Batch norms go into the weights of the layer before or behind them, and become a factor and a summand for each channel
 where there are none. An activation that is a clamp goes into the layer before it, since integer products and sums apply
-it themselves, and any other one out of it. Padding goes into the convolution behind it. Dropout falls away.
+it themselves, and any other one out of it. Padding goes into the convolution behind it. Dropout falls away. Nothing is
+fused with a value that something else reads, or that is an output.
 """
 
 from copy import copy
@@ -20,13 +21,14 @@ from qlite.nn.layers.dropout import Dropout
 from qlite.nn.layers.flatten import Flatten
 from qlite.nn.layers.layer import Layer
 from qlite.nn.layers.separable import SeparableConv2D
-from qlite.nn.layers.shape import Pad
+from qlite.nn.layers.shape import Pad, Reshape
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.model import Model
 from qlite.nn.sequential import Sequential
 from qlite.ops.activations import CLAMPS
 
 L = TypeVar("L", bound=Layer)
+C = TypeVar("C", bound=Convolution)
 
 
 class _Waiting(NamedTuple):
@@ -57,6 +59,7 @@ class _Fusing:
         self.place = {name: name for name in model.inputs}
         if model.mean is not None:
             self.place["normalized"] = next(iter(model.inputs))
+        self._number = {name: i for i, name in enumerate(model.names)}
         self._readers: dict[str, list[int]] = {}
         for i, read in enumerate(model.sources):
             for source in read:
@@ -79,6 +82,8 @@ class _Fusing:
         read = tuple(self.place[source] for source in self.model.sources[i])
         if isinstance(layer, Dropout):
             self.place[name] = read[0]
+            if name in self.model.outputs and self._is_taken(name):
+                self.place[name] = self._put(name, Reshape(self.model.shapes[name]), read)
         elif isinstance(layer, BatchNorm):
             self.place[name] = self._norm(i, name, layer, read[0])
         elif isinstance(layer, Flatten):
@@ -88,9 +93,10 @@ class _Fusing:
                 times = int(np.prod(shape[:-1]))
                 self.waiting[name] = _Waiting(np.tile(waiting.factor, times), np.tile(waiting.summand, times))
         elif isinstance(layer, SeparableConv2D):
-            for part_name, part in zip((f"{name}_depthwise", f"{name}_pointwise"), layer.split(), strict=True):
-                read = (self._weighted(part_name, part, read),)
-            self.place[name] = read[0]
+            depthwise, pointwise = layer.split()
+            depthwise, read = self._with_padding(i, depthwise, read)
+            read = (self._weighted(f"{name}_depthwise", depthwise, read),)
+            self.place[name] = self._weighted(f"{name}_pointwise", pointwise, read)
         elif isinstance(layer, Weighted):
             if isinstance(layer, Conv2D | DepthwiseConv2D):
                 layer, read = self._with_padding(i, layer, read)
@@ -104,7 +110,15 @@ class _Fusing:
         else:
             self.place[name] = self._put_split(name, layer, read)
 
+    def _is_taken(self, output: str) -> bool:
+        """Whether the place of an output is an input, or another output's."""
+        place = self.place[output]
+        others = (self.place.get(name) for name in self.model.outputs if name != output)
+        return place not in self.nodes or place in others
+
     def _put(self, name: str, layer: Layer, read: tuple[str, ...]) -> str:
+        if name in self.nodes:
+            raise ValueError(f"layers: expected names that no part of another layer gets, got {name!r}")
         self.nodes[name] = Node(name, _named(layer, name), read)
         return name
 
@@ -116,8 +130,7 @@ class _Fusing:
         plain: Any = _named(layer, name)
         plain.activation = None
         behind = f"{name}_{activation}"
-        self.nodes[name] = Node(name, plain, read)
-        return self._put(behind, Activation(activation), (name,))
+        return self._put(behind, Activation(activation), (self._put(name, plain, read),))
 
     def _weighted(self, name: str, layer: Weighted, read: tuple[str, ...]) -> str:
         waiting = self.waiting.pop(read[0], None)
@@ -125,13 +138,13 @@ class _Fusing:
             layer = _behind(waiting, layer)
         return self._put_split(name, layer, read)
 
-    def _with_padding(self, i: int, layer: Convolution, read: tuple[str, ...]) -> tuple[Convolution, tuple[str, ...]]:
+    def _with_padding(self, i: int, layer: C, read: tuple[str, ...]) -> tuple[C, tuple[str, ...]]:
         """Return a convolution that pads itself what only it reads padded, and what it then reads."""
         node = self.nodes.get(read[0])
         if node is None or not isinstance(node.layer, Pad) or not self._is_only_reader(i):
             return layer, read
         (source,) = self.model.sources[i]
-        (before,) = self.model.sources[self.model.names.index(source)]
+        (before,) = self.model.sources[self._number[source]]
         high, wide, channels = node.layer.sides(self.model.shapes[before])
         if channels != (0, 0):
             return layer, read
@@ -152,9 +165,15 @@ class _Fusing:
         )
 
     def _is_only_reader(self, i: int) -> bool:
-        """Whether nothing else needs what layer i reads, or what that only passes on."""
-        (source,) = self.model.sources[i]
-        return self._readers[source] == [i] and source not in self.model.outputs
+        """Whether nothing else needs what layer i reads, nor what that has become a part of or only passes on."""
+        while True:
+            (source,) = self.model.sources[i]
+            if self._readers[source] != [i] or source in self.model.outputs:
+                return False
+            before = self._number.get(source)
+            if before is None or all(self.place[s] != self.place[source] for s in self.model.sources[before]):
+                return True
+            i = before
 
     # ---- batch norms
 
