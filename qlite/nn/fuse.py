@@ -2,7 +2,8 @@
 
 Batch norms go into the weights of the layer before or behind them, and become a factor and a summand for each channel
 where there are none. An activation that is a clamp goes into the layer before it, since integer products and sums apply
-it themselves, and any other one out of it. Padding goes into the convolution behind it. Dropout falls away.
+it themselves, and any other one out of it. Padding goes into the convolution behind it. Dropout falls away. Nothing is
+fused with a value that something else reads, or that is an output.
 """
 
 from copy import copy
@@ -27,6 +28,7 @@ from qlite.nn.sequential import Sequential
 from qlite.ops.activations import CLAMPS
 
 L = TypeVar("L", bound=Layer)
+C = TypeVar("C", bound=Convolution)
 
 
 class _Waiting(NamedTuple):
@@ -42,7 +44,6 @@ def fuse(model: Model) -> Model:
     Its layers have no activation but a clamp, and the names that they had; another activation of a layer "dense_1"
     becomes a layer "dense_1_<activation>". What a batch norm at the very front subtracts and divides by goes into
     `mean` and `scale`. Arrays are those of `model` where nothing was folded into them.
-
     """
     return _Fusing(model).result()
 
@@ -61,6 +62,7 @@ class _Fusing:
         self.sources = [tuple(same[source] for source in read) for read in model.sources]
         self.outputs = tuple(same[name] for name in model.outputs)
         self._kept = {name for name in model.names if same[name] == name}
+        self._number = {name: i for i, name in enumerate(model.names)}
         self._readers: dict[str, list[int]] = {}
         for i, read in enumerate(self.sources):
             if model.names[i] in self._kept:
@@ -95,9 +97,10 @@ class _Fusing:
                 times = int(np.prod(shape[:-1]))
                 self.waiting[name] = _Waiting(np.tile(waiting.factor, times), np.tile(waiting.summand, times))
         elif isinstance(layer, SeparableConv2D):
-            for part_name, part in zip(("depthwise", "pointwise"), layer.split(), strict=True):
-                read = (self._weighted(self._free(f"{name}_{part_name}"), part, read),)
-            self.place[name] = read[0]
+            depthwise, pointwise = layer.split()
+            depthwise, read = self._with_padding(i, depthwise, read)
+            read = (self._weighted(self._free(f"{name}_depthwise"), depthwise, read),)
+            self.place[name] = self._weighted(self._free(f"{name}_pointwise"), pointwise, read)
         elif isinstance(layer, Weighted):
             if isinstance(layer, Conv2D | DepthwiseConv2D):
                 layer, read = self._with_padding(i, layer, read)
@@ -138,13 +141,13 @@ class _Fusing:
             layer = _behind(waiting, layer)
         return self._put_split(name, layer, read)
 
-    def _with_padding(self, i: int, layer: Convolution, read: tuple[str, ...]) -> tuple[Convolution, tuple[str, ...]]:
+    def _with_padding(self, i: int, layer: C, read: tuple[str, ...]) -> tuple[C, tuple[str, ...]]:
         """Return a convolution that pads itself what only it reads padded, and what it then reads."""
         node = self.nodes.get(read[0])
         if node is None or not isinstance(node.layer, Pad) or not self._is_only_reader(i):
             return layer, read
         (source,) = self.sources[i]
-        (before,) = self.sources[self.model.names.index(source)]
+        (before,) = self.sources[self._number[source]]
         high, wide, channels = node.layer.sides(self.model.shapes[before])
         if channels != (0, 0):
             return layer, read
