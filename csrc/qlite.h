@@ -646,12 +646,9 @@ typedef struct ql_window_rows {
     size_t first, last, channel, taken;
 } ql_window_rows;
 
-/* columns[(i, j)][u][v][c] = the pixel (u, v) of window (i, j), 0 outside the image: [rows * out_w][kernel_h * kernel_w
- * * taken]. (im2col.) */
-ql_status ql_image_columns(const float *x, const ql_image_windows *shape, const ql_window_rows *rows, float *columns);
-
-/* Adjoint: adds each element of columns to its pixel, windows ascending, so that the bits do not depend on how rows are
- * cut. (col2im.) */
+/* Adds each element of columns [rows * out_w][kernel_h * kernel_w * taken] to the pixel that it stands for, if it is
+ * inside: those of window (i, j) are [u][v][c]. Windows ascend, so that the bits do not depend on how rows are cut.
+ * (col2im.) */
 ql_status ql_image_add_columns(const float *columns, const ql_image_windows *shape, const ql_window_rows *rows,
                                float *x);
 
@@ -661,6 +658,12 @@ ql_status ql_image_add_columns(const float *columns, const ql_image_windows *sha
  * one fused multiply-add each, (u, v, c) ascending, from 0; g is o's group. QL_EINVAL: groups does not divide both. */
 ql_status ql_conv_f32(const float *x, const ql_image_windows *shape, const float *weight, size_t out, size_t groups,
                       float *y);
+
+/* The gradient of its weights, where `gradient` is that of y: weight_gradient[u][v][c][o] = the sum over all windows of
+ * x[pixel (u, v)][g * in + c] * gradient[i][j][o], by fused multiply-adds from 0 for some windows at a time, whose sums
+ * are then added. */
+ql_status ql_conv_weight_gradient_f32(const float *x, const ql_image_windows *shape, const float *gradient, size_t out,
+                                      size_t groups, float *weight_gradient);
 
 /* Depthwise: the gradient of x, where `gradient` is that of y and weight is [kernel_h][kernel_w][channels], one result
  * for each channel: fused multiply-adds from 0, windows ascending. */

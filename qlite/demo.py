@@ -34,11 +34,8 @@ TRAINED = {
     "w4a4 trained": ("w4a4", "weights and activations in 4 bits, the input in 8"),
     "w2a2 trained": ("w2a2", "in 2 bits, the input in 8"),
 }
-#: The networks that can be trained: what they are, in words.
-MODELS = {
-    "dense": "with relu",
-    "cnn": "by two convolutions, 3 x 3 with relu, each before a max pool of 2 x 2, and a dense layer",
-}
+#: The networks that can be trained, and what they have beside their widths.
+MODELS = {"dense": "relu", "cnn": "relu, filters 3 x 3, max pools of 2 x 2"}
 HIDDEN, FILTERS = (128, 64), (16, 32)
 HELD_OUT = 0.25
 CALIBRATION_ROWS = 1024
@@ -123,7 +120,7 @@ def run_demo(data: Any = None, *, model: str = "dense", seed: int = 0, out: Any 
         trained, training = _train(model, digits, seed)
         units = [layer.parameters["bias"].size for layer in trained.layers if layer.parameters]
         widths = "-".join(map(str, ["x".join(map(str, trained.input_shape)), *units]))
-        say(f"network  {widths} {MODELS[model]}; Adam, batches of 128, {training}\n")
+        say(f"network  {widths} with {MODELS[model]}; Adam, batches of 128, {training}\n")
 
         networks: dict[str, Predictor] = {"float32": trained}
         for name, (scheme, target, meaning) in QUANTIZED.items():

@@ -85,6 +85,28 @@ def test_demo_figures_are_those_of_the_models(shown, digits):
         assert f" {accuracy:.2%} " in row and f" {path.stat().st_size:,} " in row
 
 
+def test_demo_of_a_network_of_images(tmp_path, capsys, monkeypatch):
+    """The same on images: fewer epochs, of which the integers make as much."""
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(demo, "EPOCHS", (24, 24))
+    assert main(["demo", "--model", "cnn", "--out", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "8x8x1-16-32-10 with relu, filters 3 x 3, max pools" in text
+    assert not [name for name in ("conv2d_1", "conv2d_2", "dense_1") if f"\n{name} " not in text]
+    assert max(map(len, text.splitlines())) <= 120
+    assert ql.load(tmp_path / "w8a8.qlite").inputs == {"input": (8, 8, 1)}
+    assert (tmp_path / "dense_1_weights.png").exists()
+
+
+def test_demo_of_images_that_are_not_square(tmp_path, digits, capsys):
+    x, y = digits
+    images, labels = (255 * x).astype(np.uint8).reshape(-1, 4, 16)[:, :, :10].copy(), y.astype(np.uint8)
+    np.savez(tmp_path / "mnist.npz", x_train=images, y_train=labels, x_test=images[:9], y_test=labels[:9])
+    message = refused(["demo", "--model", "cnn", "--data", str(tmp_path)], capsys)
+    assert "expected square images for model 'cnn', got 40 pixels" in message
+
+
 def test_demo_of_an_mnist_folder_leaves_nothing_behind(tmp_path, digits, capsys, monkeypatch):
     write_mnist(tmp_path, digits, 800, 200)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))

@@ -311,14 +311,16 @@ typedef struct ql_gemm_kernels {
  *     s[p][i][j] = start[j] + sum_{t < segments} a_t[i][j] * b_t[p][j]   (modulo 2^32)
  *
  * for p < outputs, i < rows, j < cols. a_t as above, u8, with whole blocks of lanes to read; segments is a multiple of
- * kr. Output p's results begin p * output_stride elements after c. b: blocks of `lanes` columns, panel_stride bytes apart, s8, aligned to 64 bytes. In a
- * block, column j = 16 * l + 4 * v + i is the i-th of four at [v][l]: [segments / kr][outputs][4][lanes / 16][4][kr],
- * the order in which unpacking within 128 bits leaves bytes. start and the epilogue's arrays exist for whole blocks.
- * There are no row terms; row_scale holds the same number for all rows. */
+ * kr. Output p's results begin p * output_stride elements after c. b: blocks of `lanes` columns, panel_stride bytes
+ * apart, s8 or s16, aligned to 64 bytes. In a block, column j = 16 * l + 4 * v + i is the i-th of four at [v][l]:
+ * [segments / kr][outputs][4][lanes / 16][4][kr], the order in which unpacking within 128 bits leaves bytes. start and
+ * the epilogue's arrays exist for whole blocks. There are no row terms; row_scale holds the same number for all rows.
+ */
 typedef void ql_depthwise_kernel(const ql_gemm_args *g, size_t rows, size_t cols, size_t outputs, size_t output_stride);
 
 typedef struct ql_depthwise_kernels {
     size_t lanes, kr; /* lanes: 16 to QL_MAX_NR */
+    size_t b_size;    /* bytes per element of b: 1, or 2 for s16 */
     size_t outputs;   /* 2 if two outputs at once, which share what they read, are faster than one by one; else 1 */
     ql_depthwise_kernel *kernel;
 } ql_depthwise_kernels;
@@ -409,10 +411,10 @@ typedef struct ql_group_part {
 /* w[p * nr + j] = float(b[p][j] - z[j]) * scale[j], or values[b[p][j]] * scale[j], then of the byte as unsigned. */
 typedef void ql_dequantize_group_kernel(const ql_group_part *part, float *w);
 
-/* Rows of floats in segments of k: element p of segment t of row i is x[i * stride + offset[t] + p]. */
+/* Rows of floats in segments of k: element p of segment t of row i is x[i * stride + offset[t] + p * step]. */
 typedef struct ql_float_rows {
     const float *x;
-    size_t stride, k, segments;
+    size_t stride, step, k, segments;
     const size_t *offset;
 } ql_float_rows;
 

@@ -1,4 +1,4 @@
-/* Float images: columns of windows, depthwise products, pools, and the ways back. They write to arrays that they are
+/* Float images: convolutions, pools, and the ways back. They write to arrays that they are
  * given. */
 #include "python/glue.h"
 
@@ -37,74 +37,74 @@ static int check_results(PyArrayObject *array, const ql_image_windows *s, const 
     return ql_py_shape(array, 4, shape, name);
 }
 
-static int check_weight(PyArrayObject *array, const ql_image_windows *s, const char *name)
-{
-    const npy_intp shape[] = {(npy_intp)s->kernel[0], (npy_intp)s->kernel[1], (npy_intp)s->channels};
-    return ql_py_shape(array, 3, shape, name);
-}
-
 static PyObject *none_or_raise(ql_status status)
 {
     return status == QL_OK ? Py_NewRef(Py_None) : ql_py_raise(status, "window");
 }
 
-typedef ql_status columns_function(const float *from, const ql_image_windows *shape, const ql_window_rows *rows,
-                                   float *to);
-
-/* Of columns and images, one is read and the other, which is borrowed, written to. */
-static PyObject *move_columns(PyObject *args, bool to_columns, columns_function *function)
+static PyObject *image_add_columns(PyObject *module, PyObject *args)
 {
-    PyObject *from_object, *to_object, *window;
+    (void)module;
+    PyObject *columns_object, *x_object, *window, *result = NULL;
     Py_ssize_t r[4];
-    if (!PyArg_ParseTuple(args, "OO(nnnn)O", &from_object, &window, r, r + 1, r + 2, r + 3, &to_object))
+    if (!PyArg_ParseTuple(args, "OO(nnnn)O", &columns_object, &window, r, r + 1, r + 2, r + 3, &x_object))
         return NULL;
-    PyArrayObject *to = ql_py_writable_f32(to_object, "out");
-    PyArrayObject *from = to ? ql_py_exact(from_object, NPY_FLOAT32, to_columns ? "x" : "columns") : NULL;
-    PyObject *result = NULL;
+    PyArrayObject *x = ql_py_writable_f32(x_object, "x");
+    PyArrayObject *columns = x ? ql_py_exact(columns_object, NPY_FLOAT32, "columns") : NULL;
     ql_image_windows s;
-    if (!from || take_windows(window, to_columns ? from : to, to_columns ? "x" : "out", &s) < 0)
+    if (!columns || take_windows(window, x, "x", &s) < 0)
         goto done;
     if (r[0] < 0 || r[1] < r[0] || (size_t)r[1] > s.count * s.window.out[0] || r[2] < 0 || r[3] < 1 ||
-        (size_t)(r[2] + r[3]) > s.channels) {
-        PyErr_Format(PyExc_ValueError, "rows: expected rows and channels that there are");
+        (size_t)r[2] > s.channels || (size_t)r[3] > s.channels - (size_t)r[2]) {
+        PyErr_SetString(PyExc_ValueError, "rows: expected rows and channels that there are");
         goto done;
     }
     const ql_window_rows rows = {(size_t)r[0], (size_t)r[1], (size_t)r[2], (size_t)r[3]};
     const npy_intp shape[] = {(npy_intp)((rows.last - rows.first) * s.window.out[1]),
                               (npy_intp)(s.kernel[0] * s.kernel[1] * rows.taken)};
-    if (ql_py_shape(to_columns ? to : from, 2, shape, "columns") < 0)
+    if (ql_py_shape(columns, 2, shape, "columns") < 0)
         goto done;
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status = function(PyArray_DATA(from), &s, &rows, PyArray_DATA(to));
+        status = ql_image_add_columns(PyArray_DATA(columns), &s, &rows, PyArray_DATA(x));
     Py_END_ALLOW_THREADS
     result = none_or_raise(status);
 done:
-    Py_XDECREF(from);
+    Py_XDECREF(columns);
     return result;
 }
 
-static PyObject *image_columns(PyObject *module, PyObject *args)
+typedef enum product_kind {
+    CONVOLUTION,
+    WEIGHT_GRADIENT,
+    DEPTHWISE_INPUT_GRADIENT,
+    DEPTHWISE_WEIGHT_GRADIENT,
+} product_kind;
+
+static ql_status compute(product_kind kind, float *x, const ql_image_windows *s, float *weight, size_t out,
+                         size_t groups, float *y)
 {
-    (void)module;
-    return move_columns(args, true, ql_image_columns);
+    switch (kind) {
+    case CONVOLUTION:
+        return ql_conv_f32(x, s, weight, out, groups, y);
+    case WEIGHT_GRADIENT:
+        return ql_conv_weight_gradient_f32(x, s, y, out, groups, weight);
+    case DEPTHWISE_INPUT_GRADIENT:
+        return ql_depthwise_input_gradient_f32(y, s, weight, x);
+    default:
+        return ql_depthwise_weight_gradient_f32(x, s, y, weight);
+    }
 }
 
-static PyObject *image_add_columns(PyObject *module, PyObject *args)
-{
-    (void)module;
-    return move_columns(args, false, ql_image_add_columns);
-}
-
-/* Three arrays, of images, of weights [kernel_h][kernel_w][channels], and of results, in this order. The one that is
- * written to is borrowed. */
-static PyObject *depthwise(PyObject *args, int written)
+/* Images, weights [kernel_h][kernel_w][in][out] and results, of which one is written to, and borrowed. */
+static PyObject *product(PyObject *args, product_kind kind, int written)
 {
     static const char *const names[] = {"x", "weight", "gradient"};
     PyObject *objects[3], *window, *result = NULL;
     PyArrayObject *arrays[3] = {NULL};
+    Py_ssize_t groups;
     ql_image_windows s;
-    if (!PyArg_ParseTuple(args, "OOOO", objects, objects + 1, objects + 2, &window))
+    if (!PyArg_ParseTuple(args, "OOOnO", objects, objects + 1, objects + 2, &groups, &window))
         return NULL;
     for (int i = 0; i < 3; i++) {
         arrays[i] =
@@ -112,16 +112,26 @@ static PyObject *depthwise(PyObject *args, int written)
         if (!arrays[i])
             goto done;
     }
-    if (take_windows(window, arrays[0], "x", &s) < 0 || check_weight(arrays[1], &s, "weight") < 0 ||
-        check_results(arrays[2], &s, "gradient") < 0)
+    if (take_windows(window, arrays[0], "x", &s) < 0)
         goto done;
+    const npy_intp out = PyArray_NDIM(arrays[2]) == 4 ? PyArray_DIM(arrays[2], 3) : 0;
+    const npy_intp results[] = {(npy_intp)s.count, (npy_intp)s.window.out[0], (npy_intp)s.window.out[1], out};
+    const npy_intp weights[] = {(npy_intp)s.kernel[0], (npy_intp)s.kernel[1],
+                                groups > 0 ? (npy_intp)s.channels / groups : 0, out};
+    if (ql_py_shape(arrays[2], 4, results, "gradient") < 0 || ql_py_shape(arrays[1], 4, weights, "weight") < 0)
+        goto done;
+    const bool is_depthwise = kind == DEPTHWISE_INPUT_GRADIENT || kind == DEPTHWISE_WEIGHT_GRADIENT;
+    if (is_depthwise && ((npy_intp)s.channels != groups || out != groups)) {
+        PyErr_Format(PyExc_ValueError, "groups: expected %zu, the channels, and as many results, got %zd", s.channels,
+                     groups);
+        goto done;
+    }
     float *x = PyArray_DATA(arrays[0]), *weight = PyArray_DATA(arrays[1]), *y = PyArray_DATA(arrays[2]);
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status = written == 0 ? ql_depthwise_input_gradient_f32(y, &s, weight, x)
-                              : ql_depthwise_weight_gradient_f32(x, &s, y, weight);
+        status = compute(kind, x, &s, weight, (size_t)out, (size_t)groups, y);
     Py_END_ALLOW_THREADS
-    result = none_or_raise(status);
+    result = status == QL_OK ? Py_NewRef(Py_None) : ql_py_raise(status, "window, groups");
 done:
     for (int i = 0; i < 3; i++) {
         if (i != written)
@@ -133,43 +143,25 @@ done:
 static PyObject *conv2d_f32(PyObject *module, PyObject *args)
 {
     (void)module;
-    PyObject *x_object, *weight_object, *window, *y_object, *result = NULL;
-    Py_ssize_t groups;
-    if (!PyArg_ParseTuple(args, "OOnOO", &x_object, &weight_object, &groups, &window, &y_object))
-        return NULL;
-    PyArrayObject *weight = NULL, *y = ql_py_writable_f32(y_object, "y");
-    PyArrayObject *x = y ? ql_py_exact(x_object, NPY_FLOAT32, "x") : NULL;
-    ql_image_windows s;
-    if (!x || take_windows(window, x, "x", &s) < 0 || !(weight = ql_py_exact(weight_object, NPY_FLOAT32, "weight")))
-        goto done;
-    const npy_intp outputs = PyArray_NDIM(y) == 4 ? PyArray_DIM(y, 3) : 0;
-    const npy_intp shape[] = {(npy_intp)s.count, (npy_intp)s.window.out[0], (npy_intp)s.window.out[1], outputs};
-    const npy_intp weights[] = {(npy_intp)s.kernel[0], (npy_intp)s.kernel[1],
-                                groups > 0 ? (npy_intp)s.channels / groups : 0, outputs};
-    if (ql_py_shape(y, 4, shape, "y") < 0 || ql_py_shape(weight, 4, weights, "weight") < 0)
-        goto done;
-    ql_status status;
-    Py_BEGIN_ALLOW_THREADS
-        status =
-            ql_conv_f32(PyArray_DATA(x), &s, PyArray_DATA(weight), (size_t)outputs, (size_t)groups, PyArray_DATA(y));
-    Py_END_ALLOW_THREADS
-    result = status == QL_OK ? Py_NewRef(Py_None) : ql_py_raise(status, "window, groups");
-done:
-    Py_XDECREF(weight);
-    Py_XDECREF(x);
-    return result;
+    return product(args, CONVOLUTION, 2);
+}
+
+static PyObject *conv2d_weight_gradient(PyObject *module, PyObject *args)
+{
+    (void)module;
+    return product(args, WEIGHT_GRADIENT, 1);
 }
 
 static PyObject *depthwise_input_gradient(PyObject *module, PyObject *args)
 {
     (void)module;
-    return depthwise(args, 0);
+    return product(args, DEPTHWISE_INPUT_GRADIENT, 0);
 }
 
 static PyObject *depthwise_weight_gradient(PyObject *module, PyObject *args)
 {
     (void)module;
-    return depthwise(args, 1);
+    return product(args, DEPTHWISE_WEIGHT_GRADIENT, 1);
 }
 
 static ql_pool pool_of(const ql_image_windows *s)
@@ -283,9 +275,9 @@ static PyObject *average_pool_gradient_f32(PyObject *module, PyObject *args)
 }
 
 PyMethodDef ql_py_images_methods[] = {
-    {"image_columns", image_columns, METH_VARARGS, NULL},
     {"image_add_columns", image_add_columns, METH_VARARGS, NULL},
     {"conv2d_f32", conv2d_f32, METH_VARARGS, NULL},
+    {"conv2d_weight_gradient", conv2d_weight_gradient, METH_VARARGS, NULL},
     {"depthwise_input_gradient", depthwise_input_gradient, METH_VARARGS, NULL},
     {"depthwise_weight_gradient", depthwise_weight_gradient, METH_VARARGS, NULL},
     {"max_pool_f32", max_pool_f32, METH_VARARGS, NULL},

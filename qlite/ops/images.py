@@ -6,7 +6,6 @@ left, right.
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -70,7 +69,7 @@ def conv2d_f32(
     if windows.is_pixel and groups == 1:
         np.matmul(x.reshape(-1, channels), weight[0, 0], out=y.reshape(-1, outputs))
     else:
-        _core.conv2d_f32(x, weight, groups, windows.numbers, y)
+        _core.conv2d_f32(x, weight, y, groups, windows.numbers)
     return y
 
 
@@ -89,27 +88,32 @@ def conv2d_gradients_f32(
     channels, outputs = weight.shape[2], weight.shape[3]
     if channels == 1 and groups > 1:
         return _depthwise_gradients(x, weight, gradient, windows, needs_input)
-    rows, per_group = gradient.reshape(-1, outputs), outputs // groups
     if windows.is_pixel and groups == 1:
-        pixels = x.reshape(-1, channels)
+        pixels, rows = x.reshape(-1, channels), gradient.reshape(-1, outputs)
         dx = (rows @ weight[0, 0].T).reshape(x.shape) if needs_input else None
         return dx, (pixels.T @ rows).reshape(weight.shape)
-    matrix = weight.reshape(-1, outputs)
-    dw = np.zeros(matrix.shape, np.float32)
-    mirrored = windows.mirrored() if needs_input else None
-    dx = np.zeros(x.shape, np.float32) if needs_input and mirrored is None else None
-    for g in range(groups):
-        own = slice(g * per_group, (g + 1) * per_group)
-        for columns, at in _columns(x, windows, g * channels, channels):
-            part = rows[at, own]
-            dw[:, own] += columns.T @ part
-            if dx is not None:
-                np.matmul(part, matrix[:, own].T, out=columns)
-                first, last = at.start // windows.out[1], at.stop // windows.out[1]
-                _core.image_add_columns(columns, windows.numbers, (first, last, g * channels, channels), dx)
-    if mirrored is not None:
-        dx = conv2d_f32(gradient, _mirrored(weight, groups), (1, 1), dilation, mirrored, groups)
-    return dx, dw.reshape(weight.shape)
+    dw = np.empty(weight.shape, np.float32)
+    _core.conv2d_weight_gradient(x, dw, gradient, groups, windows.numbers)
+    if not needs_input:
+        return None, dw
+    sides = windows.mirrored()
+    if sides is None:
+        return _input_gradient(weight, gradient, windows, groups), dw
+    return conv2d_f32(gradient, _mirrored(weight, groups), (1, 1), dilation, sides, groups), dw
+
+
+def _input_gradient(weight: np.ndarray, gradient: np.ndarray, windows: Windows, groups: int) -> np.ndarray:
+    """The gradient of the images, from that of the pixels of each window, some rows of windows at a time."""
+    channels, outputs = weight.shape[2], weight.shape[3]
+    matrix, rows, own = weight.reshape(-1, outputs), gradient.reshape(-1, outputs), outputs // groups
+    dx = np.zeros(windows.shape, np.float32)
+    for first, last in windows.blocks(channels):
+        part = rows[first * windows.out[1] : last * windows.out[1]]
+        for g in range(groups):
+            outs = slice(g * own, (g + 1) * own)
+            columns = part[:, outs] @ matrix[:, outs].T
+            _core.image_add_columns(columns, windows.numbers, (first, last, g * channels, channels), dx)
+    return dx
 
 
 def max_pool_f32(
@@ -152,17 +156,6 @@ def average_pool_gradient_f32(
     return dx
 
 
-def _columns(x: np.ndarray, windows: Windows, channel: int, channels: int) -> Iterator[tuple[np.ndarray, slice]]:
-    """The pixels of each window as a row, block by block in the same memory, and which windows they are."""
-    memory: np.ndarray | None = None
-    for first, last in windows.blocks(channels):
-        if memory is None:
-            memory = np.empty(((last - first) * windows.out[1], math.prod(windows.kernel) * channels), np.float32)
-        columns = memory[: (last - first) * windows.out[1]]
-        _core.image_columns(x, windows.numbers, (first, last, channel, channels), columns)
-        yield columns, slice(first * windows.out[1], last * windows.out[1])
-
-
 def _mirrored(weight: np.ndarray, groups: int) -> np.ndarray:
     """Weights from the outputs to the inputs, back to front."""
     kernel_h, kernel_w, channels, outputs = weight.shape
@@ -170,22 +163,17 @@ def _mirrored(weight: np.ndarray, groups: int) -> np.ndarray:
     return np.ascontiguousarray(split.transpose(0, 1, 4, 3, 2)).reshape(kernel_h, kernel_w, -1, groups * channels)
 
 
-def _repeated(x: np.ndarray, times: int) -> np.ndarray:
-    return np.repeat(x, times, axis=3) if times > 1 else x
-
-
 def _depthwise_gradients(
     x: np.ndarray, weight: np.ndarray, gradient: np.ndarray, windows: Windows, needs_input: bool
 ) -> tuple[np.ndarray | None, np.ndarray]:
     """Each channel counts as often as it has results: then they are as many as the results."""
-    times = weight.shape[3] // x.shape[3]
-    x, kernel = _repeated(x, times), np.ascontiguousarray(weight[:, :, 0])
-    dw = np.empty(kernel.shape, np.float32)
-    _core.depthwise_weight_gradient(x, dw, gradient, windows.numbers)
+    channels, outputs = x.shape[3], weight.shape[3]
+    times = outputs // channels
+    x = np.repeat(x, times, axis=3) if times > 1 else x
+    dw = np.empty(weight.shape, np.float32)
+    _core.depthwise_weight_gradient(x, dw, gradient, outputs, windows.numbers)
     if not needs_input:
-        return None, dw[:, :, None]
-    dx: Any = np.empty(x.shape, np.float32)
-    _core.depthwise_input_gradient(dx, kernel, gradient, windows.numbers)
-    if times > 1:
-        dx = dx.reshape(*x.shape[:3], -1, times).sum(axis=-1)
-    return dx, dw[:, :, None]
+        return None, dw
+    dx = np.empty(x.shape, np.float32)
+    _core.depthwise_input_gradient(dx, weight, gradient, outputs, windows.numbers)
+    return (dx.reshape(*x.shape[:3], channels, times).sum(axis=-1) if times > 1 else dx), dw

@@ -188,7 +188,8 @@ def train(
     (Bengio et al. 2013). The gradient of a scale s is ``sum g (code - x / s)`` over the values that were not clipped,
     ``sum g code`` over the others, times LSQ's factor ``1 / sqrt(values * largest code)``. The optimizer moves
     ``log(s) / 10`` in place of s: scales stay positive, and one step changes a large scale and a small one by the same
-    share. Training of a model that was trained by the same scheme goes on from its grids; only weights with zero points
+    share. Codes that only move, are joined or pooled are on one grid with what they come from, whose scale is learned
+    once. Training of a model that was trained by the same scheme goes on from its grids; only weights with zero points
     get new ones where the target has none.
 
     Examples

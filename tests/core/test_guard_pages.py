@@ -252,17 +252,16 @@ def test_float_images(isa, rng, guard):
         windows = Windows(x.shape, kernel, *options)
         expected = reference.images.conv(x, w, *options, groups)
         y = guard(np.zeros_like(expected))
-        _core.conv2d_f32(x, w, groups, windows.numbers, y)
+        _core.conv2d_f32(x, w, y, groups, windows.numbers)
         same_bytes(y, expected)
         rows = 2 * windows.out[0]
         columns = guard(np.zeros((rows * windows.out[1], kernel[0] * kernel[1] * x.shape[3]), np.float32))
-        _core.image_columns(x, windows.numbers, (0, rows, 0, x.shape[3]), columns)
-        same_bytes(columns, reference.images.columns(x, kernel, *options).reshape(columns.shape))
         _core.image_add_columns(columns, windows.numbers, (0, rows, 0, x.shape[3]), guard(np.zeros_like(x)))
+        _core.conv2d_weight_gradient(x, guard(np.zeros_like(w)), y, groups, windows.numbers)
         of_windows = guard(np.ones((*expected.shape[:3], x.shape[3]), np.float32))
-        taps = guard(np.ones((*kernel, x.shape[3]), np.float32))
-        _core.depthwise_input_gradient(guard(np.zeros_like(x)), taps, of_windows, windows.numbers)
-        _core.depthwise_weight_gradient(x, guard(np.zeros_like(taps)), of_windows, windows.numbers)
+        taps, lanes = guard(np.ones((*kernel, 1, x.shape[3]), np.float32)), x.shape[3]
+        _core.depthwise_input_gradient(guard(np.zeros_like(x)), taps, of_windows, lanes, windows.numbers)
+        _core.depthwise_weight_gradient(x, guard(np.zeros_like(taps)), of_windows, lanes, windows.numbers)
         if before < min(kernel):
             index, pooled = guard(np.zeros(of_windows.shape, np.int32)), guard(np.zeros_like(of_windows))
             _core.max_pool_f32(x, windows.numbers, pooled, index)

@@ -33,26 +33,22 @@ def cases(rng):
             yield x, kernel, (stride, dilation, padding), Windows(x.shape, kernel, stride, dilation, padding)
 
 
-def test_columns(isa, rng):
-    """All rows of windows, some, and some channels; and back."""
+def test_adding_columns(isa, rng):
+    """Of all rows of windows, of some, and of some channels."""
     for x, kernel, options, windows in cases(rng):
         rows, channels = len(x) * windows.out[0], x.shape[3]
-        seen = images.columns(x, kernel, *options).reshape(rows, windows.out[1], *kernel, channels)
-        first, channel = rows // 3, channels // 2
-        for begin, end, own in ((0, rows, slice(0, channels)), (first, rows - rows // 4, slice(channel, channel + 1))):
-            expected = seen[begin:end, ..., own]
-            taken = own.stop - own.start
-            columns = np.full(((end - begin) * windows.out[1], expected[0, 0].size if rows else 1), np.nan, np.float32)
-            columns = columns.reshape(-1, kernel[0] * kernel[1] * taken)
-            part = (begin, end, own.start, taken)
-            _core.image_columns(x, windows.numbers, part, columns)
-            same_bytes(columns, expected.reshape(columns.shape))
-            back, given = floats(rng, *x.shape), np.zeros(seen.shape, np.float32)
-            given[begin:end, ..., own] = expected
-            added = images.add_columns(given.reshape(len(x), windows.out[0], *seen.shape[1:]), x.shape, *options)
-            start = np.zeros_like(back)
-            _core.image_add_columns(columns, windows.numbers, part, start)
-            same_bytes(start, added)
+        shape = (len(x), *windows.out, *kernel, channels)
+        for first, last, channel, taken in (
+            (0, rows, 0, channels),
+            (rows // 3, rows - rows // 4, channels // 2, 1),
+        ):
+            columns = floats(rng, last - first, windows.out[1], *kernel, taken)
+            given = np.zeros((rows, *shape[2:]), np.float32)
+            given[first:last, ..., channel : channel + taken] = columns
+            back = np.zeros_like(x)
+            flat = columns.reshape((last - first) * windows.out[1], kernel[0] * kernel[1] * taken)
+            _core.image_add_columns(flat, windows.numbers, (first, last, channel, taken), back)
+            same_bytes(back, images.add_columns(given.reshape(shape), x.shape, *options))
 
 
 def test_adding_columns_does_not_depend_on_the_cut(rng):
@@ -81,7 +77,7 @@ def test_conv(isa, rng, groups):
             wide = np.concatenate([x] * groups, axis=3)
             weight = floats(rng, *kernel, x.shape[3], own * groups)
             y = np.full((len(x), *windows.out, own * groups), np.nan, np.float32)
-            _core.conv2d_f32(wide, weight, groups, windows.numbers, y)
+            _core.conv2d_f32(wide, weight, y, groups, windows.numbers)
             same_bytes(y, images.conv(wide, weight, *options, groups))
 
 
@@ -91,7 +87,7 @@ def test_depthwise_conv(isa, rng, multiplier):
         groups = x.shape[3]
         weight = floats(rng, *kernel, 1, groups * multiplier)
         y = np.full((len(x), *windows.out, groups * multiplier), np.nan, np.float32)
-        _core.conv2d_f32(x, weight, groups, windows.numbers, y)
+        _core.conv2d_f32(x, weight, y, groups, windows.numbers)
         same_bytes(y, images.conv(x, weight, *options, groups))
 
 
@@ -102,41 +98,58 @@ def test_images_that_are_copied_in_parts(isa, rng, groups):
         x, weight = floats(rng, count, height, width, 40), floats(rng, 3, 3, 40 // groups, 40)
         windows = Windows(x.shape, (3, 3), (1, 1), (1, 1), padding)
         y = np.empty((count, *windows.out, 40), np.float32)
-        _core.conv2d_f32(x, weight, groups, windows.numbers, y)
+        _core.conv2d_f32(x, weight, y, groups, windows.numbers)
         expected = np.empty_like(y)
-        _core.image_columns(x, windows.numbers, (0, 0, 0, 1), np.empty((0, 9), np.float32))
         padded = np.pad(x, ((0, 0), padding[:2], padding[2:], (0, 0)))
         for i in range(count):
             for first in range(0, windows.out[0], 8):
                 rows = padded[i : i + 1, first : first + min(8, windows.out[0] - first) + 2]
                 one = Windows(rows.shape, (3, 3), (1, 1), (1, 1), (0, 0, 0, 0))
                 part = np.empty((1, *one.out, 40), np.float32)
-                _core.conv2d_f32(np.ascontiguousarray(rows), weight, groups, one.numbers, part)
+                _core.conv2d_f32(np.ascontiguousarray(rows), weight, part, groups, one.numbers)
                 expected[i, first : first + one.out[0]] = part[0]
         same_bytes(y, expected)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_weight_gradients(rng, groups):
+    """The same bits on every instruction set; next to float64 in tests/ops/test_images.py."""
+    active, isas = _core.info()["isa"], _core.info()["isas_runnable"]
+    for x, kernel, _, windows in cases(rng):
+        wide = np.concatenate([x] * groups, axis=3)
+        gradient, results = floats(rng, len(x), *windows.out, 17 * groups), []
+        for isa in isas:
+            _core.isa_select(isa)
+            of_weight = np.full((*kernel, x.shape[3], 17 * groups), np.nan, np.float32)
+            _core.conv2d_weight_gradient(wide, of_weight, gradient, groups, windows.numbers)
+            results.append(of_weight)
+        _core.isa_select(active)
+        for other in results[1:]:
+            same_bytes(other, results[0])
 
 
 def test_depthwise_gradients(isa, rng):
     for x, kernel, options, windows in cases(rng):
         if x.shape[3] > 33:
             continue
-        weight, gradient = floats(rng, *kernel, x.shape[3]), floats(rng, len(x), *windows.out, x.shape[3])
+        channels = x.shape[3]
+        weight, gradient = floats(rng, *kernel, 1, channels), floats(rng, len(x), *windows.out, channels)
         of_x, of_weight = np.full_like(x, np.nan), np.full_like(weight, np.nan)
-        _core.depthwise_input_gradient(of_x, weight, gradient, windows.numbers)
-        same_bytes(of_x, images.depthwise_input_gradient(gradient, weight, x.shape, *options))
-        _core.depthwise_weight_gradient(x, of_weight, gradient, windows.numbers)
+        _core.depthwise_input_gradient(of_x, weight, gradient, channels, windows.numbers)
+        same_bytes(of_x, images.depthwise_input_gradient(gradient, weight[:, :, 0], x.shape, *options))
+        _core.depthwise_weight_gradient(x, of_weight, gradient, channels, windows.numbers)
         rows = max(1, len(x) * windows.out[0])
         stretch = max(-(-512 // windows.out[1]), -(-rows // 128))
-        same_bytes(of_weight, images.depthwise_weight_gradient(x, gradient, kernel, *options, stretch))
+        same_bytes(of_weight[:, :, 0], images.depthwise_weight_gradient(x, gradient, kernel, *options, stretch))
 
 
 def test_depthwise_weight_gradients_of_many_rows(rng):
     """More than one stretch is added in float32."""
     x, gradient = floats(rng, 3, 20, 40, 2), floats(rng, 3, 20, 40, 2)
     options = (1, 1), (1, 1), (1, 1, 1, 1)
-    of_weight = np.empty((3, 3, 2), np.float32)
-    _core.depthwise_weight_gradient(x, of_weight, gradient, Windows(x.shape, (3, 3), *options).numbers)
-    same_bytes(of_weight, images.depthwise_weight_gradient(x, gradient, (3, 3), *options, 13))
+    of_weight = np.empty((3, 3, 1, 2), np.float32)
+    _core.depthwise_weight_gradient(x, of_weight, gradient, 2, Windows(x.shape, (3, 3), *options).numbers)
+    same_bytes(of_weight[:, :, 0], images.depthwise_weight_gradient(x, gradient, (3, 3), *options, 13))
 
 
 # ---- pools ------------------------------------------------------------------------------------------
@@ -199,26 +212,27 @@ def test_bits_do_not_depend_on_threads(rng):
     x, weight = floats(rng, 6, 40, 40, 32), floats(rng, 3, 3, 32, 32)
     windows = Windows(x.shape, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1))
     rows = len(x) * windows.out[0]
+    columns = floats(rng, rows * windows.out[1], 9 * 32)
     results = []
     before = _core.num_threads()
     try:
         for threads in (1, 4):
             ql.set_num_threads(threads)
             y, lanes, index = np.empty_like(x), np.empty_like(x), np.empty(x.shape, np.int32)
-            _core.conv2d_f32(x, weight, 1, windows.numbers, y)
-            _core.conv2d_f32(x, weight[:, :, :1].copy(), 32, windows.numbers, lanes)
-            columns = np.empty((rows * windows.out[1], 9 * 32), np.float32)
-            _core.image_columns(x, windows.numbers, (0, rows, 0, 32), columns)
-            back, of_x, of_weight = np.zeros_like(x), np.empty_like(x), np.empty((3, 3, 32), np.float32)
+            _core.conv2d_f32(x, weight, y, 1, windows.numbers)
+            _core.conv2d_f32(x, weight[:, :, :1].copy(), lanes, 32, windows.numbers)
+            back, of_x, of_weight = np.zeros_like(x), np.empty_like(x), np.empty((3, 3, 1, 32), np.float32)
+            of_filter = np.empty_like(weight)
+            _core.conv2d_weight_gradient(x, of_filter, y, 1, windows.numbers)
             _core.image_add_columns(columns, windows.numbers, (0, rows, 0, 32), back)
-            _core.depthwise_input_gradient(of_x, weight[:, :, 0].copy(), y, windows.numbers)
-            _core.depthwise_weight_gradient(x, of_weight, y, windows.numbers)
+            _core.depthwise_input_gradient(of_x, weight[:, :, :1].copy(), y, 32, windows.numbers)
+            _core.depthwise_weight_gradient(x, of_weight, y, 32, windows.numbers)
             pooled, means, of_max, of_mean = (np.empty_like(x) for _ in range(4))
             _core.max_pool_f32(x, windows.numbers, pooled, index)
             _core.average_pool_f32(x, windows.numbers, means)
             _core.max_pool_gradient_f32(y, index, windows.numbers, of_max)
             _core.average_pool_gradient_f32(y, windows.numbers, of_mean)
-            results.append([y, lanes, columns, back, of_x, of_weight, pooled, index, means, of_max, of_mean])
+            results.append([y, lanes, of_filter, back, of_x, of_weight, pooled, index, means, of_max, of_mean])
     finally:
         ql.set_num_threads(before)
     for one, other in zip(*results, strict=True):
@@ -228,7 +242,8 @@ def test_bits_do_not_depend_on_threads(rng):
 def test_bad_arguments():
     x, numbers = np.zeros((1, 4, 4, 2), np.float32), (3, 3, 1, 1, 1, 1, 0, 0, 2, 2)
     y, weight = np.zeros((1, 2, 2, 2), np.float32), np.zeros((3, 3, 1, 2), np.float32)
-    columns = np.zeros((4, 18), np.float32)
+    columns, taps = np.zeros((4, 18), np.float32), np.zeros((3, 3, 1, 4), np.float32)
+    four = np.zeros((1, 2, 2, 4), np.float32)
     for message, error, call in [
         ("^x: expected 4 dimensions, got 3", ValueError, lambda: _core.max_pool_f32(x[0], numbers, y, None)),
         ("^x: expected float32, got float64", TypeError, lambda: _core.max_pool_f32(x.astype(float), numbers, y, None)),
@@ -236,12 +251,13 @@ def test_bad_arguments():
         ("^index: expected a C-contiguous", TypeError, lambda: _core.max_pool_f32(x, numbers, y, y)),
         ("^window: ", ValueError, lambda: _core.max_pool_f32(x, (0, *numbers[1:]), y, None)),
         ("^index: ", ValueError, lambda: _core.max_pool_gradient_f32(y, np.full(y.shape, 16, "i4"), numbers, x.copy())),
-        ("^weight: ", ValueError, lambda: _core.conv2d_f32(x, weight, 1, numbers, y)),
-        ("^weight: ", ValueError, lambda: _core.conv2d_f32(x, weight, 0, numbers, y)),
-        ("^rows: ", ValueError, lambda: _core.image_columns(x, numbers, (0, 3, 0, 2), columns)),
-        ("^rows: ", ValueError, lambda: _core.image_columns(x, numbers, (0, 2, 1, 2), columns)),
-        ("^columns: ", ValueError, lambda: _core.image_columns(x, numbers, (0, 1, 0, 2), columns)),
-        ("^gradient: ", ValueError, lambda: _core.depthwise_weight_gradient(x, weight[:, :, 0].copy(), x, numbers)),
+        ("^weight: ", ValueError, lambda: _core.conv2d_f32(x, weight, y, 1, numbers)),
+        ("^weight: ", ValueError, lambda: _core.conv2d_f32(x, weight, y, 0, numbers)),
+        ("^rows: ", ValueError, lambda: _core.image_add_columns(columns, numbers, (0, 3, 0, 2), x)),
+        ("^rows: ", ValueError, lambda: _core.image_add_columns(columns, numbers, (0, 2, 1, 2), x)),
+        ("^columns: ", ValueError, lambda: _core.image_add_columns(columns, numbers, (0, 1, 0, 2), x)),
+        ("^gradient: ", ValueError, lambda: _core.depthwise_weight_gradient(x, weight, x, 2, numbers)),
+        ("^groups: ", ValueError, lambda: _core.depthwise_weight_gradient(x, taps, four, 2, numbers)),
     ]:
         with pytest.raises(error, match=message):
             call()

@@ -29,8 +29,8 @@ static results add_fixed(const ql_kernels *kernels, size_t n, size_t group)
     ql_fixed_terms terms;
     for (int i = 0; i < 2; i++) {
         terms.zero_point[i] = between(0, 255);
-        if (ql_quantize_multiplier(ldexp((double)bits() + 1, between(-68, -33)), terms.mantissa + i,
-                                   terms.exponent + i) != QL_OK)
+        const double value = (double)bits() + 1;
+        if (ql_quantize_multiplier(ldexp(value, between(-68, -33)), terms.mantissa + i, terms.exponent + i) != QL_OK)
             exit(2);
     }
     uint8_t *a = any_codes(2, n), *b = any_codes(3, n);

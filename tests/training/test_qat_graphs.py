@@ -70,6 +70,21 @@ def norms():
     return x, ql.BatchNorm()(ql.Conv2D(filters=12, kernel_size=3, stride=2)(y))
 
 
+def norms_of_sums():
+    x = ql.Input((8, 8, 1))
+    y = ql.Conv2D(filters=8, kernel_size=3, padding="same", activation="relu")(x)
+    z = ql.Conv2D(filters=8, kernel_size=3, padding="same")(y)
+    y = ql.Activation("relu")(ql.BatchNorm()(ql.Add()(y, z)))
+    return x, ql.Conv2D(filters=8, kernel_size=3, stride=2, activation="relu")(y)
+
+
+def many():
+    x = ql.Input((8, 8, 1))
+    y = ql.Conv2D(filters=4, kernel_size=3, activation="relu")(x)
+    parts = [ql.Conv2D(filters=2, kernel_size=1, activation="relu")(y) for _ in range(9)]
+    return x, ql.AveragePool(2)(ql.Concatenate()(y, *parts, ql.Activation("sigmoid")(y)))
+
+
 def tables():
     x = ql.Input((8, 8, 1))
     y = ql.Conv2D(filters=8, kernel_size=3, activation="silu")(x)
@@ -82,7 +97,10 @@ def sequences():
     return x, ql.Conv1D(filters=16, kernel_size=2, stride=2, padding="same", activation="relu")(y)
 
 
-NETWORKS = {f.__name__: f for f in (conv, groups, depthwise, residual, joined, pools, norms, tables, sequences)}
+NETWORKS = {
+    f.__name__: f
+    for f in (conv, groups, depthwise, residual, joined, pools, norms, norms_of_sums, many, tables, sequences)
+}
 
 
 def network(name):

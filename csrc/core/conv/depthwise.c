@@ -34,8 +34,11 @@ static void fill_row(const ql_filter *w, ql_tap_set *set, const int8_t *terms, s
     for (size_t v = 0; v < w->shape[1]; v++, terms += out) {
         for (size_t lane = 0; lane < out * w->taps.unit; lane++) {
             int8_t *block = set->blocks + lane / kernels->lanes * set->block_bytes;
-            block[weight_index(kernels, set->outputs, output, lane % kernels->lanes, first_tap + v)] =
-                terms[lane % out];
+            const size_t i = weight_index(kernels, set->outputs, output, lane % kernels->lanes, first_tap + v);
+            if (kernels->b_size == 1)
+                block[i] = terms[lane % out];
+            else
+                ((int16_t *)block)[i] = terms[lane % out];
         }
     }
 }
@@ -48,7 +51,8 @@ static ql_status fill_set(const ql_filter *w, ql_tap_set *set, const int8_t *ter
     size_t weights;
     set->outputs = outputs;
     if (__builtin_mul_overflow(w->parts * rows, kw, &set->count) ||
-        __builtin_mul_overflow(ql_round_up(set->count, kernels->kr) * outputs, kernels->lanes, &weights))
+        __builtin_mul_overflow(ql_round_up(set->count, kernels->kr) * outputs, kernels->lanes * kernels->b_size,
+                               &weights))
         return QL_ENOMEM;
     set->count = ql_round_up(set->count, kernels->kr);
     set->block_bytes = ql_round_up(weights, QL_ALIGNMENT);

@@ -25,7 +25,7 @@ static void add_piece(const ql_grouped *w, size_t depth, const float *x, size_t 
     for (size_t j = 0; j < w->nr; j += gemm->nr) {
         for (size_t i = 0; i < rows; i += gemm->mr) {
             const size_t tile = rows - i < gemm->mr ? rows - i : gemm->mr;
-            const ql_float_rows part = {x + i * w->k, w->k, depth, 1, &(size_t){0}};
+            const ql_float_rows part = {x + i * w->k, w->k, 1, depth, 1, &(size_t){0}};
             gemm->ukernel[tile](&part, weights + j, w->nr, sums + i * w->nr + j, w->nr);
         }
     }

@@ -1,12 +1,9 @@
-/* Columns of windows, for products of matrices, and the way back.
- *
- * Adding goes by rows of the image, which are each one thread's: their windows ascend, whatever the cut. */
-#include <string.h>
-
+/* Columns of windows, as products of matrices give them, added to images: rows of these are each one thread's, and
+ * their windows ascend, whatever the cut. */
 #include "core/base/parallel.h"
 #include "core/images/image_windows.h"
 
-enum { FLOATS_PER_NS = 4, SHORT = 32 };
+enum { FLOATS_PER_NS = 4 };
 
 typedef struct work {
     const ql_image_windows *shape;
@@ -15,65 +12,6 @@ typedef struct work {
     float *to;
     size_t first_row; /* of the image, counted over all images */
 } work;
-
-/* A call of memcpy takes longer than a few floats. */
-static void copy(float *restrict to, const float *restrict from, size_t n)
-{
-    if (n > SHORT) {
-        memcpy(to, from, n * sizeof *to);
-        return;
-    }
-    for (; n >= 4; n -= 4, to += 4, from += 4)
-        memcpy(to, from, 4 * sizeof *to);
-    for (size_t i = 0; i < n; i++)
-        to[i] = from[i];
-}
-
-/* The part of a window in one row of the image, pixel by pixel. */
-static void take_pixels(const ql_image_windows *s, size_t taken, const float *row, size_t window, float *to)
-{
-    for (size_t v = 0; v < s->kernel[1]; v++, to += taken) {
-        const size_t place = window * s->window.stride[1] + v * s->window.dilation[1], left = s->window.before[1];
-        if (place >= left && place - left < s->width)
-            copy(to, row + (place - left) * s->channels, taken);
-        else
-            memset(to, 0, taken * sizeof *to);
-    }
-}
-
-/* The part in one row of the image of each window of a row; at once where its pixels are neighbours. */
-static void take_row(const ql_image_windows *s, size_t taken, const float *row, float *to, size_t stride)
-{
-    const ql_window *w = &s->window;
-    const bool are_neighbours = taken == s->channels && (w->dilation[1] == 1 || s->kernel[1] == 1);
-    const size_t first = ql_windows_inside(w, 1, 0, s->width).first;
-    const size_t end = are_neighbours ? ql_windows_inside(w, 1, s->kernel[1] - 1, s->width).end : 0;
-    for (size_t j = 0; j < w->out[1]; j++, to += stride) {
-        if (j >= first && j < end)
-            copy(to, row + (j * w->stride[1] - w->before[1]) * s->channels, s->kernel[1] * s->channels);
-        else
-            take_pixels(s, taken, row, j, to);
-    }
-}
-
-static void take_windows(void *context, size_t item)
-{
-    const work *p = context;
-    const ql_image_windows *s = p->shape;
-    const ql_window *w = &s->window;
-    const size_t row = p->rows->first + item, length = s->kernel[1] * p->rows->taken, stride = s->kernel[0] * length;
-    const float *image = p->from + row / w->out[0] * s->height * s->width * s->channels + p->rows->channel;
-    float *to = p->to + item * w->out[1] * stride;
-    for (size_t u = 0; u < s->kernel[0]; u++, to += length) {
-        const size_t place = row % w->out[0] * w->stride[0] + u * w->dilation[0], top = w->before[0];
-        if (place >= top && place - top < s->height) {
-            take_row(s, p->rows->taken, image + (place - top) * s->width * s->channels, to, stride);
-            continue;
-        }
-        for (size_t j = 0; j < w->out[1]; j++)
-            memset(to + j * stride, 0, length * sizeof *to);
-    }
-}
 
 static void add(float *restrict to, const float *restrict from, size_t n)
 {
@@ -123,15 +61,6 @@ static uint64_t cost_ns(const ql_image_windows *s, const ql_window_rows *rows)
 {
     return (uint64_t)(rows->last - rows->first) * s->window.out[1] * s->kernel[0] * s->kernel[1] * rows->taken /
            FLOATS_PER_NS;
-}
-
-ql_status ql_image_columns(const float *x, const ql_image_windows *shape, const ql_window_rows *rows, float *columns)
-{
-    if (!is_valid(shape, rows))
-        return QL_EINVAL;
-    work p = {shape, rows, x, columns, 0};
-    ql_parallel(rows->last - rows->first, cost_ns(shape, rows), take_windows, &p);
-    return QL_OK;
 }
 
 ql_status ql_image_add_columns(const float *columns, const ql_image_windows *shape, const ql_window_rows *rows,

@@ -1,6 +1,7 @@
 /* Running a plan: all steps on a block of samples, then the next block. Several blocks run on several threads; where
  * there are fewer blocks than threads, the steps themselves may. Weights that stay in a thread's L2 anyway cost a small
- * block no more than a large one, and then the samples are shared evenly.
+ * block no more than a large one, and then the samples are shared evenly: two of MobileNetV1 0.25 take two threads half
+ * the time, eight of DS-CNN too, whose steps are too short to be shared (AMD Zen 3).
  *
  * A schedule keeps some workspaces for the next call; threads that find none make their own, and leave them behind
  * where there is room.

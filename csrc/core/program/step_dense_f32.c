@@ -124,7 +124,7 @@ static void multiply(void *context, size_t item)
     for (size_t i = begin; i < end; i += s->gemm->mr) {
         const size_t rows = ql_least(s->gemm->mr, end - i);
         memset(tile, 0, rows * nr * sizeof *tile);
-        const ql_float_rows x = {p->x + i * s->k, s->k, s->k, 1, &(size_t){0}};
+        const ql_float_rows x = {p->x + i * s->k, s->k, 1, s->k, 1, &(size_t){0}};
         s->gemm->ukernel[rows](&x, s->weight + first, s->n_padded, tile, nr);
         for (size_t r = 0; r < rows; r++)
             finish(s, tile + r * nr, first, cols, p->y + (i + r) * s->n + first);

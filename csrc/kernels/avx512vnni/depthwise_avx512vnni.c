@@ -195,4 +195,4 @@ static void ql_depthwise_u8s8s32_2x64c4__avx512vnni(const ql_gemm_args *g, size_
 }
 
 const ql_depthwise_kernels ql_depthwise_u8s8s32__avx512vnni = {
-    .lanes = WIDTH, .kr = KR, .outputs = 2, .kernel = ql_depthwise_u8s8s32_2x64c4__avx512vnni};
+    .lanes = WIDTH, .kr = KR, .b_size = 1, .outputs = 2, .kernel = ql_depthwise_u8s8s32_2x64c4__avx512vnni};

@@ -38,4 +38,4 @@ static void QL_KERNEL(ql_depthwise_u8s8s32_1x16c1)(const ql_gemm_args *g, size_t
 }
 
 const ql_depthwise_kernels QL_KERNEL(ql_depthwise_u8s8s32) = {
-    .lanes = LANES, .kr = 1, .outputs = 1, .kernel = QL_KERNEL(ql_depthwise_u8s8s32_1x16c1)};
+    .lanes = LANES, .kr = 1, .b_size = 1, .outputs = 1, .kernel = QL_KERNEL(ql_depthwise_u8s8s32_1x16c1)};

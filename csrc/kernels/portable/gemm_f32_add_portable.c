@@ -15,10 +15,10 @@ static inline void gemm(const int mr, const ql_float_rows *rows, const float *re
             sum[i][j] = y[(size_t)i * y_stride + j];
     }
     for (size_t t = 0; t < rows->segments; t++) {
-        const float *restrict x = rows->x + rows->offset[t];
-        for (size_t p = 0; p < rows->k; p++, w += w_stride) {
+        const float *x = rows->x + rows->offset[t];
+        for (size_t p = 0; p < rows->k; p++, x += rows->step, w += w_stride) {
             for (int i = 0; i < mr; i++) {
-                const float xi = x[(size_t)i * rows->stride + p];
+                const float xi = x[(size_t)i * rows->stride];
                 for (size_t j = 0; j < NR; j++)
                     sum[i][j] = fmaf(xi, w[j], sum[i][j]);
             }

@@ -12,17 +12,17 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const ql_fl
         for (int v = 0; v < VECTORS; v++)
             sum[i][v] = load_f32(y + (size_t)i * y_stride + v * LANES);
     }
-    const size_t k = rows->k, stride = rows->stride;
+    const size_t k = rows->k, stride = rows->stride, step = rows->step;
     for (size_t t = 0; t < rows->segments; t++) {
         const float *x = rows->x + rows->offset[t];
-        for (size_t p = 0; p < k; p++, w += w_stride) {
+        for (size_t p = 0; p < k; p++, x += step, w += w_stride) {
             floats weight[VECTORS];
 #pragma GCC unroll 2
             for (int v = 0; v < VECTORS; v++)
                 weight[v] = load_f32(w + v * LANES);
 #pragma GCC unroll 8
             for (int i = 0; i < mr; i++) {
-                const floats xi = set_f32(x[(size_t)i * stride + p]);
+                const floats xi = set_f32(x[(size_t)i * stride]);
 #pragma GCC unroll 2
                 for (int v = 0; v < VECTORS; v++)
                     sum[i][v] = fma_f32(xi, weight[v], sum[i][v]);
