@@ -42,6 +42,8 @@ LATE_IMPORTS = {
     ("arrays/qarray.py", "analysis/plot.py"),  # QArray.plot
     ("nn/qmodel.py", "io/model_file.py"),  # QModel.save
     ("nn/model.py", "io/float_model_file.py"),  # Model.save
+    ("nn/qmodel.py", "analysis/plot_model.py"),  # QModel.plot
+    ("nn/model.py", "analysis/plot_model.py"),  # Model.plot
     ("analysis/report.py", "analysis/plot.py"),  # Report.plot
     ("training/history.py", "analysis/plot.py"),  # History.plot
 }

@@ -6,6 +6,7 @@ import numpy as np
 
 from qlite import _check
 from qlite.analysis.report import GOOD_SQNR_DB, Report
+from qlite.analysis.style import BLUE, GREY, SKY, STYLE, VERMILION, finished, import_pyplot
 from qlite.arrays.error import ErrorStats, quantization_error
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
@@ -14,21 +15,6 @@ from qlite.training.history import History
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# Okabe and Ito's colours, which people with any colour vision tell apart; their lightness differs too.
-BLUE, SKY, VERMILION, GREY = "#0072B2", "#56B4E9", "#D55E00", "#666666"
-STYLE = {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.labelsize": 9,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.fontsize": 9,
-    "legend.frameon": False,
-    "font.size": 9,
-}
 
 #: Bins of errors, in steps: one is centred on 0, and half a step is an edge. So many are drawn without and with clipped
 #: values, which reach out to 0.74 and 1.5 steps; what lies beyond is counted in the last bar.
@@ -77,14 +63,14 @@ def plot_array(q: QArray, w: Any = None) -> "Figure":
     if q.size == 0:
         raise ValueError(f"q: expected at least one value to draw, got shape {q.shape}")
     error = None if w is None else quantization_error(w, q)
-    pyplot = _pyplot()
+    pyplot = import_pyplot()
     with pyplot.rc_context(STYLE):
         panels = 1 if error is None else 2
         figure, axes = pyplot.subplots(1, panels, figsize=(5 * panels, 3.2), layout="constrained", squeeze=False)
         _draw_codes(axes[0, 0], q)
         if error is not None:
             _draw_errors(axes[0, 1], q, _check.real_array("w", w), error)
-    return _finished(figure)
+    return finished(figure)
 
 
 def plot_report(report: Report) -> "Figure":
@@ -117,7 +103,7 @@ def plot_report(report: Report) -> "Figure":
     """
     if not isinstance(report, Report):
         raise TypeError(f"report: expected a Report, got {type(report).__name__}")
-    pyplot = _pyplot()
+    pyplot = import_pyplot()
     with pyplot.rc_context(STYLE):
         size = (10, 1.5 + 0.36 * len(report.layers))
         figure, (left, right) = pyplot.subplots(1, 2, figsize=size, layout="constrained", sharey=True)
@@ -127,12 +113,12 @@ def plot_report(report: Report) -> "Figure":
         left.set_ylim(len(report.layers) - 0.5, -0.5)  # the first layer on top
         for axes in (left, right):
             axes.tick_params(axis="y", length=0)
-    return _finished(figure)
+    return finished(figure)
 
 
 def plot_history(history: History) -> "Figure":
     """Draw the losses of every epoch; see `History.plot`."""
-    pyplot = _pyplot()
+    pyplot = import_pyplot()
     with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(figsize=(6, 3.5), layout="constrained")
         for name, colour in (("loss", GREY), ("validation_loss", BLUE)):
@@ -143,24 +129,7 @@ def plot_history(history: History) -> "Figure":
         axes.set(xlabel="epoch", ylabel="loss")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend()
-    return _finished(figure)
-
-
-def _pyplot() -> Any:
-    try:
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise ImportError(f"plot: matplotlib is missing ({error}): pip install 'qlite-quant[plot]'") from error
-    return pyplot
-
-
-def _finished(figure: "Figure") -> "Figure":
-    """Take the figure out of the notebook's list of open ones, or the cell that returns it would show it twice."""
-    from matplotlib import get_backend, pyplot
-
-    if "inline" in get_backend():
-        pyplot.close(figure)
-    return figure
+    return finished(figure)
 
 
 def _draw_codes(axes: "Axes", q: QArray) -> None:

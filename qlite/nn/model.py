@@ -219,6 +219,19 @@ class Model(Predictor):
         """
         return summary_of(self)
 
+    def plot(self) -> Any:
+        """Draw the graph of the layers, see `qlite.analysis.plot_model.plot_model` (extra: plot).
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql
+        >>> m = ql.Sequential([ql.Dense(np.eye(2), activation="relu"), ql.Dense(np.ones((2, 3)))])
+        >>> m.plot().savefig("model.png")  # doctest: +SKIP
+        """
+        from qlite.analysis.plot_model import plot_model  # here: pictures stand on models
+
+        return plot_model(self)
+
     def _repr_html_(self) -> str:
         return self.summary()._repr_html_()
 

@@ -202,6 +202,19 @@ class QModel(Predictor):
         steps = (step for step in self.program.steps if isinstance(step, PRODUCTS) and step.weight.dtype.kind != "f")
         return {self.program.buffers[step.output].layer: _weight(step) for step in steps}
 
+    def plot(self) -> Any:
+        """Draw the graph of the program's steps, see `qlite.analysis.plot_model.plot_model` (extra: plot).
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql
+        >>> qm = ql.quantize_model(ql.from_weights([(np.eye(3, 2), None)]), "dynamic")
+        >>> qm.plot().savefig("program.png")  # doctest: +SKIP
+        """
+        from qlite.analysis.plot_model import plot_model  # here: pictures stand on models
+
+        return plot_model(self)
+
     def retarget(self, target: str, *, output_dtype: str | None = None, requant: str | None = None) -> "QModel":
         """Return the same model under another target's conventions; the weights stay as they are, no data is needed.
 
