@@ -302,6 +302,15 @@ def test_versions_that_are_not_known(path, version):
     refused(path, "expected format version 1 or 2 of a float model, got")
 
 
+def test_padding_beyond_all_memory_is_refused(tmp_path):
+    path = tmp_path / "model.qlite"
+    ql.Model(x := ql.Input((4, 4, 1)), ql.Pad(1)(x), task="regression").save(path)
+    description, tensors = parts(path)
+    description["layers"][0]["options"]["padding"] = 2**30
+    write(path, description, tensors)
+    refused(path, "layers: padding: expected what [0-9]+ bytes of memory hold")
+
+
 @pytest.mark.parametrize("kind", ["conv", "Dense", "__init__", "", None, 1, ["dense"]], ids=str)
 def test_kinds_of_layers_that_are_not_known(path, kind):
     description, tensors = parts(path)
