@@ -78,14 +78,15 @@ def of_nodes(inputs: Any, outputs: Any, nodes: Any) -> Graph:
         if name in layers or name in shapes:
             raise ValueError(f"nodes[{i}]: expected a name that nothing else has, got {name!r}")
         layers[name], sources[name] = layer, _names(f"nodes[{i}]: {name!r}: inputs", read)
-    known = [*shapes, *layers]
+    known = {*shapes, *layers}
     for name, read in sources.items():
-        for source in read:
-            _check.choice(f"nodes: {name!r}: inputs", source, known)
-    for name in names:
-        _check.choice("outputs", name, list(layers))
+        if unknown := [source for source in read if source not in known]:
+            _check.choice(f"nodes: {name!r}: inputs", unknown[0], [*shapes, *layers])
+    if unknown := [name for name in names if name not in layers]:
+        _check.choice("outputs", unknown[0], list(layers))
     graph = _graph(shapes, layers, sources, names)
-    if unread := [name for name in layers if name not in {node.name for node in graph.nodes}]:
+    ordered = {node.name for node in graph.nodes}
+    if unread := [name for name in layers if name not in ordered]:
         raise ValueError(f"nodes: expected layers that the outputs are computed from, got {unread} beside them")
     return graph
 
@@ -149,19 +150,25 @@ def _ordered(sources: Mapping[Hashable, tuple[Hashable, ...]], outputs: Sequence
     """Return what the outputs are computed from, each behind what it reads, by depth first."""
     done: dict[Hashable, None] = {}
     for output in outputs:
-        path, ahead = [output], [iter(sources[output])]
+        path: dict[Hashable, None] = {output: None}
+        ahead = [iter(sources[output])]
         while path:
             source = next((s for s in ahead[-1] if s in sources and s not in done), None)
             if source is None:
-                done.setdefault(path.pop())
+                done.setdefault(path.popitem()[0])
                 ahead.pop()
             elif source in path:
-                names = [*path[path.index(source) :], source]
-                raise ValueError(f"nodes: expected no cycle, got {' -> '.join(map(repr, reversed(names)))}")
+                raise ValueError(f"nodes: expected no cycle, got {_cycle(list(path), source)}")
             else:
-                path.append(source)
+                path[source] = None
                 ahead.append(iter(sources[source]))
     return list(done)
+
+
+def _cycle(path: list[Hashable], source: Hashable) -> str:
+    """The names along a cycle, each before what reads it; of a long one the first and the last."""
+    names = [repr(name) for name in reversed([*path[path.index(source) :], source])]
+    return " -> ".join(names if len(names) <= 9 else [*names[:4], "...", *names[-4:]])
 
 
 def numbered(layers: Sequence[Layer], given: Sequence[str | None], inputs: Sequence[str]) -> list[str]:

@@ -192,8 +192,9 @@ def check_grids(model: Model, grids: ModelGrids) -> None:
             raise ValueError(f"grids: {what}: expected those of {sorted(names)}, got {sorted(found)}")
     for name, weight in weights.items():
         p, scheme = grids.weights[name], schemes[name]
-        shape = Granularity.of(2, 1, scheme.group_size).shape(weight.shape)
-        expected = ("uniform", scheme.weight_bits, scheme.group_size, shape)
+        group_size = scheme.group_size if weight.ndim == 2 else None
+        shape = Granularity.of(weight.ndim, weight.ndim - 1, group_size).shape(weight.shape)
+        expected = ("uniform", scheme.weight_bits, group_size, shape)
         if (p.grid, p.bits, p.group_size, p.scale.shape) != expected:
             raise ValueError(f"grids: weights: {name}: expected {scheme.name} with scales of shape {shape}, got {p!r}")
     for name, p in grids.activations.items():

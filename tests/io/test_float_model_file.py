@@ -157,6 +157,19 @@ def test_a_loaded_model_becomes_the_same_integers(tmp_path, scheme):
     same_bytes(one(X), other(X))
 
 
+@pytest.mark.parametrize("scheme", ["w8a8", "w4a4", "w4g8a8", "dynamic", "ternary"])
+def test_a_loaded_convolutional_model_becomes_the_same_integers(tmp_path, rng, scheme):
+    image = ql.Input((5, 5, 2))
+    h = ql.Activation("relu")(ql.BatchNorm()(ql.Conv2D(filters=4, kernel_size=3, padding="same")(image)))
+    h = ql.BatchNorm()(ql.Add()(h, ql.SeparableConv2D(filters=4, kernel_size=3, padding="same")(h)))
+    network = ql.Model(image, ql.Dense(units=3)(ql.GlobalAveragePool()(h)))
+    x, y = rng.normal(size=(20, 5, 5, 2)).astype(np.float32), rng.integers(0, 3, 20)
+    saved = ql.train(network, x, y, epochs=1, scheme=scheme)
+    saved.save(tmp_path / "m.qlite")
+    loaded = ql.load(tmp_path / "m.qlite")
+    same_bytes(ql.quantize_model(loaded)(x), ql.quantize_model(saved)(x))
+
+
 def test_layers_of_their_own_schemes_become_the_same_integers(tmp_path, quantized):
     loaded = through(tmp_path / "m", quantized)
     assert loaded.grids.per_layer == {"hidden": "w4g8a8"}

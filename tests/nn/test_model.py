@@ -5,6 +5,7 @@ import copy
 import math
 import pickle
 import re
+import time
 
 import numpy as np
 import pytest
@@ -430,3 +431,22 @@ def test_a_layer_of_a_users_own():
     assert model.names == ["twice_in_test_model_1"]
     same_bytes(model(X4), X4 + X4)
     same_bytes(ql.quantize_model(model, "w8")(X4), X4 + X4)
+
+
+def chain(count, first="x"):
+    """Nodes that each read the one before, the first of them another value as well."""
+    nodes = [("a0", ql.Concatenate(), ("x", first))]
+    return nodes + [(f"a{i}", ql.Activation("relu"), f"a{i - 1}") for i in range(1, count)]
+
+
+def test_long_chains_of_nodes_take_linear_time():
+    count = 20_000  # with a search among all names for each of them this takes minutes
+    before = time.process_time()
+    model = ql.Model({"x": (3,)}, f"a{count - 1}", nodes=chain(count)[::-1])
+    assert time.process_time() - before < 20
+    assert model.names == [f"a{i}" for i in range(count)]
+
+
+def test_a_long_cycle_is_told_by_its_ends():
+    with pytest.raises(ValueError, match=r"^nodes: expected no cycle, got 'a99' -> .* -> [.]{3} -> .* -> 'a99'$"):
+        ql.Model({"x": (3,)}, "a99", nodes=chain(100, first="a99"))
