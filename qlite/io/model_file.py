@@ -40,7 +40,8 @@ def _describe(model: QModel) -> tuple[str, dict[str, np.ndarray]]:
         described = {"kind": step.kind} | _without_defaults(step, arrays)
         if isinstance(step, PRODUCTS) and step.weight_bits < 8:
             described["weight_shape"], described["weight_dtype"] = step.weight.shape, step.weight.dtype.name
-            arrays["weight"] = QArray(step.weight, _storage(step.weight.dtype, step.weight_bits)).stored
+            storage = _storage(step.weight.ndim, step.weight.dtype, step.weight_bits)
+            arrays["weight"] = QArray(step.weight, storage).stored
         tensors |= {f"steps.{i}.{name}": value for name, value in arrays.items()}
         steps.append(described)
     content = {
@@ -65,9 +66,10 @@ def _without_defaults(content: Any, arrays: Container[str] = ()) -> dict[str, An
     return {k: v for k, v in vars(content).items() if k not in arrays and v is not None and v != defaults[k]}
 
 
-def _storage(dtype: np.dtype, bits: int) -> QParams:
-    """Parameters under which weights (in, out) are stored packed, output by output."""
-    return QParams(np.ones((1, 1), np.float32), np.zeros((1, 1), np.int32), bits, dtype == np.int8, axis=1)
+def _storage(ndim: int, dtype: np.dtype, bits: int) -> QParams:
+    """Parameters under which weights (..., out) are stored packed, output by output."""
+    one = (1,) * ndim
+    return QParams(np.ones(one, np.float32), np.zeros(one, np.int32), bits, dtype == np.int8, axis=ndim - 1)
 
 
 @cache
@@ -141,9 +143,9 @@ def _unpack_weight(where: str, described: dict[str, Any], tensors: dict[str, np.
     if type(bits) is not int or not 1 <= bits < 8 or packed is None:
         raise ValueError(f"{where}: weight_bits: expected 1 to 7 and a tensor weight, got {bits!r:.80}")
     try:
-        tensors[name] = QArray.from_stored(
-            packed, _value("weight_shape", shape, (tuple[int, ...],)), _storage(np.dtype(dtype), bits)
-        ).codes
+        lengths = _value("weight_shape", shape, (tuple[int, ...],))
+        storage = _storage(len(lengths), np.dtype(dtype), bits)
+        tensors[name] = QArray.from_stored(packed, lengths, storage).codes
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from None
 

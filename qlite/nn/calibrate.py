@@ -22,6 +22,8 @@ VALUES_AT_ONCE, SAMPLES_AT_ONCE = 1 << 23, 4096
 BIAS_STEPS = 2.0**16
 #: What sums are multiplied by at most to become codes there: requantize has more.
 LARGEST_MULTIPLIER = 2.0**24
+#: A scale over that of a sum or a mean of its codes at most there: their steps have less than twice that.
+LARGEST_RATIO = 2.0**19
 
 
 def values_of(model: Model) -> list[str]:
@@ -33,7 +35,7 @@ def ties(model: Model) -> dict[str, str]:
     """Return, for each value, the first of those that have its grid.
 
     Layers that move values or take the greatest leave them on their grid, and what is joined has one. Results whose
-    grid is known, as of a sigmoid, keep it.
+    grid is known, as of a sigmoid, keep it, and become codes on another one where they are joined.
     """
     first = {name: name for name in values_of(model)}
 
@@ -71,8 +73,11 @@ def activation_bits(model: Model, schemes: Sequence[Scheme]) -> dict[str, int]:
 def calibrate(model: Model, data: Any, method: str, bits: Mapping[str, int] | None = None) -> dict[str, QParams]:
     """Find the unsigned qparams of every value, by the names of buffers; of 8 bits, or as `bits` says."""
     group, widths = ties(model), bits or {}
-    producers = {name: layer for name, layer in zip(model.names, model.layers, strict=True)}
-    roots = [name for name in group if name not in producers or not producers[name].keeps_grid]
+    producers = dict(zip(model.names, model.layers, strict=True))
+    roots = {name for name in group if name not in producers or not producers[name].keeps_grid}
+    for name, read in zip(model.names, model.sources, strict=True):
+        if name not in roots and any(group[source] != group[name] for source in read):
+            roots.add(name)  # it joins values of other grids to its own
     calibrators = {first: Calibrator() for first in group.values()}
     blank = set(calibrators)
     for samples in progress(_batches(model, data), "calibrating", "batch"):
@@ -86,8 +91,10 @@ def calibrate(model: Model, data: Any, method: str, bits: Mapping[str, int] | No
     for name, layer, read in zip(model.names, model.layers, model.sources, strict=True):
         if layer.keeps_grid and len(read) == 1:
             found[name] = found[read[0]]
-        found[name] = _known(layer, widths.get(name, 8)) or found[name]
-    _refine_blank(model, found, {name for name in group if group[name] in blank})
+        if known := _known(layer, widths.get(name, 8)):
+            found[name] = known
+            blank.discard(group[name])
+    _refine_blank(model, found, group, blank)
     return found
 
 
@@ -142,23 +149,26 @@ def _parts(model: Model, where: str, batch: Any, rows: int) -> Iterator[Any]:
             yield tuple(array[part] for array in batch)
 
 
-def _refine_blank(model: Model, qparams: dict[str, QParams], blank: set[str]) -> None:
-    """Give inputs of a layer that were all zeros a scale at which its bias is not lost.
+def _refine_blank(model: Model, qparams: dict[str, QParams], group: Mapping[str, str], blank: set[str]) -> None:
+    """Give the grids of `blank`, whose values were all zeros, a scale at which no bias of a layer that reads them is
+    lost.
 
     The codes of zeros are zeros at any scale, and the bias is an integer at the scale of the inputs times that of the
     weights. What gives the zeros must still reach that scale by a multiplier.
     """
-    scale_of_sums: dict[str, Any] = {}
-    refined = {}
+    smallest = float(_check.SMALLEST_NORMAL)
+    finest, least = dict.fromkeys(blank, 1.0), dict.fromkeys(blank, smallest)
     for name, layer, read in zip(model.names, model.layers, model.sources, strict=True):
-        if not isinstance(layer, Weighted):
-            continue
-        (source,) = read
-        weight_scale: Any = max(np.abs(layer.weight).max() / np.float64(127), _check.SMALLEST_NORMAL)
-        if source in blank:
-            scale = qparams[name].scale / (BIAS_STEPS * weight_scale)
-            least = scale_of_sums.get(source, 0.0) / LARGEST_MULTIPLIER
-            scale = np.clip(scale, max(least, _check.SMALLEST_NORMAL), 1)
-            refined[source] = QParams(scale.astype(np.float32), np.array(0), qparams[source].bits, signed=False)
-        scale_of_sums[name] = qparams[source].scale.item() * weight_scale
-    qparams.update(refined)
+        greatest = max(float(qparams[source].scale.item()) for source in read)
+        multiplier = LARGEST_RATIO
+        if isinstance(layer, Weighted):
+            weight_scale = max(float(np.abs(layer.weight).max()) / 127, smallest)
+            greatest, multiplier = greatest * weight_scale, LARGEST_MULTIPLIER
+            if (source := group[read[0]]) in blank:
+                finest[source] = min(finest[source], qparams[name].scale.item() / (BIAS_STEPS * weight_scale))
+        if group[name] in blank and not layer.keeps_grid:
+            least[group[name]] = max(least[group[name]], greatest / multiplier)
+    for name in group:
+        if group[name] in blank and finest[group[name]] < 1:
+            scale = np.array([max(finest[group[name]], least[group[name]])], np.float32)
+            qparams[name] = QParams(scale, np.array(0), qparams[name].bits, signed=False)

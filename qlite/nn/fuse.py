@@ -2,7 +2,8 @@
 
 Batch norms go into the weights of the layer before or behind them, and become a factor and a summand for each channel
 where there are none. An activation that is a clamp goes into the layer before it, since integer products and sums apply
-it themselves, and any other one out of it. Padding goes into the convolution behind it. Dropout falls away.
+it themselves, and any other one out of it. Padding goes into the convolution behind it. Dropout falls away. Nothing is
+fused with a value that something else reads, or that is an output.
 """
 
 from copy import copy
@@ -20,13 +21,14 @@ from qlite.nn.layers.dropout import Dropout
 from qlite.nn.layers.flatten import Flatten
 from qlite.nn.layers.layer import Layer
 from qlite.nn.layers.separable import SeparableConv2D
-from qlite.nn.layers.shape import Pad
+from qlite.nn.layers.shape import Pad, Reshape
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.model import Model
 from qlite.nn.sequential import Sequential
 from qlite.ops.activations import CLAMPS
 
 L = TypeVar("L", bound=Layer)
+C = TypeVar("C", bound=Convolution)
 
 
 class _Waiting(NamedTuple):
@@ -42,7 +44,6 @@ def fuse(model: Model) -> Model:
     Its layers have no activation but a clamp, and the names that they had; another activation of a layer "dense_1"
     becomes a layer "dense_1_<activation>". What a batch norm at the very front subtracts and divides by goes into
     `mean` and `scale`. Arrays are those of `model` where nothing was folded into them.
-
     """
     return _Fusing(model).result()
 
@@ -57,16 +58,22 @@ class _Fusing:
         self.place = {name: name for name in model.inputs}
         if model.mean is not None:
             self.place["normalized"] = next(iter(model.inputs))
+        same = _without_dropout(model)
+        self.sources = [tuple(same[source] for source in read) for read in model.sources]
+        self.outputs = tuple(same[name] for name in model.outputs)
+        self._kept = {name for name in model.names if same[name] == name}
+        self._number = {name: i for i, name in enumerate(model.names)}
         self._readers: dict[str, list[int]] = {}
-        for i, read in enumerate(model.sources):
-            for source in read:
-                self._readers.setdefault(source, []).append(i)
+        for i, read in enumerate(self.sources):
+            if model.names[i] in self._kept:
+                for source in read:
+                    self._readers.setdefault(source, []).append(i)
         for i in range(len(model.layers)):
             self._take(i)
 
     def result(self) -> Model:
         model = self.model
-        nodes, outputs = list(self.nodes.values()), tuple(self.place[name] for name in model.outputs)
+        nodes, outputs = list(self.nodes.values()), tuple(self.place[name] for name in self.outputs)
         options: dict[str, Any] = {"mean": self.mean, "scale": self.scale, "task": model.task, "classes": model.classes}
         if isinstance(model, Sequential):
             return Sequential([node.layer for node in nodes], input_shape=model.input_shape, **options)
@@ -76,21 +83,24 @@ class _Fusing:
 
     def _take(self, i: int) -> None:
         name, layer = self.model.names[i], self.model.layers[i]
-        read = tuple(self.place[source] for source in self.model.sources[i])
+        if name not in self._kept:
+            return
+        read = tuple(self.place[source] for source in self.sources[i])
         if isinstance(layer, Dropout):
-            self.place[name] = read[0]
+            self.place[name] = self._put(name, Reshape(self.model.shapes[name]), read)
         elif isinstance(layer, BatchNorm):
             self.place[name] = self._norm(i, name, layer, read[0])
         elif isinstance(layer, Flatten):
             self.place[name] = self._put(name, layer, read)
             if (waiting := self.waiting.pop(read[0], None)) is not None:
-                shape = self.model.shapes[self.model.sources[i][0]]
+                shape = self.model.shapes[self.sources[i][0]]
                 times = int(np.prod(shape[:-1]))
                 self.waiting[name] = _Waiting(np.tile(waiting.factor, times), np.tile(waiting.summand, times))
         elif isinstance(layer, SeparableConv2D):
-            for part_name, part in zip((f"{name}_depthwise", f"{name}_pointwise"), layer.split(), strict=True):
-                read = (self._weighted(part_name, part, read),)
-            self.place[name] = read[0]
+            depthwise, pointwise = layer.split()
+            depthwise, read = self._with_padding(i, depthwise, read)
+            read = (self._weighted(self._free(f"{name}_depthwise"), depthwise, read),)
+            self.place[name] = self._weighted(self._free(f"{name}_pointwise"), pointwise, read)
         elif isinstance(layer, Weighted):
             if isinstance(layer, Conv2D | DepthwiseConv2D):
                 layer, read = self._with_padding(i, layer, read)
@@ -115,9 +125,15 @@ class _Fusing:
             return self._put(name, layer, read)
         plain: Any = _named(layer, name)
         plain.activation = None
-        behind = f"{name}_{activation}"
+        behind = self._free(f"{name}_{activation}")
         self.nodes[name] = Node(name, plain, read)
         return self._put(behind, Activation(activation), (name,))
+
+    def _free(self, name: str) -> str:
+        """Return the name, with underlines behind it where the model has a layer or an input of that name."""
+        while name in self.model.names or name in self.model.inputs:
+            name += "_"
+        return name
 
     def _weighted(self, name: str, layer: Weighted, read: tuple[str, ...]) -> str:
         waiting = self.waiting.pop(read[0], None)
@@ -125,13 +141,13 @@ class _Fusing:
             layer = _behind(waiting, layer)
         return self._put_split(name, layer, read)
 
-    def _with_padding(self, i: int, layer: Convolution, read: tuple[str, ...]) -> tuple[Convolution, tuple[str, ...]]:
+    def _with_padding(self, i: int, layer: C, read: tuple[str, ...]) -> tuple[C, tuple[str, ...]]:
         """Return a convolution that pads itself what only it reads padded, and what it then reads."""
         node = self.nodes.get(read[0])
         if node is None or not isinstance(node.layer, Pad) or not self._is_only_reader(i):
             return layer, read
-        (source,) = self.model.sources[i]
-        (before,) = self.model.sources[self.model.names.index(source)]
+        (source,) = self.sources[i]
+        (before,) = self.sources[self._number[source]]
         high, wide, channels = node.layer.sides(self.model.shapes[before])
         if channels != (0, 0):
             return layer, read
@@ -152,9 +168,9 @@ class _Fusing:
         )
 
     def _is_only_reader(self, i: int) -> bool:
-        """Whether nothing else needs what layer i reads, or what that only passes on."""
-        (source,) = self.model.sources[i]
-        return self._readers[source] == [i] and source not in self.model.outputs
+        """Whether nothing else needs what layer i reads."""
+        (source,) = self.sources[i]
+        return self._readers[source] == [i] and source not in self.outputs
 
     # ---- batch norms
 
@@ -184,7 +200,7 @@ class _Fusing:
         while True:
             name = self.model.names[i]
             readers = self._readers.get(name, [])
-            if len(readers) != 1 or name in self.model.outputs:
+            if len(readers) != 1 or name in self.outputs:
                 return False
             (i,) = readers
             layer = self.model.layers[i]
@@ -192,8 +208,25 @@ class _Fusing:
                 return True
             if isinstance(layer, BatchNorm):
                 continue
-            if not isinstance(layer, (Flatten, Dropout)):
+            if not isinstance(layer, Flatten):
                 return False
+
+
+def _without_dropout(model: Model) -> dict[str, str]:
+    """Return, for each value, the one that it is at inference: what a dropout reads is what it gives.
+
+    A dropout stays a value of its own where it is an output, and so is what it reads, or that is an input.
+    """
+    same = {name: name for name in (*model.inputs, "normalized", *model.names)}
+    dropped = {name for name, layer in zip(model.names, model.layers, strict=True) if isinstance(layer, Dropout)}
+    taken = {*model.inputs, "normalized", *model.outputs} - dropped
+    for name, read in zip(model.names, model.sources, strict=True):
+        if name not in dropped or (name in model.outputs and same[read[0]] in taken):
+            continue
+        same[name] = same[read[0]]
+        if name in model.outputs:
+            taken.add(same[name])
+    return same
 
 
 def _named(layer: L, name: str) -> L:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from qlite import _check
 from qlite.nn.layers.layer import Layer, Shape
-from qlite.nn.symbol import Symbol
+from qlite.nn.symbol import Symbol, sample_shape
 
 #: What the names of a layer's other buffers end in, of the integer program of some scheme.
 BUFFERS = ("scale", "zero_point", "codes", "output_codes", "sums", "values")
@@ -56,21 +56,28 @@ def of_nodes(inputs: Any, outputs: Any, nodes: Any) -> Graph:
     """Return the graph that a list of (name, layer, names of what it reads) describes."""
     if not isinstance(inputs, Mapping):
         raise TypeError(f"inputs: expected a dict of shapes by name with nodes, got {type(inputs).__name__}")
-    shapes = {name: _check.shape(f"inputs[{name!r}]", shape) for name, shape in inputs.items()}
-    names = [outputs] if isinstance(outputs, str) else list(outputs)
+    for name in inputs:
+        if not (isinstance(name, str) and name):
+            raise TypeError(f"inputs: expected names that are strings and not empty, got {name!r}")
+    shapes = {name: sample_shape(f"inputs[{name!r}]", shape) for name, shape in inputs.items()}
+    names = _names("outputs", outputs)
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"outputs: expected at least one name, each once, got {list(names)}")
     layers: dict[Hashable, Layer] = {}
     sources: dict[Hashable, tuple[Hashable, ...]] = {}
     if isinstance(nodes, (str, bytes, Mapping)) or not isinstance(nodes, Sequence):
         raise TypeError(f"nodes: expected a sequence of (name, layer, inputs), got {type(nodes).__name__}")
+    if not nodes:
+        raise ValueError("nodes: expected at least one, got none")
     for i, node in enumerate(nodes):
-        if not isinstance(node, (tuple, list)) or len(node) != 3 or not isinstance(node[0], str):
+        if not (isinstance(node, (tuple, list)) and len(node) == 3 and isinstance(node[0], str) and node[0]):
             raise TypeError(f"nodes[{i}]: expected (name, layer, inputs), got {_check.shown(node)}")
         name, layer, read = node
         if not isinstance(layer, Layer):
             raise TypeError(f"nodes[{i}]: {name!r}: expected a layer, got {type(layer).__name__}")
         if name in layers or name in shapes:
             raise ValueError(f"nodes[{i}]: expected a name that nothing else has, got {name!r}")
-        layers[name], sources[name] = layer, (read,) if isinstance(read, str) else tuple(read)
+        layers[name], sources[name] = layer, _names(f"nodes[{i}]: {name!r}: inputs", read)
     known = [*shapes, *layers]
     for name, read in sources.items():
         for source in read:
@@ -81,6 +88,14 @@ def of_nodes(inputs: Any, outputs: Any, nodes: Any) -> Graph:
     if unread := [name for name in layers if name not in {node.name for node in graph.nodes}]:
         raise ValueError(f"nodes: expected layers that the outputs are computed from, got {unread} beside them")
     return graph
+
+
+def _names(where: str, value: Any) -> tuple[str, ...]:
+    """One name, or a sequence of names, as a tuple; `where` is for the error."""
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{where}: expected a name or a sequence of names, got {_check.shown(value)}")
+    return tuple(names)
 
 
 def _symbols(name: str, value: Any) -> list[Symbol]:

@@ -355,7 +355,7 @@ class Builder:
         if scheme.ternary:
             return quantize_ternary(weight)
         options = scheme.weight_options(weight.ndim - 1, self.symmetric_weights)
-        if weight.ndim != 2:  # groups are for matrices
+        if weight.ndim != 2:
             options["group_size"] = None
         return quantize(weight, method=self.weight_method, **options)
 

@@ -110,9 +110,9 @@ class Predictor(ABC):
         ValueError
             The model gives values, not classes, or has several outputs.
         """
+        self._only("output", self.outputs)
         if self.task in VALUES:
             raise ValueError(f"task: expected a model with classes ('multiclass' or 'binary'), got {self.task!r}")
-        self._only("output", self.outputs)
         return self._probability(self(x))
 
     def _probability(self, raw: np.ndarray) -> np.ndarray:

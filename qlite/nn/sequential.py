@@ -9,6 +9,7 @@ from qlite.nn.graph import Graph, Node, numbered
 from qlite.nn.layers.dense import Dense
 from qlite.nn.layers.layer import Layer, Shape
 from qlite.nn.model import Model
+from qlite.nn.symbol import sample_shape
 from qlite.ops.activations import check_activation
 
 
@@ -91,10 +92,7 @@ def _input_shape(first: Layer, given: Any) -> Shape:
                 "input_shape: expected the shape of a sample, which the first layer has no weights to tell"
             )
         return told
-    shape = _check.shape("input_shape", given)
-    if not shape or 0 in shape:
-        raise ValueError(f"input_shape: expected at least one length, none of them 0, got {shape}")
-    return shape
+    return sample_shape("input_shape", given)
 
 
 def from_weights(

@@ -8,6 +8,14 @@ from qlite import _check
 Shape = tuple[int, ...]
 
 
+def sample_shape(name: str, value: Any) -> Shape:
+    """Return the shape of a sample as a tuple: at least one length, none of them 0."""
+    lengths = _check.shape(name, value)
+    if not lengths or 0 in lengths:
+        raise ValueError(f"{name}: expected at least one length, none of them 0, got {lengths}")
+    return lengths
+
+
 class Symbol:
     """The result of a layer, or an input, of which only the shape of a sample is known.
 
@@ -58,9 +66,7 @@ def Input(shape: Sequence[int], name: str | None = None) -> Symbol:
     >>> ql.Flatten()(ql.Input((28, 28, 1)))
     <Flatten(): samples of shape (784,)>
     """
-    lengths = _check.shape("shape", shape)
-    if not lengths or 0 in lengths:
-        raise ValueError(f"shape: expected at least one length, none of them 0, got {lengths}")
+    lengths = sample_shape("shape", shape)
     if name is not None and not (isinstance(name, str) and name):
         raise TypeError(f"name: expected a string that is not empty, or None, got {name!r}")
     return Symbol(lengths, name=name)

@@ -79,6 +79,22 @@ def joined(description, tensors):
 # ---- there and back ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("scheme", ["w8a8", "w4a8", "w3a4", "dynamic", "w8", "w4"])
+def test_convolutions_come_back(rng, tmp_path, scheme):
+    """Weights below 8 bits are stored packed, those of each output in whole bytes."""
+    layers = [ql.Conv2D(rng.normal(size=(3, 3, 3, 8)), activation="relu"), ql.DepthwiseConv2D(np.ones((3, 2, 8, 1)))]
+    network = ql.Sequential(layers, input_shape=(9, 8, 3), task="regression")
+    x = rng.normal(size=(20, 9, 8, 3)).astype(np.float32)
+    model, path = ql.quantize_model(network, scheme, data=x), tmp_path / "model.qlite"
+    model.save(path)
+    loaded = ql.load(path)
+    assert same_model(model, loaded)
+    same_bytes(loaded(x), model(x))
+    bits = {"w8a8": 8, "w4a8": 4, "w3a4": 3, "dynamic": 8, "w8": 8, "w4": 4}[scheme]
+    stored = [t.nbytes for name, t in read_tensors(path.read_bytes()).items() if name.endswith(".weight")]
+    assert sorted(stored) == [8 * -(-depth * bits // 8) for depth in (6, 27)]
+
+
 @pytest.mark.parametrize("scheme, target", SCHEME_TARGETS)
 def test_there_and_back(tmp_path, scheme, target):
     saved, x = integer_network(scheme, target), digits().x_held
@@ -90,6 +106,21 @@ def test_there_and_back(tmp_path, scheme, target):
         same_bytes(value, other)
     loaded.save(tmp_path / "again.qlite")
     assert same_model(ql.load(tmp_path / "again.qlite"), saved)
+
+
+@pytest.mark.parametrize("scheme", ["w8a8", "w4a4", "ternary", "w8", "w4", "w4g32", "w4g32a8", "dynamic"])
+@pytest.mark.parametrize("per_layer", [{}, {"conv2d_1": None, "batch_norm_1": "w8"}, {"batch_norm_1": None}])
+def test_convolutions_there_and_back(rng, tmp_path, scheme, per_layer):
+    image = ql.Input((5, 5, 2))
+    h = ql.Conv2D(filters=3, kernel_size=3, padding="same", activation="relu")(image)
+    h = ql.BatchNorm(mean=rng.normal(size=3), variance=rng.random(3))(h)
+    network = ql.Model(image, ql.Add()(h, ql.DepthwiseConv2D(kernel_size=3, padding="same")(h)))
+    x = rng.normal(size=(4, 5, 5, 2))
+    saved = ql.quantize_model(network, scheme, x, per_layer=per_layer)
+    saved.save(tmp_path / "model.qlite")
+    loaded = ql.load(tmp_path / "model.qlite")
+    assert same_model(loaded, saved)
+    same_bytes(loaded(x), saved(x))
 
 
 @pytest.mark.parametrize(

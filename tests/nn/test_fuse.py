@@ -116,3 +116,56 @@ def test_task_and_classes_stay(rng):
     m = ql.Sequential([dense(rng, 4, 1, "sigmoid")], task="binary", classes=["no", "yes"])
     assert fuse(m).classes.tolist() == ["no", "yes"]
     assert fuse(m).gives_probabilities
+
+
+def all_outputs_agree(model, rng):
+    """Fuses a model; every output is that of the model."""
+    fused, x = fuse(model), rng.normal(size=(9, *model.input_shape)).astype(np.float32)
+    outputs = [y if isinstance(y, tuple) else (y,) for y in (model(x), fused(x))]
+    for expected, found in zip(*outputs, strict=True):
+        assert np.abs(found - expected).max() <= BUDGET * max(1, np.abs(expected).max())
+    assert "dropout_1" not in fused.names or "dropout_1" in model.outputs
+    return fused, x
+
+
+@pytest.mark.parametrize("kind", ["relu", "norm"])
+def test_what_is_read_beside_a_dropout_stays_as_it_is(rng, kind):
+    x = ql.Input((4,))
+    h = ql.Dense(units=8)(x)
+    behind = ql.Activation("relu") if kind == "relu" else norm(rng, 8)
+    all_outputs_agree(ql.Model(x, ql.Concatenate()(h, behind(ql.Dropout(0.5)(h)))), rng)
+
+
+def test_an_input_that_is_read_beside_a_dropout_stays_as_it_is(rng):
+    x = ql.Input((4,))
+    all_outputs_agree(ql.Model(x, ql.Concatenate()(x, norm(rng, 4)(ql.Dropout(0.5)(x)))), rng)
+
+
+def test_a_padding_that_is_read_beside_a_dropout_stays(rng):
+    x = ql.Input((6, 6, 4))
+    padded = ql.Pad(1)(x)
+    conv = ql.Conv2D(filters=4, kernel_size=3, padding="same")
+    all_outputs_agree(ql.Model(x, ql.Concatenate()(padded, conv(ql.Dropout(0.5)(padded)))), rng)
+
+
+def test_a_dropout_and_what_it_reads_are_both_outputs(rng):
+    x = ql.Input((4,))
+    h = ql.Dense(units=8)(x)
+    fused, x = all_outputs_agree(ql.Model(x, [h, ql.Dropout(0.5)(h), ql.Dropout(0.5)(h)]), rng)
+    assert len(set(fused.outputs)) == 3
+    one, other, third = ql.quantize_model(fused, data=x)(x)
+    assert (one == other).all() and (one == third).all()
+
+
+def test_a_dropout_alone(rng):
+    fused, x = all_outputs_agree(ql.Sequential([ql.Dropout(0.5)], input_shape=(4,)), rng)
+    assert ql.quantize_model(fused, data=x)(x).shape == (9, 4)
+
+
+@pytest.mark.parametrize("name", ["first_gelu", "first_depthwise"])
+def test_layers_that_fusing_makes_take_no_name_of_another(rng, name):
+    x = ql.Input((4, 4, 2))
+    make = ql.Conv2D if name == "first_gelu" else ql.SeparableConv2D
+    h = make(filters=3, kernel_size=3, activation="gelu", name="first")(x)
+    fused, _ = all_outputs_agree(ql.Model(x, ql.Dense(units=2, name=name)(h)), rng)
+    assert {name, f"{name}_"} <= set(fused.names)

@@ -5,8 +5,7 @@
  *   fixed: each code << 20 by rule B with its scale over twice the greater one; their sum by rule B once more.
  *          (TensorFlow Lite's reference, TensorFlow Lite Micro.)
  *
- * The factors are found at every run, which takes as long as some ten codes: what keeps no grid need not be told of
- * another one. */
+ * The factors are found at every run: a step that keeps nothing of a grid needs no update when one changes. */
 #include <math.h>
 
 #include "core/array/multiplier.h"
@@ -18,7 +17,7 @@ enum { INPUTS, OUTPUT, ACTIVATION, REQUANT };
 /* The greater scale over that of the result is below this: a shift by one is left then. */
 #define RATIO_LIMIT 0x1p20f
 
-/* FIXED_BITS: to the left, before codes are scaled. BLOCK: codes whose sums lie on the stack. */
+/* FIXED_BITS: shift to the left before codes are scaled. BLOCK: codes whose sums lie on the stack. */
 enum { FACTOR_BITS = 20, MOST_SHIFT = 31, FIXED_BITS = 20, BLOCK = 256 };
 
 static const ql_field fields[] = {
@@ -73,8 +72,8 @@ static void add_floats(const float *a, const float *b, size_t n, ql_clamps clamp
     }
 }
 
-/* Factors of at most 2^21, so that no sum leaves int32: of 255 steps each, and half of 2^MOST_SHIFT. Ratios that are
- * too small for it keep the greatest shift, those that are too great the least. */
+/* Factors of the rule "float", at most 2^21: 255 of each and half of 2^MOST_SHIFT fit int32. Ratios that only an update
+ * can have brought, which nobody checks here, count as the limit. */
 static ql_addition addition_of(const ql_buffer *const in[2], const ql_buffer *out, ql_clamps clamps)
 {
     int exponent;

@@ -5,7 +5,7 @@
  *          them as u8.
  *   fixed: 1 / n is part of rule B's multiplier. (TensorFlow Lite's reference, TensorFlow Lite Micro.)
  *
- * Sums of all samples come first; then they are requantized together by kernels that take a parameter for each column:
+ * Sums of all samples come first. Then kernels requantize them together, which take a parameter for each column:
  * COLUMNS equal ones. As in step_add.c nothing is kept of a grid. */
 #include <math.h>
 
@@ -15,9 +15,10 @@
 
 enum { INPUTS, OUTPUT, REQUANT };
 
-/* MOST_PIXELS: what sums of codes fit in int32 of. */
+/* MOST_PIXELS: sums of as many codes could leave int32. */
 enum { COLUMNS = 64, MOST_PIXELS = 1 << 23, CODES_PER_NS = 16 };
 
+/* The input's scale over that of the result is below this. */
 #define RATIO_LIMIT 0x1p20f
 
 static const ql_field fields[] = {
@@ -55,11 +56,6 @@ static void mean_of_floats(const float *x, size_t pixels, size_t channels, float
             y[first + c] = (float)(sum[c] / (double)pixels);
     }
 }
-
-/* Rows of COLUMNS sums, then what is left. */
-typedef struct rows {
-    size_t whole, left;
-} rows;
 
 static void finish_float(const ql_kernels *kernels, const ql_buffer *in, const ql_buffer *out, const int32_t *sum,
                          size_t n, float *values, uint8_t *y)

@@ -131,7 +131,7 @@ class Layer(ABC):
         try:
             shape = self.infer(*(symbol.shape for symbol in symbols))
         except ValueError as error:
-            given = ", ".join(repr(symbol.layer or "an input") for symbol in symbols)
+            given = ", ".join(map(_named, symbols))
             raise ValueError(f"layer {self.name or self!r}: {error}, which {given} gives") from None
         return Symbol(shape, self, tuple(symbols))
 
@@ -159,3 +159,10 @@ class Layer(ABC):
     @abstractmethod
     def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
         """Append what computes this layer to a program; `inputs` and the result are numbers of its buffers."""
+
+
+def _named(symbol: Symbol) -> str:
+    """What errors call a symbol."""
+    if symbol.layer is not None:
+        return repr(symbol.layer.name or symbol.layer)
+    return "an input" if symbol.name is None else repr(symbol.name)

@@ -1,14 +1,11 @@
 """Convolutions: products whose rows are windows of an image."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from qlite.nn.program import Buffer
-from qlite.nn.steps.checks import expect
+from qlite.nn.steps.checks import expect, lengths
 from qlite.nn.steps.products import IntegerProduct, Product
-
-#: Greatest length of a stride, a dilation or a padding.
-MAX_LENGTH = 2**31 - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +40,9 @@ class Convolution(Product):
                 f"weight: expected the {channels} channels of {x.name!r} and {out} outputs in {self.groups} groups, "
                 f"got shape {self.weight.shape}"
             )
-        _lengths("stride", self.stride, 2, 1)
-        _lengths("dilation", self.dilation, 2, 1)
-        _lengths("padding", self.padding, 4, 0)
+        lengths("stride", self.stride, 2, 1)
+        lengths("dilation", self.dilation, 2, 1)
+        lengths("padding", self.padding, 4, 0)
         absent = 2 - len(lead)
         image = (1,) * absent + tuple(lead)
         places = tuple(self._places(axis, image[axis]) for axis in (0, 1))
@@ -60,15 +57,6 @@ class Convolution(Product):
         span, padded = (self.weight.shape[axis] - 1) * self.dilation[axis] + 1, before + length + after
         expect(span <= padded, f"weight: expected windows within {padded}, the padded image, got {span}")
         return (padded - span) // self.stride[axis] + 1
-
-
-def _lengths(name: str, value: Any, count: int, least: int) -> None:
-    """Refuse what are no `count` lengths of at least `least`."""
-    is_plain = type(value) is tuple and len(value) == count and all(type(n) is int for n in value)
-    expect(
-        is_plain and all(least <= n <= MAX_LENGTH for n in value),
-        f"{name}: expected {count} integers of at least {least}, got {value!r}",
-    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """Convolutions of float32."""
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,8 +19,8 @@ class ConvF32(Convolution):
     """
 
     kind: ClassVar[str] = "conv_f32"
-    weight_scale: Any = field(default=None, kw_only=True)
-    weight_zero_point: Any = field(default=None, kw_only=True)
+    weight_scale: np.ndarray | None = field(default=None, kw_only=True)  # type: ignore[assignment]
+    weight_zero_point: np.ndarray | None = field(default=None, kw_only=True)
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
         one_shape(inputs, 1, ("float32",))
