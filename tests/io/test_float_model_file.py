@@ -299,6 +299,15 @@ def test_grids_of_another_model(tmp_path, quantized):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("scheme", ["w4a4", "w4g8a8", "w8"])
+def test_grids_of_convolutions(tmp_path, rng, scheme):
+    x = rng.normal(size=(8, 9, 8, 2)).astype(np.float32)
+    model = ql.train(image_network(), x, np.arange(8) % 3, epochs=1, scheme=scheme, progress=False)
+    loaded = through(tmp_path / "m", model)
+    same_model(loaded, model)
+    assert same_program(ql.quantize_model(loaded).program, ql.quantize_model(model).program)
+
+
 # ---- damage -----------------------------------------------------------------------------------------
 
 
