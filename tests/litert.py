@@ -7,6 +7,8 @@ RESOLVERS = {
     "reference": "BUILTIN_REF",
     "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
 }
+#: By qlite's names: the schema's numbers of activations that operators apply themselves.
+ACTIVATIONS = {None: 0, "relu": 1, "relu6": 3}
 
 
 def _tensor(schema, name, array, scale, zero_point, buffer=0):
@@ -22,8 +24,8 @@ def _tensor(schema, name, array, scale, zero_point, buffer=0):
 
 def model(op, x, y, input=(1.0, 0), output=(1.0, 0), version=1, constants=(), **options):
     """A model of the operator from codes like x to codes like y on the grids (scale, zero point); x and `input` are
-    tuples of several. `constants`, int32, are inputs behind these. The options are those of the operator's own table in
-    the schema, of which `options_type` is the name."""
+    tuples of several. `constants`, int32 or codes with the scale 1, are inputs behind these. The options are those of
+    the operator's own table in the schema, of which `options_type` is the name."""
     schema, flatbuffers = extra("ai_edge_litert.schema_py_generated"), extra("flatbuffers")
     code, operator, graph, whole = schema.OperatorCodeT(), schema.OperatorT(), schema.SubGraphT(), schema.ModelT()
     code.builtinCode = getattr(schema.BuiltinOperator, op)

@@ -6,14 +6,17 @@ from itertools import product
 import litert
 import numpy as np
 import pytest
-from samples import codes, same_bytes
+import reference
+from samples import codes, same_bytes, scales_of_ties
 
 from qlite.nn.plan import Plan
 from qlite.nn.program import Buffer, Program
-from qlite.nn.steps import Add, Mean
+from qlite.nn.steps import Add, Gemm, Mean, Requantize
 
 DTYPES = ["int8", "uint8"]
 RESOLVERS = {"float": "default", "fixed": "reference"}
+#: Above the lowest code: even and odd, at the low end, and so far from it that codes end before six.
+ZERO_POINTS = [0, 1, 127, 128, 129, 200]
 
 
 def lowest(dtype):
@@ -47,11 +50,46 @@ def test_add(rng, requant, dtype, activation):
         grid_y = any_grid(rng, dtype)
         grids = [any_grid(rng, dtype, near=grid_y[0]) for _ in range(2)]
         options = {"options_type": "AddOptions", "version": 2}
-        options["fusedActivationFunction"] = {None: 0, "relu": 1, "relu6": 3}[activation]
+        options["fusedActivationFunction"] = litert.ACTIVATIONS[activation]
         content = litert.model("ADD", (a, b), a, tuple(grids), grid_y, **options)
         expected = litert.run(content, (a, b), RESOLVERS[requant])
         got = computed(lambda i, o: Add(i, o, activation, requant), dtype, (a, b), grids, grid_y, a.shape[1:])
         same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("requant", RESOLVERS)
+def test_add_where_six_is_between_two_codes(isa, rng, requant, dtype):
+    a, b = (codes(rng, (1, 200), np.dtype(dtype)) for _ in "ab")
+    options = {"options_type": "AddOptions", "version": 2, "fusedActivationFunction": litert.ACTIVATIONS["relu6"]}
+    for scale, above in product(scales_of_ties(6), ZERO_POINTS):
+        grids, grid_y = [(0.125, lowest(dtype) + 7), (0.25, lowest(dtype) + 140)], (scale, lowest(dtype) + above)
+        content = litert.model("ADD", (a, b), a, tuple(grids), grid_y, **options)
+        expected = litert.run(content, (a, b), RESOLVERS[requant])
+        got = computed(lambda i, o: Add(i, o, "relu6", requant), dtype, (a, b), grids, grid_y, a.shape[1:])
+        same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("requant", RESOLVERS)
+def test_gemm_where_six_is_between_two_codes(isa, rng, requant):
+    """At once and by way of its sums."""
+    x, weight, scale_x = codes(rng, (40, 3), np.int8), codes(rng, (5, 3), np.int8), 2.0**-10
+    options = {"options_type": "FullyConnectedOptions", "version": 4, "constants": (weight,)}
+    options["fusedActivationFunction"] = litert.ACTIVATIONS["relu6"]
+    weight_scale, end = np.ones(5, np.float32), ("relu6", requant)
+    product_fields = np.ascontiguousarray(weight.T), weight_scale, None, None
+    sums = Buffer("sums", "y", (5,), "int32")
+    for scale, above in product(scales_of_ties(6), ZERO_POINTS):
+        grid_x, grid_y = (scale_x, 9), (scale, lowest("int8") + above)
+        y = np.empty((40, 5), np.int8)
+        expected = litert.run(litert.model("FULLY_CONNECTED", x, y, grid_x, grid_y, **options), x, RESOLVERS[requant])
+        source, target = Buffer("x", "x", (3,), "int8", *grid_x), Buffer("y", "y", (5,), "int8", *grid_y)
+        at_once = Program([source, target], [Gemm((0,), 1, *product_fields, *end)])
+        of_sums = Requantize((1,), 2, scale_x, weight_scale, *end)
+        in_two = Program([source, sums, target], [Gemm((0,), 1, *product_fields, None, requant), of_sums])
+        for program in (at_once, in_two):
+            same_bytes(Plan(program).run(x), expected)
+            same_bytes(reference.evaluate(program, x)[-1], expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
