@@ -448,15 +448,12 @@ typedef enum ql_activation { QL_ACTIVATION_NONE, QL_ACTIVATION_RELU, QL_ACTIVATI
 /* Returns whether there is one of that name, "relu" or "relu6"; NULL is none. */
 bool ql_activation_from_name(const char *name, ql_activation *activation);
 
-/* Bounds of a result: of floats, and of its codes on a grid. */
+/* Bounds that an activation sets to floats. */
 typedef struct ql_clamps {
     float low, high;
-    int32_t qmin, qmax;
 } ql_clamps;
 
-/* What an activation leaves of codes qmin..qmax on a grid: from clamp(rint(low / scale) + zero_point) to
- * clamp(rint(high / scale) + zero_point), where each quotient is rounded to float32. A scale of 0: there is no grid. */
-ql_clamps ql_activation_clamps(ql_activation activation, float scale, int32_t zero_point, int32_t qmin, int32_t qmax);
+ql_clamps ql_activation_clamps(ql_activation activation);
 
 /* A result by its scales: how sums at the scale input_scale * weight_scale[j] become float32 or codes on a grid, and
  * which of them the activation lets through. */
@@ -469,6 +466,20 @@ typedef struct ql_output {
     float scale;               /* of codes */
     int32_t zero_point, qmin, qmax;
 } ql_output;
+
+/* The least and the greatest code that the activation of an output of codes lets through: for each of its bounds
+ *
+ *   rule A: code = clamp(rint(bound / scale + z), qmin, qmax), quotient and sum rounded to float32 (LiteRT's default)
+ *   rule B: code = clamp(round(bound / scale) + z, qmin, qmax), the quotient rounded to float32, then half away from
+ *           zero (TensorFlow Lite's reference, TensorFlow Lite Micro)
+ *
+ * They differ where a quotient ends in .5. The sum of rule A loses bits of the quotient to z: codes of int8 that are
+ * held as u8 need the clamps of int8, moved by 128. */
+typedef struct ql_code_clamps {
+    int32_t qmin, qmax;
+} ql_code_clamps;
+
+ql_code_clamps ql_output_clamps(const ql_output *output);
 
 /* What the epilogue's arrays need, aligned to 4 bytes, for n columns. */
 size_t ql_epilogue_bytes(size_t n);

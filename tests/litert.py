@@ -10,6 +10,8 @@ RESOLVERS = {
     "reference": "BUILTIN_REF",
     "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
 }
+#: By qlite's names: the schema's numbers of activations that operators apply themselves.
+ACTIVATIONS = {None: 0, "relu": 1, "relu6": 3}
 
 
 class Weights(NamedTuple):

@@ -34,6 +34,14 @@ def zero_points(rng, count, dtype):
     return rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max + 1, count, dtype=np.int32)
 
 
+def scales_of_ties(bound):
+    """Scales of which the bound is so many steps and a half, and the next float32 on both sides of each."""
+    for steps in (0.5, 1.5, 2.5, 7.5, 63.5, 126.5):
+        scale = np.float32(bound / steps)
+        for near in (np.nextafter(scale, np.float32(0)), scale, np.nextafter(scale, np.float32(np.inf))):
+            yield float(near)
+
+
 def unpacked(packed, bits, count, signed=False):
     """The codes of rows of bytes, low bits first, one bit at a time."""
     bit = np.unpackbits(packed, axis=-1, bitorder="little", count=count * bits).reshape(*packed.shape[:-1], count, bits)

@@ -210,7 +210,7 @@ extern PyMethodDef ql_py_elementwise_methods[], ql_py_histogram_methods[], ql_py
 extern PyMethodDef ql_py_codebook_methods[], ql_py_bits_methods[], ql_py_error_methods[], ql_py_gemm_methods[];
 extern PyMethodDef ql_py_activations_methods[], ql_py_function_methods[], ql_py_pool_methods[], ql_py_conv_methods[];
 extern PyMethodDef ql_py_training_methods[], ql_py_gradients_methods[], ql_py_peak_methods[];
-extern PyMethodDef ql_py_images_methods[];
+extern PyMethodDef ql_py_images_methods[], ql_py_output_methods[];
 extern PyType_Spec ql_py_packed_spec, ql_py_plan_spec;
 
 #endif

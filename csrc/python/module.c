@@ -156,7 +156,7 @@ static int module_exec(PyObject *module)
         ql_py_elementwise_methods, ql_py_histogram_methods, ql_py_choose_methods, ql_py_codebook_methods,
         ql_py_bits_methods,        ql_py_error_methods,     ql_py_gemm_methods,   ql_py_activations_methods,
         ql_py_pool_methods,        ql_py_conv_methods,      ql_py_peak_methods,   ql_py_function_methods,
-        ql_py_training_methods,    ql_py_gradients_methods, ql_py_images_methods,
+        ql_py_training_methods,    ql_py_gradients_methods, ql_py_images_methods, ql_py_output_methods,
     };
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
         if (PyModule_AddFunctions(module, methods[i]) < 0)

@@ -75,3 +75,27 @@ PyArrayObject *ql_py_output(PyObject *fields, npy_intp n, ql_output *output, int
         PyErr_SetString(PyExc_TypeError, "scale: expected an array, got None");
     return scale;
 }
+
+/* Arguments: the rule of codes, activation, scale, zero_point, qmin, qmax. */
+static PyObject *output_clamps(PyObject *module, PyObject *args)
+{
+    (void)module;
+    const char *store;
+    PyObject *activation;
+    ql_output output = {0};
+    if (!PyArg_ParseTuple(args, "sOfiii", &store, &activation, &output.scale, &output.zero_point, &output.qmin,
+                          &output.qmax) ||
+        take_store(store, &output.store) < 0 || ql_py_activation(activation, &output.activation) < 0)
+        return NULL;
+    if (output.store == QL_STORE_F32) {
+        PyErr_SetString(PyExc_ValueError, "output: expected float or fixed, got float32");
+        return NULL;
+    }
+    const ql_code_clamps clamps = ql_output_clamps(&output);
+    return Py_BuildValue("ii", clamps.qmin, clamps.qmax);
+}
+
+PyMethodDef ql_py_output_methods[] = {
+    {"output_clamps", output_clamps, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};

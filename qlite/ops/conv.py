@@ -41,7 +41,8 @@ def conv2d(
     ``float32(acc) * float32(s_x * s_w[o])``, clamped by the activation. With it the result is codes:
     ``requant="float"`` multiplies by ``float32(float32(s_x * s_w[o]) / s_y)``, clamps and rounds half to even, as
     LiteRT and ONNX Runtime do; ``"fixed"`` is the rule of TensorFlow Lite Micro and CMSIS-NN (see `requantize`). There
-    the activation is a clamp of codes: from ``z_y`` on, and to ``z_y + rint(6 / s_y)`` for relu6.
+    the activation is a clamp of codes: from ``z_y`` on, and for relu6 to ``rint(float32(6 / s_y) + z_y)``, half to
+    even, or by "fixed" to ``z_y + round(float32(6 / s_y))``, half away from zero.
 
     Parameters
     ----------

@@ -146,8 +146,8 @@ def resolve(
     """Check the arguments of a static product and bring them into the form of the core.
 
     float32 (no `output_qparams`): ``clamp(float32(acc + bias) * float32(input_scale * weight_scale) + offset)``. Codes:
-    rule A or B with the multiplier ``input_scale * weight_scale / output_qparams.scale``, between the codes of what the
-    activation lets through.
+    rule A or B with the multiplier ``input_scale * weight_scale / output_qparams.scale``, between the codes that the
+    activation lets through by that rule.
 
     Parameters
     ----------
@@ -208,9 +208,11 @@ def with_late_biases(
     out: np.ndarray | None,
 ) -> np.ndarray:
     """Return codes of ``product(sums_bias, fields, out)``; where the bias is late, codes of a float32 result."""
-    p = late.grid
-    floats = product(None, fields._replace(store="float32", offset=late.bias), None)  # first: `out` may be where x lies
+    p, grid = late.grid, (fields.scale, fields.zero_point, fields.qmin, fields.qmax)
+    plain = fields._replace(store="float32", activation=None, offset=late.bias)
+    floats = product(None, plain, None)  # first: `out` may be where x lies
     codes = _core.quantize(floats, p.scale, p.zero_point, p.qmin, p.qmax, False, None)
+    np.clip(codes, *_core.output_clamps(fields.store, fields.activation, *grid), out=codes)
     y = product(sums_bias, fields, out)
     is_late = late.is_late
     if is_late.ndim == 2:

@@ -110,9 +110,11 @@ def linear(
     Codes `x` are multiplied as they are (static): ``acc`` is as above, with an int32 bias at the scale ``s_x * s_w``
     added to it, ``bias_q = rint(bias / (s_x * s_w))``. The result is float32, ``y = activation(acc * (s_x * s_w))``, or
     codes with `output_qparams`, by one of the two rules of `requantize` with the multiplier ``s_x * s_w / s_y`` and
-    clamped to the codes that the activation lets through: what a step of a quantized model computes. A float bias that
-    has no room among the sums (``abs(bias_q) > 2**30``), or whose column of weights is all zeros, is added to the
-    result as float32 instead; codes are then made of that.
+    clamped to the codes that the activation lets through: what a step of a quantized model computes. These begin at
+    ``z_y``; those of relu6 end at ``rint(float32(6 / s_y) + z_y)``, half to even, or by "fixed" at ``z_y +
+    round(float32(6 / s_y))``, half away from zero. A float bias that has no room among the sums (``abs(bias_q) >
+    2**30``), or whose column of weights is all zeros, is added to the result as float32 instead; codes are then made of
+    that.
 
     Weights in groups along `in` or on a codebook take floats `x`, whose rows have no zero point, as
     ``quantize(x, axis=0)`` makes them (``s_x = max(abs(row)) / 127``): ``y = activation(s_x * sum_g acc_g * s_w_g +

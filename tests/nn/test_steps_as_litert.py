@@ -6,20 +6,19 @@ from itertools import product
 import litert
 import numpy as np
 import pytest
-from samples import codes, same_bytes
+import reference
+from samples import codes, same_bytes, scales_of_ties
 
 from qlite.nn.plan import Plan
 from qlite.nn.program import Buffer, Program
-from qlite.nn.steps import Add, AveragePool, Concatenate, Conv, MaxPool, Mean, Pad
+from qlite.nn.steps import Add, AveragePool, Concatenate, Conv, Gemm, MaxPool, Mean, Pad, Requantize
 from qlite.ops.window import window
 
 DTYPES = ["int8", "uint8"]
 RESOLVERS = {"float": "default", "fixed": "reference"}
-ACTIVATIONS = {None: 0, "relu": 1, "relu6": 3}  # LiteRT's numbers
 PADDINGS = {"same": 0, "valid": 1}
-#: Codes of the bound 6 that lie this near the middle of two are rounded with the zero point by LiteRT, and without it
-#: here.
-NEAR_TIE = 1e-4
+#: Above the lowest code: even and odd, at the low end, and so far from it that codes end before six.
+ZERO_POINTS = [0, 1, 127, 128, 129, 200]
 
 
 def lowest(dtype):
@@ -53,11 +52,50 @@ def test_add(rng, requant, dtype, activation):
         grid_y = any_grid(rng, dtype)
         grids = [any_grid(rng, dtype, near=grid_y[0]) for _ in range(2)]
         options = {"options_type": "AddOptions", "version": 2}
-        options["fusedActivationFunction"] = ACTIVATIONS[activation]
+        options["fusedActivationFunction"] = litert.ACTIVATIONS[activation]
         content = litert.model("ADD", (a, b), a, tuple(grids), grid_y, **options)
         expected = litert.run(content, (a, b), RESOLVERS[requant])
         got = computed(lambda i, o: Add(i, o, activation, requant), dtype, (a, b), grids, grid_y, a.shape[1:])
         same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("requant", RESOLVERS)
+def test_add_where_six_is_between_two_codes(isa, rng, requant, dtype):
+    a, b = (codes(rng, (1, 200), np.dtype(dtype)) for _ in "ab")
+    options = {"options_type": "AddOptions", "version": 2, "fusedActivationFunction": litert.ACTIVATIONS["relu6"]}
+    for scale, above in product(scales_of_ties(6), ZERO_POINTS):
+        grids, grid_y = [(0.125, lowest(dtype) + 7), (0.25, lowest(dtype) + 140)], (scale, lowest(dtype) + above)
+        content = litert.model("ADD", (a, b), a, tuple(grids), grid_y, **options)
+        expected = litert.run(content, (a, b), RESOLVERS[requant])
+        got = computed(lambda i, o: Add(i, o, "relu6", requant), dtype, (a, b), grids, grid_y, a.shape[1:])
+        same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("requant", RESOLVERS)
+def test_gemm_where_six_is_between_two_codes(isa, rng, requant):
+    """At once and by way of its sums."""
+    x, weight, scale_x = codes(rng, (40, 3), np.int8), codes(rng, (5, 3), np.int8), 2.0**-10
+    options = {
+        "options_type": "FullyConnectedOptions",
+        "version": 4,
+        "constants": (litert.Weights(weight, np.ones(1, np.float32), 0),),
+    }
+    options["fusedActivationFunction"] = litert.ACTIVATIONS["relu6"]
+    weight_scale, end = np.ones(5, np.float32), ("relu6", requant)
+    product_fields = np.ascontiguousarray(weight.T), weight_scale, None, None
+    sums = Buffer("sums", "y", (5,), "int32")
+    for scale, above in product(scales_of_ties(6), ZERO_POINTS):
+        grid_x, grid_y = (scale_x, 9), (scale, lowest("int8") + above)
+        y = np.empty((40, 5), np.int8)
+        expected = litert.run(litert.model("FULLY_CONNECTED", x, y, grid_x, grid_y, **options), x, RESOLVERS[requant])
+        source, target = Buffer("x", "x", (3,), "int8", *grid_x), Buffer("y", "y", (5,), "int8", *grid_y)
+        at_once = Program([source, target], [Gemm((0,), 1, *product_fields, *end)])
+        of_sums = Requantize((1,), 2, scale_x, weight_scale, *end)
+        in_two = Program([source, sums, target], [Gemm((0,), 1, *product_fields, None, requant), of_sums])
+        for program in (at_once, in_two):
+            same_bytes(Plan(program).run(x), expected)
+            same_bytes(reference.evaluate(program, x)[-1], expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -95,7 +133,7 @@ def windows(rng, x, dilations=(1,)):
         return size, stride, dilation, padding, (*sides[0], *sides[1]), out
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", litert.ACTIVATIONS)
 @pytest.mark.parametrize("multiplier", [0, 1, 2], ids=["groups of all", "depthwise", "depthwise, 2 each"])
 @pytest.mark.parametrize("requant", RESOLVERS)
 def test_conv(rng, requant, multiplier, activation):
@@ -108,14 +146,12 @@ def test_conv(rng, requant, multiplier, activation):
         weight = rng.integers(-127, 128, (*size, 1 if multiplier else channels, out)).astype(np.int8)
         bias = rng.integers(-3000, 3000, out).astype(np.int32)
         grid, grid_y = any_grid(rng, "int8"), any_grid(rng, "int8")
-        if activation == "relu6" and abs(6 / grid_y[0] % 1 - 0.5) < NEAR_TIE:
-            continue
         depth = weight[..., 0].size
         scale = rng.choice([2.0 ** rng.integers(-8, 0, out), rng.uniform(0.01, 1, out)]) / (8 * depth**0.5)
         scale = (scale * grid_y[0] / grid[0]).astype(np.float32)
         options = {"strideH": stride[0], "strideW": stride[1], "padding": PADDINGS[padding]}
         options |= {"dilationHFactor": dilation[0], "dilationWFactor": dilation[1]}
-        options |= {"fusedActivationFunction": ACTIVATIONS[activation], "version": 3}
+        options |= {"fusedActivationFunction": litert.ACTIVATIONS[activation], "version": 3}
         if multiplier:
             constant = litert.Weights(weight.reshape(1, *size, out), scale, 3)
             options |= {"options_type": "DepthwiseConv2DOptions", "depthMultiplier": multiplier}

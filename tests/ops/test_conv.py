@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from models import extra, onnxruntime
 from reference.conv import conv_codes, conv_dynamic, conv_float, conv_integer
-from samples import LAYOUTS, codes, same_bytes, zero_points
+from reference.requantization import code_clamps
+from samples import LAYOUTS, codes, same_bytes, scales_of_ties, zero_points
 
 import qlite as ql
 from qlite import _core
@@ -163,8 +164,7 @@ def test_every_result(isa, rng, groups, activation, signed):
         same_bytes(ql.conv2d(x, w, bias, activation=activation, **where), conv_float(acc, *scales, low, high))
         for grid, rule in itertools.product(GRIDS.values(), ("float", "fixed")):
             z = grid.zero_point.item()
-            ends = z + np.rint(np.float32((low, high)) / grid.scale.item())
-            qmin, qmax = (int(end) for end in np.clip(ends, grid.qmin, grid.qmax))
+            qmin, qmax = code_clamps((low, high), grid.scale.item(), z, grid.qmin, grid.qmax, rule == "fixed")
             y = ql.conv2d(x, w, bias, activation=activation, output_qparams=grid, requant=rule, **where)
             expected = conv_codes(acc, *scales, grid.scale.item(), z, qmin, qmax, rule == "fixed")
             same_bytes(y.codes, expected.astype(grid.dtype))
@@ -418,7 +418,7 @@ def test_onnxruntime(rng, channels, kernel, stride, dilation, padding):
     same_bytes(as_onnx(y.codes), expected)
 
 
-def litert_model(x, w, bias, y, stride, dilation, groups):
+def litert_model(x, w, bias, y, stride=(1, 1), dilation=(1, 1), groups=1, activation=None):
     """CONV_2D, or DEPTHWISE_CONV_2D, of one's own padding: none. x, w, y are QArrays, bias int32."""
     schema, flatbuffers = extra("ai_edge_litert.schema_py_generated"), extra("flatbuffers")
     depthwise = groups > 1
@@ -442,6 +442,7 @@ def litert_model(x, w, bias, y, stride, dilation, groups):
     code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
     code.version = 3
     options = getattr(schema, f"{kind}T")()
+    options.fusedActivationFunction = litert.ACTIVATIONS[activation]
     options.padding, (options.strideH, options.strideW) = schema.Padding.VALID, stride
     options.dilationHFactor, options.dilationWFactor = dilation
     if depthwise:
@@ -467,3 +468,15 @@ def test_litert(rng, resolver, rule, channels, stride, dilation):
     y = ql.conv2d(x, w, bias, stride=stride, dilation=dilation, groups=groups, output_qparams=grid, requant=rule)
     content = litert_model(x, w, bias, y, stride, dilation, groups)
     same_bytes(y.codes, litert.run(content, x.codes, resolver))
+
+
+@pytest.mark.parametrize("resolver, rule", [("default", "float"), ("reference", "fixed")])
+@pytest.mark.parametrize("groups", [1, 4])
+def test_litert_where_six_is_between_two_codes(rng, resolver, rule, groups):
+    x = ql.QArray.from_codes(codes(rng, (1, 5, 5, 4), np.int8), 0.5, 3)
+    w = ql.QArray.from_codes(codes(rng, (2, 2, 4 // groups, 4), np.int8), np.float32([0.01, 0.02, 0.03, 0.04]), axis=3)
+    bias = np.zeros(4, np.int32)
+    for scale, z in itertools.product(scales_of_ties(6), (-128, -3, 0, 1)):
+        options = {"groups": groups, "activation": "relu6"}
+        y = ql.conv2d(x, w, bias, output_qparams=ql.QParams(np.float32([scale]), z), requant=rule, **options)
+        same_bytes(y.codes, litert.run(litert_model(x, w, bias, y, **options), x.codes, resolver))

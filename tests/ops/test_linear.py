@@ -352,12 +352,7 @@ def expected_static(x, w, bias, output, fixed, activation):
     grid = None
     if output is not None:
         s, z = output.scale.item(), output.zero_point.item()
-        ends = [output.qmin, output.qmax]
-        if activation is not None:
-            ends[0] = max(z, ends[0])
-        if activation == "relu6":
-            ends[1] = min(ends[1], int(np.rint(np.float32(6) / np.float32(s))) + z)
-        grid = (s, z, *ends)
+        grid = (s, z, *reference.code_clamps((low, high), s, z, output.qmin, output.qmax, fixed))
     acc = acc + (0 if bias is None else bias)
     if grid is None:
         return reference.scale_sums(acc, 1, np.float32(x.scale.item()) * scale, offset, low, high)

@@ -13,6 +13,10 @@ RULES = ["float", "fixed"]
 #: The columns of the weights: ordinary, zeros, and so small that a bias leaves int32 at their scale.
 COLUMNS = np.float32([1, 0, 0, 1e-12])
 
+#: By rule, scale and zero point: 6 / scale + zero_point is halfway between two codes.
+ENDS_OF_RELU6 = [("float", 4, 1, 2), ("fixed", 4, 1, 3), ("float", 12, 1, 2), ("fixed", 12, 1, 2), ("fixed", 12, 2, 3)]
+ENDS_OF_RELU6 += [("float", 12, 2, 2), ("float", 4, -4, -2), ("fixed", 4, -4, -2)]
+
 
 def matrix(rng, **options):
     return ql.quantize(rng.normal(size=(6, 4)).astype(np.float32) * COLUMNS, axis=1, **options)
@@ -56,6 +60,14 @@ def test_case_a_convolutions_of_floats(rng, groups, per):
         for weights in (w, ql.pack(w, groups=groups)):
             codes = ql.conv2d(x, weights, BIAS, activation="relu6", **options)
             np.testing.assert_allclose(codes, np.clip(y, 0, GRID.range[1]), atol=STEP)
+
+
+@pytest.mark.parametrize("rule, scale, zero_point, greatest", ENDS_OF_RELU6)
+def test_a_bias_beyond_relu6_becomes_its_greatest_code(rng, rule, scale, zero_point, greatest):
+    grid = ql.QParams(np.float32([scale]), zero_point)
+    x, bias = ql.quantize(rng.normal(size=(5, 6)), symmetric=False), np.float32([1e3, 1e3, -1e3, 1e3])
+    y = ql.linear(x, matrix(rng), bias, activation="relu6", output_qparams=grid, requant=rule)
+    same_bytes(y.codes, np.tile(np.int8([greatest, greatest, zero_point, greatest]), (5, 1)))
 
 
 def test_case_a_convolutions_of_codes(rng):

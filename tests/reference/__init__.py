@@ -27,5 +27,5 @@ from reference.gemm import linear, matmul_float, matmul_integer, output_of_sums,
 from reference.histograms import count_beyond, divergence, histogram, squared_error
 from reference.program import CLAMPS, evaluate
 from reference.ranges import range_qparams
-from reference.requantization import quantize_multiplier, requantize_fixed, requantize_float
+from reference.requantization import code_clamps, quantize_multiplier, requantize_fixed, requantize_float
 from reference.sums import minmax, minmax_per_parameter, moments

@@ -13,6 +13,7 @@ from reference.grouped import matmul_grouped, quantize_rows_symmetric, sum_group
 from reference.images import conv as conv_f32
 from reference.merging import add_fixed, add_float, mean_fixed, mean_float
 from reference.pool import avg_pool, avg_pool_float, max_pool, max_pool_float
+from reference.requantization import code_clamps
 
 CLAMPS = {None: (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
 
@@ -38,13 +39,14 @@ def code_range(target):
     return lowest, lowest + 2**target.bits - 1
 
 
-def code_clamps(activation, target):
-    """The least and greatest code that an activation lets through, on the scale and zero point of a buffer."""
-    lowest, highest = code_range(target)
-    if activation is None:
-        return lowest, highest
-    steps = (np.rint(F32(min(end / target.scale, 512))) for end in CLAMPS[activation])
-    return tuple(int(np.clip(n + target.zero_point, lowest, highest)) for n in steps)
+def clamps_of(step, target):
+    """The least and greatest code that a step's activation lets through, on the scale and zero point of a buffer."""
+    fixed = step.requant == "fixed"
+    return code_clamps(CLAMPS[step.activation], *affine(target), *code_range(target), fixed)
+
+
+def affine(buffer):
+    return buffer.scale, buffer.zero_point
 
 
 def step_normalize(buffers, step, values):
@@ -81,7 +83,7 @@ def result_of_sums(acc, input_scale, step, target):
     """What a step makes of sums for a buffer: codes or float32."""
     params = None
     if target.dtype != "float32":
-        params = (target.scale, target.zero_point, *code_clamps(step.activation, target))
+        params = (*affine(target), *clamps_of(step, target))
     fixed = step.requant == "fixed"
     result = output_of_sums(acc, input_scale, step.weight_scale, params, fixed, *CLAMPS[step.activation])
     return result.astype(target.dtype)
@@ -205,10 +207,6 @@ def step_gemm_grouped_f32(buffers, step, values):
     values[step.output] = finished(matmul_grouped(rows(values[x]), weight), step, values[x].shape)
 
 
-def affine(buffer):
-    return buffer.scale, buffer.zero_point
-
-
 def step_add(buffers, step, values):
     """Floats: a + b rounded to float32, then the activation."""
     a, b = step.inputs
@@ -220,7 +218,7 @@ def step_add(buffers, step, values):
         return
     function = {"float": add_float, "fixed": add_fixed}[step.requant]
     grids = (affine(b) for b in (buffers[a], buffers[b], target))
-    values[step.output] = function(values[a], values[b], *grids, *code_clamps(step.activation, target))
+    values[step.output] = function(values[a], values[b], *grids, *clamps_of(step, target))
 
 
 def step_mean(buffers, step, values):

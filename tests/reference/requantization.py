@@ -6,6 +6,15 @@ import numpy as np
 from reference.basics import F32, INT32, code_dtype
 
 
+def code_clamps(bounds, scale, zero_point, qmin, qmax, fixed=False):
+    """The codes of the two bounds of an activation. Rule A: rint(bound / scale + z), each step in float32. Rule B: the
+    quotient in float32, rounded half away from zero, + z."""
+    with np.errstate(over="ignore"):
+        steps = F32(bounds) / F32(scale)
+    ends = np.trunc(np.float64(steps) + np.copysign(0.5, steps)) if fixed else np.rint(steps + F32(zero_point))
+    return tuple(int(end) for end in np.clip(ends + zero_point if fixed else ends, qmin, qmax))
+
+
 def requantize_float(acc, multiplier, zero_point, qmin, qmax):
     """Rule A: rint(clamp(float32(acc) * multiplier, qmin - z, qmax - z)) + z."""
     with np.errstate(over="ignore", under="ignore"):

@@ -1,5 +1,6 @@
 /* Epilogues: what becomes of a product's sums, from the scales of its operands and its result, and which results an
  * activation lets through. */
+#include <assert.h>
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -31,23 +32,23 @@ bool ql_activation_from_name(const char *name, ql_activation *activation)
     return false;
 }
 
-/* The code of a bound, kept in [qmin, qmax]; BEYOND is more steps than there are codes. */
-static int32_t code_of(float bound, float scale, int32_t zero_point, int32_t qmin, int32_t qmax)
+ql_clamps ql_activation_clamps(ql_activation activation)
 {
-    enum { BEYOND = 512 };
-    const int32_t code = (int32_t)rintf(fmaxf(-BEYOND, fminf(bound / scale, BEYOND))) + zero_point;
-    return code < qmin ? qmin : code > qmax ? qmax : code;
+    return (ql_clamps){activations[activation].low, activations[activation].high};
 }
 
-ql_clamps ql_activation_clamps(ql_activation activation, float scale, int32_t zero_point, int32_t qmin, int32_t qmax)
+static int32_t code_of(float bound, const ql_output *o)
 {
-    const float low = activations[activation].low, high = activations[activation].high;
-    if (scale == 0.0f)
-        return (ql_clamps){.low = low, .high = high, .qmin = qmin, .qmax = qmax};
-    return (ql_clamps){.low = low,
-                       .high = high,
-                       .qmin = code_of(low, scale, zero_point, qmin, qmax),
-                       .qmax = code_of(high, scale, zero_point, qmin, qmax)};
+    const float steps = bound / o->scale, zero_point = (float)o->zero_point;
+    const float code = o->store == QL_STORE_X8_FIXED ? roundf(steps) + zero_point : rintf(steps + zero_point);
+    return (int32_t)fmaxf((float)o->qmin, fminf(code, (float)o->qmax));
+}
+
+ql_code_clamps ql_output_clamps(const ql_output *o)
+{
+    assert(o->store == QL_STORE_X8 || o->store == QL_STORE_X8_FIXED);
+    const ql_clamps clamps = ql_activation_clamps(o->activation);
+    return (ql_code_clamps){code_of(clamps.low, o), code_of(clamps.high, o)};
 }
 
 size_t ql_epilogue_bytes(size_t n)
@@ -89,7 +90,9 @@ static ql_status fill_scale(const ql_output *o, size_t n, float *scale)
 ql_status ql_epilogue_fill(const ql_output *o, size_t n, void *memory, ql_epilogue *epilogue)
 {
     float *first = memory, *second = first + n;
-    const ql_clamps clamps = ql_activation_clamps(o->activation, o->scale, o->zero_point, o->qmin, o->qmax);
+    const ql_clamps clamps = ql_activation_clamps(o->activation);
+    const bool to_codes = o->store == QL_STORE_X8 || o->store == QL_STORE_X8_FIXED;
+    const ql_code_clamps codes = to_codes ? ql_output_clamps(o) : (ql_code_clamps){0};
     *epilogue = (ql_epilogue){.store = o->store,
                               .scale = first,
                               .offset = second,
@@ -99,8 +102,8 @@ ql_status ql_epilogue_fill(const ql_output *o, size_t n, void *memory, ql_epilog
                               .mantissa = memory,
                               .exponent = (int32_t *)memory + n,
                               .zero_point = o->zero_point,
-                              .qmin = clamps.qmin,
-                              .qmax = clamps.qmax};
+                              .qmin = codes.qmin,
+                              .qmax = codes.qmax};
     switch (o->store) {
     case QL_STORE_F32:
         if (o->offset)

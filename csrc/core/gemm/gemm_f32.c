@@ -97,7 +97,7 @@ ql_status ql_gemm_f32(const float *x, size_t m, const ql_packed *b, const float 
                  .block = block_rows(b, m),
                  .scale = scale,
                  .offset = offset,
-                 .clamps = ql_activation_clamps(activation, 0.0f, 0, 0, 0),
+                 .clamps = ql_activation_clamps(activation),
                  .y = y};
     const double cost = (double)m * (double)b->k * (double)b->n / MACS_PER_NS;
     const size_t blocks = m / p.block + (m % p.block != 0);

@@ -106,7 +106,7 @@ static void run_chunk(grouped_job *job)
 /* Fills the product of no depth, which has no groups and so no scales. */
 static void fill_with_offset(size_t m, size_t n, const ql_grouped_options *options, float *y)
 {
-    const ql_clamps clamps = ql_activation_clamps(options->activation, 0.0f, 0, 0, 0);
+    const ql_clamps clamps = ql_activation_clamps(options->activation);
     for (size_t i = 0; i < m * n; i++) {
         float v = 0.0f + (options->offset ? options->offset[i % n] : 0.0f);
         v = v < clamps.low ? clamps.low : v;
@@ -173,7 +173,7 @@ void ql_grouped_run(const ql_grouped *w, const ql_grouped_input *a, const ql_gro
         grouped_job job = {.w = w,
                            .rows = all,
                            .given = a->x ? NULL : a->codes + i * w->k,
-                           .clamps = ql_activation_clamps(options->activation, 0.0f, 0, 0, 0),
+                           .clamps = ql_activation_clamps(options->activation),
                            .y = y + i * w->n,
                            .factor = w->has_zero_point ? -1 : -w->zero_point,
                            .offset = offset};

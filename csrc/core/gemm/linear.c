@@ -77,7 +77,7 @@ ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const ql_linea
     float *zeros = memset(memory + p.zeros, 0, b->n * sizeof *zeros);
     int32_t *init = (int32_t *)(memory + p.init);
     ql_gemm_init(b, NULL, options->per_tensor ? *rows.zero_point : 0, init);
-    const ql_clamps clamps = ql_activation_clamps(options->activation, 0.0f, 0, 0, 0);
+    const ql_clamps clamps = ql_activation_clamps(options->activation);
     const ql_epilogue epilogue = {.store = QL_STORE_F32,
                                   .scale = options->scale,
                                   .offset = options->offset ? options->offset : zeros,

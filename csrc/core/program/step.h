@@ -108,9 +108,15 @@ static inline size_t ql_scale_count(const ql_buffer *buffers, const ql_buffer *c
     return count;
 }
 
+/* The code as u8 of the code 0. */
+static inline int32_t ql_flip(const ql_buffer *buffer)
+{
+    return buffer->type == QL_S8 ? 128 : 0;
+}
+
 static inline int32_t ql_zero_point_u8(const ql_buffer *buffer)
 {
-    return buffer->zero_point + (buffer->type == QL_S8 ? 128 : 0);
+    return buffer->zero_point + ql_flip(buffer);
 }
 
 /* The least and the greatest code of a buffer of 8-bit codes, as u8. */

@@ -30,7 +30,7 @@ static const ql_field fields[] = {
 
 typedef struct add_state {
     ql_activation activation;
-    bool is_fixed;
+    ql_store store; /* of codes */
 } add_state;
 
 static float greatest_ratio(const ql_buffer *const in[2], const ql_buffer *out)
@@ -57,7 +57,7 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *s
     add_state *s = malloc(sizeof *s);
     if (!s)
         return QL_ENOMEM;
-    *s = (add_state){activation, store == QL_STORE_X8_FIXED};
+    *s = (add_state){activation, store};
     step->state = s;
     return QL_OK;
 }
@@ -74,7 +74,7 @@ static void add_floats(const float *a, const float *b, size_t n, ql_clamps clamp
 
 /* Factors of the rule "float", at most 2^21: 255 of each and half of 2^MOST_SHIFT fit int32. Ratios that only an update
  * can have brought, which nobody checks here, count as the limit. */
-static ql_addition addition_of(const ql_buffer *const in[2], const ql_buffer *out, ql_clamps clamps)
+static ql_addition addition_of(const ql_buffer *const in[2], const ql_buffer *out, ql_code_clamps clamps)
 {
     int exponent;
     (void)frexpf(fminf(greatest_ratio(in, out), 0x1p19f), &exponent);
@@ -93,7 +93,7 @@ static ql_addition addition_of(const ql_buffer *const in[2], const ql_buffer *ou
 }
 
 static void add_fixed(const ql_block *block, const ql_step *step, const ql_buffer *const in[2], const ql_buffer *out,
-                      ql_clamps clamps)
+                      ql_code_clamps clamps)
 {
     const size_t n = block->samples * ql_sample_size(out);
     const uint8_t *a = block->data[step->inputs[0]], *b = block->data[step->inputs[1]];
@@ -125,12 +125,15 @@ static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *b
     const size_t n = block->samples * ql_sample_size(out);
     const void *a = block->data[step->inputs[0]], *b = block->data[step->inputs[1]];
     if (out->type == QL_F32) {
-        add_floats(a, b, n, ql_activation_clamps(s->activation, 0.0f, 0, 0, 0), block->data[step->output]);
+        add_floats(a, b, n, ql_activation_clamps(s->activation), block->data[step->output]);
         return;
     }
-    const ql_clamps clamps =
-        ql_activation_clamps(s->activation, out->scale, ql_zero_point_u8(out), ql_qmin_u8(out), ql_qmax_u8(out));
-    if (s->is_fixed) {
+    ql_output output = {.store = s->store, .activation = s->activation};
+    ql_output_on_grid(out, &output);
+    ql_code_clamps clamps = ql_output_clamps(&output);
+    clamps.qmin += ql_flip(out);
+    clamps.qmax += ql_flip(out);
+    if (s->store == QL_STORE_X8_FIXED) {
         add_fixed(block, step, in, out, clamps);
         return;
     }

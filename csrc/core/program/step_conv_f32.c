@@ -85,7 +85,7 @@ static void update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
     const size_t n = s->filter.out;
     ql_activation activation;
     (void)ql_activation_from_name(ql_text(&v[QL_FIELD_ACTIVATION]), &activation);
-    s->filter.clamps = ql_activation_clamps(activation, 0.0f, 0, 0, 0);
+    s->filter.clamps = ql_activation_clamps(activation);
     ql_filter_f32_clear(&s->filter, ql_data(&v[QL_FIELD_BIAS]));
     for (size_t p = 0; p < ql_filter_f32_rows(&s->filter); p++) {
         if (w->type == QL_F32) {

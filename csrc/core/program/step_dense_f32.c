@@ -55,7 +55,7 @@ static void update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
     const float *weight = ql_data(&v[WEIGHT]), *bias = ql_data(&v[BIAS]);
     ql_activation activation;
     (void)ql_activation_from_name(ql_text(&v[ACTIVATION]), &activation);
-    s->clamps = ql_activation_clamps(activation, 0.0f, 0, 0, 0);
+    s->clamps = ql_activation_clamps(activation);
     for (size_t p = 0; p < s->k; p++)
         memcpy(s->weight + p * s->n_padded, weight + p * s->n, s->n * sizeof *weight);
     for (size_t j = 0; j < s->n; j++)

@@ -219,7 +219,7 @@ static void run_f32(const ql_step *step, const ql_buffer *buffers, const ql_bloc
 {
     const form *f = &((const grouped_state *)step->state)->now;
     const size_t rows = block->samples * ql_row_count(buffers + step->output), n = f->weight->n;
-    const ql_clamps clamps = ql_activation_clamps(f->activation, 0.0f, 0, 0, 0);
+    const ql_clamps clamps = ql_activation_clamps(f->activation);
     float *y = block->data[step->output];
     (void)ql_gemm_grouped_f32(block->data[step->inputs[0]], rows, f->weight, y);
     for (size_t i = 0; i < rows; i++) {

@@ -11,6 +11,14 @@ bool ql_rule_from_name(const char *requant, ql_store *store)
     return *store == QL_STORE_X8_FIXED || strcmp(requant, "float") == 0;
 }
 
+void ql_output_on_grid(const ql_buffer *out, ql_output *output)
+{
+    output->scale = out->scale;
+    output->zero_point = out->zero_point;
+    output->qmin = ql_qmin_u8(out) - ql_flip(out);
+    output->qmax = ql_qmax_u8(out) - ql_flip(out);
+}
+
 ql_status ql_fill_epilogue(float input_scale, const ql_value *weight_scale, const ql_value *activation,
                            const ql_value *requant, const ql_buffer *out, void *columns, ql_epilogue *epilogue)
 {
@@ -18,12 +26,13 @@ ql_status ql_fill_epilogue(float input_scale, const ql_value *weight_scale, cons
     (void)ql_activation_from_name(ql_text(activation), &output.activation);
     if (ql_is_x8(out)) {
         (void)ql_rule_from_name(requant->text, &output.store);
-        output.scale = out->scale;
-        output.zero_point = ql_zero_point_u8(out);
-        output.qmin = ql_qmin_u8(out);
-        output.qmax = ql_qmax_u8(out);
+        ql_output_on_grid(out, &output);
     }
-    return ql_epilogue_fill(&output, ql_row_length(out), columns, epilogue);
+    const ql_status status = ql_epilogue_fill(&output, ql_row_length(out), columns, epilogue);
+    epilogue->zero_point += ql_flip(out);
+    epilogue->qmin += ql_flip(out);
+    epilogue->qmax += ql_flip(out);
+    return status;
 }
 
 bool ql_sums_fit_buffers(const ql_step *step, const ql_buffer *buffers, const ql_value *v)
@@ -57,7 +66,7 @@ static void fill_dynamic(const ql_value *v, size_t n, float *scale, ql_epilogue 
     const float *bias = ql_data(&v[QL_FIELD_BIAS]);
     ql_activation activation;
     (void)ql_activation_from_name(ql_text(&v[QL_FIELD_ACTIVATION]), &activation);
-    const ql_clamps clamps = ql_activation_clamps(activation, 0.0f, 0, 0, 0);
+    const ql_clamps clamps = ql_activation_clamps(activation);
     memcpy(scale, ql_data(&v[QL_FIELD_WEIGHT_SCALE]), n * sizeof *scale);
     memset(offset, 0, n * sizeof *offset);
     if (bias)

@@ -23,6 +23,9 @@ enum { QL_FIELD_REQUANT = QL_WEIGHT_FIELD_COUNT, QL_SUMS_FIELD_COUNT };
 /* Returns whether there is a rule of that name, and as what it stores. */
 bool ql_rule_from_name(const char *requant, ql_store *store);
 
+/* Fills in what an output of 8-bit codes has of its buffer's grid, the codes as they are, not as u8. */
+void ql_output_on_grid(const ql_buffer *out, ql_output *output);
+
 /* Fills the epilogue, with its arrays in `columns`, from values that were found to be a vector of scales, and names
  * that there are. QL_EINVAL: a multiplier that is too great. */
 ql_status ql_fill_epilogue(float input_scale, const ql_value *weight_scale, const ql_value *activation,

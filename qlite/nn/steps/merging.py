@@ -23,6 +23,8 @@ class Add(Step):
 
     "fixed" (TensorFlow Lite's reference, TensorFlow Lite Micro): ``(x - z) << 20`` times ``s / (2 * greatest s)``, the
     sum times ``2 * greatest s / (2**20 * s_y)``, both by rule B (see `requantize`).
+
+    An activation clamps codes as that of `linear` does by the same rule.
     """
 
     kind: ClassVar[str] = "add"

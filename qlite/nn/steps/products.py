@@ -84,7 +84,8 @@ class IntegerProduct(Product):
     """Codes by 8-bit weights, exact sums, then codes again or float32; or the sums, which a `Requantize` may follow.
 
     `bias` is int32 at the scale ``input scale * weight_scale``, or float32 where the codes' scale is found at run time.
-    `activation` clamps, `requant` is the rule by which sums become codes: see `requantize`.
+    `activation` clamps, `requant` is the rule by which sums, and the ends of the clamp, become codes: see `requantize`
+    and `linear`.
     """
 
     requant: str
