@@ -1,5 +1,8 @@
 """Models of one operator for LiteRT, and what its interpreters make of arrays."""
 
+from typing import NamedTuple
+
+import numpy as np
 from models import extra
 
 RESOLVERS = {
@@ -9,21 +12,41 @@ RESOLVERS = {
 }
 
 
+class Weights(NamedTuple):
+    """A constant that has scales, along one of its axes."""
+
+    array: np.ndarray
+    scale: np.ndarray
+    axis: int
+
+
 def _tensor(schema, name, array, scale, zero_point, buffer=0):
-    quantization = schema.QuantizationParametersT()
-    quantization.scale, quantization.zeroPoint = [float(scale)], [int(zero_point)]
     tensor = schema.TensorT()
     tensor.name, tensor.shape, tensor.buffer = name, list(array.shape), buffer
     tensor.type = getattr(schema.TensorType, array.dtype.name.upper())
-    if array.dtype != "int32":
-        tensor.quantization = quantization
+    if scale is not None:
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale, tensor.quantization.zeroPoint = [float(scale)], [int(zero_point)]
     return tensor
+
+
+def _constant(schema, number, constant):
+    """The tensor and the content of an array, int32 without scales, or of `Weights`."""
+    array = constant.array if isinstance(constant, Weights) else constant
+    tensor = _tensor(schema, f"c{number}", array, None, 0, number)
+    if isinstance(constant, Weights):
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale, tensor.quantization.zeroPoint = constant.scale.tolist(), [0] * constant.scale.size
+        tensor.quantization.quantizedDimension = constant.axis
+    content = schema.BufferT()
+    content.data = list(array.tobytes())
+    return tensor, content
 
 
 def model(op, x, y, input=(1.0, 0), output=(1.0, 0), version=1, constants=(), **options):
     """A model of the operator from codes like x to codes like y on the grids (scale, zero point); x and `input` are
-    tuples of several. `constants`, int32, are inputs behind these. The options are those of the operator's own table in
-    the schema, of which `options_type` is the name."""
+    tuples of several. `constants`, int32 or `Weights`, are inputs behind these. The options are those of the operator's
+    own table in the schema, of which `options_type` is the name."""
     schema, flatbuffers = extra("ai_edge_litert.schema_py_generated"), extra("flatbuffers")
     code, operator, graph, whole = schema.OperatorCodeT(), schema.OperatorT(), schema.SubGraphT(), schema.ModelT()
     code.builtinCode = getattr(schema.BuiltinOperator, op)
@@ -31,10 +54,9 @@ def model(op, x, y, input=(1.0, 0), output=(1.0, 0), version=1, constants=(), **
     inputs = list(zip(x, input, strict=True)) if isinstance(x, tuple) else [(x, input)]
     graph.tensors = [_tensor(schema, f"x{i}", array, *grid) for i, (array, grid) in enumerate(inputs)]
     whole.buffers = [schema.BufferT()]
-    for constant in constants:
-        graph.tensors.append(_tensor(schema, f"c{len(whole.buffers)}", constant, 1.0, 0, len(whole.buffers)))
-        content = schema.BufferT()
-        content.data = list(constant.tobytes())
+    for number, constant in enumerate(constants, 1):
+        tensor, content = _constant(schema, number, constant)
+        graph.tensors.append(tensor)
         whole.buffers.append(content)
     graph.tensors.append(_tensor(schema, "y", y, *output))
     last = len(graph.tensors) - 1

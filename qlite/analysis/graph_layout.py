@@ -99,8 +99,8 @@ def _lanes_of_nodes(
     """Lanes, the lane of each node, and the rank of the node that continues a node's lane."""
     node = max(sources, key=lambda node: ranks[node])
     spine = {node: SPINE}
-    while before := next((source for source in sources[node] if ranks[source] == ranks[node] - 1), None):
-        node = before
+    while above := [source for source in sources[node] if ranks[source] == ranks[node] - 1]:
+        node = next((source for source in above if sources[source]), above[0])  # an input has no longest path above it
         spine[node] = SPINE
     lanes = [Lane({ranks[node]: node for node in reversed(spine)})]
     lane_of, continued = dict(spine), dict[str, int]()

@@ -6,7 +6,7 @@ import numpy as np
 
 from qlite import _check
 from qlite.analysis.report import GOOD_SQNR_DB, Report
-from qlite.analysis.style import BLUE, GREY, SKY, STYLE, VERMILION, finished, import_pyplot
+from qlite.analysis.style import BLUE, GREY, SKY, STYLE, VERMILION, finished, import_pyplot, shortened
 from qlite.arrays.error import ErrorStats, quantization_error
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
@@ -24,6 +24,7 @@ ERROR_BINS = (31, 63)
 DWARFING = 3
 #: Parts of a bar narrower than this are not labelled: the text would not fit.
 LABELLED_SHARE = 0.08
+LONGEST_NAME = 32  # of a layer beside its bar
 LEGEND_HEIGHT = 22  # points between a panel and its title
 
 
@@ -109,7 +110,7 @@ def plot_report(report: Report) -> "Figure":
         figure, (left, right) = pyplot.subplots(1, 2, figsize=size, layout="constrained", sharey=True)
         _draw_sqnr(left, report)
         _draw_parts(right, report)
-        left.set_yticks(range(len(report.layers)), [layer.name for layer in report.layers])
+        left.set_yticks(range(len(report.layers)), [shortened(layer.name, LONGEST_NAME) for layer in report.layers])
         left.set_ylim(len(report.layers) - 0.5, -0.5)  # the first layer on top
         for axes in (left, right):
             axes.tick_params(axis="y", length=0)

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from qlite.analysis.graph_layout import Layout, Place, layout
-from qlite.analysis.style import BLUE, GREY, SKY, STYLE, VERMILION, finished, import_pyplot
+from qlite.analysis.style import BLUE, GREY, SKY, STYLE, VERMILION, finished, import_pyplot, shortened
 from qlite.nn.model import Model
 from qlite.nn.program import Program
 from qlite.nn.qmodel import QModel
@@ -138,12 +138,6 @@ def _lengths(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _shortened(text: str) -> str:
-    """A text that fits into a box; of a long one both ends."""
-    half = LONGEST_TEXT // 2
-    return text if len(text) <= LONGEST_TEXT else f"{text[: half - 1]}…{text[-half:]}"
-
-
 def _width(boxes: Sequence[Box]) -> float:
     """The width of a lane with these boxes."""
     if not boxes:
@@ -161,7 +155,7 @@ def _length(text: str, size: int, weight: str = "normal") -> float:
 
     font = get_font(findfont(FontProperties(weight=weight)))
     font.set_size(size, POINTS_PER_INCH)
-    font.set_text(_shortened(text))
+    font.set_text(shortened(text, LONGEST_TEXT))
     return float(font.get_width_height()[0] / SUBPIXELS)
 
 
@@ -244,6 +238,6 @@ class _Drawing:
         axes.add_patch(FancyBboxPatch(corner, *size, boxstyle=f"round,pad={CORNER}", **look))
         first, second = top - INSET / 2 - LINE / 2, top - INSET / 2 - 3 * LINE / 2
         words: dict[str, Any] = {"va": "center_baseline", "zorder": 3, "parse_math": False}
-        axes.text(x - half + INSET, first, _shortened(box.name), size=NAME_SIZE, weight="bold", **words)
+        axes.text(x - half + INSET, first, shortened(box.name, LONGEST_TEXT), size=NAME_SIZE, weight="bold", **words)
         axes.text(x + half - INSET, first, box.shape, size=TEXT_SIZE, ha="right", **words)
-        axes.text(x - half + INSET, second, _shortened(box.text), size=TEXT_SIZE, **words)
+        axes.text(x - half + INSET, second, shortened(box.text, LONGEST_TEXT), size=TEXT_SIZE, **words)

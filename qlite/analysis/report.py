@@ -147,20 +147,28 @@ class Report:
             )
         return head, rows
 
-    def _by_error(self) -> list[LayerReport]:
-        """The layers, those first that lose most by themselves."""
-        return sorted(self.layers, key=lambda r: r.own_sqnr_db)
+    def _advised(self) -> dict[str, list[str]]:
+        """The layers that each advice is for, those first that lose most by themselves."""
+        names: dict[str, list[str]] = {}
+        for r in sorted(self.layers, key=lambda r: r.own_sqnr_db):
+            is_good = GOOD_SQNR_DB <= r.own_sqnr_db < np.inf
+            names.setdefault("nothing to repair." if is_good else r.advice, []).append(r.name)
+        return names
 
     def _summary(self) -> str:
         agreement = "" if self.agreement is None else f", top-1 agreement {self.agreement:.2%}"
         return f"output SQNR {self.sqnr_db:.1f} dB{agreement}, on {self.samples} samples"
 
     def __str__(self) -> str:
+        from textwrap import fill  # here: it would slow `import qlite` down
+
         head, rows = self._table()
         widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
         lines = ["  ".join(c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
                  for row in [head, *rows]]  # fmt: skip
-        return "\n".join([*lines, self._summary(), *(f"{r.name}: {r.advice}" for r in self._by_error())])
+        advice = (f"{', '.join(names)}: {text}" for text, names in self._advised().items())
+        width = max(len(line) for line in lines)
+        return "\n".join([*lines, self._summary(), *(fill(line, width, subsequent_indent="  ") for line in advice)])
 
     __repr__ = __str__
 
@@ -169,7 +177,9 @@ class Report:
 
         head, rows = self._table()
         cells = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
-        advice = "".join(f"<li><b>{escape(r.name)}</b>: {r.advice}</li>" for r in self._by_error())
+        advice = "".join(
+            f"<li><b>{escape(', '.join(names))}</b>: {text}</li>" for text, names in self._advised().items()
+        )
         titles = "".join(f"<th>{c}</th>" for c in head)
         return f"<table><tr>{titles}</tr>{cells}</table><p>{self._summary()}</p><ul>{advice}</ul>"
 

@@ -30,6 +30,12 @@ def import_pyplot() -> Any:
     return pyplot
 
 
+def shortened(text: str, longest: int) -> str:
+    """Return a text, or of one that is longer both ends."""
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[: longest - half - 1]}…{text[-half:]}"
+
+
 def finished(figure: "Figure") -> "Figure":
     """Take the figure out of the notebook's list of open ones, or the cell that returns it would show it twice."""
     from matplotlib import get_backend, pyplot

@@ -104,20 +104,30 @@ def build(content: dict[str, Any], tensors: Tensors) -> Model:
         "task": content["task"],
         "classes": stored_classes.build(content["classes"]),
     }
-    described = content["layers"]
-    if version == CHAIN_VERSION:
-        layers = [_layer(f"layers.{i}", c, arrays.pop(f"layers.{i}", {})) for i, c in enumerate(described)]
-        model: Model = Sequential(layers, input_shape=content["input_shape"], **options)
-    else:
-        nodes = [_node(f"layers.{i}", c, arrays.pop(f"layers.{i}", {})) for i, c in enumerate(described)]
-        model = Model(_inputs(content["inputs"]), _strings("outputs", content["outputs"]), nodes=nodes, **options)
-        if model.names != [name for name, _, _ in nodes]:
-            raise ValueError("layers: expected each behind those that it reads")
+    try:
+        model = (_chain if version == CHAIN_VERSION else _graph)(content, arrays, options)
+    except MemoryError as error:  # of what a layer declares
+        raise ValueError(f"layers: {error}") from None
     if content["grids"] is not None:
         model.grids = _grids(content["grids"], tensors)
         check_grids(model, model.grids)
     if arrays or tensors:
         raise ValueError(f"tensors that nothing uses: {sorted([*arrays, *tensors])[:8]}")
+    return model
+
+
+def _chain(content: dict[str, Any], arrays: dict[str, Tensors], options: dict[str, Any]) -> Model:
+    described = content["layers"]
+    layers = [_layer(f"layers.{i}", c, arrays.pop(f"layers.{i}", {})) for i, c in enumerate(described)]
+    return Sequential(layers, input_shape=content["input_shape"], **options)
+
+
+def _graph(content: dict[str, Any], arrays: dict[str, Tensors], options: dict[str, Any]) -> Model:
+    described = content["layers"]
+    nodes = [_node(f"layers.{i}", c, arrays.pop(f"layers.{i}", {})) for i, c in enumerate(described)]
+    model = Model(_inputs(content["inputs"]), _strings("outputs", content["outputs"]), nodes=nodes, **options)
+    if model.names != [name for name, _, _ in nodes]:
+        raise ValueError("layers: expected each behind those that it reads")
     return model
 
 

@@ -13,6 +13,7 @@ from qlite.grids.granularity import Granularity
 from qlite.grids.spec import METHODS
 from qlite.nn.calibrate import activation_bits, calibrate, values_of
 from qlite.nn.fuse import fuse
+from qlite.nn.layers.weighted import Weighted
 from qlite.nn.lower import Builder
 from qlite.nn.model import Model
 from qlite.nn.model_grids import ModelGrids
@@ -181,19 +182,19 @@ def check_grids(model: Model, grids: ModelGrids) -> None:
     parsed, own = Scheme.of_model(grids.scheme), own_schemes(model, grids.per_layer)
     schemes = {name: own.get(name, parsed) for name in model.names}
     weights = {
-        name: layer.parameters["weight"]
+        name: layer.weight.shape
         for name, layer in zip(model.names, model.layers, strict=True)
-        if "weight" in layer.parameters and schemes[name].weight_bits != FLOAT_BITS
+        if isinstance(layer, Weighted) and schemes[name].weight_bits != FLOAT_BITS
     }
     is_static = any(scheme.is_static for scheme in schemes.values())
     activations = set(values_of(model)) if is_static else set()
     for what, found, names in (("weights", grids.weights, weights), ("activations", grids.activations, activations)):
         if set(found) != set(names):
             raise ValueError(f"grids: {what}: expected those of {sorted(names)}, got {sorted(found)}")
-    for name, weight in weights.items():
-        p, scheme = grids.weights[name], schemes[name]
-        group_size = scheme.group_size if weight.ndim == 2 else None
-        shape = Granularity.of(weight.ndim, weight.ndim - 1, group_size).shape(weight.shape)
+    for name, weight_shape in weights.items():
+        p, scheme, rank = grids.weights[name], schemes[name], len(weight_shape)
+        group_size = scheme.group_size if rank == 2 else None  # convolutions have no groups of inputs
+        shape = Granularity.of(rank, rank - 1, group_size).shape(weight_shape)
         expected = ("uniform", scheme.weight_bits, group_size, shape)
         if (p.grid, p.bits, p.group_size, p.scale.shape) != expected:
             raise ValueError(f"grids: weights: {name}: expected {scheme.name} with scales of shape {shape}, got {p!r}")

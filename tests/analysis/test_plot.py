@@ -1,6 +1,7 @@
 """Pictures: what is drawn stands for the numbers."""
 
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -105,6 +106,22 @@ def test_layers_and_their_parts(rng, tmp_path):
     assert [label.split()[0] for label in legend] == ["weights", "rounding", "clipping"]
     assert len({bar.get_facecolor() for bar in right.patches}) == 3
     figure.savefig(tmp_path / "figure.png")
+
+
+def test_many_layers_with_long_names_stay_apart(rng):
+    layers = [
+        ql.Dense(rng.normal(size=(8, 8)), name=f"backbone/stage_{i}/" + "block/" * 20 + f"conv_{i}") for i in range(30)
+    ]
+    m, x = ql.Sequential(layers), rng.normal(size=(20, 8))
+    figure = plot_report(ql.compare(m, ql.quantize_model(m, "w8"), x))
+    figure.draw_without_rendering()
+    left, _ = figure.axes
+    labels = left.get_yticklabels()
+    assert [label.get_text()[-7:].split("/")[-1] for label in labels] == [f"conv_{i}" for i in range(30)]
+    extents = [label.get_window_extent() for label in labels]
+    assert all(below.y1 < above.y0 for above, below in pairwise(extents))
+    assert min(extent.x0 for extent in extents) >= 0
+    assert left.get_position().width > 0.25  # of the figure
 
 
 def test_a_layer_without_error(tmp_path):

@@ -201,3 +201,26 @@ def test_branches_stand_in_their_order_on_both_sides_of_the_longest():
 def test_an_input_stands_above_its_first_reader():
     places = layout({"x": (), "late": (), "a": ("x",), "b": ("a",), "sum": ("b", "late")})
     assert places.ranks["late"] == 2
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_no_two_places_of_random_graphs_are_one(seed):
+    rng = np.random.default_rng(seed)
+    names = [f"n{i}" for i in range(25)]
+    sources = {
+        name: () if i == 0 or rng.random() < 0.1 else tuple(rng.choice(names[:i], min(i, rng.integers(1, 4)), False))
+        for i, name in enumerate(names)
+    }
+    places = layout(sources)
+    assert set(sources) <= set(places.ranks)
+    for (source, node), route in places.routes.items():
+        assert (route[0], route[-1]) == (source, node) and source in sources[node]
+        assert all(places.ranks[b] == places.ranks[a] + 1 for a, b in pairwise(route))
+    widths = list(rng.uniform(0, 50, len(places.lanes)))
+    spans = {}
+    for lane, x, width in zip(places.lanes, places.columns(widths, 1.0), widths, strict=True):
+        for rank in lane.places:
+            spans.setdefault(rank, []).append((x - width / 2, x + width / 2))
+    for taken in map(sorted, spans.values()):
+        assert all(left[1] < right[0] for left, right in pairwise(taken))
+    assert sum(map(len, spans.values())) == len({place for lane in places.lanes for place in lane.places.values()})

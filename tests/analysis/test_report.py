@@ -203,3 +203,14 @@ def test_bad_arguments(case):
     with pytest.raises((TypeError, ValueError), match=rf"^{name}: ") as raised:
         eval(call, globals(), known)
     assert type(raised.value).__name__ == error
+
+
+def test_layers_of_one_advice_stand_together(rng):
+    network = ql.from_weights([(rng.normal(size=(8, 8)), None) for _ in range(30)])
+    x = rng.normal(size=(50, 8))
+    for scheme, advice in (("w8", "nothing to repair."), ("w2", "try more bits")):
+        report = compare(network, ql.quantize_model(network, scheme), x)
+        text = str(report)
+        assert text.count(advice) == 1 and report._repr_html_().count("<li>") == 1
+        assert all(text.count(f"dense_{i}") >= 2 for i in range(1, 31))
+        assert max(map(len, text.splitlines())) == len(text.splitlines()[0])

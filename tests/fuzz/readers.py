@@ -71,6 +71,15 @@ def arrays(folder):
     save_arrays(folder / "many", {"a": made[0], "b": w.astype(np.float32), "c": made[3]})
 
 
+def branched():
+    """A graph with two outputs: a convolution whose result is pooled, added and joined."""
+    x = ql.Input((6, 6, 2))
+    y = ql.Conv2D(filters=3, kernel_size=3, padding="same", activation="relu")(x)
+    z = ql.Add()(y, ql.DepthwiseConv2D(kernel_size=3, padding="same")(y))
+    joined = ql.Concatenate()(z, ql.MaxPool(3, stride=1, padding="same")(y))
+    return ql.Model(x, [ql.Dense(units=2)(ql.GlobalAveragePool()(joined)), ql.AveragePool(2)(joined)])
+
+
 def models(folder):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(50, 6))
@@ -80,6 +89,9 @@ def models(folder):
     for scheme in ("w8a8", "dynamic", "w8"):
         ql.quantize_model(model, scheme, data=x).save(folder / scheme)
     ql.quantize_model(scaled, data=x, target="tflite").save(folder / "tflite")
+    graph, images = branched(), rng.normal(size=(20, 6, 6, 2))
+    for scheme in ("w8a8", "dynamic", "w4"):
+        ql.quantize_model(graph, scheme, data=images).save(folder / f"graph_{scheme}")
 
 
 def float_models(folder):
@@ -89,6 +101,7 @@ def float_models(folder):
     layers += [ql.Dense(units=4), ql.Softmax()]
     model = ql.Sequential(layers, input_shape=(6,), mean=x.mean(0), scale=x.std(0), classes=["a", "b", "cc", "d"])
     model.save(folder / "float")
+    branched().save(folder / "graph")
     for scheme in ("w4a4", "w4g8"):
         ql.train(model, x, model.classes[y], epochs=1, scheme=scheme).save(folder / scheme)
 
@@ -145,9 +158,10 @@ def read_container(path):
 def read_float_model(path):
     """A float model, which is run and, where it has grids, becomes integers or is refused."""
     model = ql.load(path)
-    if np.prod(model.input_shape, dtype=np.float64) < MOST_ELEMENTS:
+    shapes = model.inputs.values()
+    if max(np.prod(shape, dtype=np.float64) for shape in (*shapes, *model.shapes.values())) < MOST_ELEMENTS:
         with np.errstate(all="ignore"):
-            model(np.ones((3, *model.input_shape), np.float32))
+            model({name: np.ones((3, *shape), np.float32) for name, shape in model.inputs.items()})
     if model.grids is not None:
         with suppress(ValueError):  # of scales that no integers can have, say
             ql.quantize_model(model)

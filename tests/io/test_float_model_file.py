@@ -299,6 +299,15 @@ def test_grids_of_another_model(tmp_path, quantized):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("scheme", ["w4a4", "w4g8a8", "w8"])
+def test_grids_of_convolutions(tmp_path, rng, scheme):
+    x = rng.normal(size=(8, 9, 8, 2)).astype(np.float32)
+    model = ql.train(image_network(), x, np.arange(8) % 3, epochs=1, scheme=scheme, progress=False)
+    loaded = through(tmp_path / "m", model)
+    same_model(loaded, model)
+    assert same_program(ql.quantize_model(loaded).program, ql.quantize_model(model).program)
+
+
 # ---- damage -----------------------------------------------------------------------------------------
 
 
@@ -313,6 +322,15 @@ def test_versions_that_are_not_known(path, version):
     description, tensors = parts(path)
     write(path, description | {"version": version}, tensors)
     refused(path, "expected format version 1 or 2 of a float model, got")
+
+
+def test_padding_beyond_all_memory_is_refused(tmp_path):
+    path = tmp_path / "model.qlite"
+    ql.Model(x := ql.Input((4, 4, 1)), ql.Pad(1)(x), task="regression").save(path)
+    description, tensors = parts(path)
+    description["layers"][0]["options"]["padding"] = 2**30
+    write(path, description, tensors)
+    refused(path, "layers: padding: expected what [0-9]+ bytes of memory hold")
 
 
 @pytest.mark.parametrize("kind", ["conv", "Dense", "__init__", "", None, 1, ["dense"]], ids=str)

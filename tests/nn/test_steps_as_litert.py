@@ -10,10 +10,16 @@ from samples import codes, same_bytes
 
 from qlite.nn.plan import Plan
 from qlite.nn.program import Buffer, Program
-from qlite.nn.steps import Add, Mean
+from qlite.nn.steps import Add, AveragePool, Concatenate, Conv, MaxPool, Mean, Pad
+from qlite.ops.window import window
 
 DTYPES = ["int8", "uint8"]
 RESOLVERS = {"float": "default", "fixed": "reference"}
+ACTIVATIONS = {None: 0, "relu": 1, "relu6": 3}  # LiteRT's numbers
+PADDINGS = {"same": 0, "valid": 1}
+#: Codes of the bound 6 that lie this near the middle of two are rounded with the zero point by LiteRT, and without it
+#: here.
+NEAR_TIE = 1e-4
 
 
 def lowest(dtype):
@@ -47,7 +53,7 @@ def test_add(rng, requant, dtype, activation):
         grid_y = any_grid(rng, dtype)
         grids = [any_grid(rng, dtype, near=grid_y[0]) for _ in range(2)]
         options = {"options_type": "AddOptions", "version": 2}
-        options["fusedActivationFunction"] = {None: 0, "relu": 1, "relu6": 3}[activation]
+        options["fusedActivationFunction"] = ACTIVATIONS[activation]
         content = litert.model("ADD", (a, b), a, tuple(grids), grid_y, **options)
         expected = litert.run(content, (a, b), RESOLVERS[requant])
         got = computed(lambda i, o: Add(i, o, activation, requant), dtype, (a, b), grids, grid_y, a.shape[1:])
@@ -66,3 +72,115 @@ def test_mean(rng, requant, dtype):
         content = litert.model("MEAN", x, x[:, 0, 0], grid, grid_y, **options)
         expected = litert.run(content, x, RESOLVERS[requant])
         same_bytes(computed(lambda i, o: Mean(i, o, requant), dtype, (x,), [grid], grid_y, (channels,)), expected)
+
+
+# ---- convolutions -----------------------------------------------------------------------------------
+
+
+def image(rng, dtype="int8", channels=None):
+    height, width = (int(n) for n in rng.integers(1, 9, 2))
+    return codes(rng, (2, height, width, channels or int(rng.choice([1, 2, 3, 8, 17]))), np.dtype(dtype))
+
+
+def windows(rng, x, dilations=(1,)):
+    """Size, stride, dilation, "same" or "valid", and the sides and number of windows over images, whatever fits."""
+    while True:
+        size, stride = (tuple(int(n) for n in rng.integers(1, 4, 2)) for _ in range(2))
+        dilation = tuple(int(rng.choice(dilations)) for _ in range(2))
+        padding = str(rng.choice(list(PADDINGS)))
+        try:
+            *_, sides, out = window("x", x.shape[1:3], size, stride, padding, dilation)
+        except ValueError:
+            continue
+        return size, stride, dilation, padding, (*sides[0], *sides[1]), out
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("multiplier", [0, 1, 2], ids=["groups of all", "depthwise", "depthwise, 2 each"])
+@pytest.mark.parametrize("requant", RESOLVERS)
+def test_conv(rng, requant, multiplier, activation):
+    """Weights of int8 with a scale for each output, CONV_2D and DEPTHWISE_CONV_2D."""
+    for _ in range(40):
+        x = image(rng)
+        size, stride, dilation, padding, sides, shape = windows(rng, x, (1, 1, 2, 3) if multiplier < 2 else (1,))
+        channels = x.shape[-1]
+        out = channels * multiplier or int(rng.integers(1, 20))
+        weight = rng.integers(-127, 128, (*size, 1 if multiplier else channels, out)).astype(np.int8)
+        bias = rng.integers(-3000, 3000, out).astype(np.int32)
+        grid, grid_y = any_grid(rng, "int8"), any_grid(rng, "int8")
+        if activation == "relu6" and abs(6 / grid_y[0] % 1 - 0.5) < NEAR_TIE:
+            continue
+        depth = weight[..., 0].size
+        scale = rng.choice([2.0 ** rng.integers(-8, 0, out), rng.uniform(0.01, 1, out)]) / (8 * depth**0.5)
+        scale = (scale * grid_y[0] / grid[0]).astype(np.float32)
+        options = {"strideH": stride[0], "strideW": stride[1], "padding": PADDINGS[padding]}
+        options |= {"dilationHFactor": dilation[0], "dilationWFactor": dilation[1]}
+        options |= {"fusedActivationFunction": ACTIVATIONS[activation], "version": 3}
+        if multiplier:
+            constant = litert.Weights(weight.reshape(1, *size, out), scale, 3)
+            options |= {"options_type": "DepthwiseConv2DOptions", "depthMultiplier": multiplier}
+        else:
+            constant = litert.Weights(np.ascontiguousarray(np.moveaxis(weight, 3, 0)), scale, 0)
+            options["options_type"] = "Conv2DOptions"
+        constants = constant, litert.Weights(bias, np.float32(grid[0]) * scale, 0)
+        y = np.zeros((2, *shape, out), np.int8)
+        op = "DEPTHWISE_CONV_2D" if multiplier else "CONV_2D"
+        expected = litert.run(
+            litert.model(op, x, y, grid, grid_y, constants=constants, **options), x, RESOLVERS[requant]
+        )
+        fields = {"stride": stride, "dilation": dilation, "padding": sides, "groups": channels if multiplier else 1}
+        fields |= {"weight": weight, "weight_scale": scale, "weight_zero_point": None, "bias": bias}
+        fields |= {"activation": activation, "requant": requant}
+        got = computed(lambda i, o, f=fields: Conv(i, o, **f), "int8", (x,), [grid], grid_y, y.shape[1:])
+        same_bytes(got, expected)
+
+
+# ---- what moves codes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("resolver", RESOLVERS.values())
+@pytest.mark.parametrize("op", ["MAX_POOL_2D", "AVERAGE_POOL_2D"])
+def test_pool(rng, op, resolver, dtype):
+    for _ in range(60):
+        x = image(rng, dtype)
+        size, stride, _, padding, sides, shape = windows(rng, x)
+        options = {"filterHeight": size[0], "filterWidth": size[1], "strideH": stride[0], "strideW": stride[1]}
+        options |= {"padding": PADDINGS[padding], "options_type": "Pool2DOptions", "version": 2}
+        grid, y = any_grid(rng, dtype), np.zeros((2, *shape, x.shape[-1]), dtype)
+        expected = litert.run(litert.model(op, x, y, grid, grid, **options), x, resolver)
+        step = MaxPool if op == "MAX_POOL_2D" else AveragePool
+        fields = {"size": size, "stride": stride, "padding": sides}
+        got = computed(lambda i, o, s=step, f=fields: s(i, o, **f), dtype, (x,), [grid], grid, y.shape[1:])
+        same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("resolver", RESOLVERS.values())
+def test_pad(rng, resolver, dtype):
+    for _ in range(40):
+        x, padding = image(rng, dtype), rng.integers(0, 4, (3, 2))
+        sides = np.concatenate([[[0, 0]], padding]).astype(np.int32)
+        grid, y = any_grid(rng, dtype), np.pad(x, sides)
+        options = {"options_type": "PadOptions", "version": 2, "constants": (sides,)}
+        expected = litert.run(litert.model("PAD", x, y, grid, grid, **options), x, resolver)
+        flat = tuple(padding.ravel().tolist())
+        got = computed(lambda i, o, p=flat: Pad(i, o, p), dtype, (x,), [grid], grid, y.shape[1:])
+        same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("resolver", RESOLVERS.values())
+def test_concatenation(rng, resolver, dtype):
+    for _ in range(40):
+        axis, count = int(rng.integers(3)), int(rng.integers(2, 9))
+        shape = [int(n) for n in rng.integers(1, 6, 3)]
+        x = []
+        for length in rng.integers(1, 6, count):
+            shape[axis] = int(length)
+            x.append(codes(rng, (2, *shape), np.dtype(dtype)))
+        x, y, grid = tuple(x), np.concatenate(x, axis=axis + 1), any_grid(rng, dtype)
+        options = {"options_type": "ConcatenationOptions", "version": 2, "axis": axis + 1}
+        expected = litert.run(litert.model("CONCATENATION", x, y, (grid,) * count, grid, **options), x, resolver)
+        got = computed(lambda i, o, a=axis: Concatenate(i, o, a), dtype, x, [grid] * count, grid, y.shape[1:])
+        same_bytes(got, expected)
