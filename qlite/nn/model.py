@@ -143,7 +143,8 @@ class Model(Predictor):
             except ValueError as error:
                 given = ", ".join(f"{source!r}" for source in read)
                 raise ValueError(f"layer {name!r}: {layer!r}: {error}, which {given} gives") from None
-            _check.memory(f"layer {name!r}: {layer!r}", self.shapes[name], np.float32)
+        for name in self.names:
+            _check.memory(f"layer {name!r}", self.shapes[name], np.float32)
 
     def _normalization(self, mean: Any, scale: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Mean and scale as vectors, or None and None if they change nothing."""
