@@ -316,11 +316,11 @@ class Builder:
 
     def program(self, outputs: Sequence[int]) -> Program:
         """Return the program whose outputs are the float32 values of these buffers."""
-        results = []
-        for x in outputs:
-            self.layer = self.buffers[x].layer
-            name = "output" if len(outputs) == 1 else f"{self.layer}_values"
-            results.append(self.append(Dequantize, (x,), name) if self.buffers[x].is_codes else x)
+        (first, *others) = outputs
+        if others or not self.buffers[first].is_codes:
+            results = [self.floats(x) for x in outputs]
+        else:
+            results = [self.append(Dequantize, (first,), "output", layer=self.buffers[first].layer)]
         return Program(self.buffers, self.steps, tuple(self._inputs), tuple(results))
 
     # ---- for strategies

@@ -63,6 +63,8 @@ class Model(Predictor):
 
     Raises
     ------
+    MemoryError
+        A result of which a single sample is larger than the machine's memory.
     TypeError, ValueError
         Something else than symbols, layers or names; a cycle, an input or node that nothing reads, a name that is
         unknown or repeats or that buffers of the integer program have, a layer in two places; layers that do not fit
@@ -141,6 +143,8 @@ class Model(Predictor):
             except ValueError as error:
                 given = ", ".join(f"{source!r}" for source in read)
                 raise ValueError(f"layer {name!r}: {layer!r}: {error}, which {given} gives") from None
+        for name in self.names:
+            _check.memory(f"layer {name!r}", self.shapes[name], np.float32)
 
     def _normalization(self, mean: Any, scale: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Mean and scale as vectors, or None and None if they change nothing."""

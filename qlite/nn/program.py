@@ -1,7 +1,7 @@
 """The integer program: a short list of steps on a table of buffers. A quantized model is one of these.
 
 Plain data, checked when it is made; nothing here knows the core. Everything that runs, shows, stores or exports a model
-walks this list, and nothing else holds its numbers. The kinds of steps are in steps.py.
+walks this list, and nothing else holds its numbers. The kinds of steps are in steps/.
 """
 
 import math

@@ -53,9 +53,10 @@ def quantize_model(
     scheme : str, optional
         ``w<bits>[g<group>][a<bits>]``, ``"ternary"`` or ``"dynamic"``; that of the training by default, or "w8a8".
         w8a8, w4a8, w2a8, w4a4, w2a2...: widths of 2 to 8 bits of weights and of activations. w8, w4, w2...: weights
-        alone. w4g32, w4g32a8...: a scale for every 32 inputs, which at 4 bits and below is the more accurate; with
-        activations of known scales for weights of up to 4 bits. ternary: the weights -1, 0 and 1, with the scale of
-        least squares and 8-bit activations. dynamic: w8a8 with ``activations="dynamic"``.
+        alone. w4g32, w4g32a8...: a scale for every 32 inputs of a dense layer (convolutions keep one per output), which
+        at 4 bits and below is the more accurate; with activations of known scales for weights of up to 4 bits. ternary:
+        the weights -1, 0 and 1, with the scale of least squares and 8-bit activations. dynamic: w8a8 with
+        ``activations="dynamic"``.
     data : array_like of a real floating dtype, (samples, ...), or an iterator of such batches
         Samples like those that will come, a few hundred; for activations with known scales. Of several inputs a tuple,
         or a dict by name. They go through the model in parts that bound the memory; a file's array (memmap) is read

@@ -183,7 +183,7 @@ def _converted(
         if target.symmetric:
             raise ValueError(
                 "target: expected one whose zero points need not be 0 for a softmax of codes; without it "
-                "(Sequential(m.logits_layers)) predict_proba gives the same"
+                "(m.part(m.logits_layers)) predict_proba gives the same"
             )
         return SoftmaxX8((x,), y, target.requant)
     if function is not None:

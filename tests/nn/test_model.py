@@ -450,3 +450,11 @@ def test_long_chains_of_nodes_take_linear_time():
 def test_a_long_cycle_is_told_by_its_ends():
     with pytest.raises(ValueError, match=r"^nodes: expected no cycle, got 'a99' -> .* -> [.]{3} -> .* -> 'a99'$"):
         ql.Model({"x": (3,)}, "a99", nodes=chain(100, first="a99"))
+
+
+def test_results_larger_than_the_memory_are_refused():
+    x = y = ql.Input((4,))
+    for _ in range(60):
+        y = ql.Concatenate()(y, y)
+    with pytest.raises(MemoryError, match=r"^layer 'concatenate_"):
+        ql.Model(x, y)

@@ -295,6 +295,19 @@ def test_layers_with_a_scheme_of_their_own(rng, scheme, own, name):
     assert gemms[name] == ("gemm_f32" if own == "w8" else "gemm")
 
 
+def test_an_output_that_a_layer_of_floats_reads(rng):
+    x = ql.Input((4,))
+    h = ql.Dense(units=6, activation="relu", name="h")(x)
+    model = ql.Model(x, [h, ql.Dense(units=3, name="end")(ql.Concatenate()(h, ql.Dense(units=2, name="side")(h)))])
+    data = rng.normal(size=(200, 4)).astype(np.float32)
+    qm = ql.quantize_model(model, "w8a8", data, per_layer={"side": None})
+    for value, other in zip(qm.intermediates(data).values(), reference.evaluate(qm.program, data), strict=True):
+        same_bytes(value, other)
+    assert [b.name for b in qm.program.buffers].count("h_values") == 1
+    for found, expected in zip(qm(data), model(data), strict=True):
+        assert ql.metrics.sqnr_db(expected, found) > 30
+
+
 def test_schemes_for_layers_that_there_are_not():
     network, x = small_network()
     for error, message, per_layer, options in [

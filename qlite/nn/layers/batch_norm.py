@@ -28,7 +28,8 @@ class BatchNorm(Layer):
     is normalized by the running statistics, which stay; so are all batches where the layer is frozen, as in Keras.
     Samples are float32, of any shape.
 
-    `quantize_model` folds it into a dense layer before it that has no activation, or into one behind it.
+    `quantize_model` folds it into a layer with weights before it that has no activation, or into a dense one behind it;
+    where there is none it becomes a factor and a summand for each channel.
 
     Parameters
     ----------
@@ -166,7 +167,7 @@ class BatchNorm(Layer):
         return ((rows * (self.gamma * saved.inverse)).reshape(gradient.shape),), gradients
 
     def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
-        raise ValueError(f"layer {builder.layer!r}: expected a BatchNorm that is folded into a Dense: see fuse()")
+        raise ValueError(f"layer {builder.layer!r}: expected no BatchNorm, which fuse() takes out")
 
     def __repr__(self) -> str:
         return f"BatchNorm({len(self.gamma) or '?'})"
