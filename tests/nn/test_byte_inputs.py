@@ -126,6 +126,15 @@ def test_data_in_any_form_gives_the_same_grids(rng, tmp_path):
         assert same_program(ql.quantize_model(model, data=data, input_dtype="uint8").program, expected)
 
 
+@pytest.mark.parametrize("first", ["of each channel", "none"])
+def test_models_that_bring_their_own_scales(rng, first):
+    x, y = images(rng), rng.integers(0, 4, 30)
+    options = {"scheme": "w8a8", "epochs": 1, "batch_size": 10, "progress": False}
+    trained = ql.train(network(rng, **FIRST[first]), x.astype(np.float32), y, **options)
+    of_bytes = ql.quantize_model(trained, input_dtype="uint8")
+    same_bytes(of_bytes(x), ql.quantize_model(trained)(x.astype(np.float32)))
+
+
 # ---- where it goes ----------------------------------------------------------------------------------
 
 
