@@ -13,6 +13,7 @@ from qlite.arrays.error import quantization_error
 from qlite.arrays.qarray import QArray
 from qlite.arrays.quantize import fake_quantize
 from qlite.grids.qparams import QParams
+from qlite.nn.byte_samples import as_bytes, as_floats
 from qlite.nn.fuse import fuse
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.model import Model
@@ -199,7 +200,7 @@ def compare(model: Model, quantized: QModel, x: Any) -> Report:
     quantized : QModel
         Made from `model`.
     x : array_like of a real floating dtype, (samples, ...)
-        Of several inputs a tuple, or a dict by name.
+        Of several inputs a tuple, or a dict by name. Bytes for a quantized model that takes them.
 
     Returns
     -------
@@ -237,13 +238,15 @@ def compare(model: Model, quantized: QModel, x: Any) -> Report:
                 if isinstance(layer, Weighted) and not _is_float(quantized, name)}  # fmt: skip
     if (got := {name: q.shape for name, q in weights.items()}) != expected:
         raise ValueError(f"quantized: expected the layers of model, {expected}, got {got}")
-    samples = fused.samples("x", x)
+    is_bytes = quantized.input_dtype == "uint8"
+    samples = fused.samples("x", as_floats(x) if is_bytes else x)
     if len(next(iter(samples.values()))) == 0:
         raise ValueError("x: expected at least one sample, got none")
     exact = fused.intermediates(samples)
-    computed = quantized.intermediates(samples)
+    given = {name: as_bytes("x", values) for name, values in samples.items()} if is_bytes else samples
+    computed = quantized.intermediates(given)
     with one_thread():
-        seconds = _seconds(fused, quantized, samples)
+        seconds = _seconds(fused, quantized, samples, given)
     rows = [
         _compare_layer(name, layer, quantized, weights[name], exact[source], exact[name], computed, seconds)
         for name, (layer, source) in quantized_layers.items()
@@ -263,13 +266,16 @@ def _is_float(quantized: QModel, name: str) -> bool:
     return any(weight is not None and weight.dtype.kind == "f" for weight in own)
 
 
-def _seconds(model: Model, quantized: QModel, samples: dict[str, np.ndarray]) -> dict[str, tuple[float, float]]:
-    """What each layer takes in the quantized and in the float model: medians over runs that take turns."""
+def _seconds(
+    model: Model, quantized: QModel, samples: dict[str, np.ndarray], given: dict[str, np.ndarray]
+) -> dict[str, tuple[float, float]]:
+    """What each layer takes in the quantized model, of what it is given, and in the float model: medians over runs that
+    take turns."""
     steps = [quantized.program.buffers[step.output].layer for step in quantized.program.steps]
     layers: list[dict[str, tuple[float, float]]] = []
     began = time.perf_counter()
     while len(layers) < FEWEST_RUNS or (len(layers) < RUNS and time.perf_counter() - began < RUN_SECONDS):
-        _, ours = quantized.plan.timed(*samples.values())
+        _, ours = quantized.plan.timed(*given.values())
         integer = dict.fromkeys(model.names, 0.0)
         for name, seconds in zip(steps, ours, strict=True):
             integer[name] = integer.get(name, 0.0) + seconds

@@ -10,6 +10,7 @@ from qlite import _check
 from qlite.grids.calibrator import Calibrator
 from qlite.grids.qparams import QParams
 from qlite.nn.activation_tables import known_grid
+from qlite.nn.byte_samples import as_floats
 from qlite.nn.layers.activation import Activation
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.model import Model
@@ -70,8 +71,13 @@ def activation_bits(model: Model, schemes: Sequence[Scheme]) -> dict[str, int]:
     return {name: widths[group[name]] for name in group}
 
 
-def calibrate(model: Model, data: Any, method: str, bits: Mapping[str, int] | None = None) -> dict[str, QParams]:
-    """Find the unsigned qparams of every value, by the names of buffers; of 8 bits, or as `bits` says."""
+def calibrate(
+    model: Model, data: Any, method: str, bits: Mapping[str, int] | None = None, *, is_bytes: bool = False
+) -> dict[str, QParams]:
+    """Find the unsigned qparams of every value, by the names of buffers; of 8 bits, or as `bits` says.
+
+    With `is_bytes` samples are the numbers 0 to 255, and may be uint8.
+    """
     group, widths = ties(model), bits or {}
     producers = dict(zip(model.names, model.layers, strict=True))
     roots = {name for name in group if name not in producers or not producers[name].keeps_grid}
@@ -80,7 +86,7 @@ def calibrate(model: Model, data: Any, method: str, bits: Mapping[str, int] | No
             roots.add(name)  # it joins values of other grids to its own
     calibrators = {first: Calibrator() for first in group.values()}
     blank = set(calibrators)
-    for samples in progress(_batches(model, data), "calibrating", "batch"):
+    for samples in progress(_batches(model, data, is_bytes), "calibrating", "batch"):
         for name, values in _walk(model, samples):
             if name in roots:
                 calibrators[group[name]].update(values)
@@ -111,7 +117,7 @@ def _walk(model: Model, samples: Mapping[str, np.ndarray]) -> Iterator[tuple[str
                 values.pop(source, None)
 
 
-def _batches(model: Model, data: Any) -> Iterator[dict[str, np.ndarray]]:
+def _batches(model: Model, data: Any, is_bytes: bool) -> Iterator[dict[str, np.ndarray]]:
     """Yield samples in parts that bound the memory, checked."""
     largest = max(math.prod(shape) for shape in model.shapes.values())
     rows = max(1, min(SAMPLES_AT_ONCE, VALUES_AT_ONCE // largest))
@@ -120,9 +126,12 @@ def _batches(model: Model, data: Any) -> Iterator[dict[str, np.ndarray]]:
     for i, batch in batches:
         where = "data" if i is None else f"data: batch {i}"
         for part in _parts(model, where, batch, rows):
-            samples = model.samples(where, part)
+            samples = model.samples(where, as_floats(part) if is_bytes else part)
             for name, values in samples.items():
-                _check.finite(where if len(samples) == 1 else f"{where}[{name!r}]", values)
+                named = where if len(samples) == 1 else f"{where}[{name!r}]"
+                _check.finite(named, values)
+                if is_bytes and values.size and not 0 <= values.min() <= values.max() <= 255:
+                    raise ValueError(f"{named}: expected 0 to 255, got {values.min()} to {values.max()}")
             count += len(next(iter(samples.values())))
             if len(next(iter(samples.values()))):
                 yield samples

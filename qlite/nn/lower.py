@@ -185,6 +185,8 @@ class Builder:
         Whether weights have no zero points at any width.
     repair : callable, optional
         ``repair(name, weight)`` returns the quantized weights (in, out) of a layer, or None for the usual ones.
+    input_dtype : {"float32", "uint8"}
+        What samples are; bytes stand for the numbers 0 to 255.
     keep_sums : bool
         Whether static products leave their sums in a buffer of their own, ``<layer>_sums``, int32, before they become
         codes: the same codes, for training.
@@ -205,14 +207,16 @@ class Builder:
         per_layer: dict[str, Scheme] | None = None,
         repair: Callable[[str, np.ndarray], QArray | None] | None = None,
         keep_sums: bool = False,
+        input_dtype: str = "float32",
     ) -> None:
         self.scheme = scheme
         self.weight_method = weight_method
         self.symmetric_weights = symmetric_weights
-        self.qparams = qparams or {}
+        self.qparams = dict(qparams or {})
         self.per_layer = per_layer or {}
         self.repair = repair
         self.keep_sums = keep_sums
+        self.input_dtype = input_dtype
         self.layer = "input"
         self.buffers: list[Buffer] = []
         self.steps: list[Step] = []
@@ -304,10 +308,15 @@ class Builder:
     # ---- for models
 
     def input(self, name: str, shape: tuple[int, ...]) -> int:
-        """Add the buffer of an input of samples of this shape."""
+        """Add the buffer of an input of samples of this shape, and return that of its values in float32."""
         self.layer = name
-        self._inputs.append(self.add_buffer(name, shape, "float32"))
-        return self._inputs[-1]
+        is_bytes = self.input_dtype == "uint8"
+        grid: dict[str, Any] = {"scale": 1.0, "zero_point": 0} if is_bytes else {}
+        self._inputs.append(self.add_buffer(name, shape, self.input_dtype, **grid))
+        values = self.floats(self._inputs[-1])
+        if name in self.qparams:
+            self.qparams[self.buffers[values].name] = self.qparams[name]
+        return values
 
     def lower(self, name: str, layer: Any, inputs: tuple[int, ...]) -> int:
         """Lower a layer under this name, and return the buffer of its result."""
@@ -373,9 +382,9 @@ class Builder:
         """Return the scheme of a layer."""
         return self.per_layer.get(name, self.scheme)
 
-    def add_buffer(self, name: str, shape: tuple[int, ...], dtype: str) -> int:
-        """Add a buffer without a scale of the layer that is being lowered, and return its number."""
-        self.buffers.append(Buffer(name, self.layer, shape, dtype))
+    def add_buffer(self, name: str, shape: tuple[int, ...], dtype: str, **grid: Any) -> int:
+        """Add a buffer of the layer that is being lowered, on a grid if it holds codes, and return its number."""
+        self.buffers.append(Buffer(name, self.layer, shape, dtype, **grid))
         return len(self.buffers) - 1
 
     def append(

@@ -39,7 +39,8 @@ class QModel(Predictor):
     Called on samples (samples, ...) of a real floating dtype it gives raw float32 outputs, in one call of the core:
     several inputs are a tuple or a dict by name, several outputs a tuple. `predict`, `predict_proba` and `evaluate` are
     those of the float model. It may be called from several threads. Samples that are codes on the grid `input_qparams`
-    already, such as the bytes of images, are taken as they are; codes on any other grid are refused.
+    already are taken as they are; codes on any other grid are refused. A model of ``input_dtype="uint8"`` takes bytes,
+    and nothing else.
 
     Weights are packed at the first call, and kept.
 
@@ -109,10 +110,15 @@ class QModel(Predictor):
             run = self._run or self.plan.run
             return run(x) if len(self.inputs) == 1 and not isinstance(x, Mapping) else run(*self._several(x))
         except TypeError as error:
-            if isinstance(x, np.ndarray) and x.dtype.char in "bB":
+            if self.input_dtype == "float32" and isinstance(x, np.ndarray) and x.dtype.char in "bB":
                 hint = "QArray(x, model.input_qparams) where these are its codes, else floats as in training"
                 raise TypeError(f"{error} ({hint})") from None
             raise
+
+    @property
+    def input_dtype(self) -> str:
+        """The dtype of samples: "float32", or "uint8" for bytes, see `quantize_model`."""
+        return self.program.buffers[self.program.inputs[0]].dtype
 
     def _several(self, x: Any) -> list[Any]:
         """The samples of each input, of a tuple or a dict."""
@@ -150,7 +156,8 @@ class QModel(Predictor):
         own = self.input_qparams
         if x.qparams is not own and x.qparams != own:
             what = "floats" if own is None else f"codes on input_qparams, {own!r}, or floats"
-            raise ValueError(f"x: expected {what}, which x.dequantize() makes, got {x!r}")
+            what = "bytes" if self.input_dtype == "uint8" else f"{what}, which x.dequantize() makes"
+            raise ValueError(f"x: expected {what}, got {x!r}")
         return x
 
     def _of_codes(self, x: QArray) -> np.ndarray:

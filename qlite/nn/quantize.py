@@ -21,6 +21,7 @@ from qlite.nn.qmodel import QModel
 from qlite.nn.retarget import convert, resolve_target
 from qlite.nn.scheme import FLOAT_BITS, Scheme
 
+INPUT_DTYPES = ("float32", "uint8")
 #: What a model that brings its own scales leaves nothing to say of.
 DEFAULTS = {"data": None, "method": "minmax", "weight_method": "minmax"}
 
@@ -37,6 +38,7 @@ def quantize_model(
     output_dtype: str | None = None,
     requant: str | None = None,
     per_layer: Mapping[str, str | None] | None = None,
+    input_dtype: str = "float32",
 ) -> QModel:
     """Turn a float model into an integer model.
 
@@ -79,6 +81,10 @@ def quantize_model(
     per_layer : dict of str, optional
         Layers that have another scheme, by name: ``{"dense_3": "w8"}``; None or "float32" leaves one in float. Codes
         become float32 in between and back where it needs that.
+    input_dtype : {"float32", "uint8"}
+        What the quantized model takes. Bytes, such as the pixels of images, stand for the numbers 0 to 255, of which
+        the model's mean and scale, if any, make what its layers read: the same results as of these numbers in float32,
+        from a quarter of the memory. `data` may be bytes then as well.
 
     Returns
     -------
@@ -105,6 +111,14 @@ def quantize_model(
     True
     >>> [ql.quantize_model(m, scheme, x).nbytes for scheme in ("w8a8", "w4a8", "ternary")]
     [328, 316, 196]
+
+    Of pixels:
+
+    >>> pixels = rng.integers(0, 256, (100, 8), dtype=np.uint8)
+    >>> m = ql.Sequential([ql.Dense(rng.normal(size=(8, 3)))], mean=np.full(8, 127.5), scale=np.full(8, 127.5))
+    >>> qm = ql.quantize_model(m, data=pixels, input_dtype="uint8")
+    >>> qm(pixels).shape, qm.input_dtype
+    ((100, 3), 'uint8')
     """
     if not isinstance(model, Model):
         raise TypeError(f"model: expected a Model or Sequential (see from_sklearn), got {type(model).__name__}")
@@ -120,6 +134,7 @@ def quantize_model(
         options = {"data": data, "method": method, "weight_method": weight_method}
         _check.expect_defaults(options, DEFAULTS, "for a model that was trained with a scheme")
     schemes = [own.get(name, parsed) for name in model.names]
+    _check.choice("input_dtype", input_dtype, INPUT_DTYPES)
     resolved = resolve_target(target, output_dtype, requant, schemes)
     static = [name for name, layer in zip(model.names, schemes, strict=True) if layer.is_static]
     repair = None
@@ -128,7 +143,8 @@ def quantize_model(
     elif static:
         if data is None:
             raise ValueError(f"data: expected samples to calibrate the activations of {static[0]!r} with, got None")
-        qparams = calibrate(model, data, method, activation_bits(model, schemes))
+        widths = activation_bits(model, schemes)
+        qparams = calibrate(model, data, method, widths, is_bytes=input_dtype == "uint8")
     else:
         qparams = {}
     builder = Builder(
@@ -138,6 +154,7 @@ def quantize_model(
         qparams=qparams,
         per_layer=own,
         repair=repair,
+        input_dtype=input_dtype,
     )
     program = builder.program(model.lower(builder))
     if static:

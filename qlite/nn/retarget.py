@@ -69,7 +69,7 @@ def convert(program: Program, target: Target) -> Program:
         if not target.integer_output:
             floats |= _ending(old, steps, result, results)
     results = _give_float_sums(old, steps, results, floats)
-    buffers = [b if b.scale is None else _as_codes(b, target) for b in old]
+    buffers = [b if b.scale is None or i in program.inputs else _as_codes(b, target) for i, b in enumerate(old)]
     for i in floats:
         buffers[i] = _as_floats(old[i])
     scale_of_sums: dict[int, float] = {}

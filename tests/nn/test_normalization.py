@@ -6,6 +6,7 @@ import reference
 from samples import same_bytes
 
 import qlite as ql
+from qlite.nn.plan import Plan
 from qlite.nn.program import Buffer, Program
 from qlite.nn.steps import Normalize
 
@@ -56,3 +57,13 @@ def test_bad_normalization(changes):
     fields = {"mean": np.zeros(6), "scale": np.ones(6)} | changes
     with pytest.raises(ValueError, match="step 0"):
         Program(buffers, [Normalize((0,), 1, **{k: v.astype(np.float32) for k, v in fields.items()})])
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 31, 32, 33, 63, 64, 65, 100, 130])
+def test_rows_of_any_length(isa, rng, n):
+    """Short ones go several together, of which the last may be fewer."""
+    mean, scale = rng.normal(size=n).astype(np.float32), rng.uniform(0.5, 2, n).astype(np.float32)
+    for rows in (1, 2, 7, 65):
+        buffers = [Buffer(name, name, (rows, n), "float32") for name in "xy"]
+        x = rng.normal(size=(3, rows, n)).astype(np.float32)
+        same_bytes(Plan(Program(buffers, [Normalize((0,), 1, mean, scale)])).run(x), (x - mean) / scale)
