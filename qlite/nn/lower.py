@@ -232,6 +232,8 @@ class Builder:
 
     def activation(self, x: int, function: str, slope: float) -> int:
         """Append an activation and return the buffer of the result: a table for codes, float32 for float32."""
+        if self.scheme_of(self.layer).is_static:
+            x = self.codes(x)
         if not self.buffers[x].is_codes:
             return self.append(Activate, (x,), self.layer, function=function, slope=slope)
         grid = affine_of(self.qparams[self.layer])

@@ -294,3 +294,12 @@ def test_a_sigmoid_of_several_units_gives_no_probabilities(rng):
 def test_repr_names_every_step(rng):
     text = repr(quantized(network(rng, "gelu"), "w8a8", "numpy", data(rng)))
     assert "lookup: dense_1 uint8 -> dense_1_gelu uint8[24]" in text
+
+
+@pytest.mark.parametrize("target", ["numpy", "tflite", "onnx"])
+def test_an_activation_of_the_input_is_a_table(rng, target):
+    m = ql.Sequential([ql.Activation("sigmoid"), ql.Dense(rng.normal(size=(4, 3)))], input_shape=(4,))
+    x = rng.normal(size=(50, 4))
+    quantized = ql.quantize_model(m, "w8a8", x, target=target)
+    assert [step.kind for step in quantized.program.steps[:3]] == ["quantize", "lookup", "gemm"]
+    assert np.abs(quantized(x) - m(x)).max() < 0.05
