@@ -34,13 +34,11 @@ from qlite.nn.steps import (
     Reshape,
     SoftmaxX8,
 )
+from qlite.nn.steps.merging import MAX_INPUTS
 from qlite.nn.ternary import quantize_ternary
 from qlite.ops.activations import SLOPE
 from qlite.ops.epilogue import BIAS_ROOM, integer_bias
 from qlite.ops.packing import idle_columns
-
-#: Buffers that one step reads at most.
-MAX_INPUTS = 8
 
 
 class Multiplying(Protocol):

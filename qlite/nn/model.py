@@ -174,7 +174,7 @@ class Model(Predictor):
 
     @property
     def in_features(self) -> int:
-        """How many features a sample has."""
+        """The length of a sample's last axis: its features, or the channels of an image."""
         return self.input_shape[-1]
 
     @property

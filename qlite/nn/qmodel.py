@@ -195,7 +195,7 @@ class QModel(Predictor):
 
     @property
     def in_features(self) -> int:
-        """How many features a sample has."""
+        """The length of a sample's last axis: its features, or the channels of an image."""
         return self.program.buffers[self.program.inputs[0]].shape[-1]
 
     @property
