@@ -1,7 +1,7 @@
 """Layers that change the shape of samples: Reshape, Pad."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class Reshape(Layer):
 
     kind = "reshape"
     keeps_grid = True
-    options = ("shape",)
+    options: ClassVar[tuple[str, ...]] = ("shape",)
 
     def __init__(self, shape: Any, *, name: str | None = None) -> None:
         super().__init__(name)

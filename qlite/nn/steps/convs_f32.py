@@ -15,7 +15,8 @@ class ConvF32(Convolution):
     """float32 by float32, or by codes: the convolution of a layer that stays as it is, and the weight-only one.
 
     Codes stand for ``float32(code - zero_point) * scale``, rounded once. A result is one fused multiply-add per element
-    of its window, over height, width and channels in order, from 0; padding is zeros; then the bias is added.
+    of its window, over height, width and channels in order, from 0; padding is zeros; then the bias is added. Weights
+    of float32 have neither scale nor zero point, as those of all other products do.
     """
 
     kind: ClassVar[str] = "conv_f32"
