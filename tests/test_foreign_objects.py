@@ -235,7 +235,7 @@ OTHERS |= {"conv2d w", "linear w", "softmax scale", "testing.assert_bit_exact ac
 OTHERS |= {"testing.assert_bit_exact expected", "Model inputs", "Model outputs", "Model nodes"}
 #: Methods of layers and models that models and training call, with arrays of their own.
 WITHIN_MODELS = {"compute", "forward", "forward_frozen", "backward", "multiply", "multiply_gradients"}
-WITHIN_MODELS |= {"given", "samples"}
+WITHIN_MODELS |= {"given", "walk", "samples"}
 #: What has parameters for arrays of other packages, or is made by qlite alone.
 NOT_WALKED = {
     "distributed",

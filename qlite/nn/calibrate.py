@@ -87,7 +87,7 @@ def calibrate(
     calibrators = {first: Calibrator() for first in group.values()}
     blank = set(calibrators)
     for samples in progress(_batches(model, data, is_bytes), "calibrating", "batch"):
-        for name, values in _walk(model, samples):
+        for name, values in model.walk(samples):
             if name in roots:
                 calibrators[group[name]].update(values)
                 if values.any():
@@ -102,19 +102,6 @@ def calibrate(
             blank.discard(group[name])
     _refine_blank(model, found, group, blank)
     return found
-
-
-def _walk(model: Model, samples: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield every value by name, and forget it behind its last reader."""
-    values = model.given(samples)
-    last = {source: i for i, read in enumerate(model.sources) for source in read}
-    yield from ((name, values[name]) for name in values_of(model)[: -len(model.names)])
-    for i, (name, layer, read) in enumerate(zip(model.names, model.layers, model.sources, strict=True)):
-        values[name] = layer.compute(*(values[source] for source in read))
-        yield name, values[name]
-        for source in read:
-            if last[source] == i:
-                values.pop(source, None)
 
 
 def _batches(model: Model, data: Any, is_bytes: bool) -> Iterator[dict[str, np.ndarray]]:

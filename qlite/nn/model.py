@@ -1,6 +1,6 @@
 """Float models: graphs of layers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy, deepcopy
 from typing import Any
 
@@ -353,23 +353,25 @@ class Model(Predictor):
             values["normalized"] = self._normalized(only)
         return values
 
-    def __call__(self, x: Any) -> Any:
-        values = self.given(self.samples("x", x))
-        readers = {source: i for i, read in enumerate(self.sources) for source in read}
+    def walk(self, samples: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield every value by name, for checked samples, and forget each behind its last reader."""
+        values = self.given(samples)
+        last = {source: i for i, read in enumerate(self.sources) for source in read}
+        yield from list(values.items())
         for i, (name, layer, read) in enumerate(zip(self.names, self.layers, self.sources, strict=True)):
             values[name] = layer.compute(*(values[source] for source in read))
             for source in read:
-                if readers[source] == i and source not in self.outputs:
+                if last[source] == i:
                     values.pop(source, None)
-        results = tuple(values[name] for name in self.outputs)
-        return results[0] if len(results) == 1 else results
+            yield name, values[name]
+
+    def __call__(self, x: Any) -> Any:
+        results = {name: values for name, values in self.walk(self.samples("x", x)) if name in self.outputs}
+        return results[self.outputs[0]] if len(results) == 1 else tuple(results[name] for name in self.outputs)
 
     def intermediates(self, x: Any) -> dict[str, np.ndarray]:
         """Return the inputs, "normalized" if the model does that, and every layer's output, by name."""
-        values = self.given(self.samples("x", x))
-        for name, layer, read in zip(self.names, self.layers, self.sources, strict=True):
-            values[name] = layer.compute(*(values[source] for source in read))
-        return values
+        return dict(self.walk(self.samples("x", x)))
 
     def __repr__(self) -> str:
         is_chain = self._is_chain
