@@ -19,19 +19,15 @@ from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.scheme import FLOAT_BITS, Scheme
 from qlite.nn.steps import (
     Activate,
-    Add,
     Concatenate,
     Dequantize,
     GemmGrouped,
     GemmGroupedF32,
     Lookup,
-    Mean,
     Normalize,
-    Pad,
     Quantize,
     QuantizeDynamic,
     Requantize,
-    Reshape,
     SoftmaxX8,
 )
 from qlite.nn.steps.merging import MAX_INPUTS
@@ -224,13 +220,18 @@ class Builder:
 
     # ---- for layers
 
+    @property
+    def is_static(self) -> bool:
+        """Whether the layer that is being lowered computes with codes on grids that are known ahead."""
+        return self.scheme_of(self.layer).is_static
+
     def product(self, x: int, layer: Multiplying) -> int:
         """Append ``activation(x @ weight + bias)``, or a convolution, and return the buffer of the result."""
         return strategy_of(self.scheme_of(self.layer), layer).product(self, x, layer)
 
     def activation(self, x: int, function: str, slope: float) -> int:
         """Append an activation and return the buffer of the result: a table for codes, float32 for float32."""
-        if self.scheme_of(self.layer).is_static:
+        if self.is_static:
             x = self.codes(x)
         if not self.buffers[x].is_codes:
             return self.append(Activate, (x,), self.layer, function=function, slope=slope)
@@ -239,38 +240,23 @@ class Builder:
             return self.append(SoftmaxX8, (x,), self.layer, scales=grid, requant="float")
         return self._lookup(x, self.layer, grid, function, slope)
 
-    def reshape(self, x: int, shape: tuple[int, ...]) -> int:
-        """Append a change of shape and return the buffer of the result: codes where the scheme has codes."""
-        return self._moved(Reshape, x, shape=shape)
-
-    def pool(self, x: int, kind: type[Step], **window: Any) -> int:
-        """Append a pool and return the buffer of the result."""
-        return self._moved(kind, x, **window)
-
-    def pad(self, x: int, padding: tuple[int, ...]) -> int:
-        """Append zeros before and after each axis, and return the buffer of the result."""
-        return self._moved(Pad, x, padding=padding)
-
-    def mean(self, x: int) -> int:
-        """Append the mean over all axes but the last, and return the buffer of the result."""
-        if not self.scheme_of(self.layer).is_static:
-            return self.append(Mean, (self.floats(x),), self.layer, requant="float")
-        return self.append(
-            Mean, (self.codes(x),), self.layer, scales=affine_of(self.qparams[self.layer]), requant="float"
-        )
-
-    def add(self, inputs: Sequence[int], activation: str | None) -> int:
-        """Append a sum and return the buffer of the result."""
-        end: dict[str, Any] = {"activation": activation, "requant": "float"}
-        if not self.scheme_of(self.layer).is_static:
-            return self.append(Add, tuple(self.floats(x) for x in inputs), self.layer, **end)
+    def computed(self, kind: type[Step], inputs: Sequence[int], **fields: Any) -> int:
+        """Append a step and return the buffer of the result: codes on a grid of its own where the scheme has codes."""
+        if not self.is_static:
+            return self.append(kind, tuple(self.floats(x) for x in inputs), self.layer, **fields)
         grid = affine_of(self.qparams[self.layer])
-        return self.append(Add, tuple(self.codes(x) for x in inputs), self.layer, scales=grid, **end)
+        return self.append(kind, tuple(self.codes(x) for x in inputs), self.layer, scales=grid, **fields)
+
+    def moved(self, kind: type[Step], x: int, **fields: Any) -> int:
+        """Append a step that leaves values on their grid and return the buffer of the result: codes where the scheme
+        has codes, or `x` has."""
+        x = self.codes(x) if self.is_static else x
+        return self.append(kind, (x,), self.layer, scales=self._grid_of(x), **fields)
 
     def concatenate(self, inputs: Sequence[int], axis: int) -> int:
         """Append inputs joined along an axis of samples and return the buffer of the result."""
         name, scales = self.layer, None
-        if self.scheme_of(name).is_static:
+        if self.is_static:
             scales = affine_of(self.qparams[name])
             inputs = [self._on_grid(self.codes(x), f"{name}_{i}_codes", scales) for i, x in enumerate(inputs)]
         else:
@@ -281,11 +267,6 @@ class Builder:
             joined = self.append(Concatenate, first, f"{name}_part_{part}", scales=scales, axis=axis)
             inputs = [joined, *inputs[MAX_INPUTS:]]
         return self.append(Concatenate, tuple(inputs), name, scales=scales, axis=axis)
-
-    def _moved(self, kind: type[Step], x: int, **fields: Any) -> int:
-        """Append what leaves values on their grid: codes where the scheme has codes."""
-        x = self.codes(x) if self.scheme_of(self.layer).is_static else x
-        return self.append(kind, (x,), self.layer, scales=self._grid_of(x), **fields)
 
     def _grid_of(self, x: int) -> dict[str, Any]:
         source = self.buffers[x]

@@ -121,6 +121,9 @@ class Step:
     kind: ClassVar[str]
     #: Whether it reads codes with a scale for each "row" or each "sample", where there is not one for all samples.
     scale_per: ClassVar[str] = "row"
+    #: Grids of the codes that it reads and writes: "one" for all of them, "any" for each, or "given" ones, which nobody
+    #: may move.
+    grids: ClassVar[str] = "given"
     inputs: tuple[int, ...]
     output: int
 

@@ -12,13 +12,11 @@ from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.scheme import TARGETS, Scheme, Target
 from qlite.nn.steps import (
     Activate,
-    Add,
     Conv,
     Dequantize,
     Gemm,
     GemmGrouped,
     Lookup,
-    Mean,
     Quantize,
     Requantize,
     Reshape,
@@ -87,10 +85,10 @@ def convert(program: Program, target: Target) -> Program:
             scale_of_sums[step.output], _ = buffers[x].affine
         elif isinstance(step, Requantize):
             steps[i] = replace(step, input_scale=scale_of_sums[step.inputs[0]], requant=target.requant)
-        elif isinstance(step, (Add, Mean)):
-            steps[i] = replace(step, requant=target.requant)
         elif isinstance(step, (Activate, Lookup, SoftmaxX8)) and old[step.output].scale is not None:
             steps[i] = _converted(step, old, buffers, target)
+        elif hasattr(step, "requant") and buffers[step.output].is_codes:
+            steps[i] = step.with_fields({"requant": target.requant})
     outputs = []
     for result in results:
         if buffers[result].is_codes:

@@ -23,7 +23,7 @@ from qlite.nn.steps import Dequantize, Lookup, Quantize, QuantizeDynamic, Requan
 from qlite.training.learned_grid import LearnedGrid, Scales
 from qlite.training.network import Key, Samples, parts
 from qlite.training.straight_through import Back, Batch, Product, Requantizing, Rounding, Through, Unweighted
-from qlite.training.tied_grids import TYING, fixed, tied
+from qlite.training.tied_grids import fixed, tied
 
 
 class QuantizedNetwork:
@@ -112,7 +112,7 @@ class QuantizedNetwork:
             layer = program.buffers[step.output].layer
             if layer not in self._layers or layer in self._frozen:
                 stay.add(own)
-            if not isinstance(step, TYING):
+            if step.grids != "one":
                 rounded[own].append(math.prod(program.buffers[step.output].shape))
         grids: dict[int, LearnedGrid] = {}
         for i, buffer in enumerate(program.buffers):
@@ -142,7 +142,7 @@ class QuantizedNetwork:
             product = Product(number, step, output.layer, layer, own, output.layer not in self._frozen)
             self._products.append(product)
             return product
-        return Unweighted(step, layer, None if isinstance(step, TYING) else grid)
+        return Unweighted(step, layer, None if step.grids == "one" else grid)
 
     def _weight_grid(self, name: str, layer: Weighted) -> LearnedGrid | None:
         """The grid of a layer's weights."""

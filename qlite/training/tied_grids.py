@@ -2,32 +2,14 @@
 
 from qlite.nn.activation_tables import known_grid
 from qlite.nn.program import Program, Step
-from qlite.nn.steps import (
-    Add,
-    AveragePool,
-    Concatenate,
-    Dequantize,
-    Lookup,
-    MaxPool,
-    Mean,
-    Pad,
-    Quantize,
-    QuantizeDynamic,
-    Requantize,
-    Reshape,
-)
-
-#: Steps whose codes, read and written, are all on one grid.
-TYING = (AveragePool, Concatenate, MaxPool, Pad, Reshape)
-#: Steps that take any grids.
-FREE = (Add, Dequantize, Mean, Quantize, QuantizeDynamic, Requantize)
+from qlite.nn.steps import Lookup
 
 
 def tied(program: Program) -> list[int]:
     """Return for each buffer the first of those that are on its grid, whatever its scale."""
     first = list(range(len(program.buffers)))
     for step in program.steps:
-        if isinstance(step, TYING) and program.buffers[step.output].is_codes:
+        if step.grids == "one" and program.buffers[step.output].is_codes:
             own = {first[i] for i in (*step.inputs, step.output)}
             first = [min(own) if i in own else i for i in first]
     return first
@@ -37,4 +19,4 @@ def fixed(step: Step) -> tuple[int, ...]:
     """Return the buffers whose grid a step leaves no other scale."""
     if isinstance(step, Lookup) and step.function is not None:
         return () if known_grid(step.function) is None else (step.output,)
-    return () if isinstance(step, TYING + FREE) or hasattr(step, "weight") else (*step.inputs, step.output)
+    return (*step.inputs, step.output) if step.grids == "given" else ()

@@ -12,6 +12,7 @@ import pytest
 from samples import same_bytes
 
 import qlite as ql
+from qlite.nn import steps
 from qlite.nn.layers.layer import Layer
 
 W = {
@@ -431,7 +432,7 @@ def test_a_layer_of_a_users_own():
             return x[0] + x[0]
 
         def lower(self, builder, inputs):
-            return builder.add((*inputs, *inputs), None)
+            return builder.computed(steps.Add, (*inputs, *inputs))
 
     x = ql.Input((4,))
     model = ql.Model(x, Twice(None)(x))

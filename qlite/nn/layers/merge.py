@@ -6,6 +6,7 @@ import numpy as np
 
 from qlite import _check
 from qlite._public import public
+from qlite.nn import steps
 from qlite.nn.layers.layer import Layer, Shape
 from qlite.nn.lower import Builder
 from qlite.ops.activations import CLAMPS, activation, activation_gradient_
@@ -69,7 +70,7 @@ class Add(Layer):
         return (gradient, gradient.copy()), {}
 
     def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
-        return builder.add(inputs, self.activation)
+        return builder.computed(steps.Add, inputs, activation=self.activation, requant="float")
 
     def __repr__(self) -> str:
         return f"Add({self.activation or ''})"

@@ -60,7 +60,7 @@ class Pool(Layer):
 
     def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
         (x,) = inputs
-        return builder.pool(x, self.step, **self.fields(builder.buffers[x].shape))
+        return builder.moved(self.step, x, **self.fields(builder.buffers[x].shape))
 
     def __repr__(self) -> str:
         stride = f", stride {shown(self.stride)}" if self.stride != self.size else ""
@@ -241,7 +241,7 @@ class GlobalAveragePool(Layer):
 
     def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
         (x,) = inputs
-        return builder.mean(x)
+        return builder.computed(steps.Mean, (x,), requant="float")
 
     def __repr__(self) -> str:
         return "GlobalAveragePool()"

@@ -7,6 +7,7 @@ import numpy as np
 
 from qlite import _check
 from qlite._public import public
+from qlite.nn import steps
 from qlite.nn.layers.layer import Layer, Shape
 from qlite.nn.lower import Builder
 
@@ -73,7 +74,7 @@ class Reshape(Layer):
 
     def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
         (x,) = inputs
-        return builder.reshape(x, self.infer(builder.buffers[x].shape))
+        return builder.moved(steps.Reshape, x, shape=self.infer(builder.buffers[x].shape))
 
     def __repr__(self) -> str:
         return f"Reshape({self.shape})"
@@ -161,7 +162,7 @@ class Pad(Layer):
     def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
         (x,) = inputs
         sides = self.sides(builder.buffers[x].shape)
-        return builder.pad(x, tuple(n for side in sides for n in side))
+        return builder.moved(steps.Pad, x, padding=tuple(n for side in sides for n in side))
 
     def __repr__(self) -> str:
         return f"Pad({self.padding})"

@@ -31,6 +31,7 @@ class Quantize(Step):
     """float32 to codes at the output's scale and zero point."""
 
     kind: ClassVar[str] = "quantize"
+    grids: ClassVar[str] = "any"
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
         return one_shape(inputs, 1, ("float32",)), CODES_8
@@ -45,6 +46,7 @@ class QuantizeDynamic(Step):
     row buffers."""
 
     kind: ClassVar[str] = "quantize_dynamic"
+    grids: ClassVar[str] = "any"
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
         shape = one_shape(inputs, 1, ("float32",))
@@ -60,6 +62,7 @@ class Dequantize(Step):
     """Codes to float32."""
 
     kind: ClassVar[str] = "dequantize"
+    grids: ClassVar[str] = "any"
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
         shape = one_shape(inputs, 1, CODES_8)

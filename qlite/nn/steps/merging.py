@@ -28,6 +28,7 @@ class Add(Step):
     """
 
     kind: ClassVar[str] = "add"
+    grids: ClassVar[str] = "any"
     activation: str | None = None
     requant: str = "float"
 
@@ -47,6 +48,7 @@ class Concatenate(Step):
     """Up to eight buffers one after the other along an axis of the sample: floats, or codes on the output's grid."""
 
     kind: ClassVar[str] = "concatenate"
+    grids: ClassVar[str] = "one"
     axis: int
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:

@@ -17,6 +17,7 @@ class Pool(Step):
     """Windows of `size` (height, width) that are `stride` apart, on an image with `padding` (top, bottom, left, right)
     around it, less than the window on each side. float32, or codes to codes on the same grid."""
 
+    grids: ClassVar[str] = "one"
     size: tuple[int, ...]
     stride: tuple[int, ...]
     padding: tuple[int, ...]
@@ -93,6 +94,7 @@ class Mean(Step):
     """
 
     kind: ClassVar[str] = "mean"
+    grids: ClassVar[str] = "any"
     requant: str
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:

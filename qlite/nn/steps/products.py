@@ -24,6 +24,7 @@ WEIGHTS_AT_ONCE = 1 << 18
 class Product(Step):
     """By weights (in, out) along the last axis, of up to 8 bits: bytes here, of which `weight_bits` are stored."""
 
+    grids: ClassVar[str] = "any"
     weight: np.ndarray
     weight_scale: np.ndarray
     weight_zero_point: np.ndarray | None
@@ -169,6 +170,7 @@ class Requantize(Step):
     """
 
     kind: ClassVar[str] = "requantize"
+    grids: ClassVar[str] = "any"
     input_scale: float
     weight_scale: np.ndarray
     activation: str | None
@@ -260,6 +262,7 @@ class DenseF32(Step):
     """float32 by float32 weights (in, out): a layer that stays as it is, one fused multiply-add per input, in order."""
 
     kind: ClassVar[str] = "dense_f32"
+    grids: ClassVar[str] = "any"
     weight: np.ndarray
     bias: np.ndarray | None
     activation: str | None

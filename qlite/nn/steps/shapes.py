@@ -14,6 +14,7 @@ class Reshape(Step):
     """The same values in another shape per sample, in C order."""
 
     kind: ClassVar[str] = "reshape"
+    grids: ClassVar[str] = "one"
     shape: tuple[int, ...]
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -34,6 +35,7 @@ class Pad(Step):
     in codes, whose grid the output has."""
 
     kind: ClassVar[str] = "pad"
+    grids: ClassVar[str] = "one"
     padding: tuple[int, ...]
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
