@@ -73,6 +73,11 @@ OPTIONS: dict[str, tuple[str | None, str]] = {
 #: Fields that are vectors of int32.
 VECTORS = ("new_shape", "squeeze_dims")
 
+#: Versions of operators with integers that runtimes were seen to take; 2 of all others.
+VERSIONS = dict.fromkeys(("ELU", "EXPAND_DIMS", "HARD_SWISH", "PRELU", "RELU_N1_TO_1", "RESHAPE", "SQUEEZE"), 1)
+VERSIONS |= dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), 3)
+VERSIONS |= {"TRANSPOSE_CONV": 3, "FULLY_CONNECTED": 4}
+
 #: The schema's numbers, which are its order.
 FUSED = (None, "relu", "relu_n1_to_1", "relu6", "tanh", "sign_bit")
 PADDING = ("same", "valid")
