@@ -5,7 +5,7 @@ steps is the business of a strategy, one for each kind of scheme. The builder ke
 names them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol
 
@@ -74,7 +74,7 @@ class Static:
         q = builder.quantize_weight(name, layer.weight)
         q = with_room_for_bias(q, layer.weight, layer.bias, input_scale, is_given=builder.repair is not None)
         fields = builder.weight_fields(q, x, layer)
-        fields["bias"] = integer_bias(f"layer {name!r}", layer.bias, input_scale, fields["weight_scale"])
+        fields["bias"] = builder.integer_bias(layer.bias, input_scale, fields["weight_scale"])
         grid = affine_of(builder.qparams[name])
         end: dict[str, Any] = {"activation": layer.activation, "requant": "float"}
         kind = layer.integer_step
@@ -179,6 +179,8 @@ class Builder:
         Whether weights have no zero points at any width.
     repair : callable, optional
         ``repair(name, weight)`` returns the quantized weights (in, out) of a layer, or None for the usual ones.
+    biases : dict of ndarray of int32, optional
+        Biases in units of sums, by layer, where they are known.
     input_dtype : {"float32", "uint8"}
         What samples are; bytes stand for the numbers 0 to 255.
     keep_sums : bool
@@ -200,6 +202,7 @@ class Builder:
         qparams: dict[str, QParams] | None = None,
         per_layer: dict[str, Scheme] | None = None,
         repair: Callable[[str, np.ndarray], QArray | None] | None = None,
+        biases: Mapping[str, np.ndarray] | None = None,
         keep_sums: bool = False,
         input_dtype: str = "float32",
     ) -> None:
@@ -209,6 +212,7 @@ class Builder:
         self.qparams = dict(qparams or {})
         self.per_layer = per_layer or {}
         self.repair = repair
+        self.biases = biases or {}
         self.keep_sums = keep_sums
         self.input_dtype = input_dtype
         self.layer = "input"
@@ -348,6 +352,12 @@ class Builder:
         if weight.ndim != 2:
             options["group_size"] = None
         return quantize(weight, method=self.weight_method, **options)
+
+    def integer_bias(self, bias: np.ndarray, input_scale: float, weight_scale: np.ndarray) -> np.ndarray:
+        """Return the bias of the layer that is being lowered in units of its sums."""
+        if self.layer in self.biases:
+            return self.biases[self.layer]
+        return integer_bias(f"layer {self.layer!r}", bias, input_scale, weight_scale)
 
     def weight_fields(self, q: QArray, x: int, layer: Multiplying) -> dict[str, Any]:
         """Return the fields of a layer's step that multiplies buffer `x` by such weights, all but bias and end."""

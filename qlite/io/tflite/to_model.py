@@ -325,16 +325,17 @@ def to_model(graph: Graph, outputs: Sequence[str] | None = None) -> Model:
     ValueError
         An operator that no layer computes, with its tensors named; tensors without samples along the first axis.
     """
-    return _Import(without_storing(graph), outputs).model()
+    return Import(without_storing(graph), outputs).model()
 
 
-class _Import:
+class Import:
     """The layers of a model as they come, and the names of the values that tensors are."""
 
     def __init__(self, graph: Graph, outputs: Sequence[str] | None) -> None:
         self.graph = graph
         self.nodes: list[tuple[str, Layer, tuple[str, ...]]] = []
         self.names: dict[int, str] = {}
+        self.operators: dict[str, Node] = {}  # by the names of the layers that they became
         self.taken: set[str] = set(TAKEN)
         self.wanted = dict(zip(graph.outputs, graph.output_names, strict=True))
         if outputs is not None:
@@ -351,6 +352,9 @@ class _Import:
             if not needed.isdisjoint(operator.outputs):
                 self._take(i, operator)
         return Model(self.inputs, tuple(self.names[number] for number in self.wanted), nodes=self.nodes)
+
+    def layer(self, name: str) -> Layer:
+        return next(layer for other, layer, _ in self.nodes if other == name)
 
     def _number(self, name: str) -> int:
         found = [i for i, tensor in enumerate(self.graph.tensors) if tensor.name == name]
@@ -374,8 +378,10 @@ class _Import:
                 f"{where}: expected an operator that a layer computes (outputs={known} takes what it reads)"
             )
         try:
-            for number, read, made in self._layers(Node(operator, self.graph.tensors)):
+            node = Node(operator, self.graph.tensors)
+            for number, read, made in self._layers(node):
                 self._put(number, read, made)
+                self.operators[self.names[number]] = node
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
 
