@@ -13,10 +13,13 @@ from qlite.io.tflite.graph import Graph, Operator, Tensor
 from qlite.io.tflite.schema import FUSED, OPTIONS, PADDING, VECTORS, VERSIONS
 from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.steps import (
+    Activate,
     Add,
     AveragePool,
     Concatenate,
     Conv,
+    ConvF32,
+    DenseF32,
     Dequantize,
     Gemm,
     Lookup,
@@ -213,17 +216,21 @@ class Exporter:
         )
 
     def weights(self, step: Any, data: np.ndarray, axis: int) -> int:
-        name = self.buffer(step.output).name
+        """Add a product's weights in the order of the format; codes with a scale along an axis."""
+        name = f"{self.buffer(step.output).name}/weights"
+        if data.dtype == np.float32:
+            return self.constant(name, data)
         if step.weight_zero_point is not None or data.dtype != np.int8:
             raise self.refused(step, "expected int8 weights without zero points")
-        return self.constant(f"{name}/weights", data, step.weight_scale, axis)
+        return self.constant(name, data, step.weight_scale, axis)
 
     def bias(self, step: Any) -> int:
-        """The tensor of a product's bias, which the runtime wants even where all are zeros."""
-        outputs = len(step.weight_scale)
-        bias = np.zeros(outputs, np.int32) if step.bias is None else step.bias
-        input_scale = np.float32(self.buffer(step.inputs[0]).affine[0])
-        return self.constant(f"{self.buffer(step.output).name}/bias", bias, input_scale * step.weight_scale)
+        """Add a product's bias, which the runtime wants even where all are zeros."""
+        name, x = f"{self.buffer(step.output).name}/bias", self.buffer(step.inputs[0])
+        if not x.is_codes:
+            return self.constant(name, np.zeros(step.weight.shape[-1], np.float32) if step.bias is None else step.bias)
+        bias = np.zeros(step.weight.shape[-1], np.int32) if step.bias is None else step.bias
+        return self.constant(name, bias, np.float32(x.affine[0]) * step.weight_scale)
 
 
 def _same(length: int, span: int, stride: int) -> tuple[int, int]:
@@ -235,15 +242,15 @@ def _same(length: int, span: int, stride: int) -> tuple[int, int]:
 # ---- products
 
 
-@_exports(Gemm)
-def _gemm(e: Exporter, step: Gemm) -> None:
+@_exports(Gemm, DenseF32)
+def _dense(e: Exporter, step: Gemm | DenseF32) -> None:
     weights = e.weights(step, step.weight.T, 0)
     keep = len(e.buffer(step.output).shape) > 1
     e.append(step, "FULLY_CONNECTED", weights, e.bias(step), keep_num_dims=keep, **e.fused(step.activation))
 
 
-@_exports(Conv)
-def _conv(e: Exporter, step: Conv) -> None:
+@_exports(Conv, ConvF32)
+def _conv(e: Exporter, step: Conv | ConvF32) -> None:
     height, width, fan_in, outputs = step.weight.shape
     x, padding = e.padded(step, (height, width), step.padding, step.dilation)
     options = {
@@ -306,15 +313,16 @@ def _concatenate(e: Exporter, step: Concatenate) -> None:
 # ---- functions
 
 FUNCTIONS = {"relu": "RELU", "relu6": "RELU6", "sigmoid": "LOGISTIC", "tanh": "TANH", "elu": "ELU", "gelu": "GELU"}
-FUNCTIONS |= {"hard_swish": "HARD_SWISH", "leaky_relu": "LEAKY_RELU", "identity": "QUANTIZE"}
+FUNCTIONS |= {"hard_swish": "HARD_SWISH", "leaky_relu": "LEAKY_RELU", "identity": "QUANTIZE", "softmax": "SOFTMAX"}
 
 
-@_exports(Lookup)
-def _lookup(e: Exporter, step: Lookup) -> None:
+@_exports(Lookup, Activate)
+def _function(e: Exporter, step: Lookup | Activate) -> None:
     name = FUNCTIONS.get(step.function or "")
     if name is None:
         raise e.refused(step, f"the format has no operator for {step.function or 'a table of an unknown function'}")
-    e.append(step, name, **({"alpha": step.slope} if name == "LEAKY_RELU" else {}))
+    options = {"LEAKY_RELU": {"alpha": step.slope}, "SOFTMAX": {"beta": 1.0}}
+    e.append(step, name, **options.get(name, {}))
 
 
 @_exports(SoftmaxX8)

@@ -1,0 +1,96 @@
+"""Models in TensorFlow Lite files."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from qlite import _check
+from qlite.io.atomic_file import replace_file
+from qlite.io.regular_file import open_regular
+from qlite.io.tflite.from_program import from_program
+from qlite.io.tflite.graph import Graph
+from qlite.io.tflite.read import read
+from qlite.io.tflite.to_model import to_model
+from qlite.io.tflite.to_qmodel import is_integer, to_qmodel
+from qlite.io.tflite.write import write
+from qlite.nn.lower import Builder
+from qlite.nn.model import Model
+from qlite.nn.qmodel import QModel
+from qlite.nn.scheme import Scheme
+
+#: What inputs and outputs of files are.
+DTYPES = ("int8", "float32")
+
+
+def from_tflite(path: Any, *, outputs: Sequence[str] | None = None) -> Model | QModel:
+    """Take over a network from a TensorFlow Lite file.
+
+    A file of floats becomes a float model, also where its weights are stored in half precision, as 8-bit codes (dynamic
+    range) or sparsely. A file of integers becomes a quantized model at once, whose codes, scales and biases are those
+    of the file: it gives the bytes that the runtime gives.
+
+    Parameters
+    ----------
+    path : path-like
+    outputs : sequence of str, optional
+        Names of tensors that the model shall give instead of the file's outputs: a part of the network.
+
+    Returns
+    -------
+    Model or QModel
+        Its layers have the names of the tensors that they give. Samples have no axis in front that counts them in
+        `input_shape`, as everywhere here.
+
+    Raises
+    ------
+    TypeError
+        `path` is no path.
+    OSError
+        The file cannot be read.
+    ValueError
+        It is no TensorFlow Lite file or a damaged one; or it has an operator that no layer computes, which is named
+        with the tensor that it gives and those before it.
+    ModuleNotFoundError
+        The packages of the extra `tflite` are not installed.
+
+    Examples
+    --------
+    >>> import numpy as np, qlite as ql, tempfile, os
+    >>> m = ql.Sequential([ql.Dense(np.eye(3), name="same")])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     m.to_tflite(os.path.join(folder, "m.tflite"))
+    ...     ql.from_tflite(os.path.join(folder, "m.tflite"))
+    Model(48 bytes, multiclass)
+      same: Dense(3 -> 3)
+    """
+    path = _check.path("path", path)
+    with open_regular(path) as file:
+        content = file.read()
+    try:
+        graph = read(content)
+        return to_qmodel(graph, outputs) if is_integer(graph) else to_model(graph, outputs)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def save(model: Model | QModel, path: Any, dtype: str, batch: int | None, description: str) -> None:
+    """Write a model; see `QModel.to_tflite` and `Model.to_tflite`."""
+    path = _check.path("path", path)
+    replace_file(path, write(graph_of(model, dtype, batch, description)))
+
+
+def graph_of(model: Model | QModel, dtype: str, batch: int | None = 1, description: str = "") -> Graph:
+    """Return the graph of a model's file."""
+    _check.choice("dtype", dtype, DTYPES)
+    batch = None if batch is None else _check.integer("batch", batch, 1)
+    if isinstance(model, QModel):
+        if model.target not in ("tflite", "tflm"):
+            raise ValueError(
+                f"target: expected a model for 'tflite' or 'tflm', got {model.target!r}: qm.retarget('tflite') gives it"
+            )
+        program = model.program
+    else:
+        builder = Builder(Scheme.parse("float32"))
+        program = builder.program(model.lower(builder))
+    return from_program(
+        program, floats=dtype == "float32", batch=batch, description=_check.string("description", description)
+    )
