@@ -5,6 +5,7 @@ import numpy as np
 import qlite as ql
 
 ACTIVATIONS = [None, None, "relu", "relu6", "sigmoid", "tanh", "silu", "hard_swish", "leaky_relu", "gelu"]
+ACTIVATIONS += ["elu", "hard_sigmoid", "softplus"]
 
 
 def choice(rng, values):

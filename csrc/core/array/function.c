@@ -25,6 +25,9 @@ static const struct {
     [QL_GELU] = {"gelu", 3.0f},
     [QL_SILU] = {"silu", 1.5f},
     [QL_HARD_SWISH] = {"hard_swish", 0.2f},
+    [QL_ELU] = {"elu", 1.5f},
+    [QL_HARD_SIGMOID] = {"hard_sigmoid", 0.2f},
+    [QL_SOFTPLUS] = {"softplus", 2.5f},
     [QL_SOFTMAX] = {"softmax", 5.0f},
 };
 
