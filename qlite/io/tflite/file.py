@@ -1,6 +1,7 @@
 """Models in TensorFlow Lite files."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from qlite import _check
@@ -11,6 +12,7 @@ from qlite.io.tflite.graph import Graph
 from qlite.io.tflite.read import read
 from qlite.io.tflite.to_model import to_model
 from qlite.io.tflite.to_qmodel import is_integer, to_qmodel
+from qlite.io.tflite.verify import Verification, verify
 from qlite.io.tflite.write import write
 from qlite.nn.lower import Builder
 from qlite.nn.model import Model
@@ -63,13 +65,25 @@ def from_tflite(path: Any, *, outputs: Sequence[str] | None = None) -> Model | Q
       same: Dense(3 -> 3)
     """
     path = _check.path("path", path)
-    with open_regular(path) as file:
-        content = file.read()
     try:
-        graph = read(content)
+        graph = _opened(path)
         return to_qmodel(graph, outputs) if is_integer(graph) else to_model(graph, outputs)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def verified(model: QModel, path: Any, samples: Any) -> Verification:
+    """Compare a file with the model that it was written of; see `QModel.verify`."""
+    path = _check.path("path", path)
+    try:
+        return verify(model, _opened(path), samples)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _opened(path: Path) -> Graph:
+    with open_regular(path) as file:
+        return read(file.read())
 
 
 def save(model: Model | QModel, path: Any, dtype: str, batch: int | None, description: str) -> None:
