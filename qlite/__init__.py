@@ -30,12 +30,14 @@ from qlite.io.load import load
 from qlite.io.sklearn import from_sklearn
 from qlite.nn.layers.activation import Activation, Softmax
 from qlite.nn.layers.batch_norm import BatchNorm
+from qlite.nn.layers.binary import Add, Multiply, Subtract
+from qlite.nn.layers.constant import Constant
 from qlite.nn.layers.conv import Conv2D, DepthwiseConv2D
 from qlite.nn.layers.conv1d import Conv1D
 from qlite.nn.layers.dense import Dense
 from qlite.nn.layers.dropout import Dropout
 from qlite.nn.layers.flatten import Flatten
-from qlite.nn.layers.merge import Add, Concatenate
+from qlite.nn.layers.merge import Concatenate
 from qlite.nn.layers.pool import AveragePool, GlobalAveragePool, MaxPool
 from qlite.nn.layers.separable import SeparableConv2D
 from qlite.nn.layers.shape import Pad, Reshape
@@ -91,6 +93,7 @@ __all__ = [
     "Calibrator",
     "Checkpoint",
     "Concatenate",
+    "Constant",
     "Conv1D",
     "Conv2D",
     "Dense",
@@ -103,6 +106,7 @@ __all__ = [
     "Input",
     "MaxPool",
     "Model",
+    "Multiply",
     "PackedWeight",
     "Pad",
     "QArray",
@@ -114,6 +118,7 @@ __all__ = [
     "SeparableConv2D",
     "Sequential",
     "Softmax",
+    "Subtract",
     "apply_table",
     "avg_pool2d",
     "choose_qparams",

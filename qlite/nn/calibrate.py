@@ -12,6 +12,8 @@ from qlite.grids.qparams import QParams
 from qlite.nn.activation_tables import known_grid
 from qlite.nn.byte_samples import as_floats
 from qlite.nn.layers.activation import Activation
+from qlite.nn.layers.binary import Multiply
+from qlite.nn.layers.constant import Constant
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.model import Model
 from qlite.nn.scheme import Scheme
@@ -54,6 +56,8 @@ def ties(model: Model) -> dict[str, str]:
 
 
 def _known(layer: Any, bits: int = 8) -> QParams | None:
+    if isinstance(layer, Constant):
+        return layer.grid(bits)
     return known_grid(layer.activation, bits) if isinstance(layer, Activation) else None
 
 
@@ -155,7 +159,8 @@ def _refine_blank(model: Model, qparams: dict[str, QParams], group: Mapping[str,
     smallest = float(_check.SMALLEST_NORMAL)
     finest, least = dict.fromkeys(blank, 1.0), dict.fromkeys(blank, smallest)
     for name, layer, read in zip(model.names, model.layers, model.sources, strict=True):
-        greatest = max(float(qparams[source].scale.item()) for source in read)
+        scales = [float(qparams[source].scale.item()) for source in read]
+        greatest = math.prod(scales) if isinstance(layer, Multiply) else max(scales, default=0.0)
         multiplier = LARGEST_RATIO
         if isinstance(layer, Weighted):
             weight_scale = max(float(np.abs(layer.weight).max()) / 127, smallest)

@@ -11,7 +11,7 @@ from reference.functions import apply
 from reference.gemm import matmul_float, matmul_integer, output_of_sums, quantize_rows, scale_sums
 from reference.grouped import matmul_grouped, quantize_rows_symmetric, sum_groups
 from reference.images import conv as conv_f32
-from reference.merging import add_fixed, add_float, mean_fixed, mean_float
+from reference.merging import add_fixed, add_float, mean_fixed, mean_float, multiply_fixed, multiply_float
 from reference.pool import avg_pool, avg_pool_float, max_pool, max_pool_float
 from reference.requantization import code_clamps
 
@@ -207,18 +207,34 @@ def step_gemm_grouped_f32(buffers, step, values):
     values[step.output] = finished(matmul_grouped(rows(values[x]), weight), step, values[x].shape)
 
 
-def step_add(buffers, step, values):
-    """Floats: a + b rounded to float32, then the activation."""
-    a, b = step.inputs
-    target = buffers[step.output]
-    if target.dtype == "float32":
-        low, high = CLAMPS[step.activation]
-        with np.errstate(over="ignore", invalid="ignore"):
-            values[step.output] = at_least(-at_least(-(values[a] + values[b]), -high), low)
-        return
-    function = {"float": add_float, "fixed": add_fixed}[step.requant]
-    grids = (affine(b) for b in (buffers[a], buffers[b], target))
-    values[step.output] = function(values[a], values[b], *grids, *clamps_of(step, target))
+def aligned(x, y):
+    """Samples with axes of length 1 behind the first, as many as those of others have more."""
+    return x.reshape(len(x), *(1,) * (y.ndim - x.ndim), *x.shape[1:])
+
+
+def step_binary(of_floats, of_codes, **options):
+    """A step of two inputs that broadcast, by a function on floats, rounded to float32 before the activation, and
+    functions on codes by rule."""
+
+    def step_of_pairs(buffers, step, values):
+        first, second = step.inputs
+        a, b, target = values[first], values[second], buffers[step.output]
+        a, b = aligned(a, b), aligned(b, a)
+        if target.dtype == "float32":
+            low, high = CLAMPS[step.activation]
+            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+                values[step.output] = at_least(-at_least(-of_floats(a, b), -high), low)
+            return
+        grids = (affine(buffers[i]) for i in (first, second, step.output))
+        values[step.output] = of_codes[step.requant](a, b, *grids, *clamps_of(step, target), **options)
+
+    return step_of_pairs
+
+
+def step_constant(buffers, step, values):
+    """The value for each sample; the number of samples is that of what was given."""
+    samples = len(next(value for value in values if value is not None))
+    values[step.output] = np.repeat(step.value[None], samples, axis=0)
 
 
 def step_mean(buffers, step, values):
@@ -297,7 +313,10 @@ STEPS = {
     "gemm_grouped_f32": step_gemm_grouped_f32,
     "dense_f32": step_dense_f32,
     "gemm_f32": step_gemm_f32,
-    "add": step_add,
+    "add": step_binary(np.add, {"float": add_float, "fixed": add_fixed}),
+    "subtract": step_binary(np.subtract, {"float": add_float, "fixed": add_fixed}, signs=(1, -1)),
+    "multiply": step_binary(np.multiply, {"float": multiply_float, "fixed": multiply_fixed}),
+    "constant": step_constant,
     "mean": step_mean,
     "concatenate": step_concatenate,
     "pad": step_pad,

@@ -56,6 +56,7 @@ typedef struct ql_op {
     ql_cost (*measure)(const ql_step *step, const ql_buffer *buffers, size_t samples);
     void (*destroy)(void *state);
     ql_sharing sharing;
+    bool reads_nothing; /* it has no inputs; all others have some */
     bool checks_finite; /* run says whether its one float input is finite, so that no pass over it has to find out */
 } ql_op;
 
@@ -73,6 +74,9 @@ typedef struct ql_op {
     EACH(requantize)        \
     EACH(dequantize)        \
     EACH(add)               \
+    EACH(subtract)          \
+    EACH(multiply)          \
+    EACH(constant)          \
     EACH(concatenate)       \
     EACH(mean)              \
     EACH(max_pool)          \

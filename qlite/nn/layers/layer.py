@@ -34,7 +34,7 @@ class Layer(ABC):
     kind : str
         What files call layers of this kind, and a model those that have no name, with a number behind it.
     arity : int or None
-        How many arrays of samples the layer takes; None: any number of at least one.
+        How many arrays of samples the layer takes; None: any number of at least one. 0: see `Constant`.
     options : tuple of str
         Arguments that JSON can hold, each of them an attribute: all but arrays and `name`.
     keeps_grid : bool
@@ -138,6 +138,10 @@ class Layer(ABC):
     @abstractmethod
     def compute(self, *x: np.ndarray) -> np.ndarray:
         """Compute the layer for float32 samples of shapes that it takes: what models call, which check them first."""
+
+    def compute_for(self, samples: int, *x: np.ndarray) -> np.ndarray:
+        """The same for so many samples, for a layer that reads nothing."""
+        return self.compute(*x)
 
     def forward(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
         """Compute the layer in training: the result, and what `backward` needs of this call."""

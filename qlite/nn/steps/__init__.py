@@ -5,11 +5,12 @@ function in the reference.
 """
 
 from qlite.nn.program import Step
+from qlite.nn.steps.binary import Add, Constant, Multiply, Subtract
 from qlite.nn.steps.convs import Conv
 from qlite.nn.steps.convs_f32 import ConvF32
 from qlite.nn.steps.functions import Activate, Lookup, SoftmaxX8
 from qlite.nn.steps.grids import Dequantize, Normalize, Quantize, QuantizeDynamic
-from qlite.nn.steps.merging import Add, Concatenate
+from qlite.nn.steps.merging import Concatenate
 from qlite.nn.steps.pools import AveragePool, MaxPool, Mean
 from qlite.nn.steps.products import DenseF32, Gemm, GemmF32, GemmGrouped, GemmGroupedF32, Requantize
 from qlite.nn.steps.shapes import Pad, Reshape
@@ -22,7 +23,8 @@ STEPS: dict[str, type[Step]] = {
     for cls in (
         *(Normalize, Quantize, QuantizeDynamic, Dequantize),
         *(*PRODUCTS, DenseF32, Requantize),
-        *(Add, Concatenate),
+        *(Add, Subtract, Multiply, Constant),
+        Concatenate,
         *(MaxPool, AveragePool, Mean),
         *(Activate, Lookup, SoftmaxX8),
         *(Reshape, Pad),
