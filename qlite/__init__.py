@@ -39,6 +39,7 @@ from qlite.nn.layers.dropout import Dropout
 from qlite.nn.layers.flatten import Flatten
 from qlite.nn.layers.merge import Concatenate
 from qlite.nn.layers.pool import AveragePool, GlobalAveragePool, MaxPool
+from qlite.nn.layers.resize import ResizeBilinear, ResizeNearest
 from qlite.nn.layers.separable import SeparableConv2D
 from qlite.nn.layers.shape import Pad, Reshape
 from qlite.nn.model import Model
@@ -115,6 +116,8 @@ __all__ = [
     "RMSprop",
     "Report",
     "Reshape",
+    "ResizeBilinear",
+    "ResizeNearest",
     "SeparableConv2D",
     "Sequential",
     "Softmax",

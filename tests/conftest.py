@@ -35,6 +35,19 @@ def isas_not_built():
     return [isa for isa, needed in ISA_CPU_FLAGS.items() if needed <= flags and isa not in built]
 
 
+def pytest_addoption(parser):
+    parser.addoption("--share", metavar="K/N", help="every N-th test, from the K-th on")
+    parser.addoption("--active-isa", action="store_true", help="no tests that choose an instruction set themselves")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("active_isa"):
+        items[:] = [item for item in items if "isa" not in item.fixturenames]
+    if share := config.getoption("share"):
+        first, step = map(int, share.split("/"))
+        items[:] = items[first - 1 :: step]
+
+
 def pytest_report_header(config):
     built = ", ".join(_core.info()["isas_built"])
     return f"qlite: instruction sets covered: {', '.join(isas())} (built: {built})"

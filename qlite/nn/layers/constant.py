@@ -74,8 +74,9 @@ class Constant(Layer):
         return np.repeat(self.value[None], samples, axis=0)
 
     def grid(self, bits: int) -> QParams:
-        """The unsigned grid of its least and greatest value."""
-        return QParams.from_range(self.value.min(), self.value.max(), bits, symmetric=False, signed=False)
+        """The unsigned grid of its least and greatest value, and zero: of equal values it has all codes as well."""
+        low, high = np.minimum(self.value.min(), 0), np.maximum(self.value.max(), 0)
+        return QParams.from_range(low, high, bits, symmetric=False, signed=False)
 
     def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
         if not builder.is_static:
