@@ -230,8 +230,8 @@ def compare(model: Model, quantized: QModel, x: Any) -> Report:
     fused = fuse(model)
     weights = quantized.weights
     quantized_layers = {
-        name: (layer, source)
-        for name, layer, (source, *_) in zip(fused.names, fused.layers, fused.sources, strict=True)
+        name: (layer, read[0])
+        for name, layer, read in zip(fused.names, fused.layers, fused.sources, strict=True)
         if isinstance(layer, Weighted) and name in weights
     }
     expected = {name: layer.kernel_shape for name, layer in zip(fused.names, fused.layers, strict=True)

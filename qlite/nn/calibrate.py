@@ -1,5 +1,6 @@
 """Calibration: the grids of a model's activations, from samples that pass through it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
