@@ -9,9 +9,7 @@ import numpy as np
 from qlite import _check
 from qlite.grids.calibrator import Calibrator
 from qlite.grids.qparams import QParams
-from qlite.nn.activation_tables import known_grid
 from qlite.nn.byte_samples import as_floats
-from qlite.nn.layers.activation import Activation
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.model import Model
 from qlite.nn.scheme import Scheme
@@ -45,16 +43,12 @@ def ties(model: Model) -> dict[str, str]:
             name = first[name]
         return name
 
-    known = {name for name, layer in zip(model.names, model.layers, strict=True) if _known(layer)}
+    known = {name for name, layer in zip(model.names, model.layers, strict=True) if layer.known_grid()}
     for name, layer, read in zip(model.names, model.layers, model.sources, strict=True):
         for source in read if layer.keeps_grid else ():
             if not (len(read) > 1 and source in known):
                 first[find(name)] = find(source)
     return {name: find(name) for name in first}
-
-
-def _known(layer: Any, bits: int = 8) -> QParams | None:
-    return known_grid(layer.activation, bits) if isinstance(layer, Activation) else None
 
 
 def activation_bits(model: Model, schemes: Sequence[Scheme]) -> dict[str, int]:
@@ -97,7 +91,7 @@ def calibrate(
     for name, layer, read in zip(model.names, model.layers, model.sources, strict=True):
         if layer.keeps_grid and len(read) == 1:
             found[name] = found[read[0]]
-        if known := _known(layer, widths.get(name, 8)):
+        if known := layer.known_grid(widths.get(name, 8)):
             found[name] = known
             blank.discard(group[name])
     _refine_blank(model, found, group, blank)

@@ -75,6 +75,10 @@ typedef struct ql_op {
     EACH(add)               \
     EACH(concatenate)       \
     EACH(mean)              \
+    EACH(sum)               \
+    EACH(reduce_max)        \
+    EACH(reduce_min)        \
+    EACH(l2_normalize)      \
     EACH(max_pool)          \
     EACH(average_pool)      \
     EACH(pad)               \
