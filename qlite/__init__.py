@@ -39,6 +39,7 @@ from qlite.nn.layers.l2_normalize import L2Normalize
 from qlite.nn.layers.merge import Add, Concatenate
 from qlite.nn.layers.pool import AveragePool, MaxPool
 from qlite.nn.layers.reduce import GlobalAveragePool, GlobalMaxPool, Max, Mean, Min, Sum
+from qlite.nn.layers.resize import ResizeBilinear, ResizeNearest
 from qlite.nn.layers.separable import SeparableConv2D
 from qlite.nn.layers.shape import Pad, Reshape
 from qlite.nn.model import Model
@@ -118,6 +119,8 @@ __all__ = [
     "RMSprop",
     "Report",
     "Reshape",
+    "ResizeBilinear",
+    "ResizeNearest",
     "SeparableConv2D",
     "Sequential",
     "Softmax",

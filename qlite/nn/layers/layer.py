@@ -91,7 +91,7 @@ class Layer(ABC):
         """
 
     def known_grid(self, bits: int = 8) -> QParams | None:
-        """Return the unsigned grid that codes of the result have whatever the samples, or None: calibration finds it."""
+        """Return the unsigned grid that codes of the result have whatever the samples, or None."""
         return None
 
     def macs(self, *shapes: Shape) -> int:

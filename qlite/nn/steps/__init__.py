@@ -13,6 +13,7 @@ from qlite.nn.steps.merging import Add, Concatenate
 from qlite.nn.steps.pools import AveragePool, MaxPool
 from qlite.nn.steps.products import DenseF32, Gemm, GemmF32, GemmGrouped, GemmGroupedF32, Requantize
 from qlite.nn.steps.reductions import L2Normalize, Mean, ReduceMax, ReduceMin, Sum
+from qlite.nn.steps.resizes import ResizeBilinear, ResizeNearest
 from qlite.nn.steps.shapes import Pad, Reshape
 
 #: The steps that multiply by quantized weights.
@@ -28,5 +29,6 @@ STEPS: dict[str, type[Step]] = {
         *(Mean, Sum, ReduceMax, ReduceMin, L2Normalize),
         *(Activate, Lookup, SoftmaxX8),
         *(Reshape, Pad),
+        *(ResizeNearest, ResizeBilinear),
     )
 }
