@@ -37,8 +37,10 @@ from qlite.nn.layers.conv1d import Conv1D
 from qlite.nn.layers.dense import Dense
 from qlite.nn.layers.dropout import Dropout
 from qlite.nn.layers.flatten import Flatten
+from qlite.nn.layers.l2_normalize import L2Normalize
 from qlite.nn.layers.merge import Concatenate
-from qlite.nn.layers.pool import AveragePool, GlobalAveragePool, MaxPool
+from qlite.nn.layers.pool import AveragePool, MaxPool
+from qlite.nn.layers.reduce import GlobalAveragePool, GlobalMaxPool, Max, Mean, Min, Sum
 from qlite.nn.layers.resize import ResizeBilinear, ResizeNearest
 from qlite.nn.layers.separable import SeparableConv2D
 from qlite.nn.layers.shape import Pad, Reshape
@@ -103,9 +105,14 @@ __all__ = [
     "ErrorStats",
     "Flatten",
     "GlobalAveragePool",
+    "GlobalMaxPool",
     "History",
     "Input",
+    "L2Normalize",
+    "Max",
     "MaxPool",
+    "Mean",
+    "Min",
     "Model",
     "Multiply",
     "PackedWeight",
@@ -122,6 +129,7 @@ __all__ = [
     "Sequential",
     "Softmax",
     "Subtract",
+    "Sum",
     "apply_table",
     "avg_pool2d",
     "choose_qparams",

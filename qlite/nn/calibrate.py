@@ -15,7 +15,7 @@ from qlite.nn.layers.weighted import Weighted
 from qlite.nn.model import Model
 from qlite.nn.observe import Observations, observe
 from qlite.nn.scheme import Scheme
-from qlite.nn.ties import known_grid_of, ties, values_of
+from qlite.nn.ties import ties, values_of
 
 #: Steps that a bias moves by within one of its layer's result, where the inputs of a layer were all zeros.
 BIAS_STEPS = 2.0**16
@@ -64,7 +64,7 @@ def grids_of(
     for name, layer, read in zip(model.names, model.layers, model.sources, strict=True):
         if layer.keeps_grid and len(read) == 1:
             found[name] = found[read[0]]
-        if known := known_grid_of(layer, bits.get(name, 8)):
+        if known := layer.known_grid(bits.get(name, 8)):
             found[name] = known
             blank.discard(group[name])
     _refine_blank(model, found, group, blank)

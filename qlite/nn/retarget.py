@@ -17,6 +17,7 @@ from qlite.nn.steps import (
     Dequantize,
     Gemm,
     GemmGrouped,
+    L2Normalize,
     Lookup,
     Quantize,
     Requantize,
@@ -130,7 +131,7 @@ def _ending(buffers: Sequence[Buffer], steps: Sequence[Step], result: int, resul
             return found
         if isinstance(step, Quantize) and isinstance(writers.get(step.inputs[0]), GemmGrouped):
             return found
-        if not isinstance(step, (Activate, Lookup, SoftmaxX8, Reshape)):
+        if not isinstance(step, (Activate, Lookup, SoftmaxX8, L2Normalize, Reshape)):
             break
         (result,) = step.inputs
     return set()

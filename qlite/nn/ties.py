@@ -1,24 +1,11 @@
 """Which values of a model share a grid."""
 
-from qlite.grids.qparams import QParams
-from qlite.nn.activation_tables import known_grid
-from qlite.nn.layers.activation import Activation
-from qlite.nn.layers.constant import Constant
-from qlite.nn.layers.layer import Layer
 from qlite.nn.model import Model
 
 
 def values_of(model: Model) -> list[str]:
     """The names of all values that may become codes: what the first layers read, and every layer's result."""
     return [*(model.inputs if model.mean is None else ["normalized"]), *model.names]
-
-
-def known_grid_of(layer: Layer, bits: int = 8) -> QParams | None:
-    """Return the unsigned grid of a layer's results where it is known without samples: of some functions, and of
-    constants."""
-    if isinstance(layer, Constant):
-        return layer.grid(bits)
-    return known_grid(layer.activation, bits) if isinstance(layer, Activation) else None
 
 
 def ties(model: Model) -> dict[str, str]:
@@ -34,7 +21,7 @@ def ties(model: Model) -> dict[str, str]:
             name = first[name]
         return name
 
-    known = {name for name, layer in zip(model.names, model.layers, strict=True) if known_grid_of(layer)}
+    known = {name for name, layer in zip(model.names, model.layers, strict=True) if layer.known_grid()}
     for name, layer, read in zip(model.names, model.layers, model.sources, strict=True):
         for source in read if layer.keeps_grid else ():
             if not (len(read) > 1 and source in known):

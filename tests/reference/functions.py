@@ -37,7 +37,7 @@ def exp(x):
     return polynomial(SERIES, r) * ((shifted.view(np.uint64) + np.uint64(1023)) << np.uint64(52)).view(F64)
 
 
-def exp_f32(x, rest=F32(0)):
+def exp_f32(x, rest=0.0):
     """e^(x + rest) of float32 x <= 0: the core's own, by the same steps."""
     c = [F32(1 / math.factorial(n)) for n in range(8)]
     inside = np.where(x < -88, F32(-88), x)

@@ -1,4 +1,4 @@
-"""Sums, products and means of codes on grids of their own. A grid is (scale, zero point)."""
+"""Sums and products of codes on grids of their own. A grid is (scale, zero point)."""
 
 import math
 
@@ -53,23 +53,3 @@ def multiply_fixed(a, b, grid_a, grid_b, grid_y, qmin, qmax):
     scale_a, scale_b, scale_y = (float(F32(s)) for s, _ in (grid_a, grid_b, grid_y))
     steps = scale_fixed(product(a, b, grid_a, grid_b), *quantize_multiplier(scale_a * scale_b / scale_y))
     return np.clip(steps + grid_y[1], qmin, qmax).astype(a.dtype)
-
-
-def mean_float(x, grid_x, grid_y, qmin, qmax):
-    """XNNPACK's, of (samples, pixels, channels): the sum of the codes as they are, in float32 from there on."""
-    pixels, (scale_x, zero_x), (scale_y, zero_y) = x.shape[1], grid_x, grid_y
-    with np.errstate(under="ignore"):
-        factor = F32(scale_x) / F32(scale_y) * (F32(1) / F32(pixels))
-        offset = F32(zero_y) - F32(pixels * zero_x) * factor
-        steps = x.sum(axis=1, dtype=np.int64).astype(F32) * factor + offset
-    return np.clip(np.rint(steps), qmin, qmax).astype(x.dtype)
-
-
-def mean_fixed(x, grid_x, grid_y, qmin, qmax):
-    """TensorFlow Lite's: 1 / pixels is a part of rule B's multiplier."""
-    pixels, (scale_x, zero_x), (scale_y, zero_y) = x.shape[1], grid_x, grid_y
-    mantissa, exponent = quantize_multiplier(float(F32(scale_x)) / float(F32(scale_y)))
-    shift = min(pixels.bit_length() - 1, 31 + exponent)
-    total = (x.astype(np.int64) - zero_x).sum(axis=1)
-    steps = scale_fixed(total, (mantissa << shift) // pixels, exponent - shift)
-    return np.clip(steps + zero_y, qmin, qmax).astype(x.dtype)

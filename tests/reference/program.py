@@ -11,8 +11,18 @@ from reference.functions import apply
 from reference.gemm import matmul_float, matmul_integer, output_of_sums, quantize_rows, scale_sums
 from reference.grouped import matmul_grouped, quantize_rows_symmetric, sum_groups
 from reference.images import conv as conv_f32
-from reference.merging import add_fixed, add_float, mean_fixed, mean_float, multiply_fixed, multiply_float
+from reference.merging import add_fixed, add_float, multiply_fixed, multiply_float
 from reference.pool import avg_pool, avg_pool_float, max_pool, max_pool_float
+from reference.reductions import (
+    elements_first,
+    greatest_of,
+    least_of,
+    normalized_codes,
+    normalized_floats,
+    sum_fixed,
+    sum_float,
+    sum_of_floats,
+)
 from reference.requantization import code_clamps
 from reference.resizes import resize_bilinear_codes, resize_bilinear_floats, resize_nearest
 
@@ -238,19 +248,34 @@ def step_constant(buffers, step, values):
     values[step.output] = np.repeat(step.value[None], samples, axis=0)
 
 
-def step_mean(buffers, step, values):
-    """Floats: the sum in float64, pixel by pixel, divided and rounded once."""
+def step_sum(is_mean):
+    def step_of_sums(buffers, step, values):
+        (x,) = step.inputs
+        target, elements = buffers[step.output], elements_first(values[x], step.axes)
+        if target.dtype == "float32":
+            result = sum_of_floats(elements, is_mean)
+        else:
+            function = {"float": sum_float, "fixed": sum_fixed}[step.requant]
+            result = function(elements, affine(buffers[x]), affine(target), *code_range(target), is_mean)
+        values[step.output] = result.reshape(len(values[x]), *target.shape)
+
+    return step_of_sums
+
+
+def step_extreme(function):
+    def step_of_extremes(buffers, step, values):
+        (x,) = step.inputs
+        result = function(elements_first(values[x], step.axes))
+        values[step.output] = result.reshape(len(values[x]), *buffers[step.output].shape)
+
+    return step_of_extremes
+
+
+def step_l2_normalize(buffers, step, values):
     (x,) = step.inputs
-    target = buffers[step.output]
-    *shape, channels = values[x].shape
-    pixels = values[x].reshape(shape[0], math.prod(shape[1:]), channels)
-    if target.dtype == "float32":
-        with np.errstate(over="ignore", invalid="ignore"):
-            total = sum((pixels[:, i].astype(np.float64) for i in range(pixels.shape[1])), start=np.float64(0))
-            values[step.output] = (total / pixels.shape[1]).astype(F32)
-        return
-    function = {"float": mean_float, "fixed": mean_fixed}[step.requant]
-    values[step.output] = function(pixels, affine(buffers[x]), affine(target), *code_range(target))
+    is_float = buffers[x].dtype == "float32"
+    y = normalized_floats(rows(values[x])) if is_float else normalized_codes(rows(values[x]), buffers[x].zero_point)
+    values[step.output] = y.reshape(values[x].shape)
 
 
 def step_concatenate(buffers, step, values):
@@ -332,7 +357,11 @@ STEPS = {
     "subtract": step_binary(np.subtract, {"float": add_float, "fixed": add_fixed}, signs=(1, -1)),
     "multiply": step_binary(np.multiply, {"float": multiply_float, "fixed": multiply_fixed}),
     "constant": step_constant,
-    "mean": step_mean,
+    "mean": step_sum(True),
+    "sum": step_sum(False),
+    "reduce_max": step_extreme(greatest_of),
+    "reduce_min": step_extreme(least_of),
+    "l2_normalize": step_l2_normalize,
     "concatenate": step_concatenate,
     "pad": step_pad,
     "max_pool": step_pool((max_pool, max_pool_float)),

@@ -79,6 +79,10 @@ typedef struct ql_op {
     EACH(constant)          \
     EACH(concatenate)       \
     EACH(mean)              \
+    EACH(sum)               \
+    EACH(reduce_max)        \
+    EACH(reduce_min)        \
+    EACH(l2_normalize)      \
     EACH(max_pool)          \
     EACH(average_pool)      \
     EACH(pad)               \

@@ -73,7 +73,7 @@ class Constant(Layer):
     def compute_for(self, samples: int, *x: np.ndarray) -> np.ndarray:
         return np.repeat(self.value[None], samples, axis=0)
 
-    def grid(self, bits: int) -> QParams:
+    def known_grid(self, bits: int = 8) -> QParams:
         """The unsigned grid of its least and greatest value, and zero: of equal values it has all codes as well."""
         low, high = np.minimum(self.value.min(), 0), np.maximum(self.value.max(), 0)
         return QParams.from_range(low, high, bits, symmetric=False, signed=False)

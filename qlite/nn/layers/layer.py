@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from qlite import _check
+from qlite.grids.qparams import QParams
 from qlite.nn.lower import Builder
 from qlite.nn.symbol import Symbol
 
@@ -88,6 +89,10 @@ class Layer(ABC):
         ValueError
             Samples of these shapes are not what the layer takes.
         """
+
+    def known_grid(self, bits: int = 8) -> QParams | None:
+        """Return the unsigned grid that codes of the result have whatever the samples, or None."""
+        return None
 
     def macs(self, *shapes: Shape) -> int:
         """Return how many products a sample of these shapes takes."""

@@ -11,8 +11,9 @@ from qlite.nn.steps.convs_f32 import ConvF32
 from qlite.nn.steps.functions import Activate, Lookup, SoftmaxX8
 from qlite.nn.steps.grids import Dequantize, Normalize, Quantize, QuantizeDynamic
 from qlite.nn.steps.merging import Concatenate
-from qlite.nn.steps.pools import AveragePool, MaxPool, Mean
+from qlite.nn.steps.pools import AveragePool, MaxPool
 from qlite.nn.steps.products import DenseF32, Gemm, GemmF32, GemmGrouped, GemmGroupedF32, Requantize
+from qlite.nn.steps.reductions import L2Normalize, Mean, ReduceMax, ReduceMin, Sum
 from qlite.nn.steps.resizes import ResizeBilinear, ResizeNearest
 from qlite.nn.steps.shapes import Pad, Reshape
 
@@ -26,7 +27,8 @@ STEPS: dict[str, type[Step]] = {
         *(*PRODUCTS, DenseF32, Requantize),
         *(Add, Subtract, Multiply, Constant),
         Concatenate,
-        *(MaxPool, AveragePool, Mean),
+        *(MaxPool, AveragePool),
+        *(Mean, Sum, ReduceMax, ReduceMin, L2Normalize),
         *(Activate, Lookup, SoftmaxX8),
         *(Reshape, Pad),
         *(ResizeNearest, ResizeBilinear),
