@@ -37,6 +37,7 @@ from qlite.nn.layers.dropout import Dropout
 from qlite.nn.layers.flatten import Flatten
 from qlite.nn.layers.merge import Add, Concatenate
 from qlite.nn.layers.pool import AveragePool, GlobalAveragePool, MaxPool
+from qlite.nn.layers.prelu import PReLU
 from qlite.nn.layers.separable import SeparableConv2D
 from qlite.nn.layers.shape import Pad, Reshape
 from qlite.nn.model import Model
@@ -103,6 +104,7 @@ __all__ = [
     "Input",
     "MaxPool",
     "Model",
+    "PReLU",
     "PackedWeight",
     "Pad",
     "QArray",

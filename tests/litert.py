@@ -22,6 +22,14 @@ class Weights(NamedTuple):
     axis: int
 
 
+class Codes(NamedTuple):
+    """A constant on one grid."""
+
+    array: np.ndarray
+    scale: float
+    zero_point: int
+
+
 def _tensor(schema, name, array, scale, zero_point, buffer=0):
     tensor = schema.TensorT()
     tensor.name, tensor.shape, tensor.buffer = name, list(array.shape), buffer
@@ -33,9 +41,10 @@ def _tensor(schema, name, array, scale, zero_point, buffer=0):
 
 
 def _constant(schema, number, constant):
-    """The tensor and the content of an array, int32 without scales, or of `Weights`."""
-    array = constant.array if isinstance(constant, Weights) else constant
-    tensor = _tensor(schema, f"c{number}", array, None, 0, number)
+    """The tensor and the content of an array, int32 without scales, or of `Weights` or `Codes`."""
+    array = constant.array if isinstance(constant, (Weights, Codes)) else constant
+    grid = (constant.scale, constant.zero_point) if isinstance(constant, Codes) else (None, 0)
+    tensor = _tensor(schema, f"c{number}", array, *grid, number)
     if isinstance(constant, Weights):
         tensor.quantization = schema.QuantizationParametersT()
         tensor.quantization.scale, tensor.quantization.zeroPoint = constant.scale.tolist(), [0] * constant.scale.size

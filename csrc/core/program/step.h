@@ -73,6 +73,7 @@ typedef struct ql_op {
     EACH(requantize)        \
     EACH(dequantize)        \
     EACH(add)               \
+    EACH(prelu)             \
     EACH(concatenate)       \
     EACH(mean)              \
     EACH(max_pool)          \

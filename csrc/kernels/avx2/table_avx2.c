@@ -31,6 +31,7 @@ const ql_kernels ql_kernels_avx2 = {
     .sum_pixels_u8_s32 = ql_sum_pixels_u8_s32__avx2,
     .add_u8 = ql_add_u8__avx2,
     .add_fixed_u8_s32 = ql_add_fixed_u8_s32__avx2,
+    .bend_u8 = ql_bend_u8__avx2,
     .max_pool_f32 = ql_max_pool_f32__avx2,
     .average_pool_f32 = ql_average_pool_f32__avx2,
     .add_products_f32 = ql_add_products_f32__avx2,

@@ -28,6 +28,7 @@ const ql_kernels ql_kernels_avx512vnni = {
     .sum_pixels_u8_s32 = ql_sum_pixels_u8_s32__avx512vnni,
     .add_u8 = ql_add_u8__avx512vnni,
     .add_fixed_u8_s32 = ql_add_fixed_u8_s32__avx512vnni,
+    .bend_u8 = ql_bend_u8__avx512vnni,
     .max_pool_f32 = ql_max_pool_f32__avx512vnni,
     .average_pool_f32 = ql_average_pool_f32__avx512vnni,
     .add_products_f32 = ql_add_products_f32__avx512vnni,

@@ -30,6 +30,7 @@ const ql_kernels ql_kernels_scalar = {
     .sum_pixels_u8_s32 = ql_sum_pixels_u8_s32__scalar,
     .add_u8 = ql_add_u8__scalar,
     .add_fixed_u8_s32 = ql_add_fixed_u8_s32__scalar,
+    .bend_u8 = ql_bend_u8__scalar,
     .max_pool_f32 = ql_max_pool_f32__scalar,
     .average_pool_f32 = ql_average_pool_f32__scalar,
     .add_products_f32 = ql_add_products_f32__scalar,

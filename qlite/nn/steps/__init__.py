@@ -7,7 +7,7 @@ function in the reference.
 from qlite.nn.program import Step
 from qlite.nn.steps.convs import Conv
 from qlite.nn.steps.convs_f32 import ConvF32
-from qlite.nn.steps.functions import Activate, Lookup, SoftmaxX8
+from qlite.nn.steps.functions import Activate, Lookup, Prelu, SoftmaxX8
 from qlite.nn.steps.grids import Dequantize, Normalize, Quantize, QuantizeDynamic
 from qlite.nn.steps.merging import Add, Concatenate
 from qlite.nn.steps.pools import AveragePool, MaxPool, Mean
@@ -24,7 +24,7 @@ STEPS: dict[str, type[Step]] = {
         *(*PRODUCTS, DenseF32, Requantize),
         *(Add, Concatenate),
         *(MaxPool, AveragePool, Mean),
-        *(Activate, Lookup, SoftmaxX8),
+        *(Activate, Lookup, Prelu, SoftmaxX8),
         *(Reshape, Pad),
     )
 }
