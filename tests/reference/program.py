@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from reference.activations import lookup, softmax_fixed, softmax_float
+from reference.activations import lookup, prelu, softmax_fixed, softmax_float
 from reference.basics import F32, HUGE, at_least, spread
 from reference.conv import conv_integer
 from reference.elementwise import dequantize, quantize
@@ -315,6 +315,19 @@ def step_lookup(buffers, step, values):
     values[step.output] = lookup(values[x], step.table)
 
 
+def step_prelu(buffers, step, values):
+    """x >= 0 ? x : x * slope; codes by rule B, with multipliers of float32 or float64."""
+    (x,) = step.inputs
+    source, target = buffers[x], buffers[step.output]
+    if target.dtype == "float32":
+        with np.errstate(over="ignore", invalid="ignore"):
+            values[step.output] = values[x] * np.where(values[x] < 0, step.slope, F32(1))
+        return
+    slope = step.slope.astype(np.int64) - step.slope_zero_point
+    grids = affine(source), step.slope_scale, affine(target)
+    values[step.output] = prelu(values[x], slope, *grids, step.requant == "fixed", *code_range(target))
+
+
 def step_softmax(buffers, step, values):
     (x,) = step.inputs
     result = {"float": softmax_float, "fixed": softmax_fixed}[step.requant](rows(values[x]), buffers[x].scale)
@@ -368,6 +381,7 @@ STEPS = {
     "average_pool": step_pool((avg_pool, avg_pool_float)),
     "activate": step_activate,
     "lookup": step_lookup,
+    "prelu": step_prelu,
     "softmax": step_softmax,
     "reshape": step_reshape,
     "resize_nearest": step_resize_nearest,

@@ -77,6 +77,7 @@ typedef struct ql_op {
     EACH(subtract)          \
     EACH(multiply)          \
     EACH(constant)          \
+    EACH(prelu)             \
     EACH(concatenate)       \
     EACH(mean)              \
     EACH(sum)               \

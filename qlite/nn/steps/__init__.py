@@ -8,7 +8,7 @@ from qlite.nn.program import Step
 from qlite.nn.steps.binary import Add, Constant, Multiply, Subtract
 from qlite.nn.steps.convs import Conv
 from qlite.nn.steps.convs_f32 import ConvF32
-from qlite.nn.steps.functions import Activate, Lookup, SoftmaxX8
+from qlite.nn.steps.functions import Activate, Lookup, Prelu, SoftmaxX8
 from qlite.nn.steps.grids import Dequantize, Normalize, Quantize, QuantizeDynamic
 from qlite.nn.steps.merging import Concatenate
 from qlite.nn.steps.pools import AveragePool, MaxPool
@@ -29,7 +29,7 @@ STEPS: dict[str, type[Step]] = {
         Concatenate,
         *(MaxPool, AveragePool),
         *(Mean, Sum, ReduceMax, ReduceMin, L2Normalize),
-        *(Activate, Lookup, SoftmaxX8),
+        *(Activate, Lookup, Prelu, SoftmaxX8),
         *(Reshape, Pad),
         *(ResizeNearest, ResizeBilinear),
     )
