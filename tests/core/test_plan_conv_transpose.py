@@ -270,9 +270,7 @@ def test_buffers_that_are_refused(rng):
 
 def test_sums_that_could_overflow(rng):
     """A phase of 33,000 codes times weights of up to 255."""
-    kernel = (1, 1), (1, 66000), (1, 2), (0, 0, 0, 0), (0, 0)
     graph = one_step(rng, ((1, 33000), (1, 66000), (1, 2), (0, 0, 65998, 65998), (0, 0)), (1, 1), bias=None)
-    assert kernel
     kind, fields = graph.steps[0]
     graph.buffers[0] = buffer("uint8", (1, 33000, 1), 0.1, 0)
     extreme = {"weight": codes(rng, fields["weight"].shape, np.uint8, "highest"), "weight_zero_point": None}
