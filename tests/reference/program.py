@@ -25,6 +25,7 @@ from reference.reductions import (
 )
 from reference.requantization import code_clamps
 from reference.resizes import resize_bilinear_codes, resize_bilinear_floats, resize_nearest
+from reference.transposed import conv_transpose, conv_transpose_integer
 
 CLAMPS = {None: (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
 
@@ -130,33 +131,55 @@ def step_gemm(buffers, step, values):
 def step_conv(buffers, step, values):
     """Windows of images; a sample of lower rank is an image of height 1, or of width 1 as well."""
     (x,) = step.inputs
-    source, samples = buffers[x], values[x]
-    images = samples.reshape(len(samples), *(1, 1, *samples.shape[1:])[-3:])
-    weight_zero_point = 0 if step.weight_zero_point is None else step.weight_zero_point
+    images = values[x].reshape(len(values[x]), *(1, 1, *values[x].shape[1:])[-3:])
     options = {"stride": step.stride, "padding": (step.padding[:2], step.padding[2:]), "dilation": step.dilation}
+    step_images(lambda *given: conv_integer(*given, groups=step.groups, **options), images, buffers, step, values)
+
+
+def step_conv_transpose(buffers, step, values):
+    (x,) = step.inputs
+    options = step.stride, step.padding, step.output_padding
+    step_images(lambda *given: conv_transpose_integer(*given, *options), values[x], buffers, step, values)
+
+
+def step_images(sums, images, buffers, step, values):
+    """What a step makes of exact sums (images, weight, zero points of both) -> int32, for all images or each of them."""
+    (x,) = step.inputs
+    source = buffers[x]
+    weight_zero_point = 0 if step.weight_zero_point is None else step.weight_zero_point
     if source.row_scale is None:
-        acc = conv_integer(images, step.weight, source.zero_point, weight_zero_point, groups=step.groups, **options)
+        acc = sums(images, step.weight, source.zero_point, weight_zero_point)
     else:
         zero_points = values[source.row_zero_point].ravel()
         each = [
-            conv_integer(image[None], step.weight, z, weight_zero_point, groups=step.groups, **options)
-            for image, z in zip(images, zero_points, strict=True)
+            sums(image[None], step.weight, z, weight_zero_point) for image, z in zip(images, zero_points, strict=True)
         ]
         acc = np.concatenate(each) if each else np.zeros((0, *buffers[step.output].shape), np.int32)
     result = finished_sums(acc, x, step, buffers, values)
-    values[step.output] = result.reshape(len(samples), *buffers[step.output].shape)
+    values[step.output] = result.reshape(len(images), *buffers[step.output].shape)
 
 
 def step_conv_f32(buffers, step, values):
     """Images as in step_conv; codes of weights become floats first."""
     (x,) = step.inputs
-    samples, weight = values[x], step.weight
-    scale, zero_point = getattr(step, "weight_scale", None), getattr(step, "weight_zero_point", None)
-    if weight.dtype != np.float32:
-        weight = (weight.astype(np.int32) - (0 if zero_point is None else zero_point)).astype(F32) * scale
+    samples = values[x]
     images = samples.reshape(len(samples), *(1, 1, *samples.shape[1:])[-3:])
-    y = conv_f32(images, weight, step.stride, step.dilation, step.padding, step.groups)
+    y = conv_f32(images, float_weight(step), step.stride, step.dilation, step.padding, step.groups)
     values[step.output] = finished(y, step, (len(samples), *buffers[step.output].shape))
+
+
+def step_conv_transpose_f32(buffers, step, values):
+    (x,) = step.inputs
+    y = conv_transpose(values[x], float_weight(step), step.stride, step.padding, step.output_padding)
+    values[step.output] = finished(y, step, (len(y), *buffers[step.output].shape))
+
+
+def float_weight(step):
+    """Weights of float32, or what their codes stand for, rounded once."""
+    scale, zero_point = getattr(step, "weight_scale", None), getattr(step, "weight_zero_point", None)
+    if step.weight.dtype == np.float32:
+        return step.weight
+    return (step.weight.astype(np.int32) - (0 if zero_point is None else zero_point)).astype(F32) * scale
 
 
 def step_gemm_f32(buffers, step, values):
@@ -361,6 +384,8 @@ STEPS = {
     "gemm": step_gemm,
     "conv": step_conv,
     "conv_f32": step_conv_f32,
+    "conv_transpose": step_conv_transpose,
+    "conv_transpose_f32": step_conv_transpose_f32,
     "requantize": step_requantize,
     "gemm_grouped": step_gemm_grouped,
     "gemm_grouped_f32": step_gemm_grouped_f32,

@@ -16,9 +16,10 @@ from qlite.nn.steps.products import DenseF32, Gemm, GemmF32, GemmGrouped, GemmGr
 from qlite.nn.steps.reductions import L2Normalize, Mean, ReduceMax, ReduceMin, Sum
 from qlite.nn.steps.resizes import ResizeBilinear, ResizeNearest
 from qlite.nn.steps.shapes import Pad, Reshape
+from qlite.nn.steps.transposed import ConvTranspose, ConvTransposeF32
 
 #: The steps that multiply by quantized weights.
-PRODUCTS = (Gemm, GemmF32, GemmGrouped, GemmGroupedF32, Conv, ConvF32)
+PRODUCTS = (Gemm, GemmF32, GemmGrouped, GemmGroupedF32, Conv, ConvF32, ConvTranspose, ConvTransposeF32)
 
 STEPS: dict[str, type[Step]] = {
     cls.kind: cls
