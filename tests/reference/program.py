@@ -7,13 +7,14 @@ from reference.activations import lookup, softmax_fixed, softmax_float
 from reference.basics import F32, HUGE, at_least, spread
 from reference.conv import conv_integer
 from reference.elementwise import dequantize, quantize
-from reference.functions import apply
+from reference.functions import apply, layer_norm
 from reference.gemm import matmul_float, matmul_integer, output_of_sums, quantize_rows, scale_sums
 from reference.grouped import matmul_grouped, quantize_rows_symmetric, sum_groups
 from reference.images import conv as conv_f32
 from reference.merging import add_fixed, add_float, mean_fixed, mean_float
 from reference.pool import avg_pool, avg_pool_float, max_pool, max_pool_float
 from reference.requantization import code_clamps
+from reference.sequences import embedding, matmul_codes, matmul_f32
 
 CLAMPS = {None: (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
 
@@ -221,6 +222,28 @@ def step_add(buffers, step, values):
     values[step.output] = function(values[a], values[b], *grids, *clamps_of(step, target))
 
 
+def step_matmul(buffers, step, values):
+    a, b = step.inputs
+    target, how = buffers[step.output], (step.transpose_b, step.heads)
+    if target.dtype == "float32":
+        values[step.output] = matmul_f32(values[a], values[b], *how)
+        return
+    grids = (affine(buffer) for buffer in (buffers[a], buffers[b], target))
+    codes = matmul_codes(values[a], values[b], *how, *grids, *code_range(target), step.requant == "fixed")
+    values[step.output] = codes.astype(target.dtype)
+
+
+def step_layer_norm(buffers, step, values):
+    (x,) = step.inputs
+    with np.errstate(all="ignore"):
+        values[step.output] = layer_norm(values[x], step.gamma, step.beta, step.epsilon)
+
+
+def step_embedding(buffers, step, values):
+    (x,) = step.inputs
+    values[step.output] = embedding(values[x], step.weight, step.weight_scale, step.weight_zero_point)
+
+
 def step_mean(buffers, step, values):
     """Floats: the sum in float64, pixel by pixel, divided and rounded once."""
     (x,) = step.inputs
@@ -293,6 +316,9 @@ STEPS = {
     "conv": step_conv,
     "conv_f32": step_conv_f32,
     "requantize": step_requantize,
+    "matmul": step_matmul,
+    "layer_norm": step_layer_norm,
+    "embedding": step_embedding,
     "gemm_grouped": step_gemm_grouped,
     "gemm_grouped_f32": step_gemm_grouped_f32,
     "dense_f32": step_dense_f32,

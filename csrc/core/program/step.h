@@ -70,6 +70,9 @@ typedef struct ql_op {
     EACH(gemm_grouped_f32)  \
     EACH(dense_f32)         \
     EACH(conv_f32)          \
+    EACH(matmul)            \
+    EACH(layer_norm)        \
+    EACH(embedding)         \
     EACH(requantize)        \
     EACH(dequantize)        \
     EACH(add)               \

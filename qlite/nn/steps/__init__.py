@@ -7,8 +7,10 @@ function in the reference.
 from qlite.nn.program import Step
 from qlite.nn.steps.convs import Conv
 from qlite.nn.steps.convs_f32 import ConvF32
-from qlite.nn.steps.functions import Activate, Lookup, SoftmaxX8
+from qlite.nn.steps.embedding import Embedding
+from qlite.nn.steps.functions import Activate, LayerNorm, Lookup, SoftmaxX8
 from qlite.nn.steps.grids import Dequantize, Normalize, Quantize, QuantizeDynamic
+from qlite.nn.steps.matmul import MatMul
 from qlite.nn.steps.merging import Add, Concatenate
 from qlite.nn.steps.pools import AveragePool, MaxPool, Mean
 from qlite.nn.steps.products import DenseF32, Gemm, GemmF32, GemmGrouped, GemmGroupedF32, Requantize
@@ -21,10 +23,10 @@ STEPS: dict[str, type[Step]] = {
     cls.kind: cls
     for cls in (
         *(Normalize, Quantize, QuantizeDynamic, Dequantize),
-        *(*PRODUCTS, DenseF32, Requantize),
+        *(*PRODUCTS, DenseF32, MatMul, Requantize, Embedding),
         *(Add, Concatenate),
         *(MaxPool, AveragePool, Mean),
-        *(Activate, Lookup, SoftmaxX8),
+        *(Activate, LayerNorm, Lookup, SoftmaxX8),
         *(Reshape, Pad),
     )
 }
