@@ -20,8 +20,9 @@ from qlite.ops.activations import (
 NAMES = (None, *ACTIVATIONS)
 SHAPES = [(0, 3), (1, 1), (3, 7), (5, 8), (2, 3, 17), (33, 64), (7, 65), (130, 129)]
 CORNERS = np.float32([0.0, -0.0, 3.0, -3.0, 6.0, 1e-30, -1e-42, 1e-5, 2.0**-12, -(2.0**-12), 90.0, -90.0, 1e30, -1e30])
-#: Of float32: one rounding at the end; hard_swish has three, and near -3 what it adds cancels; gelu has all of them.
-ULPS = {name: 1.0 for name in ELEMENTWISE} | {"hard_swish": 2.0, "gelu": 6.0}
+#: Of float32: one rounding at the end; hard_swish and hard_sigmoid have more, and near -3 what
+#: they add cancels; gelu has all of them.
+ULPS = {name: 1.0 for name in ELEMENTWISE} | {"hard_swish": 2.0, "hard_sigmoid": 2.0, "gelu": 6.0}
 #: What may be 0 instead: exponentials of float32 that would not be normal.
 SMALLEST_EXPONENTIAL = 2.0**-126
 TRUTH = {
@@ -33,6 +34,9 @@ TRUTH = {
     "gelu": lambda v: v * math.erfc(-v / math.sqrt(2)) / 2,
     "silu": lambda v: v / (1 + math.exp(-v)),
     "hard_swish": lambda v: v * min(max(v + 3, 0.0), 6.0) / 6,
+    "elu": lambda v: v if v >= 0 else math.expm1(v),
+    "hard_sigmoid": lambda v: min(max(v + 3, 0.0), 6.0) / 6,
+    "softplus": lambda v: max(v, 0.0) + math.log1p(math.exp(-abs(v))),
 }
 
 
@@ -74,7 +78,7 @@ def test_functions_are_near_the_truth(name):
     x = x.astype(np.float32)
     exact = np.array([TRUTH[name](v) for v in x.tolist()])
     error = np.abs(activation(name, x) - exact)
-    near = np.abs(x + 3) < 1e-3 if name == "hard_swish" else np.zeros(len(x), bool)
+    near = np.abs(x + 3) < 1e-3 if name.startswith("hard_") else np.zeros(len(x), bool)
     allowed = ULPS[name] * np.spacing(np.abs(exact).astype(np.float32))
     if name == "gelu":
         allowed += np.abs(x) * SMALLEST_EXPONENTIAL

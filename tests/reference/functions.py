@@ -12,6 +12,7 @@ TAIL = [0.21080636406114373, 0.16093037156225332, 0.09078282451151808, 0.0342501
         0.005672276807451531, -0.0016782174964307375, -0.0009634888568860306, 8.642208560726597e-05,
         0.00013960338891581006, -9.038697891051426e-06, -2.0915876571909594e-05, 1.3226970850345532e-06,
         2.2944000114536244e-06]  # fmt: skip
+AREA_TANGENT = [1 / (2 * n + 1) for n in range(14)]
 #: The latter at 11 nodes.
 SHORT_TAIL = [0.210806364, 0.160930387, 0.0907828499, 0.0342498837, 0.00567177342, -0.00167657764,
               -0.000960691022, 8.27207599e-05, 0.000133244159, -5.37311833e-06, -1.45842912e-05]  # fmt: skip
@@ -90,6 +91,23 @@ def hard_swish(x):
     return x * np.clip(x + F32(3), 0, 6) / F32(6)
 
 
+def elu(x):
+    """With the series where exp(x) - 1 loses digits."""
+    a = np.where(x < 0, x, 0.0)
+    return np.where(x < 0, np.where(a > -(2.0**-12), a + a * a * 0.5 + a * a * a / 6, exp(a) - 1), x)
+
+
+def hard_sigmoid(x):
+    return np.clip(x.astype(F32) + F32(3), 0, 6) / F32(6)
+
+
+def softplus(x):
+    """max(x, 0) and log(1 + e), e = exp(-|x|), which is twice the area tangent of e / (2 + e)."""
+    e = exp(-np.abs(x))
+    z = e / (2 + e)
+    return np.where(x < 0, 0, x) + 2 * z * polynomial(AREA_TANGENT, z * z)
+
+
 def gelu(x):
     """In float32, as the core does."""
     x = x.astype(F32)
@@ -124,6 +142,9 @@ FUNCTIONS = {
     "gelu": lambda x, slope: gelu(x),
     "silu": lambda x, slope: x * logistic(x, exp(-np.abs(x))),
     "hard_swish": lambda x, slope: hard_swish(x),
+    "elu": lambda x, slope: elu(x),
+    "hard_sigmoid": lambda x, slope: hard_sigmoid(x),
+    "softplus": lambda x, slope: softplus(x),
     "softmax": lambda x, slope: softmax(x),
 }
 
@@ -166,6 +187,9 @@ SLOPES = {
     "gelu": lambda z, slope: gelu_slope(z),
     "silu": lambda z, slope: silu_slope(z),
     "hard_swish": lambda z, slope: hard_swish_slope(z),
+    "elu": lambda z, slope: exp(np.where(z < 0, z, 0.0)),
+    "hard_sigmoid": lambda z, slope: np.where((z > -3) & (z < 3), 1 / 6, 0.0),
+    "softplus": lambda z, slope: logistic(z, exp(-np.abs(z))),
 }
 
 

@@ -24,6 +24,9 @@ static const struct {
     [QL_GELU] = {"gelu", 0.6f},
     [QL_SILU] = {"silu", 1.5f},
     [QL_HARD_SWISH] = {"hard_swish", 0.2f},
+    [QL_ELU] = {"elu", 1.5f},
+    [QL_HARD_SIGMOID] = {"hard_sigmoid", 0.2f},
+    [QL_SOFTPLUS] = {"softplus", 2.5f},
     [QL_SOFTMAX] = {"softmax", 1.0f},
 };
 

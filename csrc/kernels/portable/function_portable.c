@@ -110,6 +110,36 @@ static inline float hard_swish(float x, float slope)
     return x * relu6(x + 3, slope) / 6;
 }
 
+/* exp(x) - 1 loses digits near 0, where the series takes over. */
+static inline float elu(float x, float slope)
+{
+    (void)slope;
+    const double a = ql_where(x < 0, x, 0), e = ql_exp(a);
+    return (float)ql_where(x < 0, ql_where(a > -0x1p-12, a + a * a * 0.5 + a * a * a / 6, e - 1), x);
+}
+
+static inline float hard_sigmoid(float x, float slope)
+{
+    return relu6(x + 3, slope) / 6;
+}
+
+/* log(1 + e) for 0 <= e <= 1, to within 2^-48 of it: 2 (z + z^3 / 3 + z^5 / 5 + ...) with z = e / (2 + e). */
+static inline double log_of_one_and(double e)
+{
+    const double z = e / (2 + e), z2 = z * z, z4 = z2 * z2, z8 = z4 * z4;
+    const double low_half = (1 + z2 * (1.0 / 3) + z4 * (1.0 / 5 + z2 * (1.0 / 7))) +
+                            z8 * (1.0 / 9 + z2 * (1.0 / 11) + z4 * (1.0 / 13 + z2 * (1.0 / 15)));
+    const double high_half =
+        (1.0 / 17 + z2 * (1.0 / 19) + z4 * (1.0 / 21 + z2 * (1.0 / 23))) + z8 * (1.0 / 25 + z2 * (1.0 / 27));
+    return 2 * z * (low_half + z8 * z8 * high_half);
+}
+
+static inline float softplus(float x, float slope)
+{
+    (void)slope;
+    return (float)(ql_where(x < 0, 0, x) + log_of_one_and(ql_exp(-fabs((double)x))));
+}
+
 static inline __attribute__((always_inline)) void each(function_of *function, const float *restrict bias, size_t n,
                                                        float slope, float *restrict y)
 {
@@ -148,6 +178,15 @@ void QL_KERNEL(ql_apply_f32)(const float *bias, size_t n, ql_function function, 
         break;
     case QL_HARD_SWISH:
         each(hard_swish, bias, n, 0, y);
+        break;
+    case QL_ELU:
+        each(elu, bias, n, 0, y);
+        break;
+    case QL_HARD_SIGMOID:
+        each(hard_sigmoid, bias, n, 0, y);
+        break;
+    case QL_SOFTPLUS:
+        each(softplus, bias, n, 0, y);
         break;
     default:
         each(identity, bias, n, 0, y);
@@ -207,6 +246,24 @@ static inline float through_hard_swish(float g, float z, float slope)
     return g * (float)ql_where((z > -3) & (z < 3), z / 3 + 0.5f, z < 3 ? 0 : 1);
 }
 
+static inline float through_elu(float g, float z, float slope)
+{
+    (void)slope;
+    return g * (float)ql_exp(ql_where(z < 0, z, 0));
+}
+
+static inline float through_hard_sigmoid(float g, float z, float slope)
+{
+    (void)slope;
+    return g * (float)ql_where((z > -3) & (z < 3), 1.0 / 6, 0);
+}
+
+static inline float through_softplus(float g, float z, float slope)
+{
+    (void)slope;
+    return g * (float)logistic(z, ql_exp(-fabs((double)z)));
+}
+
 static inline __attribute__((always_inline)) void each_row(gradient_of *through, const float *restrict z, size_t rows,
                                                            size_t n, size_t stride, float slope,
                                                            float *restrict gradient, float *restrict sums)
@@ -259,6 +316,15 @@ void QL_KERNEL(ql_function_gradient_f32)(const float *z, size_t rows, size_t n, 
         break;
     case QL_HARD_SWISH:
         each_row(through_hard_swish, z, rows, n, stride, 0, gradient, sums);
+        break;
+    case QL_ELU:
+        each_row(through_elu, z, rows, n, stride, 0, gradient, sums);
+        break;
+    case QL_HARD_SIGMOID:
+        each_row(through_hard_sigmoid, z, rows, n, stride, 0, gradient, sums);
+        break;
+    case QL_SOFTPLUS:
+        each_row(through_softplus, z, rows, n, stride, 0, gradient, sums);
         break;
     default:
         sum_rows(rows, n, stride, gradient, sums);

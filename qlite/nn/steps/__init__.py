@@ -14,6 +14,7 @@ from qlite.nn.steps.matmul import MatMul
 from qlite.nn.steps.merging import Add, Concatenate
 from qlite.nn.steps.pools import AveragePool, MaxPool, Mean
 from qlite.nn.steps.products import DenseF32, Gemm, GemmF32, GemmGrouped, GemmGroupedF32, Requantize
+from qlite.nn.steps.resizes import ResizeBilinear, ResizeNearest
 from qlite.nn.steps.shapes import Pad, Reshape
 
 #: The steps that multiply by quantized weights.
@@ -28,5 +29,6 @@ STEPS: dict[str, type[Step]] = {
         *(MaxPool, AveragePool, Mean),
         *(Activate, LayerNorm, Lookup, SoftmaxX8),
         *(Reshape, Pad),
+        *(ResizeNearest, ResizeBilinear),
     )
 }
