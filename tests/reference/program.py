@@ -7,7 +7,7 @@ from reference.activations import lookup, prelu, softmax_fixed, softmax_float
 from reference.basics import F32, HUGE, at_least, spread
 from reference.conv import conv_integer
 from reference.elementwise import dequantize, quantize
-from reference.functions import apply
+from reference.functions import apply, layer_norm
 from reference.gemm import matmul_float, matmul_integer, output_of_sums, quantize_rows, scale_sums
 from reference.grouped import matmul_grouped, quantize_rows_symmetric, sum_groups
 from reference.images import conv as conv_f32
@@ -25,6 +25,7 @@ from reference.reductions import (
 )
 from reference.requantization import code_clamps
 from reference.resizes import resize_bilinear_codes, resize_bilinear_floats, resize_nearest
+from reference.sequences import embedding, matmul_codes, matmul_f32
 from reference.transposed import conv_transpose, conv_transpose_integer
 
 CLAMPS = {None: (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
@@ -143,7 +144,7 @@ def step_conv_transpose(buffers, step, values):
 
 
 def step_images(sums, images, buffers, step, values):
-    """What a step makes of exact sums (images, weight, zero points of both) -> int32, for all images or each of them."""
+    """What a step makes of exact sums (images, weight, zero points of both) -> int32, for all images or each."""
     (x,) = step.inputs
     source = buffers[x]
     weight_zero_point = 0 if step.weight_zero_point is None else step.weight_zero_point
@@ -244,6 +245,28 @@ def step_gemm_grouped_f32(buffers, step, values):
 def aligned(x, y):
     """Samples with axes of length 1 behind the first, as many as those of others have more."""
     return x.reshape(len(x), *(1,) * (y.ndim - x.ndim), *x.shape[1:])
+
+
+def step_matmul(buffers, step, values):
+    a, b = step.inputs
+    target, how = buffers[step.output], (step.transpose_b, step.heads)
+    if target.dtype == "float32":
+        values[step.output] = matmul_f32(values[a], values[b], *how)
+        return
+    grids = (affine(buffer) for buffer in (buffers[a], buffers[b], target))
+    codes = matmul_codes(values[a], values[b], *how, *grids, *code_range(target), step.requant == "fixed")
+    values[step.output] = codes.astype(target.dtype)
+
+
+def step_layer_norm(buffers, step, values):
+    (x,) = step.inputs
+    with np.errstate(all="ignore"):
+        values[step.output] = layer_norm(values[x], step.gamma, step.beta, step.epsilon)
+
+
+def step_embedding(buffers, step, values):
+    (x,) = step.inputs
+    values[step.output] = embedding(values[x], step.weight, step.weight_scale, step.weight_zero_point)
 
 
 def step_binary(of_floats, of_codes, **options):
@@ -387,6 +410,9 @@ STEPS = {
     "conv_transpose": step_conv_transpose,
     "conv_transpose_f32": step_conv_transpose_f32,
     "requantize": step_requantize,
+    "matmul": step_matmul,
+    "layer_norm": step_layer_norm,
+    "embedding": step_embedding,
     "gemm_grouped": step_gemm_grouped,
     "gemm_grouped_f32": step_gemm_grouped_f32,
     "dense_f32": step_dense_f32,

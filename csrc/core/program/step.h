@@ -71,6 +71,9 @@ typedef struct ql_op {
     EACH(gemm_grouped_f32)   \
     EACH(dense_f32)          \
     EACH(conv_f32)           \
+    EACH(matmul)             \
+    EACH(layer_norm)         \
+    EACH(embedding)          \
     EACH(conv_transpose)     \
     EACH(conv_transpose_f32) \
     EACH(requantize)         \
