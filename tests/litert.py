@@ -65,3 +65,14 @@ def run_all(content, x, resolver="default"):
         interpreter.set_tensor(details["index"], array)
     interpreter.invoke()
     return [interpreter.get_tensor(details["index"]) for details in interpreter.get_output_details()]
+
+
+def run_all_in_micro(content, x):
+    """All outputs of TensorFlow Lite Micro, for one input."""
+    micro = extra("tflite_micro.python.tflite_micro.runtime")
+    interpreter = micro.Interpreter.from_bytes(content)
+    interpreter.set_input(x, 0)
+    interpreter.invoke()
+    schema = extra("ai_edge_litert.schema_py_generated")
+    outputs = schema.Model.GetRootAs(content).Subgraphs(0).OutputsLength()
+    return [interpreter.get_output(i) for i in range(outputs)]
