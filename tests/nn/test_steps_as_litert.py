@@ -11,7 +11,19 @@ from samples import codes, same_bytes, scales_of_ties
 
 from qlite.nn.plan import Plan
 from qlite.nn.program import Buffer, Program
-from qlite.nn.steps import Add, AveragePool, Concatenate, Conv, Gemm, MaxPool, Mean, Pad, Requantize
+from qlite.nn.steps import (
+    Add,
+    AveragePool,
+    Concatenate,
+    Conv,
+    Gemm,
+    MaxPool,
+    Mean,
+    Pad,
+    Requantize,
+    ResizeBilinear,
+    ResizeNearest,
+)
 from qlite.ops.window import window
 
 DTYPES = ["int8", "uint8"]
@@ -218,3 +230,32 @@ def test_concatenation(rng, resolver, dtype):
         expected = litert.run(litert.model("CONCATENATION", x, y, (grid,) * count, grid, **options), x, resolver)
         got = computed(lambda i, o, a=axis: Concatenate(i, o, a), dtype, x, [grid] * count, grid, y.shape[1:])
         same_bytes(got, expected)
+
+
+#: align_corners, half_pixel_centers
+RESIZES = [(False, False), (True, False), (False, True)]
+
+
+def resized(rng, op, x, requant, mode):
+    """What LiteRT makes of images, and this step."""
+    dtype, size = x.dtype.name, tuple(int(n) for n in rng.integers(1, 20, 2))
+    if rng.random() < 0.5:  # as networks do: twice or four times as large
+        size = tuple(int(n * rng.choice([2, 4])) for n in x.shape[1:3])
+    grid, y = any_grid(rng, dtype), np.zeros((2, *size, x.shape[-1]), dtype)
+    kind = {"RESIZE_BILINEAR": "ResizeBilinearOptions", "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions"}[op]
+    options = {"options_type": kind, "version": 3, "constants": (np.array(size, np.int32),)}
+    options |= {"alignCorners": mode[0], "halfPixelCenters": mode[1]}
+    expected = litert.run(litert.model(op, x, y, grid, grid, **options), x, RESOLVERS[requant])
+    if op == "RESIZE_BILINEAR":
+        return expected, lambda i, o: ResizeBilinear(i, o, size, *mode, requant), grid
+    return expected, lambda i, o: ResizeNearest(i, o, size, *mode), grid
+
+
+@pytest.mark.parametrize("mode", RESIZES, ids=str)
+@pytest.mark.parametrize("requant", RESOLVERS)
+@pytest.mark.parametrize("op", ["RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"])
+def test_resize(rng, op, requant, mode):
+    for _ in range(60):
+        x = image(rng)
+        expected, step, grid = resized(rng, op, x, requant, mode)
+        same_bytes(computed(step, "int8", (x,), [grid], grid, expected.shape[1:]), expected)
