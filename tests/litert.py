@@ -51,28 +51,32 @@ def _tensors(arrays, grids):
 
 
 def run(content, x, resolver="default"):
-    """The output of one of LiteRT's three sets of kernels, for x or a tuple of several."""
+    """The output of one of LiteRT's three sets of kernels, or of TensorFlow Lite Micro: "micro", for x or a tuple of
+    several."""
     return run_all(content, x, resolver)[0]
 
 
 def run_all(content, x, resolver="default"):
-    """All its outputs."""
+    """All outputs."""
+    inputs = x if isinstance(x, tuple) else (x,)
+    if resolver == "micro":
+        return _run_in_micro(content, inputs)
     litert = extra("ai_edge_litert.interpreter")
     kind = getattr(litert.OpResolverType, RESOLVERS[resolver])
     interpreter = litert.Interpreter(model_content=content, num_threads=1, experimental_op_resolver_type=kind)
     interpreter.allocate_tensors()
-    inputs = x if isinstance(x, tuple) else (x,)
     for details, array in zip(interpreter.get_input_details(), inputs, strict=True):
         interpreter.set_tensor(details["index"], array)
     interpreter.invoke()
     return [interpreter.get_tensor(details["index"]) for details in interpreter.get_output_details()]
 
 
-def run_all_in_micro(content, x):
-    """All outputs of TensorFlow Lite Micro, for one input; it is not to be had for every machine."""
+def _run_in_micro(content, inputs):
+    """There is a package of it for one kind of machine only."""
     micro = pytest.importorskip("tflite_micro.python.tflite_micro.runtime")
     interpreter = micro.Interpreter.from_bytes(content)
-    interpreter.set_input(x, 0)
+    for i, array in enumerate(inputs):
+        interpreter.set_input(array, i)
     interpreter.invoke()
     schema = extra("ai_edge_litert.schema_py_generated")
     outputs = schema.Model.GetRootAs(content).Subgraphs(0).OutputsLength()
