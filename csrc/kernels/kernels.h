@@ -194,12 +194,43 @@ typedef void ql_add_kernel(const uint8_t *a, const uint8_t *b, size_t n, const q
 typedef struct ql_fixed_terms {
     int32_t zero_point[2];
     int32_t mantissa[2], exponent[2]; /* ql_quantize_multiplier's of at most 1/2 */
+    bool is_negative;                 /* the second one is subtracted */
 } ql_fixed_terms;
 
-/* sum[i] = t(a[i]) + t(b[i]) with t(x) = rdbpot(srdhm((x - zero_point) << 20, mantissa), -exponent), each by its own
+/* sum[i] = t(a[i]) +- t(b[i]) with t(x) = rdbpot(srdhm((x - zero_point) << 20, mantissa), -exponent), each by its own
  * grid: rule B of ql_requantize_s32_x8 in qlite.h. */
 typedef void ql_add_fixed_kernel(const uint8_t *a, const uint8_t *b, size_t n, const ql_fixed_terms *terms,
                                  int32_t *sum);
+
+/* From here on the product of any codes but 0 is clamped, and every product fits int32. */
+#define QL_MOST_FACTOR 0x1p15f
+
+/* How codes on two grids, multiplied, become one on a third. */
+typedef struct ql_multiplication {
+    int32_t input_zero_point[2];
+    float factor; /* 0..QL_MOST_FACTOR */
+    int32_t zero_point, qmin, qmax;
+} ql_multiplication;
+
+/* y[i] = clamp(rint(float(p[i]) * factor) + zero_point, qmin, qmax) with the products p[i] = (a[i] -
+ * input_zero_point[0]) * (b[i] - input_zero_point[1]): rule A of ql_requantize_s32_x8 in qlite.h. y may be a or b. */
+typedef void ql_multiply_kernel(const uint8_t *a, const uint8_t *b, size_t n, const ql_multiplication *grids,
+                                uint8_t *y);
+
+/* These products; of the grids it reads input_zero_point alone. */
+typedef void ql_multiply_s32_kernel(const uint8_t *a, const uint8_t *b, size_t n, const ql_multiplication *grids,
+                                    int32_t *product);
+/* Lines from codes to codes that bend at a zero point: on this side of it all columns have one, on the other each its
+ * own. Every sum fits int32. */
+typedef struct ql_bend {
+    int32_t zero_point, above_factor, above_start;
+    const int32_t *factor, *start;
+    int32_t shift, qmin, qmax;
+} ql_bend;
+
+/* y[i][j] = clamp((s + x[i][j] * f) >> shift, qmin, qmax) with f, s = above_factor, above_start where x[i][j] >=
+ * zero_point, else factor[j], start[j]; rows of n, one after the other. y may be x. */
+typedef void ql_bend_kernel(const uint8_t *x, size_t rows, size_t n, const ql_bend *bend, uint8_t *y);
 
 /* The same of floats, or NaN. index[i][c], unless index is NULL: where it lies, counted in pixels from the one whose
  * number is `pixel`, the first of window 0; of equal ones, and of several NaN, the first. */
@@ -518,6 +549,9 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_mix_kernel, mix_rows_s32_u8, isa)                            \
     FUNCTION(ql_add_kernel, add_u8, isa)                                     \
     FUNCTION(ql_add_fixed_kernel, add_fixed_u8_s32, isa)                     \
+    FUNCTION(ql_multiply_kernel, multiply_u8, isa)                           \
+    FUNCTION(ql_multiply_s32_kernel, multiply_u8_s32, isa)                   \
+    FUNCTION(ql_bend_kernel, bend_u8, isa)                                   \
     FUNCTION(ql_requantize_kernel, requantize_s32_x8, isa)                   \
     FUNCTION(ql_requantize_fixed_kernel, requantize_fixed_s32_x8, isa)       \
     FUNCTION(ql_scale_kernel, scale_s32_f32, isa)                            \

@@ -1,5 +1,6 @@
 """Calibration: the grids of a model's activations, from samples that pass through it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from qlite import _check
 from qlite.grids.qparams import QParams
 from qlite.grids.spec import PERCENTILE
 from qlite.nn.layers.activation import Activation
+from qlite.nn.layers.binary import Multiply
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.model import Model
 from qlite.nn.observe import Observations, observe
@@ -102,7 +104,8 @@ def _refine_blank(model: Model, qparams: dict[str, QParams], group: Mapping[str,
     smallest = float(_check.SMALLEST_NORMAL)
     finest, least = dict.fromkeys(blank, 1.0), dict.fromkeys(blank, smallest)
     for name, layer, read in zip(model.names, model.layers, model.sources, strict=True):
-        greatest = max(float(qparams[source].scale.item()) for source in read)
+        scales = [float(qparams[source].scale.item()) for source in read]
+        greatest = math.prod(scales) if isinstance(layer, Multiply) else max(scales, default=0.0)
         multiplier = LARGEST_RATIO
         if isinstance(layer, Weighted):
             weight_scale = max(float(np.abs(layer.weight).max()) / 127, smallest)

@@ -12,7 +12,7 @@ def ties(model: Model) -> dict[str, str]:
     """Return, for each value, the first of those that have its grid.
 
     Layers that move values or take the greatest leave them on their grid, and what is joined has one. Results whose
-    grid is known, as of a sigmoid, keep it, and become codes on another one where they are joined.
+    grid is known, as of a sigmoid or a constant, keep it, and become codes on another one where they are joined.
     """
     first = {name: name for name in values_of(model)}
 

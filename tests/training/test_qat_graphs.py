@@ -99,13 +99,20 @@ def tables():
     return x, ql.Conv2D(filters=8, kernel_size=3, stride=2, activation="hard_swish")(ql.Pad(1)(y))
 
 
+def slopes():
+    x = ql.Input((8, 8, 1))
+    y = ql.PReLU()(ql.Conv2D(filters=8, kernel_size=3)(x))
+    return x, ql.PReLU(init=-0.1)(ql.DepthwiseConv2D(kernel_size=3, stride=2)(ql.Pad(1)(y)))
+
+
 def sequences():
     x = ql.Input((8, 8, 1))
     y = ql.Conv1D(filters=16, kernel_size=3, activation="relu")(ql.Reshape((8, 8))(x))
     return x, ql.Conv1D(filters=16, kernel_size=2, stride=2, padding="same", activation="relu")(y)
 
 
-GRAPHS = (conv, groups, depthwise, residual, joined, pools, reductions, norms, norms_of_sums, many, tables, sequences)
+GRAPHS = (conv, groups, depthwise, residual, joined, pools, reductions, norms, norms_of_sums, many, tables)
+GRAPHS += (slopes, sequences)
 NETWORKS = {f.__name__: f for f in GRAPHS}
 
 
