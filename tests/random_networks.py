@@ -102,7 +102,13 @@ def resize(rng, x):
     return choice(rng, [ql.ResizeNearest, ql.ResizeBilinear])(**options)(x)
 
 
-ONE = [conv, conv, depthwise, separable, dense, pool, pool, pad, activation, prelu, norm, dropout, reshape, resize]
+def reduction(rng, x):
+    """Along one axis of an image, which stays."""
+    return choice(rng, [ql.Mean, ql.Sum, ql.Max, ql.Min])(choice(rng, [0, 1, -1]), keepdims=True)(x)
+
+
+ONE = [conv, conv, depthwise, separable, dense, pool, pool, pad, activation, prelu, norm]
+ONE += [dropout, reshape, resize, reduction]
 #: Values of an image at most that more padding, pixels or channels are added to.
 MOST = 400
 
@@ -120,7 +126,8 @@ def joined(rng, x, live):
 
 def head(rng, x):
     """Vectors of classes."""
-    x = ql.GlobalAveragePool()(x) if rng.random() < 0.5 else ql.Flatten()(x)
+    x = choice(rng, [ql.GlobalAveragePool(), ql.GlobalMaxPool(), ql.Mean((0, 1)), *[ql.Flatten()] * 3])(x)
+    x = ql.L2Normalize()(x) if rng.random() < 0.1 else x
     activation = choice(rng, [None, None, "relu", "tanh", "softmax"])
     return ql.Dense(weights(rng, 1, 1, x.shape[0], 4)[0, 0], bias(rng, 4), activation)(x)
 

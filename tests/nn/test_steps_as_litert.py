@@ -17,12 +17,16 @@ from qlite.nn.steps import (
     Concatenate,
     Conv,
     Gemm,
+    L2Normalize,
     MaxPool,
     Mean,
     Pad,
+    ReduceMax,
+    ReduceMin,
     Requantize,
     ResizeBilinear,
     ResizeNearest,
+    Sum,
 )
 from qlite.ops.window import window
 
@@ -109,21 +113,72 @@ def test_gemm_where_six_is_between_two_codes(isa, rng, requant):
             same_bytes(reference.evaluate(program, x)[-1], expected)
 
 
+def some_axes(rng):
+    """Samples of one to three axes and some of these; whether they stay."""
+    rank = int(rng.integers(1, 4))
+    shape = (*(int(n) for n in rng.choice([1, 2, 3, 5, 7, 8, 16], rank - 1)), int(rng.choice([1, 5, 300])))
+    axes = tuple(sorted(rng.choice(rank, int(rng.integers(1, rank + 1)), replace=False).tolist()))
+    return shape, axes, bool(rng.random() < 0.5)
+
+
+def reduced(op, x, axes, keepdims, grid, grid_y, resolver):
+    """LiteRT's."""
+    constants = (np.array([axis + 1 for axis in axes], np.int32),)
+    options = {"options_type": "ReducerOptions", "keepDims": keepdims, "version": 2, "constants": constants}
+    y = x.max(axis=tuple(axis + 1 for axis in axes), keepdims=keepdims)
+    return litert.run(litert.model(op, x, y, grid, grid_y, **options), x, resolver)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("requant", RESOLVERS)
 def test_mean(rng, requant, dtype):
     for _ in range(60):
-        height, width, channels = (int(rng.choice(n)) for n in ([1, 2, 3, 4, 7, 8, 16], [1, 2, 5, 7, 8], [1, 5, 300]))
-        x = codes(rng, (1, height, width, channels), np.dtype(dtype))
+        shape, axes, keepdims = some_axes(rng)
+        x = codes(rng, (2, *shape), np.dtype(dtype))
         grid, grid_y = any_grid(rng, dtype), any_grid(rng, dtype)
-        axes = np.array([1, 2], np.int32)
-        options = {"keepDims": False, "version": 2, "constants": (axes,)}
-        content = litert.model("MEAN", x, x[:, 0, 0], grid, grid_y, **options)
-        expected = litert.run(content, x, RESOLVERS[requant])
-        same_bytes(
-            computed(lambda i, o: Mean(i, o, (0, 1), False, requant), dtype, (x,), [grid], grid_y, (channels,)),
-            expected,
-        )
+        expected = reduced("MEAN", x, axes, keepdims, grid, grid_y, RESOLVERS[requant])
+        step = lambda i, o, a=axes, k=keepdims: Mean(i, o, a, k, requant)  # noqa: E731
+        same_bytes(computed(step, dtype, (x,), [grid], grid_y, expected.shape[1:]), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sum(rng, dtype):
+    """The default path: the reference kernels divide sums by their number, and Micro has the fixed rule."""
+    for _ in range(60):
+        shape, axes, keepdims = some_axes(rng)
+        x = codes(rng, (2, *shape), np.dtype(dtype))
+        grid = any_grid(rng, dtype)
+        grid_y = any_grid(rng, dtype, near=grid[0] * int(np.prod([shape[a] for a in axes])))
+        expected = reduced("SUM", x, axes, keepdims, grid, grid_y, "default")
+        step = lambda i, o, a=axes, k=keepdims: Sum(i, o, a, k, "float")  # noqa: E731
+        same_bytes(computed(step, dtype, (x,), [grid], grid_y, expected.shape[1:]), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("resolver", RESOLVERS.values())
+@pytest.mark.parametrize("op", ["REDUCE_MAX", "REDUCE_MIN"])
+def test_extremes(rng, op, resolver, dtype):
+    for _ in range(60):
+        shape, axes, keepdims = some_axes(rng)
+        x, grid = codes(rng, (2, *shape), np.dtype(dtype)), any_grid(rng, dtype)
+        expected = reduced(op, x, axes, keepdims, grid, grid, resolver)
+        kind = ReduceMax if op == "REDUCE_MAX" else ReduceMin
+        step = lambda i, o, s=kind, a=axes, k=keepdims: s(i, o, a, k)  # noqa: E731
+        same_bytes(computed(step, dtype, (x,), [grid], grid, expected.shape[1:]), expected)
+
+
+@pytest.mark.parametrize("resolver", RESOLVERS.values())
+def test_l2_normalize(rng, resolver):
+    """Of int8; uint8 has another rule there."""
+    for _ in range(60):
+        shape = (int(rng.integers(1, 4)), int(rng.choice([1, 2, 3, 16, 64, 200, 1000])))
+        zero_point = int(rng.integers(-128, 128))
+        spread = int(rng.choice([1, 2, 30, 255]))
+        x = np.clip(zero_point + rng.integers(-spread, spread + 1, (40, *shape)), -128, 127).astype(np.int8)
+        grid, grid_y = (0.1, zero_point), (1 / 128, 0)
+        options = {"options_type": "L2NormOptions", "version": 2, "fusedActivationFunction": 0}
+        expected = litert.run(litert.model("L2_NORMALIZATION", x, x, grid, grid_y, **options), x, resolver)
+        same_bytes(computed(L2Normalize, "int8", (x,), [grid], grid_y, shape), expected)
 
 
 # ---- convolutions -----------------------------------------------------------------------------------

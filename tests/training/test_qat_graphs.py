@@ -62,6 +62,14 @@ def pools():
     return x, ql.GlobalAveragePool()(ql.AveragePool(2, stride=1)(y))
 
 
+def reductions():
+    x = ql.Input((8, 8, 1))
+    y = ql.Conv2D(filters=8, kernel_size=3, padding="same", activation="relu")(x)
+    z = ql.Conv2D(filters=8, kernel_size=1)(ql.Mean((0, 1), keepdims=True)(y))
+    parts = ql.Flatten()(z), ql.GlobalMaxPool()(y), ql.Min(-1)(ql.Sum(0)(y))
+    return x, ql.L2Normalize()(ql.Concatenate()(*parts))
+
+
 def norms():
     x = ql.Input((8, 8, 1))
     y = ql.Activation("relu")(ql.BatchNorm()(ql.Conv2D(filters=8, kernel_size=3)(x)))
@@ -103,10 +111,9 @@ def sequences():
     return x, ql.Conv1D(filters=16, kernel_size=2, stride=2, padding="same", activation="relu")(y)
 
 
-NETWORKS = {
-    f.__name__: f
-    for f in (conv, groups, depthwise, residual, joined, pools, norms, norms_of_sums, many, tables, slopes, sequences)
-}
+GRAPHS = (conv, groups, depthwise, residual, joined, pools, reductions, norms, norms_of_sums, many, tables)
+GRAPHS += (slopes, sequences)
+NETWORKS = {f.__name__: f for f in GRAPHS}
 
 
 def network(name):
