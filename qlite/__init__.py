@@ -40,6 +40,7 @@ from qlite.nn.layers.flatten import Flatten
 from qlite.nn.layers.l2_normalize import L2Normalize
 from qlite.nn.layers.merge import Concatenate
 from qlite.nn.layers.pool import AveragePool, MaxPool
+from qlite.nn.layers.prelu import PReLU
 from qlite.nn.layers.reduce import GlobalAveragePool, GlobalMaxPool, Max, Mean, Min, Sum
 from qlite.nn.layers.resize import ResizeBilinear, ResizeNearest
 from qlite.nn.layers.separable import SeparableConv2D
@@ -115,6 +116,7 @@ __all__ = [
     "Min",
     "Model",
     "Multiply",
+    "PReLU",
     "PackedWeight",
     "Pad",
     "QArray",

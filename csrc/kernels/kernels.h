@@ -220,6 +220,17 @@ typedef void ql_multiply_kernel(const uint8_t *a, const uint8_t *b, size_t n, co
 /* These products; of the grids it reads input_zero_point alone. */
 typedef void ql_multiply_s32_kernel(const uint8_t *a, const uint8_t *b, size_t n, const ql_multiplication *grids,
                                     int32_t *product);
+/* Lines from codes to codes that bend at a zero point: on this side of it all columns have one, on the other each its
+ * own. Every sum fits int32. */
+typedef struct ql_bend {
+    int32_t zero_point, above_factor, above_start;
+    const int32_t *factor, *start;
+    int32_t shift, qmin, qmax;
+} ql_bend;
+
+/* y[i][j] = clamp((s + x[i][j] * f) >> shift, qmin, qmax) with f, s = above_factor, above_start where x[i][j] >=
+ * zero_point, else factor[j], start[j]; rows of n, one after the other. y may be x. */
+typedef void ql_bend_kernel(const uint8_t *x, size_t rows, size_t n, const ql_bend *bend, uint8_t *y);
 
 /* The same of floats, or NaN. index[i][c], unless index is NULL: where it lies, counted in pixels from the one whose
  * number is `pixel`, the first of window 0; of equal ones, and of several NaN, the first. */
@@ -540,6 +551,7 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_add_fixed_kernel, add_fixed_u8_s32, isa)                     \
     FUNCTION(ql_multiply_kernel, multiply_u8, isa)                           \
     FUNCTION(ql_multiply_s32_kernel, multiply_u8_s32, isa)                   \
+    FUNCTION(ql_bend_kernel, bend_u8, isa)                                   \
     FUNCTION(ql_requantize_kernel, requantize_s32_x8, isa)                   \
     FUNCTION(ql_requantize_fixed_kernel, requantize_fixed_s32_x8, isa)       \
     FUNCTION(ql_scale_kernel, scale_s32_f32, isa)                            \

@@ -3,11 +3,11 @@
 import math
 
 import numpy as np
-from reference.activations import lookup, softmax_fixed, softmax_float
+from reference.activations import lookup, prelu, softmax_fixed, softmax_float
 from reference.basics import F32, HUGE, at_least, spread
 from reference.conv import conv_integer
 from reference.elementwise import dequantize, quantize
-from reference.functions import apply
+from reference.functions import apply, layer_norm
 from reference.gemm import matmul_float, matmul_integer, output_of_sums, quantize_rows, scale_sums
 from reference.grouped import matmul_grouped, quantize_rows_symmetric, sum_groups
 from reference.images import conv as conv_f32
@@ -25,6 +25,8 @@ from reference.reductions import (
 )
 from reference.requantization import code_clamps
 from reference.resizes import resize_bilinear_codes, resize_bilinear_floats, resize_nearest
+from reference.sequences import embedding, matmul_codes, matmul_f32
+from reference.transposed import conv_transpose, conv_transpose_integer
 
 CLAMPS = {None: (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
 
@@ -130,33 +132,55 @@ def step_gemm(buffers, step, values):
 def step_conv(buffers, step, values):
     """Windows of images; a sample of lower rank is an image of height 1, or of width 1 as well."""
     (x,) = step.inputs
-    source, samples = buffers[x], values[x]
-    images = samples.reshape(len(samples), *(1, 1, *samples.shape[1:])[-3:])
-    weight_zero_point = 0 if step.weight_zero_point is None else step.weight_zero_point
+    images = values[x].reshape(len(values[x]), *(1, 1, *values[x].shape[1:])[-3:])
     options = {"stride": step.stride, "padding": (step.padding[:2], step.padding[2:]), "dilation": step.dilation}
+    step_images(lambda *given: conv_integer(*given, groups=step.groups, **options), images, buffers, step, values)
+
+
+def step_conv_transpose(buffers, step, values):
+    (x,) = step.inputs
+    options = step.stride, step.padding, step.output_padding
+    step_images(lambda *given: conv_transpose_integer(*given, *options), values[x], buffers, step, values)
+
+
+def step_images(sums, images, buffers, step, values):
+    """What a step makes of exact sums (images, weight, zero points of both) -> int32, for all images or each."""
+    (x,) = step.inputs
+    source = buffers[x]
+    weight_zero_point = 0 if step.weight_zero_point is None else step.weight_zero_point
     if source.row_scale is None:
-        acc = conv_integer(images, step.weight, source.zero_point, weight_zero_point, groups=step.groups, **options)
+        acc = sums(images, step.weight, source.zero_point, weight_zero_point)
     else:
         zero_points = values[source.row_zero_point].ravel()
         each = [
-            conv_integer(image[None], step.weight, z, weight_zero_point, groups=step.groups, **options)
-            for image, z in zip(images, zero_points, strict=True)
+            sums(image[None], step.weight, z, weight_zero_point) for image, z in zip(images, zero_points, strict=True)
         ]
         acc = np.concatenate(each) if each else np.zeros((0, *buffers[step.output].shape), np.int32)
     result = finished_sums(acc, x, step, buffers, values)
-    values[step.output] = result.reshape(len(samples), *buffers[step.output].shape)
+    values[step.output] = result.reshape(len(images), *buffers[step.output].shape)
 
 
 def step_conv_f32(buffers, step, values):
     """Images as in step_conv; codes of weights become floats first."""
     (x,) = step.inputs
-    samples, weight = values[x], step.weight
-    scale, zero_point = getattr(step, "weight_scale", None), getattr(step, "weight_zero_point", None)
-    if weight.dtype != np.float32:
-        weight = (weight.astype(np.int32) - (0 if zero_point is None else zero_point)).astype(F32) * scale
+    samples = values[x]
     images = samples.reshape(len(samples), *(1, 1, *samples.shape[1:])[-3:])
-    y = conv_f32(images, weight, step.stride, step.dilation, step.padding, step.groups)
+    y = conv_f32(images, float_weight(step), step.stride, step.dilation, step.padding, step.groups)
     values[step.output] = finished(y, step, (len(samples), *buffers[step.output].shape))
+
+
+def step_conv_transpose_f32(buffers, step, values):
+    (x,) = step.inputs
+    y = conv_transpose(values[x], float_weight(step), step.stride, step.padding, step.output_padding)
+    values[step.output] = finished(y, step, (len(y), *buffers[step.output].shape))
+
+
+def float_weight(step):
+    """Weights of float32, or what their codes stand for, rounded once."""
+    scale, zero_point = getattr(step, "weight_scale", None), getattr(step, "weight_zero_point", None)
+    if step.weight.dtype == np.float32:
+        return step.weight
+    return (step.weight.astype(np.int32) - (0 if zero_point is None else zero_point)).astype(F32) * scale
 
 
 def step_gemm_f32(buffers, step, values):
@@ -221,6 +245,28 @@ def step_gemm_grouped_f32(buffers, step, values):
 def aligned(x, y):
     """Samples with axes of length 1 behind the first, as many as those of others have more."""
     return x.reshape(len(x), *(1,) * (y.ndim - x.ndim), *x.shape[1:])
+
+
+def step_matmul(buffers, step, values):
+    a, b = step.inputs
+    target, how = buffers[step.output], (step.transpose_b, step.heads)
+    if target.dtype == "float32":
+        values[step.output] = matmul_f32(values[a], values[b], *how)
+        return
+    grids = (affine(buffer) for buffer in (buffers[a], buffers[b], target))
+    codes = matmul_codes(values[a], values[b], *how, *grids, *code_range(target), step.requant == "fixed")
+    values[step.output] = codes.astype(target.dtype)
+
+
+def step_layer_norm(buffers, step, values):
+    (x,) = step.inputs
+    with np.errstate(all="ignore"):
+        values[step.output] = layer_norm(values[x], step.gamma, step.beta, step.epsilon)
+
+
+def step_embedding(buffers, step, values):
+    (x,) = step.inputs
+    values[step.output] = embedding(values[x], step.weight, step.weight_scale, step.weight_zero_point)
 
 
 def step_binary(of_floats, of_codes, **options):
@@ -315,6 +361,19 @@ def step_lookup(buffers, step, values):
     values[step.output] = lookup(values[x], step.table)
 
 
+def step_prelu(buffers, step, values):
+    """x >= 0 ? x : x * slope; codes by rule B, with multipliers of float32 or float64."""
+    (x,) = step.inputs
+    source, target = buffers[x], buffers[step.output]
+    if target.dtype == "float32":
+        with np.errstate(over="ignore", invalid="ignore"):
+            values[step.output] = values[x] * np.where(values[x] < 0, step.slope, F32(1))
+        return
+    slope = step.slope.astype(np.int64) - step.slope_zero_point
+    grids = affine(source), step.slope_scale, affine(target)
+    values[step.output] = prelu(values[x], slope, *grids, step.requant == "fixed", *code_range(target))
+
+
 def step_softmax(buffers, step, values):
     (x,) = step.inputs
     result = {"float": softmax_float, "fixed": softmax_fixed}[step.requant](rows(values[x]), buffers[x].scale)
@@ -348,7 +407,12 @@ STEPS = {
     "gemm": step_gemm,
     "conv": step_conv,
     "conv_f32": step_conv_f32,
+    "conv_transpose": step_conv_transpose,
+    "conv_transpose_f32": step_conv_transpose_f32,
     "requantize": step_requantize,
+    "matmul": step_matmul,
+    "layer_norm": step_layer_norm,
+    "embedding": step_embedding,
     "gemm_grouped": step_gemm_grouped,
     "gemm_grouped_f32": step_gemm_grouped_f32,
     "dense_f32": step_dense_f32,
@@ -368,6 +432,7 @@ STEPS = {
     "average_pool": step_pool((avg_pool, avg_pool_float)),
     "activate": step_activate,
     "lookup": step_lookup,
+    "prelu": step_prelu,
     "softmax": step_softmax,
     "reshape": step_reshape,
     "resize_nearest": step_resize_nearest,

@@ -39,6 +39,7 @@ const ql_kernels ql_kernels_avx2 = {
     .add_fixed_u8_s32 = ql_add_fixed_u8_s32__avx2,
     .multiply_u8 = ql_multiply_u8__avx2,
     .multiply_u8_s32 = ql_multiply_u8_s32__avx2,
+    .bend_u8 = ql_bend_u8__avx2,
     .max_pool_f32 = ql_max_pool_f32__avx2,
     .min_windows_f32 = ql_min_windows_f32__avx2,
     .average_windows_f32 = ql_average_windows_f32__avx2,

@@ -36,6 +36,7 @@ const ql_kernels ql_kernels_avx512vnni = {
     .add_fixed_u8_s32 = ql_add_fixed_u8_s32__avx512vnni,
     .multiply_u8 = ql_multiply_u8__avx512vnni,
     .multiply_u8_s32 = ql_multiply_u8_s32__avx512vnni,
+    .bend_u8 = ql_bend_u8__avx512vnni,
     .max_pool_f32 = ql_max_pool_f32__avx512vnni,
     .min_windows_f32 = ql_min_windows_f32__avx512vnni,
     .average_windows_f32 = ql_average_windows_f32__avx512vnni,

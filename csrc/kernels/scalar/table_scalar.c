@@ -38,6 +38,7 @@ const ql_kernels ql_kernels_scalar = {
     .add_fixed_u8_s32 = ql_add_fixed_u8_s32__scalar,
     .multiply_u8 = ql_multiply_u8__scalar,
     .multiply_u8_s32 = ql_multiply_u8_s32__scalar,
+    .bend_u8 = ql_bend_u8__scalar,
     .max_pool_f32 = ql_max_pool_f32__scalar,
     .min_windows_f32 = ql_min_windows_f32__scalar,
     .average_windows_f32 = ql_average_windows_f32__scalar,

@@ -165,6 +165,10 @@ class Layer(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no gradient")
 
+    def trained_fields(self, is_codes: bool) -> dict[str, Any]:
+        """Return the fields that hold its parameters in its step, of codes or of floats: training renews them."""
+        return {}
+
     @abstractmethod
     def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
         """Append what computes this layer to a program; `inputs` and the result are numbers of its buffers."""
