@@ -113,12 +113,26 @@ ONE += [dropout, reshape, resize, reduction]
 MOST = 400
 
 
+def gate(rng, x):
+    """One number of an image for each channel, or for each pixel."""
+    if rng.random() < 0.5:
+        return conv_1x1(rng, x, 1, "sigmoid")
+    mean = ql.Reshape((1, 1, x.shape[-1]))(ql.GlobalAveragePool()(x))
+    return conv_1x1(rng, mean, x.shape[-1], "sigmoid")
+
+
+def conv_1x1(rng, x, out, activation):
+    return ql.Conv2D(weights(rng, 1, 1, x.shape[-1], out), bias(rng, out), activation)(x)
+
+
 def joined(rng, x, live):
-    """A sum or a join of x and something of its shape: another value, or one made of x."""
+    """A sum, a difference, a product or a join of x and something of its shape: another value, or one made of x."""
     others = [y for y in live if y.shape == x.shape]
     y = choice(rng, others) if others and rng.random() < 0.7 else ql.MaxPool(1)(x)
-    if rng.random() < 0.5:
-        return ql.Add(choice(rng, [None, "relu", "relu6"]))(x, y)
+    if rng.random() < 0.6:
+        layer = choice(rng, [ql.Add, ql.Add, ql.Subtract, ql.Multiply])(choice(rng, [None, "relu", "relu6"]))
+        other = choice(rng, [y, gate(rng, x), rng.normal(1, 0.5, choice(rng, [(1, 1, x.shape[-1]), x.shape[-1:], 1]))])
+        return layer(x, other) if rng.random() < 0.7 else layer(other, x)
     wide = [y for y in live if y.shape[:2] == x.shape[:2]][:8]
     parts = [choice(rng, [x, *wide]) for _ in range(rng.integers(1, 4))]
     return ql.Concatenate(axis=choice(rng, [-1, 2]))(x, *parts) if rng.random() < 0.7 else ql.Concatenate(0)(x, y)

@@ -684,7 +684,7 @@ BAD_SAMPLES = {
         ql.ResizeBilinear(4),
         (3, 4),
     ),
-    r"expected samples of one shape, got \(3, 4\) and \(4, 3\)": (ql.Add(), (3, 4), (4, 3)),
+    r"expected samples of shapes that broadcast, got \(3, 4\) and \(4, 3\)": (ql.Add(), (3, 4), (4, 3)),
     r"expected samples that have an axis -3, got \(3, 4\)": (ql.Concatenate(-3), (3, 4), (3, 4)),
     r"expected samples of one shape but for axis 1, got \(3, 4\), \(2, 4\)": (ql.Concatenate(), (3, 4), (2, 4)),
     r"expected samples of one shape but for axis 0, got \(3, 4\), \(3,\)": (ql.Concatenate(0), (3, 4), (3,)),

@@ -20,12 +20,14 @@ from qlite.nn.steps import (
     L2Normalize,
     MaxPool,
     Mean,
+    Multiply,
     Pad,
     ReduceMax,
     ReduceMin,
     Requantize,
     ResizeBilinear,
     ResizeNearest,
+    Subtract,
     Sum,
 )
 from qlite.ops.window import window
@@ -58,34 +60,72 @@ def computed(step, dtype, inputs, grids, grid, shape):
     return Plan(program).run(*inputs)
 
 
+#: Steps of two inputs, and the versions of LiteRT's operators that take both dtypes.
+BINARY = {"ADD": (Add, 2), "SUB": (Subtract, 2), "MUL": (Multiply, 2)}
+
+
+def any_grids(rng, op, dtype, requant):
+    """Grids of two inputs and the output, of ratios at which the default path hands codes to XNNPACK.
+
+    LiteRT's reference of MUL has a multiplier of float32, but that of TensorFlow Lite Micro, which "fixed" follows, is
+    a double: with two scales that are powers of two it is the same.
+    """
+    grid_y, other = any_grid(rng, dtype), any_grid(rng, dtype)
+    if op != "MUL":
+        return [any_grid(rng, dtype, near=grid_y[0]) for _ in "ab"], grid_y
+    if requant == "fixed":
+        grid_y, other = ((2.0 ** np.rint(np.log2(scale)), z) for scale, z in (grid_y, other))
+    return [other, any_grid(rng, dtype, near=grid_y[0] / other[0])], grid_y
+
+
+def binary(op, a, b, y, grids, grid_y, requant, activation):
+    """What LiteRT makes of two arrays of codes, and this step."""
+    step, version = BINARY[op]
+    options = {"version": version, "fusedActivationFunction": litert.ACTIVATIONS[activation]}
+    expected = litert.run(litert.model(op, (a, b), y, tuple(grids), grid_y, **options), (a, b), RESOLVERS[requant])
+    dtype, shape = a.dtype.name, y.shape[1:]
+    got = computed(lambda i, o: step(i, o, activation, requant), dtype, (a, b), grids, grid_y, shape)
+    return expected, got
+
+
 @pytest.mark.parametrize("activation", [None, "relu", "relu6"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("requant", RESOLVERS)
-def test_add(rng, requant, dtype, activation):
+@pytest.mark.parametrize("op", BINARY)
+def test_two_inputs(rng, op, requant, dtype, activation):
     """All pairs of codes."""
     a, b = (np.array(v, np.uint8).view(dtype)[None] for v in zip(*product(range(256), repeat=2), strict=True))
     for _ in range(15):
-        grid_y = any_grid(rng, dtype)
-        grids = [any_grid(rng, dtype, near=grid_y[0]) for _ in range(2)]
-        options = {"version": 2}
-        options["fusedActivationFunction"] = litert.ACTIVATIONS[activation]
-        content = litert.model("ADD", (a, b), a, tuple(grids), grid_y, **options)
-        expected = litert.run(content, (a, b), RESOLVERS[requant])
-        got = computed(lambda i, o: Add(i, o, activation, requant), dtype, (a, b), grids, grid_y, a.shape[1:])
+        expected, got = binary(op, a, b, a, *any_grids(rng, op, dtype, requant), requant, activation)
         same_bytes(got, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("requant", RESOLVERS)
-def test_add_where_six_is_between_two_codes(isa, rng, requant, dtype):
+@pytest.mark.parametrize("op", BINARY)
+def test_two_inputs_that_broadcast(rng, op, requant, dtype):
+    for first, second in [
+        ((5, 6, 7), (1, 1, 7)),
+        ((5, 6, 1), (5, 6, 7)),
+        ((1, 1, 1), (4, 3, 9)),
+        ((4, 1, 9), (1, 3, 9)),
+    ]:
+        shape = np.broadcast_shapes(first, second)
+        for _ in range(8):
+            a, b = (codes(rng, (1, *s), np.dtype(dtype)) for s in (first, second))
+            y = np.zeros((1, *shape), dtype)
+            expected, got = binary(op, a, b, y, *any_grids(rng, op, dtype, requant), requant, None)
+            same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("requant", RESOLVERS)
+@pytest.mark.parametrize("op", BINARY)
+def test_two_inputs_where_six_is_between_two_codes(isa, rng, op, requant, dtype):
     a, b = (codes(rng, (1, 200), np.dtype(dtype)) for _ in "ab")
-    options = {"version": 2, "fusedActivationFunction": litert.ACTIVATIONS["relu6"]}
     for scale, above in product(scales_of_ties(6), ZERO_POINTS):
         grids, grid_y = [(0.125, lowest(dtype) + 7), (0.25, lowest(dtype) + 140)], (scale, lowest(dtype) + above)
-        content = litert.model("ADD", (a, b), a, tuple(grids), grid_y, **options)
-        expected = litert.run(content, (a, b), RESOLVERS[requant])
-        got = computed(lambda i, o: Add(i, o, "relu6", requant), dtype, (a, b), grids, grid_y, a.shape[1:])
-        same_bytes(got, expected)
+        same_bytes(*binary(op, a, b, a, grids, grid_y, requant, "relu6")[::-1])
 
 
 @pytest.mark.parametrize("requant", RESOLVERS)

@@ -48,6 +48,15 @@ def residual():
     return x, ql.Activation("relu")(ql.Add()(y, z))
 
 
+def gates():
+    x = ql.Input((8, 8, 1))
+    y = ql.Conv2D(filters=8, kernel_size=3, stride=2, padding="same", activation="relu")(x)
+    gate = ql.Reshape((1, 1, 8))(ql.GlobalAveragePool()(y))
+    gate = ql.Conv2D(filters=8, kernel_size=1, activation="hard_sigmoid")(gate)
+    scaled = ql.Multiply("relu6")(y, np.linspace(0.5, 1.5, 8, dtype=np.float32))
+    return x, ql.Subtract()(ql.Multiply()(scaled, gate), ql.Conv2D(filters=1, kernel_size=1)(y))
+
+
 def joined():
     x = ql.Input((8, 8, 1))
     y = ql.Conv2D(filters=8, kernel_size=3, padding="same", activation="relu")(x)
@@ -111,7 +120,7 @@ def sequences():
     return x, ql.Conv1D(filters=16, kernel_size=2, stride=2, padding="same", activation="relu")(y)
 
 
-GRAPHS = (conv, groups, depthwise, residual, joined, pools, reductions, norms, norms_of_sums, many, tables)
+GRAPHS = (conv, groups, depthwise, residual, gates, joined, pools, reductions, norms, norms_of_sums, many, tables)
 GRAPHS += (slopes, sequences)
 NETWORKS = {f.__name__: f for f in GRAPHS}
 
