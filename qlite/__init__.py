@@ -36,6 +36,7 @@ from qlite.nn.layers.dense import Dense
 from qlite.nn.layers.dropout import Dropout
 from qlite.nn.layers.flatten import Flatten
 from qlite.nn.layers.merge import Add, Concatenate
+from qlite.nn.layers.move import DepthToSpace, Slice, SpaceToDepth, Split, Transpose
 from qlite.nn.layers.pool import AveragePool, GlobalAveragePool, MaxPool
 from qlite.nn.layers.resize import ResizeBilinear, ResizeNearest
 from qlite.nn.layers.separable import SeparableConv2D
@@ -95,6 +96,7 @@ __all__ = [
     "Conv1D",
     "Conv2D",
     "Dense",
+    "DepthToSpace",
     "DepthwiseConv2D",
     "Dropout",
     "ErrorStats",
@@ -116,7 +118,11 @@ __all__ = [
     "ResizeNearest",
     "SeparableConv2D",
     "Sequential",
+    "Slice",
     "Softmax",
+    "SpaceToDepth",
+    "Split",
+    "Transpose",
     "apply_table",
     "avg_pool2d",
     "choose_qparams",

@@ -92,13 +92,22 @@ def reshape(rng, x):
     return ql.Reshape((width, height, channels))(x)
 
 
+def move(rng, x):
+    """The same values elsewhere, or some of them."""
+    height, width, channels = x.shape
+    layers = [ql.Transpose((1, 0, 2)), ql.Transpose((2, 0, 1)), ql.Slice(stride=(-1, 1)), ql.Slice((0, height // 2))]
+    layers += [ql.SpaceToDepth(2)] if height % 2 == 0 and width % 2 == 0 else []
+    layers += [ql.DepthToSpace(2)] if channels % 4 == 0 else []
+    return choice(rng, layers)(x)
+
+
 def resize(rng, x):
     """A little larger or smaller."""
     options = choice(rng, [{"scale": (1, 2)}, {"size": x.shape[0]}, {"size": (3, 5), "align_corners": True}])
     return choice(rng, [ql.ResizeNearest, ql.ResizeBilinear])(**options)(x)
 
 
-ONE = [conv, conv, depthwise, separable, dense, pool, pool, pad, activation, norm, dropout, reshape, resize]
+ONE = [conv, conv, depthwise, separable, dense, pool, pool, pad, activation, norm, dropout, reshape, move, resize]
 #: Values of an image at most that more padding, pixels or channels are added to.
 MOST = 400
 

@@ -10,6 +10,7 @@ from qlite.nn.steps.convs_f32 import ConvF32
 from qlite.nn.steps.functions import Activate, Lookup, SoftmaxX8
 from qlite.nn.steps.grids import Dequantize, Normalize, Quantize, QuantizeDynamic
 from qlite.nn.steps.merging import Add, Concatenate
+from qlite.nn.steps.moves import DepthToSpace, Slice, SpaceToDepth, Transpose
 from qlite.nn.steps.pools import AveragePool, MaxPool, Mean
 from qlite.nn.steps.products import DenseF32, Gemm, GemmF32, GemmGrouped, GemmGroupedF32, Requantize
 from qlite.nn.steps.resizes import ResizeBilinear, ResizeNearest
@@ -27,6 +28,7 @@ STEPS: dict[str, type[Step]] = {
         *(MaxPool, AveragePool, Mean),
         *(Activate, Lookup, SoftmaxX8),
         *(Reshape, Pad),
+        *(Transpose, Slice, DepthToSpace, SpaceToDepth),
         *(ResizeNearest, ResizeBilinear),
     )
 }
