@@ -70,11 +70,17 @@ def pool(rng, x):
 
 
 def pad(rng, x):
-    return ql.Pad(choice(rng, [1, ((0, 1), (2, 0)), ((0, 0), (1, 1), (0, 1))]))(x)
+    mode = choice(rng, ["constant", "constant", "symmetric", "reflect" if min(x.shape[:2]) > 1 else "symmetric"])
+    sides = [1, ((0, 1), (1, 0))] if mode == "reflect" else [1, ((0, 1), (1, 0)), ((0, 0), (1, 1), (0, 1))]
+    return ql.Pad(choice(rng, sides), mode)(x)
 
 
 def activation(rng, x):
     return ql.Activation(choice(rng, ACTIVATIONS[2:]))(x)
+
+
+def prelu(rng, x):
+    return ql.PReLU(rng.normal(0.2, 0.3, x.shape[-1]))(x)
 
 
 def norm(rng, x):
@@ -107,7 +113,23 @@ def resize(rng, x):
     return choice(rng, [ql.ResizeNearest, ql.ResizeBilinear])(**options)(x)
 
 
-ONE = [conv, conv, depthwise, separable, dense, pool, pool, pad, activation, norm, dropout, reshape, move, resize]
+ONE = [
+    conv,
+    conv,
+    depthwise,
+    separable,
+    dense,
+    pool,
+    pool,
+    pad,
+    activation,
+    prelu,
+    norm,
+    dropout,
+    reshape,
+    move,
+    resize,
+]
 #: Values of an image at most that more padding, pixels or channels are added to.
 MOST = 400
 

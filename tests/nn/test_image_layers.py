@@ -242,6 +242,15 @@ def test_resizes_are_those_of_the_reference(rng, mode, size):
             assert layer(x).shape[1:] == out
 
 
+@pytest.mark.parametrize("mode", ["reflect", "symmetric"])
+def test_pad_as_a_mirror(rng, mode):
+    x = normal(rng, 2, 4, 5, 3)
+    for padding, expected in ((1, ((1, 1), (1, 1), (0, 0))), ([(0, 3), (4, 1)], ((0, 3), (4, 1), (0, 0)))):
+        layer = ql.Pad(padding, mode)
+        same_bytes(layer(x), np.pad(x, ((0, 0), *expected), mode))
+        assert layer(x).shape[1:] == layer.infer((4, 5, 3))
+
+
 def test_transpose(rng):
     x = normal(rng, 2, 3, 4, 5)
     for axes, same in (((2, 0, 1),) * 2, ((0, 1, 2),) * 2, ((-1, -2, -3), (2, 1, 0)), ([1, 0, -1], (1, 0, 2))):
@@ -431,6 +440,8 @@ def layers_for_gradients(rng):
     yield ql.Reshape((-1, 2)), (3, 4, 2)
     yield ql.Pad(1), (3, 2, 2)
     yield ql.Pad([(1, 0), (0, 2), (1, 1)]), (3, 2, 2)
+    yield ql.Pad([(1, 0), (3, 2), (1, 1)], "symmetric"), (3, 4, 2)
+    yield ql.Pad([(2, 2), (0, 1)], "reflect"), (3, 2, 2)
     yield ql.Transpose((2, 0, 1)), (2, 3, 4)
     yield ql.Slice((0, 2), (2, 0), (1, -1)), (3, 4, 2)
     yield ql.DepthToSpace(2), (2, 3, 8)
@@ -538,6 +549,7 @@ def made_layers(rng):
     yield ql.Reshape((2, -1)), image
     yield ql.Pad(2), image
     yield ql.Pad([(1, 2), (0, 1)]), image
+    yield ql.Pad(2, "reflect"), image
     yield ql.Transpose((-1, 0, 1)), image
     yield ql.Slice((1, None), None, (1, -2)), image
     yield ql.DepthToSpace(1), image
@@ -582,6 +594,7 @@ def test_texts(rng):
         "Reshape((2, -1))",
         "Pad(2)",
         "Pad(((1, 2), (0, 1)))",
+        "Pad(2, reflect)",
         "Transpose((2, 0, 1))",
         "Slice(begin (1, None), stride (1, -2))",
         "DepthToSpace(1)",
@@ -683,6 +696,8 @@ padding Pad((1, 1))
 padding Pad([(1, -1)])
 padding Pad([(1, 1.0)])
 padding Pad(None)
+mode Pad(1, "edge")
+mode Pad(1, mode=None)
 axes Transpose(2)
 axes Transpose(())
 axes Transpose((0, 0))
@@ -765,6 +780,11 @@ BAD_SAMPLES = {
     r"expected samples of shape \(\.\.\., channels\) without zeros, got \(0, 3\)": (ql.GlobalAveragePool(), (0, 3)),
     r"expected samples that \(4, -1\) holds, got \(3, 3\)": (ql.Reshape((4, -1)), (3, 3)),
     r"expected samples that \(4, 2\) holds, got \(3, 3\)": (ql.Reshape((4, 2)), (3, 3)),
+    r"expected samples that are as large as padding 3 shows, got \(3, 4, 2\)": (ql.Pad(3, "reflect"), (3, 4, 2)),
+    r"expected samples that are as large as padding \(\(0, 4\),\) shows, got \(3, 4\)": (
+        ql.Pad([(0, 4)], "symmetric"),
+        (3, 4),
+    ),
     r"expected samples of 3 axes, got \(3, 4\)": (ql.Transpose((2, 0, 1)), (3, 4)),
     r"expected samples of at least 3 axes, got \(5, 4\)": (ql.Slice((0, 0, 1)), (5, 4)),
     r"expected samples of which Slice\(begin \(3,\)\) leaves something, got \(3, 4\)": (ql.Slice(3), (3, 4)),

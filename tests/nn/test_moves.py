@@ -10,7 +10,7 @@ from samples import codes, same_bytes
 from qlite import _core
 from qlite.nn.plan import Plan
 from qlite.nn.program import Buffer, Program
-from qlite.nn.steps import DepthToSpace, Slice, SpaceToDepth, Transpose
+from qlite.nn.steps import DepthToSpace, MirrorPad, Slice, SpaceToDepth, Transpose
 
 DTYPES = ["int8", "uint8", "float32"]
 
@@ -65,6 +65,16 @@ def test_blocks_there_and_back(rng):
     same_bytes(Plan(made(lambda i, o: SpaceToDepth(i, o, 2), y.shape[1:], "uint8")).run(y), x)
 
 
+@pytest.mark.parametrize("mode", ["reflect", "symmetric"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_mirror_pad(isa, rng, dtype, mode):
+    for shape in ((1,), (9,), (5, 8), (6, 7, 4), (4, 1, 33), (3, 4, 200), (3, 4, 2, 3)):
+        for _ in range(10):
+            most = [n if mode == "symmetric" else n - 1 for n in shape]
+            padding = tuple(int(rng.integers(n + 1)) if rng.random() < 0.6 else 0 for n in most for _ in "ba")
+            check(lambda i, o: MirrorPad(i, o, padding, mode), shape, dtype, rng)  # noqa: B023
+
+
 #: Steps on samples of (4, 6, 8), their messages, and the fields that the core refuses as well.
 REFUSED = {
     "axis twice": (Transpose, {"axes": (0, 1, 1)}, r"axes: expected all of 0 to 2, got \(0, 1, 1\)"),
@@ -78,11 +88,16 @@ REFUSED = {
     "ends before": (Slice, {"end": (-2, 6, 8), "stride": (-1, 1, 1)}, r"end: expected 3 integers of at least -1"),
     "nothing left": (Slice, {"begin": (0, 3, 0), "end": (4, 3, 8)}, r"begin, end: expected places within"),
     "wrong way": (Slice, {"stride": (1, 1, -1)}, r"begin, end: expected places within"),
+    "one side": (MirrorPad, {"padding": (1, 1)}, r"padding: expected 6 integers of at least 0"),
+    "beyond the mirror": (MirrorPad, {"padding": (0, 0, 6, 0, 0, 0)}, r"padding: expected at most \(3, 5, 7\), as"),
+    "twice beyond": (MirrorPad, {"padding": (5, 0) * 3, "mode": "symmetric"}, r"padding: expected at most \(4, 6, 8\)"),
+    "zeros": (MirrorPad, {"mode": "constant"}, r"mode: expected one of 'reflect', 'symmetric', got 'constant'"),
     "no block": (DepthToSpace, {"block": 0}, r"block: expected an integer of at least 1, got 0"),
     "channels left": (DepthToSpace, {"block": 3}, r"inputs: expected a multiple of 9 channels, got 8"),
     "rows left": (SpaceToDepth, {"block": 4}, r"inputs: expected height and width in multiples of 4, got 4 x 6"),
 }
-FIELDS = {Slice: {"begin": (0, 0, 0), "end": (4, 6, 8), "stride": (1, 1, 1)}, Transpose: {"axes": (0, 1, 2)}}
+FIELDS = {MirrorPad: {"padding": (0,) * 6, "mode": "reflect"}}
+FIELDS |= {Slice: {"begin": (0, 0, 0), "end": (4, 6, 8), "stride": (1, 1, 1)}, Transpose: {"axes": (0, 1, 2)}}
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -20,6 +20,7 @@ from qlite.nn.steps import (
     Gemm,
     MaxPool,
     Mean,
+    MirrorPad,
     Pad,
     Requantize,
     ResizeBilinear,
@@ -124,7 +125,10 @@ def test_mean(rng, requant, dtype):
         options = {"keepDims": False, "version": 2, "constants": (axes,)}
         content = litert.model("MEAN", x, x[:, 0, 0], grid, grid_y, **options)
         expected = litert.run(content, x, RESOLVERS[requant])
-        same_bytes(computed(lambda i, o: Mean(i, o, requant), dtype, (x,), [grid], grid_y, (channels,)), expected)
+        same_bytes(
+            computed(lambda i, o: Mean(i, o, (0, 1), False, requant), dtype, (x,), [grid], grid_y, (channels,)),
+            expected,
+        )
 
 
 # ---- convolutions -----------------------------------------------------------------------------------
@@ -233,6 +237,21 @@ def test_concatenation(rng, resolver, dtype):
         options = {"version": 2, "axis": axis + 1}
         expected = litert.run(litert.model("CONCATENATION", x, y, (grid,) * count, grid, **options), x, resolver)
         got = computed(lambda i, o, a=axis: Concatenate(i, o, a), dtype, x, [grid] * count, grid, y.shape[1:])
+        same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "symmetric"])
+@pytest.mark.parametrize("resolver", RESOLVERS.values())
+def test_mirror_pad(rng, resolver, mode):
+    for _ in range(40):
+        x = image(rng)
+        sides = np.array([[0, 0], *(rng.integers(0, n + (mode == "symmetric"), 2) for n in x.shape[1:])], np.int32)
+        grid, y = any_grid(rng, "int8"), np.pad(x, sides, mode)
+        options = {"options_type": "MirrorPadOptions", "version": 2, "constants": (sides,)}
+        options["mode"] = ["reflect", "symmetric"].index(mode)
+        expected = litert.run(litert.model("MIRROR_PAD", x, y, grid, grid, **options), x, resolver)
+        flat = tuple(sides[1:].ravel().tolist())
+        got = computed(lambda i, o, p=flat: MirrorPad(i, o, p, mode), "int8", (x,), [grid], grid, y.shape[1:])
         same_bytes(got, expected)
 
 

@@ -91,15 +91,46 @@ def tables():
     return x, ql.Conv2D(filters=8, kernel_size=3, stride=2, activation="hard_swish")(ql.Pad(1)(y))
 
 
+def slopes():
+    x = ql.Input((8, 8, 1))
+    y = ql.PReLU()(ql.Conv2D(filters=8, kernel_size=3)(x))
+    return x, ql.PReLU(init=-0.1)(ql.DepthwiseConv2D(kernel_size=3, stride=2)(ql.Pad(1)(y)))
+
+
 def sequences():
     x = ql.Input((8, 8, 1))
     y = ql.Conv1D(filters=16, kernel_size=3, activation="relu")(ql.Reshape((8, 8))(x))
     return x, ql.Conv1D(filters=16, kernel_size=2, stride=2, padding="same", activation="relu")(y)
 
 
+def moves():
+    """Values in other places, of parts and of images of other sizes."""
+    x = ql.Input((8, 8, 1))
+    y = ql.Conv2D(filters=8, kernel_size=3, padding="same", activation="relu")(x)
+    one, other = ql.Split(2)(y)
+    small = ql.Conv2D(filters=4, kernel_size=3, stride=2, activation="relu")(ql.Pad(1, "reflect")(one))
+    small = ql.Concatenate()(ql.ResizeBilinear((8, 8))(small), ql.ResizeNearest(scale=2)(small))
+    blocks = ql.SpaceToDepth(2)(ql.Concatenate()(small, ql.Transpose((1, 0, 2))(other)))
+    return x, ql.Conv2D(filters=8, kernel_size=3, activation="relu")(ql.Slice(stride=(-1, 1))(blocks))
+
+
 NETWORKS = {
     f.__name__: f
-    for f in (conv, groups, depthwise, residual, joined, pools, norms, norms_of_sums, many, tables, sequences)
+    for f in (
+        conv,
+        groups,
+        depthwise,
+        residual,
+        joined,
+        pools,
+        norms,
+        norms_of_sums,
+        many,
+        tables,
+        slopes,
+        sequences,
+        moves,
+    )
 }
 
 
