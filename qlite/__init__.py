@@ -39,6 +39,7 @@ from qlite.nn.layers.dropout import Dropout
 from qlite.nn.layers.flatten import Flatten
 from qlite.nn.layers.l2_normalize import L2Normalize
 from qlite.nn.layers.merge import Concatenate
+from qlite.nn.layers.move import DepthToSpace, Slice, SpaceToDepth, Split, Transpose
 from qlite.nn.layers.pool import AveragePool, MaxPool
 from qlite.nn.layers.prelu import PReLU
 from qlite.nn.layers.reduce import GlobalAveragePool, GlobalMaxPool, Max, Mean, Min, Sum
@@ -101,6 +102,7 @@ __all__ = [
     "Conv1D",
     "Conv2D",
     "Dense",
+    "DepthToSpace",
     "DepthwiseConv2D",
     "Dropout",
     "ErrorStats",
@@ -129,9 +131,13 @@ __all__ = [
     "ResizeNearest",
     "SeparableConv2D",
     "Sequential",
+    "Slice",
     "Softmax",
+    "SpaceToDepth",
+    "Split",
     "Subtract",
     "Sum",
+    "Transpose",
     "apply_table",
     "avg_pool2d",
     "choose_qparams",

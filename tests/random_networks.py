@@ -70,7 +70,9 @@ def pool(rng, x):
 
 
 def pad(rng, x):
-    return ql.Pad(choice(rng, [1, ((0, 1), (2, 0)), ((0, 0), (1, 1), (0, 1))]))(x)
+    mode = choice(rng, ["constant", "constant", "symmetric", "reflect" if min(x.shape[:2]) > 1 else "symmetric"])
+    sides = [1, ((0, 1), (1, 0))] if mode == "reflect" else [1, ((0, 1), (1, 0)), ((0, 0), (1, 1), (0, 1))]
+    return ql.Pad(choice(rng, sides), mode)(x)
 
 
 def activation(rng, x):
@@ -96,6 +98,15 @@ def reshape(rng, x):
     return ql.Reshape((width, height, channels))(x)
 
 
+def move(rng, x):
+    """The same values elsewhere, or some of them."""
+    height, width, channels = x.shape
+    layers = [ql.Transpose((1, 0, 2)), ql.Transpose((2, 0, 1)), ql.Slice(stride=(-1, 1)), ql.Slice((0, height // 2))]
+    layers += [ql.SpaceToDepth(2)] if height % 2 == 0 and width % 2 == 0 else []
+    layers += [ql.DepthToSpace(2)] if channels % 4 == 0 else []
+    return choice(rng, layers)(x)
+
+
 def resize(rng, x):
     """A little larger or smaller."""
     options = choice(rng, [{"scale": (1, 2)}, {"size": x.shape[0]}, {"size": (3, 5), "align_corners": True}])
@@ -108,7 +119,7 @@ def reduction(rng, x):
 
 
 ONE = [conv, conv, depthwise, separable, dense, pool, pool, pad, activation, prelu, norm]
-ONE += [dropout, reshape, resize, reduction]
+ONE += [dropout, reshape, move, resize, reduction]
 #: Values of an image at most that more padding, pixels or channels are added to.
 MOST = 400
 

@@ -112,7 +112,7 @@ class _Fusing:
             read = (self._weighted(self._free(f"{name}_depthwise"), depthwise, read),)
             self.place[name] = self._weighted(self._free(f"{name}_pointwise"), pointwise, read)
         elif isinstance(layer, Weighted):
-            if isinstance(layer, Conv2D | DepthwiseConv2D):
+            if isinstance(layer, Conv1D | Conv2D | DepthwiseConv2D):
                 layer, read = self._with_padding(i, layer, read)
             self.place[name] = self._weighted(name, layer, read)
         elif isinstance(layer, Activation) and layer.activation in CLAMPS and self._joins(i, read[0]):
@@ -154,16 +154,19 @@ class _Fusing:
     def _with_padding(self, i: int, layer: C, read: tuple[str, ...]) -> tuple[C, tuple[str, ...]]:
         """Return a convolution that pads itself what only it reads padded, and what it then reads."""
         node = self.nodes.get(read[0])
-        if node is None or not isinstance(node.layer, Pad) or not self._is_only_reader(i):
+        if node is None or not isinstance(node.layer, Pad) or node.layer.mode != "constant":
+            return layer, read
+        if not self._is_only_reader(i):
             return layer, read
         (source,) = self.sources[i]
         (before,) = self.sources[self._number[source]]
-        high, wide, channels = node.layer.sides(self.model.shapes[before])
+        *added, channels = node.layer.sides(self.model.shapes[before])
         if channels != (0, 0):
             return layer, read
         top, bottom, left, right = layer.fields(self.model.shapes[source])["padding"]
+        wide = added[-1][0] + left, added[-1][1] + right
         padded = copy(layer)
-        padded.padding = (high[0] + top, high[1] + bottom), (wide[0] + left, wide[1] + right)
+        padded.padding = wide if len(added) == 1 else ((added[0][0] + top, added[0][1] + bottom), wide)
         del self.nodes[read[0]]
         return padded, node.sources
 

@@ -16,10 +16,12 @@ from qlite.nn.steps import (
     AveragePool,
     Concatenate,
     Conv,
+    DepthToSpace,
     Gemm,
     L2Normalize,
     MaxPool,
     Mean,
+    MirrorPad,
     Multiply,
     Pad,
     ReduceMax,
@@ -27,8 +29,11 @@ from qlite.nn.steps import (
     Requantize,
     ResizeBilinear,
     ResizeNearest,
+    Slice,
+    SpaceToDepth,
     Subtract,
     Sum,
+    Transpose,
 )
 from qlite.ops.window import window
 
@@ -327,6 +332,66 @@ def test_concatenation(rng, resolver, dtype):
         options = {"version": 2, "axis": axis + 1}
         expected = litert.run(litert.model("CONCATENATION", x, y, (grid,) * count, grid, **options), x, resolver)
         got = computed(lambda i, o, a=axis: Concatenate(i, o, a), dtype, x, [grid] * count, grid, y.shape[1:])
+        same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "symmetric"])
+@pytest.mark.parametrize("resolver", RESOLVERS.values())
+def test_mirror_pad(rng, resolver, mode):
+    for _ in range(40):
+        x = image(rng)
+        sides = np.array([[0, 0], *(rng.integers(0, n + (mode == "symmetric"), 2) for n in x.shape[1:])], np.int32)
+        grid, y = any_grid(rng, "int8"), np.pad(x, sides, mode)
+        options = {"options_type": "MirrorPadOptions", "version": 2, "constants": (sides,)}
+        options["mode"] = ["reflect", "symmetric"].index(mode)
+        expected = litert.run(litert.model("MIRROR_PAD", x, y, grid, grid, **options), x, resolver)
+        flat = tuple(sides[1:].ravel().tolist())
+        got = computed(lambda i, o, p=flat: MirrorPad(i, o, p, mode), "int8", (x,), [grid], grid, y.shape[1:])
+        same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("requant", RESOLVERS)
+def test_transpose(rng, requant):
+    for _ in range(40):
+        x, axes = image(rng), tuple(int(i) for i in rng.permutation(3))
+        y, grid = x.transpose(0, *(i + 1 for i in axes)).copy(), any_grid(rng, "int8")
+        options = {"options_type": "TransposeOptions", "version": 2}
+        options["constants"] = (np.array([0, *(i + 1 for i in axes)], np.int32),)
+        expected = litert.run(litert.model("TRANSPOSE", x, y, grid, grid, **options), x, RESOLVERS[requant])
+        got = computed(lambda i, o, a=axes: Transpose(i, o, a), "int8", (x,), [grid], grid, y.shape[1:])
+        same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("requant", RESOLVERS)
+def test_slice(rng, requant):
+    """Backwards too. LiteRT has -1 count from the end: forwards ends are masked where all is wanted."""
+    for _ in range(60):
+        x = image(rng)
+        stride = tuple(int(n) for n in rng.choice([-2, -1, 1, 1, 2, 3], 3))
+        begin = tuple(int(rng.integers(n)) for n in x.shape[1:])
+        end = tuple(n if s > 0 else -1 for n, s in zip(x.shape[1:], stride, strict=True))
+        y = x[:, *(slice(b, None, s) for b, s in zip(begin, stride, strict=True))].copy()
+        grid, vectors = any_grid(rng, "int8"), ((0, *begin), x.shape, (1, *stride))
+        options = {"options_type": "StridedSliceOptions", "version": 2, "beginMask": 1, "endMask": 0b1111}
+        options["constants"] = tuple(np.array(v, np.int32) for v in vectors)
+        expected = litert.run(litert.model("STRIDED_SLICE", x, y, grid, grid, **options), x, RESOLVERS[requant])
+        fields = {"begin": begin, "end": end, "stride": stride}
+        got = computed(lambda i, o, f=fields: Slice(i, o, **f), "int8", (x,), [grid], grid, y.shape[1:])
+        same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("requant", RESOLVERS)
+@pytest.mark.parametrize("op", ["DEPTH_TO_SPACE", "SPACE_TO_DEPTH"])
+def test_blocks(rng, op, requant):
+    for _ in range(40):
+        block, (height, width, channels) = int(rng.integers(1, 4)), (int(n) for n in rng.integers(1, 6, 3))
+        deep, wide = (height, width, channels * block**2), (height * block, width * block, channels)
+        before, after, kind = (deep, wide, DepthToSpace) if op == "DEPTH_TO_SPACE" else (wide, deep, SpaceToDepth)
+        x, y, grid = codes(rng, (2, *before), np.int8), np.zeros((2, *after), np.int8), any_grid(rng, "int8")
+        name = "DepthToSpaceOptions" if kind is DepthToSpace else "SpaceToDepthOptions"
+        options = {"options_type": name, "version": 1, "blockSize": block}
+        expected = litert.run(litert.model(op, x, y, grid, grid, **options), x, RESOLVERS[requant])
+        got = computed(lambda i, o, k=kind, b=block: k(i, o, b), "int8", (x,), [grid], grid, after)
         same_bytes(got, expected)
 
 

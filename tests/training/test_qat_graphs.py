@@ -120,8 +120,19 @@ def sequences():
     return x, ql.Conv1D(filters=16, kernel_size=2, stride=2, padding="same", activation="relu")(y)
 
 
+def moves():
+    """Values in other places, of parts and of images of other sizes."""
+    x = ql.Input((8, 8, 1))
+    y = ql.Conv2D(filters=8, kernel_size=3, padding="same", activation="relu")(x)
+    one, other = ql.Split(2)(y)
+    small = ql.Conv2D(filters=4, kernel_size=3, stride=2, activation="relu")(ql.Pad(1, "reflect")(one))
+    small = ql.Concatenate()(ql.ResizeBilinear((8, 8))(small), ql.ResizeNearest(scale=2)(small))
+    blocks = ql.SpaceToDepth(2)(ql.Concatenate()(small, ql.Transpose((1, 0, 2))(other)))
+    return x, ql.Conv2D(filters=8, kernel_size=3, activation="relu")(ql.Slice(stride=(-1, 1))(blocks))
+
+
 GRAPHS = (conv, groups, depthwise, residual, gates, joined, pools, reductions, norms, norms_of_sums, many, tables)
-GRAPHS += (slopes, sequences)
+GRAPHS += (slopes, sequences, moves)
 NETWORKS = {f.__name__: f for f in GRAPHS}
 
 

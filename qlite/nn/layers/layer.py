@@ -38,6 +38,8 @@ class Layer(ABC):
         How many arrays of samples the layer takes; None: any number of at least one. 0: see `Constant`.
     options : tuple of str
         Arguments that JSON can hold, each of them an attribute: all but arrays and `name`.
+    later_options : tuple of str
+        Those of them that files of before do not have, which then are as by default.
     keeps_grid : bool
         Whether codes of its result are on the grid of what it reads.
     name : str or None
@@ -47,6 +49,7 @@ class Layer(ABC):
     kind: ClassVar[str]
     arity: ClassVar[int | None] = 1
     options: ClassVar[tuple[str, ...]] = ()
+    later_options: ClassVar[tuple[str, ...]] = ()
     keeps_grid: ClassVar[bool] = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:
