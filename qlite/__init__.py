@@ -38,6 +38,7 @@ from qlite.nn.layers.flatten import Flatten
 from qlite.nn.layers.merge import Add, Concatenate
 from qlite.nn.layers.pool import AveragePool, GlobalAveragePool, MaxPool
 from qlite.nn.layers.prelu import PReLU
+from qlite.nn.layers.resize import ResizeBilinear, ResizeNearest
 from qlite.nn.layers.separable import SeparableConv2D
 from qlite.nn.layers.shape import Pad, Reshape
 from qlite.nn.model import Model
@@ -113,6 +114,8 @@ __all__ = [
     "RMSprop",
     "Report",
     "Reshape",
+    "ResizeBilinear",
+    "ResizeNearest",
     "SeparableConv2D",
     "Sequential",
     "Softmax",

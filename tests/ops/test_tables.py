@@ -197,7 +197,7 @@ def test_lookup_table_refuses():
 TFLITE = {
     "sigmoid": ("LOGISTIC", {}, 1 / 256, 0),
     "tanh": ("TANH", {}, 1 / 128, 128),
-    "gelu": ("GELU", {"options_type": "GeluOptions", "approximate": False}, None, None),
+    "gelu": ("GELU", {"approximate": False}, None, None),
     "exp": ("EXP", {"version": 2}, None, None),
 }
 

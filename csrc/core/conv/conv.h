@@ -59,6 +59,7 @@ typedef struct ql_geometry {
     uint8_t flip;                   /* 128: codes are s8 */
     bool is_product;                /* pixels are the rows of a product: windows are single pixels, and all of them */
     bool is_in_place;               /* windows are read in the images; else in a padded copy */
+    double window_ns;               /* of one thread, about */
     size_t threads;                 /* that have a stage in their caches, at most */
     size_t one_row, all_rows;       /* rows of the copy: under one row of windows, and under all */
     size_t padded_width;            /* pixels of a row of the copy */
@@ -76,6 +77,12 @@ typedef struct ql_terms {
 
 /* QL_ENOMEM: sizes that size_t does not hold. */
 ql_status ql_geometry_init(const ql_filter *w, const ql_images *x, const ql_window *window, ql_geometry *geometry);
+
+/* Does the same for windows of another size, on which filters like w work. */
+ql_status ql_geometry_over(const ql_filter *w, const size_t size[2], const ql_images *x, const ql_window *window,
+                           ql_geometry *geometry);
+
+enum { QL_MACS_PER_NS = 256, QL_LANES_PER_NS = 64 };
 
 /* Rows of a product, or pixels of an output row: what a tile's rows are. */
 static inline size_t ql_geometry_rows(const ql_geometry *g)
@@ -114,20 +121,43 @@ void ql_conv_run_scaled(const ql_geometry *g, const ql_terms *terms, const uint8
 /* ---- stages ------------------------------------------------------------------------------------- */
 
 /* Some output rows of some images, and what they are computed from, a padded copy or the images themselves. */
-typedef struct ql_stage {
+typedef struct ql_stage ql_stage;
+
+struct ql_stage {
     const ql_geometry *g;
     const ql_terms *terms;
+    /* Computes rows begin..end - 1, in pieces first..last - 1 of the results. */
+    void (*compute)(const ql_stage *s, size_t begin, size_t end, size_t first, size_t last);
+    size_t pieces;
+    const void *weights; /* for `compute`, where g does not have them */
     const uint8_t *x;
     char *y;
     size_t c_size;                       /* bytes per element of y */
+    char *copy;                          /* NULL: x is read in place */
     size_t first_image, images;          /* images of the stage */
     size_t first_row, rows, padded_rows; /* output rows of each image; rows of the copy */
-    char *copy;                          /* NULL: x is read in place */
     const char *base;                    /* the first window */
     size_t image_stride;
-    size_t block, blocks, chunk, chunks; /* items of work: output rows by pieces of the columns */
+    size_t block, blocks, chunk, chunks; /* items of work: output rows by pieces */
     ql_gemm_args args;
-} ql_stage;
+};
+
+static inline size_t ql_result_bytes(ql_store store)
+{
+    return store == QL_STORE_S32 || store == QL_STORE_F32 ? 4 : 1;
+}
+
+/* Returns how many elements tiles read of segments of k: what follows one in the copy meets weights of 0. */
+static inline size_t ql_stage_depth(const ql_stage *s, const ql_packed *b, size_t k)
+{
+    return s->copy ? ql_round_up(k, b->kr) : k;
+}
+
+/* Returns the bytes of the copies of stages. */
+size_t ql_stages_workspace(const ql_geometry *g, size_t images);
+
+/* Computes all stages, one after the other. The first fields are filled, up to `copy`. */
+void ql_stages_run(ql_stage *s, size_t images);
 
 /* Returns the first window of output row r of the stage, and the first of its results. */
 static inline const char *ql_stage_windows(const ql_stage *s, size_t r)

@@ -12,10 +12,10 @@ static bool is_plain_product(const ql_images *x, const ql_filter *w, const ql_wi
 }
 
 /* Computes the rows or columns that `count` neighbouring windows cover. Returns whether size_t holds them. */
-static bool extent(const ql_filter *w, const ql_window *window, int axis, size_t count, size_t *length)
+static bool extent(const size_t size[2], const ql_window *window, int axis, size_t count, size_t *length)
 {
     size_t gaps, steps;
-    if (__builtin_mul_overflow(w->shape[axis] - 1, window->dilation[axis], &gaps) ||
+    if (__builtin_mul_overflow(size[axis] - 1, window->dilation[axis], &gaps) ||
         __builtin_mul_overflow(count - 1, window->stride[axis], &steps))
         return false;
     return !__builtin_add_overflow(gaps, steps, length) && !__builtin_add_overflow(*length, (size_t)1, length);
@@ -29,7 +29,8 @@ static bool is_in_place(const ql_geometry *g, size_t channels, size_t element_by
            g->window.before[1] == 0 && g->all_rows <= g->height && g->padded_width <= g->width;
 }
 
-ql_status ql_geometry_init(const ql_filter *w, const ql_images *x, const ql_window *window, ql_geometry *g)
+ql_status ql_geometry_over(const ql_filter *w, const size_t size[2], const ql_images *x, const ql_window *window,
+                           ql_geometry *g)
 {
     const size_t element_bytes = w->packed ? w->packed[0]->gemm->a_size : 1;
     const size_t channels = w->packed ? x->channels : w->shape[3]; /* depthwise ones as often as they have results */
@@ -40,11 +41,10 @@ ql_status ql_geometry_init(const ql_filter *w, const ql_images *x, const ql_wind
                        .width = x->width,
                        .channels = x->channels,
                        .flip = x->is_signed ? 128 : 0,
-                       .is_product = is_plain_product(x, w, window),
                        .threads = ql_num_threads(),
                        .pixel_stride = channels * element_bytes};
-    if (!extent(w, window, 0, window->out[0], &g->all_rows) || !extent(w, window, 0, 1, &g->one_row) ||
-        !extent(w, window, 1, window->out[1], &g->padded_width))
+    if (!extent(size, window, 0, window->out[0], &g->all_rows) || !extent(size, window, 0, 1, &g->one_row) ||
+        !extent(size, window, 1, window->out[1], &g->padded_width))
         return QL_ENOMEM;
     g->is_in_place = is_in_place(g, channels, element_bytes);
     const size_t width = g->is_in_place ? g->width : g->padded_width;
@@ -52,6 +52,15 @@ ql_status ql_geometry_init(const ql_filter *w, const ql_images *x, const ql_wind
         __builtin_mul_overflow(g->all_rows, g->row_stride, &all_bytes))
         return QL_ENOMEM;
     return QL_OK;
+}
+
+ql_status ql_geometry_init(const ql_filter *w, const ql_images *x, const ql_window *window, ql_geometry *g)
+{
+    const ql_status status = ql_geometry_over(w, w->shape, x, window, g);
+    const double macs = (double)(w->shape[0] * w->shape[1] * w->shape[2]) * (double)w->shape[3];
+    g->is_product = is_plain_product(x, w, window);
+    g->window_ns = macs / (w->packed ? QL_MACS_PER_NS : QL_LANES_PER_NS);
+    return status;
 }
 
 /* ---- terms -------------------------------------------------------------------------------------- */
