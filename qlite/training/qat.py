@@ -309,7 +309,7 @@ class QuantizedNetwork:
     def _ranges_of_floats(self) -> dict[str, QParams]:
         """8-bit grids of results that are float32 in training, but may be codes elsewhere: of the last layer or two."""
         program = self.plan.program
-        functions = {name: getattr(layer, "activation", None) for name, layer in self._layers.items()}
+        functions = {name: getattr(layer, "activation", layer.kind) for name, layer in self._layers.items()}
         wanted = [
             i
             for i, b in enumerate(program.buffers)

@@ -93,12 +93,7 @@ def test_is_that_of_litert(rng, resolver):
         grid, grid_y = any_grid(rng, "int8", (-6, 1)), any_grid(rng, "int8", (-6, 1))
         slope_grid = any_grid(rng, "int8", (-9, -5))
         content = litert.model(
-            "PRELU",
-            x,
-            x,
-            grid,
-            grid_y,
-            constants=(litert.Weights(slope, np.float32([slope_grid[0]]), 0, slope_grid[1]),),
+            "PRELU", x, x, grid, grid_y, constants=(litert.Weights(slope, slope_grid[0], 0, slope_grid[1]),)
         )
         expected = litert.run(content, x, resolver)
         made = program(x.shape[1:], "int8", grid, grid_y, slope, *slope_grid)

@@ -14,8 +14,7 @@ def lookup(codes, table):
 
 
 def prelu(x, slope, grid, slope_scale, grid_y, wide, qmin, qmax):
-    """TensorFlow Lite's: codes, and products with integers for slopes, by rule B; multipliers are float32 or
-    `wide`."""
+    """TensorFlow Lite's: codes, and products with slopes of integers, by rule B of float32, or `wide`, multipliers."""
     number = np.float64 if wide else F32
     (scale, zero_point), (scale_y, zero_y) = grid, grid_y
     scale, slope_scale, scale_y = number(F32(scale)), number(F32(slope_scale)), number(F32(scale_y))

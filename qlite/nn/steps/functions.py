@@ -130,3 +130,26 @@ class SoftmaxX8(Step):
         expected = (1 / 256, CODE_RANGES[output.dtype][0], 8)
         got = (output.scale, output.zero_point, output.bits)
         expect(got == expected, f"output: expected scale, zero point and bits {expected}, got {got}")
+
+
+@dataclass(frozen=True, eq=False)
+class LayerNorm(Step):
+    """``(x - mean) / sqrt(variance + epsilon) * gamma + beta`` of rows of float32, along the last axis.
+
+    Mean and variance are float64, sums of eight partial sums; the quotient is rounded, then the product and the sum.
+    """
+
+    kind: ClassVar[str] = "layer_norm"
+    grids: ClassVar[str] = "any"
+    gamma: np.ndarray
+    beta: np.ndarray
+    epsilon: float
+
+    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        shape = one_shape(inputs, 1, ("float32",))
+        expect(len(shape) > 0, "inputs: expected at least one axis, got none")
+        finite_vector("gamma", self.gamma, np.float32, shape[-1])
+        finite_vector("beta", self.beta, np.float32, shape[-1])
+        is_small = isinstance(self.epsilon, float) and 0 < self.epsilon < 1
+        expect(is_small, f"epsilon: expected a number over 0 and below 1, got {self.epsilon!r}")
+        return shape, ("float32",)
