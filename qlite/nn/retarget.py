@@ -189,7 +189,7 @@ def _converted(
             )
         return SoftmaxX8((x,), y, target.requant)
     if function is not None:
-        return Lookup((x,), y, activation_table(function, slope, new[x], new[y]), function, slope)
+        return Lookup((x,), y, activation_table(function, slope, new[x], new[y], target.tables), function, slope)
     assert isinstance(step, Lookup)
     if (old[x].scale, old[y].scale) != (new[x].scale, new[y].scale):
         raise ValueError("target: expected one that keeps scales for a table of an unknown function")
