@@ -40,6 +40,8 @@ class Layer(ABC):
         Arguments that JSON can hold, each of them an attribute: all but arrays and `name`.
     keeps_grid : bool
         Whether codes of its result are on the grid of what it reads.
+    is_stored : bool
+        Whether files of float models can hold it.
     name : str or None
         What reports call it; a model numbers its layers otherwise.
     """
@@ -48,6 +50,7 @@ class Layer(ABC):
     arity: ClassVar[int | None] = 1
     options: ClassVar[tuple[str, ...]] = ()
     keeps_grid: ClassVar[bool] = False
+    is_stored: ClassVar[bool] = True
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
