@@ -37,6 +37,7 @@ from qlite.nn.layers.conv1d import Conv1D
 from qlite.nn.layers.dense import Dense
 from qlite.nn.layers.dropout import Dropout
 from qlite.nn.layers.flatten import Flatten
+from qlite.nn.layers.function import Function
 from qlite.nn.layers.l2_normalize import L2Normalize
 from qlite.nn.layers.merge import Concatenate
 from qlite.nn.layers.move import DepthToSpace, Slice, SpaceToDepth, Split, Transpose
@@ -107,6 +108,7 @@ __all__ = [
     "Dropout",
     "ErrorStats",
     "Flatten",
+    "Function",
     "GlobalAveragePool",
     "GlobalMaxPool",
     "History",

@@ -42,6 +42,8 @@ class Layer(ABC):
         Those of them that files of before do not have, which then are as by default.
     keeps_grid : bool
         Whether codes of its result are on the grid of what it reads.
+    is_stored : bool
+        Whether files of float models can hold it.
     name : str or None
         What reports call it; a model numbers its layers otherwise.
     """
@@ -51,6 +53,7 @@ class Layer(ABC):
     options: ClassVar[tuple[str, ...]] = ()
     later_options: ClassVar[tuple[str, ...]] = ()
     keeps_grid: ClassVar[bool] = False
+    is_stored: ClassVar[bool] = True
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
