@@ -513,10 +513,13 @@ ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const ql_linea
 /* ---- functions of floats ------------------------------------------------------------------------ */
 
 /* Functions that networks apply element by element, softmax row by row. Those with an exponential compute in double and
- * round to float32 once, within 1 unit in its last place. NaN gives NaN.
+ * round to float32 once, within 1 unit in its last place; but gelu and softmax, of which transformers have many, in
+ * float32: gelu within 6 units, softmax within (4 + max(x) - x[j]) of them, where what is below 2^-126 may be 0. NaN
+ * gives NaN.
  *   relu max(x, 0), relu6 min(max(x, 0), 6), leaky_relu x * (x < 0 ? slope : 1), sigmoid 1 / (1 + exp(-x)), tanh,
  *   gelu x * (1 + erf(x / sqrt(2))) / 2, silu x * sigmoid(x), hard_swish x * relu6(x + 3) / 6,
- *   softmax e[j] / sum(e) with e[j] = float32(exp(x[j] - max(x))), the sum in double from left to right */
+ *   elu x < 0 ? exp(x) - 1 : x, hard_sigmoid relu6(x + 3) / 6, softplus log(1 + exp(x)),
+ *   softmax e[j] / sum(e) with e[j] = exp(x[j] - max(x)) in float32, the sum in double by the rule of ql_moments_f32 */
 typedef enum ql_function_kind {
     QL_IDENTITY,
     QL_RELU,
@@ -527,6 +530,9 @@ typedef enum ql_function_kind {
     QL_GELU,
     QL_SILU,
     QL_HARD_SWISH,
+    QL_ELU,
+    QL_HARD_SIGMOID,
+    QL_SOFTPLUS,
     QL_SOFTMAX,
 } ql_function_kind;
 

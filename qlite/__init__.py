@@ -37,6 +37,7 @@ from qlite.nn.layers.dropout import Dropout
 from qlite.nn.layers.flatten import Flatten
 from qlite.nn.layers.merge import Add, Concatenate
 from qlite.nn.layers.pool import AveragePool, GlobalAveragePool, MaxPool
+from qlite.nn.layers.resize import ResizeBilinear, ResizeNearest
 from qlite.nn.layers.separable import SeparableConv2D
 from qlite.nn.layers.shape import Pad, Reshape
 from qlite.nn.model import Model
@@ -111,6 +112,8 @@ __all__ = [
     "RMSprop",
     "Report",
     "Reshape",
+    "ResizeBilinear",
+    "ResizeNearest",
     "SeparableConv2D",
     "Sequential",
     "Softmax",

@@ -5,6 +5,7 @@ import numpy as np
 import qlite as ql
 
 ACTIVATIONS = [None, None, "relu", "relu6", "sigmoid", "tanh", "silu", "hard_swish", "leaky_relu", "gelu"]
+ACTIVATIONS += ["elu", "hard_sigmoid", "softplus"]
 
 
 def choice(rng, values):
@@ -91,8 +92,14 @@ def reshape(rng, x):
     return ql.Reshape((width, height, channels))(x)
 
 
-ONE = [conv, conv, depthwise, separable, dense, pool, pool, pad, activation, norm, dropout, reshape]
-#: Values of an image at most that more padding or channels are added to.
+def resize(rng, x):
+    """A little larger or smaller."""
+    options = choice(rng, [{"scale": (1, 2)}, {"size": x.shape[0]}, {"size": (3, 5), "align_corners": True}])
+    return choice(rng, [ql.ResizeNearest, ql.ResizeBilinear])(**options)(x)
+
+
+ONE = [conv, conv, depthwise, separable, dense, pool, pool, pad, activation, norm, dropout, reshape, resize]
+#: Values of an image at most that more padding, pixels or channels are added to.
 MOST = 400
 
 
@@ -132,7 +139,7 @@ def random_network(rng, layers=7):
         if rng.random() < 0.3 and not is_large:
             live.append(joined(rng, x, live))
         else:
-            layer = choice(rng, [f for f in ONE if f is not pad or not is_large])
+            layer = choice(rng, [f for f in ONE if f not in (pad, resize) or not is_large])
             live.append(layer(rng, x))
     outputs = [head(rng, live[-1])]
     if rng.random() < 0.3:

@@ -43,4 +43,33 @@ static inline double ql_exp(double x)
     return sum * power;
 }
 
+/* The same of 32 bits. */
+static inline float ql_where_f32(bool is, float a, float b)
+{
+    const uint32_t mask = -(uint32_t)is;
+    uint32_t a_bits, b_bits;
+    memcpy(&a_bits, &a, sizeof a);
+    memcpy(&b_bits, &b, sizeof b);
+    a_bits = (a_bits & mask) | (b_bits & ~mask);
+    memcpy(&a, &a_bits, sizeof a);
+    return a;
+}
+
+/* e^(x + rest) in float for x <= 0 and a rest that is small beside it, to within 2 units in the last place of normal
+ * results, 0 where 2^k would not be normal, NaN for NaN: as above, with 8 terms of the series. */
+static inline float ql_exp_f32(float x, float rest)
+{
+    const float high = 0x1.62e4p-1f, low = 0x1.7f7d1cp-20f, log2_e = 0x1.715476p+0f, shift = 0x1.8p23f;
+    const float inside = ql_where_f32(x < -88, -88, x), shifted = inside * log2_e + shift, k = shifted - shift;
+    const float r = (inside - k * high) - k * low + rest, r2 = r * r;
+    const float sum = (1 + r) + r2 * ((1.0f / 2 + r * (1.0f / 6)) +
+                                      r2 * ((1.0f / 24 + r * (1.0f / 120)) + r2 * (1.0f / 720 + r * (1.0f / 5040))));
+    uint32_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits + 127) << 23;
+    float power;
+    memcpy(&power, &bits, sizeof power);
+    return sum * power;
+}
+
 #endif

@@ -121,6 +121,16 @@ typedef void ql_lookup_kernel(const uint8_t *x, size_t n, const uint8_t *table, 
 /* y[i] = function(y[i] + bias[i]), or function(y[i]) where bias is NULL; not of softmax. */
 typedef void ql_apply_kernel(const float *bias, size_t n, ql_function function, float *y);
 
+/* y[i] = e[i] / float(sum(e)) with e[i] = exp(y[i] - max(y)), in place; the sum in double, by the rule of
+ * ql_moments_f32. */
+typedef void ql_softmax_kernel(size_t n, float *y);
+
+/* y[i] = float((x[i] - mean) / sqrt(variance + epsilon)) * gamma[i] + beta[i], the first factor as a product with the
+ * rounded reciprocal; mean and variance in double, the latter of the differences from the mean, both sums by the rule
+ * of ql_moments_f32. y does not overlap x. */
+typedef void ql_layer_norm_kernel(const float *x, size_t n, const float *gamma, const float *beta, double epsilon,
+                                  float *y);
+
 /* gradient[i][j] *= the function's slope at z[i][j], sums[j] = sum_i gradient[i][j], i ascending, of n columns in rows
  * that are `stride` apart; z as in ql_function_gradient_f32. Not of softmax. */
 typedef void ql_function_gradient_kernel(const float *z, size_t rows, size_t n, size_t stride, ql_function function,
@@ -143,6 +153,31 @@ typedef void ql_avg_pool_kernel(const uint8_t *x, const ql_windows *windows, ql_
 
 /* sum[c] = start + sum_p x[p * channels + c] for p < pixels; every sum fits int32. */
 typedef void ql_sum_pixels_kernel(const uint8_t *x, size_t pixels, size_t channels, int32_t start, int32_t *sum);
+
+/* A place of a result between two neighbours along an axis: where they begin, and how near the second one is. */
+typedef struct ql_tap {
+    uint32_t first, second, weight;
+} ql_tap;
+
+/* Pixels between pixels of a row: line[j][c] = x[first_j + c] * (2^bits - weight_j) + x[second_j + c] * weight_j for
+ * j < n, c < channels; weights are at most 2^bits, with bits <= 8 for lines of 16 bits and <= 11 for those of 32. */
+typedef void ql_stretch_narrow_kernel(const uint8_t *x, const ql_tap *taps, size_t n, size_t channels, int bits,
+                                      uint16_t *line);
+typedef void ql_stretch_kernel(const uint8_t *x, const ql_tap *taps, size_t n, size_t channels, int bits,
+                               int32_t *line);
+
+/* How two lines become one of codes; weight <= 2^bits, bits <= shift, 255 * 2^shift and half of 2^shift more fit the
+ * lines' type. */
+typedef struct ql_mix {
+    uint32_t weight;
+    int bits, shift;
+    int32_t middle;
+} ql_mix;
+
+/* y[i] = s / 2^shift, rounded to the nearest, where s = a[i] * (2^bits - weight) + b[i] * weight; of ties up, but down
+ * where s is below `middle`. */
+typedef void ql_mix_narrow_kernel(const uint16_t *a, const uint16_t *b, size_t n, const ql_mix *mix, uint8_t *y);
+typedef void ql_mix_kernel(const int32_t *a, const int32_t *b, size_t n, const ql_mix *mix, uint8_t *y);
 
 /* How codes on two grids become one on a third. */
 typedef struct ql_addition {
@@ -465,10 +500,16 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_histogram_slots_kernel, histogram_slots_f32, isa)            \
     FUNCTION(ql_lookup_kernel, lookup_x8, isa)                               \
     FUNCTION(ql_apply_kernel, apply_f32, isa)                                \
+    FUNCTION(ql_softmax_kernel, softmax_f32, isa)                            \
+    FUNCTION(ql_layer_norm_kernel, layer_norm_f32, isa)                      \
     FUNCTION(ql_function_gradient_kernel, function_gradient_f32, isa)        \
     FUNCTION(ql_max_pool_kernel, max_pool_x8, isa)                           \
     FUNCTION(ql_avg_pool_kernel, avg_pool_x8, isa)                           \
     FUNCTION(ql_sum_pixels_kernel, sum_pixels_u8_s32, isa)                   \
+    FUNCTION(ql_stretch_narrow_kernel, stretch_pixels_u8_u16, isa)           \
+    FUNCTION(ql_stretch_kernel, stretch_pixels_u8_s32, isa)                  \
+    FUNCTION(ql_mix_narrow_kernel, mix_rows_u16_u8, isa)                     \
+    FUNCTION(ql_mix_kernel, mix_rows_s32_u8, isa)                            \
     FUNCTION(ql_add_kernel, add_u8, isa)                                     \
     FUNCTION(ql_add_fixed_kernel, add_fixed_u8_s32, isa)                     \
     FUNCTION(ql_requantize_kernel, requantize_s32_x8, isa)                   \

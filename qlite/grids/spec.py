@@ -211,14 +211,20 @@ class GridSpec:
 _cached = lru_cache(maxsize=256, typed=True)(GridSpec._of)
 
 
-def check_method(method: Any, methods: tuple[str, ...], spec: GridSpec, percentile: Any) -> float:
-    """Check the options that say how a range is found in data; returns the percentile as a float."""
-    _check.choice("method", method, methods)
+def check_percentile(method: str, percentile: Any) -> float:
+    """Check a percentile, which only the method of that name has; returns it as a float."""
     percentile = _check.number("percentile", percentile)
     if not 50 < percentile <= 100:
         raise ValueError(f"percentile: expected over 50 and at most 100, got {percentile}")
     if method != "percentile" and percentile != PERCENTILE:
         raise ValueError(f"percentile: expected the default unless method='percentile', got {percentile}")
+    return percentile
+
+
+def check_method(method: Any, methods: tuple[str, ...], spec: GridSpec, percentile: Any) -> float:
+    """Check the options that say how a range is found in data; returns the percentile as a float."""
+    _check.choice("method", method, methods)
+    percentile = check_percentile(method, percentile)
     if spec.is_fitted and method not in ("minmax", "mse"):
         raise ValueError(f"method: expected the default for grid {spec.grid!r}, fitted to all values, got {method!r}")
     if method == "entropy" and spec.codebook is not None and not spec.is_sign:

@@ -1,60 +1,29 @@
 """Calibration: the grids of a model's activations, from samples that pass through it."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from qlite import _check
-from qlite.grids.calibrator import Calibrator
 from qlite.grids.qparams import QParams
+from qlite.grids.spec import PERCENTILE
 from qlite.nn.activation_tables import known_grid
-from qlite.nn.byte_samples import as_floats
 from qlite.nn.layers.activation import Activation
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.model import Model
+from qlite.nn.observe import Observations, observe
 from qlite.nn.scheme import Scheme
-from qlite.progress import progress
+from qlite.nn.ties import ties, values_of
 
-#: Values of one layer that are held at once, and samples: bounds the memory, not the result.
-VALUES_AT_ONCE, SAMPLES_AT_ONCE = 1 << 23, 4096
 #: Steps that a bias moves by within one of its layer's result, where the inputs of a layer were all zeros.
 BIAS_STEPS = 2.0**16
 #: What sums are multiplied by at most to become codes there: requantize has more.
 LARGEST_MULTIPLIER = 2.0**24
 #: A scale over that of a sum or a mean of its codes at most there: their steps have less than twice that.
 LARGEST_RATIO = 2.0**19
-
-
-def values_of(model: Model) -> list[str]:
-    """The names of all values that may become codes: what the first layers read, and every layer's result."""
-    return [*(model.inputs if model.mean is None else ["normalized"]), *model.names]
-
-
-def ties(model: Model) -> dict[str, str]:
-    """Return, for each value, the first of those that have its grid.
-
-    Layers that move values or take the greatest leave them on their grid, and what is joined has one. Results whose
-    grid is known, as of a sigmoid, keep it, and become codes on another one where they are joined.
-    """
-    first = {name: name for name in values_of(model)}
-
-    def find(name: str) -> str:
-        while first[name] != name:
-            name = first[name]
-        return name
-
-    known = {name for name, layer in zip(model.names, model.layers, strict=True) if _known(layer)}
-    for name, layer, read in zip(model.names, model.layers, model.sources, strict=True):
-        for source in read if layer.keeps_grid else ():
-            if not (len(read) > 1 and source in known):
-                first[find(name)] = find(source)
-    return {name: find(name) for name in first}
-
-
-def _known(layer: Any, bits: int = 8) -> QParams | None:
-    return known_grid(layer.activation, bits) if isinstance(layer, Activation) else None
+#: Inputs beyond which codes of a function's result do not change any more.
+SATURATED = {"sigmoid": 8.0, "tanh": 4.0}
 
 
 def activation_bits(model: Model, schemes: Sequence[Scheme]) -> dict[str, int]:
@@ -78,71 +47,50 @@ def calibrate(
 
     With `is_bytes` samples are the numbers 0 to 255, and may be uint8.
     """
-    group, widths = ties(model), bits or {}
-    producers = dict(zip(model.names, model.layers, strict=True))
-    roots = {name for name in group if name not in producers or not producers[name].keeps_grid}
-    for name, read in zip(model.names, model.sources, strict=True):
-        if name not in roots and any(group[source] != group[name] for source in read):
-            roots.add(name)  # it joins values of other grids to its own
-    calibrators = {first: Calibrator() for first in group.values()}
-    blank = set(calibrators)
-    for samples in progress(_batches(model, data, is_bytes), "calibrating", "batch"):
-        for name, values in model.walk(samples):
-            if name in roots:
-                calibrators[group[name]].update(values)
-                if values.any():
-                    blank.discard(group[name])
-    grids = {first: calibrator.qparams(method, widths.get(first, 8)) for first, calibrator in calibrators.items()}
+    return grids_of(model, observe(model, data, is_bytes=is_bytes), method, bits or {})
+
+
+def grids_of(
+    model: Model, seen: Observations, method: str, bits: Mapping[str, int], percentile: float = PERCENTILE
+) -> dict[str, QParams]:
+    """Return the unsigned qparams of every value for what was seen of them."""
+    group = seen.group
+    grids = {first: seen.qparams(first, method, bits.get(first, 8), percentile) for first in seen.calibrators}
+    for first, most in _limits(model, group).items():
+        grids[first] = _within(grids[first], most)
     found = {name: grids[group[name]] for name in group}
+    blank = set(seen.blank)
     for name, layer, read in zip(model.names, model.layers, model.sources, strict=True):
         if layer.keeps_grid and len(read) == 1:
             found[name] = found[read[0]]
-        if known := _known(layer, widths.get(name, 8)):
+        if isinstance(layer, Activation) and (known := known_grid(layer.activation, bits.get(name, 8))):
             found[name] = known
             blank.discard(group[name])
     _refine_blank(model, found, group, blank)
     return found
 
 
-def _batches(model: Model, data: Any, is_bytes: bool) -> Iterator[dict[str, np.ndarray]]:
-    """Yield samples in parts that bound the memory, checked."""
-    largest = max(math.prod(shape) for shape in model.shapes.values())
-    rows = max(1, min(SAMPLES_AT_ONCE, VALUES_AT_ONCE // largest))
-    batches = enumerate(data) if isinstance(data, Iterator) else [(None, data)]
-    count = 0
-    for i, batch in batches:
-        where = "data" if i is None else f"data: batch {i}"
-        for part in _parts(model, where, batch, rows):
-            samples = model.samples(where, as_floats(part) if is_bytes else part)
-            for name, values in samples.items():
-                named = where if len(samples) == 1 else f"{where}[{name!r}]"
-                _check.finite(named, values)
-                if is_bytes and values.size and not 0 <= values.min() <= values.max() <= 255:
-                    raise ValueError(f"{named}: expected 0 to 255, got {values.min()} to {values.max()}")
-            count += len(next(iter(samples.values())))
-            if len(next(iter(samples.values()))):
-                yield samples
-    if count == 0:
-        raise ValueError("data: expected at least one sample to calibrate with, got none")
+def _limits(model: Model, group: Mapping[str, str]) -> dict[str, float]:
+    """The greatest inputs that matter, by the first of the values of one grid, where all that reads these is
+    saturated beyond."""
+    limits: dict[str, float] = {}
+    unlimited = {group[name] for name in model.outputs}
+    for name, layer, read in zip(model.names, model.layers, model.sources, strict=True):
+        for first in {group[source] for source in read} - {group[name]}:
+            limit = SATURATED.get(layer.activation) if isinstance(layer, Activation) else None
+            if limit is None:
+                unlimited.add(first)
+            else:
+                limits[first] = max(limits.get(first, 0.0), limit)
+    return {first: limit for first, limit in limits.items() if first not in unlimited}
 
 
-def _parts(model: Model, where: str, batch: Any, rows: int) -> Iterator[Any]:
-    """Yield a batch in parts: of arrays of the right shape, which are sliced before they are converted; all else at
-    once, for `samples` to convert or to refuse."""
-    several = batch if isinstance(batch, (dict, tuple, list)) and len(model.inputs) > 1 else [batch]
-    arrays = list(several.values()) if isinstance(several, dict) else list(several)
-    lengths = {len(array) if isinstance(array, np.ndarray) and array.ndim else -1 for array in arrays}
-    if len(lengths) != 1 or -1 in lengths or lengths == {0}:
-        yield batch
-        return
-    for first in range(0, lengths.pop(), rows):
-        part = slice(first, first + rows)
-        if isinstance(batch, np.ndarray):
-            yield batch[part]
-        elif isinstance(batch, dict):
-            yield {name: array[part] for name, array in batch.items()}
-        else:
-            yield tuple(array[part] for array in batch)
+def _within(p: QParams, most: float) -> QParams:
+    """A grid that ends at ``-most`` and `most` where it went further."""
+    low, high = (float(end.item()) for end in p.range)
+    if -most <= low and high <= most:
+        return p
+    return QParams.from_range(max(low, -most), min(high, most), p.bits, symmetric=False)
 
 
 def _refine_blank(model: Model, qparams: dict[str, QParams], group: Mapping[str, str], blank: set[str]) -> None:

@@ -179,6 +179,8 @@ class Builder:
         Whether weights have no zero points at any width.
     repair : callable, optional
         ``repair(name, weight)`` returns the quantized weights (in, out) of a layer, or None for the usual ones.
+    weights : dict of QArray, optional
+        What `quantize_weight` has given, by layer: builders of one model by one scheme may share it.
     input_dtype : {"float32", "uint8"}
         What samples are; bytes stand for the numbers 0 to 255.
     keep_sums : bool
@@ -200,6 +202,7 @@ class Builder:
         qparams: dict[str, QParams] | None = None,
         per_layer: dict[str, Scheme] | None = None,
         repair: Callable[[str, np.ndarray], QArray | None] | None = None,
+        weights: dict[str, QArray] | None = None,
         keep_sums: bool = False,
         input_dtype: str = "float32",
     ) -> None:
@@ -209,6 +212,7 @@ class Builder:
         self.qparams = dict(qparams or {})
         self.per_layer = per_layer or {}
         self.repair = repair
+        self.weights = {} if weights is None else weights
         self.keep_sums = keep_sums
         self.input_dtype = input_dtype
         self.layer = "input"
@@ -338,6 +342,11 @@ class Builder:
 
     def quantize_weight(self, name: str, weight: np.ndarray) -> QArray:
         """Return a layer's weights by its scheme, with a scale per output, the last axis."""
+        if name not in self.weights:
+            self.weights[name] = self._quantized(name, weight)
+        return self.weights[name]
+
+    def _quantized(self, name: str, weight: np.ndarray) -> QArray:
         repaired = self.repair(name, weight) if self.repair else None
         if repaired is not None:
             return repaired

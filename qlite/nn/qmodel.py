@@ -14,6 +14,7 @@ from qlite.grids.qparams import QParams
 from qlite.nn.plan import Plan
 from qlite.nn.predictor import PROBABILITIES, Predictor
 from qlite.nn.program import Buffer, Program
+from qlite.nn.ranges import Calibration
 from qlite.nn.retarget import convert, resolve_target
 from qlite.nn.scheme import FLOAT_BITS, TARGETS, Scheme
 from qlite.nn.steps import (
@@ -56,6 +57,9 @@ class QModel(Predictor):
         What it was quantized as, and for whom.
     task, classes
         As of the float model.
+    calibration : Calibration or None
+        How the grids of activations were found: the method, how close others came, samples that stood out. Of a model
+        that `quantize_model` made with data; files and pickles do not hold it.
 
     Raises
     ------
@@ -73,6 +77,8 @@ class QModel(Predictor):
     >>> qm.predict(np.array([[0.0, 1.0, 2.0]]))
     array([1])
     """
+
+    calibration: Calibration | None = None
 
     def __init__(
         self, program: Program, *, scheme: str, target: str, task: str = "multiclass", classes: Any = None
@@ -250,7 +256,9 @@ class QModel(Predictor):
         resolved = resolve_target(target, output_dtype, requant, schemes)
         is_static = any(scheme.is_static for scheme in schemes)
         program = convert(self.program, resolved) if is_static else self.program
-        return QModel(program, scheme=self.scheme, target=target, task=self.task, classes=self.classes)
+        new = QModel(program, scheme=self.scheme, target=target, task=self.task, classes=self.classes)
+        new.calibration = self.calibration
+        return new
 
     def __reduce__(self) -> Any:
         buffers, steps = self.program.buffers, self.program.steps

@@ -10,20 +10,26 @@ from qlite import _check
 from qlite.arrays.qarray import QArray
 from qlite.arrays.quantize import quantize
 from qlite.grids.granularity import Granularity
-from qlite.grids.spec import METHODS
-from qlite.nn.calibrate import activation_bits, calibrate, values_of
+from qlite.grids.qparams import QParams
+from qlite.grids.spec import METHODS, PERCENTILE, check_percentile
+from qlite.nn.calibrate import activation_bits
 from qlite.nn.fuse import fuse
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.lower import Builder
 from qlite.nn.model import Model
 from qlite.nn.model_grids import ModelGrids
+from qlite.nn.observe import observe
+from qlite.nn.per_layer import own_schemes
+from qlite.nn.program import Program
 from qlite.nn.qmodel import QModel
+from qlite.nn.ranges import COMPARED, RANGES, chosen, warn_of
 from qlite.nn.retarget import convert, resolve_target
 from qlite.nn.scheme import FLOAT_BITS, Scheme
+from qlite.nn.ties import values_of
 
 INPUT_DTYPES = ("float32", "uint8")
 #: What a model that brings its own scales leaves nothing to say of.
-DEFAULTS = {"data": None, "method": "minmax", "weight_method": "minmax"}
+DEFAULTS = {"data": None, "method": "auto", "percentile": PERCENTILE, "weight_method": "minmax"}
 
 
 def quantize_model(
@@ -33,7 +39,8 @@ def quantize_model(
     *,
     target: str = "numpy",
     activations: str = "static",
-    method: str = "minmax",
+    method: str = "auto",
+    percentile: float = PERCENTILE,
     weight_method: str = "minmax",
     output_dtype: str | None = None,
     requant: str | None = None,
@@ -69,18 +76,26 @@ def quantize_model(
         and "c" have activations of fewer than 8 bits.
     activations : {"static", "dynamic"}
         Dynamic for w8a8, w4a8, w4g32a8..., whose name then ends in ``-dynamic``.
-    method, weight_method : {"minmax", "percentile", "mse", "entropy"}
-        How ranges of activations and of weights are chosen: see `choose_qparams`. For activations below 8 bits "mse" is
-        better (some 2 dB at 4 bits). Weights are as good or better with "minmax": the narrower ranges of "mse" make all
-        of a layer's results smaller, at 2 bits by far. Weights below 8 bits have zero points unless the target knows
-        none.
+    method : {"auto", "minmax", "percentile", "mse", "entropy", "trimmed"}
+        How ranges of activations are chosen: see `choose_qparams`; "trimmed" leaves the 3 % of the samples out that
+        reach farthest, value by value. "auto" makes a model each for "minmax", "percentile", "mse" and "trimmed" and
+        keeps the one whose outputs come closest to the float model's on up to 128 of the samples (`QModel.calibration`
+        says which, and how close each came). Where nothing reads a value but a sigmoid or a tanh, its range ends at
+        +-8 or +-4, beyond which their codes do not change.
+    percentile : float
+        For ``method="percentile"``, over 50 and at most 100: what is left when ``100 - percentile`` percent are cut off
+        each end.
+    weight_method : {"minmax", "percentile", "mse", "entropy"}
+        The same for weights, which are as good or better with "minmax": the narrower ranges of "mse" make all of a
+        layer's results smaller, at 2 bits by far. Weights below 8 bits have zero points unless the target knows none.
     output_dtype : {"float32", "integer"}, optional
         Whether the last layer gives float32 or codes (which a last step dequantizes); the target's way by default.
     requant : {"float", "fixed"}, optional
         The requantization rule (see `requantize`); the target's way by default.
     per_layer : dict of str, optional
-        Layers that have another scheme, by name: ``{"dense_3": "w8"}``; None or "float32" leaves one in float. Codes
-        become float32 in between and back where it needs that.
+        Layers that have another scheme, by name or by a pattern of names, of which the first that fits counts:
+        ``{"dense_3": "w8", "head/*": None}``. None or "float32" leaves a layer in float. Codes become float32 in
+        between and back where it needs that.
     input_dtype : {"float32", "uint8"}
         What the quantized model takes. Bytes, such as the pixels of images, stand for the numbers 0 to 255, of which
         the model's mean and scale, if any, make what its layers read: the same results as of these numbers in float32,
@@ -99,6 +114,12 @@ def quantize_model(
         model's; another scheme than the one that the model was trained with, or `data` and methods for its scales.
     OverflowError
         A layer is so deep that an int32 sum could overflow, or a bias does not fit; the message names the layer.
+
+    Warns
+    -----
+    UserWarning
+        Few samples of `data` reach more than three times as far as the median one in some value, and make its codes
+        coarse for all others; the message names them, and so do `QModel.calibration` and the report of `compare`.
 
     Examples
     --------
@@ -122,7 +143,8 @@ def quantize_model(
     """
     if not isinstance(model, Model):
         raise TypeError(f"model: expected a Model or Sequential (see from_sklearn), got {type(model).__name__}")
-    _check.choice("method", method, METHODS)
+    _check.choice("method", method, RANGES)
+    percentile = check_percentile(method, percentile)
     _check.choice("weight_method", weight_method, METHODS)
     grids = model.grids
     model = fuse(model)
@@ -131,52 +153,44 @@ def quantize_model(
         own = own_schemes(model, per_layer)
     else:
         parsed, own = _trained(model, grids, scheme, activations, per_layer)
-        options = {"data": data, "method": method, "weight_method": weight_method}
+        options = {"data": data, "method": method, "percentile": percentile, "weight_method": weight_method}
         _check.expect_defaults(options, DEFAULTS, "for a model that was trained with a scheme")
     schemes = [own.get(name, parsed) for name in model.names]
     _check.choice("input_dtype", input_dtype, INPUT_DTYPES)
     resolved = resolve_target(target, output_dtype, requant, schemes)
     static = [name for name, layer in zip(model.names, schemes, strict=True) if layer.is_static]
-    repair = None
-    if grids is not None:
-        qparams, repair = dict(grids.activations), partial(_at_grids, grids)
-    elif static:
+    weights: dict[str, QArray] = {}
+
+    def lower(qparams: dict[str, QParams]) -> Program:
+        builder = Builder(
+            parsed,
+            weight_method=weight_method,
+            symmetric_weights=resolved.symmetric_weights,
+            qparams=qparams,
+            per_layer=own,
+            repair=None if grids is None else partial(_at_grids, grids),
+            weights=weights,
+            input_dtype=input_dtype,
+        )
+        return builder.program(model.lower(builder))
+
+    calibration = None
+    if grids is None and static:
         if data is None:
             raise ValueError(f"data: expected samples to calibrate the activations of {static[0]!r} with, got None")
+        kept = COMPARED if method == "auto" else 0
+        seen = observe(model, data, is_bytes=input_dtype == "uint8", kept=kept)
+        gives_codes = len(static) == len(schemes)
         widths = activation_bits(model, schemes)
-        qparams = calibrate(model, data, method, widths, is_bytes=input_dtype == "uint8")
+        program, calibration = chosen(model, seen, method, widths, percentile, lower, gives_codes)
+        warn_of(calibration)
     else:
-        qparams = {}
-    builder = Builder(
-        parsed,
-        weight_method=weight_method,
-        symmetric_weights=resolved.symmetric_weights,
-        qparams=qparams,
-        per_layer=own,
-        repair=repair,
-        input_dtype=input_dtype,
-    )
-    program = builder.program(model.lower(builder))
+        program = lower({} if grids is None else dict(grids.activations))
     if static:
         program = convert(program, resolved)
-    return QModel(program, scheme=parsed.name, target=target, task=model.task, classes=model.classes)
-
-
-def own_schemes(model: Model, per_layer: Any) -> dict[str, Scheme]:
-    """The schemes of single layers, checked."""
-    if per_layer is None:
-        return {}
-    if not isinstance(per_layer, Mapping):
-        raise TypeError(f"per_layer: expected a dict of schemes by layer, got {type(per_layer).__name__}")
-    for name in per_layer:
-        _check.choice("per_layer", name, model.names)
-    schemes = {}
-    for name, scheme in per_layer.items():
-        try:
-            schemes[name] = Scheme.of_model("float32" if scheme is None else scheme, may_be_float=True)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"per_layer[{name!r}]: {error}") from None
-    return schemes
+    quantized = QModel(program, scheme=parsed.name, target=target, task=model.task, classes=model.classes)
+    quantized.calibration = calibration
+    return quantized
 
 
 def _trained(

@@ -109,7 +109,8 @@ def from_weights(
     ----------
     weights : iterable of (weight, bias)
         From the first layer to the last; a bias may be None.
-    activation : {None, "relu", "relu6", "leaky_relu", "sigmoid", "tanh", "gelu", "silu", "hard_swish", "softmax"}
+    activation : {None, "relu", "relu6", "leaky_relu", "sigmoid", "tanh", "gelu", "silu", "hard_swish", "elu", \
+            "hard_sigmoid", "softplus", "softmax"}
         Of all layers but the last; see `Activation`.
     layout : {"in_out", "out_in"}
         Which axis of a weight comes first: (in, out) as in Keras and scikit-learn, (out, in) as in PyTorch.

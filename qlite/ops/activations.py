@@ -16,7 +16,7 @@ CLAMPS = ("relu", "relu6")
 #: Those whose results tell as much as their arguments about the gradient; `activation_gradient_` takes either.
 TOLD_BY_RESULTS = (*CLAMPS, "leaky_relu")
 #: All that are applied element by element, and those of rows.
-ELEMENTWISE = (*TOLD_BY_RESULTS, "sigmoid", "tanh", "gelu", "silu", "hard_swish")
+ELEMENTWISE = (*TOLD_BY_RESULTS, "sigmoid", "tanh", "gelu", "silu", "hard_swish", "elu", "hard_sigmoid", "softplus")
 ACTIVATIONS = (*ELEMENTWISE, "softmax")
 SLOPE = 0.01
 
@@ -40,7 +40,8 @@ def activation(name: str | None, x: Any, out: np.ndarray | None = None, *, slope
 
     relu ``max(x, 0)``, relu6 ``min(max(x, 0), 6)``, leaky_relu ``x if x >= 0 else slope * x``, sigmoid
     ``1 / (1 + exp(-x))``, tanh, gelu ``x * (1 + erf(x / sqrt(2))) / 2``, silu ``x * sigmoid(x)``, hard_swish
-    ``x * relu6(x + 3) / 6``, softmax ``exp(x) / sum(exp(x))`` over the last axis. None: x.
+    ``x * relu6(x + 3) / 6``, elu ``x if x >= 0 else exp(x) - 1``, hard_sigmoid ``relu6(x + 3) / 6``, softplus
+    ``log(1 + exp(x))``, softmax ``exp(x) / sum(exp(x))`` over the last axis. None: x.
 
     Examples
     --------

@@ -34,10 +34,13 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "exp": _each(_exp),
     "gelu": _gelu,
     "hard_swish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    "elu": _each(lambda v: v if v >= 0 else math.expm1(v)),
+    "hard_sigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
     "relu": lambda x: np.maximum(x, 0),
     "relu6": lambda x: np.clip(x, 0, 6),
     "sigmoid": _each(lambda v: 1 / (1 + _exp(-v))),
     "silu": _each(lambda v: v / (1 + _exp(-v))),
+    "softplus": _each(lambda v: max(v, 0.0) + math.log1p(math.exp(-abs(v)))),
     "tanh": _each(math.tanh),
 }
 FUNCTIONS["swish"] = FUNCTIONS["silu"]  # Keras knows it by both names
@@ -54,7 +57,8 @@ def lookup_table(function: Any, input_qparams: QParams, output_qparams: QParams)
 
     Parameters
     ----------
-    function : {"exp", "gelu", "hard_swish", "relu", "relu6", "sigmoid", "silu", "swish", "tanh"} or callable
+    function : {"elu", "exp", "gelu", "hard_sigmoid", "hard_swish", "relu", "relu6", "sigmoid", "silu", "softplus", \
+            "swish", "tanh"} or callable
         "swish" is another name of "silu". A callable gets a float64 array of 256 values and returns as many numbers, or
         it is one of single numbers, as those of `math` are; infinities become the ends.
     input_qparams, output_qparams : QParams

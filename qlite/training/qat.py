@@ -14,9 +14,9 @@ from qlite.nn.layers.weighted import Weighted
 from qlite.nn.lower import Builder
 from qlite.nn.model import Model
 from qlite.nn.model_grids import ModelGrids
+from qlite.nn.per_layer import own_schemes
 from qlite.nn.plan import Plan
 from qlite.nn.program import Buffer, Program
-from qlite.nn.quantize import own_schemes
 from qlite.nn.retarget import convert
 from qlite.nn.scheme import TARGETS, Scheme
 from qlite.nn.steps import Dequantize, Lookup, Quantize, QuantizeDynamic, Requantize

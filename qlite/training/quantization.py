@@ -6,10 +6,11 @@ from typing import Any
 from qlite import _check
 from qlite.grids.qparams import QParams
 from qlite.grids.spec import METHODS as RANGES
+from qlite.nn.calibrate import activation_bits, calibrate
 from qlite.nn.lower import Builder
 from qlite.nn.model import Model
 from qlite.nn.model_grids import ModelGrids
-from qlite.nn.quantize import activation_bits, calibrate, own_schemes
+from qlite.nn.per_layer import own_schemes
 from qlite.nn.retarget import resolve_target
 from qlite.nn.scheme import FLOAT_BITS, TARGETS, Scheme
 from qlite.training.batches import Source

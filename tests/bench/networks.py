@@ -1,6 +1,6 @@
 """Whole networks of 8-bit integers, float32 in and out, next to the peers' integers and floats.
 
-Weights are random. All contenders compute the same network: floats have to agree before they are timed.
+Weights are random, and fixed. All contenders compute the same network: floats have to agree before they are timed.
 """
 
 from functools import cache, partial
@@ -8,7 +8,7 @@ from functools import cache, partial
 from ..networks import zoo
 from .report import Bench
 from .tasks import Goal, Task, best_of
-from .works_networks import FLOATS, INT8, QLITE, TOLERANCE, TORCH, Case
+from .works_networks import DYNAMIC, FLOATS, INT8, QLITE, TOLERANCE, TORCH, Case
 
 BATCHES = (1, 8)
 # The network; the ratios to the best peer's integers, and to the best floats, that are to be reached
@@ -19,6 +19,14 @@ NETWORKS = (
     (zoo.ds_cnn, 1.3, 2.0),
     (zoo.resnet_18, 1.0, 2.5),
     (zoo.small_cnn, 1.3, 3.0),
+)
+# The same of networks for one sample at a time, with their scheme and the peers' integers of it
+MOBILE = (
+    (zoo.face_detector, 1.1, 1.5, "w8a8", INT8),
+    (zoo.iris_landmarks, 1.2, 1.5, "w8a8", INT8),
+    (zoo.segmenter, 1.5, 1.5, "w8a8", INT8),
+    (zoo.u_net, 1.1, 2.0, "w8a8", INT8),
+    (zoo.transformer, 1.2, 1.5, "dynamic", DYNAMIC),
 )
 ALL_FLOATS = (*FLOATS, TORCH)
 
@@ -38,24 +46,29 @@ def minimum(peers):
 
 
 def tasks():
-    for make, to_integers, least in NETWORKS:
+    for make, *least in NETWORKS:
         network = make()
-        for batch in BATCHES:
-            yield Task(
-                f"{network.name}, batch {batch}",
-                cache(partial(Case, network, batch)),
-                batch * network.operations,
-                QLITE,
-                INT8,
-                ALL_FLOATS,
-                target=to_integers,
-                goals=(
-                    Goal("to floats", to_floats, least=least),
-                    Goal("of minima", minimum(INT8)),
-                    Goal("of floats' minima", minimum(ALL_FLOATS)),
-                ),
-                tolerance=TOLERANCE,
-            )
+        yield from (_task(network, batch, *least) for batch in BATCHES)
+    for make, *least in MOBILE:
+        yield _task(make(), 1, *least)
+
+
+def _task(network, batch, to_integers, least, scheme="w8a8", integers=INT8):
+    return Task(
+        f"{network.name}, batch {batch}",
+        cache(partial(Case, network, batch, scheme)),
+        batch * network.operations,
+        QLITE,
+        integers,
+        ALL_FLOATS,
+        target=to_integers,
+        goals=(
+            Goal("to floats", to_floats, least=least),
+            Goal("of minima", minimum(integers)),
+            Goal("of floats' minima", minimum(ALL_FLOATS)),
+        ),
+        tolerance=TOLERANCE,
+    )
 
 
 BENCH = Bench(

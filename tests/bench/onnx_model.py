@@ -43,11 +43,12 @@ def work(nodes, x, constants, shape, dtype, opset, threads=1, config=(), inputs=
     )
     opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    return work_of_bytes(model.SerializeToString(), inputs, shape, threads, config, element)
+    return work_of_bytes(model.SerializeToString(), inputs, {"y": shape}, threads, config, element)
 
 
-def work_of_bytes(content, inputs, shape, threads=1, config=(), element=1):
-    """The work of a written model from `inputs`, arrays by name, to its output "y"; elements of type 1 are float32."""
+def work_of_bytes(content, inputs, shapes, threads=1, config=(), element=1, result_of=lambda array: array):
+    """The work of a written model from `inputs`, arrays by name, to outputs of `shapes`, by name, all of which
+    `result_of` gets; elements of type 1 are float32."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -56,8 +57,10 @@ def work_of_bytes(content, inputs, shape, threads=1, config=(), element=1):
         options.add_session_config_entry(key, value)
     session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     binding = session.io_binding()
-    out = ort.OrtValue.ortvalue_from_shape_and_type(shape, element)
     for name, array in inputs.items():
         binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
-    binding.bind_ortvalue_output("y", out)
-    return Work(partial(session.run_with_iobinding, binding), out.numpy)
+    outputs = {name: ort.OrtValue.ortvalue_from_shape_and_type(shape, element) for name, shape in shapes.items()}
+    for name, output in outputs.items():
+        binding.bind_ortvalue_output(name, output)
+    call = partial(session.run_with_iobinding, binding)
+    return Work(call, lambda: result_of(*(output.numpy() for output in outputs.values())))

@@ -1,4 +1,4 @@
-"""OpenVINO as a contender: a compiled model with one input, in memory that is already there, and one output.
+"""OpenVINO as a contender: a compiled model with one input, in memory that is already there.
 
 It is what its own tools make of a quantized network: FakeQuantize where codes are, which the compiler turns into 8-bit
 kernels. Whether it did is read from the compiled graph: a contender that would run in float is refused.
@@ -59,7 +59,7 @@ def _work(model, x, threads, kernel, result_of, properties):
             raise RuntimeError(f"its {kernel} runs in {', '.join(precisions) or 'another layer'}, not in 8 bits")
     request = compiled.create_infer_request()
     request.set_input_tensor(ov.Tensor(x, shared_memory=True))
-    return Work(request.infer, lambda: result_of(request.get_output_tensor(0).data))
+    return Work(request.infer, lambda: result_of(*(output.data for output in request.output_tensors)))
 
 
 def _layer(info):

@@ -8,9 +8,9 @@ import numpy as np
 
 import qlite as ql
 
+from ..litert_file import Operator, Tensor
 from . import litert_model, onnx_model, openvino_model
 from .harness import Contender, Work, fastest
-from .litert_model import Operator, Tensor
 
 X_SCALE = 0.02
 
@@ -193,10 +193,11 @@ def litert(case):
     options = {"padding": 0 if same else 1, "strideW": case.stride, "strideH": case.stride}
     if case.groups > 1:
         w = Tensor.constant(np.ascontiguousarray(case.w.transpose(2, 0, 1, 3)), case.w_scale, axis=3)
-        operator = Operator("DepthwiseConv2D", [source, w, bias], target, {**options, "depthMultiplier": 1}, version=3)
+        options["depthMultiplier"] = 1
+        operator = Operator("DEPTHWISE_CONV_2D", [source, w, bias], target, options, version=3)
     else:
         w = Tensor.constant(np.ascontiguousarray(case.w.transpose(3, 0, 1, 2)), case.w_scale, axis=0)
-        operator = Operator("Conv2D", [source, w, bias], target, options, version=3)
+        operator = Operator("CONV_2D", [source, w, bias], target, options, version=3)
     return litert_model.work([operator], x, case.threads, lambda codes: codes.view(np.uint8) ^ np.uint8(128))
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 import qlite as ql
 
+from ..litert_file import Operator, Tensor
 from . import litert_model, openvino_model
 from .harness import Contender, Work, fastest
-from .litert_model import Operator, Tensor
 from .onnx_model import one_node
 
 TOLERANCE = 0.02  # of the greatest value: 8 bits for the activations, another grid in each library
@@ -114,7 +114,7 @@ def litert(case):
     x, y = Tensor(case.x.shape, np.float32), Tensor(case.shape, np.float32)
     weight = Tensor.constant(np.ascontiguousarray(case.codes.T), case.scale)
     options = {"asymmetricQuantizeInputs": True}
-    return litert_model.work([Operator("FullyConnected", [x, weight], y, options, version=9)], case.x, case.threads)
+    return litert_model.work([Operator("FULLY_CONNECTED", [x, weight], y, options, version=9)], case.x, case.threads)
 
 
 OURS = Contender("qlite", "linear, w packed, out=", ("qlite",), qlite)

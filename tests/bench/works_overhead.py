@@ -8,9 +8,9 @@ import numpy as np
 
 import qlite as ql
 
+from ..litert_file import Operator, Tensor
 from . import litert_model, onnx_model
 from .harness import Work
-from .litert_model import Operator, Tensor
 
 WIDTHS = (784, 128, 64, 10)
 
@@ -94,7 +94,7 @@ def _dense(case):
         bias = Tensor.constant(step.bias, np.float32(input_scale) * scale)
         target = tensor(step.output)
         activation = {"fusedActivationFunction": int(step.activation == "relu")}  # 0 none, 1 RELU
-        yield Operator("FullyConnected", [source, weight, bias], target, activation, version=4)
+        yield Operator("FULLY_CONNECTED", [source, weight, bias], target, activation, version=4)
         source = target
 
 
@@ -104,9 +104,9 @@ def litert_int8(case):
 
 def litert_float32(case):
     operators = list(_dense(case))
-    first, last = operators[0].inputs[0], operators[-1].output
+    first, last = operators[0].inputs[0], operators[-1].outputs
     x, y = Tensor(first.shape, np.float32), Tensor(last.shape, np.float32)
-    ends = Operator("Quantize", [x], first), Operator("Dequantize", [last], y, version=2)
+    ends = Operator("QUANTIZE", [x], first), Operator("DEQUANTIZE", [last], y, version=2)
     return litert_model.work([ends[0], *operators, ends[1]], case.x)
 
 

@@ -5,7 +5,7 @@
 
 static ql_function any_function(void)
 {
-    return (ql_function){(ql_function_kind)between(QL_IDENTITY, QL_HARD_SWISH), between_powers(120, 126)};
+    return (ql_function){(ql_function_kind)between(QL_IDENTITY, QL_SOFTPLUS), between_powers(120, 126)};
 }
 
 static results apply(const ql_kernels *kernels, size_t n, size_t group)
@@ -31,8 +31,30 @@ static results function_gradient(const ql_kernels *kernels, size_t n, size_t gro
     return floats(all, count + columns, 0);
 }
 
+static results softmax(const ql_kernels *kernels, size_t n, size_t group)
+{
+    (void)group;
+    const float scale = 4;
+    float *y = any_values(RESULT, n, &scale, n);
+    kernels->softmax_f32(n, y);
+    return floats(y, n, 0);
+}
+
+static results layer_norm(const ql_kernels *kernels, size_t n, size_t group)
+{
+    (void)group;
+    const float scale = 4;
+    const float *x = any_values(2, n, &scale, n), *gamma = any_values(3, n, &scale, n);
+    const float *beta = any_values(4, n, &scale, n);
+    float *y = array(RESULT, n * sizeof *y);
+    kernels->layer_norm_f32(x, n, gamma, beta, 1e-5, y);
+    return floats(y, n, 0);
+}
+
 const subject function_subjects[] = {
     {"apply_f32", apply},
+    {"softmax_f32", softmax},
+    {"layer_norm_f32", layer_norm},
     {"function_gradient_f32", function_gradient},
     {0},
 };

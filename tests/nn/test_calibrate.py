@@ -8,8 +8,10 @@ import pytest
 from models import same_program
 
 import qlite as ql
-from qlite.nn.calibrate import SAMPLES_AT_ONCE, calibrate, ties
+from qlite.nn.calibrate import calibrate
+from qlite.nn.observe import SAMPLES_AT_ONCE
 from qlite.nn.steps import Lookup
+from qlite.nn.ties import ties
 
 IMAGE = (4, 6, 2)
 #: Steps of a grid that a result of a few operations on 8 bits may be off by.

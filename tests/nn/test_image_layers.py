@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from gradients import check_gradients
 from reference import image_layers as reference
+from reference import resizes
 from samples import same_bytes
 
 import qlite as ql
@@ -221,6 +222,26 @@ def test_pad(rng, padding, shape, expected):
     assert layer.sides(shape) == expected
 
 
+@pytest.mark.parametrize(
+    "size", [{"scale": 2}, {"scale": (1, 3)}, {"size": (5, 9)}, {"size": (1, 2)}, {"size": 4}], ids=str
+)
+@pytest.mark.parametrize(
+    "mode", [{}, {"align_corners": True}, {"half_pixel_centers": False}, {"align_corners": False}], ids=str
+)
+def test_resizes_are_those_of_the_reference(rng, mode, size):
+    flags = mode.get("align_corners", False), mode.get("half_pixel_centers", not mode.get("align_corners", False))
+    for shape in ((4, 6, 3), (7, 1, 2), (1, 5, 1)):
+        x = normal(rng, 2, *shape)
+        for kind, expected in (
+            (ql.ResizeNearest, resizes.resize_nearest),
+            (ql.ResizeBilinear, resizes.resize_bilinear_floats),
+        ):
+            layer = kind(**size, **mode)
+            out = layer.infer(shape)
+            same_bytes(layer(x), expected(x, out[:2], *flags))
+            assert layer(x).shape[1:] == out
+
+
 @pytest.mark.parametrize("activation", [None, "relu", "relu6"])
 def test_add(rng, activation):
     a, b = 4 * normal(rng, 3, 4, 5, 2), 4 * normal(rng, 3, 4, 5, 2)
@@ -356,6 +377,10 @@ def layers_for_gradients(rng):
     yield ql.Reshape((-1, 2)), (3, 4, 2)
     yield ql.Pad(1), (3, 2, 2)
     yield ql.Pad([(1, 0), (0, 2), (1, 1)]), (3, 2, 2)
+    yield ql.ResizeNearest(scale=2), (2, 3, 2)
+    yield ql.ResizeNearest((2, 7), half_pixel_centers=False), (3, 3, 2)
+    yield ql.ResizeBilinear(scale=(2, 3)), (2, 3, 2)
+    yield ql.ResizeBilinear((2, 5), align_corners=True), (3, 3, 2)
     yield ql.Add(), (3, 2), (3, 2)
     yield ql.Concatenate(), (3, 2), (3, 4), (3, 1)
     yield ql.Concatenate(0), (3, 2), (1, 2)
@@ -455,6 +480,10 @@ def made_layers(rng):
     yield ql.Reshape((2, -1)), image
     yield ql.Pad(2), image
     yield ql.Pad([(1, 2), (0, 1)]), image
+    yield ql.ResizeNearest(scale=2), image
+    yield ql.ResizeNearest((5, 9), half_pixel_centers=False), image
+    yield ql.ResizeBilinear(scale=(2, 1)), image
+    yield ql.ResizeBilinear(9, align_corners=True), image
     yield ql.Add("relu"), image, image
     yield ql.Concatenate(0), image, image
 
@@ -491,6 +520,10 @@ def test_texts(rng):
         "Reshape((2, -1))",
         "Pad(2)",
         "Pad(((1, 2), (0, 1)))",
+        "ResizeNearest(scale 2)",
+        "ResizeNearest(5x9, no half pixel centers)",
+        "ResizeBilinear(scale 2x1)",
+        "ResizeBilinear(9, align corners)",
         "Add(relu)",
         "Concatenate(axis 0)",
     ]
@@ -584,6 +617,15 @@ padding Pad((1, 1))
 padding Pad([(1, -1)])
 padding Pad([(1, 1.0)])
 padding Pad(None)
+size,.scale ResizeNearest()
+size,.scale ResizeBilinear(4, scale=2)
+size ResizeBilinear(0)
+size ResizeNearest((4, 4, 3))
+scale ResizeNearest(scale=1.5)
+scale ResizeBilinear(scale=(2, 0))
+align_corners ResizeBilinear(4, align_corners=1)
+half_pixel_centers ResizeBilinear(4, align_corners=True, half_pixel_centers=True)
+half_pixel_centers ResizeNearest(4, half_pixel_centers="no")
 activation Add("tanh")
 axis Concatenate("channels")
 axis Concatenate(1.0)
@@ -638,6 +680,10 @@ BAD_SAMPLES = {
     r"expected samples that \(4, 2\) holds, got \(3, 3\)": (ql.Reshape((4, 2)), (3, 3)),
     r"expected samples of at least 2 axes, got \(3,\)": (ql.Pad(1), (3,)),
     r"expected samples of at least 3 axes, got \(3, 4\)": (ql.Pad([(1, 1)] * 3), (3, 4)),
+    r"expected samples of shape \(height, width, channels\) without zeros, got \(3, 4\)": (
+        ql.ResizeBilinear(4),
+        (3, 4),
+    ),
     r"expected samples of one shape, got \(3, 4\) and \(4, 3\)": (ql.Add(), (3, 4), (4, 3)),
     r"expected samples that have an axis -3, got \(3, 4\)": (ql.Concatenate(-3), (3, 4), (3, 4)),
     r"expected samples of one shape but for axis 1, got \(3, 4\), \(2, 4\)": (ql.Concatenate(), (3, 4), (2, 4)),
@@ -676,9 +722,18 @@ def test_arrays_that_no_layer_takes(rng):
             layer(np.ones((3, 4, 4, 2)))
 
 
-@pytest.mark.parametrize("layer", [ql.Conv2D(np.ones((1, 1, 1, 1)), padding=2**30), ql.Pad(2**30)], ids=repr)
-def test_paddings_beyond_memory(layer):
-    with pytest.raises(MemoryError, match=r"^padding: expected what \d+ bytes of memory hold"):
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("padding", ql.Conv2D(np.ones((1, 1, 1, 1)), padding=2**30)),
+        ("padding", ql.Pad(2**30)),
+        ("size", ql.ResizeNearest(2**30)),
+        ("scale", ql.ResizeBilinear(scale=2**30)),
+    ],
+    ids=repr,
+)
+def test_results_beyond_memory(name, layer):
+    with pytest.raises(MemoryError, match=rf"^{name}: expected what \d+ bytes of memory hold"):
         layer(np.ones((1, 2, 2, 1)))
 
 

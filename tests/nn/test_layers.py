@@ -19,7 +19,7 @@ W = np.array([[1.0, -2.0, 0.5], [0.25, 1.0, -1.0]])
 
 def smooth(name):
     """Whether an activation has no corners, where differences are no slopes."""
-    return name not in ("relu", "relu6", "leaky_relu", "hard_swish")
+    return name not in ("relu", "relu6", "leaky_relu", "hard_swish", "hard_sigmoid")
 
 
 def away_from_corners(x):

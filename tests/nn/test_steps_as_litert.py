@@ -11,7 +11,19 @@ from samples import codes, same_bytes, scales_of_ties
 
 from qlite.nn.plan import Plan
 from qlite.nn.program import Buffer, Program
-from qlite.nn.steps import Add, AveragePool, Concatenate, Conv, Gemm, MaxPool, Mean, Pad, Requantize
+from qlite.nn.steps import (
+    Add,
+    AveragePool,
+    Concatenate,
+    Conv,
+    Gemm,
+    MaxPool,
+    Mean,
+    Pad,
+    Requantize,
+    ResizeBilinear,
+    ResizeNearest,
+)
 from qlite.ops.window import window
 
 DTYPES = ["int8", "uint8"]
@@ -51,7 +63,7 @@ def test_add(rng, requant, dtype, activation):
     for _ in range(15):
         grid_y = any_grid(rng, dtype)
         grids = [any_grid(rng, dtype, near=grid_y[0]) for _ in range(2)]
-        options = {"options_type": "AddOptions", "version": 2}
+        options = {"version": 2}
         options["fusedActivationFunction"] = litert.ACTIVATIONS[activation]
         content = litert.model("ADD", (a, b), a, tuple(grids), grid_y, **options)
         expected = litert.run(content, (a, b), RESOLVERS[requant])
@@ -63,7 +75,7 @@ def test_add(rng, requant, dtype, activation):
 @pytest.mark.parametrize("requant", RESOLVERS)
 def test_add_where_six_is_between_two_codes(isa, rng, requant, dtype):
     a, b = (codes(rng, (1, 200), np.dtype(dtype)) for _ in "ab")
-    options = {"options_type": "AddOptions", "version": 2, "fusedActivationFunction": litert.ACTIVATIONS["relu6"]}
+    options = {"version": 2, "fusedActivationFunction": litert.ACTIVATIONS["relu6"]}
     for scale, above in product(scales_of_ties(6), ZERO_POINTS):
         grids, grid_y = [(0.125, lowest(dtype) + 7), (0.25, lowest(dtype) + 140)], (scale, lowest(dtype) + above)
         content = litert.model("ADD", (a, b), a, tuple(grids), grid_y, **options)
@@ -77,7 +89,6 @@ def test_gemm_where_six_is_between_two_codes(isa, rng, requant):
     """At once and by way of its sums."""
     x, weight, scale_x = codes(rng, (40, 3), np.int8), codes(rng, (5, 3), np.int8), 2.0**-10
     options = {
-        "options_type": "FullyConnectedOptions",
         "version": 4,
         "constants": (litert.Weights(weight, np.ones(1, np.float32), 0),),
     }
@@ -106,7 +117,7 @@ def test_mean(rng, requant, dtype):
         x = codes(rng, (1, height, width, channels), np.dtype(dtype))
         grid, grid_y = any_grid(rng, dtype), any_grid(rng, dtype)
         axes = np.array([1, 2], np.int32)
-        options = {"options_type": "ReducerOptions", "keepDims": False, "version": 2, "constants": (axes,)}
+        options = {"keepDims": False, "version": 2, "constants": (axes,)}
         content = litert.model("MEAN", x, x[:, 0, 0], grid, grid_y, **options)
         expected = litert.run(content, x, RESOLVERS[requant])
         same_bytes(computed(lambda i, o: Mean(i, o, requant), dtype, (x,), [grid], grid_y, (channels,)), expected)
@@ -154,10 +165,9 @@ def test_conv(rng, requant, multiplier, activation):
         options |= {"fusedActivationFunction": litert.ACTIVATIONS[activation], "version": 3}
         if multiplier:
             constant = litert.Weights(weight.reshape(1, *size, out), scale, 3)
-            options |= {"options_type": "DepthwiseConv2DOptions", "depthMultiplier": multiplier}
+            options["depthMultiplier"] = multiplier
         else:
             constant = litert.Weights(np.ascontiguousarray(np.moveaxis(weight, 3, 0)), scale, 0)
-            options["options_type"] = "Conv2DOptions"
         constants = constant, litert.Weights(bias, np.float32(grid[0]) * scale, 0)
         y = np.zeros((2, *shape, out), np.int8)
         op = "DEPTHWISE_CONV_2D" if multiplier else "CONV_2D"
@@ -182,7 +192,7 @@ def test_pool(rng, op, resolver, dtype):
         x = image(rng, dtype)
         size, stride, _, padding, sides, shape = windows(rng, x)
         options = {"filterHeight": size[0], "filterWidth": size[1], "strideH": stride[0], "strideW": stride[1]}
-        options |= {"padding": PADDINGS[padding], "options_type": "Pool2DOptions", "version": 2}
+        options |= {"padding": PADDINGS[padding], "version": 2}
         grid, y = any_grid(rng, dtype), np.zeros((2, *shape, x.shape[-1]), dtype)
         expected = litert.run(litert.model(op, x, y, grid, grid, **options), x, resolver)
         step = MaxPool if op == "MAX_POOL_2D" else AveragePool
@@ -198,7 +208,7 @@ def test_pad(rng, resolver, dtype):
         x, padding = image(rng, dtype), rng.integers(0, 4, (3, 2))
         sides = np.concatenate([[[0, 0]], padding]).astype(np.int32)
         grid, y = any_grid(rng, dtype), np.pad(x, sides)
-        options = {"options_type": "PadOptions", "version": 2, "constants": (sides,)}
+        options = {"version": 2, "constants": (sides,)}
         expected = litert.run(litert.model("PAD", x, y, grid, grid, **options), x, resolver)
         flat = tuple(padding.ravel().tolist())
         got = computed(lambda i, o, p=flat: Pad(i, o, p), dtype, (x,), [grid], grid, y.shape[1:])
@@ -216,7 +226,36 @@ def test_concatenation(rng, resolver, dtype):
             shape[axis] = int(length)
             x.append(codes(rng, (2, *shape), np.dtype(dtype)))
         x, y, grid = tuple(x), np.concatenate(x, axis=axis + 1), any_grid(rng, dtype)
-        options = {"options_type": "ConcatenationOptions", "version": 2, "axis": axis + 1}
+        options = {"version": 2, "axis": axis + 1}
         expected = litert.run(litert.model("CONCATENATION", x, y, (grid,) * count, grid, **options), x, resolver)
         got = computed(lambda i, o, a=axis: Concatenate(i, o, a), dtype, x, [grid] * count, grid, y.shape[1:])
         same_bytes(got, expected)
+
+
+#: align_corners, half_pixel_centers
+RESIZES = [(False, False), (True, False), (False, True)]
+
+
+def resized(rng, op, x, requant, mode):
+    """What LiteRT makes of images, and this step."""
+    dtype, size = x.dtype.name, tuple(int(n) for n in rng.integers(1, 20, 2))
+    if rng.random() < 0.5:  # as networks do: twice or four times as large
+        size = tuple(int(n * rng.choice([2, 4])) for n in x.shape[1:3])
+    grid, y = any_grid(rng, dtype), np.zeros((2, *size, x.shape[-1]), dtype)
+    kind = {"RESIZE_BILINEAR": "ResizeBilinearOptions", "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions"}[op]
+    options = {"options_type": kind, "version": 3, "constants": (np.array(size, np.int32),)}
+    options |= {"alignCorners": mode[0], "halfPixelCenters": mode[1]}
+    expected = litert.run(litert.model(op, x, y, grid, grid, **options), x, RESOLVERS[requant])
+    if op == "RESIZE_BILINEAR":
+        return expected, lambda i, o: ResizeBilinear(i, o, size, *mode, requant), grid
+    return expected, lambda i, o: ResizeNearest(i, o, size, *mode), grid
+
+
+@pytest.mark.parametrize("mode", RESIZES, ids=str)
+@pytest.mark.parametrize("requant", RESOLVERS)
+@pytest.mark.parametrize("op", ["RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"])
+def test_resize(rng, op, requant, mode):
+    for _ in range(60):
+        x = image(rng)
+        expected, step, grid = resized(rng, op, x, requant, mode)
+        same_bytes(computed(step, "int8", (x,), [grid], grid, expected.shape[1:]), expected)

@@ -9,10 +9,10 @@ from models import TARGETS, digits, digits_network, same_program
 from samples import same_bytes
 
 import qlite as ql
+from qlite.nn.calibrate import calibrate
 from qlite.nn.lower import Builder
 from qlite.nn.model_grids import ModelGrids
 from qlite.nn.plan import Plan
-from qlite.nn.quantize import calibrate
 from qlite.nn.retarget import convert, resolve_target
 from qlite.nn.scheme import Scheme
 from qlite.nn.steps import DenseF32, Gemm, Requantize

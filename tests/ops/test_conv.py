@@ -6,7 +6,7 @@ import itertools
 import litert
 import numpy as np
 import pytest
-from models import extra, onnxruntime
+from models import onnxruntime
 from reference.conv import conv_codes, conv_dynamic, conv_float, conv_integer
 from reference.requantization import code_clamps
 from samples import LAYOUTS, codes, same_bytes, scales_of_ties, zero_points
@@ -420,40 +420,20 @@ def test_onnxruntime(rng, channels, kernel, stride, dilation, padding):
 
 def litert_model(x, w, bias, y, stride=(1, 1), dilation=(1, 1), groups=1, activation=None):
     """CONV_2D, or DEPTHWISE_CONV_2D, of one's own padding: none. x, w, y are QArrays, bias int32."""
-    schema, flatbuffers = extra("ai_edge_litert.schema_py_generated"), extra("flatbuffers")
     depthwise = groups > 1
-    data = w.codes.transpose(2, 0, 1, 3) if depthwise else w.codes.transpose(3, 0, 1, 2)
-    tensors = [litert._tensor(schema, b"x", x.codes, x.scale.item(), x.zero_point.item())]
-    tensors += [litert._tensor(schema, b"w", data, 1, 0)]
-    tensors[1].quantization.scale = w.scale.ravel().tolist()
-    tensors[1].quantization.zeroPoint = [0] * w.scale.size
-    tensors[1].quantization.quantizedDimension = 3 if depthwise else 0
-    tensor = schema.TensorT()
-    tensor.name, tensor.shape, tensor.type = b"bias", list(bias.shape), schema.TensorType.INT32
-    tensor.quantization = schema.QuantizationParametersT()
-    tensor.quantization.scale = (x.scale.item() * w.scale.ravel()).tolist()
-    tensor.quantization.zeroPoint = [0] * w.scale.size
-    tensors += [tensor, litert._tensor(schema, b"y", y.codes, y.scale.item(), y.zero_point.item())]
-    buffers = [schema.BufferT() for _ in range(3)]
-    for i, array in ((1, data), (2, bias)):
-        tensors[i].buffer, buffers[i].data = i, np.frombuffer(array.tobytes(), np.uint8)
-    code, operator, graph, whole = schema.OperatorCodeT(), schema.OperatorT(), schema.SubGraphT(), schema.ModelT()
-    name, kind = ("DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions") if depthwise else ("CONV_2D", "Conv2DOptions")
-    code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
-    code.version = 3
-    options = getattr(schema, f"{kind}T")()
-    options.fusedActivationFunction = litert.ACTIVATIONS[activation]
-    options.padding, (options.strideH, options.strideW) = schema.Padding.VALID, stride
-    options.dilationHFactor, options.dilationWFactor = dilation
+    options = {"fusedActivationFunction": litert.ACTIVATIONS[activation], "padding": 1, "version": 3}
+    options |= {"strideH": stride[0], "strideW": stride[1]}
+    options |= {"dilationHFactor": dilation[0], "dilationWFactor": dilation[1]}
     if depthwise:
-        options.depthMultiplier = w.shape[3] // groups
-    operator.builtinOptionsType, operator.builtinOptions = getattr(schema.BuiltinOptions, kind), options
-    operator.opcodeIndex, operator.inputs, operator.outputs = 0, [0, 1, 2], [3]
-    graph.tensors, graph.inputs, graph.outputs, graph.operators, graph.name = tensors, [0], [3], [operator], b"main"
-    whole.version, whole.operatorCodes, whole.subgraphs, whole.buffers = 3, [code], [graph], buffers
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(whole.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+        options["depthMultiplier"] = w.shape[3] // groups
+    data = w.codes.transpose(2, 0, 1, 3) if depthwise else w.codes.transpose(3, 0, 1, 2)
+    scale = w.scale.ravel()
+    options["constants"] = (
+        litert.Weights(data, scale, 3 if depthwise else 0),
+        litert.Weights(bias, np.float32(x.scale.item()) * scale),
+    )
+    grids = ((q.scale.item(), q.zero_point.item()) for q in (x, y))
+    return litert.model("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", x.codes, y.codes, *grids, **options)
 
 
 @pytest.mark.parametrize("resolver, rule", [("default", "float"), ("reference", "fixed")])

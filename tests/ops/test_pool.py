@@ -105,7 +105,6 @@ def test_pooling_is_litert_s(rng, kind, dtype):
             (0.1, 3),
             (0.1, 3),
             2,
-            options_type="Pool2DOptions",
             padding=trial % 2,
             filterHeight=size[0],
             filterWidth=size[1],

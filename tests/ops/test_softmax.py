@@ -63,7 +63,7 @@ def test_softmax_is_litert_s(rng, requant, dtype):
         n = int(rng.choice([1, 2, 3, 5, 10, 16, 33, 100, 256, 500, 1000]))
         x = rows(rng, (int(rng.integers(1, 20)), n), dtype, "random" if n == 1000 else KINDS[trial % 4])
         scale, beta = np.float32(2.0 ** rng.uniform(-5 if n == 1000 else -9, 6)), float(rng.choice([1, 1, 0.5, 3]))
-        options = {"options_type": "SoftmaxOptions", "beta": beta, "version": 2}
+        options = {"beta": beta, "version": 2}
         content = litert.model("SOFTMAX", x, x, (scale, lowest(dtype) + 7), (1 / 256, lowest(dtype)), **options)
         expected = litert.run(content, x, RESOLVERS[requant])
         same_bytes(ql.softmax(x, scale, beta=beta, requant=requant), expected)

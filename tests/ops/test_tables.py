@@ -113,11 +113,14 @@ def exactly(name, x):
         "exp": lambda: math.exp(x),
         "gelu": lambda: 0.5 * x * math.erfc(-x * math.sqrt(0.5)),
         "hard_swish": lambda: x * min(max(x + 3, 0), 6) / 6,
+        "elu": lambda: x if x >= 0 else math.expm1(x),
+        "hard_sigmoid": lambda: min(max(x + 3, 0), 6) / 6,
         "relu": lambda: max(x, 0),
         "relu6": lambda: min(max(x, 0), 6),
         "sigmoid": lambda: 1 / (1 + exp),
         "silu": lambda: x / (1 + exp),
         "swish": lambda: x / (1 + exp),
+        "softplus": lambda: max(x, 0) + math.log1p(math.exp(-abs(x))),
         "tanh": lambda: math.tanh(x),
     }[name]()
 
@@ -194,7 +197,7 @@ def test_lookup_table_refuses():
 TFLITE = {
     "sigmoid": ("LOGISTIC", {}, 1 / 256, 0),
     "tanh": ("TANH", {}, 1 / 128, 128),
-    "gelu": ("GELU", {"options_type": "GeluOptions", "approximate": False}, None, None),
+    "gelu": ("GELU", {"approximate": False}, None, None),
     "exp": ("EXP", {"version": 2}, None, None),
 }
 

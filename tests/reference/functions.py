@@ -12,6 +12,10 @@ TAIL = [0.21080636406114373, 0.16093037156225332, 0.09078282451151808, 0.0342501
         0.005672276807451531, -0.0016782174964307375, -0.0009634888568860306, 8.642208560726597e-05,
         0.00013960338891581006, -9.038697891051426e-06, -2.0915876571909594e-05, 1.3226970850345532e-06,
         2.2944000114536244e-06]  # fmt: skip
+AREA_TANGENT = [1 / (2 * n + 1) for n in range(14)]
+#: The latter at 11 nodes.
+SHORT_TAIL = [0.210806364, 0.160930387, 0.0907828499, 0.0342498837, 0.00567177342, -0.00167657764,
+              -0.000960691022, 8.27207599e-05, 0.000133244159, -5.37311833e-06, -1.45842912e-05]  # fmt: skip
 
 
 def polynomial(c, x):
@@ -31,6 +35,37 @@ def exp(x):
     k = shifted - 1.5 * 2.0**52
     r = (inside - k * float.fromhex("0x1.62e42feep-1")) - k * float.fromhex("0x1.a39ef35793c76p-33")
     return polynomial(SERIES, r) * ((shifted.view(np.uint64) + np.uint64(1023)) << np.uint64(52)).view(F64)
+
+
+def exp_f32(x, rest=F32(0)):
+    """e^(x + rest) of float32 x <= 0: the core's own, by the same steps."""
+    c = [F32(1 / math.factorial(n)) for n in range(8)]
+    inside = np.where(x < -88, F32(-88), x)
+    shifted = inside * F32(float.fromhex("0x1.715476p+0")) + F32(1.5 * 2.0**23)
+    k = shifted - F32(1.5 * 2.0**23)
+    r = (inside - k * F32(float.fromhex("0x1.62e4p-1"))) - k * F32(float.fromhex("0x1.7f7d1cp-20")) + rest
+    r2 = r * r
+    total = (c[0] + r) + r2 * ((c[2] + r * c[3]) + r2 * ((c[4] + r * c[5]) + r2 * (c[6] + r * c[7])))
+    return total * ((shifted.view(np.uint32) + np.uint32(127)) << np.uint32(23)).view(F32)
+
+
+def sum_of_rows(x):
+    """Sums of float64 along the last axis: eight partial sums, then these."""
+    n = x.shape[-1]
+    lanes = np.zeros((*x.shape[:-1], 8))
+    for first in range(0, n, 8):
+        part = x[..., first : first + 8]
+        lanes[..., : part.shape[-1]] += part
+    a, b, c, d, e, f, g, h = np.moveaxis(lanes, -1, 0)
+    return ((a + e) + (c + g)) + ((b + f) + (d + h))
+
+
+def layer_norm(x, gamma, beta, epsilon):
+    """Of rows of float32: mean and variance in float64, the normalized value rounded, then scaled and shifted."""
+    x, n = x.astype(F64), x.shape[-1]
+    mean = sum_of_rows(x)[..., None] / n
+    variance = sum_of_rows((x - mean) * (x - mean))[..., None] / n
+    return ((x - mean) * (1 / np.sqrt(variance + epsilon))).astype(F32) * gamma + beta
 
 
 def logistic(x, e):
@@ -56,11 +91,45 @@ def hard_swish(x):
     return x * np.clip(x + F32(3), 0, 6) / F32(6)
 
 
+def elu(x):
+    """With the series where exp(x) - 1 loses digits."""
+    a = np.where(x < 0, x, 0.0)
+    return np.where(x < 0, np.where(a > -(2.0**-12), a + a * a * 0.5 + a * a * a / 6, exp(a) - 1), x)
+
+
+def hard_sigmoid(x):
+    return np.clip(x.astype(F32) + F32(3), 0, 6) / F32(6)
+
+
+def softplus(x):
+    """max(x, 0) and log(1 + e), e = exp(-|x|), which is twice the area tangent of e / (2 + e)."""
+    e = exp(-np.abs(x))
+    z = e / (2 + e)
+    return np.where(x < 0, 0, x) + 2 * z * polynomial(AREA_TANGENT, z * z)
+
+
+def gelu(x):
+    """In float32, as the core does."""
+    x = x.astype(F32)
+    a = np.abs(x)
+    a = np.where(a > 16, F32(16), a)
+    head = (a.view(np.uint32) & np.uint32(0xFFFFF000)).view(F32)
+    exponential = exp_f32(F32(-0.5) * head * head, F32(-0.5) * (a - head) * (a + head))
+    t = 1 / (1 + a * F32(0.282842712))
+    u = 2 * t - 1
+    u2 = u * u
+    u4 = u2 * u2
+    c = np.float32(SHORT_TAIL)
+    low = (c[0] + u * c[1] + u2 * (c[2] + u * c[3])) + u4 * (c[4] + u * c[5] + u2 * (c[6] + u * c[7]))
+    tail = exponential * (t * (low + (u4 * u4) * (c[8] + u * c[9] + u2 * c[10])))
+    return x * np.where(x < 0, tail, 1 - tail)
+
+
 def softmax(x):
-    """The exponentials are float32, their sum is float64 and goes from left to right."""
-    x = x.astype(F64)
-    e = exp(x - x.max(axis=-1, keepdims=True)).astype(F32).astype(F64)
-    return e / np.cumsum(e, axis=-1)[..., -1:]
+    """In float32, but for the sum of the exponentials."""
+    x = x.astype(F32)
+    e = exp_f32(x - x.max(axis=-1, keepdims=True))
+    return e / sum_of_rows(e.astype(F64))[..., None].astype(F32)
 
 
 FUNCTIONS = {
@@ -70,9 +139,12 @@ FUNCTIONS = {
     "leaky_relu": lambda x, slope: x.astype(F32) * np.where(x < 0, F32(slope), F32(1)),
     "sigmoid": lambda x, slope: logistic(x, exp(-np.abs(x))),
     "tanh": lambda x, slope: tanh(x),
-    "gelu": lambda x, slope: x * share_below(x, exp(-0.5 * x * x)),
+    "gelu": lambda x, slope: gelu(x),
     "silu": lambda x, slope: x * logistic(x, exp(-np.abs(x))),
     "hard_swish": lambda x, slope: hard_swish(x),
+    "elu": lambda x, slope: elu(x),
+    "hard_sigmoid": lambda x, slope: hard_sigmoid(x),
+    "softplus": lambda x, slope: softplus(x),
     "softmax": lambda x, slope: softmax(x),
 }
 
@@ -115,6 +187,9 @@ SLOPES = {
     "gelu": lambda z, slope: gelu_slope(z),
     "silu": lambda z, slope: silu_slope(z),
     "hard_swish": lambda z, slope: hard_swish_slope(z),
+    "elu": lambda z, slope: exp(np.where(z < 0, z, 0.0)),
+    "hard_sigmoid": lambda z, slope: np.where((z > -3) & (z < 3), 1 / 6, 0.0),
+    "softplus": lambda z, slope: logistic(z, exp(-np.abs(z))),
 }
 
 

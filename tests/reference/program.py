@@ -14,6 +14,7 @@ from reference.images import conv as conv_f32
 from reference.merging import add_fixed, add_float, mean_fixed, mean_float
 from reference.pool import avg_pool, avg_pool_float, max_pool, max_pool_float
 from reference.requantization import code_clamps
+from reference.resizes import resize_bilinear_codes, resize_bilinear_floats, resize_nearest
 from reference.transposed import conv_transpose, conv_transpose_integer
 
 CLAMPS = {None: (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
@@ -307,6 +308,20 @@ def step_reshape(buffers, step, values):
     values[step.output] = values[x].reshape(len(values[x]), *step.shape)
 
 
+def step_resize_nearest(buffers, step, values):
+    (x,) = step.inputs
+    values[step.output] = resize_nearest(values[x], step.size, step.align_corners, step.half_pixel_centers)
+
+
+def step_resize_bilinear(buffers, step, values):
+    (x,) = step.inputs
+    options = step.size, step.align_corners, step.half_pixel_centers
+    if buffers[x].dtype == "float32":
+        values[step.output] = resize_bilinear_floats(values[x], *options)
+    else:
+        values[step.output] = resize_bilinear_codes(values[x], *options, step.requant == "fixed")
+
+
 STEPS = {
     "normalize": step_normalize,
     "quantize": step_quantize,
@@ -332,4 +347,6 @@ STEPS = {
     "lookup": step_lookup,
     "softmax": step_softmax,
     "reshape": step_reshape,
+    "resize_nearest": step_resize_nearest,
+    "resize_bilinear": step_resize_bilinear,
 }

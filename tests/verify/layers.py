@@ -169,6 +169,21 @@ def pad(case):
     return Drawn(layer, (case.images(4),), lambda x: functional.pad(x, flat))
 
 
+def resize(case):
+    """Whole ratios for nearest pixels, since elsewhere PyTorch has them half a pixel away."""
+    from torch.nn import functional
+
+    x, is_bilinear = case.images(5), case.rng.random() < 0.7
+    if is_bilinear:
+        aligned = bool(case.rng.random() < 0.5)
+        layer = ql.ResizeBilinear(case.pair(1, 20), align_corners=aligned)
+        options = {"size": layer.size, "mode": "bilinear", "align_corners": aligned}
+    else:
+        layer = ql.ResizeNearest(scale=case.pair(1, 4))
+        options = {"scale_factor": layer.scale, "mode": "nearest"}
+    return Drawn(layer, (x,), lambda x: functional.interpolate(x.permute(0, 3, 1, 2), **options).permute(0, 2, 3, 1))
+
+
 def add(case):
     x = case.images(5)
     layer = ql.Add(case.activation if case.activation in CLAMPS else None)
@@ -202,7 +217,7 @@ def batch_norm(case):
 
 
 KINDS = (conv2d, depthwise, separable, conv1d, max_pool, average_pool, global_average_pool, pad, add, concatenate)
-KINDS += (batch_norm,)
+KINDS += (resize, batch_norm)
 
 
 def difference(got, expected):

@@ -64,6 +64,9 @@ def modules(slope=0.01):
         "gelu": nn.GELU(),
         "silu": nn.SiLU(),
         "hard_swish": nn.Hardswish(),
+        "elu": nn.ELU(),
+        "hard_sigmoid": nn.Hardsigmoid(),
+        "softplus": nn.Softplus(),
         "softmax": nn.Softmax(-1),
     }
 

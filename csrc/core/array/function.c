@@ -4,7 +4,6 @@
 
 #include "core/base/parallel.h"
 #include "core/base/sizes.h"
-#include "kernels/exponential.h"
 #include "kernels/kernels.h"
 
 enum {
@@ -22,10 +21,13 @@ static const struct {
     [QL_LEAKY_RELU] = {"leaky_relu", 0.2f},
     [QL_SIGMOID] = {"sigmoid", 1.5f},
     [QL_TANH] = {"tanh", 2.0f},
-    [QL_GELU] = {"gelu", 3.0f},
+    [QL_GELU] = {"gelu", 0.6f},
     [QL_SILU] = {"silu", 1.5f},
     [QL_HARD_SWISH] = {"hard_swish", 0.2f},
-    [QL_SOFTMAX] = {"softmax", 5.0f},
+    [QL_ELU] = {"elu", 1.5f},
+    [QL_HARD_SIGMOID] = {"hard_sigmoid", 0.2f},
+    [QL_SOFTPLUS] = {"softplus", 2.5f},
+    [QL_SOFTMAX] = {"softmax", 1.0f},
 };
 
 bool ql_function_from_name(const char *name, ql_function_kind *kind)
@@ -57,20 +59,6 @@ typedef struct rows {
     ql_function function;
 } rows;
 
-static void softmax(size_t n, float *y)
-{
-    float most = y[0];
-    double sum = 0;
-    for (size_t j = 1; j < n; j++)
-        most = y[j] > most ? y[j] : most;
-    for (size_t j = 0; j < n; j++) {
-        y[j] = (float)ql_exp((double)y[j] - (double)most);
-        sum += (double)y[j];
-    }
-    for (size_t j = 0; j < n; j++)
-        y[j] = (float)((double)y[j] / sum);
-}
-
 static void apply_rows(void *context, size_t task)
 {
     const rows *r = context;
@@ -82,7 +70,7 @@ static void apply_rows(void *context, size_t task)
             memcpy(y, r->x + i * n, n * sizeof *y);
         r->kernels->apply_f32(r->bias, n, inner, y);
         if (r->function.kind == QL_SOFTMAX)
-            softmax(n, y);
+            r->kernels->softmax_f32(n, y);
     }
 }
 

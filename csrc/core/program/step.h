@@ -80,6 +80,8 @@ typedef struct ql_op {
     EACH(max_pool)           \
     EACH(average_pool)       \
     EACH(pad)                \
+    EACH(resize_nearest)     \
+    EACH(resize_bilinear)    \
     EACH(activate)           \
     EACH(lookup)             \
     EACH(softmax)            \

@@ -78,11 +78,25 @@ static inline float hyperbolic_tangent(float x, float slope)
     return copysignf((float)t, x);
 }
 
+/* x times the share of the standard normal distribution below x, in float, to within 6 units in the last place: what
+ * exp(-a^2 / 2) gets is a square of 12 bits, which is exact, and a small rest. The tail is that of scaled_tail with 11
+ * nodes; beyond 16 it is 0. A value takes 0.6 ns, not 3.3 in double (AMD Zen 3). */
 static inline float gelu(float x, float slope)
 {
     (void)slope;
-    const double z = x;
-    return (float)(z * share_below(z, ql_exp(-0.5 * z * z)));
+    const float magnitude = fabsf(x), a = ql_where_f32(magnitude > 16, 16, magnitude);
+    uint32_t bits;
+    memcpy(&bits, &a, sizeof bits);
+    bits &= 0xfffff000;
+    float head;
+    memcpy(&head, &bits, sizeof head);
+    const float exponential = ql_exp_f32(-0.5f * head * head, -0.5f * (a - head) * (a + head));
+    const float t = 1 / (1 + a * 0.282842712f), u = 2 * t - 1, u2 = u * u, u4 = u2 * u2;
+    const float low_half = (0.210806364f + u * 0.160930387f + u2 * (0.0907828499f + u * 0.0342498837f)) +
+                           u4 * (0.00567177342f - u * 0.00167657764f + u2 * (-0.000960691022f + u * 8.27207599e-05f));
+    const float high_half = 0.000133244159f - u * 5.37311833e-06f - u2 * 1.45842912e-05f;
+    const float tail = exponential * (t * (low_half + (u4 * u4) * high_half));
+    return x * ql_where_f32(x < 0, tail, 1 - tail);
 }
 
 static inline float silu(float x, float slope)
@@ -94,6 +108,36 @@ static inline float silu(float x, float slope)
 static inline float hard_swish(float x, float slope)
 {
     return x * relu6(x + 3, slope) / 6;
+}
+
+/* exp(x) - 1 loses digits near 0, where the series takes over. */
+static inline float elu(float x, float slope)
+{
+    (void)slope;
+    const double a = ql_where(x < 0, x, 0), e = ql_exp(a);
+    return (float)ql_where(x < 0, ql_where(a > -0x1p-12, a + a * a * 0.5 + a * a * a / 6, e - 1), x);
+}
+
+static inline float hard_sigmoid(float x, float slope)
+{
+    return relu6(x + 3, slope) / 6;
+}
+
+/* log(1 + e) for 0 <= e <= 1, to within 2^-48 of it: 2 (z + z^3 / 3 + z^5 / 5 + ...) with z = e / (2 + e). */
+static inline double log_of_one_and(double e)
+{
+    const double z = e / (2 + e), z2 = z * z, z4 = z2 * z2, z8 = z4 * z4;
+    const double low_half = (1 + z2 * (1.0 / 3) + z4 * (1.0 / 5 + z2 * (1.0 / 7))) +
+                            z8 * (1.0 / 9 + z2 * (1.0 / 11) + z4 * (1.0 / 13 + z2 * (1.0 / 15)));
+    const double high_half =
+        (1.0 / 17 + z2 * (1.0 / 19) + z4 * (1.0 / 21 + z2 * (1.0 / 23))) + z8 * (1.0 / 25 + z2 * (1.0 / 27));
+    return 2 * z * (low_half + z8 * z8 * high_half);
+}
+
+static inline float softplus(float x, float slope)
+{
+    (void)slope;
+    return (float)(ql_where(x < 0, 0, x) + log_of_one_and(ql_exp(-fabs((double)x))));
 }
 
 static inline __attribute__((always_inline)) void each(function_of *function, const float *restrict bias, size_t n,
@@ -134,6 +178,15 @@ void QL_KERNEL(ql_apply_f32)(const float *bias, size_t n, ql_function function, 
         break;
     case QL_HARD_SWISH:
         each(hard_swish, bias, n, 0, y);
+        break;
+    case QL_ELU:
+        each(elu, bias, n, 0, y);
+        break;
+    case QL_HARD_SIGMOID:
+        each(hard_sigmoid, bias, n, 0, y);
+        break;
+    case QL_SOFTPLUS:
+        each(softplus, bias, n, 0, y);
         break;
     default:
         each(identity, bias, n, 0, y);
@@ -193,6 +246,24 @@ static inline float through_hard_swish(float g, float z, float slope)
     return g * (float)ql_where((z > -3) & (z < 3), z / 3 + 0.5f, z < 3 ? 0 : 1);
 }
 
+static inline float through_elu(float g, float z, float slope)
+{
+    (void)slope;
+    return g * (float)ql_exp(ql_where(z < 0, z, 0));
+}
+
+static inline float through_hard_sigmoid(float g, float z, float slope)
+{
+    (void)slope;
+    return g * (float)ql_where((z > -3) & (z < 3), 1.0 / 6, 0);
+}
+
+static inline float through_softplus(float g, float z, float slope)
+{
+    (void)slope;
+    return g * (float)logistic(z, ql_exp(-fabs((double)z)));
+}
+
 static inline __attribute__((always_inline)) void each_row(gradient_of *through, const float *restrict z, size_t rows,
                                                            size_t n, size_t stride, float slope,
                                                            float *restrict gradient, float *restrict sums)
@@ -245,6 +316,15 @@ void QL_KERNEL(ql_function_gradient_f32)(const float *z, size_t rows, size_t n, 
         break;
     case QL_HARD_SWISH:
         each_row(through_hard_swish, z, rows, n, stride, 0, gradient, sums);
+        break;
+    case QL_ELU:
+        each_row(through_elu, z, rows, n, stride, 0, gradient, sums);
+        break;
+    case QL_HARD_SIGMOID:
+        each_row(through_hard_sigmoid, z, rows, n, stride, 0, gradient, sums);
+        break;
+    case QL_SOFTPLUS:
+        each_row(through_softplus, z, rows, n, stride, 0, gradient, sums);
         break;
     default:
         sum_rows(rows, n, stride, gradient, sums);

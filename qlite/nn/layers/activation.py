@@ -17,14 +17,16 @@ class Activation(Layer):
 
     relu ``max(x, 0)``, relu6 ``min(max(x, 0), 6)``, leaky_relu ``x if x >= 0 else slope * x``, sigmoid
     ``1 / (1 + exp(-x))``, tanh, gelu ``x * (1 + erf(x / sqrt(2))) / 2`` (Hendrycks and Gimpel 2016), silu
-    ``x * sigmoid(x)``, hard_swish ``x * relu6(x + 3) / 6`` (Howard et al. 2019), softmax ``exp(x) / sum(exp(x))`` over
-    the last axis.
+    ``x * sigmoid(x)``, hard_swish ``x * relu6(x + 3) / 6`` and hard_sigmoid ``relu6(x + 3) / 6`` (Howard et al. 2019),
+    elu ``x if x >= 0 else exp(x) - 1`` (Clevert et al. 2016), softplus ``log(1 + exp(x))``, softmax ``exp(x) /
+    sum(exp(x))`` over the last axis.
 
     Of float32 samples of any shape. Behind an integer product it is a table of 256 entries, or the clamp of its result.
 
     Parameters
     ----------
-    activation : {"relu", "relu6", "leaky_relu", "sigmoid", "tanh", "gelu", "silu", "hard_swish", "softmax"}
+    activation : {"relu", "relu6", "leaky_relu", "sigmoid", "tanh", "gelu", "silu", "hard_swish", "elu", \
+            "hard_sigmoid", "softplus", "softmax"}
     slope : float
         Of leaky_relu below 0: over 0, at most 1.
     name : str, optional

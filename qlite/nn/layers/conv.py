@@ -167,7 +167,8 @@ class Conv2D(GroupedConvolution):
     weight : array_like of a real floating dtype, (kernel height, kernel width, channels / groups, filters), optional
     bias : array_like of a real floating dtype, (filters,), optional
         Zeros by default.
-    activation : {None, "relu", "relu6", "leaky_relu", "sigmoid", "tanh", "gelu", "silu", "hard_swish", "softmax"}
+    activation : {None, "relu", "relu6", "leaky_relu", "sigmoid", "tanh", "gelu", "silu", "hard_swish", "elu", \
+            "hard_sigmoid", "softplus", "softmax"}
         See `Activation`; softmax is over the filters.
     name : str, optional
         What reports call the layer; a model numbers its layers otherwise.

@@ -23,7 +23,8 @@ class Dense(Weighted):
     weight : array_like of a real floating dtype, (in, out), optional
     bias : array_like of a real floating dtype, (out,), optional
         Zeros by default.
-    activation : {None, "relu", "relu6", "leaky_relu", "sigmoid", "tanh", "gelu", "silu", "hard_swish", "softmax"}
+    activation : {None, "relu", "relu6", "leaky_relu", "sigmoid", "tanh", "gelu", "silu", "hard_swish", "elu", \
+            "hard_sigmoid", "softplus", "softmax"}
         See `Activation`, which also takes another slope of leaky_relu than 0.01.
     name : str, optional
         What reports call the layer; a model numbers its layers otherwise.

@@ -12,6 +12,7 @@ from qlite.nn.steps.grids import Dequantize, Normalize, Quantize, QuantizeDynami
 from qlite.nn.steps.merging import Add, Concatenate
 from qlite.nn.steps.pools import AveragePool, MaxPool, Mean
 from qlite.nn.steps.products import DenseF32, Gemm, GemmF32, GemmGrouped, GemmGroupedF32, Requantize
+from qlite.nn.steps.resizes import ResizeBilinear, ResizeNearest
 from qlite.nn.steps.shapes import Pad, Reshape
 from qlite.nn.steps.transposed import ConvTranspose, ConvTransposeF32
 
@@ -27,5 +28,6 @@ STEPS: dict[str, type[Step]] = {
         *(MaxPool, AveragePool, Mean),
         *(Activate, Lookup, SoftmaxX8),
         *(Reshape, Pad),
+        *(ResizeNearest, ResizeBilinear),
     )
 }

@@ -1,0 +1,211 @@
+"""What the values of a model are like on samples: all that their grids are chosen from."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qlite import _check
+from qlite.grids.calibrator import Calibrator
+from qlite.grids.qparams import QParams
+from qlite.grids.spec import PERCENTILE
+from qlite.nn.byte_samples import as_floats
+from qlite.nn.model import Model
+from qlite.nn.ties import ties
+from qlite.progress import progress
+
+#: Values of one layer that are held at once, and samples: bounds the memory, not the result.
+VALUES_AT_ONCE, SAMPLES_AT_ONCE = 1 << 23, 4096
+#: Share of the samples, those that reach farthest, which the method "trimmed" leaves out of a range.
+TRIMMED = 0.03
+#: Samples stand out where they reach so many times as far as the median one and as the next of the others, and are no
+#: more than such a share: the tail of a distribution does not.
+FAR, APART, FEW = 3.0, 1.5, 0.05
+
+
+class Outlier(NamedTuple):
+    """A sample that stands out: its number in the data, the value where it does so most, how far it reaches there and
+    how far the median sample does."""
+
+    sample: int
+    value: str
+    reach: float
+    median: float
+
+    @property
+    def times(self) -> float:
+        """How many times as far as the median sample it reaches."""
+        return self.reach / self.median
+
+    def __str__(self) -> str:
+        return f"{self.sample} ({self.reach:.3g} in {self.value!r}, {self.times:.1f} times the median)"
+
+
+class Spread:
+    """Samples and results that lie evenly spread over a stream of them: between `most` / 2 and `most`, or all.
+
+    Which ones are kept depends on their numbers alone, not on how they come in parts.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self.stride, self.count = most, 1, 0
+        self._kept: list[tuple[np.ndarray, ...]] = []
+
+    def add(self, arrays: tuple[np.ndarray, ...]) -> None:
+        """Take in arrays, (samples, ...) each."""
+        i = -self.count % self.stride
+        while i < len(arrays[0]):
+            if len(self._kept) == self.most:
+                self._kept, self.stride = self._kept[::2], 2 * self.stride
+                i += -(self.count + i) % self.stride
+            else:
+                self._kept.append(tuple(np.array(values[i]) for values in arrays))
+                i += self.stride
+        self.count += len(arrays[0])
+
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """What was kept, one array for each that came."""
+        return [np.stack(rows) for rows in zip(*self._kept, strict=True)]
+
+
+class Observations:
+    """What was seen of the values of a model.
+
+    Attributes
+    ----------
+    group : dict of str
+        For each value the first of those that have its grid.
+    calibrators : dict of Calibrator
+        Of all values of a grid, by the first of these.
+    blank : set of str
+        The grids whose values were all zeros.
+    spread : Spread
+        Samples, input by input, and the results that the model has for them, output by output.
+    """
+
+    def __init__(self, model: Model, most: int) -> None:
+        self.group = ties(model)
+        self.calibrators = {first: Calibrator() for first in self.group.values()}
+        self.blank = set(self.calibrators)
+        self.spread = Spread(most)
+        self._roots = _roots(model, self.group)
+        self._ends: dict[str, list[np.ndarray]] = {first: [] for first in self.calibrators}
+
+    def add(self, model: Model, samples: dict[str, np.ndarray]) -> None:
+        """Take in checked samples."""
+        results: dict[str, np.ndarray] = {}
+        ends: dict[str, np.ndarray] = {}
+        for name, values in model.walk(samples):
+            if name in self._roots:
+                first = self.group[name]
+                self.calibrators[first].update(values)
+                rows = values.reshape(len(values), -1)
+                low, high = rows.min(axis=1), rows.max(axis=1)
+                if first in ends:
+                    low, high = np.minimum(low, ends[first][0]), np.maximum(high, ends[first][1])
+                ends[first] = np.stack([low, high])
+                if low.any() or high.any():
+                    self.blank.discard(first)
+            if self.spread.most and name in model.outputs:
+                results[name] = values
+        for first, both in ends.items():
+            self._ends[first].append(both)
+        if self.spread.most:
+            self.spread.add((*samples.values(), *(results[name] for name in model.outputs)))
+
+    def ends(self, first: str) -> tuple[np.ndarray, np.ndarray]:
+        """The least and the greatest value of each sample on a grid, (samples,)."""
+        low, high = np.concatenate(self._ends[first], axis=1)
+        return low, high
+
+    def qparams(self, first: str, method: str, bits: int, percentile: float = PERCENTILE) -> QParams:
+        """Return unsigned parameters for the values of a grid."""
+        if method == "percentile":
+            return self.calibrators[first].qparams(method, bits, percentile=percentile)
+        if method != "trimmed":
+            return self.calibrators[first].qparams(method, bits)
+        low, high = self.ends(first)
+        reach = np.maximum(-low, high)
+        kept = np.argsort(reach, kind="stable")[: len(reach) - round(TRIMMED * len(reach))]
+        return QParams.from_range(low[kept].min(), high[kept].max(), bits, symmetric=False)
+
+    def outliers(self) -> list[Outlier]:
+        """The samples that stand out, those that do so most first."""
+        worst: dict[int, Outlier] = {}
+        for first in self.calibrators:
+            low, high = self.ends(first)
+            reach = np.maximum(-low, high)
+            median, order = float(np.median(reach)), np.argsort(-reach, kind="stable")
+            few = reach[order[: 1 + max(1, int(FEW * len(reach)))]]
+            is_last = (few[:-1] > FAR * median) & (few[:-1] > APART * few[1:])
+            count = int(np.flatnonzero(is_last).max(initial=-1)) + 1 if median > 0 else 0
+            for i in order[:count].tolist():
+                found = Outlier(i, first, float(reach[i]), median)
+                if i not in worst or worst[i].times < found.times:
+                    worst[i] = found
+        return sorted(worst.values(), key=lambda outlier: -outlier.times)
+
+
+def observe(model: Model, data: Any, *, is_bytes: bool = False, kept: int = 0) -> Observations:
+    """Let samples pass through a model; up to `kept` of them are kept with the model's results.
+
+    With `is_bytes` samples are the numbers 0 to 255, and may be uint8.
+    """
+    sizes = [math.prod(model.shapes[name]) for name in (*model.inputs, *model.outputs)]
+    seen = Observations(model, min(kept, max(1, VALUES_AT_ONCE // sum(sizes))))
+    for samples in progress(_batches(model, data, is_bytes), "calibrating", "batch"):
+        seen.add(model, samples)
+    return seen
+
+
+def _roots(model: Model, group: Mapping[str, str]) -> set[str]:
+    """The values that the others of their grid are made of."""
+    producers = dict(zip(model.names, model.layers, strict=True))
+    roots = {name for name in group if name not in producers or not producers[name].keeps_grid}
+    for name, read in zip(model.names, model.sources, strict=True):
+        if name not in roots and any(group[source] != group[name] for source in read):
+            roots.add(name)  # it joins values of other grids to its own
+    return roots
+
+
+def _batches(model: Model, data: Any, is_bytes: bool) -> Iterator[dict[str, np.ndarray]]:
+    """Yield samples in parts that bound the memory, checked."""
+    largest = max(math.prod(shape) for shape in model.shapes.values())
+    rows = max(1, min(SAMPLES_AT_ONCE, VALUES_AT_ONCE // largest))
+    batches = enumerate(data) if isinstance(data, Iterator) else [(None, data)]
+    count = 0
+    for i, batch in batches:
+        where = "data" if i is None else f"data: batch {i}"
+        for part in _parts(model, where, batch, rows):
+            samples = model.samples(where, as_floats(part) if is_bytes else part)
+            for name, values in samples.items():
+                named = where if len(samples) == 1 else f"{where}[{name!r}]"
+                _check.finite(named, values)
+                if is_bytes and values.size and not 0 <= values.min() <= values.max() <= 255:
+                    raise ValueError(f"{named}: expected 0 to 255, got {values.min()} to {values.max()}")
+            count += len(next(iter(samples.values())))
+            if len(next(iter(samples.values()))):
+                yield samples
+    if count == 0:
+        raise ValueError("data: expected at least one sample to calibrate with, got none")
+
+
+def _parts(model: Model, where: str, batch: Any, rows: int) -> Iterator[Any]:
+    """Yield a batch in parts: of arrays of the right shape, which are sliced before they are converted; all else at
+    once, for `samples` to convert or to refuse."""
+    several = batch if isinstance(batch, (dict, tuple, list)) and len(model.inputs) > 1 else [batch]
+    arrays = list(several.values()) if isinstance(several, dict) else list(several)
+    lengths = {len(array) if isinstance(array, np.ndarray) and array.ndim else -1 for array in arrays}
+    if len(lengths) != 1 or -1 in lengths or lengths == {0}:
+        yield batch
+        return
+    for first in range(0, lengths.pop(), rows):
+        part = slice(first, first + rows)
+        if isinstance(batch, np.ndarray):
+            yield batch[part]
+        elif isinstance(batch, dict):
+            yield {name: array[part] for name, array in batch.items()}
+        else:
+            yield tuple(array[part] for array in batch)
