@@ -31,6 +31,7 @@ from qlite.io.sklearn import from_sklearn
 from qlite.nn.layers.activation import Activation, Softmax
 from qlite.nn.layers.batch_norm import BatchNorm
 from qlite.nn.layers.conv import Conv2D, DepthwiseConv2D
+from qlite.nn.layers.conv_transpose import Conv2DTranspose
 from qlite.nn.layers.conv1d import Conv1D
 from qlite.nn.layers.dense import Dense
 from qlite.nn.layers.dropout import Dropout
@@ -94,6 +95,7 @@ __all__ = [
     "Concatenate",
     "Conv1D",
     "Conv2D",
+    "Conv2DTranspose",
     "Dense",
     "DepthwiseConv2D",
     "Dropout",
