@@ -42,7 +42,7 @@ def lengths(image, kernel, stride, padding, more):
 
 
 def one_step(rng, kernel, channels, kind="uint8", result="uint8", image=None, **changes):
-    """A graph of one step; `kind` is the dtype of its input, "dynamic" or "narrow", or weights of an input of floats."""
+    """A graph of one step; `kind` is the dtype of its input, "dynamic", "narrow", or weights of an input of floats."""
     own_image, size, stride, padding, more = kernel
     count, out = channels
     image = image or own_image

@@ -32,9 +32,7 @@ class TransposedConvolution(Product):
         expect(len(x.shape) == 3 and 0 not in x.shape, f"inputs: expected an image, got {x.name!r} of {x.shape}")
         self._check_codes("kernel_h, kernel_w, in, out")
         if self.weight.shape[2] != x.shape[2]:
-            raise ValueError(
-                f"weight: expected the {x.shape[2]} channels of {x.name!r}, got shape {self.weight.shape}"
-            )
+            raise ValueError(f"weight: expected the {x.shape[2]} channels of {x.name!r}, got shape {self.weight.shape}")
         lengths("stride", self.stride, 2, 1)
         lengths("padding", self.padding, 4, 0)
         lengths("output_padding", self.output_padding, 2, 0)
