@@ -33,8 +33,8 @@ from qlite.nn.layers.batch_norm import BatchNorm
 from qlite.nn.layers.binary import Add, Multiply, Subtract
 from qlite.nn.layers.constant import Constant
 from qlite.nn.layers.conv import Conv2D, DepthwiseConv2D
-from qlite.nn.layers.conv_transpose import Conv2DTranspose
 from qlite.nn.layers.conv1d import Conv1D
+from qlite.nn.layers.conv_transpose import Conv2DTranspose
 from qlite.nn.layers.dense import Dense
 from qlite.nn.layers.dropout import Dropout
 from qlite.nn.layers.flatten import Flatten

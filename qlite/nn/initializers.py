@@ -14,9 +14,7 @@ INITIALIZERS = {
 }
 
 
-def initialize(
-    name: str, shape: tuple[int, ...], rng: "np.random.Generator", taps: float | None = None
-) -> np.ndarray:
+def initialize(name: str, shape: tuple[int, ...], rng: "np.random.Generator", taps: float | None = None) -> np.ndarray:
     """Draw float32 weights (..., in, out) with variance 2 / in (He) or 2 / (in + out) (Glorot).
 
     The leading lengths are those of a filter: each multiplies `in` and `out`; `in` counts `taps` times where that is
