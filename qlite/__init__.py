@@ -34,6 +34,7 @@ from qlite.nn.layers.binary import Add, Multiply, Subtract
 from qlite.nn.layers.constant import Constant
 from qlite.nn.layers.conv import Conv2D, DepthwiseConv2D
 from qlite.nn.layers.conv1d import Conv1D
+from qlite.nn.layers.conv_transpose import Conv2DTranspose
 from qlite.nn.layers.dense import Dense
 from qlite.nn.layers.dropout import Dropout
 from qlite.nn.layers.flatten import Flatten
@@ -102,6 +103,7 @@ __all__ = [
     "Constant",
     "Conv1D",
     "Conv2D",
+    "Conv2DTranspose",
     "Dense",
     "DepthToSpace",
     "DepthwiseConv2D",

@@ -79,6 +79,14 @@ def activation(rng, x):
     return ql.Activation(choice(rng, ACTIVATIONS[2:]))(x)
 
 
+def conv_transpose(rng, x):
+    kernel, stride = (tuple(int(n) for n in rng.integers(1, high, 2)) for high in (5, 3))
+    padding = "same" if rng.random() < 0.5 else tuple((0, int(rng.integers(k))) for k in kernel)
+    options = {"stride": stride, "padding": padding, "output_padding": tuple(s - 1 for s in stride)}
+    w = weights(rng, *kernel, x.shape[-1], int(rng.integers(1, 6)))
+    return ql.Conv2DTranspose(w, bias(rng, w.shape[-1]), choice(rng, ACTIVATIONS), **options)(x)
+
+
 def prelu(rng, x):
     return ql.PReLU(rng.normal(0.2, 0.3, x.shape[-1]))(x)
 
@@ -119,7 +127,7 @@ def reduction(rng, x):
 
 
 ONE = [conv, conv, depthwise, separable, dense, pool, pool, pad, activation, prelu, norm]
-ONE += [dropout, reshape, move, resize, reduction]
+ONE += [dropout, reshape, move, resize, reduction, conv_transpose]
 #: Values of an image at most that more padding, pixels or channels are added to.
 MOST = 400
 
@@ -175,7 +183,7 @@ def random_network(rng, layers=7):
         if rng.random() < 0.3 and not is_large:
             live.append(joined(rng, x, live))
         else:
-            layer = choice(rng, [f for f in ONE if f not in (pad, resize) or not is_large])
+            layer = choice(rng, [f for f in ONE if f not in (pad, resize, conv_transpose) or not is_large])
             live.append(layer(rng, x))
     outputs = [head(rng, live[-1])]
     if rng.random() < 0.3:

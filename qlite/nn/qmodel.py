@@ -21,7 +21,6 @@ from qlite.nn.steps import (
     PRODUCTS,
     STEPS,
     Activate,
-    ConvF32,
     DenseF32,
     Dequantize,
     GemmF32,
@@ -31,6 +30,7 @@ from qlite.nn.steps import (
     Quantize,
     SoftmaxX8,
 )
+from qlite.nn.steps.convs_f32 import FloatConvolution
 
 
 @public
@@ -283,13 +283,13 @@ class QModel(Predictor):
         """The scheme of each layer, by its steps; that of the model where it has none with weights."""
         found = []
         for step in self.program.steps:
-            if isinstance(step, DenseF32) or (isinstance(step, ConvF32) and step.weight.dtype.kind == "f"):
+            if isinstance(step, DenseF32) or (isinstance(step, FloatConvolution) and step.has_float_weight):
                 found.append(Scheme(FLOAT_BITS, None, None, dynamic=False))
             elif isinstance(step, PRODUCTS):
                 x = self.program.buffers[step.inputs[0]]
                 is_static = x.is_codes and x.scale is not None
                 group_size = step.group_size if isinstance(step, (GemmGrouped, GemmGroupedF32)) else None
-                bits = None if isinstance(step, (GemmF32, GemmGroupedF32, ConvF32)) else x.bits
+                bits = None if isinstance(step, (GemmF32, GemmGroupedF32, FloatConvolution)) else x.bits
                 found.append(Scheme(step.weight_bits, group_size, bits, bits is not None and not is_static))
         return found or [Scheme.parse(self.scheme)]
 

@@ -13,9 +13,7 @@ from qlite.nn.scheme import TARGETS, Scheme, Target
 from qlite.nn.steps import (
     Activate,
     Constant,
-    Conv,
     Dequantize,
-    Gemm,
     GemmGrouped,
     L2Normalize,
     Lookup,
@@ -24,6 +22,7 @@ from qlite.nn.steps import (
     Reshape,
     SoftmaxX8,
 )
+from qlite.nn.steps.products import IntegerProduct
 from qlite.ops.activations import SLOPE
 from qlite.ops.epilogue import integer_bias
 
@@ -80,7 +79,7 @@ def convert(program: Program, target: Target) -> Program:
                 f"target: expected one for weights with zero points, which layer {layer!r} has "
                 "(quantize_model(target=...) makes others)"
             )
-        if isinstance(step, (Gemm, Conv)) and old[step.inputs[0]].scale is not None:
+        if isinstance(step, IntegerProduct) and old[step.inputs[0]].scale is not None:
             (x,) = step.inputs
             bias = _rebiased(step, old[x], buffers[x], old[step.output].layer)
             steps[i] = replace(step, bias=bias, requant=target.requant)
@@ -127,7 +126,7 @@ def _ending(buffers: Sequence[Buffer], steps: Sequence[Step], result: int, resul
         if readers > bool(found) or (found and result in results):
             break
         found.add(result)
-        if isinstance(step, (Gemm, Conv, Requantize)):
+        if isinstance(step, (IntegerProduct, Requantize)):
             return found
         if isinstance(step, Quantize) and isinstance(writers.get(step.inputs[0]), GemmGrouped):
             return found
@@ -228,7 +227,7 @@ def _as_floats(buffer: Buffer) -> Buffer:
     return buffer if buffer.scale is None else replace(_as_codes(buffer, TARGETS["numpy"]), dtype="float32")
 
 
-def _rebiased(step: Gemm | Conv, before: Buffer, after: Buffer, layer: str) -> np.ndarray | None:
+def _rebiased(step: IntegerProduct, before: Buffer, after: Buffer, layer: str) -> np.ndarray | None:
     """A step's bias when the scale of its input changes."""
     (old, _), (new, _) = before.affine, after.affine
     if old == new or step.bias is None:
