@@ -29,12 +29,16 @@ from qlite.grids.qparams import QParams
 from qlite.io.load import load
 from qlite.io.sklearn import from_sklearn
 from qlite.nn.layers.activation import Activation, Softmax
+from qlite.nn.layers.attention import MultiHeadAttention
 from qlite.nn.layers.batch_norm import BatchNorm
 from qlite.nn.layers.conv import Conv2D, DepthwiseConv2D
 from qlite.nn.layers.conv1d import Conv1D
 from qlite.nn.layers.dense import Dense
 from qlite.nn.layers.dropout import Dropout
+from qlite.nn.layers.embedding import Embedding
 from qlite.nn.layers.flatten import Flatten
+from qlite.nn.layers.layer_norm import LayerNorm
+from qlite.nn.layers.matmul import MatMul
 from qlite.nn.layers.merge import Add, Concatenate
 from qlite.nn.layers.pool import AveragePool, GlobalAveragePool, MaxPool
 from qlite.nn.layers.resize import ResizeBilinear, ResizeNearest
@@ -97,13 +101,17 @@ __all__ = [
     "Dense",
     "DepthwiseConv2D",
     "Dropout",
+    "Embedding",
     "ErrorStats",
     "Flatten",
     "GlobalAveragePool",
     "History",
     "Input",
+    "LayerNorm",
+    "MatMul",
     "MaxPool",
     "Model",
+    "MultiHeadAttention",
     "PackedWeight",
     "Pad",
     "QArray",

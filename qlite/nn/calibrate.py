@@ -76,7 +76,7 @@ def _limits(model: Model, group: Mapping[str, str]) -> dict[str, float]:
     limits: dict[str, float] = {}
     unlimited = {group[name] for name in model.outputs}
     for name, layer, read in zip(model.names, model.layers, model.sources, strict=True):
-        for first in {group[source] for source in read} - {group[name]}:
+        for first in {group[source] for source in read if source in group} - {group[name]}:
             limit = SATURATED.get(layer.activation) if isinstance(layer, Activation) else None
             if limit is None:
                 unlimited.add(first)
@@ -103,7 +103,7 @@ def _refine_blank(model: Model, qparams: dict[str, QParams], group: Mapping[str,
     smallest = float(_check.SMALLEST_NORMAL)
     finest, least = dict.fromkeys(blank, 1.0), dict.fromkeys(blank, smallest)
     for name, layer, read in zip(model.names, model.layers, model.sources, strict=True):
-        greatest = max(float(qparams[source].scale.item()) for source in read)
+        greatest = max((float(qparams[source].scale.item()) for source in read if source in group), default=smallest)
         multiplier = LARGEST_RATIO
         if isinstance(layer, Weighted):
             weight_scale = max(float(np.abs(layer.weight).max()) / 127, smallest)
