@@ -22,7 +22,16 @@ from qlite.nn.scheme import TARGETS, Scheme
 from qlite.nn.steps import Dequantize, Lookup, Quantize, QuantizeDynamic, Requantize
 from qlite.training.learned_grid import LearnedGrid, Scales
 from qlite.training.network import Key, Samples, parts
-from qlite.training.straight_through import Back, Batch, Product, Requantizing, Rounding, Through, Unweighted
+from qlite.training.straight_through import (
+    Back,
+    Batch,
+    Parametrized,
+    Product,
+    Requantizing,
+    Rounding,
+    Through,
+    Unweighted,
+)
 from qlite.training.tied_grids import fixed, tied
 
 
@@ -71,6 +80,7 @@ class QuantizedNetwork:
         self._weight_grids: dict[str, LearnedGrid] = {}
         self._output_grids = self._grids_of_outputs()
         self._products: list[Product] = []
+        self._parametrized: list[Parametrized] = []
         steps = self.plan.program.steps
         self._requantized = {step.inputs[0]: i for i, step in enumerate(steps) if isinstance(step, Requantize)}
         self._tables = [(i, step) for i, step in enumerate(steps) if isinstance(step, Lookup)]
@@ -90,10 +100,13 @@ class QuantizedNetwork:
     def _lowered(self) -> Program:
         """The program that `quantize_model` makes of the first grids, but that products leave their sums."""
         grids = self._first
+        scheme = Scheme.of_model(grids.scheme)
+        own = own_schemes(self.model, grids.per_layer)
+        self._schemes = {name: own.get(name, scheme) for name in self.model.names}
         builder = Builder(
-            Scheme.of_model(grids.scheme),
+            scheme,
             qparams=dict(grids.activations),
-            per_layer=own_schemes(self.model, grids.per_layer),
+            per_layer=own,
             repair=lambda name, weight: quantize(weight, grids.weights[name]) if name in grids.weights else None,
             keep_sums=True,
         )
@@ -142,6 +155,12 @@ class QuantizedNetwork:
             product = Product(number, step, output.layer, layer, own, output.layer not in self._frozen)
             self._products.append(product)
             return product
+        if layer.parameter_fields(self._schemes[output.layer]):
+            trains = output.layer not in self._frozen
+            self._parametrized.append(
+                Parametrized(number, step, output.layer, layer, self._schemes[output.layer], trains)
+            )
+            return self._parametrized[-1]
         return Unweighted(step, layer, None if step.grids == "one" else grid)
 
     def _weight_grid(self, name: str, layer: Weighted) -> LearnedGrid | None:
@@ -165,7 +184,7 @@ class QuantizedNetwork:
         return grids
 
     def _parameters(self) -> dict[Key, np.ndarray]:
-        trained = [product for product in self._products if product.trains]
+        trained = [back for back in (*self._products, *self._parametrized) if back.trains]
         own = {(p.name, what): array for p in trained for what, array in p.layer.parameters.items()}
         return own | {key: grid.parameter for key, grid in self._learned.items() if grid.parameter is not None}
 
@@ -265,6 +284,8 @@ class QuantizedNetwork:
             if output in self._requantized:
                 own = {"input_scale": input_scale, "weight_scale": fields["weight_scale"]}
                 steps[self._requantized[output]] = own
+        for parametrized in self._parametrized:
+            steps[parametrized.number] = parametrized.fields
         for i, step in self._tables:
             if not moved.keys().isdisjoint((*step.inputs, step.output)):
                 source, target = (

@@ -17,6 +17,7 @@ from qlite.nn.layers.layer import Layer
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.lower import BIAS_ROOM, with_room_for_bias
 from qlite.nn.program import Program
+from qlite.nn.scheme import Scheme
 from qlite.nn.steps import Requantize
 from qlite.ops.epilogue import integer_bias
 from qlite.training import kernels
@@ -249,7 +250,8 @@ def own(array: np.ndarray) -> np.ndarray:
 
 
 class Unweighted(Back):
-    """A step of a layer without weights: its gradients as floats, behind the grid of its codes if it rounds to one."""
+    """A step of a layer that multiplies by no weights: its gradients as floats, behind the grid of its codes if it
+    rounds to one."""
 
     def __init__(self, step: Any, layer: Layer, grid: LearnedGrid | None) -> None:
         self.step, self.layer, self.grid = step, layer, grid
@@ -266,3 +268,39 @@ class Unweighted(Back):
         for x, own in zip(inputs, apart(gradients), strict=True):
             if batch.needs(x):
                 batch.give(x, own)
+
+
+class Parametrized(Unweighted):
+    """A float step whose fields are made of a layer's parameters.
+
+    Parameters
+    ----------
+    number : int
+        Of the step.
+    step : Step
+    name : str
+        Of the layer.
+    layer : Layer
+    scheme : Scheme
+        That of the layer.
+    trains : bool
+        Whether the parameters are trained.
+    """
+
+    def __init__(self, number: int, step: Any, name: str, layer: Layer, scheme: Scheme, trains: bool) -> None:
+        super().__init__(step, layer, None)
+        self.number, self.name, self.scheme, self.trains = number, name, scheme, trains
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of the step for the parameters of now."""
+        return self.layer.parameter_fields(self.scheme)
+
+    def __call__(self, batch: Batch) -> None:
+        (x,), gradient = self.step.inputs, batch.take(self.step.output)
+        _, saved = self.layer.forward(batch.real(x), rng=batch.rng)
+        of_x, own = self.layer.backward(saved, gradient, needs_input=batch.needs(x))
+        if self.trains:
+            batch.parameters |= {(self.name, what): of_parameter for what, of_parameter in own.items()}
+        if of_x is not None:
+            batch.give(x, of_x[0])

@@ -205,7 +205,7 @@ class MultiHeadAttention(Layer):
     ) -> tuple[tuple[np.ndarray, ...] | None, dict[str, np.ndarray]]:
         """See `Layer`; `saved` is how many inputs there were, the layers, and what each kept."""
         count, parts, kept = saved
-        waiting, own = {"_output": gradient}, {}
+        waiting, own = {"_output": gradient}, dict[str, np.ndarray]()
         for (layer, read), one in zip(reversed(parts), reversed(kept), strict=True):
             gradients, of_parameters = layer.backward(one, waiting.pop(str(layer.name)))
             assert gradients is not None

@@ -99,23 +99,21 @@ class Embedding(Layer):
         np.add.at(of_weight, saved.ravel(), gradient.reshape(-1, self.features))
         return None, {"weight": of_weight}
 
+    def parameter_fields(self, scheme: Scheme, symmetric: bool = False) -> dict[str, Any]:
+        """See `Layer`: the table, or its codes with a scale for each row."""
+        if scheme.weight_bits == FLOAT_BITS:
+            return {"weight": self.weight}
+        options = scheme.weight_options(0, symmetric) | {"group_size": None}
+        if scheme.ternary:
+            options["bits"] = 8
+        q = quantize(self.weight, **options)
+        zero_point = np.broadcast_to(q.zero_point.ravel(), self.entries) if q.zero_point.any() else None
+        scale = np.broadcast_to(q.scale.ravel(), self.entries)
+        return {"weight": q.codes, "weight_scale": scale, "weight_zero_point": zero_point, "weight_bits": q.bits}
+
     def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
-        scheme = builder.scheme_of(builder.layer)
-        table = table_fields(self.weight, scheme, builder.weight_method, builder.symmetric_weights)
-        return builder.append(steps.Embedding, inputs, builder.layer, **table)
+        fields = self.parameter_fields(builder.scheme_of(builder.layer), builder.symmetric_weights)
+        return builder.append(steps.Embedding, inputs, builder.layer, **fields)
 
     def __repr__(self) -> str:
         return f"Embedding({self.entries} x {self.features})"
-
-
-def table_fields(weight: np.ndarray, scheme: Scheme, method: str, symmetric: bool) -> dict[str, Any]:
-    """Return the fields of the step that hold a table, by a scheme."""
-    if scheme.weight_bits == FLOAT_BITS:
-        return {"weight": weight}
-    options = scheme.weight_options(0, symmetric) | {"group_size": None}
-    if scheme.ternary:
-        options["bits"] = 8
-    q = quantize(weight, method=method, **options)
-    zero_point = np.broadcast_to(q.zero_point.ravel(), len(weight)) if q.zero_point.any() else None
-    scale = np.broadcast_to(q.scale.ravel(), len(weight))
-    return {"weight": q.codes, "weight_scale": scale, "weight_zero_point": zero_point, "weight_bits": q.bits}

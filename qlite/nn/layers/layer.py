@@ -8,6 +8,7 @@ import numpy as np
 
 from qlite import _check
 from qlite.nn.lower import Builder
+from qlite.nn.scheme import Scheme
 from qlite.nn.symbol import Symbol
 
 Shape = tuple[int, ...]
@@ -80,6 +81,11 @@ class Layer(ABC):
     @property
     def parameters(self) -> dict[str, np.ndarray]:
         """The arrays that training changes, by name: the layer's own, written in place."""
+        return {}
+
+    def parameter_fields(self, scheme: Scheme, symmetric: bool = False) -> dict[str, Any]:
+        """Return the fields that its float step has of its parameters, by a scheme, whose weights may have to be
+        symmetric; a `Weighted` has others."""
         return {}
 
     @property

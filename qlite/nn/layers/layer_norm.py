@@ -9,6 +9,7 @@ from qlite._public import public
 from qlite.nn import steps
 from qlite.nn.layers.layer import Layer, Shape, finite_float32
 from qlite.nn.lower import Builder
+from qlite.nn.scheme import Scheme
 
 
 @public
@@ -106,10 +107,12 @@ class LayerNorm(Layer):
         of_x = factor.astype(np.float32) * (h - h.mean(axis=-1, keepdims=True) - normalized * along)
         return (of_x,), gradients
 
+    def parameter_fields(self, scheme: Scheme, symmetric: bool = False) -> dict[str, Any]:
+        return dict(self.parameters)
+
     def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
-        x = builder.floats(inputs[0])
-        fields = self.parameters | {"epsilon": self.epsilon}
-        return builder.append(steps.LayerNorm, (x,), builder.layer, **fields)
+        x, fields = builder.floats(inputs[0]), self.parameter_fields(builder.scheme_of(builder.layer))
+        return builder.append(steps.LayerNorm, (x,), builder.layer, **fields, epsilon=self.epsilon)
 
     def __repr__(self) -> str:
         return f"LayerNorm({len(self.gamma) or '?'})"

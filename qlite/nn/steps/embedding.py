@@ -13,8 +13,8 @@ from qlite.nn.steps.checks import expect, in_range, of_shape, one_of, one_shape,
 class Embedding(Step):
     """Rows of `weight`, (entries, n), by int32 indices of any shape, as float32.
 
-    The table is float32, or codes with `weight_scale` and perhaps `weight_zero_point`, (entries,), of which `weight_bits`
-    are stored. Indices beyond the table count as its ends.
+    The table is float32, or codes of `weight_bits` with `weight_scale` and perhaps `weight_zero_point`, (entries,).
+    Indices beyond the table count as its ends.
     """
 
     kind: ClassVar[str] = "embedding"
