@@ -77,6 +77,10 @@ def activation(rng, x):
     return ql.Activation(choice(rng, ACTIVATIONS[2:]))(x)
 
 
+def prelu(rng, x):
+    return ql.PReLU(rng.normal(0.2, 0.3, x.shape[-1]))(x)
+
+
 def norm(rng, x):
     c = x.shape[-1]
     statistics = {"mean": rng.normal(0, 0.2, c), "variance": rng.uniform(0.3, 2, c)}
@@ -85,6 +89,25 @@ def norm(rng, x):
 
 def dropout(rng, x):
     return ql.Dropout(0.5)(x)
+
+
+def layer_norm(rng, x):
+    c = x.shape[-1]
+    return ql.LayerNorm(rng.normal(1, 0.3, c), rng.normal(0, 0.3, c))(x)
+
+
+def matmul(rng, x):
+    """Rows of an image by those of itself."""
+    return ql.MatMul(transpose_b=True)(x, x)
+
+
+def attention(rng, x):
+    """Between all pixels."""
+    height, width, channels = x.shape
+    arrays = {f"{what}_weight": weights(rng, 1, 1, channels, 4)[0, 0] for what in ("query", "key", "value")}
+    arrays |= {"output_weight": weights(rng, 1, 1, 4, channels)[0, 0], "output_bias": bias(rng, channels)}
+    y = ql.MultiHeadAttention(choice(rng, [1, 2]), **arrays)(ql.Reshape((height * width, channels))(x))
+    return ql.Reshape((height, width, channels))(y)
 
 
 def reshape(rng, x):
@@ -98,7 +121,8 @@ def resize(rng, x):
     return choice(rng, [ql.ResizeNearest, ql.ResizeBilinear])(**options)(x)
 
 
-ONE = [conv, conv, depthwise, separable, dense, pool, pool, pad, activation, norm, dropout, reshape, resize]
+ONE = [conv, conv, depthwise, separable, dense, pool, pool, pad, activation, prelu, norm, dropout, reshape, resize]
+ONE += [layer_norm, matmul, attention]
 #: Values of an image at most that more padding, pixels or channels are added to.
 MOST = 400
 

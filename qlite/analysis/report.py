@@ -230,8 +230,8 @@ def compare(model: Model, quantized: QModel, x: Any) -> Report:
     fused = fuse(model)
     weights = quantized.weights
     quantized_layers = {
-        name: (layer, source)
-        for name, layer, (source, *_) in zip(fused.names, fused.layers, fused.sources, strict=True)
+        name: (layer, read[0])
+        for name, layer, read in zip(fused.names, fused.layers, fused.sources, strict=True)
         if isinstance(layer, Weighted) and name in weights
     }
     expected = {name: layer.kernel_shape for name, layer in zip(fused.names, fused.layers, strict=True)
@@ -285,10 +285,10 @@ def _seconds(
 
 
 def _float_seconds(model: Model, samples: dict[str, np.ndarray]) -> dict[str, float]:
-    values, taken = model.given(samples), {}
+    values, count, taken = model.given(samples), len(next(iter(samples.values()))), {}
     for name, layer, read in zip(model.names, model.layers, model.sources, strict=True):
         start = time.perf_counter()
-        values[name] = layer.compute(*(values[source] for source in read))
+        values[name] = layer.compute_for(count, *(values[source] for source in read))
         taken[name] = time.perf_counter() - start
     return taken
 

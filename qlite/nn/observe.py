@@ -1,7 +1,7 @@
 """What the values of a model are like on samples: all that their grids are chosen from."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,10 +64,10 @@ class Spread:
                 i += self.stride
         self.count += len(arrays[0])
 
-    @property
-    def arrays(self) -> list[np.ndarray]:
-        """What was kept, one array for each that came."""
-        return [np.stack(rows) for rows in zip(*self._kept, strict=True)]
+    def without(self, numbers: Collection[int]) -> list[np.ndarray]:
+        """Return what was kept, one array for each that came, without samples of these numbers; all if none is left."""
+        kept = [row for i, row in enumerate(self._kept) if i * self.stride not in numbers] or self._kept
+        return [np.stack(rows) for rows in zip(*kept, strict=True)]
 
 
 class Observations:

@@ -99,8 +99,11 @@ class Embedding(Layer):
         np.add.at(of_weight, saved.ravel(), gradient.reshape(-1, self.features))
         return None, {"weight": of_weight}
 
-    def parameter_fields(self, scheme: Scheme, symmetric: bool = False) -> dict[str, Any]:
-        """See `Layer`: the table, or its codes with a scale for each row."""
+    def trained_fields(self, is_codes: bool, scheme: Scheme) -> dict[str, Any]:
+        return self._table(scheme)
+
+    def _table(self, scheme: Scheme, symmetric: bool = False) -> dict[str, Any]:
+        """The fields of the table, or of its codes with a scale for each row, which may have to be symmetric."""
         if scheme.weight_bits == FLOAT_BITS:
             return {"weight": self.weight}
         options = scheme.weight_options(0, symmetric) | {"group_size": None}
@@ -112,7 +115,7 @@ class Embedding(Layer):
         return {"weight": q.codes, "weight_scale": scale, "weight_zero_point": zero_point, "weight_bits": q.bits}
 
     def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
-        fields = self.parameter_fields(builder.scheme_of(builder.layer), builder.symmetric_weights)
+        fields = self._table(builder.scheme_of(builder.layer), builder.symmetric_weights)
         return builder.append(steps.Embedding, inputs, builder.layer, **fields)
 
     def __repr__(self) -> str:

@@ -107,12 +107,12 @@ class LayerNorm(Layer):
         of_x = factor.astype(np.float32) * (h - h.mean(axis=-1, keepdims=True) - normalized * along)
         return (of_x,), gradients
 
-    def parameter_fields(self, scheme: Scheme, symmetric: bool = False) -> dict[str, Any]:
+    def trained_fields(self, is_codes: bool, scheme: Scheme) -> dict[str, Any]:
         return dict(self.parameters)
 
     def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
-        x, fields = builder.floats(inputs[0]), self.parameter_fields(builder.scheme_of(builder.layer))
-        return builder.append(steps.LayerNorm, (x,), builder.layer, **fields, epsilon=self.epsilon)
+        x, arrays = builder.floats(inputs[0]), self.parameters
+        return builder.append(steps.LayerNorm, (x,), builder.layer, **arrays, epsilon=self.epsilon)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         return f"LayerNorm({len(self.gamma) or '?'})"
