@@ -101,6 +101,25 @@ def dropout(rng, x):
     return ql.Dropout(0.5)(x)
 
 
+def layer_norm(rng, x):
+    c = x.shape[-1]
+    return ql.LayerNorm(rng.normal(1, 0.3, c), rng.normal(0, 0.3, c))(x)
+
+
+def matmul(rng, x):
+    """Rows of an image by those of itself."""
+    return ql.MatMul(transpose_b=True)(x, x)
+
+
+def attention(rng, x):
+    """Between all pixels."""
+    height, width, channels = x.shape
+    arrays = {f"{what}_weight": weights(rng, 1, 1, channels, 4)[0, 0] for what in ("query", "key", "value")}
+    arrays |= {"output_weight": weights(rng, 1, 1, 4, channels)[0, 0], "output_bias": bias(rng, channels)}
+    y = ql.MultiHeadAttention(choice(rng, [1, 2]), **arrays)(ql.Reshape((height * width, channels))(x))
+    return ql.Reshape((height, width, channels))(y)
+
+
 def reshape(rng, x):
     height, width, channels = x.shape
     return ql.Reshape((width, height, channels))(x)
@@ -127,7 +146,7 @@ def reduction(rng, x):
 
 
 ONE = [conv, conv, depthwise, separable, dense, pool, pool, pad, activation, prelu, norm]
-ONE += [dropout, reshape, move, resize, reduction, conv_transpose]
+ONE += [dropout, reshape, move, resize, reduction, conv_transpose, layer_norm, matmul, attention]
 #: Values of an image at most that more padding, pixels or channels are added to.
 MOST = 400
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from qlite.nn.graph import Node
 from qlite.nn.layers.activation import Activation
+from qlite.nn.layers.attention import MultiHeadAttention
 from qlite.nn.layers.batch_norm import BatchNorm
 from qlite.nn.layers.binary import Binary, Multiply, Subtract
 from qlite.nn.layers.channel_affine import ChannelAffine
@@ -111,6 +112,8 @@ class _Fusing:
             depthwise, read = self._with_padding(i, depthwise, read)
             read = (self._weighted(self._free(f"{name}_depthwise"), depthwise, read),)
             self.place[name] = self._weighted(self._free(f"{name}_pointwise"), pointwise, read)
+        elif isinstance(layer, MultiHeadAttention):
+            self.place[name] = self._attention(name, layer, read)
         elif isinstance(layer, Weighted):
             if isinstance(layer, Conv1D | Conv2D | DepthwiseConv2D):
                 layer, read = self._with_padding(i, layer, read)
@@ -123,6 +126,14 @@ class _Fusing:
             self.place[name] = read[0]
         else:
             self.place[name] = self._put_split(name, layer, read)
+
+    def _attention(self, name: str, layer: MultiHeadAttention, read: tuple[str, ...]) -> str:
+        """Put the layers that attention is made of; returns the last one."""
+        place, last = {"query": read[0], "memory": read[-1]}, ""
+        for part, sources in layer.parts(name):
+            last = self._put(self._free(str(part.name)), part, tuple(place[source] for source in sources))
+            place[str(part.name)] = last
+        return last
 
     def _put(self, name: str, layer: Layer, read: tuple[str, ...]) -> str:
         self.nodes[name] = Node(name, _named(layer, name), read)
