@@ -20,8 +20,8 @@ VALUES_AT_ONCE, SAMPLES_AT_ONCE = 1 << 23, 4096
 #: Share of the samples, those that reach farthest, which the method "trimmed" leaves out of a range.
 TRIMMED = 0.03
 #: Samples stand out where they reach so many times as far as the median one and as the next of the others, and are no
-#: more than such a share: the tail of a distribution does not.
-FAR, APART, FEW = 3.0, 1.5, 0.05
+#: more than such a share: the tail of a distribution does not. Fewer samples than these have no median to speak of.
+FAR, APART, FEW, FEWEST = 3.0, 1.5, 0.05, 16
 
 
 class Outlier(NamedTuple):
@@ -43,7 +43,7 @@ class Outlier(NamedTuple):
 
 
 class Spread:
-    """Samples and results that lie evenly spread over a stream of them: between `most` / 2 and `most`, or all.
+    """Samples and results that lie evenly spread over a stream of them: `most` / 2 to `most`, or all; none for 0.
 
     Which ones are kept depends on their numbers alone, not on how they come in parts.
     """
@@ -55,7 +55,7 @@ class Spread:
     def add(self, arrays: tuple[np.ndarray, ...]) -> None:
         """Take in arrays, (samples, ...) each."""
         i = -self.count % self.stride
-        while i < len(arrays[0]):
+        while self.most and i < len(arrays[0]):
             if len(self._kept) == self.most:
                 self._kept, self.stride = self._kept[::2], 2 * self.stride
                 i += -(self.count + i) % self.stride
@@ -108,12 +108,11 @@ class Observations:
                 ends[first] = np.stack([low, high])
                 if low.any() or high.any():
                     self.blank.discard(first)
-            if self.spread.most and name in model.outputs:
+            if name in model.outputs:
                 results[name] = values
         for first, both in ends.items():
             self._ends[first].append(both)
-        if self.spread.most:
-            self.spread.add((*samples.values(), *(results[name] for name in model.outputs)))
+        self.spread.add((*samples.values(), *(results[name] for name in model.outputs)))
 
     def ends(self, first: str) -> tuple[np.ndarray, np.ndarray]:
         """The least and the greatest value of each sample on a grid, (samples,)."""
@@ -134,13 +133,15 @@ class Observations:
     def outliers(self) -> list[Outlier]:
         """The samples that stand out, those that do so most first."""
         worst: dict[int, Outlier] = {}
-        for first in self.calibrators:
+        for first in self.calibrators if self.spread.count >= FEWEST else ():
             low, high = self.ends(first)
             reach = np.maximum(-low, high)
             median, order = float(np.median(reach)), np.argsort(-reach, kind="stable")
-            few = reach[order[: 1 + max(1, int(FEW * len(reach)))]]
+            if median == 0:
+                continue
+            few = reach[order[: 1 + max(1, int(FEW * len(reach)))]]  # and the next one
             is_last = (few[:-1] > FAR * median) & (few[:-1] > APART * few[1:])
-            count = int(np.flatnonzero(is_last).max(initial=-1)) + 1 if median > 0 else 0
+            count = int(np.flatnonzero(is_last).max(initial=-1)) + 1
             for i in order[:count].tolist():
                 found = Outlier(i, first, float(reach[i]), median)
                 if i not in worst or worst[i].times < found.times:
