@@ -31,13 +31,18 @@ from qlite.io.load import load
 from qlite.io.sklearn import from_sklearn
 from qlite.nn.layers.activation import Activation, Softmax
 from qlite.nn.layers.batch_norm import BatchNorm
+from qlite.nn.layers.binary import Add, Multiply, Subtract
+from qlite.nn.layers.constant import Constant
 from qlite.nn.layers.conv import Conv2D, DepthwiseConv2D
 from qlite.nn.layers.conv1d import Conv1D
 from qlite.nn.layers.dense import Dense
 from qlite.nn.layers.dropout import Dropout
 from qlite.nn.layers.flatten import Flatten
-from qlite.nn.layers.merge import Add, Concatenate
-from qlite.nn.layers.pool import AveragePool, GlobalAveragePool, MaxPool
+from qlite.nn.layers.l2_normalize import L2Normalize
+from qlite.nn.layers.merge import Concatenate
+from qlite.nn.layers.pool import AveragePool, MaxPool
+from qlite.nn.layers.prelu import PReLU
+from qlite.nn.layers.reduce import GlobalAveragePool, GlobalMaxPool, Max, Mean, Min, Sum
 from qlite.nn.layers.resize import ResizeBilinear, ResizeNearest
 from qlite.nn.layers.separable import SeparableConv2D
 from qlite.nn.layers.shape import Pad, Reshape
@@ -93,6 +98,7 @@ __all__ = [
     "Calibrator",
     "Checkpoint",
     "Concatenate",
+    "Constant",
     "Conv1D",
     "Conv2D",
     "Dense",
@@ -101,10 +107,17 @@ __all__ = [
     "ErrorStats",
     "Flatten",
     "GlobalAveragePool",
+    "GlobalMaxPool",
     "History",
     "Input",
+    "L2Normalize",
+    "Max",
     "MaxPool",
+    "Mean",
+    "Min",
     "Model",
+    "Multiply",
+    "PReLU",
     "PackedWeight",
     "Pad",
     "QArray",
@@ -118,6 +131,8 @@ __all__ = [
     "SeparableConv2D",
     "Sequential",
     "Softmax",
+    "Subtract",
+    "Sum",
     "apply_table",
     "avg_pool2d",
     "choose_qparams",

@@ -77,6 +77,10 @@ def activation(rng, x):
     return ql.Activation(choice(rng, ACTIVATIONS[2:]))(x)
 
 
+def prelu(rng, x):
+    return ql.PReLU(rng.normal(0.2, 0.3, x.shape[-1]))(x)
+
+
 def norm(rng, x):
     c = x.shape[-1]
     statistics = {"mean": rng.normal(0, 0.2, c), "variance": rng.uniform(0.3, 2, c)}
@@ -98,7 +102,7 @@ def resize(rng, x):
     return choice(rng, [ql.ResizeNearest, ql.ResizeBilinear])(**options)(x)
 
 
-ONE = [conv, conv, depthwise, separable, dense, pool, pool, pad, activation, norm, dropout, reshape, resize]
+ONE = [conv, conv, depthwise, separable, dense, pool, pool, pad, activation, prelu, norm, dropout, reshape, resize]
 #: Values of an image at most that more padding, pixels or channels are added to.
 MOST = 400
 

@@ -115,12 +115,12 @@ def _part(arrays: Arrays, first: int, rows: int) -> Arrays:
 def _walk(model: Model, samples: Arrays) -> Iterator[tuple[str, Layer, list[np.ndarray], np.ndarray, float]]:
     """Yield each layer with its name, what it reads, what it gives and the seconds that it took; values are forgotten
     behind their last reader."""
-    values = model.given(samples)
+    values, count = model.given(samples), len(next(iter(samples.values())))
     last = {source: i for i, read in enumerate(model.sources) for source in read}
     for i, (name, layer, read) in enumerate(zip(model.names, model.layers, model.sources, strict=True)):
         inputs = [values[source] for source in read]
         start = time.perf_counter()
-        values[name] = layer.compute(*inputs)
+        values[name] = layer.compute_for(count, *inputs)
         seconds = time.perf_counter() - start
         for source in read:
             if last[source] == i:

@@ -156,8 +156,9 @@ def _inputs(content: Any) -> dict[str, tuple[int, ...]]:
     return {name: tuple(shape) for name, shape in content.items()}
 
 
-def _strings(where: str, content: Any) -> tuple[str, ...]:
-    if not isinstance(content, list) or not content or not all(isinstance(name, str) and name for name in content):
+def _strings(where: str, content: Any, least: int = 1) -> tuple[str, ...]:
+    is_list = isinstance(content, list) and len(content) >= least
+    if not is_list or not all(isinstance(name, str) and name for name in content):
         raise ValueError(f"{where}: expected names, got {content!r:.80}")
     return tuple(content)
 
@@ -166,7 +167,7 @@ def _node(where: str, content: Any, arrays: Tensors) -> tuple[str, Layer, tuple[
     _expect(where, content, {"kind", "name", "options", "inputs"})
     layer = _layer(where, {key: content[key] for key in ("kind", "name", "options")}, arrays)
     (name,) = _strings(f"{where}: name", [content["name"]])
-    return name, layer, _strings(f"{where}: inputs", content["inputs"])
+    return name, layer, _strings(f"{where}: inputs", content["inputs"], 0 if layer.arity == 0 else 1)
 
 
 def _layer(where: str, content: Any, arrays: Tensors) -> Layer:

@@ -10,13 +10,14 @@ from qlite.ops.tables import CODES, FUNCTIONS, entries
 def known_grid(function: str, bits: int = 8) -> QParams | None:
     """Return the unsigned grid of results whose range is known, as TensorFlow Lite has it, or None.
 
-    Sigmoid and softmax: ``2**-bits`` from 0 on, softmax of 8 bits always. Tanh: ``2**(1 - bits)``, 0 in the middle.
+    Sigmoid and softmax: ``2**-bits`` from 0 on. Tanh and l2_normalize: ``2**(1 - bits)``, 0 in the middle. Softmax and
+    l2_normalize have 8 bits always.
     """
-    if function == "tanh":
+    bits = 8 if function in ("softmax", "l2_normalize") else bits
+    if function in ("tanh", "l2_normalize"):
         return QParams(np.array([2.0 ** (1 - bits)], np.float32), np.array([1 << (bits - 1)]), bits, signed=False)
     if function not in ("sigmoid", "softmax"):
         return None
-    bits = 8 if function == "softmax" else bits
     return QParams(np.array([2.0**-bits], np.float32), np.array([0]), bits, signed=False)
 
 

@@ -133,7 +133,7 @@ class Model(Predictor):
         for name, layer, read in zip(self.names, self.layers, self.sources, strict=True):
             shapes = [self.shapes[source] for source in read]
             if not read if layer.arity is None else len(read) != layer.arity:
-                expected = layer.arity or "at least one"
+                expected = "at least one" if layer.arity is None else layer.arity
                 raise ValueError(
                     f"layer {name!r}: {layer!r}: expected {expected} to read, got {len(read)}: {list(read)}"
                 )
@@ -355,11 +355,11 @@ class Model(Predictor):
 
     def walk(self, samples: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
         """Yield every value by name, for checked samples, and forget each behind its last reader."""
-        values = self.given(samples)
+        values, count = self.given(samples), len(next(iter(samples.values())))
         last = {source: i for i, read in enumerate(self.sources) for source in read}
         yield from list(values.items())
         for i, (name, layer, read) in enumerate(zip(self.names, self.layers, self.sources, strict=True)):
-            values[name] = layer.compute(*(values[source] for source in read))
+            values[name] = layer.compute_for(count, *(values[source] for source in read))
             for source in read:
                 if last[source] == i:
                     values.pop(source, None)
@@ -377,7 +377,7 @@ class Model(Predictor):
         is_chain = self._is_chain
         lines = [] if self.mean is None else ["  normalized: (x - mean) / scale"]
         for name, layer, read in zip(self.names, self.layers, self.sources, strict=True):
-            lines.append(f"  {name}: {layer!r}" + ("" if is_chain else f" <- {', '.join(read)}"))
+            lines.append(f"  {name}: {layer!r}" + (f" <- {', '.join(read)}" if read and not is_chain else ""))
         return "\n".join([f"{type(self).__name__}({self.nbytes:,} bytes, {self.task})", *lines])
 
     @property

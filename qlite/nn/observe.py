@@ -19,9 +19,12 @@ from qlite.progress import progress
 VALUES_AT_ONCE, SAMPLES_AT_ONCE = 1 << 23, 4096
 #: Share of the samples, those that reach farthest, which the method "trimmed" leaves out of a range.
 TRIMMED = 0.03
-#: Samples stand out where they reach so many times as far as the median one and as the next of the others, and are no
-#: more than such a share: the tail of a distribution does not. Fewer samples than these have no median to speak of.
-FAR, APART, FEW, FEWEST = 3.0, 1.5, 0.05, 16
+#: Samples stand out where they reach so many times as far as the median one and so many times as far as the next of the
+#: others, and are no more than such a share: the tail of a distribution does not. Of a value with few numbers most
+#: samples have none that reaches far, and the next has to be as far behind as the median. Few samples have no median to
+#: speak of.
+FAR, APART, FEW = 3.0, 1.5, 0.05
+FEW_NUMBERS, FEW_SAMPLES = 32, 16
 
 
 class Outlier(NamedTuple):
@@ -91,6 +94,7 @@ class Observations:
         self.blank = set(self.calibrators)
         self.spread = Spread(most)
         self._roots = _roots(model, self.group)
+        self._numbers = dict.fromkeys(self.calibrators, 0)
         self._ends: dict[str, list[np.ndarray]] = {first: [] for first in self.calibrators}
 
     def add(self, model: Model, samples: dict[str, np.ndarray]) -> None:
@@ -102,6 +106,7 @@ class Observations:
                 first = self.group[name]
                 self.calibrators[first].update(values)
                 rows = values.reshape(len(values), -1)
+                self._numbers[first] = max(self._numbers[first], rows.shape[1])
                 low, high = rows.min(axis=1), rows.max(axis=1)
                 if first in ends:
                     low, high = np.minimum(low, ends[first][0]), np.maximum(high, ends[first][1])
@@ -133,14 +138,15 @@ class Observations:
     def outliers(self) -> list[Outlier]:
         """The samples that stand out, those that do so most first."""
         worst: dict[int, Outlier] = {}
-        for first in self.calibrators if self.spread.count >= FEWEST else ():
+        for first in self.calibrators if self.spread.count >= FEW_SAMPLES else ():
             low, high = self.ends(first)
             reach = np.maximum(-low, high)
             median, order = float(np.median(reach)), np.argsort(-reach, kind="stable")
             if median == 0:
                 continue
             few = reach[order[: 1 + max(1, int(FEW * len(reach)))]]  # and the next one
-            is_last = (few[:-1] > FAR * median) & (few[:-1] > APART * few[1:])
+            apart = FAR if self._numbers[first] < FEW_NUMBERS else APART
+            is_last = (few[:-1] > FAR * median) & (few[:-1] > apart * few[1:])
             count = int(np.flatnonzero(is_last).max(initial=-1)) + 1
             for i in order[:count].tolist():
                 found = Outlier(i, first, float(reach[i]), median)

@@ -12,10 +12,12 @@ from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.scheme import TARGETS, Scheme, Target
 from qlite.nn.steps import (
     Activate,
+    Constant,
     Conv,
     Dequantize,
     Gemm,
     GemmGrouped,
+    L2Normalize,
     Lookup,
     Quantize,
     Requantize,
@@ -87,6 +89,8 @@ def convert(program: Program, target: Target) -> Program:
             steps[i] = replace(step, input_scale=scale_of_sums[step.inputs[0]], requant=target.requant)
         elif isinstance(step, (Activate, Lookup, SoftmaxX8)) and old[step.output].scale is not None:
             steps[i] = _converted(step, old, buffers, target)
+        elif isinstance(step, Constant) and buffers[step.output].is_codes:
+            steps[i] = replace(step, value=_moved_codes(step.value, old[step.output], buffers[step.output]))
         elif hasattr(step, "requant") and buffers[step.output].is_codes:
             steps[i] = step.with_fields({"requant": target.requant})
     outputs = []
@@ -127,7 +131,7 @@ def _ending(buffers: Sequence[Buffer], steps: Sequence[Step], result: int, resul
             return found
         if isinstance(step, Quantize) and isinstance(writers.get(step.inputs[0]), GemmGrouped):
             return found
-        if not isinstance(step, (Activate, Lookup, SoftmaxX8, Reshape)):
+        if not isinstance(step, (Activate, Lookup, SoftmaxX8, L2Normalize, Reshape)):
             break
         (result,) = step.inputs
     return set()
@@ -192,6 +196,15 @@ def _converted(
     in_flip, out_flip = (0x80 * (old[i].dtype != new[i].dtype) for i in (x, y))
     table = (step.table.view(np.uint8)[np.arange(256) ^ in_flip] ^ np.uint8(out_flip)).view(new[y].dtype)
     return replace(step, table=table)
+
+
+def _moved_codes(codes: np.ndarray, before: Buffer, after: Buffer) -> np.ndarray:
+    """Codes on the grid of another buffer: the nearest ones where its scale is another."""
+    (old, old_zero), (new, new_zero) = before.affine, after.affine
+    steps = codes.astype(np.float64) - old_zero
+    if old != new:
+        steps = np.rint(steps * old / new)
+    return np.clip(steps + new_zero, *after.code_range).astype(after.dtype)
 
 
 def _as_codes(buffer: Buffer, target: Target) -> Buffer:

@@ -10,6 +10,7 @@ import numpy as np
 from qlite.arrays.quantize import quantize
 from qlite.grids.qparams import QParams
 from qlite.nn.activation_tables import activation_table, known_grid
+from qlite.nn.layers.layer import Layer
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.lower import Builder
 from qlite.nn.model import Model
@@ -71,6 +72,7 @@ class QuantizedNetwork:
         self._weight_grids: dict[str, LearnedGrid] = {}
         self._output_grids = self._grids_of_outputs()
         self._products: list[Product] = []
+        self._moving: list[tuple[int, str, Layer]] = []  # without weights: the number of the step, the layer
         steps = self.plan.program.steps
         self._requantized = {step.inputs[0]: i for i, step in enumerate(steps) if isinstance(step, Requantize)}
         self._tables = [(i, step) for i, step in enumerate(steps) if isinstance(step, Lookup)]
@@ -142,7 +144,10 @@ class QuantizedNetwork:
             product = Product(number, step, output.layer, layer, own, output.layer not in self._frozen)
             self._products.append(product)
             return product
-        return Unweighted(step, layer, None if step.grids == "one" else grid)
+        moves = bool(layer.parameters) and output.layer not in self._frozen
+        if moves:
+            self._moving.append((number, output.layer, layer))
+        return Unweighted(step, output.layer, layer, None if step.grids == "one" else grid, moves)
 
     def _weight_grid(self, name: str, layer: Weighted) -> LearnedGrid | None:
         """The grid of a layer's weights."""
@@ -165,8 +170,9 @@ class QuantizedNetwork:
         return grids
 
     def _parameters(self) -> dict[Key, np.ndarray]:
-        trained = [product for product in self._products if product.trains]
-        own = {(p.name, what): array for p in trained for what, array in p.layer.parameters.items()}
+        trained = [(product.name, product.layer) for product in self._products if product.trains]
+        trained += [(name, layer) for _, name, layer in self._moving]
+        own = {(name, what): array for name, layer in trained for what, array in layer.parameters.items()}
         return own | {key: grid.parameter for key, grid in self._learned.items() if grid.parameter is not None}
 
     def _buffers_to_reach(self, backs: list[Back | None]) -> set[int]:
@@ -272,6 +278,8 @@ class QuantizedNetwork:
                     for n in (*step.inputs, step.output)
                 )
                 steps[i] = {"table": activation_table(str(step.function), step.slope, source, target)}
+        for i, _, layer in self._moving:
+            steps[i] = layer.trained_fields(program.buffers[program.steps[i].output].is_codes)
         return program.with_changes(steps, moved)
 
     def _fields(self, product: Product, input_scale: float | None) -> dict[str, Any]:
@@ -301,7 +309,7 @@ class QuantizedNetwork:
     def _ranges_of_floats(self) -> dict[str, QParams]:
         """8-bit grids of results that are float32 in training, but may be codes elsewhere: of the last layer or two."""
         program = self.plan.program
-        functions = {name: getattr(layer, "activation", None) for name, layer in self._layers.items()}
+        functions = {name: getattr(layer, "activation", layer.kind) for name, layer in self._layers.items()}
         wanted = [
             i
             for i, b in enumerate(program.buffers)

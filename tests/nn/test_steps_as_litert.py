@@ -120,7 +120,10 @@ def test_mean(rng, requant, dtype):
         options = {"keepDims": False, "version": 2, "constants": (axes,)}
         content = litert.model("MEAN", x, x[:, 0, 0], grid, grid_y, **options)
         expected = litert.run(content, x, RESOLVERS[requant])
-        same_bytes(computed(lambda i, o: Mean(i, o, requant), dtype, (x,), [grid], grid_y, (channels,)), expected)
+        same_bytes(
+            computed(lambda i, o: Mean(i, o, (0, 1), False, requant), dtype, (x,), [grid], grid_y, (channels,)),
+            expected,
+        )
 
 
 # ---- convolutions -----------------------------------------------------------------------------------

@@ -91,6 +91,12 @@ def tables():
     return x, ql.Conv2D(filters=8, kernel_size=3, stride=2, activation="hard_swish")(ql.Pad(1)(y))
 
 
+def slopes():
+    x = ql.Input((8, 8, 1))
+    y = ql.PReLU()(ql.Conv2D(filters=8, kernel_size=3)(x))
+    return x, ql.PReLU(init=-0.1)(ql.DepthwiseConv2D(kernel_size=3, stride=2)(ql.Pad(1)(y)))
+
+
 def sequences():
     x = ql.Input((8, 8, 1))
     y = ql.Conv1D(filters=16, kernel_size=3, activation="relu")(ql.Reshape((8, 8))(x))
@@ -99,7 +105,7 @@ def sequences():
 
 NETWORKS = {
     f.__name__: f
-    for f in (conv, groups, depthwise, residual, joined, pools, norms, norms_of_sums, many, tables, sequences)
+    for f in (conv, groups, depthwise, residual, joined, pools, norms, norms_of_sums, many, tables, slopes, sequences)
 }
 
 

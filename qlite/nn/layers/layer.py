@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from qlite import _check
+from qlite.grids.qparams import QParams
 from qlite.nn.lower import Builder
 from qlite.nn.symbol import Symbol
 
@@ -34,7 +35,7 @@ class Layer(ABC):
     kind : str
         What files call layers of this kind, and a model those that have no name, with a number behind it.
     arity : int or None
-        How many arrays of samples the layer takes; None: any number of at least one.
+        How many arrays of samples the layer takes; None: any number of at least one. 0: see `Constant`.
     options : tuple of str
         Arguments that JSON can hold, each of them an attribute: all but arrays and `name`.
     keeps_grid : bool
@@ -89,6 +90,10 @@ class Layer(ABC):
             Samples of these shapes are not what the layer takes.
         """
 
+    def known_grid(self, bits: int = 8) -> QParams | None:
+        """Return the unsigned grid that codes of the result have whatever the samples, or None."""
+        return None
+
     def macs(self, *shapes: Shape) -> int:
         """Return how many products a sample of these shapes takes."""
         return 0
@@ -139,6 +144,10 @@ class Layer(ABC):
     def compute(self, *x: np.ndarray) -> np.ndarray:
         """Compute the layer for float32 samples of shapes that it takes: what models call, which check them first."""
 
+    def compute_for(self, samples: int, *x: np.ndarray) -> np.ndarray:
+        """The same for so many samples, for a layer that reads nothing."""
+        return self.compute(*x)
+
     def forward(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
         """Compute the layer in training: the result, and what `backward` needs of this call."""
         raise NotImplementedError(f"{type(self).__name__} has no gradient")
@@ -155,6 +164,10 @@ class Layer(ABC):
         `gradient` is that of the result. It is written over.
         """
         raise NotImplementedError(f"{type(self).__name__} has no gradient")
+
+    def trained_fields(self, is_codes: bool) -> dict[str, Any]:
+        """Return the fields that hold its parameters in its step, of codes or of floats: training renews them."""
+        return {}
 
     @abstractmethod
     def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
