@@ -17,7 +17,8 @@ except ModuleNotFoundError as error:
     ) from None
 
 from qlite import metrics
-from qlite.analysis.report import Report, compare
+from qlite.analysis.compare import compare
+from qlite.analysis.report import Report
 from qlite.analysis.significance import AccuracyReport, compare_accuracy
 from qlite.arrays.error import ErrorStats, quantization_error
 from qlite.arrays.qarray import QArray
