@@ -20,7 +20,7 @@ from qlite.nn.model import Model
 from qlite.nn.predictor import VALUES
 from qlite.nn.program import Buffer
 from qlite.nn.qmodel import QModel
-from qlite.nn.steps import PRODUCTS, Conv
+from qlite.nn.steps import PRODUCTS
 
 #: A layer whose own error is this far below its output needs no repair: top-1 agreement is then over 99.5 %.
 GOOD_SQNR_DB = 35.0
@@ -329,7 +329,7 @@ def _compare_layer(
     def multiply(inputs: np.ndarray, weight: np.ndarray) -> np.ndarray:
         return layer.multiply(inputs.astype(np.float32), weight.astype(np.float32)).astype(np.float64)
 
-    rounding, clipping = _input_errors(program.buffers[product.inputs[0]], h, isinstance(product, Conv))
+    rounding, clipping = _input_errors(program.buffers[product.inputs[0]], h, product.scale_per == "sample")
     approximate = q.dequantize().reshape(layer.weight.shape)
     weight_error = multiply(h, approximate.astype(np.float64) - layer.weight)
     rounding_error, clipping_error = multiply(rounding, approximate), multiply(clipping, approximate)

@@ -20,8 +20,8 @@ VALUES_AT_ONCE, SAMPLES_AT_ONCE = 1 << 23, 4096
 #: Share of the samples, those that reach farthest, which the method "trimmed" leaves out of a range.
 TRIMMED = 0.03
 #: Samples stand out where they reach so many times as far as the median one and as the next of the others, and are no
-#: more than such a share: the tail of a distribution does not.
-FAR, APART, FEW = 3.0, 1.5, 0.05
+#: more than such a share: the tail of a distribution does not. Fewer samples than the last have no median to speak of.
+FAR, APART, FEW, LEAST = 3.0, 1.5, 0.05, 16
 
 
 class Outlier(NamedTuple):
@@ -134,7 +134,7 @@ class Observations:
     def outliers(self) -> list[Outlier]:
         """The samples that stand out, those that do so most first."""
         worst: dict[int, Outlier] = {}
-        for first in self.calibrators:
+        for first in self.calibrators if self.spread.count >= LEAST else ():
             low, high = self.ends(first)
             reach = np.maximum(-low, high)
             median, order = float(np.median(reach)), np.argsort(-reach, kind="stable")
