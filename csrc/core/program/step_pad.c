@@ -3,7 +3,7 @@
  * where a copy and zeros for each pixel took 46; AVX2, AMD Zen 3.)
  */
 #include "core/base/memory.h"
-#include "core/program/runs.h"
+#include "core/base/runs.h"
 #include "core/program/step.h"
 
 enum { INPUTS, OUTPUT, PADDING };
