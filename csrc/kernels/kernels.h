@@ -142,8 +142,9 @@ typedef struct ql_windows {
     size_t n, step, row_stride, rows, cols, channels;
 } ql_windows;
 
-/* How bytes hold codes: u8, s8, or s8 with the sign bit flipped, as a plan holds them. */
-typedef enum ql_byte_form { QL_BYTES_U8, QL_BYTES_S8, QL_BYTES_S8_FLIPPED } ql_byte_form;
+/* How bytes hold codes: u8, s8, or s8 with the sign bit flipped, as a plan holds them. DOWNWARD: u8 from 255 down,
+ * whose greatest is the least byte; not of averages. */
+typedef enum ql_byte_form { QL_BYTES_U8, QL_BYTES_S8, QL_BYTES_S8_FLIPPED, QL_BYTES_DOWNWARD } ql_byte_form;
 
 /* y[i][c] = the greatest code of channel c in window i. */
 typedef void ql_max_pool_kernel(const uint8_t *x, const ql_windows *windows, ql_byte_form form, uint8_t *y);
@@ -151,8 +152,8 @@ typedef void ql_max_pool_kernel(const uint8_t *x, const ql_windows *windows, ql_
 /* y[i][c] = the mean of the codes of channel c in window i, rounded half away from zero. rows * cols < 2^23. */
 typedef void ql_avg_pool_kernel(const uint8_t *x, const ql_windows *windows, ql_byte_form form, uint8_t *y);
 
-/* sum[c] = start + sum_p x[p * channels + c] for p < pixels; every sum fits int32. */
-typedef void ql_sum_pixels_kernel(const uint8_t *x, size_t pixels, size_t channels, int32_t start, int32_t *sum);
+/* sum[i][c] = start + the sum of the bytes of channel c in window i; every sum fits int32. */
+typedef void ql_sum_windows_kernel(const uint8_t *x, const ql_windows *windows, int32_t start, int32_t *sum);
 
 /* A place of a result between two neighbours along an axis: where they begin, and how near the second one is. */
 typedef struct ql_tap {
@@ -193,19 +194,54 @@ typedef void ql_add_kernel(const uint8_t *a, const uint8_t *b, size_t n, const q
 typedef struct ql_fixed_terms {
     int32_t zero_point[2];
     int32_t mantissa[2], exponent[2]; /* ql_quantize_multiplier's of at most 1/2 */
+    bool is_negative;                 /* the second one is subtracted */
 } ql_fixed_terms;
 
-/* sum[i] = t(a[i]) + t(b[i]) with t(x) = rdbpot(srdhm((x - zero_point) << 20, mantissa), -exponent), each by its own
+/* sum[i] = t(a[i]) +- t(b[i]) with t(x) = rdbpot(srdhm((x - zero_point) << 20, mantissa), -exponent), each by its own
  * grid: rule B of ql_requantize_s32_x8 in qlite.h. */
 typedef void ql_add_fixed_kernel(const uint8_t *a, const uint8_t *b, size_t n, const ql_fixed_terms *terms,
                                  int32_t *sum);
+
+/* From here on the product of any codes but 0 is clamped, and every product fits int32. */
+#define QL_MOST_FACTOR 0x1p15f
+
+/* How codes on two grids, multiplied, become one on a third. */
+typedef struct ql_multiplication {
+    int32_t input_zero_point[2];
+    float factor; /* 0..QL_MOST_FACTOR */
+    int32_t zero_point, qmin, qmax;
+} ql_multiplication;
+
+/* y[i] = clamp(rint(float(p[i]) * factor) + zero_point, qmin, qmax) with the products p[i] = (a[i] -
+ * input_zero_point[0]) * (b[i] - input_zero_point[1]): rule A of ql_requantize_s32_x8 in qlite.h. y may be a or b. */
+typedef void ql_multiply_kernel(const uint8_t *a, const uint8_t *b, size_t n, const ql_multiplication *grids,
+                                uint8_t *y);
+
+/* These products; of the grids it reads input_zero_point alone. */
+typedef void ql_multiply_s32_kernel(const uint8_t *a, const uint8_t *b, size_t n, const ql_multiplication *grids,
+                                    int32_t *product);
+/* Lines from codes to codes that bend at a zero point: on this side of it all columns have one, on the other each its
+ * own. Every sum fits int32. */
+typedef struct ql_bend {
+    int32_t zero_point, above_factor, above_start;
+    const int32_t *factor, *start;
+    int32_t shift, qmin, qmax;
+} ql_bend;
+
+/* y[i][j] = clamp((s + x[i][j] * f) >> shift, qmin, qmax) with f, s = above_factor, above_start where x[i][j] >=
+ * zero_point, else factor[j], start[j]; rows of n, one after the other. y may be x. */
+typedef void ql_bend_kernel(const uint8_t *x, size_t rows, size_t n, const ql_bend *bend, uint8_t *y);
 
 /* The same of floats, or NaN. index[i][c], unless index is NULL: where it lies, counted in pixels from the one whose
  * number is `pixel`, the first of window 0; of equal ones, and of several NaN, the first. */
 typedef void ql_max_pool_f32_kernel(const float *x, const ql_windows *windows, int32_t pixel, float *y, int32_t *index);
 
-/* y[i][c] = the mean of the floats of channel c in window i: added in double, in order, divided and rounded once. */
-typedef void ql_average_pool_f32_kernel(const float *x, const ql_windows *windows, float *y);
+/* y[i][c] = the least of the floats of channel c in window i, or NaN; of equal ones, and of several NaN, the first. */
+typedef void ql_min_windows_f32_kernel(const float *x, const ql_windows *windows, float *y);
+
+/* y[i][c] = the sum of the floats of channel c in window i over count: added in double, in order, divided and rounded
+ * once. */
+typedef void ql_average_windows_f32_kernel(const float *x, const ql_windows *windows, double count, float *y);
 
 /* y[i * y_step + c] = fma(x[i * x_step + c], w[c], y[i * y_step + c]) for i < n, c < channels. */
 typedef void ql_add_products_kernel(const float *x, size_t x_step, const float *w, size_t n, size_t channels, float *y,
@@ -492,7 +528,8 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_pack_bits_kernel, pack_bits_x8, isa)                         \
     FUNCTION(ql_unpack_bits_kernel, unpack_bits_x8, isa)                     \
     FUNCTION(ql_max_pool_f32_kernel, max_pool_f32, isa)                      \
-    FUNCTION(ql_average_pool_f32_kernel, average_pool_f32, isa)              \
+    FUNCTION(ql_min_windows_f32_kernel, min_windows_f32, isa)                \
+    FUNCTION(ql_average_windows_f32_kernel, average_windows_f32, isa)        \
     FUNCTION(ql_add_products_kernel, add_products_f32, isa)                  \
     FUNCTION(ql_add_dots_kernel, add_dots_f32, isa)                          \
     FUNCTION(ql_add_bias_kernel, add_bias_f32, isa)                          \
@@ -505,13 +542,16 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_function_gradient_kernel, function_gradient_f32, isa)        \
     FUNCTION(ql_max_pool_kernel, max_pool_x8, isa)                           \
     FUNCTION(ql_avg_pool_kernel, avg_pool_x8, isa)                           \
-    FUNCTION(ql_sum_pixels_kernel, sum_pixels_u8_s32, isa)                   \
+    FUNCTION(ql_sum_windows_kernel, sum_windows_u8_s32, isa)                 \
     FUNCTION(ql_stretch_narrow_kernel, stretch_pixels_u8_u16, isa)           \
     FUNCTION(ql_stretch_kernel, stretch_pixels_u8_s32, isa)                  \
     FUNCTION(ql_mix_narrow_kernel, mix_rows_u16_u8, isa)                     \
     FUNCTION(ql_mix_kernel, mix_rows_s32_u8, isa)                            \
     FUNCTION(ql_add_kernel, add_u8, isa)                                     \
     FUNCTION(ql_add_fixed_kernel, add_fixed_u8_s32, isa)                     \
+    FUNCTION(ql_multiply_kernel, multiply_u8, isa)                           \
+    FUNCTION(ql_multiply_s32_kernel, multiply_u8_s32, isa)                   \
+    FUNCTION(ql_bend_kernel, bend_u8, isa)                                   \
     FUNCTION(ql_requantize_kernel, requantize_s32_x8, isa)                   \
     FUNCTION(ql_requantize_fixed_kernel, requantize_fixed_s32_x8, isa)       \
     FUNCTION(ql_scale_kernel, scale_s32_f32, isa)                            \

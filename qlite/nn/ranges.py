@@ -2,8 +2,13 @@
 
 No way is the best for all networks: extremes of a few samples ask for another one than outliers among channels, and
 some networks lose by any clipping. "auto" makes an integer program for each of four ways, lets it compute some of the
-samples, and keeps what comes closest to the float model. That takes one pass of all samples through the float model,
-and of some through four integer programs.
+samples, and keeps what comes closest to the float model, for the median sample as well as in total: the median alone
+would let a range clip those that reach far, the total alone would hear only these. That takes one pass of all samples
+through the float model, and of some through four integer programs.
+
+On 23 trained networks (digits, MNIST, ResNet-8 of CIFAR-10, an autoencoder, three tables; 512 samples) w8a8 gains 0.6
+dB for the median of other samples and loses on none, and 0.5 dB in total, -0.4 at worst. "percentile" alone loses up to
+3.7 dB, "mse" 2.4, and "trimmed" up to 18 in total. The margin may be 0.1 to 0.3.
 """
 
 import warnings
@@ -23,8 +28,10 @@ from qlite.nn.program import Program
 from qlite.nn.retarget import convert
 from qlite.nn.scheme import TARGETS
 
-#: What "auto" tries; of equals the first.
-CANDIDATES = ("minmax", "percentile", "mse", "trimmed")
+#: What "auto" tries beside "minmax", of which one has to be so many dB better: less is chance.
+OTHERS, MARGIN_DB = ("percentile", "mse", "trimmed"), 0.3
+#: Where a result counts as exact: differences beyond say nothing.
+EXACT_DB = 150.0
 RANGES = ("auto", *METHODS, "trimmed")
 #: Samples that candidates are compared on, at most.
 COMPARED = 128
@@ -41,8 +48,9 @@ class Calibration:
     method : str
         How ranges were chosen: what "auto" kept, or what was asked for.
     samples : int
-    sqnr_db : dict of float
-        What "auto" found for each way that it tried: the mean over outputs of the median over samples.
+    gain_db : dict of float
+        What "auto" found for each way that it tried: by how much its signal to quantization noise is above that of
+        "minmax", in the median over samples or in total, whichever is less.
     outliers : tuple of Outlier
         The samples that reach more than three times as far as the median one in some value, those that do so most
         first.
@@ -50,12 +58,12 @@ class Calibration:
 
     method: str
     samples: int
-    sqnr_db: Mapping[str, float] = field(default_factory=dict)
+    gain_db: Mapping[str, float] = field(default_factory=dict)
     outliers: tuple[Outlier, ...] = ()
 
     def __str__(self) -> str:
-        tried = ", ".join(f"{name} {value:.1f}" for name, value in self.sqnr_db.items())
-        text = f"ranges by {self.method!r} of {self.samples} samples" + (f" (dB: {tried})" if tried else "")
+        tried = ", ".join(f"{name} {gain:+.1f} dB" for name, gain in self.gain_db.items())
+        text = f"ranges by {self.method!r} of {self.samples} samples" + (f" (against minmax: {tried})" if tried else "")
         return "; ".join([text, *([self.outliers_text] if self.outliers else [])])
 
     @property
@@ -81,30 +89,37 @@ def chosen(
     is the same for all targets.
     """
     outliers = tuple(seen.outliers())
+    count = seen.spread.count
     if method != "auto":
         program = lower(grids_of(model, seen, method, bits, percentile))
-        return program, Calibration(method, seen.spread.count, outliers=outliers)
-    arrays = seen.spread.arrays
+        return program, Calibration(method, count, outliers=outliers)
+    arrays = seen.spread.without({outlier.sample for outlier in outliers})
     inputs, results = arrays[: len(model.inputs)], arrays[len(model.inputs) :]
     target = replace(TARGETS["numpy"], integer_output=gives_codes)
-    programs = {name: lower(grids_of(model, seen, name, bits)) for name in CANDIDATES}
-    found = {name: closeness(results, _run(convert(p, target), inputs)) for name, p in programs.items()}
-    best = max(CANDIDATES, key=lambda name: found[name])
-    return programs[best], Calibration(best, seen.spread.count, found, outliers)
+    best = program = lower(grids_of(model, seen, "minmax", bits))
+    name, most, found = "minmax", MARGIN_DB, {}
+    least = closeness(results, _run(convert(program, target), inputs))
+    for other in OTHERS:
+        program = lower(grids_of(model, seen, other, bits))
+        found[other] = float(np.min(closeness(results, _run(convert(program, target), inputs)) - least))
+        if found[other] > most:
+            name, most, best = other, found[other], program
+    return best, Calibration(name, count, found, outliers)
 
 
-def closeness(exact: Sequence[np.ndarray], approximate: Sequence[np.ndarray]) -> float:
-    """Return the signal to quantization noise in dB: the mean over outputs of the median over samples.
+def closeness(exact: Sequence[np.ndarray], approximate: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the signal to quantization noise in dB, of the median sample and of all together: means over outputs.
 
-    The median: one sample of great values would outweigh all others in a sum. Samples whose result is zero everywhere
-    say nothing about a ratio and are left out.
+    Samples whose result is zero everywhere say nothing about a ratio and are left out.
     """
-    medians = []
+    found = []
     for real, values in zip(exact, approximate, strict=True):
         real, values = real.reshape(len(real), -1), values.reshape(len(real), -1)
         told = real.any(axis=1)
-        medians.append(float(np.median(metrics.sqnr_db(real[told], values[told], axis=1))) if told.any() else 0.0)
-    return float(np.mean(medians))
+        if told.any():
+            real, values = real[told], values[told]
+            found.append([np.median(metrics.sqnr_db(real, values, axis=1)), metrics.sqnr_db(real, values)])
+    return np.minimum(found, EXACT_DB).mean(axis=0) if found else np.zeros(2)
 
 
 def _run(program: Program, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:

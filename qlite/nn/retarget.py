@@ -12,16 +12,17 @@ from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.scheme import TARGETS, Scheme, Target
 from qlite.nn.steps import (
     Activate,
-    Conv,
+    Constant,
     Dequantize,
-    Gemm,
     GemmGrouped,
+    L2Normalize,
     Lookup,
     Quantize,
     Requantize,
     Reshape,
     SoftmaxX8,
 )
+from qlite.nn.steps.products import IntegerProduct
 from qlite.ops.activations import SLOPE
 from qlite.ops.epilogue import integer_bias
 
@@ -78,7 +79,7 @@ def convert(program: Program, target: Target) -> Program:
                 f"target: expected one for weights with zero points, which layer {layer!r} has "
                 "(quantize_model(target=...) makes others)"
             )
-        if isinstance(step, (Gemm, Conv)) and old[step.inputs[0]].scale is not None:
+        if isinstance(step, IntegerProduct) and old[step.inputs[0]].scale is not None:
             (x,) = step.inputs
             bias = _rebiased(step, old[x], buffers[x], old[step.output].layer)
             steps[i] = replace(step, bias=bias, requant=target.requant)
@@ -87,6 +88,8 @@ def convert(program: Program, target: Target) -> Program:
             steps[i] = replace(step, input_scale=scale_of_sums[step.inputs[0]], requant=target.requant)
         elif isinstance(step, (Activate, Lookup, SoftmaxX8)) and old[step.output].scale is not None:
             steps[i] = _converted(step, old, buffers, target)
+        elif isinstance(step, Constant) and buffers[step.output].is_codes:
+            steps[i] = replace(step, value=_moved_codes(step.value, old[step.output], buffers[step.output]))
         elif hasattr(step, "requant") and buffers[step.output].is_codes:
             steps[i] = step.with_fields({"requant": target.requant})
     outputs = []
@@ -123,11 +126,12 @@ def _ending(buffers: Sequence[Buffer], steps: Sequence[Step], result: int, resul
         if readers > bool(found) or (found and result in results):
             break
         found.add(result)
-        if isinstance(step, (Gemm, Conv, Requantize)):
+        if isinstance(step, (IntegerProduct, Requantize)):
             return found
         if isinstance(step, Quantize) and isinstance(writers.get(step.inputs[0]), GemmGrouped):
             return found
-        if not isinstance(step, (Activate, Lookup, SoftmaxX8, Reshape)):
+        is_unknown = isinstance(step, Lookup) and step.function is None
+        if is_unknown or not isinstance(step, (Activate, Lookup, SoftmaxX8, L2Normalize, Reshape)):
             break
         (result,) = step.inputs
     return set()
@@ -174,8 +178,7 @@ def _converted(
     (x,), y = step.inputs, step.output
     function, slope = ("softmax", SLOPE) if isinstance(step, SoftmaxX8) else (step.function, step.slope)
     if not new[y].is_codes:
-        if function is None:
-            raise ValueError("output_dtype: expected 'integer' after a table of an unknown function, got 'float32'")
+        assert function is not None
         return Activate((x,), y, function, slope)
     if function == "softmax":
         if target.symmetric:
@@ -185,13 +188,25 @@ def _converted(
             )
         return SoftmaxX8((x,), y, target.requant)
     if function is not None:
-        return Lookup((x,), y, activation_table(function, slope, new[x], new[y]), function, slope)
+        return Lookup((x,), y, activation_table(function, slope, new[x], new[y], target.tables), function, slope)
     assert isinstance(step, Lookup)
     if (old[x].scale, old[y].scale) != (new[x].scale, new[y].scale):
-        raise ValueError("target: expected one that keeps scales for a table of an unknown function")
+        layer = old[y].layer
+        raise ValueError(
+            f"target: expected one that keeps scales for a table of an unknown function, which layer {layer!r} has"
+        )
     in_flip, out_flip = (0x80 * (old[i].dtype != new[i].dtype) for i in (x, y))
     table = (step.table.view(np.uint8)[np.arange(256) ^ in_flip] ^ np.uint8(out_flip)).view(new[y].dtype)
     return replace(step, table=table)
+
+
+def _moved_codes(codes: np.ndarray, before: Buffer, after: Buffer) -> np.ndarray:
+    """Codes on the grid of another buffer: the nearest ones where its scale is another."""
+    (old, old_zero), (new, new_zero) = before.affine, after.affine
+    steps = codes.astype(np.float64) - old_zero
+    if old != new:
+        steps = np.rint(steps * old / new)
+    return np.clip(steps + new_zero, *after.code_range).astype(after.dtype)
 
 
 def _as_codes(buffer: Buffer, target: Target) -> Buffer:
@@ -212,7 +227,7 @@ def _as_floats(buffer: Buffer) -> Buffer:
     return buffer if buffer.scale is None else replace(_as_codes(buffer, TARGETS["numpy"]), dtype="float32")
 
 
-def _rebiased(step: Gemm | Conv, before: Buffer, after: Buffer, layer: str) -> np.ndarray | None:
+def _rebiased(step: IntegerProduct, before: Buffer, after: Buffer, layer: str) -> np.ndarray | None:
     """A step's bias when the scale of its input changes."""
     (old, _), (new, _) = before.affine, after.affine
     if old == new or step.bias is None:

@@ -83,19 +83,19 @@ class FloatNetwork:
                 self.statistics |= {(node.name, what): array for what, array in node.layer.statistics.items()}
 
     def __call__(self, x: Samples) -> np.ndarray:
-        values = self._given(x)
+        values, count = self._given(x), len(parts(x)[0])
         for node in self._nodes:
-            values[node.name] = node.layer.compute(*(values[source] for source in node.sources))
+            values[node.name] = node.layer.compute_for(count, *(values[source] for source in node.sources))
             for name in node.last:
                 del values[name]
         return values[self._output]
 
     def forward(self, x: Samples, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
-        values, saved = self._given(x), []
+        values, count, saved = self._given(x), len(parts(x)[0]), []
         for node in self._nodes:
             inputs = [values[source] for source in node.sources]
             if node.forward is None:
-                values[node.name] = node.layer.compute(*inputs)
+                values[node.name] = node.layer.compute_for(count, *inputs)
             else:
                 values[node.name], own = node.forward(*inputs, rng=rng)
                 saved.append(own)

@@ -10,6 +10,7 @@ import numpy as np
 from qlite.arrays.quantize import quantize
 from qlite.grids.qparams import QParams
 from qlite.nn.activation_tables import activation_table, known_grid
+from qlite.nn.layers.layer import Layer
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.lower import Builder
 from qlite.nn.model import Model
@@ -71,6 +72,7 @@ class QuantizedNetwork:
         self._weight_grids: dict[str, LearnedGrid] = {}
         self._output_grids = self._grids_of_outputs()
         self._products: list[Product] = []
+        self._moving: list[tuple[int, str, Layer]] = []  # without weights: the number of the step, the layer
         steps = self.plan.program.steps
         self._requantized = {step.inputs[0]: i for i, step in enumerate(steps) if isinstance(step, Requantize)}
         self._tables = [(i, step) for i, step in enumerate(steps) if isinstance(step, Lookup)]
@@ -90,10 +92,13 @@ class QuantizedNetwork:
     def _lowered(self) -> Program:
         """The program that `quantize_model` makes of the first grids, but that products leave their sums."""
         grids = self._first
+        scheme = Scheme.of_model(grids.scheme)
+        own = own_schemes(self.model, grids.per_layer)
+        self._schemes = {name: own.get(name, scheme) for name in self.model.names}
         builder = Builder(
-            Scheme.of_model(grids.scheme),
+            scheme,
             qparams=dict(grids.activations),
-            per_layer=own_schemes(self.model, grids.per_layer),
+            per_layer=own,
             repair=lambda name, weight: quantize(weight, grids.weights[name]) if name in grids.weights else None,
             keep_sums=True,
         )
@@ -142,7 +147,10 @@ class QuantizedNetwork:
             product = Product(number, step, output.layer, layer, own, output.layer not in self._frozen)
             self._products.append(product)
             return product
-        return Unweighted(step, layer, None if step.grids == "one" else grid)
+        moves = bool(layer.parameters) and output.layer not in self._frozen
+        if moves:
+            self._moving.append((number, output.layer, layer))
+        return Unweighted(step, output.layer, layer, None if step.grids == "one" else grid, moves)
 
     def _weight_grid(self, name: str, layer: Weighted) -> LearnedGrid | None:
         """The grid of a layer's weights."""
@@ -165,8 +173,9 @@ class QuantizedNetwork:
         return grids
 
     def _parameters(self) -> dict[Key, np.ndarray]:
-        trained = [product for product in self._products if product.trains]
-        own = {(p.name, what): array for p in trained for what, array in p.layer.parameters.items()}
+        trained: list[tuple[str, Layer]] = [(name, layer) for _, name, layer in self._moving]
+        trained += [(product.name, product.layer) for product in self._products if product.trains]
+        own = {(name, what): array for name, layer in trained for what, array in layer.parameters.items()}
         return own | {key: grid.parameter for key, grid in self._learned.items() if grid.parameter is not None}
 
     def _buffers_to_reach(self, backs: list[Back | None]) -> set[int]:
@@ -272,6 +281,9 @@ class QuantizedNetwork:
                     for n in (*step.inputs, step.output)
                 )
                 steps[i] = {"table": activation_table(str(step.function), step.slope, source, target)}
+        for i, name, layer in self._moving:
+            is_codes = program.buffers[program.steps[i].output].is_codes
+            steps[i] = layer.trained_fields(is_codes, self._schemes[name])
         return program.with_changes(steps, moved)
 
     def _fields(self, product: Product, input_scale: float | None) -> dict[str, Any]:
@@ -301,7 +313,7 @@ class QuantizedNetwork:
     def _ranges_of_floats(self) -> dict[str, QParams]:
         """8-bit grids of results that are float32 in training, but may be codes elsewhere: of the last layer or two."""
         program = self.plan.program
-        functions = {name: getattr(layer, "activation", None) for name, layer in self._layers.items()}
+        functions = {name: getattr(layer, "activation", layer.kind) for name, layer in self._layers.items()}
         wanted = [
             i
             for i, b in enumerate(program.buffers)

@@ -249,20 +249,35 @@ def own(array: np.ndarray) -> np.ndarray:
 
 
 class Unweighted(Back):
-    """A step of a layer without weights: its gradients as floats, behind the grid of its codes if it rounds to one."""
+    """A step of a layer without weights: its gradients as floats, behind the grid of its codes if it rounds to one.
 
-    def __init__(self, step: Any, layer: Layer, grid: LearnedGrid | None) -> None:
-        self.step, self.layer, self.grid = step, layer, grid
-        self.reads, self.trains = step.inputs, grid is not None and grid.learns
+    Parameters
+    ----------
+    step : Step
+    name : str
+        Of the layer.
+    layer : Layer
+    grid : LearnedGrid or None
+        That of its codes.
+    moves : bool
+        Whether it has parameters that are trained.
+    """
+
+    def __init__(self, step: Any, name: str, layer: Layer, grid: LearnedGrid | None, moves: bool) -> None:
+        self.step, self.name, self.layer, self.grid, self.moves = step, name, layer, grid, moves
+        self.reads, self.trains = step.inputs, moves or (grid is not None and grid.learns)
 
     def __call__(self, batch: Batch) -> None:
         inputs, gradient = self.step.inputs, batch.take(self.step.output)
         y, saved = self.layer.forward(*map(batch.real, inputs), rng=batch.rng)
         if self.grid is not None:
             through_grid(y, gradient, self.grid)
-        if not any(map(batch.needs, inputs)):
+        needs_input = any(map(batch.needs, inputs))
+        if not needs_input and not self.moves:
             return
-        gradients, _ = self.layer.backward(saved, gradient)
-        for x, own in zip(inputs, apart(gradients), strict=True):
+        gradients, of_parameters = self.layer.backward(saved, gradient, needs_input)
+        if self.moves:
+            batch.parameters |= {(self.name, what): array for what, array in of_parameters.items()}
+        for x, own in zip(inputs, apart(gradients) if needs_input else (), strict=needs_input):
             if batch.needs(x):
                 batch.give(x, own)

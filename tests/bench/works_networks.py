@@ -116,7 +116,7 @@ class Case:
             quantization.quantize_static(
                 *paths[1:],
                 Images(self.calibration_batches),
-                op_types_to_quantize=sorted({*QDQRegistry} - {"PRelu"}),  # OpenVINO refuses its slopes as codes
+                op_types_to_quantize=sorted({*QDQRegistry} - {"PRelu", "Pad"}),  # OpenVINO refuses its slopes as codes
                 quant_format=quantization.QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,

@@ -38,13 +38,23 @@ static results max_pool(const ql_kernels *kernels, size_t n, size_t group)
     return (results){y, 2 * w.n * n * sizeof *y, 0};
 }
 
-static results average_pool(const ql_kernels *kernels, size_t n, size_t group)
+static results min_windows(const ql_kernels *kernels, size_t n, size_t group)
 {
     size_t size;
     const ql_windows w = any_windows(n, group, &size);
     const float *x = any_floats(2, size);
     float *y = array(RESULT, w.n * n * sizeof *y);
-    kernels->average_pool_f32(x, &w, y);
+    kernels->min_windows_f32(x, &w, y);
+    return floats(y, w.n * n, 0);
+}
+
+static results average_windows(const ql_kernels *kernels, size_t n, size_t group)
+{
+    size_t size;
+    const ql_windows w = any_windows(n, group, &size);
+    const float *x = any_floats(2, size);
+    float *y = array(RESULT, w.n * n * sizeof *y);
+    kernels->average_windows_f32(x, &w, between(1, 40), y);
     return floats(y, w.n * n, 0);
 }
 
@@ -103,7 +113,8 @@ static results depthwise_row(const ql_kernels *kernels, size_t channels, size_t 
 
 const subject images_subjects[] = {
     {"max_pool_f32", max_pool},
-    {"average_pool_f32", average_pool},
+    {"min_windows_f32", min_windows},
+    {"average_windows_f32", average_windows},
     {"add_products_f32", add_products},
     {"add_dots_f32", add_dots},
     {"add_bias_f32", add_bias},

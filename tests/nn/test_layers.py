@@ -240,7 +240,7 @@ def test_copies_have_arrays_of_their_own():
 REFUSED = """
 activation Activation("relu7")
 activation Activation(None)
-activation Dense(units=2, activation="softplus")
+activation Dense(units=2, activation="softsign")
 slope Activation("leaky_relu", slope=0)
 slope Activation("leaky_relu", slope="0.1")
 slope Activation("leaky_relu", slope=2)

@@ -1,4 +1,4 @@
-"""Steps that join buffers and pixels: sums, means, pools, concatenation, padding, tables between grids. Equal to the
+"""Steps that join buffers and pixels: pools, concatenation, padding, tables between grids. Equal to the
 reference on every instruction set where random graphs seldom come, and what they refuse."""
 
 from dataclasses import replace
@@ -12,7 +12,7 @@ from qlite import _core
 from qlite.nn.activation_tables import activation_table
 from qlite.nn.plan import Plan
 from qlite.nn.program import Buffer, Program
-from qlite.nn.steps import Add, AveragePool, Concatenate, Lookup, MaxPool, Mean, Pad
+from qlite.nn.steps import Add, AveragePool, Concatenate, Lookup, MaxPool, Pad
 
 DTYPES = ["int8", "uint8"]
 RULES = ["float", "fixed"]
@@ -44,117 +44,6 @@ def samples(rng, b, rows):
 
 def middle(dtype):
     return 0 if dtype == "int8" else 128
-
-
-# ---- sums -------------------------------------------------------------------------------------------
-
-BELOW = np.nextafter(np.float32(2**20), np.float32(0))
-
-
-@pytest.mark.parametrize(
-    "ratios",
-    [
-        (BELOW, BELOW),
-        (2.0**19, 1e-9),
-        (33, 31.9),
-        (2.0**-10, 2.0**-11),
-        (2.0**-12, 0.2),
-        (2.0**-11, 2.0**-11),
-        (1e-5, 1e-5),
-        (1e-35, 2e-38),
-        (1.0, 1e-30),
-        (1.0, 1.0),
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("requant", RULES)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_sums_of_scales_far_apart(isa, rng, dtype, requant, ratios):
-    """All codes, at both ends of zero points: no sum leaves int32."""
-    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
-    a, b = (np.array(v, dtype).reshape(1, -1) for v in np.meshgrid([low, 123, 7, high], np.arange(low, high + 1)))
-    for zero_points in ((low, low, low), (high, high, high), (low, high, middle(dtype)), (middle(dtype), 3, high)):
-        grids = zip((*ratios, 1.0), zero_points, strict=True)
-        left, right, y = (buffer(n, a.shape[1:], dtype, *g) for n, g in zip("abc", grids, strict=True))
-        check(program(lambda i, o: Add(i, o, None, requant), (left, right), y), rng, a, b)
-
-
-@pytest.mark.parametrize("requant", RULES)
-@pytest.mark.parametrize("bits", [1, 2, 4, 7])
-@pytest.mark.parametrize("activation", [None, "relu", "relu6"])
-def test_sums_of_few_bits(isa, rng, requant, bits, activation):
-    for dtype in DTYPES:
-        lowest = -(2 ** (bits - 1)) if dtype == "int8" else 0
-        a, b = (buffer(n, (5, 9), dtype, 0.3, lowest + 1, bits) for n in "ab")
-        y = buffer("y", (5, 9), dtype, 0.7, lowest, bits)
-        inputs = [rng.integers(lowest, lowest + 2**bits, (20, 5, 9)).astype(dtype) for _ in range(2)]
-        got = check(program(lambda i, o: Add(i, o, activation, requant), (a, b), y), rng, *inputs)
-        assert lowest <= got.min() <= got.max() < lowest + 2**bits
-
-
-def test_sums_of_one_buffer_and_of_every_length(isa, rng):
-    for n in (1, 7, 8, 31, 32, 33, 63, 64, 65, 100, 257):
-        x, y = buffer("x", (n,), "uint8", 0.1, 3), buffer("y", (n,), "uint8", 0.2, 9)
-        for requant in RULES:
-            made = Program([x, y], [Add((0, 0), 1, None, requant)])
-            check(made, rng, codes(rng, (1, n), np.uint8))
-
-
-@pytest.mark.parametrize("activation", [None, "relu", "relu6"])
-def test_sums_of_floats(isa, activation):
-    """Rounded once; what overflows, what has no value and the sign of zero pass the clamps as comparisons do."""
-    a = np.float32([[1, 3e38, -3e38, 0.0, -0.0, 5, 7, 1e-45, 16777216]])
-    b = np.float32([[2, 3e38, 3e38, -0.0, -0.0, -9, 8, 1e-45, 1]])
-    x = [buffer(n, a.shape[1:]) for n in "abc"]
-    made = Program(x, [Add((0, 1), 2, activation)], (0, 1))
-    got = check(made, None, a, b)
-    assert got[0, 5] == (-4 if activation is None else 0) and got[0, 6] == (6 if activation == "relu6" else 15)
-
-
-# ---- means ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("shape", [(1,), (17,), (3, 64), (5, 7, 8), (7, 7, 130), (2, 3, 4, 5), (300, 300, 3)], ids=str)
-@pytest.mark.parametrize("requant", RULES)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_means_of_codes(isa, rng, dtype, requant, shape):
-    for scale, bits in ((0.7, 8), (1.0, 8), (2.0**-30, 8), (0.2, 4)):
-        zero_point = int(rng.integers(0, 16)) + (0 if dtype == "uint8" else -8)
-        x = buffer("x", shape, dtype, 1.0, middle(dtype) - 5)
-        y = buffer("y", shape[-1:], dtype, max(scale, 2.0**-19), zero_point, bits)
-        made = program(lambda i, o: Mean(i, o, requant), (x,), y)
-        check(made, rng)
-        for fill in ("lowest", "highest"):
-            check(made, rng, codes(rng, (2, *shape), np.dtype(dtype), fill))
-
-
-@pytest.mark.parametrize("shape", [(3,), (4, 70), (5, 6, 3), (2, 3, 4, 5)], ids=str)
-def test_means_of_floats(isa, rng, shape):
-    """Sums in float64: great values that cancel leave the small ones."""
-    x = rng.normal(size=(4, *shape)).astype(np.float32)
-    if len(shape) > 1:
-        x[0, 0], x[0, 1] = 3e38, -3e38
-    made = program(lambda i, o: Mean(i, o, "float"), (buffer("x", shape),), buffer("y", shape[-1:]))
-    got = check(made, rng, x)
-    np.testing.assert_allclose(got[1:], x[1:].reshape(3, -1, shape[-1]).mean(axis=1, dtype=np.float64), rtol=2**-23)
-
-
-def test_what_sums_and_means_of_codes_refuse():
-    for step in (lambda i, o: Mean(i, o, "fixed"), lambda i, o: Add(i * 2, o)):
-        x, y = buffer("x", (3,), "int8", 1.0, 0), buffer("y", (3,), "int8", 2.0**-20, 0)
-        with pytest.raises(
-            ValueError, match=r"inputs: expected scale / output scale below 2\*\*20, got 1048576.0 for 'x'"
-        ):
-            Program([x, y], [step((0,), 1)])
-        Program([x, replace(y, scale=float(np.nextafter(np.float32(2.0**-20), np.float32(1))))], [step((0,), 1)])
-        core = _core.Plan([("int8", (3,), 1.0, 0, -1, -1, 8), ("int8", (3,), 2.0**-20, 0, -1, -1, 8)], (0,), (1,))
-        made = step((0,), 1)
-        fields = {name: value for name, value in vars(made).items()}
-        with pytest.raises(ValueError, match=f"^{made.kind}: "):
-            core.add(made.kind, fields)
-    large = buffer("x", (2**12, 2**11, 1), "uint8", 1.0, 0)
-    with pytest.raises(ValueError, match=r"inputs: expected fewer than 8388608 pixels of codes, got 8388608"):
-        program(lambda i, o: Mean(i, o, "float"), (large,), buffer("y", (1,), "uint8", 1.0, 0))
 
 
 # ---- pools ------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from reference.requantization import quantize_multiplier, scale_fixed
 
 F32 = np.float32
 
@@ -10,6 +11,18 @@ F32 = np.float32
 def lookup(codes, table):
     """The entry of each code stands at its byte."""
     return table[codes.view(np.uint8)]
+
+
+def prelu(x, slope, grid, slope_scale, grid_y, wide, qmin, qmax):
+    """TensorFlow Lite's: codes, and products with slopes of integers, by rule B of float32, or `wide`, multipliers."""
+    number = np.float64 if wide else F32
+    (scale, zero_point), (scale_y, zero_y) = grid, grid_y
+    scale, slope_scale, scale_y = number(F32(scale)), number(F32(slope_scale)), number(F32(scale_y))
+    with np.errstate(under="ignore"):
+        above, below = (quantize_multiplier(float(m)) for m in (scale / scale_y, scale * slope_scale / scale_y))
+    steps = x.astype(np.int64) - zero_point
+    y = np.where(steps >= 0, scale_fixed(steps, *above), scale_fixed(steps * slope, *below))
+    return np.clip(y + zero_y, qmin, qmax).astype(x.dtype)
 
 
 def softmax_float(x, scale, beta=1.0):

@@ -37,7 +37,7 @@ def exp(x):
     return polynomial(SERIES, r) * ((shifted.view(np.uint64) + np.uint64(1023)) << np.uint64(52)).view(F64)
 
 
-def exp_f32(x, rest=F32(0)):
+def exp_f32(x, rest):
     """e^(x + rest) of float32 x <= 0: the core's own, by the same steps."""
     c = [F32(1 / math.factorial(n)) for n in range(8)]
     inside = np.where(x < -88, F32(-88), x)
@@ -128,7 +128,7 @@ def gelu(x):
 def softmax(x):
     """In float32, but for the sum of the exponentials."""
     x = x.astype(F32)
-    e = exp_f32(x - x.max(axis=-1, keepdims=True))
+    e = exp_f32(x - x.max(axis=-1, keepdims=True), F32(0))
     return e / sum_of_rows(e.astype(F64))[..., None].astype(F32)
 
 

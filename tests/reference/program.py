@@ -3,18 +3,30 @@
 import math
 
 import numpy as np
-from reference.activations import lookup, softmax_fixed, softmax_float
+from reference.activations import lookup, prelu, softmax_fixed, softmax_float
 from reference.basics import F32, HUGE, at_least, spread
 from reference.conv import conv_integer
 from reference.elementwise import dequantize, quantize
-from reference.functions import apply
+from reference.functions import apply, layer_norm
 from reference.gemm import matmul_float, matmul_integer, output_of_sums, quantize_rows, scale_sums
 from reference.grouped import matmul_grouped, quantize_rows_symmetric, sum_groups
 from reference.images import conv as conv_f32
-from reference.merging import add_fixed, add_float, mean_fixed, mean_float
+from reference.merging import add_fixed, add_float, multiply_fixed, multiply_float
 from reference.pool import avg_pool, avg_pool_float, max_pool, max_pool_float
+from reference.reductions import (
+    elements_first,
+    greatest_of,
+    least_of,
+    normalized_codes,
+    normalized_floats,
+    sum_fixed,
+    sum_float,
+    sum_of_floats,
+)
 from reference.requantization import code_clamps
 from reference.resizes import resize_bilinear_codes, resize_bilinear_floats, resize_nearest
+from reference.sequences import embedding, matmul_codes, matmul_f32
+from reference.transposed import conv_transpose, conv_transpose_integer
 
 CLAMPS = {None: (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
 
@@ -120,33 +132,55 @@ def step_gemm(buffers, step, values):
 def step_conv(buffers, step, values):
     """Windows of images; a sample of lower rank is an image of height 1, or of width 1 as well."""
     (x,) = step.inputs
-    source, samples = buffers[x], values[x]
-    images = samples.reshape(len(samples), *(1, 1, *samples.shape[1:])[-3:])
-    weight_zero_point = 0 if step.weight_zero_point is None else step.weight_zero_point
+    images = values[x].reshape(len(values[x]), *(1, 1, *values[x].shape[1:])[-3:])
     options = {"stride": step.stride, "padding": (step.padding[:2], step.padding[2:]), "dilation": step.dilation}
+    step_images(lambda *given: conv_integer(*given, groups=step.groups, **options), images, buffers, step, values)
+
+
+def step_conv_transpose(buffers, step, values):
+    (x,) = step.inputs
+    options = step.stride, step.padding, step.output_padding
+    step_images(lambda *given: conv_transpose_integer(*given, *options), values[x], buffers, step, values)
+
+
+def step_images(sums, images, buffers, step, values):
+    """What a step makes of exact sums (images, weight, zero points of both) -> int32, for all images or each."""
+    (x,) = step.inputs
+    source = buffers[x]
+    weight_zero_point = 0 if step.weight_zero_point is None else step.weight_zero_point
     if source.row_scale is None:
-        acc = conv_integer(images, step.weight, source.zero_point, weight_zero_point, groups=step.groups, **options)
+        acc = sums(images, step.weight, source.zero_point, weight_zero_point)
     else:
         zero_points = values[source.row_zero_point].ravel()
         each = [
-            conv_integer(image[None], step.weight, z, weight_zero_point, groups=step.groups, **options)
-            for image, z in zip(images, zero_points, strict=True)
+            sums(image[None], step.weight, z, weight_zero_point) for image, z in zip(images, zero_points, strict=True)
         ]
         acc = np.concatenate(each) if each else np.zeros((0, *buffers[step.output].shape), np.int32)
     result = finished_sums(acc, x, step, buffers, values)
-    values[step.output] = result.reshape(len(samples), *buffers[step.output].shape)
+    values[step.output] = result.reshape(len(images), *buffers[step.output].shape)
 
 
 def step_conv_f32(buffers, step, values):
     """Images as in step_conv; codes of weights become floats first."""
     (x,) = step.inputs
-    samples, weight = values[x], step.weight
-    scale, zero_point = getattr(step, "weight_scale", None), getattr(step, "weight_zero_point", None)
-    if weight.dtype != np.float32:
-        weight = (weight.astype(np.int32) - (0 if zero_point is None else zero_point)).astype(F32) * scale
+    samples = values[x]
     images = samples.reshape(len(samples), *(1, 1, *samples.shape[1:])[-3:])
-    y = conv_f32(images, weight, step.stride, step.dilation, step.padding, step.groups)
+    y = conv_f32(images, float_weight(step), step.stride, step.dilation, step.padding, step.groups)
     values[step.output] = finished(y, step, (len(samples), *buffers[step.output].shape))
+
+
+def step_conv_transpose_f32(buffers, step, values):
+    (x,) = step.inputs
+    y = conv_transpose(values[x], float_weight(step), step.stride, step.padding, step.output_padding)
+    values[step.output] = finished(y, step, (len(y), *buffers[step.output].shape))
+
+
+def float_weight(step):
+    """Weights of float32, or what their codes stand for, rounded once."""
+    scale, zero_point = getattr(step, "weight_scale", None), getattr(step, "weight_zero_point", None)
+    if step.weight.dtype == np.float32:
+        return step.weight
+    return (step.weight.astype(np.int32) - (0 if zero_point is None else zero_point)).astype(F32) * scale
 
 
 def step_gemm_f32(buffers, step, values):
@@ -208,33 +242,86 @@ def step_gemm_grouped_f32(buffers, step, values):
     values[step.output] = finished(matmul_grouped(rows(values[x]), weight), step, values[x].shape)
 
 
-def step_add(buffers, step, values):
-    """Floats: a + b rounded to float32, then the activation."""
+def aligned(x, y):
+    """Samples with axes of length 1 behind the first, as many as those of others have more."""
+    return x.reshape(len(x), *(1,) * (y.ndim - x.ndim), *x.shape[1:])
+
+
+def step_matmul(buffers, step, values):
     a, b = step.inputs
-    target = buffers[step.output]
+    target, how = buffers[step.output], (step.transpose_b, step.heads)
     if target.dtype == "float32":
-        low, high = CLAMPS[step.activation]
-        with np.errstate(over="ignore", invalid="ignore"):
-            values[step.output] = at_least(-at_least(-(values[a] + values[b]), -high), low)
+        values[step.output] = matmul_f32(values[a], values[b], *how)
         return
-    function = {"float": add_float, "fixed": add_fixed}[step.requant]
-    grids = (affine(b) for b in (buffers[a], buffers[b], target))
-    values[step.output] = function(values[a], values[b], *grids, *clamps_of(step, target))
+    grids = (affine(buffer) for buffer in (buffers[a], buffers[b], target))
+    codes = matmul_codes(values[a], values[b], *how, *grids, *code_range(target), step.requant == "fixed")
+    values[step.output] = codes.astype(target.dtype)
 
 
-def step_mean(buffers, step, values):
-    """Floats: the sum in float64, pixel by pixel, divided and rounded once."""
+def step_layer_norm(buffers, step, values):
     (x,) = step.inputs
-    target = buffers[step.output]
-    *shape, channels = values[x].shape
-    pixels = values[x].reshape(shape[0], math.prod(shape[1:]), channels)
-    if target.dtype == "float32":
-        with np.errstate(over="ignore", invalid="ignore"):
-            total = sum((pixels[:, i].astype(np.float64) for i in range(pixels.shape[1])), start=np.float64(0))
-            values[step.output] = (total / pixels.shape[1]).astype(F32)
-        return
-    function = {"float": mean_float, "fixed": mean_fixed}[step.requant]
-    values[step.output] = function(pixels, affine(buffers[x]), affine(target), *code_range(target))
+    with np.errstate(all="ignore"):
+        values[step.output] = layer_norm(values[x], step.gamma, step.beta, step.epsilon)
+
+
+def step_embedding(buffers, step, values):
+    (x,) = step.inputs
+    values[step.output] = embedding(values[x], step.weight, step.weight_scale, step.weight_zero_point)
+
+
+def step_binary(of_floats, of_codes, **options):
+    """A step of two inputs that broadcast, by a function on floats, rounded to float32 before the activation, and
+    functions on codes by rule."""
+
+    def step_of_pairs(buffers, step, values):
+        first, second = step.inputs
+        a, b, target = values[first], values[second], buffers[step.output]
+        a, b = aligned(a, b), aligned(b, a)
+        if target.dtype == "float32":
+            low, high = CLAMPS[step.activation]
+            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+                values[step.output] = at_least(-at_least(-of_floats(a, b), -high), low)
+            return
+        grids = (affine(buffers[i]) for i in (first, second, step.output))
+        values[step.output] = of_codes[step.requant](a, b, *grids, *clamps_of(step, target), **options)
+
+    return step_of_pairs
+
+
+def step_constant(buffers, step, values):
+    """The value for each sample; the number of samples is that of what was given."""
+    samples = len(next(value for value in values if value is not None))
+    values[step.output] = np.repeat(step.value[None], samples, axis=0)
+
+
+def step_sum(is_mean):
+    def step_of_sums(buffers, step, values):
+        (x,) = step.inputs
+        target, elements = buffers[step.output], elements_first(values[x], step.axes)
+        if target.dtype == "float32":
+            result = sum_of_floats(elements, is_mean)
+        else:
+            function = {"float": sum_float, "fixed": sum_fixed}[step.requant]
+            result = function(elements, affine(buffers[x]), affine(target), *code_range(target), is_mean)
+        values[step.output] = result.reshape(len(values[x]), *target.shape)
+
+    return step_of_sums
+
+
+def step_extreme(function):
+    def step_of_extremes(buffers, step, values):
+        (x,) = step.inputs
+        result = function(elements_first(values[x], step.axes))
+        values[step.output] = result.reshape(len(values[x]), *buffers[step.output].shape)
+
+    return step_of_extremes
+
+
+def step_l2_normalize(buffers, step, values):
+    (x,) = step.inputs
+    is_float = buffers[x].dtype == "float32"
+    y = normalized_floats(rows(values[x])) if is_float else normalized_codes(rows(values[x]), buffers[x].zero_point)
+    values[step.output] = y.reshape(values[x].shape)
 
 
 def step_concatenate(buffers, step, values):
@@ -274,6 +361,19 @@ def step_lookup(buffers, step, values):
     values[step.output] = lookup(values[x], step.table)
 
 
+def step_prelu(buffers, step, values):
+    """x >= 0 ? x : x * slope; codes by rule B, with multipliers of float32 or float64."""
+    (x,) = step.inputs
+    source, target = buffers[x], buffers[step.output]
+    if target.dtype == "float32":
+        with np.errstate(over="ignore", invalid="ignore"):
+            values[step.output] = values[x] * np.where(values[x] < 0, step.slope, F32(1))
+        return
+    slope = step.slope.astype(np.int64) - step.slope_zero_point
+    grids = affine(source), step.slope_scale, affine(target)
+    values[step.output] = prelu(values[x], slope, *grids, step.requant == "fixed", *code_range(target))
+
+
 def step_softmax(buffers, step, values):
     (x,) = step.inputs
     result = {"float": softmax_float, "fixed": softmax_fixed}[step.requant](rows(values[x]), buffers[x].scale)
@@ -299,6 +399,42 @@ def step_resize_bilinear(buffers, step, values):
         values[step.output] = resize_bilinear_codes(values[x], *options, step.requant == "fixed")
 
 
+def step_mirror_pad(buffers, step, values):
+    (x,) = step.inputs
+    sides = [(0, 0), *zip(step.padding[::2], step.padding[1::2], strict=True)]
+    values[step.output] = np.pad(values[x], sides, step.mode)
+
+
+def step_transpose(buffers, step, values):
+    (x,) = step.inputs
+    values[step.output] = values[x].transpose(0, *(axis + 1 for axis in step.axes))
+
+
+def step_slice(buffers, step, values):
+    """Place by place."""
+    (x,) = step.inputs
+    y = values[x]
+    for axis, places in enumerate(zip(step.begin, step.end, step.stride, strict=True), 1):
+        y = np.take(y, list(range(*places)), axis)
+    values[step.output] = y
+
+
+def step_depth_to_space(buffers, step, values):
+    (x,) = step.inputs
+    (samples, height, width, channels), block = values[x].shape, step.block
+    squares = values[x].reshape(samples, height, width, block, block, channels // block**2)
+    rows = squares.transpose(0, 1, 3, 2, 4, 5)
+    values[step.output] = rows.reshape(samples, height * block, width * block, channels // block**2)
+
+
+def step_space_to_depth(buffers, step, values):
+    (x,) = step.inputs
+    (samples, height, width, channels), block = values[x].shape, step.block
+    rows = values[x].reshape(samples, height // block, block, width // block, block, channels)
+    squares = rows.transpose(0, 1, 3, 2, 4, 5)
+    values[step.output] = squares.reshape(samples, height // block, width // block, block**2 * channels)
+
+
 STEPS = {
     "normalize": step_normalize,
     "quantize": step_quantize,
@@ -307,21 +443,39 @@ STEPS = {
     "gemm": step_gemm,
     "conv": step_conv,
     "conv_f32": step_conv_f32,
+    "conv_transpose": step_conv_transpose,
+    "conv_transpose_f32": step_conv_transpose_f32,
     "requantize": step_requantize,
+    "matmul": step_matmul,
+    "layer_norm": step_layer_norm,
+    "embedding": step_embedding,
     "gemm_grouped": step_gemm_grouped,
     "gemm_grouped_f32": step_gemm_grouped_f32,
     "dense_f32": step_dense_f32,
     "gemm_f32": step_gemm_f32,
-    "add": step_add,
-    "mean": step_mean,
+    "add": step_binary(np.add, {"float": add_float, "fixed": add_fixed}),
+    "subtract": step_binary(np.subtract, {"float": add_float, "fixed": add_fixed}, signs=(1, -1)),
+    "multiply": step_binary(np.multiply, {"float": multiply_float, "fixed": multiply_fixed}),
+    "constant": step_constant,
+    "mean": step_sum(True),
+    "sum": step_sum(False),
+    "reduce_max": step_extreme(greatest_of),
+    "reduce_min": step_extreme(least_of),
+    "l2_normalize": step_l2_normalize,
     "concatenate": step_concatenate,
     "pad": step_pad,
     "max_pool": step_pool((max_pool, max_pool_float)),
     "average_pool": step_pool((avg_pool, avg_pool_float)),
     "activate": step_activate,
     "lookup": step_lookup,
+    "prelu": step_prelu,
     "softmax": step_softmax,
     "reshape": step_reshape,
+    "mirror_pad": step_mirror_pad,
+    "transpose": step_transpose,
+    "slice": step_slice,
+    "depth_to_space": step_depth_to_space,
+    "space_to_depth": step_space_to_depth,
     "resize_nearest": step_resize_nearest,
     "resize_bilinear": step_resize_bilinear,
 }

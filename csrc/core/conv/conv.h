@@ -101,6 +101,12 @@ size_t ql_terms_bytes(const ql_filter *w);
 void ql_terms_fill(const ql_geometry *g, const int32_t *bias, int32_t zero_point, const ql_epilogue *epilogue,
                    void *memory, ql_terms *terms);
 
+/* Returns the bytes of an epilogue's arrays for so many columns; fills them in with those of n columns several times,
+ * zeros behind, and makes *own of them. */
+size_t ql_repeated_bytes(size_t columns);
+void ql_repeat_columns(const ql_epilogue *epilogue, size_t n, size_t times, size_t columns, void *memory,
+                       ql_epilogue *own);
+
 /* Returns about how long one thread convolves so many images, with weights of one part. */
 uint64_t ql_conv_cost_ns(const ql_geometry *g, size_t images);
 
@@ -176,10 +182,6 @@ static inline char *ql_stage_results(const ql_stage *s, size_t r)
 
 /* Converts pixels to what ql_taps_rows reads: codes ^ flip, each channel as often as it has results. */
 void ql_taps_convert(const ql_filter *w, const uint8_t *pixels, size_t count, uint8_t flip, uint8_t *out);
-
-/* Returns the bytes of arrays of the epilogue for all lanes of a unit; fills them in and makes *own of them. */
-size_t ql_taps_columns_bytes(const ql_filter *w);
-void ql_taps_fill_columns(const ql_filter *w, const ql_epilogue *epilogue, void *columns, ql_epilogue *own);
 
 /* Fills the start values of all lanes of a unit. */
 void ql_taps_fill_start(const ql_filter *w, const int32_t *bias, int32_t zero_point, int32_t *start);

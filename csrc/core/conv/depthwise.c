@@ -114,40 +114,6 @@ void ql_taps_convert(const ql_filter *w, const uint8_t *pixels, size_t count, ui
     }
 }
 
-size_t ql_taps_columns_bytes(const ql_filter *w)
-{
-    return 2 * w->taps.lanes * sizeof(float);
-}
-
-/* Repeats values of four bytes per result for all pixels of a unit, with zeros to the end of its last block. */
-static void repeat(const ql_filter *w, const void *values, void *lanes)
-{
-    const size_t out = w->shape[3], bytes = out * sizeof(int32_t);
-    char *to = lanes;
-    for (size_t u = 0; u < w->taps.unit; u++)
-        memcpy(to + u * bytes, values, bytes);
-    memset(to + w->taps.unit * bytes, 0, (w->taps.lanes - w->taps.unit * out) * sizeof(int32_t));
-}
-
-void ql_taps_fill_columns(const ql_filter *w, const ql_epilogue *epilogue, void *columns, ql_epilogue *own)
-{
-    float *first = columns, *second = first + w->taps.lanes;
-    *own = *epilogue;
-    own->scale = own->multiplier = first;
-    own->offset = second;
-    own->mantissa = (int32_t *)columns;
-    own->exponent = own->mantissa + w->taps.lanes;
-    if (epilogue->store == QL_STORE_F32) {
-        repeat(w, epilogue->scale, first);
-        repeat(w, epilogue->offset, second);
-    } else if (epilogue->store == QL_STORE_X8) {
-        repeat(w, epilogue->multiplier, first);
-    } else if (epilogue->store == QL_STORE_X8_FIXED) {
-        repeat(w, epilogue->mantissa, first);
-        repeat(w, epilogue->exponent, second);
-    }
-}
-
 void ql_taps_fill_start(const ql_filter *w, const int32_t *bias, int32_t zero_point, int32_t *start)
 {
     const size_t out = w->shape[3];

@@ -1,4 +1,6 @@
 /* What a convolution computes before it sees an image: how images lie under windows, and the arrays of sums' terms. */
+#include <string.h>
+
 #include "core/conv/conv.h"
 #include "core/gemm/gemm.h"
 
@@ -83,6 +85,40 @@ void ql_fill_start(const ql_filter *w, const int32_t *bias, int32_t zero_point, 
     }
 }
 
+size_t ql_repeated_bytes(size_t padded)
+{
+    return 2 * padded * sizeof(float);
+}
+
+/* Repeats n values of four bytes, with zeros up to `padded`. */
+static void repeat(const void *values, size_t n, size_t times, size_t padded, void *to)
+{
+    const size_t bytes = n * sizeof(int32_t);
+    for (size_t i = 0; i < times; i++)
+        memcpy((char *)to + i * bytes, values, bytes);
+    memset((char *)to + times * bytes, 0, (padded - times * n) * sizeof(int32_t));
+}
+
+void ql_repeat_columns(const ql_epilogue *epilogue, size_t n, size_t times, size_t padded, void *columns,
+                       ql_epilogue *own)
+{
+    float *first = columns, *second = first + padded;
+    *own = *epilogue;
+    own->scale = own->multiplier = first;
+    own->offset = second;
+    own->mantissa = (int32_t *)columns;
+    own->exponent = own->mantissa + padded;
+    if (epilogue->store == QL_STORE_F32) {
+        repeat(epilogue->scale, n, times, padded, first);
+        repeat(epilogue->offset, n, times, padded, second);
+    } else if (epilogue->store == QL_STORE_X8) {
+        repeat(epilogue->multiplier, n, times, padded, first);
+    } else if (epilogue->store == QL_STORE_X8_FIXED) {
+        repeat(epilogue->mantissa, n, times, padded, first);
+        repeat(epilogue->exponent, n, times, padded, second);
+    }
+}
+
 static size_t offset_bytes(const ql_filter *w)
 {
     const size_t count = w->packed ? ql_filter_segments(w) : ql_taps_offsets(w);
@@ -102,7 +138,7 @@ static void fill_offsets(const ql_geometry *g, size_t *offset)
 
 size_t ql_terms_bytes(const ql_filter *w)
 {
-    const size_t columns = w->packed ? 0 : ql_round_up(ql_taps_columns_bytes(w), QL_ALIGNMENT);
+    const size_t columns = w->packed ? 0 : ql_round_up(ql_repeated_bytes(w->taps.lanes), QL_ALIGNMENT);
     return ql_start_bytes(w) + offset_bytes(w) + columns;
 }
 
@@ -120,6 +156,7 @@ void ql_terms_fill(const ql_geometry *g, const int32_t *bias, int32_t zero_point
         fill_offsets(g, terms->offset);
     } else {
         ql_taps_fill_offsets(g, terms->offset);
-        ql_taps_fill_columns(w, epilogue, (char *)memory + starts + offset_bytes(w), &terms->epilogue);
+        ql_repeat_columns(epilogue, w->shape[3], w->taps.unit, w->taps.lanes, (char *)memory + starts + offset_bytes(w),
+                          &terms->epilogue);
     }
 }

@@ -127,6 +127,30 @@ void ql_repack(ql_packed *p, const ql_code_matrix *b)
     }
 }
 
+size_t ql_packed_in(const ql_kernels *kernels, size_t k, size_t n, void *memory, ql_packed *packed)
+{
+    const ql_gemm_kernels *gemm = kernels->gemm_u8s8s32;
+    *packed = (ql_packed){.purpose = QL_PACK_INTEGER,
+                          .kernels = kernels,
+                          .gemm = gemm,
+                          .k = k,
+                          .n = n,
+                          .n_padded = ql_round_up(n, gemm->nr),
+                          .nr = gemm->nr,
+                          .kr = gemm->kr,
+                          .segments = 1,
+                          .panel_bytes = ql_round_up(ql_round_up(k, gemm->kr) * gemm->nr, QL_ALIGNMENT)};
+    const size_t panels = packed->n_padded / packed->nr * packed->panel_bytes;
+    const size_t columns = ql_round_up(packed->n_padded * sizeof(int32_t), QL_ALIGNMENT);
+    if (memory) {
+        packed->panels = memory;
+        packed->zero_point = (int32_t *)((char *)memory + panels);
+        packed->column_sum = (int32_t *)((char *)memory + panels + columns);
+        memset(packed->zero_point, 0, packed->n_padded * sizeof *packed->zero_point);
+    }
+    return panels + 2 * columns;
+}
+
 static const ql_gemm_kernels *gemm_for(const ql_kernels *kernels, ql_pack_for purpose)
 {
     switch (purpose) {

@@ -24,6 +24,10 @@ struct ql_packed {
 /* Packs like ql_pack, with the depth cut in segments, whose number divides k. */
 ql_status ql_pack_segments(ql_pack_for purpose, const ql_code_matrix *b, size_t segments, ql_packed **packed);
 
+/* Describes integer weights of this shape whose arrays lie in `memory`, aligned to QL_ALIGNMENT, until ql_repack fills
+ * them; returns the bytes that they take. memory may be NULL, for these alone. */
+size_t ql_packed_in(const ql_kernels *kernels, size_t k, size_t n, void *memory, ql_packed *packed);
+
 /* Packs other codes of the same shape, whose zero points are codes, into the same memory. */
 void ql_repack(ql_packed *packed, const ql_code_matrix *b);
 

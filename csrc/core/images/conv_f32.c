@@ -61,11 +61,9 @@ void ql_filter_f32_put(ql_filter_f32 *f, size_t p, const float *row)
 
 /* ---- products ----------------------------------------------------------------------------------- */
 
+/* Products of a stage, cut in items of work. */
 typedef struct products {
-    ql_image_stage stage;
-    ql_segments segments;
-    const ql_filter_f32 *f;
-    float *y;
+    const ql_products_f32 *of;
     size_t together; /* rows of windows of an item, where they are short */
     size_t pieces;   /* of a row, where it is long */
 } products;
@@ -77,20 +75,33 @@ typedef struct part {
 
 static part part_of(const products *p, size_t item)
 {
-    const size_t width = p->stage.shape.window.out[1], length = ql_divided_up(width, p->pieces);
+    const size_t width = p->of->out[1], length = ql_divided_up(width, p->pieces);
     const size_t begin = ql_least(item % p->pieces * length, width), first = item / p->pieces * p->together;
     return (part){begin, ql_least(length, width - begin), first,
-                  ql_least(first + p->together, ql_image_stage_rows(&p->stage))};
+                  ql_least(first + p->together, ql_image_stage_rows(p->of->stage))};
 }
 
-static size_t step(const products *p)
+static size_t step(const ql_products_f32 *p)
 {
-    return p->stage.shape.window.stride[1] * p->stage.pixel;
+    return p->stage->shape.window.stride[1] * p->stage->pixel;
+}
+
+/* What the windows of row r read, from the first one on, and where their results lie; NULL where they have none. */
+static const float *windows_of(const ql_products_f32 *p, size_t r)
+{
+    return ql_image_stage_windows(p->stage, r) + p->from;
+}
+
+static float *results_of(const ql_products_f32 *p, size_t r)
+{
+    const ql_image_stage *s = p->stage;
+    const size_t image = s->first_image + r / s->row_count, row = s->first_row + r % s->row_count;
+    return row < p->out[0] ? p->y + image * p->image + row * p->row : NULL;
 }
 
 /* Some windows of a row by a panel. */
-static void multiply_windows(const products *p, const float *x, const float *panel, size_t first, size_t cols, size_t n,
-                             float *y)
+static void multiply_windows(const ql_products_f32 *p, const float *x, const float *panel, size_t first, size_t cols,
+                             size_t n, float *y)
 {
     const ql_filter_f32 *f = p->f;
     const ql_gemm_f32_add_kernels *gemm = f->kernels->gemm_f32f32f32;
@@ -104,32 +115,37 @@ static void multiply_windows(const products *p, const float *x, const float *pan
         memset(tile, 0, rows * nr * sizeof *tile);
         gemm->ukernel[rows](&windows, panel, nr, tile, nr);
         f->kernels->add_bias_f32(tile, nr, rows, cols, f->bias + first, f->clamps.low, f->clamps.high,
-                                 y + i * f->out + first, f->out);
+                                 y + i * p->pixel + first, p->pixel);
     }
 }
 
 /* A part by a panel of columns. */
 static void multiply(void *context, size_t item)
 {
-    const products *p = context;
+    const products *items = context;
+    const ql_products_f32 *p = items->of;
     const ql_filter_f32 *f = p->f;
     const size_t nr = f->kernels->gemm_f32f32f32->nr, own = f->out / f->groups, panels = f->groups * f->panels;
     const size_t panel = item % panels, group = panel / f->panels, j = panel % f->panels * nr;
-    const part windows = part_of(p, item / panels);
-    for (size_t r = windows.first; windows.n && r < windows.end; r++)
-        multiply_windows(p, ql_image_stage_windows(&p->stage, r) + windows.begin * step(p) + group * f->in,
-                         f->weight + panel * ql_filter_f32_rows(f) * nr, group * own + j, ql_least(nr, own - j),
-                         windows.n, p->y + (ql_image_stage_result(&p->stage, r) + windows.begin) * f->out);
+    const part windows = part_of(items, item / panels);
+    for (size_t r = windows.first; windows.n && r < windows.end; r++) {
+        float *y = results_of(p, r);
+        if (y)
+            multiply_windows(p, windows_of(p, r) + windows.begin * step(p) + group * f->in,
+                             f->weight + panel * ql_filter_f32_rows(f) * nr, group * own + j, ql_least(nr, own - j),
+                             windows.n, y + windows.begin * p->pixel);
+    }
 }
 
 /* A part, channel by channel. */
 static void multiply_lanes(void *context, size_t item)
 {
-    const products *p = context;
+    const products *items = context;
+    const ql_products_f32 *p = items->of;
     const ql_filter_f32 *f = p->f;
-    const part windows = part_of(p, item);
+    const part windows = part_of(items, item);
     for (size_t r = windows.first; r < windows.end; r++) {
-        const ql_depthwise_row row = {.x = ql_image_stage_windows(&p->stage, r) + windows.begin * step(p),
+        const ql_depthwise_row row = {.x = windows_of(p, r) + windows.begin * step(p),
                                       .x_step = step(p),
                                       .n = windows.n,
                                       .channels = f->out,
@@ -139,14 +155,34 @@ static void multiply_lanes(void *context, size_t item)
                                       .bias = f->bias,
                                       .low = f->clamps.low,
                                       .high = f->clamps.high,
-                                      .y = p->y + (ql_image_stage_result(&p->stage, r) + windows.begin) * f->out};
+                                      .y = results_of(p, r) + windows.begin * f->out};
         f->kernels->depthwise_row_f32(&row);
     }
+}
+
+void ql_products_f32_run(const ql_products_f32 *p, uint64_t cost_ns)
+{
+    const ql_filter_f32 *f = p->f;
+    const size_t width = p->out[1];
+    products items = {.of = p,
+                      .together = width < ITEM_PIXELS ? ITEM_PIXELS / width : 1,
+                      .pieces = ql_divided_up(width, 2 * ITEM_PIXELS)};
+    const size_t parts = ql_divided_up(ql_image_stage_rows(p->stage), items.together) * items.pieces;
+    if (f->is_depthwise)
+        ql_parallel(parts, cost_ns, multiply_lanes, &items);
+    else
+        ql_parallel(parts * f->groups * f->panels, cost_ns, multiply, &items);
 }
 
 static size_t repeats(const ql_filter_f32 *f)
 {
     return f->is_depthwise ? f->out / f->groups : 1;
+}
+
+/* Single pixels are a plain product, unless their channels are copied several times. */
+static ql_image_windows windows_for(const ql_image_windows *shape, const ql_filter_f32 *f)
+{
+    return repeats(f) == 1 ? ql_flat_windows(shape) : *shape;
 }
 
 static size_t offsets_bytes(const ql_filter_f32 *f)
@@ -156,9 +192,11 @@ static size_t offsets_bytes(const ql_filter_f32 *f)
 
 bool ql_conv_f32_workspace(const ql_image_windows *shape, const ql_filter_f32 *f, size_t *bytes)
 {
+    const ql_image_windows windows = windows_for(shape, f);
     ql_image_stage s;
     size_t copy;
-    return ql_image_stage_plan(shape, repeats(f), &s, &copy) && !__builtin_add_overflow(copy, offsets_bytes(f), bytes);
+    return ql_image_stage_plan(&windows, repeats(f), &s, &copy) &&
+           !__builtin_add_overflow(copy, offsets_bytes(f), bytes);
 }
 
 uint64_t ql_conv_f32_cost_ns(const ql_image_windows *s, const ql_filter_f32 *f)
@@ -169,26 +207,26 @@ uint64_t ql_conv_f32_cost_ns(const ql_image_windows *s, const ql_filter_f32 *f)
 
 void ql_conv_f32_run(const float *x, const ql_image_windows *shape, const ql_filter_f32 *f, float *y, void *workspace)
 {
-    products p = {.f = f, .y = y, .segments = {.offset = workspace}};
-    ql_image_stage *s = &p.stage;
+    const ql_image_windows windows = windows_for(shape, f);
+    ql_image_stage s;
     size_t copy_bytes;
-    if (shape->count == 0 || !ql_image_stage_plan(shape, repeats(f), s, &copy_bytes))
+    if (shape->count == 0 || !ql_image_stage_plan(&windows, repeats(f), &s, &copy_bytes))
         return;
-    s->x = x;
-    s->copy = copy_bytes ? (float *)((char *)workspace + offsets_bytes(f)) : NULL;
-    ql_image_stage_segments(s, f->groups, &p.segments);
-    const size_t width = s->shape.window.out[1];
-    p.together = width < ITEM_PIXELS ? ITEM_PIXELS / width : 1;
-    p.pieces = ql_divided_up(width, 2 * ITEM_PIXELS);
-    const uint64_t all_ns = ql_conv_f32_cost_ns(shape, f), rows = s->shape.count * s->shape.window.out[0];
-    while (ql_image_stage_next(s, all_ns * ql_least(rows, s->images * s->rows) / rows)) {
-        const size_t parts = ql_divided_up(ql_image_stage_rows(s), p.together) * p.pieces;
-        const uint64_t cost_ns = all_ns * ql_image_stage_rows(s) / rows;
-        if (f->is_depthwise)
-            ql_parallel(parts, cost_ns, multiply_lanes, &p);
-        else
-            ql_parallel(parts * f->groups * f->panels, cost_ns, multiply, &p);
-    }
+    s.x = x;
+    s.copy = copy_bytes ? (float *)((char *)workspace + offsets_bytes(f)) : NULL;
+    const size_t *out = s.shape.window.out;
+    ql_products_f32 p = {.stage = &s,
+                         .segments = {.offset = workspace},
+                         .f = f,
+                         .out = {out[0], out[1]},
+                         .y = y,
+                         .image = out[0] * out[1] * f->out,
+                         .row = out[1] * f->out,
+                         .pixel = f->out};
+    ql_image_stage_segments(&s, f->groups, f->kernel, &p.segments);
+    const uint64_t all_ns = ql_conv_f32_cost_ns(shape, f), rows = s.shape.count * out[0];
+    while (ql_image_stage_next(&s, all_ns * ql_least(rows, s.images * s.rows) / rows))
+        ql_products_f32_run(&p, all_ns * ql_image_stage_rows(&s) / rows);
 }
 
 ql_status ql_conv_f32(const float *x, const ql_image_windows *shape, const float *weight, size_t out, size_t groups,

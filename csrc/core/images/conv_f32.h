@@ -4,7 +4,7 @@
 #ifndef QL_CONV_F32_H
 #define QL_CONV_F32_H
 
-#include "core/images/image_windows.h"
+#include "core/images/image_stage.h"
 #include "kernels/kernels.h"
 
 /* Weights [kernel_h][kernel_w][in][out] as they are multiplied: where there are groups of one channel in their own
@@ -32,6 +32,19 @@ size_t ql_filter_f32_size(const ql_filter_f32 *filter);
 /* Clears weights and takes a bias, or NULL; packs row (u, v, c) of the weights, [out], which is number p. */
 void ql_filter_f32_clear(ql_filter_f32 *filter, const float *bias);
 void ql_filter_f32_put(ql_filter_f32 *filter, size_t p, const float *row);
+
+/* Products of windows of a stage, which read so many floats behind where these begin, with a filter: those of `out`
+ * windows of each image have results, which are so many floats apart. */
+typedef struct ql_products_f32 {
+    const ql_image_stage *stage;
+    ql_segments segments;
+    const ql_filter_f32 *f;
+    size_t from, out[2];
+    float *y;
+    size_t image, row, pixel;
+} ql_products_f32;
+
+void ql_products_f32_run(const ql_products_f32 *products, uint64_t cost_ns);
 
 /* Bytes that ql_conv_f32_run works with, aligned to QL_ALIGNMENT; false where size_t does not hold them. */
 bool ql_conv_f32_workspace(const ql_image_windows *shape, const ql_filter_f32 *filter, size_t *bytes);

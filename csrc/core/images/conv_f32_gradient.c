@@ -101,7 +101,7 @@ static void add_stages(work *w, const float *x)
 {
     ql_image_stage *s = &w->stage;
     s->x = x;
-    ql_image_stage_segments(s, w->groups, &w->segments);
+    ql_image_stage_segments(s, w->groups, s->shape.kernel, &w->segments);
     w->segment_tiles = ql_divided_up(w->segments.length, w->gemm->mr);
     w->tiles = w->segments.count * w->segment_tiles;
     w->chunks = ql_divided_up(w->tiles, ITEM_TILES);
@@ -129,8 +129,9 @@ ql_status ql_conv_weight_gradient_f32(const float *x, const ql_image_windows *sh
               .out = out,
               .groups = groups,
               .panels = ql_divided_up(out / groups, gemm->nr)};
+    const ql_image_windows windows = ql_flat_windows(shape);
     size_t copy_bytes;
-    if (!ql_image_stage_plan(shape, 1, &w.stage, &copy_bytes))
+    if (!ql_image_stage_plan(&windows, 1, &w.stage, &copy_bytes))
         return QL_ENOMEM;
     w.segments.offset = ql_alloc(taps, sizeof *w.segments.offset);
     w.stage.copy = copy_bytes ? ql_alloc(1, copy_bytes) : NULL;

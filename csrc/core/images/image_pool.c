@@ -38,7 +38,8 @@ static void pool_row(void *context, size_t row)
             p->kernels->max_pool_f32(x + cols.first * channels, &windows, (int32_t)(rows.first * s->in_w + cols.first),
                                      p->to + to, p->new_index ? p->new_index + to : NULL);
         else
-            p->kernels->average_pool_f32(x + cols.first * channels, &windows, p->to + to);
+            p->kernels->average_windows_f32(x + cols.first * channels, &windows, (double)(windows.rows * width),
+                                            p->to + to);
         j += n;
     }
 }

@@ -26,14 +26,19 @@ static bool is_in_place(const ql_image_stage *s)
            s->padded_width <= s->shape.width;
 }
 
+ql_image_windows ql_flat_windows(const ql_image_windows *shape)
+{
+    ql_image_windows flat = *shape;
+    if (is_pixel(shape) && shape->count > 0) {
+        flat.width = flat.window.out[1] = shape->count * shape->height * shape->width;
+        flat.count = flat.height = flat.window.out[0] = 1;
+    }
+    return flat;
+}
+
 bool ql_image_stage_plan(const ql_image_windows *shape, size_t repeats, ql_image_stage *s, size_t *copy_bytes)
 {
     *s = (ql_image_stage){.shape = *shape, .repeats = repeats, .pixel = shape->channels * repeats};
-    if (is_pixel(shape) && repeats == 1 && shape->count > 0) {
-        const size_t pixels = shape->count * shape->height * shape->width;
-        s->shape.count = s->shape.height = s->shape.window.out[0] = 1;
-        s->shape.width = s->shape.window.out[1] = pixels;
-    }
     const ql_window *w = &s->shape.window;
     size_t bytes;
     s->padded_width = extent(s, 1, w->out[1]);
@@ -111,13 +116,13 @@ bool ql_image_stage_next(ql_image_stage *s, uint64_t cost_ns)
     return true;
 }
 
-void ql_image_stage_segments(const ql_image_stage *s, size_t groups, ql_segments *segments)
+void ql_image_stage_segments(const ql_image_stage *s, size_t groups, const size_t kernel[2], ql_segments *segments)
 {
     const ql_window *w = &s->shape.window;
-    const bool by_row = groups == 1 && (w->dilation[1] == 1 || s->shape.kernel[1] == 1);
-    const size_t taps = by_row ? 1 : s->shape.kernel[1], channels = s->shape.channels / groups;
-    segments->count = s->shape.kernel[0] * taps;
-    segments->length = by_row ? s->shape.kernel[1] * channels : channels;
+    const bool by_row = groups == 1 && (w->dilation[1] == 1 || kernel[1] == 1);
+    const size_t taps = by_row ? 1 : kernel[1], channels = s->shape.channels / groups;
+    segments->count = kernel[0] * taps;
+    segments->length = by_row ? kernel[1] * channels : channels;
     for (size_t t = 0; t < segments->count; t++)
         segments->offset[t] = t / taps * w->dilation[0] * s->row + t % taps * w->dilation[1] * s->pixel;
 }

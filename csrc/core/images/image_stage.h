@@ -1,5 +1,5 @@
 /* Stages of a convolution of floats: some rows of windows of some images, and what they are computed from, a padded
- * copy or the images themselves. A window of one pixel makes all pixels one row. */
+ * copy or the images themselves. */
 #ifndef QL_IMAGE_STAGE_H
 #define QL_IMAGE_STAGE_H
 
@@ -17,6 +17,9 @@ typedef struct ql_image_stage {
     size_t first_image, count;    /* of this stage; count is 0 before the first one */
     size_t first_row, row_count;
 } ql_image_stage;
+
+/* Images under windows of one pixel, one for each, as a single row of pixels; others as they are. */
+ql_image_windows ql_flat_windows(const ql_image_windows *shape);
 
 /* Chooses what is copied and how much at once, for images whose channels count `repeats` times. Returns false where
  * size_t does not hold the bytes of the copy, which the caller brings; there is none for 0. */
@@ -48,6 +51,7 @@ typedef struct ql_segments {
     size_t *offset; /* [kernel_h * kernel_w] */
 } ql_segments;
 
-void ql_image_stage_segments(const ql_image_stage *s, size_t groups, ql_segments *segments);
+/* Of a kernel of this size, that of the windows or smaller. */
+void ql_image_stage_segments(const ql_image_stage *s, size_t groups, const size_t kernel[2], ql_segments *segments);
 
 #endif

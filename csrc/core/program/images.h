@@ -2,6 +2,7 @@
 #ifndef QL_STEP_IMAGES_H
 #define QL_STEP_IMAGES_H
 
+#include "core/images/phases.h"
 #include "core/program/step.h"
 
 /* Windows over images: height and width of their size, steps and gaps; padding at the top, bottom, left and right. */
@@ -65,6 +66,38 @@ static inline bool ql_take_convolution(const ql_buffer *in, const ql_buffer *out
     memcpy(shape, (const size_t[]){weight->shape[0], weight->shape[1], channels / (size_t)groups, outputs},
            4 * sizeof *shape);
     return memcmp(weight->shape, shape, 4 * sizeof *shape) == 0 && ql_windows_fit(in, out, window);
+}
+
+/* Most results of a block of a transposed convolution. */
+enum { QL_MAX_PHASES = 4096 };
+
+/* Takes a transposed convolution out of its values, `options` on: stride, padding, output padding. Returns whether they
+ * and the weight's shape fit the buffers. */
+static inline bool ql_take_expansion(const ql_buffer *in, const ql_buffer *out, const ql_array *weight,
+                                     const ql_value *options, ql_expansion *e)
+{
+    size_t padding[4], more[2];
+    if (in->rank != 3 || out->rank != 3 || weight->rank != 4 || weight->shape[2] != in->shape[2] ||
+        weight->shape[3] != out->shape[2] || in->shape[2] == 0 || out->shape[2] == 0 ||
+        !ql_take_lengths(&options[0], 2, 1, e->stride) || !ql_take_lengths(&options[1], 4, 0, padding) ||
+        !ql_take_lengths(&options[2], 2, 0, more) || e->stride[0] * e->stride[1] > QL_MAX_PHASES)
+        return false;
+    for (int i = 0; i < 2; i++) {
+        const size_t before = padding[2 * i], after = padding[2 * i + 1], kernel = weight->shape[i];
+        size_t whole;
+        if (before >= kernel || after >= kernel || in->shape[i] == 0 || out->shape[i] == 0 ||
+            __builtin_mul_overflow(in->shape[i] - 1, e->stride[i], &whole) ||
+            __builtin_add_overflow(whole, kernel + more[i], &whole) || whole != out->shape[i] + before + after)
+            return false;
+        e->kernel[i] = kernel;
+        e->before[i] = before;
+        e->out[i] = out->shape[i];
+    }
+    e->height = in->shape[0];
+    e->width = in->shape[1];
+    e->in = in->shape[2];
+    e->channels = out->shape[2];
+    return true;
 }
 
 #endif

@@ -187,14 +187,15 @@ static void mark_written(ql_plan *plan, size_t i)
 }
 
 /* Returns whether every value is of a kind that its field wants, and the first two are buffers of the plan. */
-static bool kinds_fit(const ql_plan *plan, const ql_field *fields, const ql_value *values)
+static bool kinds_fit(const ql_plan *plan, const ql_op *op, const ql_value *values)
 {
-    for (size_t i = 0; fields[i].name; i++) {
-        if (((int)values[i].kind & fields[i].kinds) == 0)
+    for (size_t i = 0; op->fields[i].name; i++) {
+        if (((int)values[i].kind & op->fields[i].kinds) == 0)
             return false;
     }
     const size_t count = values[0].buffers.count;
-    bool are_buffers = count >= 1 && count <= QL_MAX_INPUTS && values[1].buffer < plan->buffer_count;
+    bool are_buffers =
+        (count == 0) == op->reads_nothing && count <= QL_MAX_INPUTS && values[1].buffer < plan->buffer_count;
     for (size_t i = 0; are_buffers && i < count; i++)
         are_buffers = values[0].buffers.items[i] < plan->buffer_count;
     return are_buffers;
@@ -203,7 +204,7 @@ static bool kinds_fit(const ql_plan *plan, const ql_field *fields, const ql_valu
 ql_status ql_plan_add(ql_plan *plan, const char *kind, const ql_value *values)
 {
     const ql_op *op = find_op(kind);
-    if (!op || plan->whole || !kinds_fit(plan, op->fields, values) || !is_writable(plan, values[1].buffer))
+    if (!op || plan->whole || !kinds_fit(plan, op, values) || !is_writable(plan, values[1].buffer))
         return QL_EINVAL;
     for (size_t i = 0; i < values[0].buffers.count; i++) {
         if (!is_readable(plan, values[0].buffers.items[i]))
@@ -286,7 +287,7 @@ static ql_status check_values(const ql_plan *plan, const ql_buffer *buffers, con
     }
     const ql_step *s = plan->steps + change->step;
     const ql_value *values = change->values;
-    if (!s->op->update || !kinds_fit(plan, s->op->fields, values) || values[1].buffer != s->output ||
+    if (!s->op->update || !kinds_fit(plan, s->op, values) || values[1].buffer != s->output ||
         values[0].buffers.count != s->input_count ||
         memcmp(values[0].buffers.items, s->inputs, s->input_count * sizeof *s->inputs) != 0)
         return QL_EINVAL;

@@ -56,33 +56,52 @@ typedef struct ql_op {
     ql_cost (*measure)(const ql_step *step, const ql_buffer *buffers, size_t samples);
     void (*destroy)(void *state);
     ql_sharing sharing;
+    bool reads_nothing; /* it has no inputs; all others have some */
     bool checks_finite; /* run says whether its one float input is finite, so that no pass over it has to find out */
 } ql_op;
 
-#define QL_STEP_KINDS(EACH) \
-    EACH(normalize)         \
-    EACH(quantize)          \
-    EACH(quantize_dynamic)  \
-    EACH(gemm)              \
-    EACH(conv)              \
-    EACH(gemm_f32)          \
-    EACH(gemm_grouped)      \
-    EACH(gemm_grouped_f32)  \
-    EACH(dense_f32)         \
-    EACH(conv_f32)          \
-    EACH(requantize)        \
-    EACH(dequantize)        \
-    EACH(add)               \
-    EACH(concatenate)       \
-    EACH(mean)              \
-    EACH(max_pool)          \
-    EACH(average_pool)      \
-    EACH(pad)               \
-    EACH(resize_nearest)    \
-    EACH(resize_bilinear)   \
-    EACH(activate)          \
-    EACH(lookup)            \
-    EACH(softmax)           \
+#define QL_STEP_KINDS(EACH)  \
+    EACH(normalize)          \
+    EACH(quantize)           \
+    EACH(quantize_dynamic)   \
+    EACH(gemm)               \
+    EACH(conv)               \
+    EACH(gemm_f32)           \
+    EACH(gemm_grouped)       \
+    EACH(gemm_grouped_f32)   \
+    EACH(dense_f32)          \
+    EACH(conv_f32)           \
+    EACH(matmul)             \
+    EACH(layer_norm)         \
+    EACH(embedding)          \
+    EACH(conv_transpose)     \
+    EACH(conv_transpose_f32) \
+    EACH(requantize)         \
+    EACH(dequantize)         \
+    EACH(add)                \
+    EACH(subtract)           \
+    EACH(multiply)           \
+    EACH(constant)           \
+    EACH(prelu)              \
+    EACH(concatenate)        \
+    EACH(mean)               \
+    EACH(sum)                \
+    EACH(reduce_max)         \
+    EACH(reduce_min)         \
+    EACH(l2_normalize)       \
+    EACH(max_pool)           \
+    EACH(average_pool)       \
+    EACH(pad)                \
+    EACH(mirror_pad)         \
+    EACH(transpose)          \
+    EACH(slice)              \
+    EACH(depth_to_space)     \
+    EACH(space_to_depth)     \
+    EACH(resize_nearest)     \
+    EACH(resize_bilinear)    \
+    EACH(activate)           \
+    EACH(lookup)             \
+    EACH(softmax)            \
     EACH(reshape)
 
 #define QL_DECLARE_OP(kind) extern const ql_op ql_op_##kind;

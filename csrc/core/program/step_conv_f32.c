@@ -3,24 +3,14 @@
  * everywhere. */
 #include "core/base/memory.h"
 #include "core/images/conv_f32.h"
+#include "core/program/float_weights.h"
 #include "core/program/images.h"
-#include "core/program/weights.h"
 
 enum { GROUPS = QL_WEIGHT_FIELD_COUNT, STRIDE, DILATION, PADDING };
 
 static const ql_field fields[] = {
-    {"inputs", QL_VALUE_BUFFERS},
-    {"output", QL_VALUE_BUFFER},
-    {"weight", QL_VALUE_ARRAY},
-    {"weight_scale", QL_VALUE_ARRAY | QL_VALUE_NONE},
-    {"weight_zero_point", QL_VALUE_ARRAY | QL_VALUE_NONE},
-    {"bias", QL_VALUE_ARRAY | QL_VALUE_NONE},
-    {"activation", QL_VALUE_TEXT | QL_VALUE_NONE},
-    {"groups", QL_VALUE_INT},
-    {"stride", QL_VALUE_INTS},
-    {"dilation", QL_VALUE_INTS},
-    {"padding", QL_VALUE_INTS},
-    {NULL, 0},
+    QL_FLOAT_WEIGHT_FIELDS,      {"groups", QL_VALUE_INT},   {"stride", QL_VALUE_INTS},
+    {"dilation", QL_VALUE_INTS}, {"padding", QL_VALUE_INTS}, {NULL, 0},
 };
 
 typedef struct conv_state {
@@ -38,24 +28,14 @@ static void destroy(void *state)
     free(s);
 }
 
-static bool are_floats(const ql_value *v)
-{
-    const ql_array *w = &v[QL_FIELD_WEIGHT].array;
-    return w->type == QL_F32 && v[QL_FIELD_WEIGHT_SCALE].kind == QL_VALUE_NONE &&
-           v[QL_FIELD_WEIGHT_ZERO_POINT].kind == QL_VALUE_NONE &&
-           ql_all_finite(ql_kernels_active(), w->data, w->shape[0] * w->shape[1] * w->shape[2] * w->shape[3]);
-}
-
 /* Takes the windows; returns whether everything fits the buffers. */
 static bool take_window(const ql_step *step, const ql_buffer *buffers, const ql_value *v, ql_step_window *window)
 {
     const ql_buffer *in = buffers + step->inputs[0], *out = buffers + step->output;
     size_t shape[4];
-    ql_activation activation;
     return step->input_count == 1 && in->type == QL_F32 && out->type == QL_F32 &&
            ql_take_convolution(in, out, &v[QL_FIELD_WEIGHT].array, v + GROUPS, window, shape) &&
-           (are_floats(v) || ql_are_weights(v, 4, shape)) && ql_is_vector(&v[QL_FIELD_BIAS], QL_F32, shape[3]) &&
-           ql_activation_from_name(ql_text(&v[QL_FIELD_ACTIVATION]), &activation);
+           ql_are_float_weights(v, 4, shape);
 }
 
 static ql_status check(const ql_buffer *buffers, const ql_value *v, const ql_step *step)
@@ -64,37 +44,16 @@ static ql_status check(const ql_buffer *buffers, const ql_value *v, const ql_ste
     return take_window(step, buffers, v, &window) ? QL_OK : QL_EINVAL;
 }
 
-/* Row p of weights of 8 bits. */
-static void dequantize_row(const ql_value *v, size_t p, size_t n, float *row)
-{
-    const ql_array *w = &v[QL_FIELD_WEIGHT].array;
-    const float *scale = ql_data(&v[QL_FIELD_WEIGHT_SCALE]);
-    const int32_t *zero_point = ql_data(&v[QL_FIELD_WEIGHT_ZERO_POINT]);
-    const uint8_t *codes = (const uint8_t *)w->data + p * n;
-    for (size_t j = 0; j < n; j++) {
-        const int32_t code = w->type == QL_S8 ? (int8_t)codes[j] : codes[j];
-        row[j] = (float)(code - (zero_point ? zero_point[j] : 0)) * scale[j];
-    }
-}
-
 static void update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
 {
     (void)buffers;
     conv_state *s = step->state;
-    const ql_array *w = &v[QL_FIELD_WEIGHT].array;
-    const size_t n = s->filter.out;
     ql_activation activation;
     (void)ql_activation_from_name(ql_text(&v[QL_FIELD_ACTIVATION]), &activation);
     s->filter.clamps = ql_activation_clamps(activation);
     ql_filter_f32_clear(&s->filter, ql_data(&v[QL_FIELD_BIAS]));
-    for (size_t p = 0; p < ql_filter_f32_rows(&s->filter); p++) {
-        if (w->type == QL_F32) {
-            ql_filter_f32_put(&s->filter, p, (const float *)w->data + p * n);
-            continue;
-        }
-        dequantize_row(v, p, n, s->row);
-        ql_filter_f32_put(&s->filter, p, s->row);
-    }
+    for (size_t p = 0; p < ql_filter_f32_rows(&s->filter); p++)
+        ql_filter_f32_put(&s->filter, p, ql_float_row(v, p, s->row));
 }
 
 static ql_image_windows images_of(const ql_buffer *in, const ql_buffer *out, const ql_step_window *window)

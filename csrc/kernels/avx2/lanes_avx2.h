@@ -39,6 +39,8 @@ typedef __m256i lane_mask; /* all ones where it holds, and | */
 #define max_u32 _mm256_max_epu32
 #define adds_s16 _mm256_adds_epi16 /* saturating */
 #define add_s16 _mm256_add_epi16
+#define mul_low_s16 _mm256_mullo_epi16
+#define mul_high_s16 _mm256_mulhi_epi16
 #define min_s16 _mm256_min_epi16
 #define min_u8 _mm256_min_epu8
 #define max_u8 _mm256_max_epu8
@@ -60,9 +62,11 @@ typedef __m256i lane_mask; /* all ones where it holds, and | */
 #define pack_s16 _mm256_packs_epi16
 #define pack_u8 _mm256_packus_epi16 /* of s16 */
 
-/* Bytes of a and b in turn, within 128 bits: of the low and of the high half. */
+/* Bytes of a and b in turn, or 16 bits of them, within 128 bits: of the low and of the high half. */
 #define unpack_low_8 _mm256_unpacklo_epi8
 #define unpack_high_8 _mm256_unpackhi_epi8
+#define unpack_low_16 _mm256_unpacklo_epi16
+#define unpack_high_16 _mm256_unpackhi_epi16
 
 /* Sums of two neighbouring products: s16 to 32 bits; u8 by s8 to 16 bits, saturating. */
 #define multiply_pairs_s16 _mm256_madd_epi16

@@ -40,6 +40,8 @@ typedef __mmask16 lane_mask;
 #define max_u32 _mm512_max_epu32
 #define adds_s16 _mm512_adds_epi16 /* saturating */
 #define add_s16 _mm512_add_epi16
+#define mul_low_s16 _mm512_mullo_epi16
+#define mul_high_s16 _mm512_mulhi_epi16
 #define min_s16 _mm512_min_epi16
 #define min_u8 _mm512_min_epu8
 #define max_u8 _mm512_max_epu8
@@ -61,9 +63,11 @@ typedef __mmask16 lane_mask;
 #define pack_s16 _mm512_packs_epi16
 #define pack_u8 _mm512_packus_epi16 /* of s16 */
 
-/* Bytes of a and b in turn, within 128 bits: of the low and of the high half. */
+/* Bytes of a and b in turn, or 16 bits of them, within 128 bits: of the low and of the high half. */
 #define unpack_low_8 _mm512_unpacklo_epi8
 #define unpack_high_8 _mm512_unpackhi_epi8
+#define unpack_low_16 _mm512_unpacklo_epi16
+#define unpack_high_16 _mm512_unpackhi_epi16
 
 /* Sums of two neighbouring products: s16 to 32 bits; u8 by s8 to 16 bits, saturating. */
 #define multiply_pairs_s16 _mm512_madd_epi16

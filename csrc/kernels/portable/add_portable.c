@@ -49,7 +49,8 @@ void QL_KERNEL(ql_add_fixed_u8_s32)(const uint8_t *a, const uint8_t *b, size_t n
         right[i] = -terms->exponent[i];
         mask[i] = (int32_t)((UINT32_C(1) << right[i]) - 1);
     }
+    const int32_t sign = terms->is_negative ? -1 : 1;
     for (size_t i = 0; i < n; i++)
         sum[i] = fixed_term(a[i] - zero_point[0], high[0], low[0], right[0], mask[0]) +
-                 fixed_term(b[i] - zero_point[1], high[1], low[1], right[1], mask[1]);
+                 fixed_term(b[i] - zero_point[1], high[1], low[1], right[1], mask[1]) * sign;
 }

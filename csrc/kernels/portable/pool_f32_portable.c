@@ -54,7 +54,39 @@ void QL_KERNEL(ql_max_pool_f32)(const float *x, const ql_windows *w, int32_t pix
     }
 }
 
-static inline void average_window(const float *x, const ql_windows *w, size_t width, float *restrict y)
+/* See max_window. */
+static inline void min_window(const float *x, const ql_windows *w, size_t width, float *restrict y)
+{
+    float least[BLOCK];
+    for (size_t c = 0; c < width; c++)
+        least[c] = INFINITY;
+    for (size_t r = 0; r < w->rows; r++) {
+        const float *pixel = x + r * w->row_stride;
+        for (size_t p = 0; p < w->cols; p++, pixel += w->channels) {
+#pragma GCC unroll 1
+            for (size_t c = 0; c < width; c++) {
+                const bool wins = (pixel[c] < least[c]) | ((pixel[c] != pixel[c]) & (least[c] == least[c]));
+                least[c] = wins ? pixel[c] : least[c];
+            }
+        }
+    }
+    memcpy(y, least, width * sizeof *least);
+}
+
+void QL_KERNEL(ql_min_windows_f32)(const float *x, const ql_windows *w, float *y)
+{
+    for (size_t i = 0; i < w->n; i++, x += w->step, y += w->channels) {
+        size_t c = 0;
+        for (; c + BLOCK <= w->channels; c += BLOCK)
+            min_window(x + c, w, BLOCK, y + c);
+        for (; c + 4 <= w->channels; c += 4)
+            min_window(x + c, w, 4, y + c);
+        for (; c < w->channels; c++)
+            min_window(x + c, w, 1, y + c);
+    }
+}
+
+static inline void average_window(const float *x, const ql_windows *w, size_t width, double count, float *restrict y)
 {
     double sum[BLOCK] = {0};
     for (size_t r = 0; r < w->rows; r++) {
@@ -65,20 +97,41 @@ static inline void average_window(const float *x, const ql_windows *w, size_t wi
                 sum[c] += (double)pixel[c];
         }
     }
-    const double count = (double)(w->rows * w->cols);
     for (size_t c = 0; c < width; c++)
         y[c] = (float)(sum[c] / count);
 }
 
-void QL_KERNEL(ql_average_pool_f32)(const float *x, const ql_windows *w, float *y)
+/* TOGETHER windows of one channel at once: the sums of one alone would wait for each other. */
+enum { TOGETHER = 8 };
+
+static inline void average_of_one_channel(const float *x, const ql_windows *w, double count, float *restrict y)
 {
-    for (size_t i = 0; i < w->n; i++, x += w->step, y += w->channels) {
+    double sum[TOGETHER] = {0};
+    for (size_t r = 0; r < w->rows; r++) {
+        const float *row = x + r * w->row_stride;
+        for (size_t p = 0; p < w->cols; p++) {
+            for (size_t i = 0; i < TOGETHER; i++)
+                sum[i] += (double)row[i * w->step + p];
+        }
+    }
+    for (size_t i = 0; i < TOGETHER; i++)
+        y[i] = (float)(sum[i] / count);
+}
+
+void QL_KERNEL(ql_average_windows_f32)(const float *x, const ql_windows *w, double count, float *y)
+{
+    size_t i = 0;
+    for (; w->channels == 1 && i + TOGETHER <= w->n; i += TOGETHER)
+        average_of_one_channel(x + i * w->step, w, count, y + i);
+    for (; i < w->n; i++) {
+        const float *window = x + i * w->step;
+        float *to = y + i * w->channels;
         size_t c = 0;
         for (; c + BLOCK <= w->channels; c += BLOCK)
-            average_window(x + c, w, BLOCK, y + c);
+            average_window(window + c, w, BLOCK, count, to + c);
         for (; c + 4 <= w->channels; c += 4)
-            average_window(x + c, w, 4, y + c);
+            average_window(window + c, w, 4, count, to + c);
         for (; c < w->channels; c++)
-            average_window(x + c, w, 1, y + c);
+            average_window(window + c, w, 1, count, to + c);
     }
 }

@@ -16,7 +16,7 @@ typedef void window_function(const uint8_t *x, const ql_windows *w, ql_byte_form
 
 static inline uint8_t flip_of(ql_byte_form form)
 {
-    return form == QL_BYTES_S8 ? 0x80 : 0;
+    return form == QL_BYTES_S8 ? 0x80 : form == QL_BYTES_DOWNWARD ? 0xff : 0;
 }
 
 /* Channels c..c + width - 1 of all windows. */
@@ -73,9 +73,60 @@ INLINE void max_window(const uint8_t *x, const ql_windows *w, ql_byte_form form,
         y[c] = most[c] ^ flip;
 }
 
+/* The greatest of n codes of a few channels, `lanes` of them at a time. As many as are whole pixels are left behind
+ * each time, so that every lane keeps its channel, and codes that come twice change nothing. */
+INLINE void max_of_run(const uint8_t *restrict x, size_t n, size_t channels, uint8_t flip, size_t lanes,
+                       uint8_t *restrict most)
+{
+    const size_t whole = lanes / channels * channels;
+    size_t i = 0;
+    for (; i + lanes <= n; i += whole) {
+#pragma GCC unroll 1
+        for (size_t l = 0; l < lanes; l++)
+            most[l] = (x[i + l] ^ flip) > most[l] ? x[i + l] ^ flip : most[l];
+    }
+    for (size_t l = 0; i + l < n; l++)
+        most[l] = (x[i + l] ^ flip) > most[l] ? x[i + l] ^ flip : most[l];
+}
+
+/* Puts each channel's greatest of all lanes into the first ones. */
+INLINE void fold_lanes(uint8_t *most, size_t channels, size_t lanes)
+{
+    for (size_t l = channels, c = 0; l < lanes; l++, c = c + 1 < channels ? c + 1 : 0)
+        most[c] = most[l] > most[c] ? most[l] : most[c];
+}
+
+/* Windows of less than a block's channels, whose pixels lie in long rows. */
+INLINE void max_of_few_channels(const uint8_t *x, const ql_windows *w, uint8_t flip, size_t lanes, uint8_t *y)
+{
+    const size_t channels = w->channels;
+    for (size_t i = 0; i < w->n; i++) {
+        uint8_t most[BLOCK] = {0};
+        for (size_t r = 0; r < w->rows; r++)
+            max_of_run(x + i * w->step + r * w->row_stride, w->cols * channels, channels, flip, lanes, most);
+        if (channels == 1 && lanes == BLOCK) {
+            for (size_t half = lanes / 2; half >= 16; half /= 2) {
+                for (size_t l = 0; l < half; l++)
+                    most[l] = most[half + l] > most[l] ? most[half + l] : most[l];
+            }
+            fold_lanes(most, 1, 16);
+        } else {
+            fold_lanes(most, channels, lanes);
+        }
+        for (size_t c = 0; c < channels; c++)
+            y[i * channels + c] = most[c] ^ flip;
+    }
+}
+
 void QL_KERNEL(ql_max_pool_x8)(const uint8_t *x, const ql_windows *windows, ql_byte_form form, uint8_t *y)
 {
-    pool(x, windows, form, max_window, y);
+    const size_t run = windows->cols * windows->channels;
+    if (windows->channels < 8 && run >= 2 * BLOCK)
+        max_of_few_channels(x, windows, flip_of(form), BLOCK, y);
+    else if (windows->channels < 8 && run >= 16)
+        max_of_few_channels(x, windows, flip_of(form), 8, y);
+    else
+        pool(x, windows, form, max_window, y);
 }
 
 /* The mean of up to FEW codes. A sum, with half of their number, times ceil(2^16 / number) is too great by less than
@@ -144,40 +195,4 @@ void QL_KERNEL(ql_avg_pool_x8)(const uint8_t *x, const ql_windows *windows, ql_b
         pool(x, windows, form, mean_of_few, y);
     else
         each_block(x, windows, form, mean_of_many, windows->rows, windows->cols, y);
-}
-
-/* Sums of up to STRETCH codes fit 16 bits. */
-enum { STRETCH = 257 };
-
-INLINE void sum_block(const uint8_t *x, size_t pixels, size_t channels, size_t width, int32_t start,
-                      int32_t *restrict sum)
-{
-#pragma GCC unroll 1
-    for (size_t c = 0; c < width; c++)
-        sum[c] = start;
-    for (size_t first = 0; first < pixels; first += STRETCH) {
-        const size_t end = pixels - first < STRETCH ? pixels : first + STRETCH;
-        uint16_t part[BLOCK] = {0};
-        for (size_t p = first; p < end; p++) {
-#pragma GCC unroll 1
-            for (size_t c = 0; c < width; c++)
-                part[c] = (uint16_t)(part[c] + x[p * channels + c]);
-        }
-#pragma GCC unroll 1
-        for (size_t c = 0; c < width; c++)
-            sum[c] += part[c];
-    }
-}
-
-void QL_KERNEL(ql_sum_pixels_u8_s32)(const uint8_t *x, size_t pixels, size_t channels, int32_t start, int32_t *sum)
-{
-    size_t c = 0;
-    for (; c + BLOCK <= channels; c += BLOCK)
-        sum_block(x + c, pixels, channels, BLOCK, start, sum + c);
-    for (; c + 16 <= channels; c += 16)
-        sum_block(x + c, pixels, channels, 16, start, sum + c);
-    for (; c + 8 <= channels; c += 8)
-        sum_block(x + c, pixels, channels, 8, start, sum + c);
-    for (; c < channels; c++)
-        sum_block(x + c, pixels, channels, 1, start, sum + c);
 }

@@ -97,13 +97,24 @@ static inline ints fixed_steps(const uint8_t *codes, size_t left, const fixed_te
     return rounding_shift_right(add_s32(mul_s32(x, t->high), carried), t->right, t->mask);
 }
 
+/* -v where the sign is -1, v where it is 0. */
+static inline ints negated(ints v, ints sign)
+{
+    return sub_s32(v ^ sign, sign);
+}
+
 void QL_KERNEL(ql_add_fixed_u8_s32)(const uint8_t *a, const uint8_t *b, size_t n, const ql_fixed_terms *terms,
                                     int32_t *sum)
 {
     const fixed_term first = make_term(terms, 0), second = make_term(terms, 1);
+    const ints sign = set_s32(terms->is_negative ? -1 : 0);
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        store_s32(sum + i, add_s32(fixed_steps(a + i, LANES, &first), fixed_steps(b + i, LANES, &second)));
-    if (i < n)
-        store_first_s32(sum + i, n - i, add_s32(fixed_steps(a + i, n - i, &first), fixed_steps(b + i, n - i, &second)));
+    for (; i + LANES <= n; i += LANES) {
+        const ints term = negated(fixed_steps(b + i, LANES, &second), sign);
+        store_s32(sum + i, add_s32(fixed_steps(a + i, LANES, &first), term));
+    }
+    if (i < n) {
+        const ints term = negated(fixed_steps(b + i, n - i, &second), sign);
+        store_first_s32(sum + i, n - i, add_s32(fixed_steps(a + i, n - i, &first), term));
+    }
 }

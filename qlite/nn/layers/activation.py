@@ -6,6 +6,8 @@ import numpy as np
 
 from qlite import _check
 from qlite._public import public
+from qlite.grids.qparams import QParams
+from qlite.nn.activation_tables import known_grid
 from qlite.nn.layers.layer import Layer, Shape
 from qlite.nn.lower import Builder
 from qlite.ops.activations import ACTIVATIONS, SLOPE, activation, activation_gradient_, check_slope
@@ -59,6 +61,9 @@ class Activation(Layer):
     def infer(self, *shapes: Shape) -> Shape:
         (shape,) = shapes
         return shape
+
+    def known_grid(self, bits: int = 8) -> QParams | None:
+        return known_grid(self.activation, bits)
 
     def compute(self, *x: np.ndarray) -> np.ndarray:
         return activation(self.activation, x[0], slope=self.slope)

@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from qlite import _check
+from qlite.grids.qparams import QParams
 from qlite.nn.lower import Builder
+from qlite.nn.scheme import Scheme
 from qlite.nn.symbol import Symbol
 
 Shape = tuple[int, ...]
@@ -19,6 +21,16 @@ KINDS: dict[str, type["Layer"]] = {}
 def finite_float32(name: str, value: Any) -> np.ndarray:
     """Return `value`, of a real floating dtype and finite, as C-contiguous float32."""
     return np.ascontiguousarray(_check.finite(name, _check.real_array(name, value)))
+
+
+def as_read(name: str, value: Any, dtype: str, limit: int | None) -> np.ndarray:
+    """Return samples as layers read them: float32, or int32 from 0 to below a limit."""
+    if dtype == "float32":
+        return _check.real_array(name, value)
+    array = _check.integers(name, value)
+    if array.size and not (array.min() >= 0 and (limit is None or array.max() < limit)):
+        raise ValueError(f"{name}: expected 0 to {(limit or 1) - 1}, got {array.min()} to {array.max()}")
+    return array.astype(np.int32, copy=False)
 
 
 class Layer(ABC):
@@ -34,11 +46,19 @@ class Layer(ABC):
     kind : str
         What files call layers of this kind, and a model those that have no name, with a number behind it.
     arity : int or None
-        How many arrays of samples the layer takes; None: any number of at least one.
+        How many arrays of samples the layer takes; None: any number of at least one. 0: see `Constant`.
     options : tuple of str
         Arguments that JSON can hold, each of them an attribute: all but arrays and `name`.
+    later_options : tuple of str
+        Those of them that files of before do not have, which then are as by default.
+    reads : {"float32", "int32"}
+        What its inputs are; those of int32 are inputs of the model.
+    index_limit : int or None
+        What the values of int32 inputs are below, and at least 0.
     keeps_grid : bool
         Whether codes of its result are on the grid of what it reads.
+    is_stored : bool
+        Whether files of float models can hold it.
     name : str or None
         What reports call it; a model numbers its layers otherwise.
     """
@@ -46,7 +66,11 @@ class Layer(ABC):
     kind: ClassVar[str]
     arity: ClassVar[int | None] = 1
     options: ClassVar[tuple[str, ...]] = ()
+    later_options: ClassVar[tuple[str, ...]] = ()
+    reads: ClassVar[str] = "float32"
+    index_limit: int | None = None
     keeps_grid: ClassVar[bool] = False
+    is_stored: ClassVar[bool] = True
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -89,6 +113,10 @@ class Layer(ABC):
             Samples of these shapes are not what the layer takes.
         """
 
+    def known_grid(self, bits: int = 8) -> QParams | None:
+        """Return the unsigned grid that codes of the result have whatever the samples, or None."""
+        return None
+
     def macs(self, *shapes: Shape) -> int:
         """Return how many products a sample of these shapes takes."""
         return 0
@@ -112,7 +140,7 @@ class Layer(ABC):
             return self._described(x)
         if not all(array.size for array in self.parameters.values()):
             raise ValueError(f"layer: expected one whose weights a model has made, got {self!r}")
-        arrays = [_check.real_array("x", values) for values in x]
+        arrays = [as_read("x", values, self.reads, self.index_limit) for values in x]
         if any(array.ndim == 0 for array in arrays):
             raise ValueError("x: expected shape (samples, ...), got ()")
         if len({len(array) for array in arrays}) > 1:
@@ -128,6 +156,8 @@ class Layer(ABC):
         for symbol in symbols:
             if not isinstance(symbol, Symbol):
                 raise TypeError(f"x: expected what Input() and called layers give, got {_check.shown(symbol)}")
+            if symbol.dtype != self.reads:
+                raise TypeError(f"layer {self.name or self!r}: expected {self.reads}, got {symbol!r} of {symbol.dtype}")
         try:
             shape = self.infer(*(symbol.shape for symbol in symbols))
         except ValueError as error:
@@ -138,6 +168,10 @@ class Layer(ABC):
     @abstractmethod
     def compute(self, *x: np.ndarray) -> np.ndarray:
         """Compute the layer for float32 samples of shapes that it takes: what models call, which check them first."""
+
+    def compute_for(self, samples: int, *x: np.ndarray) -> np.ndarray:
+        """The same for so many samples, for a layer that reads nothing."""
+        return self.compute(*x)
 
     def forward(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
         """Compute the layer in training: the result, and what `backward` needs of this call."""
@@ -155,6 +189,11 @@ class Layer(ABC):
         `gradient` is that of the result. It is written over.
         """
         raise NotImplementedError(f"{type(self).__name__} has no gradient")
+
+    def trained_fields(self, is_codes: bool, scheme: Scheme) -> dict[str, Any]:
+        """Return the fields that hold its parameters in its step, of codes or of floats, by a scheme: training renews
+        them."""
+        return {}
 
     @abstractmethod
     def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:

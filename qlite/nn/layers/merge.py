@@ -1,4 +1,4 @@
-"""Layers of several inputs: Add, Concatenate."""
+"""The layer that joins its inputs: Concatenate."""
 
 from typing import Any
 
@@ -6,74 +6,8 @@ import numpy as np
 
 from qlite import _check
 from qlite._public import public
-from qlite.nn import steps
 from qlite.nn.layers.layer import Layer, Shape
 from qlite.nn.lower import Builder
-from qlite.ops.activations import CLAMPS, activation, activation_gradient_
-
-
-@public
-class Add(Layer):
-    """The sum of two inputs of one shape: ``activation(a + b)``, element by element, as behind a residual block.
-
-    Samples are float32 of any shape. In a quantized model both have grids of their own, and the sum has its own.
-
-    Parameters
-    ----------
-    activation : {None, "relu", "relu6"}
-    name : str, optional
-        What reports call the layer; a model numbers its layers otherwise.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Another activation, a name that is no string; samples of different shapes.
-
-    Examples
-    --------
-    >>> import numpy as np, qlite as ql
-    >>> ql.Add("relu")(np.array([[1.0, -3.0]]), np.array([[1.0, 2.0]]))
-    array([[2., 0.]], dtype=float32)
-    """
-
-    kind = "add"
-    arity = 2
-    options = ("activation",)
-
-    def __init__(self, activation: str | None = None, *, name: str | None = None) -> None:
-        super().__init__(name)
-        self.activation = _check.choice("activation", activation, (None, *CLAMPS))
-
-    def infer(self, *shapes: Shape) -> Shape:
-        one, other = shapes
-        if one != other:
-            raise ValueError(f"expected samples of one shape, got {one} and {other}")
-        return one
-
-    def compute(self, *x: np.ndarray) -> np.ndarray:
-        y = np.add(*x, order="C")
-        return y if self.activation is None else activation(self.activation, y, y)
-
-    def forward(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
-        y = self.compute(*x)
-        return y, None if self.activation is None else y
-
-    def backward(
-        self, saved: Any, gradient: np.ndarray, needs_input: bool = True
-    ) -> tuple[tuple[np.ndarray, ...] | None, dict[str, np.ndarray]]:
-        """See `Layer`; `saved` is the result where there is an activation. Both inputs get arrays of their own."""
-        if not needs_input:
-            return None, {}
-        if self.activation is not None:
-            gradient = np.ascontiguousarray(gradient)
-            activation_gradient_(gradient, saved, self.activation)
-        return (gradient, gradient.copy()), {}
-
-    def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
-        return builder.computed(steps.Add, inputs, activation=self.activation, requant="float")
-
-    def __repr__(self) -> str:
-        return f"Add({self.activation or ''})"
 
 
 @public

@@ -1,6 +1,5 @@
-"""Pools: the greatest or the mean of the pixels in windows, or the mean of all, channel by channel."""
+"""Pools: the greatest or the mean of the pixels in windows, channel by channel."""
 
-import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -184,64 +183,3 @@ class AveragePool(Pool):
             return None, {}
         given = as_images(gradient), images_shape(saved)
         return (images.average_pool_gradient_f32(*given, **self.fields(saved[1:])).reshape(saved),), {}
-
-
-@public
-class GlobalAveragePool(Layer):
-    """The mean of each channel over all other axes of a sample: (..., channels) becomes (channels,).
-
-    ``y[c] = sum(x[..., c]) / n``: added in float64, divided, rounded once. Samples are float32 of any shape. (ONNX
-    GlobalAveragePool, with channels last; TensorFlow Lite MEAN.)
-
-    Parameters
-    ----------
-    name : str, optional
-        What reports call the layer; a model numbers its layers otherwise.
-
-    Raises
-    ------
-    TypeError, ValueError
-        A name that is no string; samples without an axis.
-
-    Examples
-    --------
-    >>> import numpy as np, qlite as ql
-    >>> ql.GlobalAveragePool()(np.array([[[[1.0, 10.0], [2.0, 20.0]]]], np.float32))
-    array([[ 1.5, 15. ]], dtype=float32)
-    """
-
-    kind = "global_average_pool"
-
-    def __init__(self, *, name: str | None = None) -> None:
-        super().__init__(name)
-
-    def infer(self, *shapes: Shape) -> Shape:
-        (shape,) = shapes
-        if not shape or 0 in shape:
-            raise ValueError(f"expected samples of shape (..., channels) without zeros, got {shape}")
-        return shape[-1:]
-
-    def compute(self, *x: np.ndarray) -> np.ndarray:
-        samples, *lengths, channels = x[0].shape
-        pixels = math.prod(lengths)
-        line = np.ascontiguousarray(x[0].reshape(samples, 1, pixels, channels))
-        return images.average_pool_f32(line, (1, pixels), stride=(1, 1), padding=(0, 0, 0, 0))[:, 0, 0]
-
-    def forward(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
-        return self.compute(*x), x[0].shape
-
-    def backward(
-        self, saved: Any, gradient: np.ndarray, needs_input: bool = True
-    ) -> tuple[tuple[np.ndarray, ...] | None, dict[str, np.ndarray]]:
-        """See `Layer`; `saved` is the shape of the input."""
-        if not needs_input:
-            return None, {}
-        count = math.prod(saved[1:-1])
-        return (np.repeat(gradient / np.float32(count), count, axis=0).reshape(saved),), {}
-
-    def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
-        (x,) = inputs
-        return builder.computed(steps.Mean, (x,), requant="float")
-
-    def __repr__(self) -> str:
-        return "GlobalAveragePool()"

@@ -61,6 +61,19 @@ def one_shape(inputs: Sequence[Buffer], count: int, dtypes: tuple[str, ...]) -> 
     return inputs[0].shape
 
 
+def broadcast_shape(inputs: Sequence[Buffer], dtypes: tuple[str, ...]) -> tuple[int, ...]:
+    """The shape that those of two inputs of certain dtypes broadcast to."""
+    expect(len(inputs) == 2, f"inputs: expected 2, got {len(inputs)}")
+    for b in inputs:
+        if b.dtype not in dtypes:
+            raise ValueError(f"inputs: expected {' or '.join(dtypes)}, got {b.name!r} of {b.dtype}")
+    first, second = (b.shape for b in inputs)
+    try:
+        return np.broadcast_shapes(first, second)
+    except ValueError:
+        raise ValueError(f"inputs: expected shapes that broadcast, got {first} and {second}") from None
+
+
 def lengths(name: str, value: Any, count: int, least: int) -> None:
     """Refuse what are no `count` lengths of at least `least`."""
     is_plain = isinstance(value, tuple) and len(value) == count and all(type(n) is int for n in value)
@@ -93,6 +106,16 @@ def small_ratios(inputs: Sequence[Buffer], output: Buffer) -> None:
             ratio = np.float32(b.affine[0]) / np.float32(scale)
         if not ratio < RATIO_LIMIT:
             raise ValueError(f"inputs: expected scale / output scale below 2**20, got {ratio} for {b.name!r}")
+
+
+def small_product(inputs: Sequence[Buffer], output: Buffer) -> None:
+    """Refuse codes the product of whose scales is so much greater than the output's that its multiplier has no use."""
+    with_one_scale(inputs, output)
+    a, b, y = (np.float32(buffer.affine[0]) for buffer in (*inputs, output))
+    with np.errstate(over="ignore", under="ignore"):
+        ratio = a * b / y
+    if not ratio < RATIO_LIMIT:
+        raise ValueError(f"inputs: expected product of scales / output scale below 2**20, got {ratio}")
 
 
 def one_dtype(inputs: Sequence[Buffer]) -> str:

@@ -8,18 +8,17 @@ import numpy as np
 from qlite.nn.program import Buffer
 from qlite.nn.steps.checks import expect, finite_vector, one_shape
 from qlite.nn.steps.convs import Convolution
+from qlite.nn.steps.products import Product
 
 
 @dataclass(frozen=True, eq=False)
-class ConvF32(Convolution):
+class FloatConvolution(Product):
     """float32 by float32, or by codes: the convolution of a layer that stays as it is, and the weight-only one.
 
-    Codes stand for ``float32(code - zero_point) * scale``, rounded once. A result is one fused multiply-add per element
-    of its window, over height, width and channels in order, from 0; padding is zeros; then the bias is added. Weights
-    of float32 have neither scale nor zero point, as those of all other products do.
+    Codes stand for ``float32(code - zero_point) * scale``, rounded once. Weights of float32 have neither scale nor zero
+    point, as those of all other products do.
     """
 
-    kind: ClassVar[str] = "conv_f32"
     weight_scale: np.ndarray | None = field(default=None, kw_only=True)  # type: ignore[assignment]
     weight_zero_point: np.ndarray | None = field(default=None, kw_only=True)
 
@@ -55,3 +54,11 @@ class ConvF32(Convolution):
     @property
     def nbytes(self) -> int:
         return super().nbytes + (3 * self.weight.size if self.has_float_weight else 0)
+
+
+@dataclass(frozen=True, eq=False)
+class ConvF32(FloatConvolution, Convolution):
+    """A result is one fused multiply-add per element of its window, over height, width and channels in order, from 0;
+    padding is zeros; then the bias is added."""
+
+    kind: ClassVar[str] = "conv_f32"

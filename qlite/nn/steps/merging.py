@@ -5,42 +5,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from qlite.nn.program import CODES_8, Buffer, Step
-from qlite.nn.steps.checks import expect, one_dtype, one_grid, one_of, one_shape, small_ratios
+from qlite.nn.steps.checks import expect, one_dtype, one_grid, one_shape
 
 #: Most inputs that are concatenated.
 MAX_INPUTS = 8
-
-
-@dataclass(frozen=True, eq=False)
-class Add(Step):
-    """The sum of two buffers of one shape, element by element; `activation` clamps.
-
-    float32: rounded once. Codes, each buffer on a grid of its own, become codes by one of two rules, with x, z and s a
-    code, its zero point and its scale, and y those of the output:
-
-    "float" (LiteRT's default path): ratios ``r = float32(s / s_y)`` and ``n = 20 - floor(log2(greatest r))``, at most
-    31, give factors ``f = rint(r * 2**n)`` and the code ``((sum of (x - z) * f) + 2**(n - 1) >> n) + z_y``.
-
-    "fixed" (TensorFlow Lite's reference, TensorFlow Lite Micro): ``(x - z) << 20`` times ``s / (2 * greatest s)``, the
-    sum times ``2 * greatest s / (2**20 * s_y)``, both by rule B (see `requantize`).
-
-    An activation clamps codes as that of `linear` does by the same rule.
-    """
-
-    kind: ClassVar[str] = "add"
-    grids: ClassVar[str] = "any"
-    activation: str | None = None
-    requant: str = "float"
-
-    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        shape = one_shape(inputs, 2, ("float32", *CODES_8))
-        one_of("activation", self.activation, (None, "relu", "relu6"))
-        one_of("requant", self.requant, ("float", "fixed"))
-        return shape, (one_dtype(inputs),)
-
-    def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
-        if output.is_codes:
-            small_ratios(inputs, output)
 
 
 @dataclass(frozen=True, eq=False)

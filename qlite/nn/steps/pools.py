@@ -1,15 +1,12 @@
-"""Steps that take windows, or all pixels, together: of (height, width, channels), (length, channels) or (channels,)."""
+"""Steps that take windows together: of (height, width, channels), (length, channels) or (channels,)."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from qlite.nn.program import CODES_8, Buffer, Step
-from qlite.nn.steps.checks import expect, lengths, one_grid, one_of, one_shape, small_ratios
-
-#: Sums of as many 8-bit codes could leave int32.
-MAX_SUMMED = 2**23
+from qlite.nn.steps.checks import expect, lengths, one_grid, one_shape
+from qlite.nn.steps.reductions import MAX_SUMMED
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,37 +72,3 @@ class AveragePool(Pool):
         is_small = pixels < MAX_SUMMED or not x.is_codes
         expect(is_small, f"size: expected windows of fewer than {MAX_SUMMED} codes, got {pixels}")
         return result
-
-
-@dataclass(frozen=True, eq=False)
-class Mean(Step):
-    """The mean of each channel, the last axis, over all others: (..., channels) to (channels,).
-
-    float32: the sum in float64, the first pixel first, divided by their number n and rounded once. Codes become codes
-    on a grid of the output's own by one of two rules, where x, z and s are a code, its zero point and its scale, and
-    z_y and s_y those of the output:
-
-    "float" (LiteRT's default path), in float32: ``f = s / s_y * (1 / n)`` and the code
-    ``rint(sum of x * f + (z_y - float32(n * z) * f))``.
-
-    "fixed" (TensorFlow Lite's reference, TensorFlow Lite Micro): ``sum of (x - z)`` by rule B (see `requantize`), in
-    whose multiplier ``q * 2**(e - 31)`` of ``s / s_y`` q becomes ``q * 2**k // n`` and e becomes ``e - k``, with ``k =
-    min(floor(log2(n)), 31 + e)``.
-    """
-
-    kind: ClassVar[str] = "mean"
-    grids: ClassVar[str] = "any"
-    requant: str
-
-    def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        shape = one_shape(inputs, 1, ("float32", *CODES_8))
-        expect(len(shape) > 0, "inputs: expected at least one axis, got none")
-        one_of("requant", self.requant, ("float", "fixed"))
-        pixels = math.prod(shape[:-1])
-        is_small = pixels < MAX_SUMMED or not inputs[0].is_codes
-        expect(is_small, f"inputs: expected fewer than {MAX_SUMMED} pixels of codes, got {pixels}")
-        return shape[-1:], (inputs[0].dtype,)
-
-    def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
-        if output.is_codes:
-            small_ratios(inputs, output)

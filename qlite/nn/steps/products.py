@@ -130,8 +130,12 @@ class IntegerProduct(Product):
 
     def _column_sums(self) -> np.ndarray:
         """Sums of abs(weight - zero point) for each output."""
+        return self._sums_of(self.weight)
+
+    def _sums_of(self, weight: np.ndarray) -> np.ndarray:
+        """Sums of abs(weight - zero point) for each output of some of the weights."""
         zero_point = 0 if self.weight_zero_point is None else self.weight_zero_point
-        weight = self.weight.reshape(-1, self.weight.shape[-1])
+        weight = weight.reshape(-1, weight.shape[-1])
         rows = max(1, WEIGHTS_AT_ONCE // weight.shape[1])
         total = np.zeros(weight.shape[1], np.int64)
         for first in range(0, len(weight), rows):
