@@ -15,16 +15,19 @@ from qlite.io.tflite.graph import CUSTOM, Graph, Operator, Tensor
 from qlite.io.tflite.schema import FUSED, MIRROR, PADDING
 from qlite.nn.graph import BUFFERS
 from qlite.nn.layers.activation import Activation, Softmax
-from qlite.nn.layers.attention import MatMul
+from qlite.nn.layers.binary import Add, Multiply, Subtract
+from qlite.nn.layers.constant import Constant
 from qlite.nn.layers.conv import Conv2D, DepthwiseConv2D
 from qlite.nn.layers.conv_transpose import Conv2DTranspose
 from qlite.nn.layers.dense import Dense
+from qlite.nn.layers.l2_normalize import L2Normalize
 from qlite.nn.layers.layer import Layer, Shape
-from qlite.nn.layers.merge import Add, Concatenate, Constant, Multiply, Subtract
-from qlite.nn.layers.moves import DepthToSpace, Slice, SpaceToDepth, Transpose
+from qlite.nn.layers.matmul import MatMul
+from qlite.nn.layers.merge import Concatenate
+from qlite.nn.layers.move import DepthToSpace, Slice, SpaceToDepth, Transpose
 from qlite.nn.layers.pool import AveragePool, MaxPool
 from qlite.nn.layers.prelu import PReLU
-from qlite.nn.layers.reduce import L2Normalize, Max, Mean, Min, Sum
+from qlite.nn.layers.reduce import Max, Mean, Min, Sum
 from qlite.nn.layers.resize import ResizeBilinear, ResizeNearest
 from qlite.nn.layers.shape import Pad, Reshape
 from qlite.nn.model import Model
@@ -142,18 +145,32 @@ def _depthwise(node: Node) -> list[Layer]:
 
 @_converts("TRANSPOSE_CONV", reads=(2,))
 def _transposed(node: Node) -> list[Layer]:
-    weight = node.real(1).transpose(1, 2, 3, 0)
-    size = tuple(node.integers(0)[1:3])
-    return [Conv2DTranspose(weight, node.bias(3), node.activation, **node.window, output_size=size)]
+    stride, padding = node.window["stride"], node.window["padding"]
+    return [_spread(node, node.real(1), node.bias(3), stride, padding, node.integers(0)[1:3])]
 
 
 @_converts(f"{CUSTOM}Convolution2DTransposeBias")
 def _transposed_with_bias(node: Node) -> list[Layer]:
-    """MediaPipe's: the options are those of TransposeConv as three ints, padding (1: same, 2: valid), width, height."""
+    """MediaPipe's: its options are padding (1: same, 2: valid), and the stride's width and height, as int32."""
     padding, width, height = np.frombuffer(node.option("custom"), "<i4", 3).tolist()
-    weight, size = node.real(1).transpose(1, 2, 3, 0), node.output_shape[:2]
-    options = {"stride": (height, width), "padding": "same" if padding == 1 else "valid", "output_size": size}
-    return [Conv2DTranspose(weight, node.bias(2), **options)]
+    kind = "same" if padding == 1 else "valid"
+    return [_spread(node, node.real(1), node.bias(2), (height, width), kind, node.output_shape[:2])]
+
+
+def _spread(
+    node: Node, weight: np.ndarray, bias: np.ndarray | None, stride: Sequence[int], padding: str, size: Sequence[int]
+) -> Conv2DTranspose:
+    """A transposed convolution whose result has a size, of which "same" cuts as much as a convolution would add."""
+    (_, height, width, _), image = weight.shape, node.tensors[node.operator.inputs[2 if node.has(3) else 0]].shape[1:3]
+    sides, more = [], []
+    for n, k, s, out in zip(image, (height, width), stride, size, strict=True):
+        before = max((-(-out // s) - 1) * s + k - out, 0) // 2 if padding == "same" else 0
+        behind = (n - 1) * s + k - before - out
+        sides.append((before, max(behind, 0)))
+        more.append(max(-behind, 0))
+    kernel = weight.transpose(1, 2, 3, 0)
+    options = {"stride": tuple(stride), "padding": tuple(sides), "output_padding": tuple(more)}
+    return Conv2DTranspose(kernel, bias, node.activation if "stride_h" in node.operator.options else None, **options)
 
 
 @_converts("FULLY_CONNECTED")
