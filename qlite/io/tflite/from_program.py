@@ -1,38 +1,57 @@
-"""From an integer program under the conventions of TensorFlow Lite to the graph of a file.
+"""From a program under the conventions of TensorFlow Lite to the graph of a file.
 
 Each kind of step has a function that appends its operators; a kind without one is refused by name, so that no file is
 written that cannot run.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from qlite.io.tflite.graph import Graph, Operator, Tensor
-from qlite.io.tflite.schema import FUSED, OPTIONS, PADDING, VECTORS, VERSIONS
-from qlite.nn.program import Buffer, Program, Step
+from qlite.io.tflite.exporter import Exporter, same_padding
+from qlite.io.tflite.graph import Graph
+from qlite.io.tflite.schema import MIRROR, PADDING
+from qlite.nn.program import Program, Step
 from qlite.nn.steps import (
     Activate,
     Add,
     AveragePool,
     Concatenate,
+    Constant,
     Conv,
     ConvF32,
+    ConvTranspose,
+    ConvTransposeF32,
     DenseF32,
+    DepthToSpace,
     Dequantize,
     Gemm,
+    L2Normalize,
     Lookup,
+    MatMul,
     MaxPool,
     Mean,
+    MirrorPad,
+    Multiply,
     Normalize,
     Pad,
+    Prelu,
     Quantize,
+    ReduceMax,
+    ReduceMin,
     Reshape,
+    ResizeBilinear,
+    ResizeNearest,
+    Slice,
     SoftmaxX8,
+    SpaceToDepth,
+    Subtract,
+    Sum,
+    Transpose,
 )
 
-Append = Callable[["Exporter", Any], None]
+Append = Callable[[Exporter, Any], None]
 #: By the kind of step.
 STEPS: dict[type[Step], Append] = {}
 
@@ -61,182 +80,14 @@ def from_program(program: Program, *, floats: bool, batch: int | None = 1, descr
     ValueError
         A step that the format has no operator for.
     """
-    return Exporter(program, floats, batch).graph(description)
+    return Exporter(program, floats, batch).graph(_append, description)
 
 
-class Exporter:
-    """The tensors and operators of a graph as they come."""
-
-    def __init__(self, program: Program, floats: bool, batch: int | None) -> None:
-        self.program, self.batch = program, -1 if batch is None else batch
-        self.tensors: list[Tensor] = []
-        self.operators: list[Operator] = []
-        self.number: dict[int, int] = {}  # of a buffer's tensor
-        self.steps = list(program.steps)
-        self.inputs, self.outputs = list(program.inputs), list(program.outputs)
-        if not floats:
-            self._leave_codes()
-
-    def graph(self, description: str) -> Graph:
-        for i in self.inputs:
-            self.tensor(i)
-        for step in self.steps:
-            append = STEPS.get(type(step))
-            if append is None:
-                raise self.refused(step, f"the format has no operator for a step {step.kind!r}")
-            append(self, step)
-        names = self.program.buffers
-        return Graph(
-            self.tensors,
-            self.operators,
-            tuple(self.number[i] for i in self.inputs),
-            tuple(self.number[i] for i in self.outputs),
-            tuple(names[i].name for i in self.program.inputs),
-            tuple(names[i].name for i in self.program.outputs),
-            description,
-        )
-
-    def refused(self, step: Step, why: str) -> ValueError:
-        return ValueError(f"layer {self.program.buffers[step.output].layer!r}: {why}")
-
-    def _leave_codes(self) -> None:
-        """Take out what makes codes of the inputs, and floats of the outputs."""
-        for i, number in enumerate(self.inputs):
-            while not self.program.buffers[self.inputs[i]].is_codes:
-                readers = [step for step in self.steps if self.inputs[i] in step.inputs]
-                if len(readers) != 1 or not isinstance(readers[0], Quantize | Normalize):
-                    name = self.program.buffers[number].name
-                    raise ValueError(f"input {name!r}: expected one that becomes codes, got one that stays float32")
-                self.inputs[i] = readers[0].output
-                self.steps.remove(readers[0])
-        for i, number in enumerate(self.outputs):
-            (last,) = (step for step in self.steps if step.output == number)
-            if not isinstance(last, Dequantize):
-                raise ValueError(f"output {self.program.buffers[number].name!r}: expected codes, got float32")
-            self.outputs[i] = last.inputs[0]
-            self.steps.remove(last)
-
-    # ---- for steps
-
-    def buffer(self, i: int) -> Buffer:
-        return self.program.buffers[i]
-
-    def tensor(self, i: int) -> int:
-        """The number of a buffer's tensor."""
-        if i not in self.number:
-            b = self.buffer(i)
-            self.number[i] = self.add(b.name, (self.batch, *b.shape), b.dtype, *(b.affine if b.is_codes else ()))
-        return self.number[i]
-
-    def add(
-        self, name: str, shape: tuple[int, ...], dtype: str, scale: Any = None, zero_point: Any = None, **fields: Any
-    ) -> int:
-        """Add a tensor and return its number."""
-        grid = {}
-        if scale is not None:
-            scale = np.atleast_1d(np.asarray(scale, np.float32))
-            zero_points = np.broadcast_to(np.asarray(zero_point, np.int64), scale.shape)
-            grid = {"scale": scale, "zero_point": zero_points}
-        self.tensors.append(Tensor(name, shape, dtype.upper(), **grid, **fields))
-        return len(self.tensors) - 1
-
-    def constant(self, name: str, data: np.ndarray, scale: Any = None, axis: int = 0) -> int:
-        """Add a constant; with scales its zero points are 0."""
-        grid = {} if scale is None else {"scale": scale, "zero_point": 0, "axis": axis}
-        return self.add(name, data.shape, data.dtype.name, data=np.ascontiguousarray(data), **grid)
-
-    def integers(self, step: Step, what: str, numbers: Sequence[Any]) -> int:
-        """Add a constant of int32 that an operator reads."""
-        return self.constant(f"{self.buffer(step.output).name}/{what}", np.array(numbers, np.int32))
-
-    def append(self, step: Step, name: str, *constants: int, **options: Any) -> None:
-        """Append an operator that reads what a step reads, and constants behind it, and writes what the step writes."""
-        self.operator(name, [*(self.tensor(i) for i in step.inputs), *constants], self.tensor(step.output), **options)
-
-    def operator(self, name: str, inputs: Sequence[int], output: int, **options: Any) -> None:
-        """Append an operator. Options that are not given are 0."""
-        fields = OPTIONS[name][1].split()
-        whole = {field: () if field in VECTORS else 0 for field in fields} | options
-        self.operators.append(Operator(name, tuple(inputs), (output,), whole, VERSIONS.get(name, 2)))
-
-    def fused(self, activation: str | None) -> dict[str, int]:
-        return {"fused_activation_function": FUSED.index(activation)}
-
-    def padded(
-        self, step: Any, size: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
-    ) -> tuple[int, str]:
-        """Return the tensor of a step's image, with a PAD before it where the format's two kinds of padding do not say
-        it, and the kind."""
-        (x,) = step.inputs
-        image = self._image(x)
-        spans = [(k - 1) * d + 1 for k, d in zip(size, dilation, strict=True)]
-        same = [_same(n, span, s) for n, span, s in zip(image[:2], spans, step.stride, strict=True)]
-        if tuple(padding) == (0, 0, 0, 0):
-            return self.as_image(x), "valid"
-        if tuple(padding) == tuple(n for pair in same for n in pair):
-            return self.as_image(x), "same"
-        (top, bottom, left, right), b = padding, self.buffer(x)
-        name = f"{self.buffer(step.output).name}/padded"
-        shape = (self.batch, image[0] + top + bottom, image[1] + left + right, image[2])
-        result = self.add(name, shape, b.dtype, *(b.affine if b.is_codes else ()))
-        pairs = self.integers(step, "paddings", [(0, 0), (top, bottom), (left, right), (0, 0)])
-        self.operator("PAD", [self.as_image(x), pairs], result)
-        return result, "valid"
-
-    def _image(self, i: int) -> tuple[int, ...]:
-        """The shape of a sample as (height, width, channels)."""
-        shape = self.buffer(i).shape
-        return (1,) * (3 - len(shape)) + shape
-
-    def as_image(self, i: int) -> int:
-        """The tensor of an image; of lines and vectors a reshaped one."""
-        b = self.buffer(i)
-        if len(b.shape) == 3:
-            return self.tensor(i)
-        shape = (self.batch, *self._image(i))
-        result = self.add(f"{b.name}/image", shape, b.dtype, *(b.affine if b.is_codes else ()))
-        self._reshape(self.tensor(i), result, f"{b.name}/image")
-        return result
-
-    def from_image(self, step: Step, append: Callable[[int], None]) -> None:
-        """Append, by a function of the result's tensor, what gives an image that the step's output is."""
-        b = self.buffer(step.output)
-        if len(b.shape) == 3:
-            append(self.tensor(step.output))
-            return
-        shape = (self.batch, *self._image(step.output))
-        image = self.add(f"{b.name}/of_image", shape, b.dtype, *(b.affine if b.is_codes else ()))
-        append(image)
-        self._reshape(image, self.tensor(step.output), b.name)
-
-    def _reshape(self, source: int, result: int, name: str) -> None:
-        shape = self.tensors[result].shape
-        self.operator(
-            "RESHAPE", [source, self.constant(f"{name}/shape", np.array(shape, np.int32))], result, new_shape=shape
-        )
-
-    def weights(self, step: Any, data: np.ndarray, axis: int) -> int:
-        """Add a product's weights in the order of the format; codes with a scale along an axis."""
-        name = f"{self.buffer(step.output).name}/weights"
-        if data.dtype == np.float32:
-            return self.constant(name, data)
-        if step.weight_zero_point is not None or data.dtype != np.int8:
-            raise self.refused(step, "expected int8 weights without zero points")
-        return self.constant(name, data, step.weight_scale, axis)
-
-    def bias(self, step: Any) -> int:
-        """Add a product's bias, which the runtime wants even where all are zeros."""
-        name, x = f"{self.buffer(step.output).name}/bias", self.buffer(step.inputs[0])
-        if not x.is_codes:
-            return self.constant(name, np.zeros(step.weight.shape[-1], np.float32) if step.bias is None else step.bias)
-        bias = np.zeros(step.weight.shape[-1], np.int32) if step.bias is None else step.bias
-        return self.constant(name, bias, np.float32(x.affine[0]) * step.weight_scale)
-
-
-def _same(length: int, span: int, stride: int) -> tuple[int, int]:
-    """Padding before and after along an axis that the format calls SAME."""
-    total = max((-(-length // stride) - 1) * stride + span - length, 0)
-    return total // 2, total - total // 2
+def _append(e: Exporter, step: Step) -> None:
+    append = STEPS.get(type(step))
+    if append is None:
+        raise e.refused(step, f"the format has no operator for a step {step.kind!r}")
+    append(e, step)
 
 
 # ---- products
@@ -270,6 +121,33 @@ def _conv(e: Exporter, step: Conv | ConvF32) -> None:
     e.from_image(step, lambda y: e.operator(name, [x, weights, bias], y, **options))
 
 
+@_exports(ConvTranspose, ConvTransposeF32)
+def _conv_transpose(e: Exporter, step: ConvTranspose | ConvTransposeF32) -> None:
+    (x,), y = step.inputs, step.output
+    size, kernel = e.buffer(y).shape[:2], step.weight.shape[:2]
+    same = [same_padding(n, k, s)[0] for n, k, s in zip(size, kernel, step.stride, strict=True)]
+    begins = [step.padding[0], step.padding[2]]
+    if begins not in (same, [0, 0]):
+        raise e.refused(step, f"the format has transposed convolutions with padding SAME or VALID, got {step.padding}")
+    shape = e.integers(step, "shape", (e.batch, *e.buffer(y).shape))
+    weights = e.weights(step, step.weight.transpose(3, 0, 1, 2), 0)
+    bias = [] if step.bias is None else [e.bias(step)]
+    options = {
+        "padding": PADDING.index("same" if begins == same else "valid"),
+        "stride_h": step.stride[0],
+        "stride_w": step.stride[1],
+        **e.fused(step.activation),
+    }
+    e.operator("TRANSPOSE_CONV", [shape, weights, e.tensor(x), *bias], e.tensor(y), **options)
+
+
+@_exports(MatMul)
+def _matmul(e: Exporter, step: MatMul) -> None:
+    if step.heads:
+        raise e.refused(step, "the format has no product of heads that lie in one axis")
+    e.append(step, "BATCH_MATMUL", adj_y=step.transpose_b)
+
+
 # ---- windows, reductions, sums
 
 
@@ -279,7 +157,7 @@ def _pool(e: Exporter, step: MaxPool | AveragePool) -> None:
     if any(step.padding):
         b = e.buffer(x)
         image = (1,) * (3 - len(b.shape)) + b.shape
-        same = [_same(n, k, s) for n, k, s in zip(image[:2], step.size, step.stride, strict=True)]
+        same = [same_padding(n, k, s) for n, k, s in zip(image[:2], step.size, step.stride, strict=True)]
         if step.padding != tuple(n for pair in same for n in pair):
             raise e.refused(step, f"the format has pools with padding SAME or VALID, got {step.padding}")
     options = {
@@ -294,15 +172,26 @@ def _pool(e: Exporter, step: MaxPool | AveragePool) -> None:
     e.from_image(step, lambda y: e.operator(name, [image], y, **options))
 
 
-@_exports(Add)
-def _add(e: Exporter, step: Add) -> None:
-    e.append(step, "ADD", **e.fused(step.activation))
+BINARY = {Add: "ADD", Subtract: "SUB", Multiply: "MUL"}
 
 
-@_exports(Mean)
-def _mean(e: Exporter, step: Mean) -> None:
-    axes = range(1, len(e.buffer(step.inputs[0]).shape))
-    e.append(step, "MEAN", e.integers(step, "axes", axes), keep_dims=False)
+@_exports(*BINARY)
+def _binary(e: Exporter, step: Add | Subtract | Multiply) -> None:
+    e.append(step, BINARY[type(step)], **e.fused(step.activation))
+
+
+REDUCTIONS = {Mean: "MEAN", Sum: "SUM", ReduceMax: "REDUCE_MAX", ReduceMin: "REDUCE_MIN"}
+
+
+@_exports(*REDUCTIONS)
+def _reduce(e: Exporter, step: Mean | Sum | ReduceMax | ReduceMin) -> None:
+    axes = e.integers(step, "axes", [axis + 1 for axis in step.axes])
+    e.append(step, REDUCTIONS[type(step)], axes, keep_dims=step.keepdims)
+
+
+@_exports(L2Normalize)
+def _l2_normalize(e: Exporter, step: L2Normalize) -> None:
+    e.append(step, "L2_NORMALIZATION", **e.fused(None))
 
 
 @_exports(Concatenate)
@@ -323,6 +212,14 @@ def _function(e: Exporter, step: Lookup | Activate) -> None:
         raise e.refused(step, f"the format has no operator for {step.function or 'a table of an unknown function'}")
     options = {"LEAKY_RELU": {"alpha": step.slope}, "SOFTMAX": {"beta": 1.0}}
     e.append(step, name, **options.get(name, {}))
+
+
+@_exports(Prelu)
+def _prelu(e: Exporter, step: Prelu) -> None:
+    name, shape = f"{e.buffer(step.output).name}/slope", (1,) * (len(e.buffer(step.output).shape) - 1) + (-1,)
+    slope = step.slope.reshape(shape)
+    grid = () if step.slope_scale is None else (step.slope_scale, step.slope_zero_point)
+    e.append(step, "PRELU", e.add(name, slope.shape, slope.dtype.name, *grid, data=slope))
 
 
 @_exports(SoftmaxX8)
@@ -363,3 +260,47 @@ def _reshape(e: Exporter, step: Reshape) -> None:
 def _pad(e: Exporter, step: Pad) -> None:
     pairs = [(0, 0), *zip(step.padding[::2], step.padding[1::2], strict=True)]
     e.append(step, "PAD", e.integers(step, "paddings", pairs))
+
+
+@_exports(MirrorPad)
+def _mirror_pad(e: Exporter, step: MirrorPad) -> None:
+    pairs = [(0, 0), *zip(step.padding[::2], step.padding[1::2], strict=True)]
+    e.append(step, "MIRROR_PAD", e.integers(step, "paddings", pairs), mode=MIRROR.index(step.mode))
+
+
+@_exports(Transpose)
+def _transpose(e: Exporter, step: Transpose) -> None:
+    e.append(step, "TRANSPOSE", e.integers(step, "axes", [0, *(axis + 1 for axis in step.axes)]))
+
+
+@_exports(Slice)
+def _slice(e: Exporter, step: Slice) -> None:
+    """All samples; an end before the first place is one that is not named."""
+    begin, stride = e.integers(step, "begin", [0, *step.begin]), e.integers(step, "stride", [1, *step.stride])
+    end = e.integers(step, "end", [0, *(max(n, 0) for n in step.end)])
+    end_mask = 1 | sum(2 << axis for axis, n in enumerate(step.end) if n < 0)
+    e.append(step, "STRIDED_SLICE", begin, end, stride, begin_mask=1, end_mask=end_mask)
+
+
+@_exports(DepthToSpace)
+def _depth_to_space(e: Exporter, step: DepthToSpace) -> None:
+    e.append(step, "DEPTH_TO_SPACE", block_size=step.block)
+
+
+@_exports(SpaceToDepth)
+def _space_to_depth(e: Exporter, step: SpaceToDepth) -> None:
+    e.append(step, "SPACE_TO_DEPTH", block_size=step.block)
+
+
+@_exports(ResizeNearest, ResizeBilinear)
+def _resize(e: Exporter, step: ResizeNearest | ResizeBilinear) -> None:
+    name = "RESIZE_BILINEAR" if isinstance(step, ResizeBilinear) else "RESIZE_NEAREST_NEIGHBOR"
+    options = {"align_corners": step.align_corners, "half_pixel_centers": step.half_pixel_centers}
+    e.append(step, name, e.integers(step, "size", step.size), **options)
+
+
+@_exports(Constant)
+def _constant(e: Exporter, step: Constant) -> None:
+    """No operator: a tensor with content."""
+    e.tensors[e.tensor(step.output)].data = step.value[None]
+    e.tensors[e.tensor(step.output)].shape = (1, *step.value.shape)
