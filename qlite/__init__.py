@@ -29,7 +29,7 @@ from qlite.grids.choose import choose_qparams
 from qlite.grids.qparams import QParams
 from qlite.io.load import load
 from qlite.io.sklearn import from_sklearn
-from qlite.io.tflite.file import from_tflite
+from qlite.io.tflite import from_tflite
 from qlite.nn.layers.activation import Activation, Softmax
 from qlite.nn.layers.attention import MultiHeadAttention
 from qlite.nn.layers.batch_norm import BatchNorm

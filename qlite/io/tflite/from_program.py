@@ -168,8 +168,8 @@ def _pool(e: Exporter, step: MaxPool | AveragePool) -> None:
         "stride_w": step.stride[1],
     }
     name = "MAX_POOL_2D" if isinstance(step, MaxPool) else "AVERAGE_POOL_2D"
-    image = e.as_image(x)
-    e.from_image(step, lambda y: e.operator(name, [image], y, **options))
+    source = e.as_image(x)
+    e.from_image(step, lambda y: e.operator(name, [source], y, **options))
 
 
 BINARY = {Add: "ADD", Subtract: "SUB", Multiply: "MUL"}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 #: Dtypes of tensors by the schema's names. 4-bit codes are int8 here, one each.
-DTYPES = {
+DTYPES: dict[str, np.dtype] = {
     "FLOAT32": np.dtype(np.float32),
     "FLOAT16": np.dtype(np.float16),
     "INT32": np.dtype(np.int32),

@@ -128,7 +128,7 @@ def _conv(node: Node) -> list[Layer]:
     if channels % weight.shape[2]:
         raise ValueError(f"expected channels that {weight.shape[2]} divides, got {channels}")
     dilation = node.option("dilation_h_factor"), node.option("dilation_w_factor")
-    options = {"dilation": dilation, "groups": channels // weight.shape[2]}
+    options: dict[str, Any] = {"dilation": dilation, "groups": channels // weight.shape[2]}
     return [Conv2D(weight, node.bias(2), node.activation, **node.window, **options)]
 
 
@@ -139,7 +139,7 @@ def _depthwise(node: Node) -> list[Layer]:
         raise ValueError(f"expected outputs that {channels} channels divide, got {outputs}")
     weight = node.real(1).reshape(height, width, channels, outputs // channels)
     dilation = node.option("dilation_h_factor"), node.option("dilation_w_factor")
-    options = {"dilation": dilation, "multiplier": outputs // channels}
+    options: dict[str, Any] = {"dilation": dilation, "multiplier": outputs // channels}
     return [DepthwiseConv2D(weight, node.bias(2), node.activation, **node.window, **options)]
 
 
@@ -169,7 +169,7 @@ def _spread(
         sides.append((before, max(behind, 0)))
         more.append(max(-behind, 0))
     kernel = weight.transpose(1, 2, 3, 0)
-    options = {"stride": tuple(stride), "padding": tuple(sides), "output_padding": tuple(more)}
+    options: dict[str, Any] = {"stride": tuple(stride), "padding": tuple(sides), "output_padding": tuple(more)}
     return Conv2DTranspose(kernel, bias, node.activation if "stride_h" in node.operator.options else None, **options)
 
 
@@ -201,7 +201,7 @@ def _pool(node: Node) -> list[Layer]:
 
 @_converts("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN")
 def _reduce(node: Node) -> list[Layer]:
-    layer = {"MEAN": Mean, "SUM": Sum, "REDUCE_MAX": Max, "REDUCE_MIN": Min}[node.operator.name]
+    layer: Any = {"MEAN": Mean, "SUM": Sum, "REDUCE_MAX": Max, "REDUCE_MIN": Min}[node.operator.name]
     axes = tuple(node.axis(n) for n in node.integers(1))
     return [layer(axes, keepdims=bool(node.option("keep_dims")))]
 
