@@ -14,6 +14,7 @@ import numpy as np
 
 from qlite.nn.graph import Node
 from qlite.nn.layers.activation import Activation
+from qlite.nn.layers.attention import MultiHeadAttention
 from qlite.nn.layers.batch_norm import BatchNorm
 from qlite.nn.layers.binary import Binary, Multiply, Subtract
 from qlite.nn.layers.channel_affine import ChannelAffine
@@ -111,8 +112,10 @@ class _Fusing:
             depthwise, read = self._with_padding(i, depthwise, read)
             read = (self._weighted(self._free(f"{name}_depthwise"), depthwise, read),)
             self.place[name] = self._weighted(self._free(f"{name}_pointwise"), pointwise, read)
+        elif isinstance(layer, MultiHeadAttention):
+            self.place[name] = self._attention(name, layer, read)
         elif isinstance(layer, Weighted):
-            if isinstance(layer, Conv2D | DepthwiseConv2D):
+            if isinstance(layer, Conv1D | Conv2D | DepthwiseConv2D):
                 layer, read = self._with_padding(i, layer, read)
             self.place[name] = self._weighted(name, layer, read)
         elif isinstance(layer, Activation) and layer.activation in CLAMPS and self._joins(i, read[0]):
@@ -123,6 +126,14 @@ class _Fusing:
             self.place[name] = read[0]
         else:
             self.place[name] = self._put_split(name, layer, read)
+
+    def _attention(self, name: str, layer: MultiHeadAttention, read: tuple[str, ...]) -> str:
+        """Put the layers that attention is made of; returns the last one."""
+        place, last = {"query": read[0], "memory": read[-1]}, ""
+        for part, sources in layer.parts(name):
+            last = self._put(self._free(str(part.name)), part, tuple(place[source] for source in sources))
+            place[str(part.name)] = last
+        return last
 
     def _put(self, name: str, layer: Layer, read: tuple[str, ...]) -> str:
         self.nodes[name] = Node(name, _named(layer, name), read)
@@ -154,16 +165,19 @@ class _Fusing:
     def _with_padding(self, i: int, layer: C, read: tuple[str, ...]) -> tuple[C, tuple[str, ...]]:
         """Return a convolution that pads itself what only it reads padded, and what it then reads."""
         node = self.nodes.get(read[0])
-        if node is None or not isinstance(node.layer, Pad) or not self._is_only_reader(i):
+        if node is None or not isinstance(node.layer, Pad) or node.layer.mode != "constant":
+            return layer, read
+        if not self._is_only_reader(i):
             return layer, read
         (source,) = self.sources[i]
         (before,) = self.sources[self._number[source]]
-        high, wide, channels = node.layer.sides(self.model.shapes[before])
+        *added, channels = node.layer.sides(self.model.shapes[before])
         if channels != (0, 0):
             return layer, read
         top, bottom, left, right = layer.fields(self.model.shapes[source])["padding"]
+        wide = added[-1][0] + left, added[-1][1] + right
         padded = copy(layer)
-        padded.padding = (high[0] + top, high[1] + bottom), (wide[0] + left, wide[1] + right)
+        padded.padding = wide if len(added) == 1 else ((added[0][0] + top, added[0][1] + bottom), wide)
         del self.nodes[read[0]]
         return padded, node.sources
 

@@ -80,6 +80,24 @@ def test_padding_goes_into_the_convolution_behind(rng, make, padding):
         assert fused.layers[0].fields(IMAGE)["padding"] == expected
 
 
+@pytest.mark.parametrize("padding", ["valid", "same", (2, 0)])
+def test_padding_of_sequences_goes_into_the_convolution_behind(rng, padding):
+    x = ql.Input((7, 3))
+    layer = ql.Conv1D(rng.normal(size=(4, 3, 2)), padding=padding, stride=2)
+    padded = ql.Pad([(1, 2)])(x)
+    top, bottom, left, right = layer.fields(padded.shape)["padding"]
+    lines, fused = agree(x, layer(padded), rng)
+    assert list(lines) == ["conv1d_1"]
+    assert fused.layers[0].fields((7, 3))["padding"] == (top, bottom, left + 1, right + 2)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "symmetric"])
+def test_padding_as_a_mirror_stays(rng, make, mode):
+    x = ql.Input(IMAGE)
+    lines, _ = agree(x, make.conv(2, 3)(ql.Pad(1, mode)(x)), rng)
+    assert list(lines) == ["pad_1", "conv2d_1"]
+
+
 def test_padding_goes_into_the_first_part_of_a_separable_convolution(rng, make):
     x = ql.Input(IMAGE)
     lines, _ = agree(x, make.separable(2, 4)(ql.Pad(1)(x)), rng)

@@ -161,6 +161,36 @@ def global_average_pool(case):
     return Drawn(ql.GlobalAveragePool(), (case.images(case.number(1, 20)),), lambda x: x.mean(dim=(1, 2)))
 
 
+def reduction(case, layer, function):
+    """Along one axis of an image, whose values differ: PyTorch gives equal ones a share each."""
+    axis, keepdims, x = case.number(-3, 2), bool(case.number(0, 1)), case.rng.normal(size=(3, 5, 6, 7))
+    drawn = layer(axis, keepdims), (x.astype(np.float32),)
+    return Drawn(*drawn, lambda x: function(x, dim=axis if axis < 0 else axis + 1, keepdim=keepdims))
+
+
+def mean(case):
+    return reduction(case, ql.Mean, lambda x, **axis: x.mean(**axis))
+
+
+def total(case):
+    return reduction(case, ql.Sum, lambda x, **axis: x.sum(**axis))
+
+
+def greatest(case):
+    return reduction(case, ql.Max, lambda x, **axis: x.amax(**axis))
+
+
+def least(case):
+    return reduction(case, ql.Min, lambda x, **axis: x.amin(**axis))
+
+
+def l2_normalize(case):
+    from torch.nn import functional
+
+    x = case.rng.normal(size=(3, *case.pair(1, 9), 12)).astype(np.float32)
+    return Drawn(ql.L2Normalize(), (x,), lambda x: functional.normalize(x, dim=-1, eps=1e-6))
+
+
 def pad(case):
     from torch.nn import functional
 
@@ -219,7 +249,7 @@ def batch_norm(case):
 
 
 KINDS = (conv2d, depthwise, separable, conv1d, max_pool, average_pool, global_average_pool, pad, binary, concatenate)
-KINDS += (resize, batch_norm)
+KINDS += (mean, total, greatest, least, l2_normalize, resize, batch_norm)
 
 
 def difference(got, expected):
