@@ -169,9 +169,10 @@ class Subtract(Binary):
 class Multiply(Binary):
     """The product of two inputs: ``activation(a * b)``, element by element, as behind gates of channels.
 
-    These are what squeezes and excites (Hu et al. 2018). Samples are float32 of shapes that broadcast, (height, width, channels) and (1, 1, channels) say, and either may be
-    an array that is the same for all samples, as in `Add`; one for each channel, or for all, goes into the weights of
-    a layer before it. In a quantized model both have grids of their own, and the product has its own.
+    Gates of channels are what squeezes and excites (Hu et al. 2018). Samples are float32 of shapes that broadcast,
+    (height, width, channels) and (1, 1, channels) say, and either may be an array that is the same for all samples, as
+    in `Add`; one for each channel, or for all, goes into the weights of a layer before it. In a quantized model both
+    have grids of their own, and the product has its own.
 
     Parameters
     ----------
