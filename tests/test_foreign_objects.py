@@ -282,7 +282,7 @@ GIVE_BATCHES |= {"quantize_model data": {"generator"}}
 
 @pytest.fixture(autouse=True)
 def untimed(monkeypatch):
-    monkeypatch.setattr("qlite.analysis.report._seconds", lambda model, *_: dict.fromkeys(model.names, (1.0, 1.0)))
+    monkeypatch.setattr("qlite.analysis.compare._seconds", lambda model, *_: dict.fromkeys(model.names, (1.0, 1.0)))
 
 
 def _compared(x, y):

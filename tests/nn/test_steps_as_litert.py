@@ -16,17 +16,24 @@ from qlite.nn.steps import (
     AveragePool,
     Concatenate,
     Conv,
+    DepthToSpace,
     Gemm,
     L2Normalize,
     MaxPool,
     Mean,
+    MirrorPad,
+    Multiply,
     Pad,
     ReduceMax,
     ReduceMin,
     Requantize,
     ResizeBilinear,
     ResizeNearest,
+    Slice,
+    SpaceToDepth,
+    Subtract,
     Sum,
+    Transpose,
 )
 from qlite.ops.window import window
 
@@ -58,34 +65,72 @@ def computed(step, dtype, inputs, grids, grid, shape):
     return Plan(program).run(*inputs)
 
 
+#: Steps of two inputs, and the versions of LiteRT's operators that take both dtypes.
+BINARY = {"ADD": (Add, 2), "SUB": (Subtract, 2), "MUL": (Multiply, 2)}
+
+
+def any_grids(rng, op, dtype, requant):
+    """Grids of two inputs and the output, of ratios at which the default path hands codes to XNNPACK.
+
+    LiteRT's reference of MUL has a multiplier of float32, but that of TensorFlow Lite Micro, which "fixed" follows, is
+    a double: with two scales that are powers of two it is the same.
+    """
+    grid_y, other = any_grid(rng, dtype), any_grid(rng, dtype)
+    if op != "MUL":
+        return [any_grid(rng, dtype, near=grid_y[0]) for _ in "ab"], grid_y
+    if requant == "fixed":
+        grid_y, other = ((2.0 ** np.rint(np.log2(scale)), z) for scale, z in (grid_y, other))
+    return [other, any_grid(rng, dtype, near=grid_y[0] / other[0])], grid_y
+
+
+def binary(op, a, b, y, grids, grid_y, requant, activation):
+    """What LiteRT makes of two arrays of codes, and this step."""
+    step, version = BINARY[op]
+    options = {"version": version, "fusedActivationFunction": litert.ACTIVATIONS[activation]}
+    expected = litert.run(litert.model(op, (a, b), y, tuple(grids), grid_y, **options), (a, b), RESOLVERS[requant])
+    dtype, shape = a.dtype.name, y.shape[1:]
+    got = computed(lambda i, o: step(i, o, activation, requant), dtype, (a, b), grids, grid_y, shape)
+    return expected, got
+
+
 @pytest.mark.parametrize("activation", [None, "relu", "relu6"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("requant", RESOLVERS)
-def test_add(rng, requant, dtype, activation):
+@pytest.mark.parametrize("op", BINARY)
+def test_two_inputs(rng, op, requant, dtype, activation):
     """All pairs of codes."""
     a, b = (np.array(v, np.uint8).view(dtype)[None] for v in zip(*product(range(256), repeat=2), strict=True))
     for _ in range(15):
-        grid_y = any_grid(rng, dtype)
-        grids = [any_grid(rng, dtype, near=grid_y[0]) for _ in range(2)]
-        options = {"version": 2}
-        options["fusedActivationFunction"] = litert.ACTIVATIONS[activation]
-        content = litert.model("ADD", (a, b), a, tuple(grids), grid_y, **options)
-        expected = litert.run(content, (a, b), RESOLVERS[requant])
-        got = computed(lambda i, o: Add(i, o, activation, requant), dtype, (a, b), grids, grid_y, a.shape[1:])
+        expected, got = binary(op, a, b, a, *any_grids(rng, op, dtype, requant), requant, activation)
         same_bytes(got, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("requant", RESOLVERS)
-def test_add_where_six_is_between_two_codes(isa, rng, requant, dtype):
+@pytest.mark.parametrize("op", BINARY)
+def test_two_inputs_that_broadcast(rng, op, requant, dtype):
+    for first, second in [
+        ((5, 6, 7), (1, 1, 7)),
+        ((5, 6, 1), (5, 6, 7)),
+        ((1, 1, 1), (4, 3, 9)),
+        ((4, 1, 9), (1, 3, 9)),
+    ]:
+        shape = np.broadcast_shapes(first, second)
+        for _ in range(8):
+            a, b = (codes(rng, (1, *s), np.dtype(dtype)) for s in (first, second))
+            y = np.zeros((1, *shape), dtype)
+            expected, got = binary(op, a, b, y, *any_grids(rng, op, dtype, requant), requant, None)
+            same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("requant", RESOLVERS)
+@pytest.mark.parametrize("op", BINARY)
+def test_two_inputs_where_six_is_between_two_codes(isa, rng, op, requant, dtype):
     a, b = (codes(rng, (1, 200), np.dtype(dtype)) for _ in "ab")
-    options = {"version": 2, "fusedActivationFunction": litert.ACTIVATIONS["relu6"]}
     for scale, above in product(scales_of_ties(6), ZERO_POINTS):
         grids, grid_y = [(0.125, lowest(dtype) + 7), (0.25, lowest(dtype) + 140)], (scale, lowest(dtype) + above)
-        content = litert.model("ADD", (a, b), a, tuple(grids), grid_y, **options)
-        expected = litert.run(content, (a, b), RESOLVERS[requant])
-        got = computed(lambda i, o: Add(i, o, "relu6", requant), dtype, (a, b), grids, grid_y, a.shape[1:])
-        same_bytes(got, expected)
+        same_bytes(*binary(op, a, b, a, grids, grid_y, requant, "relu6")[::-1])
 
 
 @pytest.mark.parametrize("requant", RESOLVERS)
@@ -287,6 +332,66 @@ def test_concatenation(rng, resolver, dtype):
         options = {"version": 2, "axis": axis + 1}
         expected = litert.run(litert.model("CONCATENATION", x, y, (grid,) * count, grid, **options), x, resolver)
         got = computed(lambda i, o, a=axis: Concatenate(i, o, a), dtype, x, [grid] * count, grid, y.shape[1:])
+        same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "symmetric"])
+@pytest.mark.parametrize("resolver", RESOLVERS.values())
+def test_mirror_pad(rng, resolver, mode):
+    for _ in range(40):
+        x = image(rng)
+        sides = np.array([[0, 0], *(rng.integers(0, n + (mode == "symmetric"), 2) for n in x.shape[1:])], np.int32)
+        grid, y = any_grid(rng, "int8"), np.pad(x, sides, mode)
+        options = {"options_type": "MirrorPadOptions", "version": 2, "constants": (sides,)}
+        options["mode"] = ["reflect", "symmetric"].index(mode)
+        expected = litert.run(litert.model("MIRROR_PAD", x, y, grid, grid, **options), x, resolver)
+        flat = tuple(sides[1:].ravel().tolist())
+        got = computed(lambda i, o, p=flat: MirrorPad(i, o, p, mode), "int8", (x,), [grid], grid, y.shape[1:])
+        same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("requant", RESOLVERS)
+def test_transpose(rng, requant):
+    for _ in range(40):
+        x, axes = image(rng), tuple(int(i) for i in rng.permutation(3))
+        y, grid = x.transpose(0, *(i + 1 for i in axes)).copy(), any_grid(rng, "int8")
+        options = {"options_type": "TransposeOptions", "version": 2}
+        options["constants"] = (np.array([0, *(i + 1 for i in axes)], np.int32),)
+        expected = litert.run(litert.model("TRANSPOSE", x, y, grid, grid, **options), x, RESOLVERS[requant])
+        got = computed(lambda i, o, a=axes: Transpose(i, o, a), "int8", (x,), [grid], grid, y.shape[1:])
+        same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("requant", RESOLVERS)
+def test_slice(rng, requant):
+    """Backwards too. LiteRT has -1 count from the end: forwards ends are masked where all is wanted."""
+    for _ in range(60):
+        x = image(rng)
+        stride = tuple(int(n) for n in rng.choice([-2, -1, 1, 1, 2, 3], 3))
+        begin = tuple(int(rng.integers(n)) for n in x.shape[1:])
+        end = tuple(n if s > 0 else -1 for n, s in zip(x.shape[1:], stride, strict=True))
+        y = x[:, *(slice(b, None, s) for b, s in zip(begin, stride, strict=True))].copy()
+        grid, vectors = any_grid(rng, "int8"), ((0, *begin), x.shape, (1, *stride))
+        options = {"options_type": "StridedSliceOptions", "version": 2, "beginMask": 1, "endMask": 0b1111}
+        options["constants"] = tuple(np.array(v, np.int32) for v in vectors)
+        expected = litert.run(litert.model("STRIDED_SLICE", x, y, grid, grid, **options), x, RESOLVERS[requant])
+        fields = {"begin": begin, "end": end, "stride": stride}
+        got = computed(lambda i, o, f=fields: Slice(i, o, **f), "int8", (x,), [grid], grid, y.shape[1:])
+        same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("requant", RESOLVERS)
+@pytest.mark.parametrize("op", ["DEPTH_TO_SPACE", "SPACE_TO_DEPTH"])
+def test_blocks(rng, op, requant):
+    for _ in range(40):
+        block, (height, width, channels) = int(rng.integers(1, 4)), (int(n) for n in rng.integers(1, 6, 3))
+        deep, wide = (height, width, channels * block**2), (height * block, width * block, channels)
+        before, after, kind = (deep, wide, DepthToSpace) if op == "DEPTH_TO_SPACE" else (wide, deep, SpaceToDepth)
+        x, y, grid = codes(rng, (2, *before), np.int8), np.zeros((2, *after), np.int8), any_grid(rng, "int8")
+        name = "DepthToSpaceOptions" if kind is DepthToSpace else "SpaceToDepthOptions"
+        options = {"options_type": name, "version": 1, "blockSize": block}
+        expected = litert.run(litert.model(op, x, y, grid, grid, **options), x, RESOLVERS[requant])
+        got = computed(lambda i, o, k=kind, b=block: k(i, o, b), "int8", (x,), [grid], grid, after)
         same_bytes(got, expected)
 
 

@@ -214,10 +214,12 @@ def resize(case):
     return Drawn(layer, (x,), lambda x: functional.interpolate(x.permute(0, 3, 1, 2), **options).permute(0, 2, 3, 1))
 
 
-def add(case):
-    x = case.images(5)
-    layer = ql.Add(case.activation if case.activation in CLAMPS else None)
-    return Drawn(layer, (x, case.values(*x.shape)), lambda a, b: act(layer.activation, a + b))
+def binary(case):
+    """A sum, a difference or a product, of images and what broadcasts to them."""
+    x, kind = case.images(5), (ql.Add, ql.Subtract, ql.Multiply)[case.number(0, 2)]
+    layer, of_torch = kind(case.activation if case.activation in CLAMPS else None), kind.__name__.lower()[:3]
+    shape = [n if case.rng.random() < 0.5 else 1 for n in x.shape[1:]]
+    return Drawn(layer, (x, case.values(len(x), *shape)), lambda a, b: act(layer.activation, getattr(a, of_torch)(b)))
 
 
 def concatenate(case):
@@ -246,7 +248,7 @@ def batch_norm(case):
     return Drawn(layer, (x,), function)
 
 
-KINDS = (conv2d, depthwise, separable, conv1d, max_pool, average_pool, global_average_pool, pad, add, concatenate)
+KINDS = (conv2d, depthwise, separable, conv1d, max_pool, average_pool, global_average_pool, pad, binary, concatenate)
 KINDS += (mean, total, greatest, least, l2_normalize, resize, batch_norm)
 
 
