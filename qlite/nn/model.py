@@ -14,7 +14,7 @@ from qlite.nn.layers.layer import Layer, Shape, as_read, finite_float32
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.lower import Builder
 from qlite.nn.model_grids import ModelGrids
-from qlite.nn.predictor import PROBABILITIES, Predictor
+from qlite.nn.predictor import PROBABILITIES, VALUES, Predictor
 from qlite.nn.summary import Summary, summary_of
 
 
@@ -36,7 +36,7 @@ class Model(Predictor):
     mean, scale : array_like of a real floating dtype, of the shape of a sample's last axis, optional
         The first layers get ``(x - mean) / scale`` of the only input: zeros and ones by default. This stays float32 in
         every quantized form.
-    task : {"multiclass", "binary", "regression", "multioutput"}, optional
+    task : {"multiclass", "binary", "one_vs_rest", "regression", "multioutput"}, optional
         What the raw outputs are, see `Sequential`; by default "multiclass" for a vector of several values, "regression"
         for a single one, and else "multioutput".
     classes : array_like, optional
@@ -268,7 +268,7 @@ class Model(Predictor):
         only = {"normalized": next(iter(self.inputs))}
         read = [tuple(only.get(s, s) for s in sources) for sources in self.sources]
         outputs = self.outputs if len(layers) == len(self.layers) else kept[-1:]
-        task = self.task if self.task not in PROBABILITIES or outputs == self.outputs else None
+        task = self.task if self.task in VALUES or outputs == self.outputs else None
         return Model(
             self.inputs,
             outputs,
