@@ -123,6 +123,8 @@ def conv_transpose(case):
         case.values(*kernel, channels, filters), case.values(filters), case.activation, **options
     )
 
+    images = case.values(case.number(1, 6), *case.pair(3, 8), channels)  # results as large as those of other layers
+
     def function(x, w, b):
         fields = layer.fields(tuple(x.shape[1:]))
         (top, bottom, left, right), (high, wide) = fields["padding"], fields["output_padding"]
@@ -130,7 +132,7 @@ def conv_transpose(case):
         y = functional.pad(y, (-left, wide - right, -top, high - bottom)) + b[:, None, None]
         return act(case.activation, y.permute(0, 2, 3, 1))
 
-    return Drawn(layer, (case.images(channels),), function)
+    return Drawn(layer, (images,), function)
 
 
 def conv1d(case):
