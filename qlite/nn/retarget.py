@@ -130,7 +130,8 @@ def _ending(buffers: Sequence[Buffer], steps: Sequence[Step], result: int, resul
             return found
         if isinstance(step, Quantize) and isinstance(writers.get(step.inputs[0]), GemmGrouped):
             return found
-        if not isinstance(step, (Activate, Lookup, SoftmaxX8, L2Normalize, Reshape)):
+        is_unknown = isinstance(step, Lookup) and step.function is None
+        if is_unknown or not isinstance(step, (Activate, Lookup, SoftmaxX8, L2Normalize, Reshape)):
             break
         (result,) = step.inputs
     return set()
@@ -177,8 +178,7 @@ def _converted(
     (x,), y = step.inputs, step.output
     function, slope = ("softmax", SLOPE) if isinstance(step, SoftmaxX8) else (step.function, step.slope)
     if not new[y].is_codes:
-        if function is None:
-            raise ValueError("output_dtype: expected 'integer' after a table of an unknown function, got 'float32'")
+        assert function is not None
         return Activate((x,), y, function, slope)
     if function == "softmax":
         if target.symmetric:
@@ -188,10 +188,13 @@ def _converted(
             )
         return SoftmaxX8((x,), y, target.requant)
     if function is not None:
-        return Lookup((x,), y, activation_table(function, slope, new[x], new[y]), function, slope)
+        return Lookup((x,), y, activation_table(function, slope, new[x], new[y], target.tables), function, slope)
     assert isinstance(step, Lookup)
     if (old[x].scale, old[y].scale) != (new[x].scale, new[y].scale):
-        raise ValueError("target: expected one that keeps scales for a table of an unknown function")
+        layer = old[y].layer
+        raise ValueError(
+            f"target: expected one that keeps scales for a table of an unknown function, which layer {layer!r} has"
+        )
     in_flip, out_flip = (0x80 * (old[i].dtype != new[i].dtype) for i in (x, y))
     table = (step.table.view(np.uint8)[np.arange(256) ^ in_flip] ^ np.uint8(out_flip)).view(new[y].dtype)
     return replace(step, table=table)
