@@ -52,6 +52,7 @@ def image_network():
     c = ql.Transpose((1, 0, 2))(ql.Slice((None, 1), stride=(-1, 1))(c))
     c = ql.SpaceToDepth(2)(ql.DepthToSpace(2)(ql.Concatenate()(*ql.Split([4, 2])(c), c)))
     c = ql.ResizeBilinear((3, 2), align_corners=True)(ql.ResizeNearest(scale=(2, 1))(c))
+    c = ql.Conv2DTranspose(filters=8, kernel_size=(3, 2), stride=2, padding=1, output_padding=(1, 0))(c)
     line = ql.Conv1D(filters=4, kernel_size=3, groups=2, padding=(2, 0), dilation=2)(ql.Reshape((-1, 4))(c))
     return ql.Model(x, ql.Dense(units=3)(ql.Concatenate()(ql.Flatten()(line), ql.GlobalAveragePool()(c))))
 
