@@ -173,8 +173,8 @@ class QuantizedNetwork:
         return grids
 
     def _parameters(self) -> dict[Key, np.ndarray]:
-        trained = [(product.name, product.layer) for product in self._products if product.trains]
-        trained += [(name, layer) for _, name, layer in self._moving]
+        trained: list[tuple[str, Layer]] = [(name, layer) for _, name, layer in self._moving]
+        trained += [(product.name, product.layer) for product in self._products if product.trains]
         own = {(name, what): array for name, layer in trained for what, array in layer.parameters.items()}
         return own | {key: grid.parameter for key, grid in self._learned.items() if grid.parameter is not None}
 

@@ -48,6 +48,15 @@ def residual():
     return x, ql.Activation("relu")(ql.Add()(y, z))
 
 
+def gates():
+    x = ql.Input((8, 8, 1))
+    y = ql.Conv2D(filters=8, kernel_size=3, stride=2, padding="same", activation="relu")(x)
+    gate = ql.Reshape((1, 1, 8))(ql.GlobalAveragePool()(y))
+    gate = ql.Conv2D(filters=8, kernel_size=1, activation="hard_sigmoid")(gate)
+    scaled = ql.Multiply("relu6")(y, np.linspace(0.5, 1.5, 8, dtype=np.float32))
+    return x, ql.Subtract()(ql.Multiply()(scaled, gate), ql.Conv2D(filters=1, kernel_size=1)(y))
+
+
 def joined():
     x = ql.Input((8, 8, 1))
     y = ql.Conv2D(filters=8, kernel_size=3, padding="same", activation="relu")(x)
@@ -60,6 +69,14 @@ def pools():
     y = ql.Conv2D(filters=8, kernel_size=3, padding="same", activation="relu")(x)
     y = ql.Conv2D(filters=8, kernel_size=3, activation="relu")(ql.MaxPool(3, stride=2, padding="same")(y))
     return x, ql.GlobalAveragePool()(ql.AveragePool(2, stride=1)(y))
+
+
+def reductions():
+    x = ql.Input((8, 8, 1))
+    y = ql.Conv2D(filters=8, kernel_size=3, padding="same", activation="relu")(x)
+    z = ql.Conv2D(filters=8, kernel_size=1)(ql.Mean((0, 1), keepdims=True)(y))
+    parts = ql.Flatten()(z), ql.GlobalMaxPool()(y), ql.Min(-1)(ql.Sum(0)(y))
+    return x, ql.L2Normalize()(ql.Concatenate()(*parts))
 
 
 def norms():
@@ -110,24 +127,20 @@ def attention():
     return x, ql.Add()(y, ql.Dense(units=12, activation="gelu")(ql.LayerNorm()(y)))
 
 
-NETWORKS = {
-    f.__name__: f
-    for f in (
-        conv,
-        groups,
-        depthwise,
-        residual,
-        joined,
-        pools,
-        norms,
-        norms_of_sums,
-        many,
-        tables,
-        sequences,
-        slopes,
-        attention,
-    )
-}
+def moves():
+    """Values in other places, of parts and of images of other sizes."""
+    x = ql.Input((8, 8, 1))
+    y = ql.Conv2D(filters=8, kernel_size=3, padding="same", activation="relu")(x)
+    one, other = ql.Split(2)(y)
+    small = ql.Conv2D(filters=4, kernel_size=3, stride=2, activation="relu")(ql.Pad(1, "reflect")(one))
+    small = ql.Concatenate()(ql.ResizeBilinear((8, 8))(small), ql.ResizeNearest(scale=2)(small))
+    blocks = ql.SpaceToDepth(2)(ql.Concatenate()(small, ql.Transpose((1, 0, 2))(other)))
+    return x, ql.Conv2D(filters=8, kernel_size=3, activation="relu")(ql.Slice(stride=(-1, 1))(blocks))
+
+
+GRAPHS = (conv, groups, depthwise, residual, gates, joined, pools, reductions, norms, norms_of_sums, many, tables)
+GRAPHS += (slopes, sequences, moves, attention)
+NETWORKS = {f.__name__: f for f in GRAPHS}
 
 
 def network(name):

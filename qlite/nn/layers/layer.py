@@ -49,12 +49,16 @@ class Layer(ABC):
         How many arrays of samples the layer takes; None: any number of at least one. 0: see `Constant`.
     options : tuple of str
         Arguments that JSON can hold, each of them an attribute: all but arrays and `name`.
+    later_options : tuple of str
+        Those of them that files of before do not have, which then are as by default.
     reads : {"float32", "int32"}
         What its inputs are; those of int32 are inputs of the model.
     index_limit : int or None
         What the values of int32 inputs are below, and at least 0.
     keeps_grid : bool
         Whether codes of its result are on the grid of what it reads.
+    is_stored : bool
+        Whether files of float models can hold it.
     name : str or None
         What reports call it; a model numbers its layers otherwise.
     """
@@ -62,9 +66,11 @@ class Layer(ABC):
     kind: ClassVar[str]
     arity: ClassVar[int | None] = 1
     options: ClassVar[tuple[str, ...]] = ()
+    later_options: ClassVar[tuple[str, ...]] = ()
     reads: ClassVar[str] = "float32"
     index_limit: int | None = None
     keeps_grid: ClassVar[bool] = False
+    is_stored: ClassVar[bool] = True
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
