@@ -101,12 +101,7 @@ class Dynamic:
 
     def product(self, builder: "Builder", x: int, layer: Multiplying) -> int:
         name, source = builder.layer, builder.floats(x)
-        shape = layer.scale_shape(builder.buffers[source].shape)
-        own = {
-            "row_scale": builder.add_buffer(f"{name}_scale", shape, "float32"),
-            "row_zero_point": builder.add_buffer(f"{name}_zero_point", shape, "int32"),
-        }
-        codes = builder.append(QuantizeDynamic, (source,), f"{name}_codes", scales=own)
+        codes = builder.codes_with_scales(source, layer.scale_shape(builder.buffers[source].shape))
         fields = builder.weight_fields(builder.quantize_weight(name, layer.weight), x, layer)
         fields |= {"bias": layer.bias, "activation": layer.activation, "requant": "float"}
         return builder.append(layer.integer_step, (codes,), name, dtype="float32", **fields)
@@ -225,6 +220,7 @@ class Builder:
         self._inputs: list[int] = []
         self._codes: dict[int, int] = {}
         self._floats: dict[int, int] = {}
+        self._codes_with_scales: dict[tuple[int, tuple[int, ...]], int] = {}
 
     # ---- for layers
 
@@ -337,6 +333,18 @@ class Builder:
             scales = affine_of(self.qparams[buffer.name])
             self._codes[x] = self.append(Quantize, (x,), name, layer=buffer.layer, scales=scales)
         return self._codes[x]
+
+    def codes_with_scales(self, x: int, shape: tuple[int, ...]) -> int:
+        """Return the buffer of codes of float32, at scales of this shape that are found at run time; layers that read
+        the same value share it, and it has the name of the first."""
+        if (x, shape) not in self._codes_with_scales:
+            own = {
+                "row_scale": self.add_buffer(f"{self.layer}_scale", shape, "float32"),
+                "row_zero_point": self.add_buffer(f"{self.layer}_zero_point", shape, "int32"),
+            }
+            codes = self.append(QuantizeDynamic, (x,), f"{self.layer}_codes", scales=own)
+            self._codes_with_scales[x, shape] = codes
+        return self._codes_with_scales[x, shape]
 
     def floats(self, x: int) -> int:
         """Return the float32 buffer of a value, which is dequantized once."""
