@@ -22,7 +22,7 @@ from qlite.nn.model import Model
 from qlite.nn.predictor import VALUES
 from qlite.nn.program import Buffer, Step
 from qlite.nn.qmodel import QModel
-from qlite.nn.steps import PRODUCTS, Conv, Dequantize, Quantize, Reshape
+from qlite.nn.steps import PRODUCTS, Dequantize, Quantize, Reshape
 
 #: Runs that times are medians of: as many as fit into so many seconds, between these numbers.
 FEWEST_RUNS, RUNS, RUN_SECONDS = 5, 101, 1.0
@@ -180,7 +180,7 @@ class _Row:
         self.program, self.layer, self.steps, self.q = quantized.program, layer, steps, q
         buffers = self.program.buffers
         product = next((step for step in steps if isinstance(step, PRODUCTS)), None)
-        self._per_sample = isinstance(product, Conv)
+        self._per_sample = product is not None and product.scale_per == "sample"
         own = {step.output for step in steps}
         read = [i for step in steps for i in step.inputs if i not in own] if product is None else list(product.inputs)
         #: The buffers of what the layer reads; none where a step reads more or less than the layer.

@@ -62,6 +62,8 @@ def save(model: Model, path: Any) -> None:
 def _describe_layer(i: int, layer: Layer, tensors: Tensors) -> dict[str, Any]:
     if KINDS.get(layer.kind) is not type(layer):
         raise TypeError(f"layers[{i}]: expected a class with a kind of its own, got {type(layer).__qualname__}")
+    if not layer.is_stored:
+        raise TypeError(f"layers[{i}]: expected what a file can hold, got {layer!r} (its quantized model can be saved)")
     for name, array in (layer.parameters | layer.statistics).items():
         stored_qparams.put(tensors, f"layers.{i}.{name}", _float32(f"layers[{i}]: {name}", array))
     options = {name: getattr(layer, name) for name in layer.options}
@@ -173,10 +175,12 @@ def _node(where: str, content: Any, arrays: Tensors) -> tuple[str, Layer, tuple[
 def _layer(where: str, content: Any, arrays: Tensors) -> Layer:
     _expect(where, content, {"kind", "name", "options"})
     kind = content["kind"]
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"{where}: kind: expected one of {', '.join(sorted(KINDS))}, got {kind!r:.80}")
+    known = sorted(name for name, layer in KINDS.items() if layer.is_stored)
+    if kind not in known:
+        raise ValueError(f"{where}: kind: expected one of {', '.join(known)}, got {kind!r:.80}")
     cls = KINDS[kind]
-    _expect(f"{where}: options", content["options"], set(cls.options))
+    is_of_before = isinstance(content["options"], dict) and not set(cls.later_options) & set(content["options"])
+    _expect(f"{where}: options", content["options"], set(cls.options) - set(cls.later_options if is_of_before else ()))
     try:
         layer = cls(**{**content["options"], **arrays, "name": content["name"]})
     except (TypeError, ValueError) as error:

@@ -4,6 +4,7 @@ import numpy as np
 
 from qlite.grids.qparams import QParams
 from qlite.nn.program import Buffer
+from qlite.nn.runtime_tables import runtime_table
 from qlite.ops.tables import CODES, FUNCTIONS, entries
 
 
@@ -21,12 +22,16 @@ def known_grid(function: str, bits: int = 8) -> QParams | None:
     return QParams(np.array([2.0**-bits], np.float32), np.array([0]), bits, signed=False)
 
 
-def activation_table(function: str, slope: float, source: Buffer, target: Buffer) -> np.ndarray:
+def activation_table(function: str, slope: float, source: Buffer, target: Buffer, tables: str = "exact") -> np.ndarray:
     """Return the table that gives the codes of `target` for those of `source`: see `lookup_table`.
+
+    `tables` "litert" and "tflm" are the operators of these runtimes, where they have one; "exact" is rounded once.
 
     "identity" is requantization from one grid to another: ``clamp(rint((x - z) * r) + z_y)`` with ``r = float32(s) /
     float32(s_y)``, in float32, half to even.
     """
+    if tables != "exact" and (table := runtime_table(function, slope, source, target, tables)) is not None:
+        return table
     if function == "identity":
         return _requantizing_table(source, target)
     (scale, zero_point), (target_scale, target_zero_point) = source.affine, target.affine

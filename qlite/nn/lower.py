@@ -292,9 +292,12 @@ class Builder:
 
     # ---- for models
 
-    def input(self, name: str, shape: tuple[int, ...]) -> int:
-        """Add the buffer of an input of samples of this shape, and return that of its values in float32."""
+    def input(self, name: str, shape: tuple[int, ...], dtype: str) -> int:
+        """Add the buffer of an input of samples of this shape, and return that of its values in float32, or int32."""
         self.layer = name
+        if dtype == "int32":
+            self._inputs.append(self.add_buffer(name, shape, dtype))
+            return self._inputs[-1]
         is_bytes = self.input_dtype == "uint8"
         grid: dict[str, Any] = {"scale": 1.0, "zero_point": 0} if is_bytes else {}
         self._inputs.append(self.add_buffer(name, shape, self.input_dtype, **grid))

@@ -11,6 +11,7 @@ from qlite._locks import new_lock
 from qlite._public import public
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
+from qlite.nn.layers.layer import as_read
 from qlite.nn.plan import Plan
 from qlite.nn.predictor import PROBABILITIES, Predictor
 from qlite.nn.program import Buffer, Program
@@ -22,9 +23,9 @@ from qlite.nn.steps import (
     PRODUCTS,
     STEPS,
     Activate,
-    ConvF32,
     DenseF32,
     Dequantize,
+    Embedding,
     GemmF32,
     GemmGrouped,
     GemmGroupedF32,
@@ -32,6 +33,7 @@ from qlite.nn.steps import (
     Quantize,
     SoftmaxX8,
 )
+from qlite.nn.steps.convs_f32 import FloatConvolution
 
 
 @public
@@ -97,6 +99,7 @@ class QModel(Predictor):
                 raise ValueError(f"program: expected outputs of float32, got {buffers[i].name!r} of {buffers[i].dtype}")
         shape = (1, *buffers[program.outputs[0]].shape)
         self._set_task(task, classes, shape[-1] if len(program.outputs) == 1 and len(shape) <= 2 else 0)
+        self._index_limits = self._find_index_limits()
         self._plan: Plan | None = None
         self._run: Callable[[Any], np.ndarray] | None = None
         self._planning = new_lock()  # threads that call it for the first time pack its weights once
@@ -113,6 +116,8 @@ class QModel(Predictor):
     def __call__(self, x: Any) -> Any:
         if isinstance(x, QArray):
             return self._of_codes(x)
+        if self._index_limits:
+            x = self._with_indices(x)
         try:
             run = self._run or self.plan.run
             return run(x) if len(self.inputs) == 1 and not isinstance(x, Mapping) else run(*self._several(x))
@@ -122,9 +127,29 @@ class QModel(Predictor):
                 raise TypeError(f"{error} ({hint})") from None
             raise
 
+    def _find_index_limits(self) -> dict[str, int]:
+        """What the values of each input of indices are below, by the tables that they are looked up in."""
+        limits: dict[str, int] = {}
+        names = {i: self.program.buffers[i].name for i in self.program.inputs}
+        for step in self.program.steps:
+            if isinstance(step, Embedding) and step.inputs[0] in names:
+                name = names[step.inputs[0]]
+                limits[name] = min(limits.get(name, len(step.weight)), len(step.weight))
+        return limits
+
+    def _with_indices(self, x: Any) -> Any:
+        """Return samples whose indices are checked, and int32."""
+        if len(self.inputs) == 1 and not isinstance(x, Mapping):
+            return as_read("x", x, "int32", *self._index_limits.values())
+        arrays = zip(self.inputs, self._several(x), strict=True)
+        return tuple(
+            as_read(f"x[{name!r}]", array, "int32", self._index_limits[name]) if name in self._index_limits else array
+            for name, array in arrays
+        )
+
     @property
     def input_dtype(self) -> str:
-        """The dtype of samples: "float32", or "uint8" for bytes, see `quantize_model`."""
+        """The dtype of samples: "float32", "uint8" for bytes, see `quantize_model`, or "int32" for indices."""
         return self.program.buffers[self.program.inputs[0]].dtype
 
     def _several(self, x: Any) -> list[Any]:
@@ -190,6 +215,8 @@ class QModel(Predictor):
         """
         if isinstance(x, QArray):
             x = self._on_grid(x).dequantize()  # floats that the first step makes these codes of
+        if self._index_limits:
+            x = self._with_indices(x)
         is_one = len(self.inputs) == 1 and not isinstance(x, Mapping)
         return self.plan.intermediates(x) if is_one else self.plan.intermediates(*self._several(x))
 
@@ -302,13 +329,13 @@ class QModel(Predictor):
         """The scheme of each layer, by its steps; that of the model where it has none with weights."""
         found = []
         for step in self.program.steps:
-            if isinstance(step, DenseF32) or (isinstance(step, ConvF32) and step.weight.dtype.kind == "f"):
+            if isinstance(step, DenseF32) or (isinstance(step, FloatConvolution) and step.has_float_weight):
                 found.append(Scheme(FLOAT_BITS, None, None, dynamic=False))
             elif isinstance(step, PRODUCTS):
                 x = self.program.buffers[step.inputs[0]]
                 is_static = x.is_codes and x.scale is not None
                 group_size = step.group_size if isinstance(step, (GemmGrouped, GemmGroupedF32)) else None
-                bits = None if isinstance(step, (GemmF32, GemmGroupedF32, ConvF32)) else x.bits
+                bits = None if isinstance(step, (GemmF32, GemmGroupedF32, FloatConvolution)) else x.bits
                 found.append(Scheme(step.weight_bits, group_size, bits, bits is not None and not is_static))
         return found or [Scheme.parse(self.scheme)]
 

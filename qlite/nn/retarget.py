@@ -13,9 +13,7 @@ from qlite.nn.scheme import TARGETS, Scheme, Target
 from qlite.nn.steps import (
     Activate,
     Constant,
-    Conv,
     Dequantize,
-    Gemm,
     GemmGrouped,
     L2Normalize,
     Lookup,
@@ -24,6 +22,7 @@ from qlite.nn.steps import (
     Reshape,
     SoftmaxX8,
 )
+from qlite.nn.steps.products import IntegerProduct
 from qlite.ops.activations import SLOPE
 from qlite.ops.epilogue import integer_bias
 
@@ -80,7 +79,7 @@ def convert(program: Program, target: Target) -> Program:
                 f"target: expected one for weights with zero points, which layer {layer!r} has "
                 "(quantize_model(target=...) makes others)"
             )
-        if isinstance(step, (Gemm, Conv)) and old[step.inputs[0]].scale is not None:
+        if isinstance(step, IntegerProduct) and old[step.inputs[0]].scale is not None:
             (x,) = step.inputs
             bias = _rebiased(step, old[x], buffers[x], old[step.output].layer)
             steps[i] = replace(step, bias=bias, requant=target.requant)
@@ -127,11 +126,12 @@ def _ending(buffers: Sequence[Buffer], steps: Sequence[Step], result: int, resul
         if readers > bool(found) or (found and result in results):
             break
         found.add(result)
-        if isinstance(step, (Gemm, Conv, Requantize)):
+        if isinstance(step, (IntegerProduct, Requantize)):
             return found
         if isinstance(step, Quantize) and isinstance(writers.get(step.inputs[0]), GemmGrouped):
             return found
-        if not isinstance(step, (Activate, Lookup, SoftmaxX8, L2Normalize, Reshape)):
+        is_unknown = isinstance(step, Lookup) and step.function is None
+        if is_unknown or not isinstance(step, (Activate, Lookup, SoftmaxX8, L2Normalize, Reshape)):
             break
         (result,) = step.inputs
     return set()
@@ -178,8 +178,7 @@ def _converted(
     (x,), y = step.inputs, step.output
     function, slope = ("softmax", SLOPE) if isinstance(step, SoftmaxX8) else (step.function, step.slope)
     if not new[y].is_codes:
-        if function is None:
-            raise ValueError("output_dtype: expected 'integer' after a table of an unknown function, got 'float32'")
+        assert function is not None
         return Activate((x,), y, function, slope)
     if function == "softmax":
         if target.symmetric:
@@ -189,10 +188,13 @@ def _converted(
             )
         return SoftmaxX8((x,), y, target.requant)
     if function is not None:
-        return Lookup((x,), y, activation_table(function, slope, new[x], new[y]), function, slope)
+        return Lookup((x,), y, activation_table(function, slope, new[x], new[y], target.tables), function, slope)
     assert isinstance(step, Lookup)
     if (old[x].scale, old[y].scale) != (new[x].scale, new[y].scale):
-        raise ValueError("target: expected one that keeps scales for a table of an unknown function")
+        layer = old[y].layer
+        raise ValueError(
+            f"target: expected one that keeps scales for a table of an unknown function, which layer {layer!r} has"
+        )
     in_flip, out_flip = (0x80 * (old[i].dtype != new[i].dtype) for i in (x, y))
     table = (step.table.view(np.uint8)[np.arange(256) ^ in_flip] ^ np.uint8(out_flip)).view(new[y].dtype)
     return replace(step, table=table)
@@ -225,7 +227,7 @@ def _as_floats(buffer: Buffer) -> Buffer:
     return buffer if buffer.scale is None else replace(_as_codes(buffer, TARGETS["numpy"]), dtype="float32")
 
 
-def _rebiased(step: Gemm | Conv, before: Buffer, after: Buffer, layer: str) -> np.ndarray | None:
+def _rebiased(step: IntegerProduct, before: Buffer, after: Buffer, layer: str) -> np.ndarray | None:
     """A step's bias when the scale of its input changes."""
     (old, _), (new, _) = before.affine, after.affine
     if old == new or step.bias is None:

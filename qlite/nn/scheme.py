@@ -120,13 +120,14 @@ class Target:
     symmetric: bool = False  # zero points of activations are 0
     symmetric_weights: bool = False  # and those of weights
     narrow_activations: bool = False  # activations may have fewer than 8 bits
+    tables: str = "exact"  # functions of codes: rounded once, or as the runtimes "litert" or "tflm" have them
 
 
 TARGETS = {
     "numpy": Target(integer_output=False, narrow_activations=True),
     "onnx": Target(integer_output=True),
-    "tflite": Target(integer_output=True, signed=True, symmetric_weights=True),
-    "tflm": Target(integer_output=True, requant="fixed", signed=True, symmetric_weights=True),
+    "tflite": Target(integer_output=True, signed=True, symmetric_weights=True, tables="litert"),
+    "tflm": Target(integer_output=True, requant="fixed", signed=True, symmetric_weights=True, tables="tflm"),
     "c": Target(integer_output=True, requant="fixed", signed=True, narrow_activations=True),
     "tensorrt": Target(integer_output=True, signed=True, symmetric=True, symmetric_weights=True),
 }

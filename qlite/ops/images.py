@@ -94,16 +94,20 @@ def conv2d_gradients_f32(
         return dx, (pixels.T @ rows).reshape(weight.shape)
     dw = np.empty(weight.shape, np.float32)
     _core.conv2d_weight_gradient(x, dw, gradient, groups, windows.numbers)
-    if not needs_input:
-        return None, dw
+    return input_gradient_f32(weight, gradient, windows, dilation, groups) if needs_input else None, dw
+
+
+def input_gradient_f32(
+    weight: np.ndarray, gradient: np.ndarray, windows: Windows, dilation: Pair, groups: int
+) -> np.ndarray:
+    """Return the gradient of the images alone: the transposed convolution of ``conv2d_f32``'s.
+
+    It is a convolution where windows move by one pixel; else those of the pixels of each window add up, some rows of
+    windows at a time.
+    """
     sides = windows.mirrored()
-    if sides is None:
-        return _input_gradient(weight, gradient, windows, groups), dw
-    return conv2d_f32(gradient, _mirrored(weight, groups), (1, 1), dilation, sides, groups), dw
-
-
-def _input_gradient(weight: np.ndarray, gradient: np.ndarray, windows: Windows, groups: int) -> np.ndarray:
-    """The gradient of the images, from that of the pixels of each window, some rows of windows at a time."""
+    if sides is not None:
+        return conv2d_f32(gradient, _mirrored(weight, groups), (1, 1), dilation, sides, groups)
     channels, outputs = weight.shape[2], weight.shape[3]
     matrix, rows, own = weight.reshape(-1, outputs), gradient.reshape(-1, outputs), outputs // groups
     dx = np.zeros(windows.shape, np.float32)

@@ -108,9 +108,13 @@ def entries(
     """Return the codes of the results of a function, rounded half away from zero."""
     with np.errstate(over="ignore"):
         steps = values.astype(np.float64) / scale
-    whole = np.trunc(np.clip(steps, -(2**16), 2**16))  # beyond all codes, and exact
-    nearest = whole + np.sign(steps) * (np.abs(steps - whole) >= 0.5)
-    return np.clip(nearest + zero_point, *code_range).astype(dtype)
+    return np.clip(rounded_away(steps) + zero_point, *code_range).astype(dtype)
+
+
+def rounded_away(steps: np.ndarray) -> np.ndarray:
+    """Round half away from zero, to at most 2**16, which is beyond all codes."""
+    whole = np.trunc(np.clip(steps, -(2**16), 2**16))
+    return whole + np.sign(steps) * (np.abs(steps - whole) >= 0.5)
 
 
 def _of_all(function: Callable[[Any], Any], x: np.ndarray) -> Any:

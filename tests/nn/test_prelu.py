@@ -81,23 +81,20 @@ def test_floats(isa, rng):
     same_bytes(got, ql.PReLU(slope)(x))
 
 
-@pytest.mark.parametrize("resolver", ["default", "reference"])
+@pytest.mark.parametrize("resolver", ["default", "reference", "micro"])
 def test_is_that_of_litert(rng, resolver):
-    """All codes on random grids, some of whose scales are powers of two; its multipliers are float32."""
+    """All codes on random grids, some of whose scales are powers of two."""
     for _ in range(60):
         n = int(rng.integers(1, 9))
-        slope, x = (
-            codes(rng, n, np.int8),
-            np.tile(np.arange(256, dtype=np.uint8).view(np.int8)[None, :, None], (1, 1, n)),
-        )
+        slope, all_codes = codes(rng, n, np.int8), np.arange(256, dtype=np.uint8).view(np.int8)
+        x = np.tile(all_codes[None, :, None], (1, 1, n))
         grid, grid_y = any_grid(rng, "int8", (-6, 1)), any_grid(rng, "int8", (-6, 1))
         slope_grid = any_grid(rng, "int8", (-9, -5))
-        content = litert.model(
-            "PRELU", x, x, grid, grid_y, constants=(litert.Weights(slope, slope_grid[0], 0, slope_grid[1]),)
-        )
-        expected = litert.run(content, x, resolver)
-        made = program(x.shape[1:], "int8", grid, grid_y, slope, *slope_grid)
-        same_bytes(Plan(made).run(x), expected)
+        constant = litert.Weights(slope, slope_grid[0], 0, slope_grid[1])
+        content = litert.model("PRELU", x, x, grid, grid_y, constants=(constant,))
+        requant = "fixed" if resolver == "micro" else "float"
+        made = program(x.shape[1:], "int8", grid, grid_y, slope, *slope_grid, requant)
+        same_bytes(Plan(made).run(x), litert.run(content, x, resolver))
 
 
 # ---- the layer --------------------------------------------------------------------------------------

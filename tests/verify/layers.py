@@ -161,6 +161,36 @@ def global_average_pool(case):
     return Drawn(ql.GlobalAveragePool(), (case.images(case.number(1, 20)),), lambda x: x.mean(dim=(1, 2)))
 
 
+def reduction(case, layer, function):
+    """Along one axis of an image, whose values differ: PyTorch gives equal ones a share each."""
+    axis, keepdims, x = case.number(-3, 2), bool(case.number(0, 1)), case.rng.normal(size=(3, 5, 6, 7))
+    drawn = layer(axis, keepdims), (x.astype(np.float32),)
+    return Drawn(*drawn, lambda x: function(x, dim=axis if axis < 0 else axis + 1, keepdim=keepdims))
+
+
+def mean(case):
+    return reduction(case, ql.Mean, lambda x, **axis: x.mean(**axis))
+
+
+def total(case):
+    return reduction(case, ql.Sum, lambda x, **axis: x.sum(**axis))
+
+
+def greatest(case):
+    return reduction(case, ql.Max, lambda x, **axis: x.amax(**axis))
+
+
+def least(case):
+    return reduction(case, ql.Min, lambda x, **axis: x.amin(**axis))
+
+
+def l2_normalize(case):
+    from torch.nn import functional
+
+    x = case.rng.normal(size=(3, *case.pair(1, 9), 12)).astype(np.float32)
+    return Drawn(ql.L2Normalize(), (x,), lambda x: functional.normalize(x, dim=-1, eps=1e-6))
+
+
 def pad(case):
     from torch.nn import functional
 
@@ -184,10 +214,12 @@ def resize(case):
     return Drawn(layer, (x,), lambda x: functional.interpolate(x.permute(0, 3, 1, 2), **options).permute(0, 2, 3, 1))
 
 
-def add(case):
-    x = case.images(5)
-    layer = ql.Add(case.activation if case.activation in CLAMPS else None)
-    return Drawn(layer, (x, case.values(*x.shape)), lambda a, b: act(layer.activation, a + b))
+def binary(case):
+    """A sum, a difference or a product, of images and what broadcasts to them."""
+    x, kind = case.images(5), (ql.Add, ql.Subtract, ql.Multiply)[case.number(0, 2)]
+    layer, of_torch = kind(case.activation if case.activation in CLAMPS else None), kind.__name__.lower()[:3]
+    shape = [n if case.rng.random() < 0.5 else 1 for n in x.shape[1:]]
+    return Drawn(layer, (x, case.values(len(x), *shape)), lambda a, b: act(layer.activation, getattr(a, of_torch)(b)))
 
 
 def concatenate(case):
@@ -216,8 +248,8 @@ def batch_norm(case):
     return Drawn(layer, (x,), function)
 
 
-KINDS = (conv2d, depthwise, separable, conv1d, max_pool, average_pool, global_average_pool, pad, add, concatenate)
-KINDS += (resize, batch_norm)
+KINDS = (conv2d, depthwise, separable, conv1d, max_pool, average_pool, global_average_pool, pad, binary, concatenate)
+KINDS += (mean, total, greatest, least, l2_normalize, resize, batch_norm)
 
 
 def difference(got, expected):

@@ -101,11 +101,10 @@ class Prelu(Step):
         if not output.is_codes or self.slope_scale is None:
             return
         small_ratios(inputs, output)
+        (scale, _), (output_scale, _) = inputs[0].affine, output.affine
         with np.errstate(over="ignore", under="ignore"):
-            product = np.float32(inputs[0].affine[0]) * np.float32(self.slope_scale)
-            ratio = max(
-                product / np.float32(output.affine[0]), inputs[0].affine[0] * self.slope_scale / output.affine[0]
-            )
+            ratio = float(np.float32(scale) * np.float32(self.slope_scale) / np.float32(output_scale))
+        ratio = max(ratio, scale * self.slope_scale / output_scale)
         expect(ratio < RATIO_LIMIT, f"slope_scale: expected it times scale / output scale below 2**20, got {ratio}")
 
 
