@@ -139,7 +139,7 @@ class Conv2DTranspose(Weighted):
         check_rank(shape, 3)
         if self.channels is not None and shape[2] != self.channels:
             raise ValueError(f"expected {self.channels} channels, got samples of shape {shape}")
-        height, width = transposed.result_lengths(shape[:2], self.kernel_size, **self.fields(shape))
+        height, width = transposed.result_lengths((shape[0], shape[1]), self.kernel_size, **self.fields(shape))
         if min(height, width) < 1:
             raise ValueError(f"expected an image whose result is larger than what is cut off, got {shape}")
         _check.memory("stride", (height, width), "float32")
