@@ -257,7 +257,8 @@ def like(rng, graph, x):
 def mean(rng, graph, x):
     dtype, shape, *_ = graph.buffers[x]
     output = buffer("float32", shape[-1:]) if dtype == "float32" else grid_of(rng, dtype, shape[-1:])
-    return graph.add_step("mean", (x,), graph.add_buffer(*output), requant=rule(rng))
+    fields = {"axes": tuple(range(len(shape) - 1)), "keepdims": False, "requant": rule(rng)}
+    return graph.add_step("mean", (x,), graph.add_buffer(*output), **fields)
 
 
 def reshaped(graph, x, shape):

@@ -307,6 +307,39 @@ class Model(Predictor):
 
         float_model_file.save(self, path)
 
+    def to_tflite(self, path: Any, *, batch: int | None = 1, description: str = "") -> None:
+        """Write the model as a TensorFlow Lite file of floats; see `QModel.to_tflite` for one of integers.
+
+        Parameters
+        ----------
+        path : path-like
+        batch : int or None
+            Samples at a time; None: any number.
+        description : str
+            Kept in the file.
+
+        Raises
+        ------
+        ValueError
+            A layer that the format has no operator for; nothing is written then.
+        OSError
+            The file cannot be written; an old one stays as it was.
+        ModuleNotFoundError
+            The packages of the extra `tflite` are not installed.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql, tempfile, os
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "m.tflite")
+        ...     ql.Sequential([ql.Dense(np.eye(3))]).to_tflite(path)
+        ...     ql.from_tflite(path)(np.ones((1, 3)))
+        array([[1., 1., 1.]], dtype=float32)
+        """
+        from qlite.io.tflite import file  # here: files stand on models
+
+        file.save(self, path, "float32", batch, description)
+
     def lower(self, builder: Builder) -> list[int]:
         """Append the layers to a program; returns the buffers of the outputs."""
         buffers = {name: builder.input(name, shape, self.dtypes[name]) for name, shape in self.inputs.items()}

@@ -18,13 +18,22 @@ BLOCK_BYTES = 1 << 20
 
 
 class Windows:
-    """The windows of a filter over images of some shape, and the numbers that the core takes."""
+    """The windows of a filter over images of some shape, all that there are or `out` of them, and the numbers that the
+    core takes."""
 
-    def __init__(self, shape: tuple[int, ...], kernel: Pair, stride: Pair, dilation: Pair, padding: Padding) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        kernel: Pair,
+        stride: Pair,
+        dilation: Pair,
+        padding: Padding,
+        out: Pair | None = None,
+    ) -> None:
         top, bottom, left, right = padding
         spans = (kernel[0] - 1) * dilation[0] + 1, (kernel[1] - 1) * dilation[1] + 1
         self.shape, self.kernel = shape, kernel
-        self.out = (
+        self.out = out or (
             (shape[1] + top + bottom - spans[0]) // stride[0] + 1,
             (shape[2] + left + right - spans[1]) // stride[1] + 1,
         )

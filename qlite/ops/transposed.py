@@ -19,7 +19,7 @@ def _windows(x: np.ndarray, weight: np.ndarray, stride: Pair, padding: Padding, 
     """The windows over results that the pixels of `x` spread to."""
     kernel = weight.shape[:2]
     lengths = result_lengths(x.shape[1:3], kernel, stride, padding, more)
-    return Windows((len(x), *lengths, weight.shape[3]), kernel, stride, (1, 1), padding)
+    return Windows((len(x), *lengths, weight.shape[3]), kernel, stride, (1, 1), padding, x.shape[1:3])
 
 
 def _swapped(weight: np.ndarray) -> np.ndarray:
@@ -54,5 +54,7 @@ def conv2d_transpose_gradients_f32(
     swapped = _swapped(weight)
     of_weight = np.empty(swapped.shape, np.float32)
     _core.conv2d_weight_gradient(gradient, of_weight, x, 1, windows.numbers)
-    own = conv2d_f32(gradient, swapped, stride, (1, 1), padding) if needs_input else None
-    return own, _swapped(of_weight)
+    if not needs_input:
+        return None, _swapped(of_weight)
+    own = conv2d_f32(gradient, swapped, stride, (1, 1), padding)
+    return np.ascontiguousarray(own[:, : x.shape[1], : x.shape[2]]), _swapped(of_weight)

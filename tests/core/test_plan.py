@@ -418,7 +418,7 @@ def float_readers():
         "normalize": (F32, {"mean": one, "scale": one}),
         "gemm_f32": (F32, {**weight, "activation": None}),
         "add": (F32, {"activation": None, "requant": "float"}),
-        "mean": (F32, {"requant": "float"}),
+        "mean": (F32, {"axes": (), "keepdims": False, "requant": "float"}),
         "concatenate": (F32, {"axis": 0}),
         "pad": (F32, {"padding": (0, 0)}),
     }

@@ -112,6 +112,29 @@ def separable(case):
     return Drawn(layer, (case.images(channels),), function)
 
 
+def conv_transpose(case):
+    from torch.nn import functional
+
+    channels, filters, kernel, stride = case.number(1, 9), case.number(1, 9), case.pair(1, 5), case.pair(1, 3)
+    sides = tuple((case.number(0, k - 1), case.number(0, k - 1)) for k in kernel)
+    options = {"stride": stride, "output_padding": tuple(case.number(0, s - 1) for s in stride)}
+    options["padding"] = case.one_of(("same", "valid", sides))
+    layer = ql.Conv2DTranspose(
+        case.values(*kernel, channels, filters), case.values(filters), case.activation, **options
+    )
+
+    images = case.values(case.number(1, 6), *case.pair(3, 8), channels)  # results as large as those of other layers
+
+    def function(x, w, b):
+        fields = layer.fields(tuple(x.shape[1:]))
+        (top, bottom, left, right), (high, wide) = fields["padding"], fields["output_padding"]
+        y = functional.conv_transpose2d(x.permute(0, 3, 1, 2), w.permute(2, 3, 0, 1), None, stride)
+        y = functional.pad(y, (-left, wide - right, -top, high - bottom)) + b[:, None, None]
+        return act(case.activation, y.permute(0, 2, 3, 1))
+
+    return Drawn(layer, (images,), function)
+
+
 def conv1d(case):
     from torch.nn import functional
 
@@ -250,6 +273,7 @@ def batch_norm(case):
 
 KINDS = (conv2d, depthwise, separable, conv1d, max_pool, average_pool, global_average_pool, pad, binary, concatenate)
 KINDS += (mean, total, greatest, least, l2_normalize, resize, batch_norm)
+KINDS += (conv_transpose,)
 
 
 def difference(got, expected):

@@ -121,6 +121,7 @@ class Conv2DTranspose(Weighted):
 
     @property
     def channels(self) -> int | None:
+        """Of a sample, where the weights tell it."""
         return self.weight.shape[2] if self.weight.size else None
 
     def build(self, rng: "np.random.Generator", *shapes: Shape) -> None:
