@@ -248,7 +248,7 @@ def compare(model: Model, quantized: QModel, x: Any) -> Report:
     with one_thread():
         seconds = _seconds(fused, quantized, samples, given)
     rows = [
-        _compare_layer(name, layer, quantized, weights[name], exact[source], exact[name], computed, seconds)
+        _compare_layer(name, layer, quantized, weights[name], exact[source], exact, computed, seconds)
         for name, (layer, source) in quantized_layers.items()
     ]
     program = quantized.program
@@ -317,7 +317,7 @@ def _compare_layer(
     quantized: QModel,
     q: QArray,
     h: np.ndarray,
-    y: np.ndarray,
+    floats: dict[str, np.ndarray],
     computed: dict[str, np.ndarray],
     seconds: dict[str, tuple[float, float]],
 ) -> LayerReport:
@@ -340,7 +340,11 @@ def _compare_layer(
     return LayerReport(
         name=name,
         shape=layer.weight.shape,
-        sqnr_db=float(metrics.sqnr_db(y, program.values(result, computed[result.name], computed))),
+        sqnr_db=float(
+            metrics.sqnr_db(
+                floats.get(result.name, floats[name]), program.values(result, computed[result.name], computed)
+            )
+        ),
         own_sqnr_db=own,
         weight_error=parts[0],
         rounding_error=parts[1],
