@@ -419,13 +419,26 @@ typedef struct ql_codes {
 typedef enum ql_store {
     QL_STORE_S32,      /* s */
     QL_STORE_F32,      /* clamp(float32(s) * scale[j] + offset[j], low, high), each step rounded */
-    QL_STORE_X8,       /* the code of rule A (ql_requantize_s32_x8) with multiplier[j] */
+    QL_STORE_X8,       /* the code of rule A (ql_requantize_s32_x8) with multiplier[j], or that of a curve */
     QL_STORE_X8_FIXED, /* the code of rule B with mantissa[j] and exponent[j] */
 } ql_store;
+
+/* Functions that are applied to what sums stand for before it becomes codes: code = rint(clamp(r, qmin - z, qmax - z))
+ * + z, with v = float32(s) * multiplier[j], each step rounded to float32, and prelu        r = s < 0 ? float32(s) *
+ * below[j] : v hard_swish   r = (v * min(max(v + 3, 0), 6)) * factor, hard_sigmoid r = min(max(v + 3, 0), 6) * factor
+ * Multipliers of prelu are those of rule A, below[j] = multiplier[j] * slope[j]. Those of the others are scales of
+ * floats, input_scale * weight_scale[j], and factor = float32(1 / 6) / scale. */
+typedef enum ql_curve { QL_CURVE_NONE, QL_CURVE_PRELU, QL_CURVE_HARD_SWISH, QL_CURVE_HARD_SIGMOID } ql_curve;
+
+/* Returns whether there is a curve of that name; NULL is none. */
+bool ql_curve_from_name(const char *name, ql_curve *curve);
 
 /* Column parameters are [n]; what the store does not name is not looked at. */
 typedef struct ql_epilogue {
     ql_store store;
+    ql_curve curve; /* of QL_STORE_X8 */
+    const float *below;
+    float factor;
     const float *scale, *offset;
     float low, high;
     const float *multiplier;
@@ -460,6 +473,8 @@ ql_clamps ql_activation_clamps(ql_activation activation);
 typedef struct ql_output {
     ql_store store; /* not QL_STORE_S32 */
     ql_activation activation;
+    ql_curve curve;     /* of QL_STORE_X8, without an activation */
+    const float *slope; /* [n], of QL_CURVE_PRELU */
     float input_scale;
     const float *weight_scale; /* [n], as input_scale finite, normal and > 0 */
     const float *offset;       /* [n], added to float32 results; NULL: zeros */

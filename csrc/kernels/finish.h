@@ -12,6 +12,7 @@ typedef struct ql_finishers {
     ql_scale_kernel *scale;
     ql_requantize_kernel *requantize;
     ql_requantize_fixed_kernel *requantize_fixed;
+    ql_curve_kernel *curve;
 } ql_finishers;
 
 /* sums: rows x cols of the tile at (i, j), stride elements apart; changed on the way. */
@@ -35,6 +36,10 @@ static inline void ql_finish_tile(const ql_finishers *f, const ql_gemm_args *g, 
                  e->high, (float *)g->c + at, g->c_stride);
         break;
     case QL_STORE_X8:
+        if (e->curve != QL_CURVE_NONE) {
+            f->curve(sums, stride, rows, cols, e, j, (uint8_t *)g->c + at, g->c_stride);
+            break;
+        }
         f->requantize(sums, stride, rows, cols, e->multiplier + j, e->zero_point, e->qmin, e->qmax,
                       (uint8_t *)g->c + at, g->c_stride);
         break;

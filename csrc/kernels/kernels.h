@@ -283,6 +283,10 @@ typedef void ql_requantize_fixed_kernel(const int32_t *acc, size_t acc_stride, s
                                         const int32_t *mantissa, const int32_t *exponent, int32_t zero_point,
                                         int32_t qmin, int32_t qmax, uint8_t *codes, size_t codes_stride);
 
+/* Codes of the epilogue's curve (ql_curve in qlite.h), whose parameters begin with column `first`, on a tile. */
+typedef void ql_curve_kernel(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
+                             const ql_epilogue *epilogue, size_t first, uint8_t *codes, size_t codes_stride);
+
 /* y[i][j] = clamp((float(acc[i][j]) * row_scale[i]) * scale[j] + offset[j], low, high), each step rounded; what is
  * neither below low nor above high stays, NaN too. */
 typedef void ql_scale_kernel(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols, const float *row_scale,
@@ -554,6 +558,7 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_bend_kernel, bend_u8, isa)                                   \
     FUNCTION(ql_requantize_kernel, requantize_s32_x8, isa)                   \
     FUNCTION(ql_requantize_fixed_kernel, requantize_fixed_s32_x8, isa)       \
+    FUNCTION(ql_curve_kernel, curve_s32_x8, isa)                             \
     FUNCTION(ql_scale_kernel, scale_s32_f32, isa)                            \
     FUNCTION(ql_add_outer_kernel, add_outer_s32, isa)                        \
     FUNCTION(ql_quantize_gradient_kernel, quantize_gradient_f32, isa)        \

@@ -87,6 +87,7 @@ def compare(model: Model, quantized: QModel, x: Any) -> Report:
     at_once = max(1, VALUES_AT_ONCE // sum(prod(shape) for shape in fused.shapes.values()))
     with one_thread():
         seconds = _seconds(fused, quantized, _part(samples, 0, at_once), _part(given, 0, at_once))
+    ends = {row.result if row.result in fused.names else name: row for name, row in rows.items()}
     outputs = [_Noise() for _ in fused.outputs]
     same, has_labels = 0, model.task not in VALUES
     for first in range(0, count, at_once):
@@ -95,7 +96,9 @@ def compare(model: Model, quantized: QModel, x: Any) -> Report:
         results: Arrays = {}
         for name, _, inputs, y, _ in _walk(fused, part):
             if name in rows:
-                rows[name].add(inputs, y, computed)
+                rows[name].add(inputs, y)
+            if name in ends:
+                ends[name].add_result(y, computed)
             if name in fused.outputs:
                 results[name] = y
         raw = [computed[quantized.program.buffers[i].name] for i in quantized.program.outputs]
@@ -189,9 +192,17 @@ class _Row:
         self._errors, self._sizes = np.zeros(3), np.zeros(3)
         self._clipped = self._read = 0
 
-    def add(self, inputs: list[np.ndarray], y: np.ndarray, computed: Arrays) -> None:
-        """Take in exact inputs and results, and all values of the program, for some samples."""
+    @property
+    def result(self) -> str:
+        """The name of what its steps give: that of a layer behind it where they do the work of that one too."""
+        return self._result.name
+
+    def add_result(self, y: np.ndarray, computed: Arrays) -> None:
+        """Take in exact results of the layer of that name, and all values of the program, for some samples."""
         self._after.add(y, self.program.values(self._result, computed[self._result.name], computed))
+
+    def add(self, inputs: list[np.ndarray], y: np.ndarray) -> None:
+        """Take in exact inputs and results for some samples."""
         pairs = [_input_errors(b, h, self._per_sample) for b, h in zip(self._inputs, inputs, strict=True)]
         rounding, clipping = [a for a, _ in pairs], [b for _, b in pairs]
         self._clipped += sum(int(np.count_nonzero(error)) for error in clipping)

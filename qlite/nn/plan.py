@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from qlite import _core
-from qlite.nn.program import Buffer, Program, Step, step_fields
+from qlite.nn.program import Buffer, Program
 
 
 class Plan:
@@ -37,7 +37,7 @@ class Plan:
         names = tuple(program.buffers[i].name for i in program.inputs)
         self._core = _core.Plan([_described(b) for b in program.buffers], program.inputs, program.outputs, names)
         for step in program.steps:
-            self._core.add(step.kind, _computed(step))
+            self._core.add(step.kind, step.computed_fields())
         self._core.finish()
         self.run = self._core.run
         self.timed = self._core.timed
@@ -69,17 +69,12 @@ class Plan:
         moved = _moved(old, program)
         grids = [(i, *program.buffers[i].affine) for i in moved]
         steps = [
-            (i, _computed(new))
+            (i, new.computed_fields())
             for i, (before, new) in enumerate(zip(old.steps, program.steps, strict=True))
             if new.nbytes and (before is not new or not moved.isdisjoint((*new.inputs, new.output)))
         ]
         self._core.update(grids, steps)
         self.program = program
-
-
-def _computed(step: Step) -> dict[str, Any]:
-    """The fields that the core computes with, which is all but how weights are stored."""
-    return {name: value for name, value in step_fields(step).items() if name != "weight_bits"}
 
 
 def _described(b: Buffer) -> tuple[str, tuple[int, ...], float, int, int, int, int]:

@@ -141,6 +141,10 @@ class Step:
         vars(new).update((k, _own(v) if isinstance(v, np.ndarray) else v) for k, v in changes.items())
         return new
 
+    def computed_fields(self) -> dict[str, Any]:
+        """Return the fields that the core computes with."""
+        return step_fields(self)
+
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
         """Return the output's shape and the dtypes that it may have, of which the first is usual.
 

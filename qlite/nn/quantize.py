@@ -13,6 +13,7 @@ from qlite.grids.granularity import Granularity
 from qlite.grids.qparams import QParams
 from qlite.grids.spec import METHODS, PERCENTILE, check_percentile
 from qlite.nn.calibrate import activation_bits
+from qlite.nn.curves import with_curves
 from qlite.nn.fuse import fuse
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.lower import Builder
@@ -188,6 +189,8 @@ def quantize_model(
         program = lower({} if grids is None else dict(grids.activations))
     if static:
         program = convert(program, resolved)
+        if resolved.curves and grids is None:
+            program = with_curves(program)
     quantized = QModel(program, scheme=parsed.name, target=target, task=model.task, classes=model.classes)
     quantized.calibration = calibration
     return quantized

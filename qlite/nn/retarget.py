@@ -9,7 +9,9 @@ import numpy as np
 from qlite import _check
 from qlite.grids.qparams import QParams
 from qlite.nn.activation_tables import activation_table
+from qlite.nn.curves import without_curves
 from qlite.nn.program import Buffer, Program, Step
+from qlite.nn.renumbering import renumbered
 from qlite.nn.scheme import TARGETS, Scheme, Target
 from qlite.nn.steps import (
     Activate,
@@ -61,6 +63,7 @@ def convert(program: Program, target: Target) -> Program:
     are rounded and tables made anew. With a float output the last products before it give float32, and so does
     what lies behind them.
     """
+    program = without_curves(program)
     old, steps = list(program.buffers), list(program.steps)
     results = _without_dequantizing(program, steps)
     floats: set[int] = set()
@@ -102,7 +105,7 @@ def convert(program: Program, target: Target) -> Program:
             steps.append(Dequantize((result,), len(buffers) - 1))
             result = len(buffers) - 1
         outputs.append(result)
-    return _renumbered(buffers, steps, program.inputs, outputs)
+    return renumbered(buffers, steps, program.inputs, outputs)
 
 
 def _without_dequantizing(program: Program, steps: list[Step]) -> list[int]:
@@ -158,22 +161,6 @@ def _give_float_sums(old: list[Buffer], steps: list[Step], results: list[int], f
                 steps[i] = replace(other, inputs=tuple(sums if j == codes else j for j in other.inputs))
         results = [sums if i == codes else i for i in results]
     return results
-
-
-def _renumbered(
-    buffers: Sequence[Buffer], steps: Sequence[Step], inputs: Sequence[int], outputs: Sequence[int]
-) -> Program:
-    """The program without the buffers that nothing uses."""
-    used = {*inputs, *outputs, *(i for step in steps for i in (*step.inputs, step.output))}
-    used |= {n for i in used for n in (buffers[i].row_scale, buffers[i].row_zero_point) if n is not None}
-    number = {old: new for new, old in enumerate(sorted(used))}
-    rows = [
-        b if b.row_scale is None or b.row_zero_point is None
-        else replace(b, row_scale=number[b.row_scale], row_zero_point=number[b.row_zero_point])
-        for b in (buffers[i] for i in sorted(used))
-    ]  # fmt: skip
-    moved = [replace(s, inputs=tuple(number[i] for i in s.inputs), output=number[s.output]) for s in steps]
-    return Program(rows, moved, tuple(number[i] for i in inputs), tuple(number[i] for i in outputs))
 
 
 def _converted(

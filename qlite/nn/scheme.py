@@ -120,11 +120,12 @@ class Target:
     symmetric: bool = False  # zero points of activations are 0
     symmetric_weights: bool = False  # and those of weights
     narrow_activations: bool = False  # activations may have fewer than 8 bits
+    curves: bool = False  # products apply activations with a bend or a gate before their sums become codes
     tables: str = "exact"  # functions of codes: rounded once, or as the runtimes "litert" or "tflm" have them
 
 
 TARGETS = {
-    "numpy": Target(integer_output=False, narrow_activations=True),
+    "numpy": Target(integer_output=False, narrow_activations=True, curves=True),
     "onnx": Target(integer_output=True),
     "tflite": Target(integer_output=True, signed=True, symmetric_weights=True, tables="litert"),
     "tflm": Target(integer_output=True, requant="fixed", signed=True, symmetric_weights=True, tables="tflm"),

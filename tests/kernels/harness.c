@@ -142,15 +142,20 @@ ql_epilogue any_epilogue(size_t n)
 {
     static const ql_store stores[] = {QL_STORE_S32, QL_STORE_F32, QL_STORE_X8, QL_STORE_X8_FIXED};
     float *scale = array(3, n * sizeof *scale), *offset = array(4, n * sizeof *offset);
+    const ql_store store = stores[bits() % 4];
     int32_t *mantissa = array(5, n * sizeof *mantissa), *exponent = array(6, n * sizeof *exponent);
     for (size_t j = 0; j < n; j++) {
         scale[j] = between_powers(110, 120);
-        offset[j] = (float)between(-1000, 1000);
+        offset[j] =
+            store == QL_STORE_X8 ? between_powers(108, 120) * (float)between(-1, 1) : (float)between(-1000, 1000);
         if (ql_quantize_multiplier((double)scale[j], mantissa + j, exponent + j) != QL_OK)
             exit(2);
     }
     parameters p = any_parameters(1, 8);
-    return (ql_epilogue){.store = stores[bits() % 4],
+    return (ql_epilogue){.store = store,
+                         .curve = (ql_curve)between(QL_CURVE_NONE, QL_CURVE_HARD_SIGMOID),
+                         .below = offset,
+                         .factor = between_powers(124, 130),
                          .scale = scale,
                          .offset = offset,
                          .low = bits() % 2 ? 0.0f : -INFINITY,

@@ -34,6 +34,22 @@ static results requantize(const ql_kernels *kernels, size_t n, size_t group)
     return (results){codes, out.size, false};
 }
 
+static results curve(const ql_kernels *kernels, size_t n, size_t group)
+{
+    tile in = any_tile(n), out = in;
+    out.stride += 3;
+    out.size = (out.rows - 1) * out.stride + n;
+    const size_t first = group % 3;
+    int32_t *acc = any_sums(2, in.size);
+    ql_epilogue e = any_epilogue(first + n);
+    e.store = QL_STORE_X8;
+    if (e.curve == QL_CURVE_NONE)
+        e.curve = QL_CURVE_PRELU;
+    uint8_t *codes = any_codes(RESULT, out.size);
+    kernels->curve_s32_x8(acc, in.stride, in.rows, n, &e, first, codes, out.stride);
+    return (results){codes, out.size, false};
+}
+
 static results requantize_fixed(const ql_kernels *kernels, size_t n, size_t group)
 {
     (void)group;
@@ -77,9 +93,7 @@ static results add_outer(const ql_kernels *kernels, size_t n, size_t group)
 }
 
 const subject requantize_subjects[] = {
-    {"requantize_s32_x8", requantize},
-    {"requantize_fixed_s32_x8", requantize_fixed},
-    {"scale_s32_f32", scale},
-    {"add_outer_s32", add_outer},
-    {0},
+    {"requantize_s32_x8", requantize}, {"requantize_fixed_s32_x8", requantize_fixed},
+    {"curve_s32_x8", curve},           {"scale_s32_f32", scale},
+    {"add_outer_s32", add_outer},      {0},
 };

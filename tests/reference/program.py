@@ -95,11 +95,33 @@ def step_dequantize(buffers, step, values):
 def result_of_sums(acc, input_scale, step, target):
     """What a step makes of sums for a buffer: codes or float32."""
     params = None
+    if getattr(step, "curve", None) is not None:
+        return curved(acc, input_scale, step, target)
     if target.dtype != "float32":
         params = (*affine(target), *clamps_of(step, target))
     fixed = step.requant == "fixed"
     result = output_of_sums(acc, input_scale, step.weight_scale, params, fixed, *CLAMPS[step.activation])
     return result.astype(target.dtype)
+
+
+def curved(acc, input_scale, step, target):
+    """A function of what sums stand for, in float32, then codes: half to even."""
+    scale, zero_point = F32(target.scale), target.zero_point
+    with np.errstate(over="ignore", invalid="ignore"):
+        scales = F32(input_scale) * step.weight_scale
+        if step.curve in ("prelu", "leaky_relu"):
+            multiplier = scales / scale
+            slopes = F32(step.slope_scale)
+            if step.slope is not None:
+                slopes = (step.slope.astype(np.int32) - step.slope_zero_point).astype(F32) * slopes
+            steps = acc.astype(F32) * np.where(acc < 0, multiplier * slopes, multiplier)
+        else:
+            v = acc.astype(F32) * scales
+            gate = np.clip(v + F32(3), F32(0), F32(6))
+            steps = (v * gate if step.curve == "hard_swish" else gate) * (F32(1 / 6) / scale)
+    lowest, highest = code_range(target)
+    steps = np.fmin(np.fmax(steps, F32(lowest - zero_point)), F32(highest - zero_point))
+    return (np.rint(steps).astype(np.int32) + zero_point).astype(target.dtype)
 
 
 def step_requantize(buffers, step, values):

@@ -105,7 +105,7 @@ void ql_repeat_columns(const ql_epilogue *epilogue, size_t n, size_t times, size
     float *first = columns, *second = first + padded;
     *own = *epilogue;
     own->scale = own->multiplier = first;
-    own->offset = second;
+    own->offset = own->below = second;
     own->mantissa = (int32_t *)columns;
     own->exponent = own->mantissa + padded;
     if (epilogue->store == QL_STORE_F32) {
@@ -113,6 +113,8 @@ void ql_repeat_columns(const ql_epilogue *epilogue, size_t n, size_t times, size
         repeat(epilogue->offset, n, times, padded, second);
     } else if (epilogue->store == QL_STORE_X8) {
         repeat(epilogue->multiplier, n, times, padded, first);
+        if (epilogue->curve == QL_CURVE_PRELU)
+            repeat(epilogue->below, n, times, padded, second);
     } else if (epilogue->store == QL_STORE_X8_FIXED) {
         repeat(epilogue->mantissa, n, times, padded, first);
         repeat(epilogue->exponent, n, times, padded, second);

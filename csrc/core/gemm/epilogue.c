@@ -32,6 +32,22 @@ bool ql_activation_from_name(const char *name, ql_activation *activation)
     return false;
 }
 
+static const char *const curves[] = {
+    [QL_CURVE_PRELU] = "prelu",
+    [QL_CURVE_HARD_SWISH] = "hard_swish",
+    [QL_CURVE_HARD_SIGMOID] = "hard_sigmoid",
+};
+
+bool ql_curve_from_name(const char *name, ql_curve *curve)
+{
+    *curve = QL_CURVE_NONE;
+    for (size_t i = 1; name && i < sizeof curves / sizeof *curves; i++) {
+        if (strcmp(curves[i], name) == 0)
+            *curve = (ql_curve)i;
+    }
+    return !name || *curve != QL_CURVE_NONE;
+}
+
 ql_clamps ql_activation_clamps(ql_activation activation)
 {
     return (ql_clamps){activations[activation].low, activations[activation].high};
@@ -66,13 +82,29 @@ static ql_status fill_fixed(const ql_output *o, size_t n, int32_t *mantissa, int
     return valid ? QL_OK : QL_EINVAL;
 }
 
-static ql_status fill_multiplier(const ql_output *o, size_t n, float *multiplier)
+/* `below` is filled for curves that bend. */
+static ql_status fill_multiplier(const ql_output *o, size_t n, float *multiplier, float *below)
 {
     bool valid = true;
     for (size_t j = 0; j < n; j++) {
         float product = o->input_scale * o->weight_scale[j];
         multiplier[j] = product / o->scale;
         valid &= multiplier[j] < 0x1p30f;
+    }
+    for (size_t j = 0; j < n && o->curve == QL_CURVE_PRELU; j++) {
+        below[j] = multiplier[j] * o->slope[j];
+        valid &= fabsf(below[j]) < 0x1p30f;
+    }
+    return valid ? QL_OK : QL_EINVAL;
+}
+
+/* Scales of sums at which neither these nor what a gate makes of them overflow. */
+static ql_status fill_gated(const ql_output *o, size_t n, float *scale)
+{
+    bool valid = true;
+    for (size_t j = 0; j < n; j++) {
+        scale[j] = o->input_scale * o->weight_scale[j];
+        valid &= scale[j] < 0x1p90f;
     }
     return valid ? QL_OK : QL_EINVAL;
 }
@@ -94,6 +126,9 @@ ql_status ql_epilogue_fill(const ql_output *o, size_t n, void *memory, ql_epilog
     const bool to_codes = o->store == QL_STORE_X8 || o->store == QL_STORE_X8_FIXED;
     const ql_code_clamps codes = to_codes ? ql_output_clamps(o) : (ql_code_clamps){0};
     *epilogue = (ql_epilogue){.store = o->store,
+                              .curve = o->curve,
+                              .below = second,
+                              .factor = (1.0f / 6.0f) / o->scale,
                               .scale = first,
                               .offset = second,
                               .low = clamps.low,
@@ -112,7 +147,9 @@ ql_status ql_epilogue_fill(const ql_output *o, size_t n, void *memory, ql_epilog
             memset(second, 0, n * sizeof *second);
         return fill_scale(o, n, first);
     case QL_STORE_X8:
-        return fill_multiplier(o, n, first);
+        if (o->curve == QL_CURVE_HARD_SWISH || o->curve == QL_CURVE_HARD_SIGMOID)
+            return fill_gated(o, n, first);
+        return fill_multiplier(o, n, first, second);
     case QL_STORE_X8_FIXED:
         return fill_fixed(o, n, memory, (int32_t *)memory + n);
     default:
@@ -147,6 +184,7 @@ ql_epilogue ql_epilogue_from(const ql_epilogue *e, size_t first)
         break;
     case QL_STORE_X8:
         own.multiplier += first;
+        own.below += first;
         break;
     case QL_STORE_X8_FIXED:
         own.mantissa += first;

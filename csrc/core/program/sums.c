@@ -19,20 +19,39 @@ void ql_output_on_grid(const ql_buffer *out, ql_output *output)
     output->qmax = ql_qmax_u8(out) - ql_flip(out);
 }
 
+/* Fills what `output` says but for a buffer's grid, in the form in which plans hold codes. */
+static ql_status fill_columns(ql_output *output, const ql_value *requant, const ql_buffer *out, void *columns,
+                              ql_epilogue *epilogue)
+{
+    if (ql_is_x8(out)) {
+        (void)ql_rule_from_name(requant->text, &output->store);
+        ql_output_on_grid(out, output);
+    }
+    const ql_status status = ql_epilogue_fill(output, ql_row_length(out), columns, epilogue);
+    epilogue->zero_point += ql_flip(out);
+    epilogue->qmin += ql_flip(out);
+    epilogue->qmax += ql_flip(out);
+    return status;
+}
+
 ql_status ql_fill_epilogue(float input_scale, const ql_value *weight_scale, const ql_value *activation,
                            const ql_value *requant, const ql_buffer *out, void *columns, ql_epilogue *epilogue)
 {
     ql_output output = {.store = QL_STORE_F32, .input_scale = input_scale, .weight_scale = ql_data(weight_scale)};
     (void)ql_activation_from_name(ql_text(activation), &output.activation);
-    if (ql_is_x8(out)) {
-        (void)ql_rule_from_name(requant->text, &output.store);
-        ql_output_on_grid(out, &output);
-    }
-    const ql_status status = ql_epilogue_fill(&output, ql_row_length(out), columns, epilogue);
-    epilogue->zero_point += ql_flip(out);
-    epilogue->qmin += ql_flip(out);
-    epilogue->qmax += ql_flip(out);
-    return status;
+    return fill_columns(&output, requant, out, columns, epilogue);
+}
+
+/* Returns whether a curve is one of codes by rule A without an activation, with slopes where it has some. */
+static bool curve_fits(const ql_buffer *out, const ql_value *v, ql_store store)
+{
+    ql_curve curve;
+    const bool has_slopes = v[QL_FIELD_SLOPE].kind == QL_VALUE_ARRAY;
+    if (!ql_curve_from_name(ql_text(&v[QL_FIELD_CURVE]), &curve) || has_slopes != (curve == QL_CURVE_PRELU) ||
+        !ql_is_vector(&v[QL_FIELD_SLOPE], QL_F32, ql_row_length(out)))
+        return false;
+    return curve == QL_CURVE_NONE ||
+           (ql_is_x8(out) && store == QL_STORE_X8 && v[QL_FIELD_ACTIVATION].kind == QL_VALUE_NONE);
 }
 
 bool ql_sums_fit_buffers(const ql_step *step, const ql_buffer *buffers, const ql_value *v)
@@ -42,7 +61,7 @@ bool ql_sums_fit_buffers(const ql_step *step, const ql_buffer *buffers, const ql
     ql_store store;
     if (step->input_count != 1 || !(is_dynamic ? in->type == QL_U8 : ql_is_x8(in)) || out->rank == 0 ||
         !ql_is_vector(&v[QL_FIELD_BIAS], is_dynamic ? QL_F32 : QL_S32, ql_row_length(out)) ||
-        !ql_rule_from_name(v[QL_FIELD_REQUANT].text, &store))
+        !ql_rule_from_name(v[QL_FIELD_REQUANT].text, &store) || !curve_fits(out, v, store))
         return false;
     if (out->type == QL_S32)
         return !is_dynamic && v[QL_FIELD_ACTIVATION].kind == QL_VALUE_NONE;
@@ -86,6 +105,11 @@ ql_status ql_sums_epilogue(const ql_buffer *in, const ql_buffer *out, const ql_v
         *epilogue = (ql_epilogue){.store = QL_STORE_S32};
         return QL_OK;
     }
-    return ql_fill_epilogue(in->scale, &v[QL_FIELD_WEIGHT_SCALE], &v[QL_FIELD_ACTIVATION], &v[QL_FIELD_REQUANT], out,
-                            columns, epilogue);
+    ql_output output = {.store = QL_STORE_F32,
+                        .slope = ql_data(&v[QL_FIELD_SLOPE]),
+                        .input_scale = in->scale,
+                        .weight_scale = ql_data(&v[QL_FIELD_WEIGHT_SCALE])};
+    (void)ql_activation_from_name(ql_text(&v[QL_FIELD_ACTIVATION]), &output.activation);
+    (void)ql_curve_from_name(ql_text(&v[QL_FIELD_CURVE]), &output.curve);
+    return fill_columns(&output, &v[QL_FIELD_REQUANT], out, columns, epilogue);
 }

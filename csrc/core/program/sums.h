@@ -1,23 +1,22 @@
 /* What a product makes of its sums, for the steps that do so: at the scale input_scale * weight_scale[j] they become
  * codes on the grid of a buffer, by rule A ("float") or B ("fixed"), or float32; or they stay.
  *
- *   8-bit output   bias int32; rule A with f = float32(float32(s_a * s_w) / s_out), or rule B
- *   int32 output   bias int32; the sums themselves, without an activation
- *   float output   bias int32: y = float32(acc + bias) * float32(s_a * s_w)
- *   float output of activations with scales of their own, s_own
- *                  bias float32: y = (float32(acc) * s_own) * s_w + bias */
+ *   8-bit output   bias int32; a curve (ql_curve in qlite.h), or rule A with f = float32(float32(s_a * s_w) / s_out),
+ * or rule B int32 output   bias int32; the sums themselves, without an activation float output   bias int32: y =
+ * float32(acc + bias) * float32(s_a * s_w) float output of activations with scales of their own, s_own bias float32: y
+ * = (float32(acc) * s_own) * s_w + bias */
 #ifndef QL_SUMS_H
 #define QL_SUMS_H
 
 #include "core/program/weights.h"
 
-/* The field that follows those of the weights. */
-enum { QL_FIELD_REQUANT = QL_WEIGHT_FIELD_COUNT, QL_SUMS_FIELD_COUNT };
+/* The fields that follow those of the weights; `slope` is float32 [n], for the curve "prelu" alone. */
+enum { QL_FIELD_REQUANT = QL_WEIGHT_FIELD_COUNT, QL_FIELD_CURVE, QL_FIELD_SLOPE, QL_SUMS_FIELD_COUNT };
 
-#define QL_SUMS_FIELDS           \
-    QL_WEIGHT_FIELDS,            \
-    {                            \
-        "requant", QL_VALUE_TEXT \
+#define QL_SUMS_FIELDS                                                                      \
+    QL_WEIGHT_FIELDS, {"requant", QL_VALUE_TEXT}, {"curve", QL_VALUE_TEXT | QL_VALUE_NONE}, \
+    {                                                                                       \
+        "slope", QL_VALUE_ARRAY | QL_VALUE_NONE                                             \
     }
 
 /* Returns whether there is a rule of that name, and as what it stores. */

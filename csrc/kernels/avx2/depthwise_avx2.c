@@ -4,11 +4,12 @@
  * registers is so for several rows at once. */
 #include "kernels/avx2/lanes_avx2.h"
 #include "kernels/finish.h"
+#include "kernels/x86/curve_x86.h"
 
 enum { WIDTH = 32, KR = 2, B_SIZE = 2, VECTORS = 4, ROWS = 8 };
 
 static const ql_finishers finishers = {ql_add_outer_s32__avx2, ql_scale_s32_f32__avx2, ql_requantize_s32_x8__avx2,
-                                       ql_requantize_fixed_s32_x8__avx2};
+                                       ql_requantize_fixed_s32_x8__avx2, ql_curve_s32_x8__avx2};
 
 /* v[v] holds columns 16 * l + 4 * v + 0..3 in 128 bits each. */
 typedef struct lanes {
@@ -85,20 +86,22 @@ static inline __attribute__((always_inline)) void store_first(uint8_t *codes, __
 /* Rule A of a block: packing brings the columns back into their order. Quotients below int32 become its least number.
  */
 static inline __attribute__((always_inline)) void multiply_to_codes(const ql_gemm_args *g, size_t rows, size_t j,
-                                                                    size_t cols)
+                                                                    size_t cols, const ql_curve curve)
 {
     const ql_epilogue *e = g->epilogue;
     const int32_t flip = e->qmin < 0 ? 128 : 0; /* signed codes are unsigned ones with another zero point */
-    const __m256 high = _mm256_set1_ps((float)(e->qmax - e->zero_point));
+    const __m256 high = _mm256_set1_ps((float)(e->qmax - e->zero_point)), factor = _mm256_set1_ps(e->factor);
     const __m256i zero_point = _mm256_set1_epi16((int16_t)(e->zero_point + flip)), flips = _mm256_set1_epi8((char)flip);
     const __m256i low = _mm256_set1_epi8((char)(e->qmin + flip));
     const lanes start = load_lanes(g->start + j), multiplier = load_lanes(e->multiplier + j);
+    const lanes below = curve == QL_CURVE_PRELU ? load_lanes(e->below + j) : multiplier;
     const int8_t *weights = g->b + j / WIDTH * g->panel_stride;
     for (size_t i = 0; i < rows; i++) {
         lanes sum = sum_of(g, &start, (const uint8_t *)g->a + i * g->a_stride + j, weights);
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++) {
-            __m256 s = _mm256_mul_ps(_mm256_cvtepi32_ps(sum.v[v]), _mm256_castsi256_ps(multiplier.v[v]));
+            const __m256 m = _mm256_castsi256_ps(multiplier.v[v]), b = _mm256_castsi256_ps(below.v[v]);
+            const __m256 s = curved(sum.v[v], m, b, factor, curve);
             sum.v[v] = _mm256_cvtps_epi32(_mm256_min_ps(s, high));
         }
         __m256i first = _mm256_adds_epi16(_mm256_packs_epi32(sum.v[0], sum.v[1]), zero_point);
@@ -131,15 +134,20 @@ static void ql_depthwise_u8s8s32_1x32c2__avx2(const ql_gemm_args *g, size_t rows
                                               size_t output_stride)
 {
     (void)outputs, (void)output_stride;
+    const ql_curve curve = g->epilogue->curve;
     const bool to_codes = g->epilogue->store == QL_STORE_X8;
     for (size_t j = 0; j < cols; j += WIDTH) {
         const size_t count = cols - j < WIDTH ? cols - j : WIDTH;
-        if (!to_codes)
+        if (!to_codes || (curve != QL_CURVE_NONE && count < WIDTH) || curve == QL_CURVE_HARD_SIGMOID)
             multiply_block(g, rows, j, count);
+        else if (curve == QL_CURVE_PRELU)
+            multiply_to_codes(g, rows, j, WIDTH, QL_CURVE_PRELU);
+        else if (curve == QL_CURVE_HARD_SWISH)
+            multiply_to_codes(g, rows, j, WIDTH, QL_CURVE_HARD_SWISH);
         else if (count == WIDTH)
-            multiply_to_codes(g, rows, j, WIDTH);
+            multiply_to_codes(g, rows, j, WIDTH, QL_CURVE_NONE);
         else
-            multiply_to_codes(g, rows, j, count);
+            multiply_to_codes(g, rows, j, count, QL_CURVE_NONE);
     }
 }
 

@@ -10,7 +10,8 @@
 enum { WIDTH = 64, KR = 4, VECTORS = 4 };
 
 static const ql_finishers finishers = {ql_add_outer_s32__avx512vnni, ql_scale_s32_f32__avx512vnni,
-                                       ql_requantize_s32_x8__avx512vnni, ql_requantize_fixed_s32_x8__avx512vnni};
+                                       ql_requantize_s32_x8__avx512vnni, ql_requantize_fixed_s32_x8__avx512vnni,
+                                       ql_curve_s32_x8__avx512vnni};
 
 typedef struct lanes {
     __m512i v[VECTORS];
@@ -68,7 +69,7 @@ typedef struct rule {
 
 static bool has_small_multipliers(const ql_epilogue *e, size_t cols)
 {
-    bool are_small = e->store == QL_STORE_X8;
+    bool are_small = e->store == QL_STORE_X8 && e->curve == QL_CURVE_NONE;
     for (size_t i = 0; are_small && i < cols; i += LANES) {
         const __m512 m = _mm512_maskz_loadu_ps(first_lanes(cols - i), e->multiplier + i);
         are_small = _mm512_cmp_ps_mask(m, _mm512_set1_ps(0.5f), _CMP_GT_OQ) == 0;

@@ -13,7 +13,7 @@
 enum { LANES = 4 };
 
 static const ql_finishers finishers = {ql_add_outer_s32__scalar, ql_scale_s32_f32__scalar, ql_requantize_s32_x8__neon,
-                                       ql_requantize_fixed_s32_x8__neon};
+                                       ql_requantize_fixed_s32_x8__neon, ql_curve_s32_x8__scalar};
 
 /* Rows of bytes; the loop is one that compilers vectorize. */
 static inline uint32_t row_of_bytes(const uint8_t *a, size_t k, uint8_t flip, size_t padded, void *out)

@@ -23,6 +23,34 @@ void QL_KERNEL(ql_requantize_s32_x8)(const int32_t *acc, size_t acc_stride, size
     }
 }
 
+static inline float clamped_float(float r, float low, float high)
+{
+    r = r > low ? r : low;
+    return r < high ? r : high;
+}
+
+void QL_KERNEL(ql_curve_s32_x8)(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
+                                const ql_epilogue *epilogue, size_t first, uint8_t *codes, size_t codes_stride)
+{
+    const int32_t zero_point = epilogue->zero_point;
+    const float low = (float)(epilogue->qmin - zero_point), high = (float)(epilogue->qmax - zero_point);
+    const float *multiplier = epilogue->multiplier + first, factor = epilogue->factor;
+    const bool is_swish = epilogue->curve == QL_CURVE_HARD_SWISH;
+    for (size_t i = 0; i < rows; i++, acc += acc_stride, codes += codes_stride) {
+        for (size_t j = 0; j < cols; j++) {
+            const float v = (float)acc[j] * multiplier[j];
+            float r;
+            if (epilogue->curve == QL_CURVE_PRELU) {
+                r = acc[j] < 0 ? (float)acc[j] * epilogue->below[first + j] : v;
+            } else {
+                const float gate = clamped_float(v + 3, 0, 6);
+                r = (is_swish ? v * gate : gate) * factor;
+            }
+            codes[j] = (uint8_t)((int32_t)rintf(clamped_float(r, low, high)) + zero_point);
+        }
+    }
+}
+
 /* The shift to the left saturates: gemmlowp's overflows there, which C leaves undefined. */
 static int32_t requantized_fixed(int32_t acc, int32_t mantissa, int32_t exponent)
 {

@@ -48,6 +48,7 @@ const ql_kernels ql_kernels_scalar = {
     .depthwise_row_f32 = ql_depthwise_row_f32__scalar,
     .requantize_s32_x8 = ql_requantize_s32_x8__scalar,
     .requantize_fixed_s32_x8 = ql_requantize_fixed_s32_x8__scalar,
+    .curve_s32_x8 = ql_curve_s32_x8__scalar,
     .scale_s32_f32 = ql_scale_s32_f32__scalar,
     .add_outer_s32 = ql_add_outer_s32__scalar,
     .quantize_gradient_f32 = ql_quantize_gradient_f32__scalar,

@@ -1,4 +1,5 @@
 /* Tiles of int32 sums, a vector of columns at a time, whose parameters are loaded once for all rows. */
+#include "kernels/x86/curve_x86.h"
 #include "kernels/x86/fixed_point_x86.h"
 
 void QL_KERNEL(ql_requantize_s32_x8)(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
@@ -15,6 +16,41 @@ void QL_KERNEL(ql_requantize_s32_x8)(const int32_t *acc, size_t acc_stride, size
             r = min_f32(max_f32(r, low), high);
             store_first_u8(codes + i * codes_stride + j, left, add_s32(to_s32(r), z));
         }
+    }
+}
+
+/* The codes of curves: of a tile of a panel mostly, whose columns fill a vector or two. */
+static inline __attribute__((always_inline)) void curve_tile(const int32_t *acc, size_t acc_stride, size_t rows,
+                                                             size_t cols, const ql_epilogue *e, size_t first,
+                                                             uint8_t *codes, size_t codes_stride, ql_curve curve)
+{
+    const floats low = set_f32((float)(e->qmin - e->zero_point)), high = set_f32((float)(e->qmax - e->zero_point));
+    const floats factor = set_f32(e->factor);
+    const ints z = set_s32(e->zero_point);
+    for (size_t j = 0; j < cols; j += LANES) {
+        const size_t left = cols - j;
+        const floats multiplier = load_first_f32(e->multiplier + first + j, left);
+        const floats below = curve == QL_CURVE_PRELU ? load_first_f32(e->below + first + j, left) : multiplier;
+        for (size_t i = 0; i < rows; i++) {
+            const ints sums = load_first_s32(acc + i * acc_stride + j, left);
+            const floats r = min_f32(max_f32(curved(sums, multiplier, below, factor, curve), low), high);
+            store_first_u8(codes + i * codes_stride + j, left, add_s32(to_s32(r), z));
+        }
+    }
+}
+
+void QL_KERNEL(ql_curve_s32_x8)(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
+                                const ql_epilogue *epilogue, size_t first, uint8_t *codes, size_t codes_stride)
+{
+    switch (epilogue->curve) {
+    case QL_CURVE_PRELU:
+        curve_tile(acc, acc_stride, rows, cols, epilogue, first, codes, codes_stride, QL_CURVE_PRELU);
+        break;
+    case QL_CURVE_HARD_SWISH:
+        curve_tile(acc, acc_stride, rows, cols, epilogue, first, codes, codes_stride, QL_CURVE_HARD_SWISH);
+        break;
+    default:
+        curve_tile(acc, acc_stride, rows, cols, epilogue, first, codes, codes_stride, QL_CURVE_HARD_SIGMOID);
     }
 }
 

@@ -1,11 +1,13 @@
 /* Tiles of integer products in registers: how they begin and end. Kernels differ in how they multiply.
  *
  * Whole registers are finished where they are, which hides it behind the next tile's loads: int32, float32 and rule A
- * cost the same within 2 %. Columns that do not fill them, and rule B, five times the instructions, go by way of a
- * buffer. The file that includes this brings MAX_MR rows,
+ * cost the same within 2 %. Columns that do not fill them, rule B, five times the instructions, and rare curves go by
+ * way of a buffer. The file that includes this brings MAX_MR rows,
  * MAX_VECTORS vectors of columns, and `finishers`. */
 #ifndef QL_TILE_X86_H
 #define QL_TILE_X86_H
+
+#include "kernels/x86/curve_x86.h"
 
 typedef ints tile_sums[MAX_MR][MAX_VECTORS];
 
@@ -77,21 +79,23 @@ static inline __attribute__((always_inline)) void finish_f32(const int mr, const
 
 /* Quotients below int32 become its least number, so that only the upper end needs a clamp before they are rounded. */
 static inline __attribute__((always_inline)) void finish_x8(const int mr, const int vectors, const ql_gemm_args *g,
-                                                            tile_sums sum, size_t i0, size_t j)
+                                                            tile_sums sum, size_t i0, size_t j, const ql_curve curve)
 {
     const ql_epilogue *e = g->epilogue;
-    const floats high = set_f32((float)(e->qmax - e->zero_point));
+    const floats high = set_f32((float)(e->qmax - e->zero_point)), factor = set_f32(e->factor);
     const code_rule rule = code_rule_of(e);
     uint8_t *codes = (uint8_t *)g->c + i0 * g->c_stride + j;
-    floats multiplier[MAX_VECTORS];
+    floats multiplier[MAX_VECTORS], below[MAX_VECTORS];
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++)
+    for (int v = 0; v < vectors; v++) {
         multiplier[v] = load_f32(e->multiplier + j + LANES * v);
+        below[v] = curve == QL_CURVE_PRELU ? load_f32(e->below + j + LANES * v) : multiplier[v];
+    }
 #pragma GCC unroll 12
     for (int i = 0; i < mr; i++) {
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++)
-            sum[i][v] = to_s32(min_f32(to_f32(sum[i][v]) * multiplier[v], high));
+            sum[i][v] = to_s32(min_f32(curved(sum[i][v], multiplier[v], below[v], factor, curve), high));
         store_codes(codes + (size_t)i * g->c_stride, sum[i], vectors, &rule);
     }
 }
@@ -116,7 +120,9 @@ static inline __attribute__((always_inline)) void add_row_terms(const int mr, co
 static inline __attribute__((always_inline)) void finish_tile(const int mr, const int vectors, const ql_gemm_args *g,
                                                               tile_sums sum, size_t i0, size_t j, size_t cols)
 {
-    if (cols < (size_t)(LANES * vectors) || g->epilogue->store == QL_STORE_X8_FIXED) {
+    const ql_epilogue *e = g->epilogue;
+    const bool has_rare_curve = e->curve == QL_CURVE_HARD_SIGMOID || (vectors != 2 && e->curve != QL_CURVE_NONE);
+    if (cols < (size_t)(LANES * vectors) || e->store == QL_STORE_X8_FIXED || has_rare_curve) {
         _Alignas(ints) int32_t sums[MAX_MR * MAX_VECTORS * LANES];
 #pragma GCC unroll 12
         for (int i = 0; i < mr; i++) {
@@ -132,8 +138,12 @@ static inline __attribute__((always_inline)) void finish_tile(const int mr, cons
         finish_s32(mr, vectors, g, sum, i0, j);
     else if (g->epilogue->store == QL_STORE_F32)
         finish_f32(mr, vectors, g, sum, i0, j);
-    else
-        finish_x8(mr, vectors, g, sum, i0, j);
+    else if (e->curve == QL_CURVE_NONE)
+        finish_x8(mr, vectors, g, sum, i0, j, QL_CURVE_NONE);
+    else if (vectors == 2 && e->curve == QL_CURVE_PRELU)
+        finish_x8(mr, vectors, g, sum, i0, j, QL_CURVE_PRELU);
+    else if (vectors == 2)
+        finish_x8(mr, vectors, g, sum, i0, j, QL_CURVE_HARD_SWISH);
 }
 
 #endif

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from qlite.nn.program import CODE_RANGES, CODES_8, LARGEST_SCALE, SMALLEST_SCALE, Buffer, Step
 from qlite.nn.steps.checks import expect, finite_vector, in_range, of_shape, one_of, one_shape, scales
+from qlite.nn.steps.curves import Curved
 
 INT32_MAX = 2**31 - 1
 #: No weight of 8 bits is farther from its zero point.
@@ -16,6 +17,8 @@ FARTHEST_WEIGHT = 255
 MULTIPLIER_LIMIT = 2.0**30
 #: The same, before the roundings to float32.
 FLOAT_MULTIPLIER_LIMIT = MULTIPLIER_LIMIT * (1 - 2.0**-21)
+#: Scales of sums that go through a gate are below this.
+GATED_LIMIT = 2.0**90
 #: Weights that are looked at together: bounds the memory of a check.
 WEIGHTS_AT_ONCE = 1 << 18
 
@@ -74,6 +77,12 @@ class Product(Step):
         """How many weights each output has."""
         return self.weight.size // self.weight.shape[-1]
 
+    def computed_fields(self) -> dict[str, Any]:
+        """All but how weights are stored."""
+        fields = super().computed_fields()
+        del fields["weight_bits"]
+        return fields
+
     @property
     def nbytes(self) -> int:
         stored = self.weight.shape[-1] * (-(-self.depth * self.weight_bits // 8))
@@ -81,12 +90,12 @@ class Product(Step):
 
 
 @dataclass(frozen=True, eq=False)
-class IntegerProduct(Product):
+class IntegerProduct(Curved, Product):
     """Codes by 8-bit weights, exact sums, then codes again or float32; or the sums, which a `Requantize` may follow.
 
     `bias` is int32 at the scale ``input scale * weight_scale``, or float32 where the codes' scale is found at run time.
-    `activation` clamps, `requant` is the rule by which sums, and the ends of the clamp, become codes: see `requantize`
-    and `linear`.
+    `activation` clamps, or `curve` is applied, see `Curved`: of codes by "float" alone. `requant` is the rule by which
+    sums, and the ends of the clamp, become codes: see `requantize` and `linear`.
     """
 
     requant: str
@@ -100,6 +109,11 @@ class IntegerProduct(Product):
         if self.bias is not None:
             finite_vector("bias", self.bias, np.int32 if x.row_scale is None else np.float32, shape[-1])
         one_of("requant", self.requant, ("float", "fixed"))
+        self.check_curve(shape[-1])
+        if self.curve is not None:
+            is_plain = self.activation is None and self.requant == "float" and x.row_scale is None
+            expect(is_plain, "curve: expected None but for 'float', one scale for all samples and no activation")
+            return shape, CODES_8
         return shape, (*CODES_8, "float32", "int32") if x.row_scale is None else ("float32",)
 
     def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
@@ -109,6 +123,21 @@ class IntegerProduct(Product):
             one_of("activation", self.activation, (None,))
         elif x.scale is not None:
             check_multipliers(x.scale, self.weight_scale, output, self.requant)
+            slopes = self.slopes(len(self.weight_scale))
+            if self.curve is not None and slopes is None:
+                greatest = x.scale * float(self.weight_scale.max())
+                expect(greatest < GATED_LIMIT, f"weight_scale: expected a scale of sums below 2**90, got {greatest}")
+            if slopes is not None:
+                steepest = np.maximum(np.abs(slopes), np.float32(SMALLEST_SCALE)).max(keepdims=True)
+                check_multipliers(x.scale, self.weight_scale.max() * steepest, output, self.requant)
+
+    def computed_fields(self) -> dict[str, Any]:
+        """The curve with its slopes as float32: that of "leaky_relu" has one for all outputs."""
+        fields = super().computed_fields()
+        for name in ("slope_scale", "slope_zero_point", "inner_name", "inner_scale", "inner_zero_point"):
+            del fields[name]
+        curve = "prelu" if self.curve == "leaky_relu" else self.curve
+        return fields | {"curve": curve, "slope": self.slopes(len(self.weight_scale))}
 
     def _check_sums(self, x: Buffer) -> None:
         """Refuse sums, with the bias, that some input could lead out of int32: whatever codes its memory may hold."""
