@@ -29,6 +29,7 @@ from qlite.grids.choose import choose_qparams
 from qlite.grids.qparams import QParams
 from qlite.io.load import load
 from qlite.io.sklearn import from_sklearn
+from qlite.io.tflite import from_tflite
 from qlite.nn.layers.activation import Activation, Softmax
 from qlite.nn.layers.attention import MultiHeadAttention
 from qlite.nn.layers.batch_norm import BatchNorm
@@ -162,6 +163,7 @@ __all__ = [
     "distributed",
     "fake_quantize",
     "from_sklearn",
+    "from_tflite",
     "from_weights",
     "get_num_threads",
     "linear",

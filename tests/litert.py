@@ -13,6 +13,7 @@ RESOLVERS = {
     "reference": "BUILTIN_REF",
     "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
 }
+MICRO_BYTES = 2**22
 #: By qlite's names: the schema's numbers of activations that operators apply themselves.
 ACTIVATIONS = {None: 0, "relu": 1, "relu6": 3}
 
@@ -76,7 +77,7 @@ def run_all(content, x, resolver="default"):
 def _run_in_micro(content, inputs):
     """There is a package of it for one kind of machine only."""
     micro = pytest.importorskip("tflite_micro.python.tflite_micro.runtime")
-    interpreter = micro.Interpreter.from_bytes(content)
+    interpreter = micro.Interpreter.from_bytes(content, arena_size=MICRO_BYTES)
     for i, array in enumerate(inputs):
         interpreter.set_input(array, i)
     interpreter.invoke()

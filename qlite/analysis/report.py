@@ -58,8 +58,7 @@ class LayerReport:
 
     def __post_init__(self) -> None:
         _check.string("name", self.name)
-        if not _check.shape("shape", self.shape):
-            raise ValueError(f"shape: expected that of weights, got {self.shape!r}")
+        _check.shape("shape", self.shape)
         for field in fields(self)[2:-1]:
             _check.number(field.name, getattr(self, field.name))
         _check.string("advice", self.advice)

@@ -14,7 +14,7 @@ from qlite.nn.layers.layer import Layer, Shape, as_read, finite_float32
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.lower import Builder
 from qlite.nn.model_grids import ModelGrids
-from qlite.nn.predictor import PROBABILITIES, Predictor
+from qlite.nn.predictor import PROBABILITIES, VALUES, Predictor
 from qlite.nn.summary import Summary, summary_of
 
 
@@ -36,7 +36,7 @@ class Model(Predictor):
     mean, scale : array_like of a real floating dtype, of the shape of a sample's last axis, optional
         The first layers get ``(x - mean) / scale`` of the only input: zeros and ones by default. This stays float32 in
         every quantized form.
-    task : {"multiclass", "binary", "regression", "multioutput"}, optional
+    task : {"multiclass", "binary", "one_vs_rest", "regression", "multioutput"}, optional
         What the raw outputs are, see `Sequential`; by default "multiclass" for a vector of several values, "regression"
         for a single one, and else "multioutput".
     classes : array_like, optional
@@ -268,7 +268,7 @@ class Model(Predictor):
         only = {"normalized": next(iter(self.inputs))}
         read = [tuple(only.get(s, s) for s in sources) for sources in self.sources]
         outputs = self.outputs if len(layers) == len(self.layers) else kept[-1:]
-        task = self.task if self.task not in PROBABILITIES or outputs == self.outputs else None
+        task = self.task if self.task in VALUES or outputs == self.outputs else None
         return Model(
             self.inputs,
             outputs,
@@ -306,6 +306,39 @@ class Model(Predictor):
         from qlite.io import float_model_file  # here: files stand on models
 
         float_model_file.save(self, path)
+
+    def to_tflite(self, path: Any, *, batch: int | None = 1, description: str = "") -> None:
+        """Write the model as a TensorFlow Lite file of floats; see `QModel.to_tflite` for one of integers.
+
+        Parameters
+        ----------
+        path : path-like
+        batch : int or None
+            Samples at a time; None: any number.
+        description : str
+            Kept in the file.
+
+        Raises
+        ------
+        ValueError
+            A layer that the format has no operator for; nothing is written then.
+        OSError
+            The file cannot be written; an old one stays as it was.
+        ModuleNotFoundError
+            The packages of the extra `tflite` are not installed.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql, tempfile, os
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "m.tflite")
+        ...     ql.Sequential([ql.Dense(np.eye(3))]).to_tflite(path)
+        ...     ql.from_tflite(path)(np.ones((1, 3)))
+        array([[1., 1., 1.]], dtype=float32)
+        """
+        from qlite.io.tflite import file  # here: files stand on models
+
+        file.save(self, path, "float32", batch, description)
 
     def lower(self, builder: Builder) -> list[int]:
         """Append the layers to a program; returns the buffers of the outputs."""

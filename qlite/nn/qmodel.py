@@ -362,6 +362,84 @@ class QModel(Predictor):
 
         model_file.save(self, path)
 
+    def to_tflite(self, path: Any, *, dtype: str = "int8", batch: int | None = 1, description: str = "") -> None:
+        """Write the model as a TensorFlow Lite file, of which the runtime gives the bytes that this model gives.
+
+        The file has one signature, whose inputs and outputs have the names of the model's, tensors that have the names
+        of the layers, weights with a scale per output, and only operators that the runtime takes.
+
+        Parameters
+        ----------
+        path : path-like
+        dtype : {"int8", "float32"}
+            What the file's inputs and outputs are: codes, or floats that its first operators quantize and its last ones
+            dequantize. The runtime quantizes floats near the middle between two codes otherwise.
+        batch : int or None
+            Samples at a time; None: any number.
+        description : str
+            Kept in the file.
+
+        Raises
+        ------
+        ValueError
+            Another target than "tflite" or "tflm" (`retarget`), or a layer that the format has no operator for; nothing
+            is written then.
+        OSError
+            The file cannot be written; an old one stays as it was.
+        ModuleNotFoundError
+            The packages of the extra `tflite` are not installed.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql, tempfile, os
+        >>> m = ql.Sequential([ql.Dense(np.eye(3), name="same")])
+        >>> qm = ql.quantize_model(m, data=np.eye(3), target="tflite")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "m.tflite")
+        ...     qm.to_tflite(path)
+        ...     again = ql.from_tflite(path)
+        >>> bool((again(np.eye(3)) == qm(np.eye(3))).all())
+        True
+        """
+        from qlite.io.tflite import file  # here: files stand on models
+
+        file.save(self, path, dtype, batch, description)
+
+    def verify(self, path: Any, x: Any) -> Any:
+        """Run a TensorFlow Lite file that `to_tflite` wrote in its runtime, and compare its bytes with the model's.
+
+        Parameters
+        ----------
+        path : path-like
+        x : array_like of a real floating dtype, (samples, ...)
+            Several inputs as in calls.
+
+        Returns
+        -------
+        Verification
+            How many bytes of how many differ, and the first tensor that does; false where any does.
+
+        Raises
+        ------
+        ValueError
+            No such file, or one with other inputs and outputs than the model's.
+        ModuleNotFoundError
+            The packages of the extra `tflite`, or the runtime's, of the extra `litert`, are not installed.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql, tempfile, os
+        >>> qm = ql.quantize_model(ql.Sequential([ql.Dense(np.eye(3))]), data=np.eye(3), target="tflite")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "m.tflite")
+        ...     qm.to_tflite(path)
+        ...     qm.verify(path, np.eye(3)).mismatches
+        0
+        """
+        from qlite.io.tflite import file  # here: files stand on models
+
+        return file.verified(self, path, x)
+
     def __repr__(self) -> str:
         head = f"QModel({self.scheme}, target {self.target}, {self.nbytes:,} bytes, {self.task})"
         return "\n".join([head, *str(self.program).splitlines()[1:]])

@@ -46,7 +46,7 @@ def image_network():
     a = ql.Conv2D(filters=6, kernel_size=(3, 2), stride=(2, 1), padding=((1, 0), (0, 2)), activation="relu")(x)
     b = ql.DepthwiseConv2D(kernel_size=3, padding="same", dilation=(1, 2), initializer="glorot_normal")(a)
     c = ql.SeparableConv2D(filters=6, kernel_size=3, multiplier=2, padding=1, activation="tanh", name="two")(b)
-    c = ql.BatchNorm()(ql.Add("relu6")(a, c))
+    c = ql.BatchNorm()(ql.Add("relu6")(ql.Multiply("relu")(a, ql.Constant(np.arange(6.0))()), ql.Subtract()(c, 0.5)))
     c = ql.MaxPool((2, 3), stride=(1, 2), padding=((1, 0), (1, 1)))(ql.Concatenate(0)(c, b))
     c = ql.AveragePool(3, stride=2, padding="same")(ql.Pad([(1, 0), (0, 3)], "symmetric")(c))
     c = ql.Transpose((1, 0, 2))(ql.Slice((None, 1), stride=(-1, 1))(c))
