@@ -95,6 +95,16 @@ def norms_of_sums():
     return x, ql.Conv2D(filters=8, kernel_size=3, stride=2, activation="relu")(y)
 
 
+def masks():
+    """Down and up again."""
+    x = ql.Input((8, 8, 1))
+    y = ql.Conv2D(filters=8, kernel_size=3, padding="same", activation="relu")(x)
+    z = ql.Conv2D(filters=12, kernel_size=3, stride=2, padding="same", activation="relu")(y)
+    z = ql.BatchNorm()(ql.Conv2DTranspose(filters=8, kernel_size=3, stride=2, padding="same")(z))
+    z = ql.Concatenate()(y, ql.Activation("relu")(z))
+    return x, ql.Conv2DTranspose(filters=1, kernel_size=2, stride=2, activation="relu6")(z)
+
+
 def many():
     x = ql.Input((8, 8, 1))
     y = ql.Conv2D(filters=4, kernel_size=3, activation="relu")(x)
@@ -139,7 +149,7 @@ def moves():
 
 
 GRAPHS = (conv, groups, depthwise, residual, gates, joined, pools, reductions, norms, norms_of_sums, many, tables)
-GRAPHS += (slopes, sequences, moves, attention)
+GRAPHS += (slopes, sequences, moves, masks, attention)
 NETWORKS = {f.__name__: f for f in GRAPHS}
 
 
