@@ -57,6 +57,14 @@ def image_network():
     return ql.Model(x, ql.Dense(units=3)(ql.Concatenate()(ql.Flatten()(line), ql.GlobalAveragePool()(c))))
 
 
+def sequence_network():
+    """A graph of every kind of layer that sequences have."""
+    words, places = ql.Input((5,), dtype="int32"), ql.Input((5, 6), "places")
+    x = ql.Add()(ql.Embedding(entries=9, features=6)(words), places)
+    x = ql.MultiHeadAttention(2, 4, initializer="he_normal")(ql.LayerNorm(epsilon=1e-3)(x), places)
+    return ql.Model([words, places], ql.MatMul(True, heads=3)(x, x))
+
+
 @pytest.fixture(scope="module")
 def trained():
     """The same after training, with statistics of its batch norms."""
@@ -123,7 +131,7 @@ def places(content, prefix=()):
 
 
 def test_every_kind_of_layer_is_tested_here():
-    tested = {layer.kind for model in (network(), image_network()) for layer in model.layers}
+    tested = {layer.kind for model in (network(), image_network(), sequence_network()) for layer in model.layers}
     assert tested == {k for k, cls in KINDS.items() if cls.__module__ == "qlite"}
 
 
@@ -148,6 +156,16 @@ def test_graphs_of_images_come_back_with_all_options(tmp_path):
     same_bytes(loaded(x), saved(x))
     loaded.save(tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == (tmp_path / "m").read_bytes()
+
+
+def test_graphs_of_sequences_come_back_with_all_options(tmp_path, rng):
+    saved = sequence_network()
+    loaded = through(tmp_path / "m", saved)
+    assert (loaded.sources, loaded.shapes, loaded.dtypes) == (saved.sources, saved.shapes, saved.dtypes)
+    for one, other in zip(loaded.layers, saved.layers, strict=True):
+        assert [getattr(one, name) for name in one.options] == [getattr(other, name) for name in other.options]
+    x = rng.integers(0, 9, (4, 5)), rng.normal(size=(4, 5, 6))
+    same_bytes(loaded(x), saved(x))
 
 
 @pytest.mark.parametrize("scheme", ["w8a8", "w4a4", "w2a2", "w4g8a8", "w4g8", "w8", "dynamic", "ternary"])
