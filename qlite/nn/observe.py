@@ -21,8 +21,8 @@ VALUES_AT_ONCE, SAMPLES_AT_ONCE = 1 << 23, 4096
 TRIMMED = 0.03
 #: Samples stand out where they reach so many times as far as the median one and so many times as far as the next of the
 #: others, and are no more than such a share: the tail of a distribution does not. Of a value with few numbers most
-#: samples have none that reaches far, and the next has to be as far behind as the median. Few samples have no median to
-#: speak of.
+#: samples have none that reaches far, and the next has to be as far behind as the median; single numbers may lie
+#: anywhere. Few samples have no median to speak of.
 FAR, APART, FEW = 3.0, 1.5, 0.05
 FEW_NUMBERS, FEW_SAMPLES = 32, 16
 
@@ -142,7 +142,7 @@ class Observations:
             low, high = self.ends(first)
             reach = np.maximum(-low, high)
             median, order = float(np.median(reach)), np.argsort(-reach, kind="stable")
-            if median == 0:
+            if median == 0 or self._numbers[first] == 1:
                 continue
             few = reach[order[: 1 + max(1, int(FEW * len(reach)))]]  # and the next one
             apart = FAR if self._numbers[first] < FEW_NUMBERS else APART

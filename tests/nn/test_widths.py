@@ -226,9 +226,10 @@ def test_advice_for_weights_of_few_bits(network, x):
         assert all(layer.advice.endswith(advice) for layer in report.layers)
 
 
-def test_a_report_has_no_row_of_layers_in_float(network, x):
+def test_layers_in_float_lose_nothing_by_themselves(network, x):
     report = ql.compare(network, ql.quantize_model(network, "w4a4", x, per_layer={"dense_2": None}), x)
-    assert [layer.name for layer in report.layers] == ["dense_1", "dense_3"]
+    assert [layer.name for layer in report.layers] == ["dense_1", "dense_2", "dense_3"]
+    assert [layer.own_sqnr_db == np.inf for layer in report.layers] == [False, True, False]
 
 
 # ---- grids of a model -------------------------------------------------------------------------------
