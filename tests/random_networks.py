@@ -128,7 +128,12 @@ def reshape(rng, x):
 def move(rng, x):
     """The same values elsewhere, or some of them."""
     height, width, channels = x.shape
-    layers = [ql.Transpose((1, 0, 2)), ql.Transpose((2, 0, 1)), ql.Slice(stride=(-1, 1)), ql.Slice((0, height // 2))]
+    layers = [
+        ql.Transpose((1, 0, 2)),
+        ql.Transpose((2, 0, 1)),
+        ql.Slice(stride=(-1, 1)),
+        ql.Slice((height // 2, width // 3)),
+    ]
     layers += [ql.SpaceToDepth(2)] if height % 2 == 0 and width % 2 == 0 else []
     layers += [ql.DepthToSpace(2)] if channels % 4 == 0 else []
     return choice(rng, layers)(x)

@@ -50,7 +50,7 @@ class ExampleFinder(doctest.DocTestFinder):
     def _from_module(self, module, thing):
         is_public_class = inspect.isclass(thing) and thing.__module__ == "qlite"
         if is_public_class and vars(module).get(thing.__name__) is thing:
-            return f"class {thing.__name__}(" in inspect.getsource(module)
+            return re.search(rf"^class {thing.__name__}\b", inspect.getsource(module), re.M) is not None
         return super()._from_module(module, thing)
 
 

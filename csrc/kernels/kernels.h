@@ -167,8 +167,8 @@ typedef void ql_stretch_narrow_kernel(const uint8_t *x, const ql_tap *taps, size
 typedef void ql_stretch_kernel(const uint8_t *x, const ql_tap *taps, size_t n, size_t channels, int bits,
                                int32_t *line);
 
-/* How two lines become one of codes; weight <= 2^bits, bits <= shift, 255 * 2^shift and half of 2^shift more fit the
- * lines' type. */
+/* How two lines become one of codes; weight <= 2^bits, bits <= shift, shift >= 1; 255 * 2^shift and half of 2^shift
+ * more fit the lines' type. */
 typedef struct ql_mix {
     uint32_t weight;
     int bits, shift;

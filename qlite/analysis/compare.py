@@ -22,7 +22,7 @@ from qlite.nn.model import Model
 from qlite.nn.predictor import VALUES
 from qlite.nn.program import Buffer, Step
 from qlite.nn.qmodel import QModel
-from qlite.nn.steps import PRODUCTS, Dequantize, Quantize, Reshape
+from qlite.nn.steps import PRODUCTS, Constant, Dequantize, Quantize, Reshape
 
 #: Runs that times are medians of: as many as fit into so many seconds, between these numbers.
 FEWEST_RUNS, RUNS, RUN_SECONDS = 5, 101, 1.0
@@ -181,8 +181,7 @@ class _Row:
         buffers = self.program.buffers
         product = next((step for step in steps if isinstance(step, PRODUCTS)), None)
         self._per_sample = product is not None and product.scale_per == "sample"
-        own = {step.output for step in steps}
-        read = [i for step in steps for i in step.inputs if i not in own] if product is None else list(product.inputs)
+        read = _read_by(steps[-1], steps) if product is None else list(product.inputs)
         #: The buffers of what the layer reads; none where a step reads more or less than the layer.
         self._inputs: list[Buffer | None] = [buffers[i] for i in read] if len(read) == count else [None] * count
         self._result = buffers[steps[-1].output if product is None else product.output]
@@ -259,7 +258,7 @@ def _rows(model: Model, quantized: QModel) -> dict[str, _Row]:
     program, weights = quantized.program, quantized.weights
     steps: dict[str, list[Step]] = {}
     for step in program.steps:
-        if not isinstance(step, (Quantize, Dequantize, Reshape)):
+        if not isinstance(step, (Quantize, Dequantize, Reshape, Constant)):
             steps.setdefault(program.buffers[step.output].layer, []).append(step)
     expected = {
         name: layer.kernel_shape
@@ -273,6 +272,12 @@ def _rows(model: Model, quantized: QModel) -> dict[str, _Row]:
         for name, layer, read in zip(model.names, model.layers, model.sources, strict=True)
         if name in steps
     }
+
+
+def _read_by(last: Step, steps: Sequence[Step]) -> list[int]:
+    """The buffers that a step reads, in order, those that others of its layer write replaced by what these read."""
+    writers = {step.output: step for step in steps}
+    return [j for i in last.inputs for j in (_read_by(writers[i], steps) if i in writers else [i])]
 
 
 def _is_float(steps: Sequence[Step]) -> bool:

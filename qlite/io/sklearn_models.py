@@ -146,6 +146,6 @@ def _one_vs_rest(model: Any) -> Taken:
     has_probabilities = rules == {"logistic"}
     if model.label_binarizer_.y_type_.startswith("multilabel"):
         return Taken(weights, "multioutput", last_activation="sigmoid" if has_probabilities else None)
-    classes = model.label_binarizer_.classes_
+    classes = model.classes_ if len(model.estimators_) > 1 else model.label_binarizer_.classes_
     task = _task(classes)
     return Taken(weights, "one_vs_rest" if has_probabilities and task == "multiclass" else task, classes)

@@ -11,7 +11,7 @@ import qlite as ql
 
 networks, linear = extra("sklearn.neural_network"), extra("sklearn.linear_model")
 pipeline, preprocessing = extra("sklearn.pipeline"), extra("sklearn.preprocessing")
-datasets = extra("sklearn.datasets")
+datasets, svm, multiclass = (extra(f"sklearn.{name}") for name in ("datasets", "svm", "multiclass"))
 
 # scikit-learn computes in float64, the float model in float32: 24 bits over sums of about ten terms.
 TOLERANCE = 1e-5
@@ -261,7 +261,7 @@ def owners(model):
     yield model
     for step in dict(getattr(model, "steps", ())).values():
         yield from owners(step)
-    for name in ("_label_binarizer", "best_estimator_"):
+    for name in ("_label_binarizer", "label_binarizer_", "best_estimator_"):
         if hasattr(model, name):
             yield from owners(getattr(model, name))
 
@@ -288,7 +288,9 @@ def answers(model):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return [model.predict(X.copy())] + ([model.predict_proba(X.copy())] if hasattr(model, "classes_") else [])
+            return [model.predict(X.copy())] + (
+                [model.predict_proba(X.copy())] if hasattr(model, "predict_proba") else []
+            )
     except Exception:  # whatever an estimator that was tampered with raises
         return None
 
@@ -307,6 +309,11 @@ WALKED = {
     "linear regression": (linear.LinearRegression, VALUES),
     "pipeline": (lambda: scaled(linear.LogisticRegression()), THREE),
     "pipeline of a network": (lambda: scaled(network("MLPRegressor")), VALUE),
+    "support vectors": (lambda: pipeline.make_pipeline(preprocessing.MinMaxScaler(), svm.LinearSVC()), THREE),
+    "perceptron": (lambda: scaled(linear.Perceptron()), TWO),
+    "descent": (lambda: scaled(linear.SGDClassifier(loss="log_loss", random_state=0)), THREE),
+    "ridge": (lambda: pipeline.make_pipeline(preprocessing.RobustScaler(), linear.Ridge()), VALUES),
+    "one for each class": (lambda: scaled(multiclass.OneVsRestClassifier(linear.LogisticRegression())), THREE),
     "search": (lambda: search(linear.LogisticRegression(), {"C": [0.5, 1.0]}), THREE),
     "search of a pipeline": (
         lambda: search(scaled(linear.LinearRegression()), {"linearregression__copy_X": [True]}),
@@ -334,7 +341,7 @@ def test_case_e_every_attribute_that_changes_a_prediction_is_followed_or_refused
                 except (TypeError, ValueError) as error:
                     assert str(error).startswith("model: ")
                     continue
-                said = [ours.predict(X)] + ([ours.predict_proba(X)] if ours.classes is not None else [])
+                said = [ours.predict(X)] + ([ours.predict_proba(X)] if len(expected) > 1 else [])
                 for got, answer in zip(said, expected, strict=True):
                     assert got.shape == answer.shape, attribute
                     if answer.dtype.kind == "f":

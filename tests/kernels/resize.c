@@ -42,10 +42,10 @@ static results stretch(const ql_kernels *kernels, size_t n, size_t group)
 /* Weights of both axes have at most `most` bits each and in all. */
 static ql_mix any_mix(int most, int in_all)
 {
-    ql_mix mix = {.bits = between(0, most)};
+    ql_mix mix = {.bits = between(1, most)};
     mix.shift = mix.bits + between(0, in_all - mix.bits < most ? in_all - mix.bits : most);
     mix.weight = (uint32_t)between(0, 1 << mix.bits);
-    mix.middle = mix.shift > 0 && bits() % 2 ? 128 << mix.shift : 0;
+    mix.middle = bits() % 2 ? 128 << mix.shift : 0;
     return mix;
 }
 

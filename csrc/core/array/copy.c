@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "core/base/runs.h"
 #include "core/base/sizes.h"
 #include "kernels/kernels.h"
 
@@ -82,6 +83,19 @@ static void copy_line(const work *w, const axis *a, const char *from, char *to)
         copy_one(to + (ptrdiff_t)i * a->to, from + (ptrdiff_t)i * a->from, w->size);
 }
 
+/* Copies lines that lie apart. */
+static void copy_lines(const work *w, const axis *lines, const axis *line, const char *from, char *to)
+{
+    const bool is_run = line->from == (ptrdiff_t)w->size && line->to == (ptrdiff_t)w->size;
+    const size_t run = line->length * w->size;
+    for (size_t i = 0; i < lines->length; i++, from += lines->from, to += lines->to) {
+        if (is_run)
+            ql_copy_run((uint8_t *)to, (const uint8_t *)from, run);
+        else
+            copy_line(w, line, from, to);
+    }
+}
+
 /* rows: the axis of neighbours in `to`; cols: that of neighbours in `from`. */
 static void copy_plane(const work *w, const axis *rows, const axis *cols, const char *from, char *to)
 {
@@ -122,6 +136,19 @@ static axis take_nearest(work *w, const char **from, char **to)
     return a;
 }
 
+/* Takes out the longer of the two innermost axes, along which lines are worth a loop. */
+static axis take_longer(work *w)
+{
+    if (w->ndim == 0)
+        return (axis){.length = 1};
+    const size_t inner = --w->ndim;
+    if (inner == 0 || w->axes[inner - 1].length <= w->axes[inner].length)
+        return w->axes[inner];
+    const axis a = w->axes[inner - 1];
+    w->axes[inner - 1] = w->axes[inner];
+    return a;
+}
+
 void ql_copy_strided(const ql_copy *c)
 {
     assert(c->size == 1 || c->size == 2 || c->size == 4 || c->size == 8);
@@ -139,13 +166,13 @@ void ql_copy_strided(const ql_copy *c)
     const ptrdiff_t least = w.axes[w.ndim - 1].to;
     const axis cols = take_nearest(&w, &from, &to);
     const bool is_plane = cols.to != least;
-    const axis rows = is_plane ? w.axes[--w.ndim] : cols;
+    const axis rows = is_plane ? w.axes[--w.ndim] : take_longer(&w);
     size_t place[QL_MAX_DIMS] = {0};
     for (;;) {
         if (is_plane)
             copy_plane(&w, &rows, &cols, from, to);
         else
-            copy_line(&w, &cols, from, to);
+            copy_lines(&w, &rows, &cols, from, to);
         size_t i = w.ndim;
         for (; i-- > 0;) {
             from += w.axes[i].from;

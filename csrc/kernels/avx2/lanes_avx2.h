@@ -41,6 +41,10 @@ typedef __m256i lane_mask; /* all ones where it holds, and | */
 #define add_s16 _mm256_add_epi16
 #define mul_low_s16 _mm256_mullo_epi16
 #define mul_high_s16 _mm256_mulhi_epi16
+#define sub_s16 _mm256_sub_epi16
+#define mul_s16 _mm256_mullo_epi16 /* the low 16 bits */
+#define subs_u16 _mm256_subs_epu16 /* saturating */
+#define min_u16 _mm256_min_epu16
 #define min_s16 _mm256_min_epi16
 #define min_u8 _mm256_min_epu8
 #define max_u8 _mm256_max_epu8
@@ -87,6 +91,11 @@ static inline void store_s32(void *p, ints v)
     _mm256_storeu_si256(p, v);
 }
 
+static inline ints shift_right_16(ints v, int n)
+{
+    return _mm256_srl_epi16(v, _mm_cvtsi32_si128(n));
+}
+
 static inline ints load_s16(const void *p)
 {
     return _mm256_cvtepi16_epi32(_mm_loadu_si128(p));
@@ -108,6 +117,12 @@ static inline void store_u8(uint8_t *p, ints v)
 static inline ints in_order(ints bytes)
 {
     return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+/* The bytes of a and then of b, which hold 0 to 255 in 16 bits. */
+static inline ints bytes_in_order(ints a, ints b)
+{
+    return _mm256_permute4x64_epi64(_mm256_packus_epi16(a, b), 0xD8);
 }
 
 static inline ints even_and_odd_lanes(ints even, ints odd)

@@ -42,6 +42,10 @@ typedef __mmask16 lane_mask;
 #define add_s16 _mm512_add_epi16
 #define mul_low_s16 _mm512_mullo_epi16
 #define mul_high_s16 _mm512_mulhi_epi16
+#define sub_s16 _mm512_sub_epi16
+#define mul_s16 _mm512_mullo_epi16 /* the low 16 bits */
+#define subs_u16 _mm512_subs_epu16 /* saturating */
+#define min_u16 _mm512_min_epu16
 #define min_s16 _mm512_min_epi16
 #define min_u8 _mm512_min_epu8
 #define max_u8 _mm512_max_epu8
@@ -78,6 +82,11 @@ static inline ints shift_right_s16(ints v, int n)
     return _mm512_sra_epi16(v, _mm_cvtsi32_si128(n));
 }
 
+static inline ints shift_right_16(ints v, int n)
+{
+    return _mm512_srl_epi16(v, _mm_cvtsi32_si128(n));
+}
+
 static inline ints load_s16(const void *p)
 {
     return _mm512_cvtepi16_epi32(_mm256_loadu_si256(p));
@@ -94,6 +103,12 @@ static inline ints in_order(ints bytes)
 {
     const ints order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     return _mm512_permutexvar_epi32(order, bytes);
+}
+
+/* The bytes of a and then of b, which hold 0 to 255 in 16 bits. */
+static inline ints bytes_in_order(ints a, ints b)
+{
+    return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), _mm512_packus_epi16(a, b));
 }
 
 static inline ints even_and_odd_lanes(ints even, ints odd)

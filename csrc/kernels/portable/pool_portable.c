@@ -73,58 +73,75 @@ INLINE void max_window(const uint8_t *x, const ql_windows *w, ql_byte_form form,
         y[c] = most[c] ^ flip;
 }
 
-/* The greatest of n codes of a few channels, `lanes` of them at a time. As many as are whole pixels are left behind
- * each time, so that every lane keeps its channel, and codes that come twice change nothing. */
-INLINE void max_of_run(const uint8_t *restrict x, size_t n, size_t channels, uint8_t flip, size_t lanes,
-                       uint8_t *restrict most)
+INLINE void max_of_lanes(uint8_t *restrict most, const uint8_t *restrict x, uint8_t flip, size_t lanes)
 {
-    const size_t whole = lanes / channels * channels;
-    size_t i = 0;
-    for (; i + lanes <= n; i += whole) {
 #pragma GCC unroll 1
-        for (size_t l = 0; l < lanes; l++)
-            most[l] = (x[i + l] ^ flip) > most[l] ? x[i + l] ^ flip : most[l];
+    for (size_t l = 0; l < lanes; l++)
+        most[l] = (x[l] ^ flip) > most[l] ? x[l] ^ flip : most[l];
+}
+
+/* Puts the greatest of n neighbours, at least as many as lanes, into the first lane. Codes that come twice change
+ * nothing. */
+INLINE void max_of_run(const uint8_t *x, size_t n, uint8_t flip, size_t lanes, uint8_t *first)
+{
+    uint8_t most[BLOCK] = {0};
+    for (size_t i = 0; i + lanes < n; i += lanes)
+        max_of_lanes(most, x + i, flip, lanes);
+    max_of_lanes(most, x + n - lanes, flip, lanes);
+#pragma GCC unroll 8
+    for (size_t half = lanes / 2; half > 0; half /= 2) {
+#pragma GCC unroll 1
+        for (size_t l = 0; l < half; l++)
+            most[l] = most[half + l] > most[l] ? most[half + l] : most[l];
     }
-    for (size_t l = 0; i + l < n; l++)
-        most[l] = (x[i + l] ^ flip) > most[l] ? x[i + l] ^ flip : most[l];
+    *first = *most > *first ? *most : *first;
 }
 
-/* Puts each channel's greatest of all lanes into the first ones. */
-INLINE void fold_lanes(uint8_t *most, size_t channels, size_t lanes)
+/* Windows of one channel, whose rows are runs of at least eight neighbours. */
+static void max_of_one_channel(const uint8_t *x, const ql_windows *w, uint8_t flip, uint8_t *y)
 {
-    for (size_t l = channels, c = 0; l < lanes; l++, c = c + 1 < channels ? c + 1 : 0)
-        most[c] = most[l] > most[c] ? most[l] : most[c];
-}
-
-/* Windows of less than a block's channels, whose pixels lie in long rows. */
-INLINE void max_of_few_channels(const uint8_t *x, const ql_windows *w, uint8_t flip, size_t lanes, uint8_t *y)
-{
-    const size_t channels = w->channels;
     for (size_t i = 0; i < w->n; i++) {
+        uint8_t most = 0;
+        for (size_t r = 0; r < w->rows; r++) {
+            const uint8_t *row = x + i * w->step + r * w->row_stride;
+            if (w->cols >= 32)
+                max_of_run(row, w->cols, flip, 32, &most);
+            else
+                max_of_run(row, w->cols, flip, 8, &most);
+        }
+        y[i] = most ^ flip;
+    }
+}
+
+/* Windows of few channels, whose rows are long: blocks of as many lanes as are whole pixels. */
+static void max_of_few_channels(const uint8_t *x, const ql_windows *w, uint8_t flip, uint8_t *restrict y)
+{
+    const size_t channels = w->channels, whole = BLOCK / channels * channels, n = w->cols * channels;
+    for (size_t i = 0; i < w->n; i++, y += channels) {
         uint8_t most[BLOCK] = {0};
-        for (size_t r = 0; r < w->rows; r++)
-            max_of_run(x + i * w->step + r * w->row_stride, w->cols * channels, channels, flip, lanes, most);
-        if (channels == 1 && lanes == BLOCK) {
-            for (size_t half = lanes / 2; half >= 16; half /= 2) {
-                for (size_t l = 0; l < half; l++)
-                    most[l] = most[half + l] > most[l] ? most[half + l] : most[l];
-            }
-            fold_lanes(most, 1, 16);
-        } else {
-            fold_lanes(most, channels, lanes);
+        for (size_t r = 0; r < w->rows; r++) {
+            const uint8_t *row = x + i * w->step + r * w->row_stride;
+            size_t p = 0;
+            for (; p + BLOCK <= n; p += whole)
+                max_of_lanes(most, row + p, flip, BLOCK);
+            for (; p < n; p += channels)
+                max_of_lanes(most, row + p, flip, channels);
+        }
+        for (size_t l = channels; l < whole; l += channels) {
+            for (size_t c = 0; c < channels; c++)
+                most[c] = most[l + c] > most[c] ? most[l + c] : most[c];
         }
         for (size_t c = 0; c < channels; c++)
-            y[i * channels + c] = most[c] ^ flip;
+            y[c] = most[c] ^ flip;
     }
 }
 
 void QL_KERNEL(ql_max_pool_x8)(const uint8_t *x, const ql_windows *windows, ql_byte_form form, uint8_t *y)
 {
-    const size_t run = windows->cols * windows->channels;
-    if (windows->channels < 8 && run >= 2 * BLOCK)
-        max_of_few_channels(x, windows, flip_of(form), BLOCK, y);
-    else if (windows->channels < 8 && run >= 16)
-        max_of_few_channels(x, windows, flip_of(form), 8, y);
+    if (windows->channels == 1 && windows->cols >= 8)
+        max_of_one_channel(x, windows, flip_of(form), y);
+    else if (windows->channels < 8 && windows->cols >= 16)
+        max_of_few_channels(x, windows, flip_of(form), y);
     else
         pool(x, windows, form, max_window, y);
 }

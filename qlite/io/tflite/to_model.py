@@ -216,7 +216,8 @@ def _l2_normalize(node: Node) -> list[Layer]:
 
 @_converts("ADD", "SUB", "MUL", reads=(0, 1))
 def _binary(node: Node) -> list[Layer]:
-    return [{"ADD": Add, "SUB": Subtract, "MUL": Multiply}[node.operator.name](node.activation)]
+    layer: Any = {"ADD": Add, "SUB": Subtract, "MUL": Multiply}[node.operator.name]
+    return [layer(node.activation)]
 
 
 ACTIVATIONS = {"RELU": "relu", "RELU6": "relu6", "LOGISTIC": "sigmoid", "TANH": "tanh"}

@@ -72,6 +72,7 @@ class Embedding(Layer):
 
     @property
     def index_limit(self) -> int:  # type: ignore[override]
+        """What indices are below."""
         return self.entries
 
     @property

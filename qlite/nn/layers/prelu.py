@@ -15,8 +15,9 @@ from qlite.nn.scheme import Scheme
 
 @public
 class PReLU(Layer):
-    """The parametric ReLU: ``x if x >= 0 else x * slope``, with a slope for each channel of the last axis, which
-    training changes (He et al. 2015).
+    """The parametric ReLU: ``x if x >= 0 else x * slope``, with a slope for each channel of the last axis.
+
+    Training changes the slopes (He et al. 2015).
 
     Samples are float32 of any shape. In a quantized model slopes are int8 on one grid, and results have a grid of their
     own: those of PRELU in TensorFlow Lite, byte for byte.
