@@ -39,7 +39,6 @@ def model(op, x, y, input=(1.0, 0), output=(1.0, 0), version=1, constants=(), op
     tuples of several, as y and `output`. The operator reads these and then `constants`, arrays or `Weights`; `operands`
     are all of them where it reads them in another order. The options are those of its own table in the schema."""
     extra("ai_edge_litert.schema_py_generated"), extra("flatbuffers")
-    options.pop("options_type", None)
     xs, ys = _tensors(x, input), _tensors(y, output)
     arrays = x if isinstance(x, tuple) else (x,)
     given = {id(array): tensor for array, tensor in zip(arrays, xs, strict=True)}

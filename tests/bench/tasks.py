@@ -129,7 +129,7 @@ def measure(contenders, case, seconds, yardsticks, tolerance, threads, pause):
             if contender.name == ours:
                 raise
             works.pop(contender.name, None)
-            refused[contender.name] = (str(error) or repr(error)).splitlines()[0]
+            refused[contender.name] = (str(error).strip() or repr(error)).splitlines()[-1]  # the cause, of several
     harness.use_threads(threads)
     times = harness.time_in_turn({**works, **yardsticks}, seconds, pause)
     for name in peers:

@@ -3,6 +3,7 @@ are cut into blocks and the steps into work for threads."""
 
 import numpy as np
 import pytest
+import reference
 from networks import zoo
 from networks.qlite_model import qlite_model
 from samples import same_bytes
@@ -10,6 +11,7 @@ from samples import same_bytes
 import qlite as ql
 
 SMALL = (zoo.small_cnn, zoo.ds_cnn, zoo.resnet_8, zoo.mobilenet_v1_025)
+MOBILE = tuple(make for make in zoo.MOBILE if make is not zoo.transformer)  # which runs in floats between its products
 #: What a call may take next to the most that lives at one time, and the bytes beside it for windows and row sums.
 SLACK, BESIDE = 1.15, 2**20
 
@@ -56,7 +58,19 @@ def most_alive(program, samples):
     return max(sum(nbytes(i) for i in inside if begin[i] <= now <= end[i]) for now in range(len(program.steps)))
 
 
-@pytest.mark.parametrize("make", zoo.NETWORKS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("target", ["numpy", "tflite", "tflm"])
+@pytest.mark.parametrize("make", MOBILE, ids=lambda make: make.__name__)
+def test_every_value_of_a_network_is_the_references(rng, make, target):
+    """Of all the operators that phones run, by the rules of each runtime."""
+    network = make()
+    model = ql.quantize_model(qlite_model(network), data=network.images(2), target=target)
+    values = reference.evaluate(model.program, network.images(1, seed=1))
+    got = model.intermediates(network.images(1, seed=1))
+    for buffer, expected in zip(model.program.buffers, values, strict=True):
+        same_bytes(got[buffer.name], expected)
+
+
+@pytest.mark.parametrize("make", zoo.NETWORKS + MOBILE, ids=lambda make: make.__name__)
 def test_memory(make):
     model, _ = quantized(make)
     plan = model.plan

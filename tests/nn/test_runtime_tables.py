@@ -15,12 +15,12 @@ from qlite.nn.steps import Lookup
 OPERATORS = {
     "relu": ("RELU", 2, {}),
     "relu6": ("RELU6", 2, {}),
-    "leaky_relu": ("LEAKY_RELU", 2, {"options_type": "LeakyReluOptions"}),
-    "hard_swish": ("HARD_SWISH", 1, {"options_type": "HardSwishOptions"}),
+    "leaky_relu": ("LEAKY_RELU", 2, {}),
+    "hard_swish": ("HARD_SWISH", 1, {}),
     "sigmoid": ("LOGISTIC", 2, {}),
     "tanh": ("TANH", 2, {}),
     "elu": ("ELU", 1, {}),
-    "gelu": ("GELU", 2, {"options_type": "GeluOptions", "approximate": False}),
+    "gelu": ("GELU", 2, {"approximate": False}),
     "identity": ("QUANTIZE", 2, {}),
 }
 #: What TensorFlow Lite Micro has; its RELU6 takes two equal grids alone.

@@ -169,7 +169,7 @@ def some_axes(rng):
 def reduced(op, x, axes, keepdims, grid, grid_y, resolver):
     """LiteRT's."""
     constants = (np.array([axis + 1 for axis in axes], np.int32),)
-    options = {"options_type": "ReducerOptions", "keepDims": keepdims, "version": 2, "constants": constants}
+    options = {"keepDims": keepdims, "version": 2, "constants": constants}
     y = x.max(axis=tuple(axis + 1 for axis in axes), keepdims=keepdims)
     return litert.run(litert.model(op, x, y, grid, grid_y, **options), x, resolver)
 
@@ -221,7 +221,7 @@ def test_l2_normalize(rng, resolver):
         spread = int(rng.choice([1, 2, 30, 255]))
         x = np.clip(zero_point + rng.integers(-spread, spread + 1, (40, *shape)), -128, 127).astype(np.int8)
         grid, grid_y = (0.1, zero_point), (1 / 128, 0)
-        options = {"options_type": "L2NormOptions", "version": 2, "fusedActivationFunction": 0}
+        options = {"version": 2, "fusedActivationFunction": 0}
         expected = litert.run(litert.model("L2_NORMALIZATION", x, x, grid, grid_y, **options), x, resolver)
         same_bytes(computed(L2Normalize, "int8", (x,), [grid], grid_y, shape), expected)
 
@@ -342,7 +342,7 @@ def test_mirror_pad(rng, resolver, mode):
         x = image(rng)
         sides = np.array([[0, 0], *(rng.integers(0, n + (mode == "symmetric"), 2) for n in x.shape[1:])], np.int32)
         grid, y = any_grid(rng, "int8"), np.pad(x, sides, mode)
-        options = {"options_type": "MirrorPadOptions", "version": 2, "constants": (sides,)}
+        options = {"version": 2, "constants": (sides,)}
         options["mode"] = ["reflect", "symmetric"].index(mode)
         expected = litert.run(litert.model("MIRROR_PAD", x, y, grid, grid, **options), x, resolver)
         flat = tuple(sides[1:].ravel().tolist())
@@ -355,7 +355,7 @@ def test_transpose(rng, requant):
     for _ in range(40):
         x, axes = image(rng), tuple(int(i) for i in rng.permutation(3))
         y, grid = x.transpose(0, *(i + 1 for i in axes)).copy(), any_grid(rng, "int8")
-        options = {"options_type": "TransposeOptions", "version": 2}
+        options = {"version": 2}
         options["constants"] = (np.array([0, *(i + 1 for i in axes)], np.int32),)
         expected = litert.run(litert.model("TRANSPOSE", x, y, grid, grid, **options), x, RESOLVERS[requant])
         got = computed(lambda i, o, a=axes: Transpose(i, o, a), "int8", (x,), [grid], grid, y.shape[1:])
@@ -372,7 +372,7 @@ def test_slice(rng, requant):
         end = tuple(n if s > 0 else -1 for n, s in zip(x.shape[1:], stride, strict=True))
         y = x[:, *(slice(b, None, s) for b, s in zip(begin, stride, strict=True))].copy()
         grid, vectors = any_grid(rng, "int8"), ((0, *begin), x.shape, (1, *stride))
-        options = {"options_type": "StridedSliceOptions", "version": 2, "beginMask": 1, "endMask": 0b1111}
+        options = {"version": 2, "beginMask": 1, "endMask": 0b1111}
         options["constants"] = tuple(np.array(v, np.int32) for v in vectors)
         expected = litert.run(litert.model("STRIDED_SLICE", x, y, grid, grid, **options), x, RESOLVERS[requant])
         fields = {"begin": begin, "end": end, "stride": stride}
@@ -388,8 +388,7 @@ def test_blocks(rng, op, requant):
         deep, wide = (height, width, channels * block**2), (height * block, width * block, channels)
         before, after, kind = (deep, wide, DepthToSpace) if op == "DEPTH_TO_SPACE" else (wide, deep, SpaceToDepth)
         x, y, grid = codes(rng, (2, *before), np.int8), np.zeros((2, *after), np.int8), any_grid(rng, "int8")
-        name = "DepthToSpaceOptions" if kind is DepthToSpace else "SpaceToDepthOptions"
-        options = {"options_type": name, "version": 1, "blockSize": block}
+        options = {"version": 1, "blockSize": block}
         expected = litert.run(litert.model(op, x, y, grid, grid, **options), x, RESOLVERS[requant])
         got = computed(lambda i, o, k=kind, b=block: k(i, o, b), "int8", (x,), [grid], grid, after)
         same_bytes(got, expected)
@@ -405,8 +404,7 @@ def resized(rng, op, x, requant, mode):
     if rng.random() < 0.5:  # as networks do: twice or four times as large
         size = tuple(int(n * rng.choice([2, 4])) for n in x.shape[1:3])
     grid, y = any_grid(rng, dtype), np.zeros((2, *size, x.shape[-1]), dtype)
-    kind = {"RESIZE_BILINEAR": "ResizeBilinearOptions", "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions"}[op]
-    options = {"options_type": kind, "version": 3, "constants": (np.array(size, np.int32),)}
+    options = {"version": 3, "constants": (np.array(size, np.int32),)}
     options |= {"alignCorners": mode[0], "halfPixelCenters": mode[1]}
     expected = litert.run(litert.model(op, x, y, grid, grid, **options), x, RESOLVERS[requant])
     if op == "RESIZE_BILINEAR":
