@@ -534,7 +534,8 @@ ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const ql_linea
  *   relu max(x, 0), relu6 min(max(x, 0), 6), leaky_relu x * (x < 0 ? slope : 1), sigmoid 1 / (1 + exp(-x)), tanh,
  *   gelu x * (1 + erf(x / sqrt(2))) / 2, silu x * sigmoid(x), hard_swish x * relu6(x + 3) / 6,
  *   elu x < 0 ? exp(x) - 1 : x, hard_sigmoid relu6(x + 3) / 6, softplus log(1 + exp(x)),
- *   softmax e[j] / sum(e) with e[j] = exp(x[j] - max(x)) in float32, the sum in double by the rule of ql_moments_f32 */
+ *   softmax e[j] * float32(1 / sum(e)) with e[j] = exp(x[j] - max(x)) in float32, the sum in double by the rule of
+ *   ql_moments_f32 */
 typedef enum ql_function_kind {
     QL_IDENTITY,
     QL_RELU,

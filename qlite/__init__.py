@@ -17,7 +17,8 @@ except ModuleNotFoundError as error:
     ) from None
 
 from qlite import metrics
-from qlite.analysis.report import Report, compare
+from qlite.analysis.compare import compare
+from qlite.analysis.report import Report
 from qlite.analysis.significance import AccuracyReport, compare_accuracy
 from qlite.arrays.error import ErrorStats, quantization_error
 from qlite.arrays.qarray import QArray
@@ -28,18 +29,25 @@ from qlite.grids.choose import choose_qparams
 from qlite.grids.qparams import QParams
 from qlite.io.load import load
 from qlite.io.sklearn import from_sklearn
+from qlite.io.tflite import from_tflite
 from qlite.nn.layers.activation import Activation, Softmax
+from qlite.nn.layers.attention import MultiHeadAttention
 from qlite.nn.layers.batch_norm import BatchNorm
 from qlite.nn.layers.binary import Add, Multiply, Subtract
 from qlite.nn.layers.constant import Constant
 from qlite.nn.layers.conv import Conv2D, DepthwiseConv2D
 from qlite.nn.layers.conv1d import Conv1D
+from qlite.nn.layers.conv_transpose import Conv2DTranspose
 from qlite.nn.layers.dense import Dense
 from qlite.nn.layers.dropout import Dropout
+from qlite.nn.layers.embedding import Embedding
 from qlite.nn.layers.flatten import Flatten
 from qlite.nn.layers.function import Function
 from qlite.nn.layers.l2_normalize import L2Normalize
+from qlite.nn.layers.layer_norm import LayerNorm
+from qlite.nn.layers.matmul import MatMul
 from qlite.nn.layers.merge import Concatenate
+from qlite.nn.layers.move import DepthToSpace, Slice, SpaceToDepth, Split, Transpose
 from qlite.nn.layers.pool import AveragePool, MaxPool
 from qlite.nn.layers.prelu import PReLU
 from qlite.nn.layers.reduce import GlobalAveragePool, GlobalMaxPool, Max, Mean, Min, Sum
@@ -101,9 +109,12 @@ __all__ = [
     "Constant",
     "Conv1D",
     "Conv2D",
+    "Conv2DTranspose",
     "Dense",
+    "DepthToSpace",
     "DepthwiseConv2D",
     "Dropout",
+    "Embedding",
     "ErrorStats",
     "Flatten",
     "Function",
@@ -112,11 +123,14 @@ __all__ = [
     "History",
     "Input",
     "L2Normalize",
+    "LayerNorm",
+    "MatMul",
     "Max",
     "MaxPool",
     "Mean",
     "Min",
     "Model",
+    "MultiHeadAttention",
     "Multiply",
     "PReLU",
     "PackedWeight",
@@ -131,9 +145,13 @@ __all__ = [
     "ResizeNearest",
     "SeparableConv2D",
     "Sequential",
+    "Slice",
     "Softmax",
+    "SpaceToDepth",
+    "Split",
     "Subtract",
     "Sum",
+    "Transpose",
     "apply_table",
     "avg_pool2d",
     "choose_qparams",
@@ -145,6 +163,7 @@ __all__ = [
     "distributed",
     "fake_quantize",
     "from_sklearn",
+    "from_tflite",
     "from_weights",
     "get_num_threads",
     "linear",

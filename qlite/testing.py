@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from qlite import _check, metrics
-from qlite.analysis.report import compare
+from qlite.analysis.compare import compare
 from qlite.analysis.significance import compare_accuracy, expect_pair
 from qlite.arrays.qarray import QArray
 from qlite.metrics import named

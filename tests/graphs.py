@@ -164,24 +164,51 @@ def convolution(rng, graph, x):
 
 
 def conv(rng, graph, x):
-    fields, shape = convolution(rng, graph, x)
+    return of_sums(rng, graph, x, "conv", *convolution(rng, graph, x))
+
+
+def of_sums(rng, graph, x, kind, fields, shape):
     is_dynamic, out = graph.buffers[x][4] >= 0, shape[-1]
     bias = rng.normal(size=out).astype(np.float32) if is_dynamic else rng.integers(-5000, 5000, out, dtype=np.int32)
     fields |= {"bias": bias if rng.random() < 0.7 else None, "requant": rule(rng)}
     if not is_dynamic and rng.random() < 0.3:
-        return graph.add_step("conv", (x,), graph.add_buffer("int32", shape), **fields | {"activation": None})
+        return graph.add_step(kind, (x,), graph.add_buffer("int32", shape), **fields | {"activation": None})
     output = graph.add_buffer(*(buffer("float32", shape) if is_dynamic else result(rng, shape)))
-    return graph.add_step("conv", (x,), output, **fields)
+    return graph.add_step(kind, (x,), output, **fields)
 
 
 def conv_f32(rng, graph, x):
+    return of_floats(rng, graph, x, "conv_f32", *convolution(rng, graph, x))
+
+
+def of_floats(rng, graph, x, kind, fields, shape):
     """By codes or by floats."""
-    fields, shape = convolution(rng, graph, x)
     fields["bias"] = rng.normal(size=shape[-1]).astype(np.float32) if rng.random() < 0.7 else None
     if rng.random() < 0.5:
         weight = rng.normal(size=fields["weight"].shape).astype(np.float32) / fields["weight"].size
         fields |= {"weight": weight, "weight_scale": None, "weight_zero_point": None}
-    return graph.add_step("conv_f32", (x,), graph.add_buffer("float32", shape), **fields)
+    return graph.add_step(kind, (x,), graph.add_buffer("float32", shape), **fields)
+
+
+def transposed(rng, graph, x):
+    """Fields of a transposed convolution, and the shape of its result."""
+    *lengths, channels = graph.buffers[x][1]
+    size, stride, more = (tuple(int(n) for n in rng.integers(low, high, 2)) for low, high in ((1, 4), (1, 4), (0, 2)))
+    sides = [(int(rng.integers(k)), 0) if rng.random() < 0.5 else (0, int(rng.integers(k))) for k in size]
+    out = int(rng.integers(1, 20))
+    fields = weights(rng, size[0] * size[1] * channels, out)
+    fields["weight"] = fields["weight"].reshape(*size, channels, out)
+    fields |= {"stride": stride, "padding": sides[0] + sides[1], "output_padding": more}
+    sums = zip(lengths, size, stride, sides, more, strict=True)
+    return fields, (*((n - 1) * s + k - sum(side) + m for n, k, s, side, m in sums), out)
+
+
+def conv_transpose(rng, graph, x):
+    return of_sums(rng, graph, x, "conv_transpose", *transposed(rng, graph, x))
+
+
+def conv_transpose_f32(rng, graph, x):
+    return of_floats(rng, graph, x, "conv_transpose_f32", *transposed(rng, graph, x))
 
 
 def rule(rng):
@@ -230,7 +257,8 @@ def like(rng, graph, x):
 def mean(rng, graph, x):
     dtype, shape, *_ = graph.buffers[x]
     output = buffer("float32", shape[-1:]) if dtype == "float32" else grid_of(rng, dtype, shape[-1:])
-    return graph.add_step("mean", (x,), graph.add_buffer(*output), requant=rule(rng))
+    fields = {"axes": tuple(range(len(shape) - 1)), "keepdims": False, "requant": rule(rng)}
+    return graph.add_step("mean", (x,), graph.add_buffer(*output), **fields)
 
 
 def reshaped(graph, x, shape):
@@ -308,6 +336,8 @@ def fitting(graph, x):
     own = None if row_scale < 0 else graph.buffers[row_scale][1]
     products = [gemm] if shape and own in (None, (*shape[:-1], 1)) else []
     products += [conv] if 1 <= len(shape) <= 3 and own in (None, (1,) * len(shape)) else []
+    is_small_image = len(shape) == 3 and np.prod(shape) < MOST_TO_PAD
+    products += [conv_transpose] if is_small_image and own in (None, (1, 1, 1)) else []
     if row_scale >= 0:
         return products
     steps = [add, quantize, reshape] if dtype == "float32" else [*products, add, dequantize, lookup, reshape]
@@ -316,6 +346,7 @@ def fitting(graph, x):
         steps += [normalize, *dynamic, gemm_f32, activate] if dtype == "float32" else [softmax]
         steps += [mean, concatenate] + ([pool] if len(shape) <= 3 else [])
         steps += [conv_f32] if len(shape) <= 3 and dtype == "float32" else []
+        steps += [conv_transpose_f32] if is_small_image and dtype == "float32" else []
     return [*steps, pad] if np.prod(shape) < MOST_TO_PAD else steps
 
 

@@ -13,6 +13,7 @@ RESOLVERS = {
     "reference": "BUILTIN_REF",
     "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
 }
+MICRO_BYTES = 2**22
 #: By qlite's names: the schema's numbers of activations that operators apply themselves.
 ACTIVATIONS = {None: 0, "relu": 1, "relu6": 3}
 
@@ -33,16 +34,18 @@ def constant(array):
     return None if array is None else Tensor.constant(array)
 
 
-def model(op, x, y, input=(1.0, 0), output=(1.0, 0), version=1, constants=(), constants_first=False, **options):
+def model(op, x, y, input=(1.0, 0), output=(1.0, 0), version=1, constants=(), operands=None, **options):
     """A model of the operator from x to y, whose codes are on the grids (scale, zero point); x and `input` may be
-    tuples of several, as y and `output`. `constants`, arrays or `Weights`, are inputs behind these or before. The
-    options are those of the operator's own table in the schema."""
+    tuples of several, as y and `output`. The operator reads these and then `constants`, arrays or `Weights`; `operands`
+    are all of them where it reads them in another order. The options are those of its own table in the schema."""
     extra("ai_edge_litert.schema_py_generated"), extra("flatbuffers")
     options.pop("options_type", None)
     xs, ys = _tensors(x, input), _tensors(y, output)
-    constants = [constant(array) for array in constants]
-    inputs = [*constants, *xs] if constants_first else [*xs, *constants]
-    return file_of([Operator(op, inputs, ys, options, version)], xs)
+    arrays = x if isinstance(x, tuple) else (x,)
+    given = {id(array): tensor for array, tensor in zip(arrays, xs, strict=True)}
+    operands = (*arrays, *constants) if operands is None else operands
+    read = [given[id(array)] if id(array) in given else constant(array) for array in operands]
+    return file_of([Operator(op, read, ys, options, version)], xs)
 
 
 def _tensors(arrays, grids):
@@ -74,7 +77,7 @@ def run_all(content, x, resolver="default"):
 def _run_in_micro(content, inputs):
     """There is a package of it for one kind of machine only."""
     micro = pytest.importorskip("tflite_micro.python.tflite_micro.runtime")
-    interpreter = micro.Interpreter.from_bytes(content)
+    interpreter = micro.Interpreter.from_bytes(content, arena_size=MICRO_BYTES)
     for i, array in enumerate(inputs):
         interpreter.set_input(array, i)
     interpreter.invoke()

@@ -70,11 +70,21 @@ def pool(rng, x):
 
 
 def pad(rng, x):
-    return ql.Pad(choice(rng, [1, ((0, 1), (2, 0)), ((0, 0), (1, 1), (0, 1))]))(x)
+    mode = choice(rng, ["constant", "constant", "symmetric", "reflect" if min(x.shape[:2]) > 1 else "symmetric"])
+    sides = [1, ((0, 1), (1, 0))] if mode == "reflect" else [1, ((0, 1), (1, 0)), ((0, 0), (1, 1), (0, 1))]
+    return ql.Pad(choice(rng, sides), mode)(x)
 
 
 def activation(rng, x):
     return ql.Activation(choice(rng, ACTIVATIONS[2:]))(x)
+
+
+def conv_transpose(rng, x):
+    kernel, stride = (tuple(int(n) for n in rng.integers(1, high, 2)) for high in (5, 3))
+    padding = "same" if rng.random() < 0.5 else tuple((0, int(rng.integers(k))) for k in kernel)
+    options = {"stride": stride, "padding": padding, "output_padding": tuple(s - 1 for s in stride)}
+    w = weights(rng, *kernel, x.shape[-1], int(rng.integers(1, 6)))
+    return ql.Conv2DTranspose(w, bias(rng, w.shape[-1]), choice(rng, ACTIVATIONS), **options)(x)
 
 
 def prelu(rng, x):
@@ -91,9 +101,37 @@ def dropout(rng, x):
     return ql.Dropout(0.5)(x)
 
 
+def layer_norm(rng, x):
+    c = x.shape[-1]
+    return ql.LayerNorm(rng.normal(1, 0.3, c), rng.normal(0, 0.3, c))(x)
+
+
+def matmul(rng, x):
+    """Rows of an image by those of itself."""
+    return ql.MatMul(transpose_b=True)(x, x)
+
+
+def attention(rng, x):
+    """Between all pixels."""
+    height, width, channels = x.shape
+    arrays = {f"{what}_weight": weights(rng, 1, 1, channels, 4)[0, 0] for what in ("query", "key", "value")}
+    arrays |= {"output_weight": weights(rng, 1, 1, 4, channels)[0, 0], "output_bias": bias(rng, channels)}
+    y = ql.MultiHeadAttention(choice(rng, [1, 2]), **arrays)(ql.Reshape((height * width, channels))(x))
+    return ql.Reshape((height, width, channels))(y)
+
+
 def reshape(rng, x):
     height, width, channels = x.shape
     return ql.Reshape((width, height, channels))(x)
+
+
+def move(rng, x):
+    """The same values elsewhere, or some of them."""
+    height, width, channels = x.shape
+    layers = [ql.Transpose((1, 0, 2)), ql.Transpose((2, 0, 1)), ql.Slice(stride=(-1, 1)), ql.Slice((0, height // 2))]
+    layers += [ql.SpaceToDepth(2)] if height % 2 == 0 and width % 2 == 0 else []
+    layers += [ql.DepthToSpace(2)] if channels % 4 == 0 else []
+    return choice(rng, layers)(x)
 
 
 def resize(rng, x):
@@ -102,17 +140,37 @@ def resize(rng, x):
     return choice(rng, [ql.ResizeNearest, ql.ResizeBilinear])(**options)(x)
 
 
-ONE = [conv, conv, depthwise, separable, dense, pool, pool, pad, activation, prelu, norm, dropout, reshape, resize]
+def reduction(rng, x):
+    """Along one axis of an image, which stays."""
+    return choice(rng, [ql.Mean, ql.Sum, ql.Max, ql.Min])(choice(rng, [0, 1, -1]), keepdims=True)(x)
+
+
+ONE = [conv, conv, depthwise, separable, dense, pool, pool, pad, activation, prelu, norm]
+ONE += [dropout, reshape, move, resize, reduction, conv_transpose, layer_norm, matmul, attention]
 #: Values of an image at most that more padding, pixels or channels are added to.
 MOST = 400
 
 
+def gate(rng, x):
+    """One number of an image for each channel, or for each pixel."""
+    if rng.random() < 0.5:
+        return conv_1x1(rng, x, 1, "sigmoid")
+    mean = ql.Reshape((1, 1, x.shape[-1]))(ql.GlobalAveragePool()(x))
+    return conv_1x1(rng, mean, x.shape[-1], "sigmoid")
+
+
+def conv_1x1(rng, x, out, activation):
+    return ql.Conv2D(weights(rng, 1, 1, x.shape[-1], out), bias(rng, out), activation)(x)
+
+
 def joined(rng, x, live):
-    """A sum or a join of x and something of its shape: another value, or one made of x."""
+    """A sum, a difference, a product or a join of x and something of its shape: another value, or one made of x."""
     others = [y for y in live if y.shape == x.shape]
     y = choice(rng, others) if others and rng.random() < 0.7 else ql.MaxPool(1)(x)
-    if rng.random() < 0.5:
-        return ql.Add(choice(rng, [None, "relu", "relu6"]))(x, y)
+    if rng.random() < 0.6:
+        layer = choice(rng, [ql.Add, ql.Add, ql.Subtract, ql.Multiply])(choice(rng, [None, "relu", "relu6"]))
+        other = choice(rng, [y, gate(rng, x), rng.normal(1, 0.5, choice(rng, [(1, 1, x.shape[-1]), x.shape[-1:], 1]))])
+        return layer(x, other) if rng.random() < 0.7 else layer(other, x)
     wide = [y for y in live if y.shape[:2] == x.shape[:2]][:8]
     parts = [choice(rng, [x, *wide]) for _ in range(rng.integers(1, 4))]
     return ql.Concatenate(axis=choice(rng, [-1, 2]))(x, *parts) if rng.random() < 0.7 else ql.Concatenate(0)(x, y)
@@ -120,7 +178,8 @@ def joined(rng, x, live):
 
 def head(rng, x):
     """Vectors of classes."""
-    x = ql.GlobalAveragePool()(x) if rng.random() < 0.5 else ql.Flatten()(x)
+    x = choice(rng, [ql.GlobalAveragePool(), ql.GlobalMaxPool(), ql.Mean((0, 1)), *[ql.Flatten()] * 3])(x)
+    x = ql.L2Normalize()(x) if rng.random() < 0.1 else x
     activation = choice(rng, [None, None, "relu", "tanh", "softmax"])
     return ql.Dense(weights(rng, 1, 1, x.shape[0], 4)[0, 0], bias(rng, 4), activation)(x)
 
@@ -143,7 +202,7 @@ def random_network(rng, layers=7):
         if rng.random() < 0.3 and not is_large:
             live.append(joined(rng, x, live))
         else:
-            layer = choice(rng, [f for f in ONE if f not in (pad, resize) or not is_large])
+            layer = choice(rng, [f for f in ONE if f not in (pad, resize, conv_transpose) or not is_large])
             live.append(layer(rng, x))
     outputs = [head(rng, live[-1])]
     if rng.random() < 0.3:

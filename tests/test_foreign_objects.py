@@ -83,7 +83,12 @@ ARGUMENTS = {
     "Dropout() x": (FLOATS, ql.Dropout(0.5)),
     "Flatten() x": (IMAGES, ql.Flatten()),
     "GlobalAveragePool() x": (IMAGES, ql.GlobalAveragePool()),
+    "GlobalMaxPool() x": (IMAGES, ql.GlobalMaxPool()),
+    "L2Normalize() x": (IMAGES, ql.L2Normalize()),
+    "Max() x": (IMAGES, ql.Max(0)),
     "MaxPool() x": (IMAGES, ql.MaxPool()),
+    "Mean() x": (IMAGES, ql.Mean(0)),
+    "Min() x": (IMAGES, ql.Min(0)),
     "Model mean": (STEPS, lambda a: _graph(mean=a)),
     "Model scale": (STEPS, lambda a: _graph(scale=a)),
     "Model classes": (np.array([3, 5]), lambda a: _graph(classes=a)),
@@ -277,7 +282,7 @@ GIVE_BATCHES |= {"quantize_model data": {"generator"}}
 
 @pytest.fixture(autouse=True)
 def untimed(monkeypatch):
-    monkeypatch.setattr("qlite.analysis.report._seconds", lambda model, *_: dict.fromkeys(model.names, (1.0, 1.0)))
+    monkeypatch.setattr("qlite.analysis.compare._seconds", lambda model, *_: dict.fromkeys(model.names, (1.0, 1.0)))
 
 
 def _compared(x, y):

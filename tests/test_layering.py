@@ -42,13 +42,16 @@ LATE_IMPORTS = {
     ("arrays/qarray.py", "analysis/plot.py"),  # QArray.plot
     ("nn/qmodel.py", "io/model_file.py"),  # QModel.save
     ("nn/model.py", "io/float_model_file.py"),  # Model.save
+    ("nn/model.py", "io/tflite/file.py"),  # Model.to_tflite
+    ("nn/qmodel.py", "io/tflite/file.py"),  # QModel.to_tflite, QModel.verify
+    ("io/tflite/__init__.py", "io/tflite/file.py"),  # from_tflite
     ("nn/qmodel.py", "analysis/plot_model.py"),  # QModel.plot
     ("nn/model.py", "analysis/plot_model.py"),  # Model.plot
     ("analysis/report.py", "analysis/plot.py"),  # Report.plot
     ("training/history.py", "analysis/plot.py"),  # History.plot
 }
 OPTIONAL_PACKAGES = ["sklearn", "matplotlib", "tqdm", "onnx", "onnxruntime", "h5py", "flatbuffers", "dask", "pandas"]
-OPTIONAL_PACKAGES += ["distributed", "torch", "ml_dtypes"]
+OPTIONAL_PACKAGES += ["distributed", "torch", "ml_dtypes", "tflite", "ai_edge_litert"]
 # What the linker and the runtime add to every shared object.
 LINKER_SYMBOLS = {"_init", "_fini", "_edata", "_end", "__bss_start", "__data_start", "_start"}
 ISA_NAMES = {"scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "neon", "neondot", "neoni8mm"}

@@ -121,7 +121,7 @@ typedef void ql_lookup_kernel(const uint8_t *x, size_t n, const uint8_t *table, 
 /* y[i] = function(y[i] + bias[i]), or function(y[i]) where bias is NULL; not of softmax. */
 typedef void ql_apply_kernel(const float *bias, size_t n, ql_function function, float *y);
 
-/* y[i] = e[i] / float(sum(e)) with e[i] = exp(y[i] - max(y)), in place; the sum in double, by the rule of
+/* y[i] = e[i] * float(1 / sum(e)) with e[i] = exp(y[i] - max(y)), in place; the sum in double, by the rule of
  * ql_moments_f32. */
 typedef void ql_softmax_kernel(size_t n, float *y);
 

@@ -179,7 +179,8 @@ def _layer(where: str, content: Any, arrays: Tensors) -> Layer:
     if kind not in known:
         raise ValueError(f"{where}: kind: expected one of {', '.join(known)}, got {kind!r:.80}")
     cls = KINDS[kind]
-    _expect(f"{where}: options", content["options"], set(cls.options))
+    is_of_before = isinstance(content["options"], dict) and not set(cls.later_options) & set(content["options"])
+    _expect(f"{where}: options", content["options"], set(cls.options) - set(cls.later_options if is_of_before else ()))
     try:
         layer = cls(**{**content["options"], **arrays, "name": content["name"]})
     except (TypeError, ValueError) as error:

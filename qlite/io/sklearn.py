@@ -4,14 +4,21 @@ from typing import Any
 
 import numpy as np
 
+from qlite.io.sklearn_models import MODELS, taken
+from qlite.io.sklearn_names import kind_of
 from qlite.nn.layers.dense import Dense
+from qlite.nn.layers.l2_normalize import L2Normalize
 from qlite.nn.sequential import Sequential
 
-NETWORKS = ("MLPClassifier", "MLPRegressor")
-LINEAR = ("LogisticRegression", "LinearRegression")
 #: Searches for options, which predict by the best model that they found.
 SEARCHES = ("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV")
-ACTIVATIONS = {"relu": "relu", "tanh": "tanh", "logistic": "sigmoid", "identity": None}
+#: By their names: what x is made of, ``(x - mean) / scale``.
+SCALERS = {
+    "StandardScaler": lambda s: (s.mean_ if s.with_mean else None, s.scale_ if s.with_std else None),
+    "MinMaxScaler": lambda s: (-s.min_ / s.scale_, 1 / s.scale_),
+    "MaxAbsScaler": lambda s: (None, s.scale_),
+    "RobustScaler": lambda s: (s.center_ if s.with_centering else None, s.scale_ if s.with_scaling else None),
+}
 
 
 def from_sklearn(model: Any) -> Sequential:
@@ -19,23 +26,33 @@ def from_sklearn(model: Any) -> Sequential:
 
     Parameters
     ----------
-    model : MLPClassifier, MLPRegressor, LogisticRegression, LinearRegression, a Pipeline, or a search
-        A pipeline is a StandardScaler followed by one of these; the scaler becomes `mean` and `scale` of the
-        Sequential. Of a search, such as GridSearchCV, it is the best estimator.
+    model : estimator
+        MLPClassifier or MLPRegressor; LinearRegression, Ridge, Lasso, ElasticNet and those of them with CV,
+        HuberRegressor, LinearSVR, SGDRegressor; LogisticRegression, LogisticRegressionCV, LinearSVC, SGDClassifier,
+        Perceptron, RidgeClassifier; OneVsRestClassifier or MultiOutputRegressor of the linear ones; a Pipeline that
+        ends in one of these; or a search, such as GridSearchCV, whose best estimator it is.
+
+        A pipeline begins with any number of StandardScaler, MinMaxScaler, MaxAbsScaler and RobustScaler, which together
+        become `mean` and `scale` of the Sequential, and may have a Normalizer behind them, which becomes L2Normalize.
 
     Returns
     -------
     Sequential
-        It gives what ``decision_function`` (logits) or ``predict`` (values) gives, in float32; values of a
-        LinearRegression on targets of shape (n, 1) keep that shape (``task="multioutput"``).
+        It gives what ``decision_function`` (logits) or ``predict`` (values) gives, in float32, and its
+        `predict_proba` the same probabilities where scikit-learn has any; those of one classifier for each class by
+        ``task="one_vs_rest"``. Values on targets of shape (n, 1) keep that shape where ``predict`` does
+        (``task="multioutput"``).
+
+        Of several labels for each sample it gives the probability of each, with ``task="multioutput"``: ``m.predict(x)
+        > 0.5`` are the labels. Where there are no probabilities (LinearSVC) it is each one's decision, with 0.
 
     Raises
     ------
     TypeError
         Another kind of model, or another step in the pipeline.
     ValueError
-        The model is not fitted, has another activation at its output (as for ``loss="poisson"``), several
-        labels per sample, or another rule for its probabilities than softmax and the logistic function.
+        The model is not fitted, has another activation at its output (as for ``loss="poisson"``), a scaler that clips,
+        or probabilities by another rule than softmax and the logistic function.
 
     Examples
     --------
@@ -47,38 +64,28 @@ def from_sklearn(model: Any) -> Sequential:
     array([ 1.,  5.,  9., 13.], dtype=float32)
     """
     before, last = _steps(model)
-    kinds = [_kind(step) for step in before]
-    if kinds not in ([], ["StandardScaler"]):
-        raise TypeError(f"model: expected nothing or a StandardScaler before the last step, got {kinds}")
-    kind = _kind(last)
-    if kind not in (*NETWORKS, *LINEAR):
-        raise TypeError(f"model: expected one of {', '.join((*NETWORKS, *LINEAR))}, got {kind}")
-    if not hasattr(last, "coefs_" if kind in NETWORKS else "coef_"):
-        raise ValueError(f"model: expected a fitted {kind}; call fit() first")
-    weights = _network(last) if kind in NETWORKS else _linear(last)
-    mean, scale = _scaling(before[0]) if before else (None, None)
-    activation = ACTIVATIONS[last.activation] if kind in NETWORKS else None
-    classes = getattr(getattr(last, "_label_binarizer", last), "classes_", None)
-    task = _task(last, classes)
+    kinds = [kind_of(step) for step in before]
+    scalers = [step for step, kind in zip(before, kinds, strict=True) if kind in SCALERS]
+    if kinds not in ([*map(kind_of, scalers)], [*map(kind_of, scalers), "Normalizer"]):
+        raise TypeError(f"model: expected {', '.join(SCALERS)} and a Normalizer before the last step, got {kinds}")
+    if kind_of(last) not in MODELS:
+        raise TypeError(f"model: expected one of {', '.join(MODELS)}, got {kind_of(last)}")
+    found = taken(last)
+    mean, scale = _scaling(scalers)
+    first = [_normalizer(before[-1])] if len(scalers) < len(before) else []
     try:
-        layers = [
-            Dense(np.float32(w), np.float32(b), activation if i < len(weights) - 1 else None)
-            for i, (w, b) in enumerate(weights)
-        ]
-        return Sequential(layers, mean=mean, scale=scale, task=task, classes=classes)
+        *hidden, (weight, bias) = found.weights
+        layers = [Dense(np.float32(w), np.float32(b), found.activation) for w, b in hidden]
+        layers.append(Dense(np.float32(weight), np.float32(bias), found.last_activation))
+        options: dict[str, Any] = {"mean": mean, "scale": scale, "task": found.task, "classes": found.classes}
+        return Sequential([*first, *layers], input_shape=layers[0].input_shape, **options)
     except (TypeError, ValueError) as error:
         raise type(error)(f"model: {error}") from None
 
 
-def _kind(model: Any) -> str:
-    """The name of a class of scikit-learn, or with its module that of another one."""
-    cls = type(model)
-    return cls.__name__ if cls.__module__.partition(".")[0] == "sklearn" else f"{cls.__module__}.{cls.__name__}"
-
-
 def _best(model: Any) -> Any:
     """What predicts: of a search its best model."""
-    while (kind := _kind(model)) in SEARCHES:
+    while (kind := kind_of(model)) in SEARCHES:
         if not hasattr(model, "best_estimator_"):
             raise ValueError(f"model: expected a fitted {kind} with refit=True, got one without best_estimator_")
         model = model.best_estimator_
@@ -87,77 +94,41 @@ def _best(model: Any) -> Any:
 
 def _steps(model: Any) -> tuple[list[Any], Any]:
     """What transforms samples, and the model that gets them."""
+    *before, last = _flat(model)
+    if _is_none(last) and last is not model:
+        raise TypeError(f"model: expected a Pipeline that ends in a model, got {last!r}")
+    return [step for step in before if not _is_none(step)], last
+
+
+def _flat(model: Any) -> list[Any]:
+    """The steps of a pipeline, and of pipelines and searches in it."""
     model = _best(model)
-    if _kind(model) != "Pipeline":
-        return [], model
-    steps = [step for _, step in model.steps]
-    before = [step for step in steps[:-1] if not _is_none(step)]
-    if _is_none(steps[-1]):
-        raise TypeError(f"model: expected a Pipeline that ends in a model, got {steps[-1]!r}")
-    return before, _best(steps[-1])
+    return [step for _, part in model.steps for step in _flat(part)] if kind_of(model) == "Pipeline" else [model]
 
 
 def _is_none(step: Any) -> bool:
     return step is None or (isinstance(step, str) and step == "passthrough")
 
 
-def _network(model: Any) -> list[tuple[np.ndarray, np.ndarray]]:
-    if model.activation not in ACTIVATIONS:
-        raise ValueError(
-            f"model: expected one of the activations {', '.join(map(repr, ACTIVATIONS))}, got {model.activation!r}"
-        )
-    if _is_classifier(model) and model.out_activation_ == "logistic" and model.n_outputs_ > 1:
-        raise ValueError("model: expected one label per sample, got a model of several")
-    expected = "identity" if not _is_classifier(model) else "logistic" if model.n_outputs_ == 1 else "softmax"
-    if model.out_activation_ != expected:
-        raise ValueError(
-            f"model: expected {expected!r} as the activation of the output, got {model.out_activation_!r} "
-            f"(loss={model.loss!r})"
-        )
-    weights = list(zip(model.coefs_, model.intercepts_, strict=True))
-    if model.n_layers_ != len(weights) + 1:
-        raise ValueError(f"model: expected {len(weights) + 1} layers for {len(weights)} weights, got {model.n_layers_}")
-    return weights
+def _scaling(scalers: list[Any]) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Mean and scale of several scalers, one after the other: None where none has any."""
+    mean, scale = None, None
+    for scaler in scalers:
+        kind = kind_of(scaler)
+        if not hasattr(scaler, "n_features_in_"):
+            raise ValueError(f"model: expected a fitted {kind}; call fit() first")
+        if getattr(scaler, "clip", False):
+            raise ValueError(f"model: expected a {kind} that does not clip, got clip={scaler.clip!r}")
+        own_mean, own_scale = SCALERS[kind](scaler)
+        if own_mean is not None:
+            shift = own_mean if scale is None else own_mean * scale
+            mean = shift if mean is None else mean + shift
+        if own_scale is not None:
+            scale = own_scale if scale is None else scale * own_scale
+    return mean, scale
 
 
-def _linear(model: Any) -> list[tuple[np.ndarray, np.ndarray]]:
-    coef = model.coef_.toarray() if hasattr(model.coef_, "toarray") else model.coef_  # sparsify() makes it sparse
-    weight = np.atleast_2d(np.float64(coef)).T
-    bias = np.broadcast_to(np.float64(model.intercept_), weight.shape[1])
-    return [(weight, bias)]
-
-
-def _scaling(scaler: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
-    if not hasattr(scaler, "n_features_in_"):
-        raise ValueError("model: expected a fitted StandardScaler; call fit() first")
-    return scaler.mean_ if scaler.with_mean else None, scaler.scale_ if scaler.with_std else None
-
-
-def _is_classifier(model: Any) -> bool:
-    return _kind(model) in ("MLPClassifier", "LogisticRegression")
-
-
-def _task(model: Any, classes: Any) -> str:
-    if not _is_classifier(model):
-        is_column = _kind(model) == "LinearRegression" and np.shape(model.coef_)[:-1] == (1,)
-        return "multioutput" if is_column else "regression"
-    count = len(classes)
-    if count < 2:
-        raise ValueError(f"model: expected two classes or more, got {count}")
-    if _kind(model) == "LogisticRegression":
-        _check_probabilities(model, count)
-    return "binary" if count == 2 else "multiclass"
-
-
-def _check_probabilities(model: Any, count: int) -> None:
-    """Refuse a LogisticRegression whose probabilities are not the softmax, or of two classes the logistic function.
-
-    Before scikit-learn 1.8 `multi_class` chose the rule, and "liblinear" had one classifier for each class.
-    """
-    rule = getattr(model, "multi_class", "auto")
-    known = ("auto", "deprecated", "warn", "ovr" if count == 2 else "multinomial")
-    if rule not in known or (count > 2 and rule != "multinomial" and (model.solver == "liblinear" or rule == "warn")):
-        raise ValueError(
-            "model: expected probabilities by softmax, or of two classes by the logistic function, got "
-            f"multi_class={rule!r} with the solver {model.solver!r} for {count} classes"
-        )
+def _normalizer(step: Any) -> L2Normalize:
+    if step.norm != "l2":
+        raise ValueError(f"model: expected a Normalizer with norm='l2', got {step.norm!r}")
+    return L2Normalize()

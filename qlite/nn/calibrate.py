@@ -11,6 +11,7 @@ from qlite.grids.qparams import QParams
 from qlite.grids.spec import PERCENTILE
 from qlite.nn.layers.activation import Activation
 from qlite.nn.layers.binary import Multiply
+from qlite.nn.layers.matmul import MatMul
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.model import Model
 from qlite.nn.observe import Observations, observe
@@ -77,7 +78,7 @@ def _limits(model: Model, group: Mapping[str, str]) -> dict[str, float]:
     limits: dict[str, float] = {}
     unlimited = {group[name] for name in model.outputs}
     for name, layer, read in zip(model.names, model.layers, model.sources, strict=True):
-        for first in {group[source] for source in read} - {group[name]}:
+        for first in {group[source] for source in read if source in group} - {group[name]}:
             limit = SATURATED.get(layer.activation) if isinstance(layer, Activation) else None
             if limit is None:
                 unlimited.add(first)
@@ -104,8 +105,8 @@ def _refine_blank(model: Model, qparams: dict[str, QParams], group: Mapping[str,
     smallest = float(_check.SMALLEST_NORMAL)
     finest, least = dict.fromkeys(blank, 1.0), dict.fromkeys(blank, smallest)
     for name, layer, read in zip(model.names, model.layers, model.sources, strict=True):
-        scales = [float(qparams[source].scale.item()) for source in read]
-        greatest = math.prod(scales) if isinstance(layer, Multiply) else max(scales, default=0.0)
+        scales = [float(qparams[source].scale.item()) for source in read if source in group]
+        greatest = math.prod(scales) if isinstance(layer, Multiply | MatMul) else max(scales, default=0.0)
         multiplier = LARGEST_RATIO
         if isinstance(layer, Weighted):
             weight_scale = max(float(np.abs(layer.weight).max()) / 127, smallest)

@@ -14,14 +14,15 @@ INITIALIZERS = {
 }
 
 
-def initialize(name: str, shape: tuple[int, ...], rng: "np.random.Generator") -> np.ndarray:
+def initialize(name: str, shape: tuple[int, ...], rng: "np.random.Generator", taps: float | None = None) -> np.ndarray:
     """Draw float32 weights (..., in, out) with variance 2 / in (He) or 2 / (in + out) (Glorot).
 
-    The leading lengths are those of a filter: each multiplies `in` and `out`.
+    The leading lengths are those of a filter: each multiplies `in` and `out`; `in` counts `taps` times where that is
+    given, those of the filter that reach a result.
     """
     rule, is_uniform = INITIALIZERS[name]
     field = math.prod(shape[:-2])
-    inputs, outputs = field * shape[-2], field * shape[-1]
+    inputs, outputs = (field if taps is None else taps) * shape[-2], field * shape[-1]
     deviation = math.sqrt(2 / inputs if rule == "he" else 2 / (inputs + outputs))
     if is_uniform:
         limit = math.sqrt(3) * deviation

@@ -5,7 +5,7 @@ steps is the business of a strategy, one for each kind of scheme. The builder ke
 names them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol
 
@@ -74,7 +74,7 @@ class Static:
         q = builder.quantize_weight(name, layer.weight)
         q = with_room_for_bias(q, layer.weight, layer.bias, input_scale, is_given=builder.repair is not None)
         fields = builder.weight_fields(q, x, layer)
-        fields["bias"] = integer_bias(f"layer {name!r}", layer.bias, input_scale, fields["weight_scale"])
+        fields["bias"] = builder.integer_bias(layer.bias, input_scale, fields["weight_scale"])
         grid = affine_of(builder.qparams[name])
         end: dict[str, Any] = {"activation": layer.activation, "requant": "float"}
         kind = layer.integer_step
@@ -101,12 +101,7 @@ class Dynamic:
 
     def product(self, builder: "Builder", x: int, layer: Multiplying) -> int:
         name, source = builder.layer, builder.floats(x)
-        shape = layer.scale_shape(builder.buffers[source].shape)
-        own = {
-            "row_scale": builder.add_buffer(f"{name}_scale", shape, "float32"),
-            "row_zero_point": builder.add_buffer(f"{name}_zero_point", shape, "int32"),
-        }
-        codes = builder.append(QuantizeDynamic, (source,), f"{name}_codes", scales=own)
+        codes = builder.codes_with_scales(source, layer.scale_shape(builder.buffers[source].shape))
         fields = builder.weight_fields(builder.quantize_weight(name, layer.weight), x, layer)
         fields |= {"bias": layer.bias, "activation": layer.activation, "requant": "float"}
         return builder.append(layer.integer_step, (codes,), name, dtype="float32", **fields)
@@ -179,6 +174,8 @@ class Builder:
         Whether weights have no zero points at any width.
     repair : callable, optional
         ``repair(name, weight)`` returns the quantized weights (in, out) of a layer, or None for the usual ones.
+    biases : dict of ndarray of int32, optional
+        Biases in units of sums, by layer, where they are known.
     weights : dict of QArray, optional
         What `quantize_weight` has given, by layer: builders of one model by one scheme may share it.
     input_dtype : {"float32", "uint8"}
@@ -202,6 +199,7 @@ class Builder:
         qparams: dict[str, QParams] | None = None,
         per_layer: dict[str, Scheme] | None = None,
         repair: Callable[[str, np.ndarray], QArray | None] | None = None,
+        biases: Mapping[str, np.ndarray] | None = None,
         weights: dict[str, QArray] | None = None,
         keep_sums: bool = False,
         input_dtype: str = "float32",
@@ -212,6 +210,7 @@ class Builder:
         self.qparams = dict(qparams or {})
         self.per_layer = per_layer or {}
         self.repair = repair
+        self.biases = biases or {}
         self.weights = {} if weights is None else weights
         self.keep_sums = keep_sums
         self.input_dtype = input_dtype
@@ -221,6 +220,7 @@ class Builder:
         self._inputs: list[int] = []
         self._codes: dict[int, int] = {}
         self._floats: dict[int, int] = {}
+        self._codes_with_scales: dict[tuple[int, tuple[int, ...]], int] = {}
 
     # ---- for layers
 
@@ -292,9 +292,12 @@ class Builder:
 
     # ---- for models
 
-    def input(self, name: str, shape: tuple[int, ...]) -> int:
-        """Add the buffer of an input of samples of this shape, and return that of its values in float32."""
+    def input(self, name: str, shape: tuple[int, ...], dtype: str) -> int:
+        """Add the buffer of an input of samples of this shape, and return that of its values in float32, or int32."""
         self.layer = name
+        if dtype == "int32":
+            self._inputs.append(self.add_buffer(name, shape, dtype))
+            return self._inputs[-1]
         is_bytes = self.input_dtype == "uint8"
         grid: dict[str, Any] = {"scale": 1.0, "zero_point": 0} if is_bytes else {}
         self._inputs.append(self.add_buffer(name, shape, self.input_dtype, **grid))
@@ -331,6 +334,18 @@ class Builder:
             self._codes[x] = self.append(Quantize, (x,), name, layer=buffer.layer, scales=scales)
         return self._codes[x]
 
+    def codes_with_scales(self, x: int, shape: tuple[int, ...]) -> int:
+        """Return the buffer of codes of float32, at scales of this shape that are found at run time; layers that read
+        the same value share it, and it has the name of the first."""
+        if (x, shape) not in self._codes_with_scales:
+            own = {
+                "row_scale": self.add_buffer(f"{self.layer}_scale", shape, "float32"),
+                "row_zero_point": self.add_buffer(f"{self.layer}_zero_point", shape, "int32"),
+            }
+            codes = self.append(QuantizeDynamic, (x,), f"{self.layer}_codes", scales=own)
+            self._codes_with_scales[x, shape] = codes
+        return self._codes_with_scales[x, shape]
+
     def floats(self, x: int) -> int:
         """Return the float32 buffer of a value, which is dequantized once."""
         buffer = self.buffers[x]
@@ -357,6 +372,12 @@ class Builder:
         if weight.ndim != 2:
             options["group_size"] = None
         return quantize(weight, method=self.weight_method, **options)
+
+    def integer_bias(self, bias: np.ndarray, input_scale: float, weight_scale: np.ndarray) -> np.ndarray:
+        """Return the bias of the layer that is being lowered in units of its sums."""
+        if self.layer in self.biases:
+            return self.biases[self.layer]
+        return integer_bias(f"layer {self.layer!r}", bias, input_scale, weight_scale)
 
     def weight_fields(self, q: QArray, x: int, layer: Multiplying) -> dict[str, Any]:
         """Return the fields of a layer's step that multiplies buffer `x` by such weights, all but bias and end."""

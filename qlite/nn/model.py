@@ -10,11 +10,11 @@ from qlite import _check
 from qlite._public import public
 from qlite.nn import graph
 from qlite.nn.graph import Graph
-from qlite.nn.layers.layer import Layer, Shape, finite_float32
+from qlite.nn.layers.layer import Layer, Shape, as_read, finite_float32
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.lower import Builder
 from qlite.nn.model_grids import ModelGrids
-from qlite.nn.predictor import PROBABILITIES, Predictor
+from qlite.nn.predictor import PROBABILITIES, VALUES, Predictor
 from qlite.nn.summary import Summary, summary_of
 
 
@@ -36,7 +36,7 @@ class Model(Predictor):
     mean, scale : array_like of a real floating dtype, of the shape of a sample's last axis, optional
         The first layers get ``(x - mean) / scale`` of the only input: zeros and ones by default. This stays float32 in
         every quantized form.
-    task : {"multiclass", "binary", "regression", "multioutput"}, optional
+    task : {"multiclass", "binary", "one_vs_rest", "regression", "multioutput"}, optional
         What the raw outputs are, see `Sequential`; by default "multiclass" for a vector of several values, "regression"
         for a single one, and else "multioutput".
     classes : array_like, optional
@@ -56,6 +56,8 @@ class Model(Predictor):
         Theirs, numbered by kind unless they have one.
     sources : list of tuple of str
         The names of what each of them reads.
+    dtypes : dict of str
+        Those of the inputs, by their names: "float32", or "int32" of what an `Embedding` reads.
     shapes : dict of tuple of int
         The shapes of samples of all values: inputs, layers and, where there is a mean, "normalized".
     history : History or None
@@ -115,6 +117,7 @@ class Model(Predictor):
         self.sources = [node.sources for node in found.nodes]
         self.shapes = dict(found.inputs)
         self._build(np.random.default_rng(seed))
+        self.dtypes, self._limits = self._find_dtypes()
         self.mean, self.scale = self._normalization(mean, scale)
         if self.mean is not None:
             (only,) = self.inputs
@@ -146,11 +149,27 @@ class Model(Predictor):
         for name in self.names:
             _check.memory(f"layer {name!r}", self.shapes[name], np.float32)
 
+    def _find_dtypes(self) -> tuple[dict[str, str], dict[str, int | None]]:
+        """The dtypes of the inputs, and what indices are below, by the layers that read them."""
+        dtypes: dict[str, str] = {}
+        limits: dict[str, int | None] = dict.fromkeys(self.inputs)
+        for name, layer, read in zip(self.names, self.layers, self.sources, strict=True):
+            for source in read:
+                expected = dtypes.setdefault(source, layer.reads) if source in self.inputs else "float32"
+                if layer.reads != expected:
+                    what = "an input that nothing else reads" if layer.reads == "int32" else "float32"
+                    raise ValueError(f"layer {name!r}: {layer!r}: expected {what}, got {source!r} of {expected}")
+                if layer.index_limit is not None:
+                    limits[source] = min(layer.index_limit, limits[source] or layer.index_limit)
+        return dtypes, limits
+
     def _normalization(self, mean: Any, scale: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Mean and scale as vectors, or None and None if they change nothing."""
         if mean is None and scale is None:
             return None, None
         shape = self.input_shape[-1:]
+        if "int32" in self.dtypes.values():
+            raise ValueError("mean, scale: expected None for a model of int32 inputs")
         mean = np.zeros(shape, np.float32) if mean is None else finite_float32("mean", mean)
         scale = np.ones(shape, np.float32) if scale is None else finite_float32("scale", scale)
         for name, values in (("mean", mean), ("scale", scale)):
@@ -249,7 +268,7 @@ class Model(Predictor):
         only = {"normalized": next(iter(self.inputs))}
         read = [tuple(only.get(s, s) for s in sources) for sources in self.sources]
         outputs = self.outputs if len(layers) == len(self.layers) else kept[-1:]
-        task = self.task if self.task not in PROBABILITIES or outputs == self.outputs else None
+        task = self.task if self.task in VALUES or outputs == self.outputs else None
         return Model(
             self.inputs,
             outputs,
@@ -288,9 +307,42 @@ class Model(Predictor):
 
         float_model_file.save(self, path)
 
+    def to_tflite(self, path: Any, *, batch: int | None = 1, description: str = "") -> None:
+        """Write the model as a TensorFlow Lite file of floats; see `QModel.to_tflite` for one of integers.
+
+        Parameters
+        ----------
+        path : path-like
+        batch : int or None
+            Samples at a time; None: any number.
+        description : str
+            Kept in the file.
+
+        Raises
+        ------
+        ValueError
+            A layer that the format has no operator for; nothing is written then.
+        OSError
+            The file cannot be written; an old one stays as it was.
+        ModuleNotFoundError
+            The packages of the extra `tflite` are not installed.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql, tempfile, os
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "m.tflite")
+        ...     ql.Sequential([ql.Dense(np.eye(3))]).to_tflite(path)
+        ...     ql.from_tflite(path)(np.ones((1, 3)))
+        array([[1., 1., 1.]], dtype=float32)
+        """
+        from qlite.io.tflite import file  # here: files stand on models
+
+        file.save(self, path, "float32", batch, description)
+
     def lower(self, builder: Builder) -> list[int]:
         """Append the layers to a program; returns the buffers of the outputs."""
-        buffers = {name: builder.input(name, shape) for name, shape in self.inputs.items()}
+        buffers = {name: builder.input(name, shape, self.dtypes[name]) for name, shape in self.inputs.items()}
         if self.mean is not None and self.scale is not None:
             (only,) = buffers.values()
             buffers["normalized"] = builder.normalize(only, self.mean, self.scale)
@@ -303,8 +355,8 @@ class Model(Predictor):
     def samples(
         self, name: str, x: Any, convert: Callable[[str, Any], np.ndarray] = _check.real_array
     ) -> dict[str, np.ndarray]:
-        """Return the samples of each input, checked, as float32 or as `convert(name, x)` gives them; `name` is for the
-        error.
+        """Return the samples of each input, checked, as int32 or, of float32, as `convert(name, x)` gives them; `name`
+        is for the error.
 
         Several inputs come as a dict by name, or as a tuple or list in their order.
         """
@@ -322,13 +374,18 @@ class Model(Predictor):
             given = dict(zip(self.inputs, x, strict=True))
         wheres = [f"{name}[{key!r}]" if len(given) > 1 else name for key in given]
         arrays = {
-            key: self._of_input(where, key, convert(where, value))
+            key: self._of_input(where, key, self._converted(where, key, value, convert))
             for where, (key, value) in zip(wheres, given.items(), strict=True)
         }
         counts = {key: len(array) for key, array in arrays.items()}
         if len(set(counts.values())) > 1:
             raise ValueError(f"{name}: expected as many samples of each input, got {counts}")
         return arrays
+
+    def _converted(self, where: str, name: str, value: Any, convert: Callable[[str, Any], np.ndarray]) -> np.ndarray:
+        if self.dtypes[name] == "float32":
+            return convert(where, value)
+        return as_read(where, value, "int32", self._limits[name])
 
     def _of_input(self, where: str, name: str, x: np.ndarray) -> np.ndarray:
         shape = self.inputs[name]

@@ -19,9 +19,12 @@ from qlite.progress import progress
 VALUES_AT_ONCE, SAMPLES_AT_ONCE = 1 << 23, 4096
 #: Share of the samples, those that reach farthest, which the method "trimmed" leaves out of a range.
 TRIMMED = 0.03
-#: Samples stand out where they reach so many times as far as the median one and as the next of the others, and are no
-#: more than such a share: the tail of a distribution does not.
+#: Samples stand out where they reach so many times as far as the median one and so many times as far as the next of the
+#: others, and are no more than such a share: the tail of a distribution does not. Of a value with few numbers most
+#: samples have none that reaches far, and the next has to be as far behind as the median. Few samples have no median to
+#: speak of.
 FAR, APART, FEW = 3.0, 1.5, 0.05
+FEW_NUMBERS, FEW_SAMPLES = 32, 16
 
 
 class Outlier(NamedTuple):
@@ -43,7 +46,7 @@ class Outlier(NamedTuple):
 
 
 class Spread:
-    """Samples and results that lie evenly spread over a stream of them: between `most` / 2 and `most`, or all.
+    """Samples and results that lie evenly spread over a stream of them: `most` / 2 to `most`, or all; none for 0.
 
     Which ones are kept depends on their numbers alone, not on how they come in parts.
     """
@@ -55,7 +58,7 @@ class Spread:
     def add(self, arrays: tuple[np.ndarray, ...]) -> None:
         """Take in arrays, (samples, ...) each."""
         i = -self.count % self.stride
-        while i < len(arrays[0]):
+        while self.most and i < len(arrays[0]):
             if len(self._kept) == self.most:
                 self._kept, self.stride = self._kept[::2], 2 * self.stride
                 i += -(self.count + i) % self.stride
@@ -91,6 +94,7 @@ class Observations:
         self.blank = set(self.calibrators)
         self.spread = Spread(most)
         self._roots = _roots(model, self.group)
+        self._numbers = dict.fromkeys(self.calibrators, 0)
         self._ends: dict[str, list[np.ndarray]] = {first: [] for first in self.calibrators}
 
     def add(self, model: Model, samples: dict[str, np.ndarray]) -> None:
@@ -102,18 +106,18 @@ class Observations:
                 first = self.group[name]
                 self.calibrators[first].update(values)
                 rows = values.reshape(len(values), -1)
+                self._numbers[first] = max(self._numbers[first], rows.shape[1])
                 low, high = rows.min(axis=1), rows.max(axis=1)
                 if first in ends:
                     low, high = np.minimum(low, ends[first][0]), np.maximum(high, ends[first][1])
                 ends[first] = np.stack([low, high])
                 if low.any() or high.any():
                     self.blank.discard(first)
-            if self.spread.most and name in model.outputs:
+            if name in model.outputs:
                 results[name] = values
         for first, both in ends.items():
             self._ends[first].append(both)
-        if self.spread.most:
-            self.spread.add((*samples.values(), *(results[name] for name in model.outputs)))
+        self.spread.add((*samples.values(), *(results[name] for name in model.outputs)))
 
     def ends(self, first: str) -> tuple[np.ndarray, np.ndarray]:
         """The least and the greatest value of each sample on a grid, (samples,)."""
@@ -134,13 +138,16 @@ class Observations:
     def outliers(self) -> list[Outlier]:
         """The samples that stand out, those that do so most first."""
         worst: dict[int, Outlier] = {}
-        for first in self.calibrators:
+        for first in self.calibrators if self.spread.count >= FEW_SAMPLES else ():
             low, high = self.ends(first)
             reach = np.maximum(-low, high)
             median, order = float(np.median(reach)), np.argsort(-reach, kind="stable")
-            few = reach[order[: 1 + max(1, int(FEW * len(reach)))]]
-            is_last = (few[:-1] > FAR * median) & (few[:-1] > APART * few[1:])
-            count = int(np.flatnonzero(is_last).max(initial=-1)) + 1 if median > 0 else 0
+            if median == 0:
+                continue
+            few = reach[order[: 1 + max(1, int(FEW * len(reach)))]]  # and the next one
+            apart = FAR if self._numbers[first] < FEW_NUMBERS else APART
+            is_last = (few[:-1] > FAR * median) & (few[:-1] > apart * few[1:])
+            count = int(np.flatnonzero(is_last).max(initial=-1)) + 1
             for i in order[:count].tolist():
                 found = Outlier(i, first, float(reach[i]), median)
                 if i not in worst or worst[i].times < found.times:

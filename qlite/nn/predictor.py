@@ -12,7 +12,7 @@ from qlite.metrics.labels import as_labels
 
 #: Tasks without classes: raw outputs are values.
 VALUES = ("regression", "multioutput")
-TASKS = ("multiclass", "binary", *VALUES)
+TASKS = ("multiclass", "binary", "one_vs_rest", *VALUES)
 #: The activation by which outputs of a task are probabilities rather than logits.
 PROBABILITIES = {"multiclass": "softmax", "binary": "sigmoid"}
 
@@ -30,8 +30,9 @@ class Predictor(ABC):
 
     Attributes
     ----------
-    task : {"multiclass", "binary", "regression", "multioutput"}
-        What the raw outputs are: logits of several classes, the logit of the second of two classes, or values.
+    task : {"multiclass", "binary", "one_vs_rest", "regression", "multioutput"}
+        What the raw outputs are: logits of several classes, the logit of the second of two classes, logits of several
+        classes each against all others, or values.
         `predict` gives a single value for each sample as a vector, but for "multioutput" as a column. A model that ends
         in a softmax (multiclass) or a sigmoid (binary) gives probabilities in place of logits.
     classes : ndarray or None
@@ -58,8 +59,8 @@ class Predictor(ABC):
             )
         if task == "binary" and units != 1:
             raise ValueError(f"task: expected 'multiclass' or 'regression' for {units} outputs, got 'binary'")
-        if task == "multiclass" and units == 1:
-            raise ValueError("task: expected 'binary' or 'regression' for 1 output, got 'multiclass'")
+        if task in ("multiclass", "one_vs_rest") and units == 1:
+            raise ValueError(f"task: expected 'binary' or 'regression' for 1 output, got {task!r}")
         count = 2 if task == "binary" else units
         if classes is not None:
             classes = _plain_labels(classes)
@@ -103,7 +104,8 @@ class Predictor(ABC):
         """Return the probability of each class, float64 of shape (samples, classes).
 
         multiclass: ``exp(z_i) / sum_j exp(z_j)`` of the logits z. binary: ``1 / (1 + exp(-z))`` for the second class,
-        the rest for the first. A model that ends in a softmax or a sigmoid gives these probabilities itself.
+        the rest for the first. one_vs_rest: ``1 / (1 + exp(-z_i))``, divided by their sum.
+        A model that ends in a softmax or a sigmoid gives these probabilities itself.
 
         Raises
         ------
@@ -121,6 +123,8 @@ class Predictor(ABC):
             return np.hstack([1 - raw, raw]) if self.task == "binary" else raw
         if self.task == "binary":
             raw = np.hstack([np.zeros_like(raw), raw])
+        if self.task == "one_vs_rest":
+            raw = -np.logaddexp(0, -raw)  # the softmax of logarithms is what has a sum of 1
         odds = np.exp(raw - raw.max(axis=1, keepdims=True))
         return odds / odds.sum(axis=1, keepdims=True)
 

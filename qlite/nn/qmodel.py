@@ -11,9 +11,11 @@ from qlite._locks import new_lock
 from qlite._public import public
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
+from qlite.nn.layers.layer import as_read
 from qlite.nn.plan import Plan
 from qlite.nn.predictor import PROBABILITIES, Predictor
 from qlite.nn.program import Buffer, Program
+from qlite.nn.program_summary import ProgramSummary, summary_of
 from qlite.nn.ranges import Calibration
 from qlite.nn.retarget import convert, resolve_target
 from qlite.nn.scheme import FLOAT_BITS, TARGETS, Scheme
@@ -21,9 +23,9 @@ from qlite.nn.steps import (
     PRODUCTS,
     STEPS,
     Activate,
-    ConvF32,
     DenseF32,
     Dequantize,
+    Embedding,
     GemmF32,
     GemmGrouped,
     GemmGroupedF32,
@@ -31,6 +33,7 @@ from qlite.nn.steps import (
     Quantize,
     SoftmaxX8,
 )
+from qlite.nn.steps.convs_f32 import FloatConvolution
 
 
 @public
@@ -96,6 +99,7 @@ class QModel(Predictor):
                 raise ValueError(f"program: expected outputs of float32, got {buffers[i].name!r} of {buffers[i].dtype}")
         shape = (1, *buffers[program.outputs[0]].shape)
         self._set_task(task, classes, shape[-1] if len(program.outputs) == 1 and len(shape) <= 2 else 0)
+        self._index_limits = self._find_index_limits()
         self._plan: Plan | None = None
         self._run: Callable[[Any], np.ndarray] | None = None
         self._planning = new_lock()  # threads that call it for the first time pack its weights once
@@ -112,6 +116,8 @@ class QModel(Predictor):
     def __call__(self, x: Any) -> Any:
         if isinstance(x, QArray):
             return self._of_codes(x)
+        if self._index_limits:
+            x = self._with_indices(x)
         try:
             run = self._run or self.plan.run
             return run(x) if len(self.inputs) == 1 and not isinstance(x, Mapping) else run(*self._several(x))
@@ -121,9 +127,29 @@ class QModel(Predictor):
                 raise TypeError(f"{error} ({hint})") from None
             raise
 
+    def _find_index_limits(self) -> dict[str, int]:
+        """What the values of each input of indices are below, by the tables that they are looked up in."""
+        limits: dict[str, int] = {}
+        names = {i: self.program.buffers[i].name for i in self.program.inputs}
+        for step in self.program.steps:
+            if isinstance(step, Embedding) and step.inputs[0] in names:
+                name = names[step.inputs[0]]
+                limits[name] = min(limits.get(name, len(step.weight)), len(step.weight))
+        return limits
+
+    def _with_indices(self, x: Any) -> Any:
+        """Return samples whose indices are checked, and int32."""
+        if len(self.inputs) == 1 and not isinstance(x, Mapping):
+            return as_read("x", x, "int32", *self._index_limits.values())
+        arrays = zip(self.inputs, self._several(x), strict=True)
+        return tuple(
+            as_read(f"x[{name!r}]", array, "int32", self._index_limits[name]) if name in self._index_limits else array
+            for name, array in arrays
+        )
+
     @property
     def input_dtype(self) -> str:
-        """The dtype of samples: "float32", or "uint8" for bytes, see `quantize_model`."""
+        """The dtype of samples: "float32", "uint8" for bytes, see `quantize_model`, or "int32" for indices."""
         return self.program.buffers[self.program.inputs[0]].dtype
 
     def _several(self, x: Any) -> list[Any]:
@@ -189,6 +215,8 @@ class QModel(Predictor):
         """
         if isinstance(x, QArray):
             x = self._on_grid(x).dequantize()  # floats that the first step makes these codes of
+        if self._index_limits:
+            x = self._with_indices(x)
         is_one = len(self.inputs) == 1 and not isinstance(x, Mapping)
         return self.plan.intermediates(x) if is_one else self.plan.intermediates(*self._several(x))
 
@@ -214,6 +242,24 @@ class QModel(Predictor):
         """The quantized weights by layer: (in, out), or (kernel_h, kernel_w, in, out) of convolutions."""
         steps = (step for step in self.program.steps if isinstance(step, PRODUCTS) and step.weight.dtype.kind != "f")
         return {self.program.buffers[step.output].layer: _weight(step) for step in steps}
+
+    def summary(self) -> ProgramSummary:
+        """Return a table of the layers: their steps, whether these compute with integers or in float32, products
+        (MACs), bytes and time; and which share is in float32.
+
+        Times are medians of a few runs on one sample of zeros, on one thread.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql
+        >>> m = ql.from_weights([(np.eye(2), None), (np.ones((2, 6)), None)])
+        >>> summary = ql.quantize_model(m, data=np.eye(2), per_layer={"dense_1": None}).summary()
+        >>> [(layer.name, layer.arithmetic, layer.macs) for layer in summary.layers]
+        [('dense_1', 'float32', 4), ('dense_2', 'integer', 12)]
+        >>> summary.float_macs
+        0.25
+        """
+        return summary_of(f"QModel of {self.scheme}, target {self.target}", self.plan)
 
     def plot(self) -> Any:
         """Draw the graph of the program's steps, see `qlite.analysis.plot_model.plot_model` (extra: plot).
@@ -283,13 +329,13 @@ class QModel(Predictor):
         """The scheme of each layer, by its steps; that of the model where it has none with weights."""
         found = []
         for step in self.program.steps:
-            if isinstance(step, DenseF32) or (isinstance(step, ConvF32) and step.weight.dtype.kind == "f"):
+            if isinstance(step, DenseF32) or (isinstance(step, FloatConvolution) and step.has_float_weight):
                 found.append(Scheme(FLOAT_BITS, None, None, dynamic=False))
             elif isinstance(step, PRODUCTS):
                 x = self.program.buffers[step.inputs[0]]
                 is_static = x.is_codes and x.scale is not None
                 group_size = step.group_size if isinstance(step, (GemmGrouped, GemmGroupedF32)) else None
-                bits = None if isinstance(step, (GemmF32, GemmGroupedF32, ConvF32)) else x.bits
+                bits = None if isinstance(step, (GemmF32, GemmGroupedF32, FloatConvolution)) else x.bits
                 found.append(Scheme(step.weight_bits, group_size, bits, bits is not None and not is_static))
         return found or [Scheme.parse(self.scheme)]
 
@@ -315,6 +361,84 @@ class QModel(Predictor):
         from qlite.io import model_file  # here: files stand on models
 
         model_file.save(self, path)
+
+    def to_tflite(self, path: Any, *, dtype: str = "int8", batch: int | None = 1, description: str = "") -> None:
+        """Write the model as a TensorFlow Lite file, of which the runtime gives the bytes that this model gives.
+
+        The file has one signature, whose inputs and outputs have the names of the model's, tensors that have the names
+        of the layers, weights with a scale per output, and only operators that the runtime takes.
+
+        Parameters
+        ----------
+        path : path-like
+        dtype : {"int8", "float32"}
+            What the file's inputs and outputs are: codes, or floats that its first operators quantize and its last ones
+            dequantize. The runtime quantizes floats near the middle between two codes otherwise.
+        batch : int or None
+            Samples at a time; None: any number.
+        description : str
+            Kept in the file.
+
+        Raises
+        ------
+        ValueError
+            Another target than "tflite" or "tflm" (`retarget`), or a layer that the format has no operator for; nothing
+            is written then.
+        OSError
+            The file cannot be written; an old one stays as it was.
+        ModuleNotFoundError
+            The packages of the extra `tflite` are not installed.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql, tempfile, os
+        >>> m = ql.Sequential([ql.Dense(np.eye(3), name="same")])
+        >>> qm = ql.quantize_model(m, data=np.eye(3), target="tflite")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "m.tflite")
+        ...     qm.to_tflite(path)
+        ...     again = ql.from_tflite(path)
+        >>> bool((again(np.eye(3)) == qm(np.eye(3))).all())
+        True
+        """
+        from qlite.io.tflite import file  # here: files stand on models
+
+        file.save(self, path, dtype, batch, description)
+
+    def verify(self, path: Any, x: Any) -> Any:
+        """Run a TensorFlow Lite file that `to_tflite` wrote in its runtime, and compare its bytes with the model's.
+
+        Parameters
+        ----------
+        path : path-like
+        x : array_like of a real floating dtype, (samples, ...)
+            Several inputs as in calls.
+
+        Returns
+        -------
+        Verification
+            How many bytes of how many differ, and the first tensor that does; false where any does.
+
+        Raises
+        ------
+        ValueError
+            No such file, or one with other inputs and outputs than the model's.
+        ModuleNotFoundError
+            The packages of the extra `tflite`, or the runtime's, of the extra `litert`, are not installed.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql, tempfile, os
+        >>> qm = ql.quantize_model(ql.Sequential([ql.Dense(np.eye(3))]), data=np.eye(3), target="tflite")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "m.tflite")
+        ...     qm.to_tflite(path)
+        ...     qm.verify(path, np.eye(3)).mismatches
+        0
+        """
+        from qlite.io.tflite import file  # here: files stand on models
+
+        return file.verified(self, path, x)
 
     def __repr__(self) -> str:
         head = f"QModel({self.scheme}, target {self.target}, {self.nbytes:,} bytes, {self.task})"

@@ -1,5 +1,6 @@
 """From one target's conventions to another's: signedness, zero points, requantization rule, dtype of the output."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -14,10 +15,9 @@ from qlite.nn.renumbering import renumbered
 from qlite.nn.scheme import TARGETS, Scheme, Target
 from qlite.nn.steps import (
     Activate,
+    Concatenate,
     Constant,
-    Conv,
     Dequantize,
-    Gemm,
     GemmGrouped,
     L2Normalize,
     Lookup,
@@ -26,6 +26,7 @@ from qlite.nn.steps import (
     Reshape,
     SoftmaxX8,
 )
+from qlite.nn.steps.products import IntegerProduct
 from qlite.ops.activations import SLOPE
 from qlite.ops.epilogue import integer_bias
 
@@ -59,8 +60,8 @@ def convert(program: Program, target: Target) -> Program:
     """Bring a static program under a target's conventions.
 
     The integers of the weights stay; zero points move with the sign. Where a scale changes (symmetric targets), biases
-    are rounded and tables made anew. With a float output the last product before it gives float32, and so do the
-    activations behind that.
+    are rounded and tables made anew. With a float output the last products before it give float32, and so does
+    what lies behind them.
     """
     program = without_curves(program)
     old, steps = list(program.buffers), list(program.steps)
@@ -83,7 +84,7 @@ def convert(program: Program, target: Target) -> Program:
                 f"target: expected one for weights with zero points, which layer {layer!r} has "
                 "(quantize_model(target=...) makes others)"
             )
-        if isinstance(step, (Gemm, Conv)) and old[step.inputs[0]].scale is not None:
+        if isinstance(step, IntegerProduct) and old[step.inputs[0]].scale is not None:
             (x,) = step.inputs
             bias = _rebiased(step, old[x], buffers[x], old[step.output].layer)
             steps[i] = replace(step, bias=bias, requant=target.requant)
@@ -121,24 +122,27 @@ def _without_dequantizing(program: Program, steps: list[Step]) -> list[int]:
 
 
 def _ending(buffers: Sequence[Buffer], steps: Sequence[Step], result: int, results: Sequence[int]) -> set[int]:
-    """The buffers from the last product to a result, both ends included, if only activations and changes of shape lie
-    between and nothing else reads them: these may be floats. Else none."""
+    """The buffers from the last products to a result, both ends included, if only activations, changes of shape and
+    concatenations lie between and nothing else reads them: these may be floats. Else none."""
     writers = {step.output: step for step in steps}
+    reads = Counter(i for step in steps for i in step.inputs)
     found: set[int] = set()
-    while (step := writers.get(result)) is not None and buffers[result].scale is not None:
-        readers = sum(i == result for other in steps for i in other.inputs)
-        if readers > bool(found) or (found and result in results):
-            break
-        found.add(result)
-        if isinstance(step, (Gemm, Conv, Requantize)):
-            return found
+    waiting = [result]
+    while waiting:
+        x = waiting.pop()
+        step, is_inner = writers.get(x), x != result
+        if step is None or buffers[x].scale is None or reads[x] > is_inner or (is_inner and x in results):
+            return set()
+        found.add(x)
+        if isinstance(step, (IntegerProduct, Requantize)):
+            continue
         if isinstance(step, Quantize) and isinstance(writers.get(step.inputs[0]), GemmGrouped):
-            return found
-        is_unknown = isinstance(step, Lookup) and step.function is None
-        if is_unknown or not isinstance(step, (Activate, Lookup, SoftmaxX8, L2Normalize, Reshape)):
-            break
-        (result,) = step.inputs
-    return set()
+            continue
+        is_table = isinstance(step, Lookup) and step.function in (None, "identity")
+        if is_table or not isinstance(step, (Activate, Lookup, SoftmaxX8, L2Normalize, Reshape, Concatenate)):
+            return set()
+        waiting.extend(step.inputs)
+    return found
 
 
 def _give_float_sums(old: list[Buffer], steps: list[Step], results: list[int], floats: set[int]) -> list[int]:
@@ -215,7 +219,7 @@ def _as_floats(buffer: Buffer) -> Buffer:
     return buffer if buffer.scale is None else replace(_as_codes(buffer, TARGETS["numpy"]), dtype="float32")
 
 
-def _rebiased(step: Gemm | Conv, before: Buffer, after: Buffer, layer: str) -> np.ndarray | None:
+def _rebiased(step: IntegerProduct, before: Buffer, after: Buffer, layer: str) -> np.ndarray | None:
     """A step's bias when the scale of its input changes."""
     (old, _), (new, _) = before.affine, after.affine
     if old == new or step.bias is None:

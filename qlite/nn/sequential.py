@@ -28,8 +28,9 @@ class Sequential(Model):
     mean, scale : array_like of a real floating dtype, of the shape of a sample's last axis, optional
         The first layer gets ``(x - mean) / scale``: zeros and ones by default. This stays float32 in every quantized
         form, because features of different ranges that share one 8-bit grid would lose those of small range.
-    task : {"multiclass", "binary", "regression", "multioutput"}
-        What the raw outputs are: logits of several classes, the logit of the second of two classes, or values.
+    task : {"multiclass", "binary", "one_vs_rest", "regression", "multioutput"}
+        What the raw outputs are: logits of several classes, the logit of the second of two classes, logits of several
+        classes each against all others, or values.
         `predict` gives a single value for each sample as a vector, but for "multioutput" as a column.
     classes : array_like, optional
         The labels, sorted; 0, 1, 2... by default.

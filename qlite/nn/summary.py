@@ -1,7 +1,45 @@
 """What a model consists of, as a table."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
+
+
+class Table:
+    """Rows under a title, to print or to look at in a notebook."""
+
+    #: How many columns, the first ones, hold words.
+    words: ClassVar[int] = 4
+    title: str
+
+    def _rows(self) -> list[list[str]]:
+        """The cells, the head first."""
+        raise NotImplementedError
+
+    def _notes(self) -> list[str]:
+        """Lines behind the rows."""
+        return []
+
+    def __str__(self) -> str:
+        rows = self._rows()
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = (
+            "  ".join(
+                c.ljust(w) if i < self.words else c.rjust(w) for i, (c, w) in enumerate(zip(r, widths, strict=True))
+            )
+            for r in rows
+        )
+        return "\n".join([self.title, *(line.rstrip() for line in lines), *self._notes()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from html import escape  # here: it would slow `import qlite` down
+
+        head, *rows = self._rows()
+        titles = "".join(f"<th>{escape(c)}</th>" for c in head)
+        cells = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self._notes())
+        return f"<p>{escape(self.title)}</p><table><tr>{titles}</tr>{cells}</table>{notes}"
 
 
 @dataclass(frozen=True)
@@ -27,8 +65,8 @@ class LayerSummary:
     nbytes: int
 
 
-@dataclass(frozen=True)
-class Summary:
+@dataclass(frozen=True, repr=False)
+class Summary(Table):
     """A table of a model's layers, to print or to look at in a notebook. Made by `Model.summary`."""
 
     title: str
@@ -42,26 +80,6 @@ class Summary:
             rows.append([row.name, row.layer, ", ".join(row.inputs), shape, *sizes])
         totals = (sum(getattr(row, what) for row in self.layers) for what in ("parameters", "macs", "nbytes"))
         return [*rows, ["total", "", "", "", *(f"{n:,}" for n in totals)]]
-
-    def __str__(self) -> str:
-        rows = self._rows()
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = ("  ".join(_aligned(c, w, i) for i, (c, w) in enumerate(zip(row, widths, strict=True))) for row in rows)
-        return "\n".join([self.title, *(line.rstrip() for line in lines)])
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        from html import escape  # here: it would slow `import qlite` down
-
-        head, *rows = self._rows()
-        titles = "".join(f"<th>{escape(c)}</th>" for c in head)
-        cells = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
-        return f"<p>{escape(self.title)}</p><table><tr>{titles}</tr>{cells}</table>"
-
-
-def _aligned(cell: str, width: int, column: int) -> str:
-    return cell.ljust(width) if column < 4 else cell.rjust(width)
 
 
 def summary_of(model: Any) -> Summary:

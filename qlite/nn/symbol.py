@@ -7,6 +7,9 @@ from qlite import _check
 
 Shape = tuple[int, ...]
 
+#: What samples of an input may be: numbers, or indices.
+INPUT_DTYPES = ("float32", "int32")
+
 
 def sample_shape(name: str, value: Any) -> Shape:
     """Return the shape of a sample as a tuple: at least one length, none of them 0."""
@@ -28,12 +31,20 @@ class Symbol:
         What the layer reads.
     name : str or None
         Of an input.
+    dtype : {"float32", "int32"}
     """
 
     __array_ufunc__ = None  # no array takes it for a number
 
-    def __init__(self, shape: Shape, layer: Any = None, sources: tuple["Symbol", ...] = (), name: str | None = None):
-        self.shape, self.layer, self.sources, self.name = shape, layer, sources, name
+    def __init__(
+        self,
+        shape: Shape,
+        layer: Any = None,
+        sources: tuple["Symbol", ...] = (),
+        name: str | None = None,
+        dtype: str = "float32",
+    ) -> None:
+        self.shape, self.layer, self.sources, self.name, self.dtype = shape, layer, sources, name, dtype
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise TypeError(f"expected an array, got {self!r}, which stands for one in a graph")
@@ -43,7 +54,7 @@ class Symbol:
         return f"<{what}: samples of shape {self.shape}>"
 
 
-def Input(shape: Sequence[int], name: str | None = None) -> Symbol:
+def Input(shape: Sequence[int], name: str | None = None, *, dtype: str = "float32") -> Symbol:
     """Begin a graph: samples of this shape, which layers are then called with. See `Model`.
 
     Parameters
@@ -52,11 +63,13 @@ def Input(shape: Sequence[int], name: str | None = None) -> Symbol:
         Of a sample, such as (height, width, channels).
     name : str, optional
         By which a model with several inputs takes it: "input" by default, "input_1", "input_2"... of several.
+    dtype : {"float32", "int32"}
+        Of samples; int32 for what an `Embedding` reads.
 
     Raises
     ------
     TypeError, ValueError
-        No shape, a length below 1, a name that is no string.
+        No shape, a length below 1, a name that is no string, a dtype that inputs do not have.
 
     Examples
     --------
@@ -69,4 +82,4 @@ def Input(shape: Sequence[int], name: str | None = None) -> Symbol:
     lengths = sample_shape("shape", shape)
     if name is not None and not (isinstance(name, str) and name):
         raise TypeError(f"name: expected a string that is not empty, or None, got {name!r}")
-    return Symbol(lengths, name=name)
+    return Symbol(lengths, name=name, dtype=_check.choice("dtype", dtype, INPUT_DTYPES))

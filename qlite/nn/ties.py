@@ -4,8 +4,9 @@ from qlite.nn.model import Model
 
 
 def values_of(model: Model) -> list[str]:
-    """The names of all values that may become codes: what the first layers read, and every layer's result."""
-    return [*(model.inputs if model.mean is None else ["normalized"]), *model.names]
+    """The names of all values that may become codes: the floats that the first layers read, every layer's result."""
+    inputs = [name for name, dtype in model.dtypes.items() if dtype == "float32"]
+    return [*(inputs if model.mean is None else ["normalized"]), *model.names]
 
 
 def ties(model: Model) -> dict[str, str]:

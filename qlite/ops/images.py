@@ -18,13 +18,22 @@ BLOCK_BYTES = 1 << 20
 
 
 class Windows:
-    """The windows of a filter over images of some shape, and the numbers that the core takes."""
+    """The windows of a filter over images of some shape, all that there are or `out` of them, and the numbers that the
+    core takes."""
 
-    def __init__(self, shape: tuple[int, ...], kernel: Pair, stride: Pair, dilation: Pair, padding: Padding) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        kernel: Pair,
+        stride: Pair,
+        dilation: Pair,
+        padding: Padding,
+        out: Pair | None = None,
+    ) -> None:
         top, bottom, left, right = padding
         spans = (kernel[0] - 1) * dilation[0] + 1, (kernel[1] - 1) * dilation[1] + 1
         self.shape, self.kernel = shape, kernel
-        self.out = (
+        self.out = out or (
             (shape[1] + top + bottom - spans[0]) // stride[0] + 1,
             (shape[2] + left + right - spans[1]) // stride[1] + 1,
         )
@@ -94,16 +103,20 @@ def conv2d_gradients_f32(
         return dx, (pixels.T @ rows).reshape(weight.shape)
     dw = np.empty(weight.shape, np.float32)
     _core.conv2d_weight_gradient(x, dw, gradient, groups, windows.numbers)
-    if not needs_input:
-        return None, dw
+    return input_gradient_f32(weight, gradient, windows, dilation, groups) if needs_input else None, dw
+
+
+def input_gradient_f32(
+    weight: np.ndarray, gradient: np.ndarray, windows: Windows, dilation: Pair, groups: int
+) -> np.ndarray:
+    """Return the gradient of the images alone: the transposed convolution of ``conv2d_f32``'s.
+
+    It is a convolution where windows move by one pixel; else those of the pixels of each window add up, some rows of
+    windows at a time.
+    """
     sides = windows.mirrored()
-    if sides is None:
-        return _input_gradient(weight, gradient, windows, groups), dw
-    return conv2d_f32(gradient, _mirrored(weight, groups), (1, 1), dilation, sides, groups), dw
-
-
-def _input_gradient(weight: np.ndarray, gradient: np.ndarray, windows: Windows, groups: int) -> np.ndarray:
-    """The gradient of the images, from that of the pixels of each window, some rows of windows at a time."""
+    if sides is not None:
+        return conv2d_f32(gradient, _mirrored(weight, groups), (1, 1), dilation, sides, groups)
     channels, outputs = weight.shape[2], weight.shape[3]
     matrix, rows, own = weight.reshape(-1, outputs), gradient.reshape(-1, outputs), outputs // groups
     dx = np.zeros(windows.shape, np.float32)

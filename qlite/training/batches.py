@@ -80,16 +80,19 @@ class Rows:
 
     def some(self, count: int) -> Samples:
         rows = np.random.default_rng(0).permutation(self.rows)[:count]
-        return joined(_check.real_array("X", array[rows]) for array in self.x)
+        return joined(_samples(array[rows]) for array in self.x)
 
     def _gathered(self, rows: np.ndarray) -> Samples:
         # "clip": to look for indices out of range, as the default does, `take` would fill a copy first.
         return joined(
-            _check.real_array(
-                "X", array[rows] if place is None else array.take(rows, axis=0, out=place[: len(rows)], mode="clip")
-            )
+            _samples(array[rows] if place is None else array.take(rows, axis=0, out=place[: len(rows)], mode="clip"))
             for array, place in zip(self.x, self._places, strict=True)
         )
+
+
+def _samples(x: np.ndarray) -> np.ndarray:
+    """Samples of an input as float32, or as the indices that they are."""
+    return x if x.dtype == np.int32 else _check.real_array("X", x)
 
 
 class Stream:
@@ -228,7 +231,10 @@ def augmented(augment: Augment, x: Samples, rng: "np.random.Generator") -> Sampl
     result = augment(joined(array.copy() for array in parts(x)), rng)
     if isinstance(x, tuple) and not (isinstance(result, (tuple, list)) and len(result) == len(x)):
         raise TypeError(f"augment: expected samples of {len(x)} inputs, got {type(result).__name__}")
-    arrays = [_check.real_array("augment", array) for array in (result if isinstance(x, tuple) else (result,))]
+    arrays = [
+        array if isinstance(array, np.ndarray) and array.dtype == np.int32 else _check.real_array("augment", array)
+        for array in (result if isinstance(x, tuple) else (result,))
+    ]
     for given, array in zip(parts(x), arrays, strict=True):
         if array.shape != given.shape:
             raise ValueError(f"augment: expected samples of shape {given.shape}, got {array.shape}")

@@ -312,7 +312,7 @@ def _objective(
         raise ValueError(f"temperature: expected x > 0, got {t}")
     if (takes := _samples_of(teacher)) != (given := _samples_of(model)):
         raise ValueError(f"teacher: expected samples of shape {given}, got one that takes {takes}")
-    wanted = teacher(joined(np.zeros((1, *shape), np.float32) for shape in model.inputs.values())).shape
+    wanted = teacher(joined(np.zeros((1, *shape), model.dtypes[name]) for name, shape in model.inputs.items())).shape
     if wanted != (1, *model.output_shape):
         raise ValueError(f"teacher: expected outputs of shape {model.output_shape}, got {wanted[1:]}")
     return Objective(base, teacher, weight, t, threshold)

@@ -92,10 +92,13 @@ class QuantizedNetwork:
     def _lowered(self) -> Program:
         """The program that `quantize_model` makes of the first grids, but that products leave their sums."""
         grids = self._first
+        scheme = Scheme.of_model(grids.scheme)
+        own = own_schemes(self.model, grids.per_layer)
+        self._schemes = {name: own.get(name, scheme) for name in self.model.names}
         builder = Builder(
-            Scheme.of_model(grids.scheme),
+            scheme,
             qparams=dict(grids.activations),
-            per_layer=own_schemes(self.model, grids.per_layer),
+            per_layer=own,
             repair=lambda name, weight: quantize(weight, grids.weights[name]) if name in grids.weights else None,
             keep_sums=True,
         )
@@ -278,8 +281,9 @@ class QuantizedNetwork:
                     for n in (*step.inputs, step.output)
                 )
                 steps[i] = {"table": activation_table(str(step.function), step.slope, source, target)}
-        for i, _, layer in self._moving:
-            steps[i] = layer.trained_fields(program.buffers[program.steps[i].output].is_codes)
+        for i, name, layer in self._moving:
+            is_codes = program.buffers[program.steps[i].output].is_codes
+            steps[i] = layer.trained_fields(is_codes, self._schemes[name])
         return program.with_changes(steps, moved)
 
     def _fields(self, product: Product, input_scale: float | None) -> dict[str, Any]:

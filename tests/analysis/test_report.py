@@ -2,6 +2,7 @@
 
 import math
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from models import digits, digits_network, integer_network, small_network
 
 import qlite as ql
 from qlite import compare
+from qlite.analysis.compare import VALUES_AT_ONCE
 
 # Figures of float64 sums over float32 layers.
 TOLERANCE = 1e-4
@@ -116,7 +118,9 @@ def test_outliers_in_the_data_are_blamed_on_rounding(rng):
     network = ql.from_weights([(rng.normal(size=(6, 3)), None)])
     x = rng.normal(size=(300, 6))
     data = np.concatenate([x, np.full((1, 6), 300)])
-    row = compare(network, ql.quantize_model(network, data=data), x).layers[0]
+    with pytest.warns(UserWarning, match=r"^data: samples that stand out: 300 "):
+        quantized = ql.quantize_model(network, data=data, method="minmax")
+    row = compare(network, quantized, x).layers[0]
     assert row.rounding_error > 10 * (row.clipping_error + row.weight_error)
     assert "rounding its inputs" in row.advice
 
@@ -148,6 +152,96 @@ def test_targets_with_integer_output(target):
     assert [row.name for row in other.layers] == ["dense_1", "dense_2"]
     assert other.layers[-1].sqnr_db < numpy.layers[-1].sqnr_db  # the logits are codes now
     assert math.isclose(other.layers[-1].sqnr_db, other.sqnr_db, rel_tol=TOLERANCE)
+
+
+# ---- layers without weights -------------------------------------------------------------------------
+
+
+def image_network(rng):
+    """A graph of layers that compute, with two outputs of different size; samples."""
+    x = ql.Input((8, 8, 3))
+    y = ql.Conv2D(filters=6, kernel_size=3, padding="same", activation="relu", name="conv")(x)
+    y = ql.Add(name="sum")(y, ql.AveragePool(3, stride=1, padding="same", name="pool")(y))
+    gate = ql.Activation("sigmoid", name="gate")(ql.GlobalAveragePool(name="mean")(y))
+    y = ql.Multiply(name="product")(y, ql.Reshape((1, 1, 6))(gate))
+    heads = [ql.Dense(units=n, name=f"head_{n}")(ql.Flatten()(y)) for n in (3, 5)]
+    return ql.Model(x, heads), rng.normal(size=(40, 8, 8, 3)).astype(np.float32)
+
+
+def test_rows_of_all_layers_that_compute(rng):
+    model, x = image_network(rng)
+    report = compare(model, ql.quantize_model(model, data=x), x)
+    rows = {row.name: row for row in report.layers}
+    assert list(rows) == ["conv", "pool", "sum", "mean", "gate", "product", "head_3", "head_5"]
+    for name in ("pool", "sum", "mean", "gate", "product"):
+        row = rows[name]
+        assert (row.shape, row.nbytes > 0, row.float_nbytes, row.weight_error) == ((), name == "gate", 0, 0)
+        assert row.weight_sqnr_db == math.inf and row.rounding_error > 0 and 20 < row.own_sqnr_db < math.inf
+        assert row.microseconds > 0 and row.float_microseconds > 0
+    assert report.sqnr_db == min(rows["head_3"].sqnr_db, rows["head_5"].sqnr_db)
+    assert report.agreement is None
+
+
+def test_rounding_and_clipping_of_a_sum_are_those_of_its_inputs(rng):
+    a, b = ql.Input((20,), "a"), ql.Input((20,), "b")
+    model = ql.Model([a, b], ql.Add(name="sum")(a, b))
+    x, y = rng.normal(size=(2, 50, 20)).astype(np.float32)
+    quantized = ql.quantize_model(model, data=(x[:25] / 2, y[:25]), method="minmax")
+    (row,) = compare(model, quantized, (x, y)).layers
+    errors = np.zeros((2, 50, 20))
+    grids = {b.name: b for b in quantized.program.buffers}
+    for h, name in ((x, "a_codes"), (y, "b_codes")):
+        scale, zero_point = np.float32(grids[name].scale), grids[name].zero_point
+        steps = np.rint(h / scale) + zero_point
+        seen = (np.clip(steps, 0, 255) - zero_point) * np.float64(scale) - h
+        is_clipped = (steps < 0) | (steps > 255)
+        errors += [np.where(is_clipped, 0, seen), np.where(is_clipped, seen, 0)]
+    assert math.isclose(row.rounding_error, np.mean(errors[0] ** 2), rel_tol=1e-3)
+    assert math.isclose(row.clipping_error, np.mean(errors[1] ** 2), rel_tol=1e-3) and row.clipping_error > 0
+
+
+def test_layers_in_float_are_exact(rng):
+    model, x = image_network(rng)
+    quantized = ql.quantize_model(model, data=x, per_layer={"conv": None, "product": None})
+    rows = {row.name: row for row in compare(model, quantized, x).layers}
+    for name in ("conv", "product"):
+        assert rows[name].own_sqnr_db == math.inf and rows[name].advice == "exact."
+        assert rows[name].nbytes == rows[name].float_nbytes
+    assert rows["sum"].own_sqnr_db < math.inf
+
+
+# ---- memory -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["w8a8", "dynamic"])
+def test_parts_give_what_all_samples_give(scheme, rng, monkeypatch):
+    model, x = image_network(rng)
+    quantized = ql.quantize_model(model, scheme, x)
+    whole = compare(model, quantized, x)
+    monkeypatch.setattr("qlite.analysis.compare.VALUES_AT_ONCE", 7 * 2000)
+    parts = compare(model, quantized, x)
+    assert math.isclose(whole.sqnr_db, parts.sqnr_db, rel_tol=TOLERANCE) and parts.samples == len(x)
+    for one, other in zip(whole.layers, parts.layers, strict=True):
+        for name in ("sqnr_db", "own_sqnr_db", "weight_error", "rounding_error", "clipping_error", "clipped_share"):
+            assert math.isclose(getattr(one, name), getattr(other, name), rel_tol=TOLERANCE, abs_tol=1e-12)
+
+
+def test_memory_is_that_of_a_part(rng):
+    """Of the values of all layers those of a few samples are there at a time, however many come."""
+    x = ql.Input((64, 64, 8))
+    y = x
+    for i in range(10):
+        y = ql.Conv2D(filters=8, kernel_size=1, activation="relu", name=f"conv_{i}")(y)
+    model, data = ql.Model(x, ql.GlobalAveragePool()(y)), rng.normal(size=(60, 64, 64, 8)).astype(np.float32)
+    quantized = ql.quantize_model(model, data=data[:4])
+    tracemalloc.start()
+    compare(model, quantized, data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * 4 * VALUES_AT_ONCE < 11 * data.nbytes
+
+
+# ---- text -------------------------------------------------------------------------------------------
 
 
 def test_text_and_html():

@@ -106,9 +106,9 @@ def test_update(isa, seed):
     for i, (kind, fields) in enumerate(graph.steps):
         if kind == "normalize":
             changed = fields | {"mean": fields["mean"] + 1, "scale": fields["scale"] * 2}
-        elif kind == "conv_f32" and fields["weight"].dtype == np.float32:
+        elif kind in ("conv_f32", "conv_transpose_f32") and fields["weight"].dtype == np.float32:
             changed = fields | {"weight": fields["weight"][::-1] * np.float32(2)}
-        elif kind in ("gemm", "gemm_f32", "conv", "conv_f32"):
+        elif kind in ("gemm", "gemm_f32", "conv", "conv_f32", "conv_transpose", "conv_transpose_f32"):
             shape = fields["weight"].shape
             changed = fields | weights(rng, int(np.prod(shape[:-1])), shape[-1]) | {"activation": fields["activation"]}
             changed["weight"] = changed["weight"].reshape(shape)
@@ -128,7 +128,7 @@ def test_update(isa, seed):
         same_bytes(got, values[i])
 
 
-KEEPING = ("gemm", "gemm_f32", "conv", "requantize", "lookup")
+KEEPING = ("gemm", "gemm_f32", "conv", "conv_transpose", "requantize", "lookup")
 
 
 @pytest.mark.parametrize("seed", range(75, 90))
@@ -418,7 +418,7 @@ def float_readers():
         "normalize": (F32, {"mean": one, "scale": one}),
         "gemm_f32": (F32, {**weight, "activation": None}),
         "add": (F32, {"activation": None, "requant": "float"}),
-        "mean": (F32, {"requant": "float"}),
+        "mean": (F32, {"axes": (), "keepdims": False, "requant": "float"}),
         "concatenate": (F32, {"axis": 0}),
         "pad": (F32, {"padding": (0, 0)}),
     }

@@ -46,9 +46,13 @@ def image_network():
     a = ql.Conv2D(filters=6, kernel_size=(3, 2), stride=(2, 1), padding=((1, 0), (0, 2)), activation="relu")(x)
     b = ql.DepthwiseConv2D(kernel_size=3, padding="same", dilation=(1, 2), initializer="glorot_normal")(a)
     c = ql.SeparableConv2D(filters=6, kernel_size=3, multiplier=2, padding=1, activation="tanh", name="two")(b)
-    c = ql.BatchNorm()(ql.Add("relu6")(a, c))
+    c = ql.BatchNorm()(ql.Add("relu6")(ql.Multiply("relu")(a, ql.Constant(np.arange(6.0))()), ql.Subtract()(c, 0.5)))
     c = ql.MaxPool((2, 3), stride=(1, 2), padding=((1, 0), (1, 1)))(ql.Concatenate(0)(c, b))
-    c = ql.AveragePool(3, stride=2, padding="same")(ql.Pad([(1, 0), (0, 3)])(c))
+    c = ql.AveragePool(3, stride=2, padding="same")(ql.Pad([(1, 0), (0, 3)], "symmetric")(c))
+    c = ql.Transpose((1, 0, 2))(ql.Slice((None, 1), stride=(-1, 1))(c))
+    c = ql.SpaceToDepth(2)(ql.DepthToSpace(2)(ql.Concatenate()(*ql.Split([4, 2])(c), c)))
+    c = ql.ResizeBilinear((3, 2), align_corners=True)(ql.ResizeNearest(scale=(2, 1))(c))
+    c = ql.Conv2DTranspose(filters=8, kernel_size=(3, 2), stride=2, padding=1, output_padding=(1, 0))(c)
     line = ql.Conv1D(filters=4, kernel_size=3, groups=2, padding=(2, 0), dilation=2)(ql.Reshape((-1, 4))(c))
     return ql.Model(x, ql.Dense(units=3)(ql.Concatenate()(ql.Flatten()(line), ql.GlobalAveragePool()(c))))
 
@@ -331,6 +335,18 @@ def test_padding_beyond_all_memory_is_refused(tmp_path):
     description["layers"][0]["options"]["padding"] = 2**30
     write(path, description, tensors)
     refused(path, "layers: padding: expected what [0-9]+ bytes of memory hold")
+
+
+def test_padding_without_a_mode_is_of_zeros(tmp_path):
+    """As files had it before there were modes."""
+    path = tmp_path / "model.qlite"
+    model = ql.Model(x := ql.Input((4, 4, 1)), ql.Pad(1)(x), task="regression")
+    model.save(path)
+    description, tensors = parts(path)
+    del description["layers"][0]["options"]["mode"]
+    write(path, description, tensors)
+    samples = np.ones((2, 4, 4, 1), np.float32)
+    same_bytes(ql.load(path)(samples), model(samples))
 
 
 @pytest.mark.parametrize("kind", ["conv", "Dense", "__init__", "", None, 1, ["dense"]], ids=str)

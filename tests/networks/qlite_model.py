@@ -24,7 +24,10 @@ def _conv_transpose(node):
 
 
 def _attention(node):
-    return ql.MultiHeadAttention(node.options["heads"], node.weight, node.bias, name=node.name)
+    parts = {}
+    for name, weight, bias in zip(("query", "key", "value", "output"), node.weight, node.bias, strict=True):
+        parts |= {f"{name}_weight": weight, f"{name}_bias": bias}
+    return ql.MultiHeadAttention(node.options["heads"], **parts, name=node.name)
 
 
 def _mean(node):

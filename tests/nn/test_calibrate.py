@@ -5,7 +5,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import reference
 from models import same_program
+from samples import same_bytes
 
 import qlite as ql
 from qlite.nn.calibrate import calibrate
@@ -249,3 +251,58 @@ def test_zeros_beside_values_have_their_grid(rng):
     model, data = ql.Model(x, ql.Dense(rng.normal(size=(7, 4)), BIAS)(y)), abs(samples((4,)))
     found = grids(model, data)
     assert found["zeros"] == found["both"] == found["input"] == joined("minmax", [data])
+
+
+# ---- outputs in float -------------------------------------------------------------------------------
+
+
+def heads(rng):
+    """Two heads of different size on two maps, joined as those of a detector; samples."""
+    x = ql.Input((8, 8, 3))
+    maps = [conv(3, 6, "relu", name="map_0")(x)]
+    maps.append(ql.MaxPool(2, name="map_1")(maps[0]))
+    joined = [
+        ql.Concatenate(axis=0, name=name)(
+            *(
+                ql.Reshape((-1, n))(ql.Conv2D(rng.normal(size=(1, 1, 6, n)), name=f"{name}_{i}")(y))
+                for i, y in enumerate(maps)
+            )
+        )
+        for name, n in (("boxes", 4), ("scores", 2))
+    ]
+    return ql.Model(x, [joined[0], ql.Activation("sigmoid", name="sure")(joined[1])]), samples((8, 8, 3))
+
+
+def test_joined_outputs_stay_in_float(rng):
+    """No grid lies between the last products and what the model gives."""
+    model, data = heads(rng)
+    quantized = ql.quantize_model(model, data=data)
+    dtypes = {b.name: b.dtype for b in quantized.program.buffers}
+    floats = ("boxes_0", "boxes_1", "boxes", "scores_0", "scores_1", "scores", "sure")
+    assert {dtypes[name] for name in floats} == {"float32"} and dtypes["map_1"] == "uint8"
+    assert not any(step.kind == "dequantize" for step in quantized.program.steps)
+    expected = reference.evaluate(quantized.program, data)
+    for value, other in zip(quantized.intermediates(data).values(), expected, strict=True):
+        same_bytes(value, other)
+    codes = quantized.retarget("numpy", output_dtype="integer")
+    exact = model(data)
+    for of_floats, of_codes, expected in zip(quantized(data), codes(data), exact, strict=True):
+        assert ql.metrics.sqnr_db(expected, of_floats) > ql.metrics.sqnr_db(expected, of_codes)
+
+
+@pytest.mark.parametrize("target", ["onnx", "tflite", "tflm"])
+def test_joined_outputs_in_float_know_their_grids(target, rng):
+    model, data = heads(rng)
+    quantized, other = ql.quantize_model(model, data=data), ql.quantize_model(model, data=data, target=target)
+    assert same_program(quantized.retarget(target).program, other.program)
+    assert same_program(other.retarget("numpy").program, quantized.program)
+
+
+def test_what_else_reads_a_joined_value_keeps_it_on_its_grid(rng):
+    x = ql.Input((4,))
+    parts = [ql.Dense(rng.normal(size=(4, 3)), name=f"part_{i}")(x) for i in range(2)]
+    model = ql.Model(
+        x, [ql.Concatenate(name="joined")(*parts), ql.Dense(rng.normal(size=(3, 2)), name="end")(parts[1])]
+    )
+    dtypes = {b.name: b.dtype for b in ql.quantize_model(model, data=samples((4,))).program.buffers}
+    assert [dtypes[name] for name in ("part_0", "part_1", "joined", "end")] == ["uint8", "uint8", "uint8", "float32"]

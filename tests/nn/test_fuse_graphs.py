@@ -80,6 +80,24 @@ def test_padding_goes_into_the_convolution_behind(rng, make, padding):
         assert fused.layers[0].fields(IMAGE)["padding"] == expected
 
 
+@pytest.mark.parametrize("padding", ["valid", "same", (2, 0)])
+def test_padding_of_sequences_goes_into_the_convolution_behind(rng, padding):
+    x = ql.Input((7, 3))
+    layer = ql.Conv1D(rng.normal(size=(4, 3, 2)), padding=padding, stride=2)
+    padded = ql.Pad([(1, 2)])(x)
+    top, bottom, left, right = layer.fields(padded.shape)["padding"]
+    lines, fused = agree(x, layer(padded), rng)
+    assert list(lines) == ["conv1d_1"]
+    assert fused.layers[0].fields((7, 3))["padding"] == (top, bottom, left + 1, right + 2)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "symmetric"])
+def test_padding_as_a_mirror_stays(rng, make, mode):
+    x = ql.Input(IMAGE)
+    lines, _ = agree(x, make.conv(2, 3)(ql.Pad(1, mode)(x)), rng)
+    assert list(lines) == ["pad_1", "conv2d_1"]
+
+
 def test_padding_goes_into_the_first_part_of_a_separable_convolution(rng, make):
     x = ql.Input(IMAGE)
     lines, _ = agree(x, make.separable(2, 4)(ql.Pad(1)(x)), rng)
@@ -259,3 +277,100 @@ def test_arrays_of_what_is_not_folded_are_shared(make):
     fused = fuse(model)
     assert fused.layers[0].weight is model.layers[1].weight
     assert (model.layers[1].padding, model.layers[1].activation) == ("valid", None)
+
+
+# ---- constants of channels ---------------------------------------------------------------------------
+
+
+CONSTANTS = {
+    "a product": lambda x, v: ql.Multiply()(x, v),
+    "a product, the constant first": lambda x, v: ql.Multiply()(v, x),
+    "a sum": lambda x, v: ql.Add()(x, v),
+    "a difference": lambda x, v: ql.Subtract()(x, v),
+    "a difference from it": lambda x, v: ql.Subtract()(v, x),
+    "a sum of a product": lambda x, v: ql.Add()(ql.Multiply()(x, v), v),
+    "a number": lambda x, v: ql.Multiply()(x, 0.25),
+    "with a clamp": lambda x, v: ql.Subtract("relu6")(v, x),
+    "a clamp behind": lambda x, v: ql.Activation("relu")(ql.Multiply()(x, v)),
+}
+
+
+@pytest.mark.parametrize("case", CONSTANTS)
+def test_constants_of_channels_go_into_weights_before(rng, make, case):
+    for layer in (make.conv(2, 4), make.depthwise(2, 2), make.separable(2, 4), make.dense(2, 4)):
+        for shape in ((4,), (1, 4), (1, 1, 4)):
+            x = ql.Input(IMAGE)
+            y = CONSTANTS[case](layer(x), rng.normal(size=shape))
+            lines, _ = agree(x, y, rng)
+            assert not [line for line in lines.values() if line.startswith(("Constant", "Add", "Mul", "Sub", "Act"))]
+            if "clamp" in case:
+                assert "relu" in list(lines.values())[-1]
+
+
+@pytest.mark.parametrize("case", list(CONSTANTS)[:7])
+def test_constants_of_channels_go_into_weights_behind(rng, make, case):
+    for layer in (make.conv(2, 4, padding="valid"), make.depthwise(2, 2, padding="valid"), make.dense(2, 4)):
+        x = ql.Input(IMAGE)
+        y = ql.MaxPool(1)(x)
+        lines, _ = agree(x, layer(CONSTANTS[case](y, rng.normal(size=2))), rng)
+        assert list(lines) == ["max_pool_1", f"{layer.kind}_1"]
+
+
+def test_what_convolutions_behind_take_in(rng, make):
+    """Groups of channels; padding and a factor, but no padding and a summand, of a constant or a batch norm."""
+    for padding, change, is_taken in [
+        ("same", lambda y: ql.Multiply()(y, rng.normal(size=4)), True),
+        ("same", lambda y: ql.Add()(y, rng.normal(size=4)), False),
+        ("same", make.norm(4), False),
+        ("valid", make.norm(4), True),
+        ("same", lambda y: make.norm(4)(ql.Multiply()(y, 2.0)), False),
+        ("valid", lambda y: make.norm(4)(ql.Multiply()(y, 2.0)), True),
+    ]:
+        weight = rng.normal(size=(3, 3, 2, 6))
+        x = ql.Input((5, 6, 4))
+        layer = ql.Conv2D(weight, rng.normal(size=6), padding=padding, groups=2)
+        lines, _ = agree(x, layer(change(ql.MaxPool(1)(x))), rng)
+        assert (list(lines) == ["max_pool_1", "conv2d_1"]) == is_taken
+
+
+def test_constants_at_the_front_are_what_the_model_subtracts_and_divides_by(rng, make):
+    """As files have it: x / 127.5 - 1."""
+    x = ql.Input(IMAGE)
+    y = ql.Subtract()(ql.Multiply()(x, 1 / 127.5), np.ones(2, np.float32))
+    lines, fused = agree(x, make.conv(2, 3)(y), rng)
+    assert list(lines) == ["conv2d_1"]
+    np.testing.assert_allclose(fused.mean, [127.5, 127.5], rtol=1e-6)
+    np.testing.assert_allclose(fused.scale, [127.5, 127.5], rtol=1e-6)
+    options = {"mean": rng.normal(size=2), "scale": rng.uniform(0.5, 2, 2)}
+    lines, fused = agree(x, make.conv(2, 3)(y), rng, **options)
+    assert list(lines) == ["conv2d_1"]
+    negative = ql.Multiply()(x, -1.0)
+    lines, fused = agree(x, ql.Dense(rng.normal(size=(2, 2)))(ql.MaxPool(1)(negative)), rng)
+    assert fused.mean is None and list(lines)[:2] == ["constant_1", "multiply_1"]
+
+
+def test_where_constants_stay(rng, make):
+    """A value that something else reads or that is an output, an activation between, a constant that differs by pixel
+    or makes the result larger."""
+    x = ql.Input(IMAGE)
+    y = make.conv(2, 4)(x)
+    v = rng.normal(size=4)
+    for output in (
+        lambda: ql.Concatenate()(y, ql.Multiply()(y, v)),
+        lambda: [y, ql.Multiply()(y, v)],
+        lambda: ql.Multiply()(make.conv(2, 4, activation="relu")(x), v),
+        lambda: ql.Multiply()(y, rng.normal(size=(5, 6, 1))),
+        lambda: ql.Multiply()(make.dense(4, 4)(ql.GlobalAveragePool()(y)), rng.normal(size=(2, 1, 4))),
+        lambda: ql.Multiply()(ql.MaxPool(2)(y), v),
+        lambda: ql.Add("relu")(ql.MaxPool(2)(y), v),
+    ):
+        lines, _ = agree(x, output(), rng)
+        assert any(line.startswith("Constant") for line in lines.values())
+
+
+def test_one_constant_for_several(rng, make):
+    """It stays as long as something reads it."""
+    x, v = ql.Input(IMAGE), ql.Constant(rng.normal(size=2))()
+    folded = ql.Multiply()(make.conv(2, 2)(x), v)
+    lines, _ = agree(x, ql.Multiply()(ql.MaxPool(1)(folded), v), rng)
+    assert list(lines) == ["conv2d_1", "max_pool_1", "constant_1", "multiply_2"]

@@ -242,6 +242,69 @@ def test_resizes_are_those_of_the_reference(rng, mode, size):
             assert layer(x).shape[1:] == out
 
 
+@pytest.mark.parametrize("mode", ["reflect", "symmetric"])
+def test_pad_as_a_mirror(rng, mode):
+    x = normal(rng, 2, 4, 5, 3)
+    for padding, expected in ((1, ((1, 1), (1, 1), (0, 0))), ([(0, 3), (4, 1)], ((0, 3), (4, 1), (0, 0)))):
+        layer = ql.Pad(padding, mode)
+        same_bytes(layer(x), np.pad(x, ((0, 0), *expected), mode))
+        assert layer(x).shape[1:] == layer.infer((4, 5, 3))
+
+
+def test_transpose(rng):
+    x = normal(rng, 2, 3, 4, 5)
+    for axes, same in (((2, 0, 1),) * 2, ((0, 1, 2),) * 2, ((-1, -2, -3), (2, 1, 0)), ([1, 0, -1], (1, 0, 2))):
+        layer = ql.Transpose(axes)
+        assert layer.axes == same
+        same_bytes(layer(x), np.ascontiguousarray(x.transpose(0, *(i + 1 for i in same))))
+        assert layer(x).shape[1:] == layer.infer((3, 4, 5))
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (ql.Slice(), np.s_[:]),
+        (ql.Slice(1, 3), np.s_[:, 1:3]),
+        (ql.Slice(-2), np.s_[:, -2:]),
+        (ql.Slice((1, None), (None, -1)), np.s_[:, 1:, :-1]),
+        (ql.Slice(stride=(-1, 2, -3)), np.s_[:, ::-1, ::2, ::-3]),
+        (ql.Slice([None, None, 3], stride=[1, 1, -1]), np.s_[:, :, :, 3::-1]),
+        (ql.Slice(0, 100), np.s_[:]),
+        (ql.Slice((2, 4), (0, 0), (-1, -2)), np.s_[:, 2:0:-1, 4:0:-2]),
+    ],
+    ids=repr,
+)
+def test_slices_are_those_of_numpy(rng, layer, expected):
+    x = normal(rng, 2, 3, 4, 5)
+    same_bytes(layer(x), np.ascontiguousarray(x[expected]))
+    assert layer.infer((3, 4, 5)) == x[expected].shape[1:]
+
+
+@pytest.mark.parametrize("axis", [-1, 0, 1])
+def test_splits_are_those_of_numpy(rng, axis):
+    x = normal(rng, 2, 6, 6, 6)
+    of_x = axis if axis < 0 else axis + 1
+    for parts, begins in ((3, 3), ([1, 3, 2], [1, 4]), (1, 1)):
+        for got, expected in zip(ql.Split(parts, axis)(x), np.split(x, begins, of_x), strict=True):
+            same_bytes(got, np.ascontiguousarray(expected))
+    symbols = ql.Split([2, 4], axis, name="part")(ql.Input((6, 6, 6)))
+    assert [symbol.layer.name for symbol in symbols] == ["part_0", "part_1"]
+    assert [symbol.shape[axis] for symbol in symbols] == [2, 4]
+    assert repr(ql.Split([2, 4], axis)) == f"Split((2, 4), axis {axis})"
+
+
+@pytest.mark.parametrize("block", [1, 2, 3])
+def test_blocks(rng, block):
+    x = normal(rng, 2, 3, 4, 2 * block**2)
+    y = ql.DepthToSpace(block)(x)
+    for i, j, u, v in np.ndindex(3, 4, block, block):
+        first = (u * block + v) * 2
+        same_bytes(y[:, i * block + u, j * block + v], x[:, i, j, first : first + 2])
+    assert ql.DepthToSpace(block).infer(x.shape[1:]) == y.shape[1:]
+    assert ql.SpaceToDepth(block).infer(y.shape[1:]) == x.shape[1:]
+    same_bytes(ql.SpaceToDepth(block)(y), x)
+
+
 @pytest.mark.parametrize("activation", [None, "relu", "relu6"])
 def test_add(rng, activation):
     a, b = 4 * normal(rng, 3, 4, 5, 2), 4 * normal(rng, 3, 4, 5, 2)
@@ -377,6 +440,12 @@ def layers_for_gradients(rng):
     yield ql.Reshape((-1, 2)), (3, 4, 2)
     yield ql.Pad(1), (3, 2, 2)
     yield ql.Pad([(1, 0), (0, 2), (1, 1)]), (3, 2, 2)
+    yield ql.Pad([(1, 0), (3, 2), (1, 1)], "symmetric"), (3, 4, 2)
+    yield ql.Pad([(2, 2), (0, 1)], "reflect"), (3, 2, 2)
+    yield ql.Transpose((2, 0, 1)), (2, 3, 4)
+    yield ql.Slice((0, 2), (2, 0), (1, -1)), (3, 4, 2)
+    yield ql.DepthToSpace(2), (2, 3, 8)
+    yield ql.SpaceToDepth(2), (4, 6, 2)
     yield ql.ResizeNearest(scale=2), (2, 3, 2)
     yield ql.ResizeNearest((2, 7), half_pixel_centers=False), (3, 3, 2)
     yield ql.ResizeBilinear(scale=(2, 3)), (2, 3, 2)
@@ -480,6 +549,11 @@ def made_layers(rng):
     yield ql.Reshape((2, -1)), image
     yield ql.Pad(2), image
     yield ql.Pad([(1, 2), (0, 1)]), image
+    yield ql.Pad(2, "reflect"), image
+    yield ql.Transpose((-1, 0, 1)), image
+    yield ql.Slice((1, None), None, (1, -2)), image
+    yield ql.DepthToSpace(1), image
+    yield ql.SpaceToDepth(2), image[:, 1:]
     yield ql.ResizeNearest(scale=2), image
     yield ql.ResizeNearest((5, 9), half_pixel_centers=False), image
     yield ql.ResizeBilinear(scale=(2, 1)), image
@@ -520,6 +594,11 @@ def test_texts(rng):
         "Reshape((2, -1))",
         "Pad(2)",
         "Pad(((1, 2), (0, 1)))",
+        "Pad(2, reflect)",
+        "Transpose((2, 0, 1))",
+        "Slice(begin (1, None), stride (1, -2))",
+        "DepthToSpace(1)",
+        "SpaceToDepth(2)",
         "ResizeNearest(scale 2)",
         "ResizeNearest(5x9, no half pixel centers)",
         "ResizeBilinear(scale 2x1)",
@@ -617,6 +696,29 @@ padding Pad((1, 1))
 padding Pad([(1, -1)])
 padding Pad([(1, 1.0)])
 padding Pad(None)
+mode Pad(1, "edge")
+mode Pad(1, mode=None)
+axes Transpose(2)
+axes Transpose(())
+axes Transpose((0, 0))
+axes Transpose((1, 2))
+axes Transpose((0, 1.0))
+axes Transpose((0, -3))
+begin Slice("1")
+end Slice(0, (1.5,))
+stride Slice(stride=0)
+stride Slice(stride=(1, True))
+parts Split(0)
+parts Split([])
+parts Split([1, 0])
+parts Split("ab")
+axis Split(2, "channels")
+name Split(2, name="")
+x Split(2, 3)(W)
+x Split(3)(W)
+x Split([1, 2])(W)
+block DepthToSpace(0)
+block SpaceToDepth(2.0)
 size,.scale ResizeNearest()
 size,.scale ResizeBilinear(4, scale=2)
 size ResizeBilinear(0)
@@ -678,13 +780,23 @@ BAD_SAMPLES = {
     r"expected samples of shape \(\.\.\., channels\) without zeros, got \(0, 3\)": (ql.GlobalAveragePool(), (0, 3)),
     r"expected samples that \(4, -1\) holds, got \(3, 3\)": (ql.Reshape((4, -1)), (3, 3)),
     r"expected samples that \(4, 2\) holds, got \(3, 3\)": (ql.Reshape((4, 2)), (3, 3)),
+    r"expected samples that are as large as padding 3 shows, got \(3, 4, 2\)": (ql.Pad(3, "reflect"), (3, 4, 2)),
+    r"expected samples that are as large as padding \(\(0, 4\),\) shows, got \(3, 4\)": (
+        ql.Pad([(0, 4)], "symmetric"),
+        (3, 4),
+    ),
+    r"expected samples of 3 axes, got \(3, 4\)": (ql.Transpose((2, 0, 1)), (3, 4)),
+    r"expected samples of at least 3 axes, got \(5, 4\)": (ql.Slice((0, 0, 1)), (5, 4)),
+    r"expected samples of which Slice\(begin \(3,\)\) leaves something, got \(3, 4\)": (ql.Slice(3), (3, 4)),
+    r"expected samples of a multiple of 4 channels, got \(2, 2, 6\)": (ql.DepthToSpace(2), (2, 2, 6)),
+    r"expected samples of whole squares of 2 pixels, got \(2, 3, 1\)": (ql.SpaceToDepth(2), (2, 3, 1)),
     r"expected samples of at least 2 axes, got \(3,\)": (ql.Pad(1), (3,)),
     r"expected samples of at least 3 axes, got \(3, 4\)": (ql.Pad([(1, 1)] * 3), (3, 4)),
     r"expected samples of shape \(height, width, channels\) without zeros, got \(3, 4\)": (
         ql.ResizeBilinear(4),
         (3, 4),
     ),
-    r"expected samples of one shape, got \(3, 4\) and \(4, 3\)": (ql.Add(), (3, 4), (4, 3)),
+    r"expected samples of shapes that broadcast, got \(3, 4\) and \(4, 3\)": (ql.Add(), (3, 4), (4, 3)),
     r"expected samples that have an axis -3, got \(3, 4\)": (ql.Concatenate(-3), (3, 4), (3, 4)),
     r"expected samples of one shape but for axis 1, got \(3, 4\), \(2, 4\)": (ql.Concatenate(), (3, 4), (2, 4)),
     r"expected samples of one shape but for axis 0, got \(3, 4\), \(3,\)": (ql.Concatenate(0), (3, 4), (3,)),

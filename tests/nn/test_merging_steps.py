@@ -1,4 +1,4 @@
-"""Steps that join buffers and pixels: means, pools, concatenation, padding, tables between grids. Equal to the
+"""Steps that join buffers and pixels: pools, concatenation, padding, tables between grids. Equal to the
 reference on every instruction set where random graphs seldom come, and what they refuse."""
 
 from dataclasses import replace
@@ -12,7 +12,7 @@ from qlite import _core
 from qlite.nn.activation_tables import activation_table
 from qlite.nn.plan import Plan
 from qlite.nn.program import Buffer, Program
-from qlite.nn.steps import Add, AveragePool, Concatenate, Lookup, MaxPool, Mean, Pad
+from qlite.nn.steps import Add, AveragePool, Concatenate, Lookup, MaxPool, Pad
 
 DTYPES = ["int8", "uint8"]
 RULES = ["float", "fixed"]
@@ -44,52 +44,6 @@ def samples(rng, b, rows):
 
 def middle(dtype):
     return 0 if dtype == "int8" else 128
-
-
-# ---- means ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("shape", [(1,), (17,), (3, 64), (5, 7, 8), (7, 7, 130), (2, 3, 4, 5), (300, 300, 3)], ids=str)
-@pytest.mark.parametrize("requant", RULES)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_means_of_codes(isa, rng, dtype, requant, shape):
-    for scale, bits in ((0.7, 8), (1.0, 8), (2.0**-30, 8), (0.2, 4)):
-        zero_point = int(rng.integers(0, 16)) + (0 if dtype == "uint8" else -8)
-        x = buffer("x", shape, dtype, 1.0, middle(dtype) - 5)
-        y = buffer("y", shape[-1:], dtype, max(scale, 2.0**-19), zero_point, bits)
-        made = program(lambda i, o: Mean(i, o, requant), (x,), y)
-        check(made, rng)
-        for fill in ("lowest", "highest"):
-            check(made, rng, codes(rng, (2, *shape), np.dtype(dtype), fill))
-
-
-@pytest.mark.parametrize("shape", [(3,), (4, 70), (5, 6, 3), (2, 3, 4, 5)], ids=str)
-def test_means_of_floats(isa, rng, shape):
-    """Sums in float64: great values that cancel leave the small ones."""
-    x = rng.normal(size=(4, *shape)).astype(np.float32)
-    if len(shape) > 1:
-        x[0, 0], x[0, 1] = 3e38, -3e38
-    made = program(lambda i, o: Mean(i, o, "float"), (buffer("x", shape),), buffer("y", shape[-1:]))
-    got = check(made, rng, x)
-    np.testing.assert_allclose(got[1:], x[1:].reshape(3, -1, shape[-1]).mean(axis=1, dtype=np.float64), rtol=2**-23)
-
-
-def test_what_sums_and_means_of_codes_refuse():
-    for step in (lambda i, o: Mean(i, o, "fixed"), lambda i, o: Add(i * 2, o)):
-        x, y = buffer("x", (3,), "int8", 1.0, 0), buffer("y", (3,), "int8", 2.0**-20, 0)
-        with pytest.raises(
-            ValueError, match=r"inputs: expected scale / output scale below 2\*\*20, got 1048576.0 for 'x'"
-        ):
-            Program([x, y], [step((0,), 1)])
-        Program([x, replace(y, scale=float(np.nextafter(np.float32(2.0**-20), np.float32(1))))], [step((0,), 1)])
-        core = _core.Plan([("int8", (3,), 1.0, 0, -1, -1, 8), ("int8", (3,), 2.0**-20, 0, -1, -1, 8)], (0,), (1,))
-        made = step((0,), 1)
-        fields = {name: value for name, value in vars(made).items()}
-        with pytest.raises(ValueError, match=f"^{made.kind}: "):
-            core.add(made.kind, fields)
-    large = buffer("x", (2**12, 2**11, 1), "uint8", 1.0, 0)
-    with pytest.raises(ValueError, match=r"inputs: expected fewer than 8388608 pixels of codes, got 8388608"):
-        program(lambda i, o: Mean(i, o, "float"), (large,), buffer("y", (1,), "uint8", 1.0, 0))
 
 
 # ---- pools ------------------------------------------------------------------------------------------

@@ -16,13 +16,24 @@ from qlite.nn.steps import (
     AveragePool,
     Concatenate,
     Conv,
+    DepthToSpace,
     Gemm,
+    L2Normalize,
     MaxPool,
     Mean,
+    MirrorPad,
+    Multiply,
     Pad,
+    ReduceMax,
+    ReduceMin,
     Requantize,
     ResizeBilinear,
     ResizeNearest,
+    Slice,
+    SpaceToDepth,
+    Subtract,
+    Sum,
+    Transpose,
 )
 from qlite.ops.window import window
 
@@ -54,34 +65,72 @@ def computed(step, dtype, inputs, grids, grid, shape):
     return Plan(program).run(*inputs)
 
 
+#: Steps of two inputs, and the versions of LiteRT's operators that take both dtypes.
+BINARY = {"ADD": (Add, 2), "SUB": (Subtract, 2), "MUL": (Multiply, 2)}
+
+
+def any_grids(rng, op, dtype, requant):
+    """Grids of two inputs and the output, of ratios at which the default path hands codes to XNNPACK.
+
+    LiteRT's reference of MUL has a multiplier of float32, but that of TensorFlow Lite Micro, which "fixed" follows, is
+    a double: with two scales that are powers of two it is the same.
+    """
+    grid_y, other = any_grid(rng, dtype), any_grid(rng, dtype)
+    if op != "MUL":
+        return [any_grid(rng, dtype, near=grid_y[0]) for _ in "ab"], grid_y
+    if requant == "fixed":
+        grid_y, other = ((2.0 ** np.rint(np.log2(scale)), z) for scale, z in (grid_y, other))
+    return [other, any_grid(rng, dtype, near=grid_y[0] / other[0])], grid_y
+
+
+def binary(op, a, b, y, grids, grid_y, requant, activation):
+    """What LiteRT makes of two arrays of codes, and this step."""
+    step, version = BINARY[op]
+    options = {"version": version, "fusedActivationFunction": litert.ACTIVATIONS[activation]}
+    expected = litert.run(litert.model(op, (a, b), y, tuple(grids), grid_y, **options), (a, b), RESOLVERS[requant])
+    dtype, shape = a.dtype.name, y.shape[1:]
+    got = computed(lambda i, o: step(i, o, activation, requant), dtype, (a, b), grids, grid_y, shape)
+    return expected, got
+
+
 @pytest.mark.parametrize("activation", [None, "relu", "relu6"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("requant", RESOLVERS)
-def test_add(rng, requant, dtype, activation):
+@pytest.mark.parametrize("op", BINARY)
+def test_two_inputs(rng, op, requant, dtype, activation):
     """All pairs of codes."""
     a, b = (np.array(v, np.uint8).view(dtype)[None] for v in zip(*product(range(256), repeat=2), strict=True))
     for _ in range(15):
-        grid_y = any_grid(rng, dtype)
-        grids = [any_grid(rng, dtype, near=grid_y[0]) for _ in range(2)]
-        options = {"version": 2}
-        options["fusedActivationFunction"] = litert.ACTIVATIONS[activation]
-        content = litert.model("ADD", (a, b), a, tuple(grids), grid_y, **options)
-        expected = litert.run(content, (a, b), RESOLVERS[requant])
-        got = computed(lambda i, o: Add(i, o, activation, requant), dtype, (a, b), grids, grid_y, a.shape[1:])
+        expected, got = binary(op, a, b, a, *any_grids(rng, op, dtype, requant), requant, activation)
         same_bytes(got, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("requant", RESOLVERS)
-def test_add_where_six_is_between_two_codes(isa, rng, requant, dtype):
+@pytest.mark.parametrize("op", BINARY)
+def test_two_inputs_that_broadcast(rng, op, requant, dtype):
+    for first, second in [
+        ((5, 6, 7), (1, 1, 7)),
+        ((5, 6, 1), (5, 6, 7)),
+        ((1, 1, 1), (4, 3, 9)),
+        ((4, 1, 9), (1, 3, 9)),
+    ]:
+        shape = np.broadcast_shapes(first, second)
+        for _ in range(8):
+            a, b = (codes(rng, (1, *s), np.dtype(dtype)) for s in (first, second))
+            y = np.zeros((1, *shape), dtype)
+            expected, got = binary(op, a, b, y, *any_grids(rng, op, dtype, requant), requant, None)
+            same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("requant", RESOLVERS)
+@pytest.mark.parametrize("op", BINARY)
+def test_two_inputs_where_six_is_between_two_codes(isa, rng, op, requant, dtype):
     a, b = (codes(rng, (1, 200), np.dtype(dtype)) for _ in "ab")
-    options = {"version": 2, "fusedActivationFunction": litert.ACTIVATIONS["relu6"]}
     for scale, above in product(scales_of_ties(6), ZERO_POINTS):
         grids, grid_y = [(0.125, lowest(dtype) + 7), (0.25, lowest(dtype) + 140)], (scale, lowest(dtype) + above)
-        content = litert.model("ADD", (a, b), a, tuple(grids), grid_y, **options)
-        expected = litert.run(content, (a, b), RESOLVERS[requant])
-        got = computed(lambda i, o: Add(i, o, "relu6", requant), dtype, (a, b), grids, grid_y, a.shape[1:])
-        same_bytes(got, expected)
+        same_bytes(*binary(op, a, b, a, grids, grid_y, requant, "relu6")[::-1])
 
 
 @pytest.mark.parametrize("requant", RESOLVERS)
@@ -109,21 +158,72 @@ def test_gemm_where_six_is_between_two_codes(isa, rng, requant):
             same_bytes(reference.evaluate(program, x)[-1], expected)
 
 
+def some_axes(rng):
+    """Samples of one to three axes and some of these; whether they stay."""
+    rank = int(rng.integers(1, 4))
+    shape = (*(int(n) for n in rng.choice([1, 2, 3, 5, 7, 8, 16], rank - 1)), int(rng.choice([1, 5, 300])))
+    axes = tuple(sorted(rng.choice(rank, int(rng.integers(1, rank + 1)), replace=False).tolist()))
+    return shape, axes, bool(rng.random() < 0.5)
+
+
+def reduced(op, x, axes, keepdims, grid, grid_y, resolver):
+    """LiteRT's."""
+    constants = (np.array([axis + 1 for axis in axes], np.int32),)
+    options = {"options_type": "ReducerOptions", "keepDims": keepdims, "version": 2, "constants": constants}
+    y = x.max(axis=tuple(axis + 1 for axis in axes), keepdims=keepdims)
+    return litert.run(litert.model(op, x, y, grid, grid_y, **options), x, resolver)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("requant", RESOLVERS)
 def test_mean(rng, requant, dtype):
     for _ in range(60):
-        height, width, channels = (int(rng.choice(n)) for n in ([1, 2, 3, 4, 7, 8, 16], [1, 2, 5, 7, 8], [1, 5, 300]))
-        x = codes(rng, (1, height, width, channels), np.dtype(dtype))
+        shape, axes, keepdims = some_axes(rng)
+        x = codes(rng, (2, *shape), np.dtype(dtype))
         grid, grid_y = any_grid(rng, dtype), any_grid(rng, dtype)
-        axes = np.array([1, 2], np.int32)
-        options = {"keepDims": False, "version": 2, "constants": (axes,)}
-        content = litert.model("MEAN", x, x[:, 0, 0], grid, grid_y, **options)
-        expected = litert.run(content, x, RESOLVERS[requant])
-        same_bytes(
-            computed(lambda i, o: Mean(i, o, (0, 1), False, requant), dtype, (x,), [grid], grid_y, (channels,)),
-            expected,
-        )
+        expected = reduced("MEAN", x, axes, keepdims, grid, grid_y, RESOLVERS[requant])
+        step = lambda i, o, a=axes, k=keepdims: Mean(i, o, a, k, requant)  # noqa: E731
+        same_bytes(computed(step, dtype, (x,), [grid], grid_y, expected.shape[1:]), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sum(rng, dtype):
+    """The default path: the reference kernels divide sums by their number, and Micro has the fixed rule."""
+    for _ in range(60):
+        shape, axes, keepdims = some_axes(rng)
+        x = codes(rng, (2, *shape), np.dtype(dtype))
+        grid = any_grid(rng, dtype)
+        grid_y = any_grid(rng, dtype, near=grid[0] * int(np.prod([shape[a] for a in axes])))
+        expected = reduced("SUM", x, axes, keepdims, grid, grid_y, "default")
+        step = lambda i, o, a=axes, k=keepdims: Sum(i, o, a, k, "float")  # noqa: E731
+        same_bytes(computed(step, dtype, (x,), [grid], grid_y, expected.shape[1:]), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("resolver", RESOLVERS.values())
+@pytest.mark.parametrize("op", ["REDUCE_MAX", "REDUCE_MIN"])
+def test_extremes(rng, op, resolver, dtype):
+    for _ in range(60):
+        shape, axes, keepdims = some_axes(rng)
+        x, grid = codes(rng, (2, *shape), np.dtype(dtype)), any_grid(rng, dtype)
+        expected = reduced(op, x, axes, keepdims, grid, grid, resolver)
+        kind = ReduceMax if op == "REDUCE_MAX" else ReduceMin
+        step = lambda i, o, s=kind, a=axes, k=keepdims: s(i, o, a, k)  # noqa: E731
+        same_bytes(computed(step, dtype, (x,), [grid], grid, expected.shape[1:]), expected)
+
+
+@pytest.mark.parametrize("resolver", RESOLVERS.values())
+def test_l2_normalize(rng, resolver):
+    """Of int8; uint8 has another rule there."""
+    for _ in range(60):
+        shape = (int(rng.integers(1, 4)), int(rng.choice([1, 2, 3, 16, 64, 200, 1000])))
+        zero_point = int(rng.integers(-128, 128))
+        spread = int(rng.choice([1, 2, 30, 255]))
+        x = np.clip(zero_point + rng.integers(-spread, spread + 1, (40, *shape)), -128, 127).astype(np.int8)
+        grid, grid_y = (0.1, zero_point), (1 / 128, 0)
+        options = {"options_type": "L2NormOptions", "version": 2, "fusedActivationFunction": 0}
+        expected = litert.run(litert.model("L2_NORMALIZATION", x, x, grid, grid_y, **options), x, resolver)
+        same_bytes(computed(L2Normalize, "int8", (x,), [grid], grid_y, shape), expected)
 
 
 # ---- convolutions -----------------------------------------------------------------------------------
@@ -232,6 +332,66 @@ def test_concatenation(rng, resolver, dtype):
         options = {"version": 2, "axis": axis + 1}
         expected = litert.run(litert.model("CONCATENATION", x, y, (grid,) * count, grid, **options), x, resolver)
         got = computed(lambda i, o, a=axis: Concatenate(i, o, a), dtype, x, [grid] * count, grid, y.shape[1:])
+        same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "symmetric"])
+@pytest.mark.parametrize("resolver", RESOLVERS.values())
+def test_mirror_pad(rng, resolver, mode):
+    for _ in range(40):
+        x = image(rng)
+        sides = np.array([[0, 0], *(rng.integers(0, n + (mode == "symmetric"), 2) for n in x.shape[1:])], np.int32)
+        grid, y = any_grid(rng, "int8"), np.pad(x, sides, mode)
+        options = {"options_type": "MirrorPadOptions", "version": 2, "constants": (sides,)}
+        options["mode"] = ["reflect", "symmetric"].index(mode)
+        expected = litert.run(litert.model("MIRROR_PAD", x, y, grid, grid, **options), x, resolver)
+        flat = tuple(sides[1:].ravel().tolist())
+        got = computed(lambda i, o, p=flat: MirrorPad(i, o, p, mode), "int8", (x,), [grid], grid, y.shape[1:])
+        same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("requant", RESOLVERS)
+def test_transpose(rng, requant):
+    for _ in range(40):
+        x, axes = image(rng), tuple(int(i) for i in rng.permutation(3))
+        y, grid = x.transpose(0, *(i + 1 for i in axes)).copy(), any_grid(rng, "int8")
+        options = {"options_type": "TransposeOptions", "version": 2}
+        options["constants"] = (np.array([0, *(i + 1 for i in axes)], np.int32),)
+        expected = litert.run(litert.model("TRANSPOSE", x, y, grid, grid, **options), x, RESOLVERS[requant])
+        got = computed(lambda i, o, a=axes: Transpose(i, o, a), "int8", (x,), [grid], grid, y.shape[1:])
+        same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("requant", RESOLVERS)
+def test_slice(rng, requant):
+    """Backwards too. LiteRT has -1 count from the end: forwards ends are masked where all is wanted."""
+    for _ in range(60):
+        x = image(rng)
+        stride = tuple(int(n) for n in rng.choice([-2, -1, 1, 1, 2, 3], 3))
+        begin = tuple(int(rng.integers(n)) for n in x.shape[1:])
+        end = tuple(n if s > 0 else -1 for n, s in zip(x.shape[1:], stride, strict=True))
+        y = x[:, *(slice(b, None, s) for b, s in zip(begin, stride, strict=True))].copy()
+        grid, vectors = any_grid(rng, "int8"), ((0, *begin), x.shape, (1, *stride))
+        options = {"options_type": "StridedSliceOptions", "version": 2, "beginMask": 1, "endMask": 0b1111}
+        options["constants"] = tuple(np.array(v, np.int32) for v in vectors)
+        expected = litert.run(litert.model("STRIDED_SLICE", x, y, grid, grid, **options), x, RESOLVERS[requant])
+        fields = {"begin": begin, "end": end, "stride": stride}
+        got = computed(lambda i, o, f=fields: Slice(i, o, **f), "int8", (x,), [grid], grid, y.shape[1:])
+        same_bytes(got, expected)
+
+
+@pytest.mark.parametrize("requant", RESOLVERS)
+@pytest.mark.parametrize("op", ["DEPTH_TO_SPACE", "SPACE_TO_DEPTH"])
+def test_blocks(rng, op, requant):
+    for _ in range(40):
+        block, (height, width, channels) = int(rng.integers(1, 4)), (int(n) for n in rng.integers(1, 6, 3))
+        deep, wide = (height, width, channels * block**2), (height * block, width * block, channels)
+        before, after, kind = (deep, wide, DepthToSpace) if op == "DEPTH_TO_SPACE" else (wide, deep, SpaceToDepth)
+        x, y, grid = codes(rng, (2, *before), np.int8), np.zeros((2, *after), np.int8), any_grid(rng, "int8")
+        name = "DepthToSpaceOptions" if kind is DepthToSpace else "SpaceToDepthOptions"
+        options = {"options_type": name, "version": 1, "blockSize": block}
+        expected = litert.run(litert.model(op, x, y, grid, grid, **options), x, RESOLVERS[requant])
+        got = computed(lambda i, o, k=kind, b=block: k(i, o, b), "int8", (x,), [grid], grid, after)
         same_bytes(got, expected)
 
 

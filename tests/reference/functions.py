@@ -129,7 +129,7 @@ def softmax(x):
     """In float32, but for the sum of the exponentials."""
     x = x.astype(F32)
     e = exp_f32(x - x.max(axis=-1, keepdims=True), F32(0))
-    return e / sum_of_rows(e.astype(F64))[..., None].astype(F32)
+    return e * (1 / sum_of_rows(e.astype(F64)))[..., None].astype(F32)
 
 
 FUNCTIONS = {

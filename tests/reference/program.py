@@ -421,6 +421,42 @@ def step_resize_bilinear(buffers, step, values):
         values[step.output] = resize_bilinear_codes(values[x], *options, step.requant == "fixed")
 
 
+def step_mirror_pad(buffers, step, values):
+    (x,) = step.inputs
+    sides = [(0, 0), *zip(step.padding[::2], step.padding[1::2], strict=True)]
+    values[step.output] = np.pad(values[x], sides, step.mode)
+
+
+def step_transpose(buffers, step, values):
+    (x,) = step.inputs
+    values[step.output] = values[x].transpose(0, *(axis + 1 for axis in step.axes))
+
+
+def step_slice(buffers, step, values):
+    """Place by place."""
+    (x,) = step.inputs
+    y = values[x]
+    for axis, places in enumerate(zip(step.begin, step.end, step.stride, strict=True), 1):
+        y = np.take(y, list(range(*places)), axis)
+    values[step.output] = y
+
+
+def step_depth_to_space(buffers, step, values):
+    (x,) = step.inputs
+    (samples, height, width, channels), block = values[x].shape, step.block
+    squares = values[x].reshape(samples, height, width, block, block, channels // block**2)
+    rows = squares.transpose(0, 1, 3, 2, 4, 5)
+    values[step.output] = rows.reshape(samples, height * block, width * block, channels // block**2)
+
+
+def step_space_to_depth(buffers, step, values):
+    (x,) = step.inputs
+    (samples, height, width, channels), block = values[x].shape, step.block
+    rows = values[x].reshape(samples, height // block, block, width // block, block, channels)
+    squares = rows.transpose(0, 1, 3, 2, 4, 5)
+    values[step.output] = squares.reshape(samples, height // block, width // block, block**2 * channels)
+
+
 STEPS = {
     "normalize": step_normalize,
     "quantize": step_quantize,
@@ -457,6 +493,11 @@ STEPS = {
     "prelu": step_prelu,
     "softmax": step_softmax,
     "reshape": step_reshape,
+    "mirror_pad": step_mirror_pad,
+    "transpose": step_transpose,
+    "slice": step_slice,
+    "depth_to_space": step_depth_to_space,
+    "space_to_depth": step_space_to_depth,
     "resize_nearest": step_resize_nearest,
     "resize_bilinear": step_resize_bilinear,
 }

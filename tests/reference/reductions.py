@@ -11,7 +11,7 @@ from reference.requantization import quantize_multiplier, scale_fixed
 def elements_first(x, axes):
     """What becomes one element, along the first axis, in C order; behind it the samples and what is kept."""
     moved = np.moveaxis(x, [a + 1 for a in axes], range(len(axes)))
-    return moved.reshape(-1, *moved.shape[len(axes) :])
+    return moved.reshape(math.prod(moved.shape[: len(axes)]), *moved.shape[len(axes) :])
 
 
 def sum_float(x, grid_x, grid_y, qmin, qmax, is_mean):

@@ -112,6 +112,29 @@ def separable(case):
     return Drawn(layer, (case.images(channels),), function)
 
 
+def conv_transpose(case):
+    from torch.nn import functional
+
+    channels, filters, kernel, stride = case.number(1, 9), case.number(1, 9), case.pair(1, 5), case.pair(1, 3)
+    sides = tuple((case.number(0, k - 1), case.number(0, k - 1)) for k in kernel)
+    options = {"stride": stride, "output_padding": tuple(case.number(0, s - 1) for s in stride)}
+    options["padding"] = case.one_of(("same", "valid", sides))
+    layer = ql.Conv2DTranspose(
+        case.values(*kernel, channels, filters), case.values(filters), case.activation, **options
+    )
+
+    images = case.values(case.number(1, 6), *case.pair(3, 8), channels)  # results as large as those of other layers
+
+    def function(x, w, b):
+        fields = layer.fields(tuple(x.shape[1:]))
+        (top, bottom, left, right), (high, wide) = fields["padding"], fields["output_padding"]
+        y = functional.conv_transpose2d(x.permute(0, 3, 1, 2), w.permute(2, 3, 0, 1), None, stride)
+        y = functional.pad(y, (-left, wide - right, -top, high - bottom)) + b[:, None, None]
+        return act(case.activation, y.permute(0, 2, 3, 1))
+
+    return Drawn(layer, (images,), function)
+
+
 def conv1d(case):
     from torch.nn import functional
 
@@ -161,6 +184,36 @@ def global_average_pool(case):
     return Drawn(ql.GlobalAveragePool(), (case.images(case.number(1, 20)),), lambda x: x.mean(dim=(1, 2)))
 
 
+def reduction(case, layer, function):
+    """Along one axis of an image, whose values differ: PyTorch gives equal ones a share each."""
+    axis, keepdims, x = case.number(-3, 2), bool(case.number(0, 1)), case.rng.normal(size=(3, 5, 6, 7))
+    drawn = layer(axis, keepdims), (x.astype(np.float32),)
+    return Drawn(*drawn, lambda x: function(x, dim=axis if axis < 0 else axis + 1, keepdim=keepdims))
+
+
+def mean(case):
+    return reduction(case, ql.Mean, lambda x, **axis: x.mean(**axis))
+
+
+def total(case):
+    return reduction(case, ql.Sum, lambda x, **axis: x.sum(**axis))
+
+
+def greatest(case):
+    return reduction(case, ql.Max, lambda x, **axis: x.amax(**axis))
+
+
+def least(case):
+    return reduction(case, ql.Min, lambda x, **axis: x.amin(**axis))
+
+
+def l2_normalize(case):
+    from torch.nn import functional
+
+    x = case.rng.normal(size=(3, *case.pair(1, 9), 12)).astype(np.float32)
+    return Drawn(ql.L2Normalize(), (x,), lambda x: functional.normalize(x, dim=-1, eps=1e-6))
+
+
 def pad(case):
     from torch.nn import functional
 
@@ -184,10 +237,12 @@ def resize(case):
     return Drawn(layer, (x,), lambda x: functional.interpolate(x.permute(0, 3, 1, 2), **options).permute(0, 2, 3, 1))
 
 
-def add(case):
-    x = case.images(5)
-    layer = ql.Add(case.activation if case.activation in CLAMPS else None)
-    return Drawn(layer, (x, case.values(*x.shape)), lambda a, b: act(layer.activation, a + b))
+def binary(case):
+    """A sum, a difference or a product, of images and what broadcasts to them."""
+    x, kind = case.images(5), (ql.Add, ql.Subtract, ql.Multiply)[case.number(0, 2)]
+    layer, of_torch = kind(case.activation if case.activation in CLAMPS else None), kind.__name__.lower()[:3]
+    shape = [n if case.rng.random() < 0.5 else 1 for n in x.shape[1:]]
+    return Drawn(layer, (x, case.values(len(x), *shape)), lambda a, b: act(layer.activation, getattr(a, of_torch)(b)))
 
 
 def concatenate(case):
@@ -216,8 +271,9 @@ def batch_norm(case):
     return Drawn(layer, (x,), function)
 
 
-KINDS = (conv2d, depthwise, separable, conv1d, max_pool, average_pool, global_average_pool, pad, add, concatenate)
-KINDS += (resize, batch_norm)
+KINDS = (conv2d, depthwise, separable, conv1d, max_pool, average_pool, global_average_pool, pad, binary, concatenate)
+KINDS += (mean, total, greatest, least, l2_normalize, resize, batch_norm)
+KINDS += (conv_transpose,)
 
 
 def difference(got, expected):

@@ -2,8 +2,9 @@
  *
  * All phases read the same padded copy of a stage, whose windows are what the results of a block are made of.
  *
- * Neighbours along the width are columns of one product where that is no more work, taps of 0 and idle lanes of panels
- * included: 2 x 2 taps with stride 2 are one product per row, written without gaps.
+ * Neighbours along the width are columns of one product where that is less work, taps of 0, idle lanes and what does
+ * not fill registers included: 2 x 2 taps with stride 2 are one product per row, written without gaps, and a mask of
+ * one channel is computed eight pixels at a time.
  *
  * Why not a product of every pixel with the whole kernel whose results are added up: kernel * channels sums of four
  * bytes are written and read for each pixel. */
@@ -40,12 +41,14 @@ static void gather(const ql_transposed *t, const codes *c, const ql_phase *p, co
         size_t y, x, i, j;
         if (!ql_phase_of_tap(shape, 0, t->windows, tap / shape->kernel[1], &y, &i) ||
             !ql_phase_of_tap(shape, 1, t->windows + 1, tap % shape->kernel[1], &x, &j) || y != p->to[0] ||
-            (t->repeats == 1 && x != p->to[1]))
+            (t->is_apart && x != p->to[1]))
             continue;
         const uint8_t *from = c->data + tap * in * channels;
         uint8_t *to = out + ((i - p->from[0]) * count[1] + j - p->from[1]) * in * columns + (x - p->to[1]) * channels;
-        for (size_t k = 0; k < in; k++)
-            memcpy(to + k * columns, from + k * channels, channels);
+        for (size_t k = 0; k < t->blocks * in; k++) {
+            const size_t block = k / in, column = block * shape->stride[1] * channels;
+            memcpy(to + (block * in + k % in) * columns + column, from + k % in * channels, channels);
+        }
     }
 }
 
@@ -64,27 +67,48 @@ static ql_status pack_phase(const ql_transposed *t, const codes *c, const size_t
     return status;
 }
 
-/* Lanes that so many columns take. */
-static size_t lanes_of(const ql_gemm_kernels *gemm, size_t columns)
-{
-    return ql_round_up(columns, gemm->half_ukernel ? gemm->nr / 2 : gemm->nr);
-}
+enum {
+    /* Multiply-adds of a lane that take as long as to finish its sum, and as to do so by way of a buffer, which is what
+     * columns that do not fill registers need (AVX2, Zen 3) */
+    FINISHING = 12,
+    BUFFERING = 100,
+    MOST_BLOCKS = 16
+};
 
-/* Chooses how many neighbours along the width are columns of one product. */
-static size_t choose_repeats(const ql_expansion *shape, const ql_phase_windows *windows)
+/* About how many multiply-adds of lanes a row of `columns` takes, each of so many taps. */
+static double cost_of(const ql_expansion *shape, size_t taps, size_t columns)
 {
     const ql_gemm_kernels *gemm = ql_kernels_active()->gemm_u8s8s32;
-    const size_t together = shape->stride[1];
-    size_t apart = 0;
+    const size_t half = gemm->half_ukernel ? gemm->nr / 2 : gemm->nr, rest = columns % half;
+    return (double)(taps * shape->in + FINISHING) * (double)ql_round_up(columns, half) +
+           (double)(rest ? BUFFERING * half : 0);
+}
+
+/* Chooses what is one product along the width: each phase, or all of some blocks. */
+static void choose_columns(ql_transposed *t)
+{
+    const ql_expansion *shape = &t->shape;
+    const ql_phase_windows *windows = t->windows + 1;
+    const size_t stride = shape->stride[1], channels = shape->channels;
+    double least = 0;
+    t->is_apart = true;
+    t->blocks = t->repeats = 1;
     for (size_t x = 0; x < ql_phase_count(shape, 1); x++)
-        apart += ql_phase_stretch(shape, 1, windows, x).count * lanes_of(gemm, shape->channels);
-    const bool is_whole = shape->out[1] % together == 0;
-    return is_whole && windows->size * lanes_of(gemm, together * shape->channels) <= apart ? together : 1;
+        least += cost_of(shape, ql_phase_stretch(shape, 1, windows, x).count, channels);
+    for (size_t blocks = 1; blocks <= MOST_BLOCKS; blocks++) {
+        const double cost = cost_of(shape, windows->size + blocks - 1, blocks * stride * channels) / (double)blocks;
+        if (shape->out[1] % (blocks * stride) == 0 && cost <= least) {
+            t->is_apart = false;
+            t->blocks = blocks;
+            t->repeats = blocks * stride;
+            least = cost;
+        }
+    }
 }
 
 static ql_status pack_phases(ql_transposed *t, const codes *c)
 {
-    const size_t rows = ql_phase_count(&t->shape, 0), pixels = ql_phase_count(&t->shape, 1) / t->repeats;
+    const size_t rows = ql_phase_count(&t->shape, 0), pixels = t->is_apart ? ql_phase_count(&t->shape, 1) : 1;
     t->phases = calloc(rows * pixels, sizeof *t->phases);
     if (!t->phases)
         return QL_ENOMEM;
@@ -93,12 +117,12 @@ static ql_status pack_phases(ql_transposed *t, const codes *c)
         p->to[0] = t->count / pixels;
         p->to[1] = t->count % pixels;
         const ql_stretch high = ql_phase_stretch(&t->shape, 0, t->windows, p->to[0]);
-        const ql_stretch wide = t->repeats > 1 ? (ql_stretch){0, t->windows[1].size}
-                                               : ql_phase_stretch(&t->shape, 1, t->windows + 1, p->to[1]);
+        const ql_stretch wide = t->is_apart ? ql_phase_stretch(&t->shape, 1, t->windows + 1, p->to[1])
+                                            : (ql_stretch){0, t->windows[1].size + t->blocks - 1};
         const size_t count[] = {high.count, wide.count};
         p->from[0] = high.first;
         p->from[1] = wide.first;
-        p->width = ql_phase_blocks(&t->shape, 1, p->to[1]);
+        p->width = ql_phase_blocks(&t->shape, 1, p->to[1]) / t->blocks;
         const ql_status status = pack_phase(t, c, count, p);
         if (status != QL_OK)
             return status;
@@ -132,14 +156,15 @@ ql_status ql_transposed_pack(const uint8_t *w, bool is_signed, const int32_t *ze
                              ql_transposed *t)
 {
     const ql_phase_windows high = ql_phase_windows_of(shape, 0), wide = ql_phase_windows_of(shape, 1);
-    const size_t size[] = {high.size, wide.size};
     const ql_images x = {.height = shape->height, .width = shape->width, .channels = shape->in};
-    const ql_window window = {.stride = {1, 1},
+    const codes c = {w, is_signed, zero_point};
+    *t = (ql_transposed){.shape = *shape, .windows = {high, wide}};
+    choose_columns(t);
+    const size_t size[] = {high.size, wide.size + t->blocks - 1};
+    const ql_window window = {.stride = {1, t->blocks},
                               .dilation = {1, 1},
                               .before = {high.before, wide.before},
-                              .out = {ql_phase_blocks(shape, 0, 0), ql_phase_blocks(shape, 1, 0)}};
-    const codes c = {w, is_signed, zero_point};
-    *t = (ql_transposed){.shape = *shape, .windows = {high, wide}, .repeats = choose_repeats(shape, &wide)};
+                              .out = {ql_phase_blocks(shape, 0, 0), ql_phase_blocks(shape, 1, 0) / t->blocks}};
     ql_status status = pack_phases(t, &c);
     if (status == QL_OK)
         status = ql_geometry_over(t->phases->filter, size, &x, &window, &t->geometry);
@@ -247,7 +272,7 @@ static void multiply(const ql_stage *s, const ql_transposed *t, const ql_phase *
     const ql_geometry *g = s->g;
     const ql_packed *b = p->filter->packed[0];
     const size_t step = p->width <= b->gemm->wide_mr ? 2 * b->nr : b->nr;
-    ql_gemm_args args = {.a_stride = g->pixel_stride,
+    ql_gemm_args args = {.a_stride = g->window.stride[1] * g->pixel_stride,
                          .k = ql_stage_depth(s, b, p->filter->shape[1] * p->filter->shape[2]),
                          .segments = ql_filter_segments(p->filter),
                          .offset = s->terms->offset + p->first_offset,
@@ -256,7 +281,7 @@ static void multiply(const ql_stage *s, const ql_transposed *t, const ql_phase *
                          .start = s->terms->start + p->first_start,
                          .row_scale = s->terms->row_scale,
                          .epilogue = &s->terms->epilogue,
-                         .c_stride = t->shape.stride[1] * t->shape.channels};
+                         .c_stride = t->blocks * t->shape.stride[1] * t->shape.channels};
     for (size_t j = 0; j < b->n; j += step) {
         for (size_t r = begin; r < end; r++) {
             args.a = ql_stage_windows(s, r) + p->from[0] * g->row_stride + p->from[1] * g->pixel_stride;

@@ -18,7 +18,9 @@ typedef struct ql_phase {
 typedef struct ql_transposed {
     ql_expansion shape;
     ql_phase_windows windows[2];
-    size_t repeats; /* neighbouring pixels that are columns of one product: 1, or stride[1] */
+    bool is_apart;  /* each phase along the width is a product of its own; else those of `blocks` are one together */
+    size_t blocks;  /* by which windows move along the width */
+    size_t repeats; /* neighbouring pixels that are columns of one product */
     size_t count;
     ql_phase *phases;
     ql_geometry geometry;

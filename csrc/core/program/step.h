@@ -92,6 +92,11 @@ typedef struct ql_op {
     EACH(max_pool)           \
     EACH(average_pool)       \
     EACH(pad)                \
+    EACH(mirror_pad)         \
+    EACH(transpose)          \
+    EACH(slice)              \
+    EACH(depth_to_space)     \
+    EACH(space_to_depth)     \
     EACH(resize_nearest)     \
     EACH(resize_bilinear)    \
     EACH(activate)           \

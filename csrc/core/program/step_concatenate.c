@@ -3,7 +3,7 @@
  * Why not have the steps before it write their parts where they belong: every product would need rows of its output
  * that lie apart, for 0.3 % of the time of a U-Net, 1.1 % of SqueezeNet's and 1.4 % of DenseNet-121's (AMD Zen 3). */
 #include "core/base/memory.h"
-#include "core/program/runs.h"
+#include "core/base/runs.h"
 #include "core/program/step.h"
 
 enum { INPUTS, OUTPUT, AXIS };

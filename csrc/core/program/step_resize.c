@@ -14,8 +14,8 @@
 #include <math.h>
 
 #include "core/base/memory.h"
+#include "core/base/runs.h"
 #include "core/program/images.h"
-#include "core/program/runs.h"
 #include "core/program/sums.h"
 
 enum { INPUTS, OUTPUT, SIZE, ALIGN_CORNERS, HALF_PIXEL_CENTERS, REQUANT };

@@ -67,9 +67,9 @@ void QL_KERNEL(ql_softmax_f32)(size_t n, float *restrict y)
     const float most = greatest(y, n);
     for (size_t i = 0; i < n; i++)
         y[i] = ql_exp_f32(y[i] - most, 0);
-    const float sum = (float)sum_of(y, n);
+    const float factor = (float)(1 / sum_of(y, n));
     for (size_t i = 0; i < n; i++)
-        y[i] /= sum;
+        y[i] *= factor;
 }
 
 void QL_KERNEL(ql_layer_norm_f32)(const float *restrict x, size_t n, const float *restrict gamma,

@@ -1,5 +1,6 @@
 """Layers of two inputs, element by element: Add, Subtract, Multiply."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -50,9 +51,9 @@ class Binary(Layer):
         y = self.compute(*x)
         return y, ([array.shape for array in x], self.factors(*aligned(*x)), None if self.activation is None else y)
 
+    @abstractmethod
     def factors(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Return what the gradients of both inputs are multiplied by; None: by 1."""
-        return None, None
 
     def backward(
         self, saved: Any, gradient: np.ndarray, needs_input: bool = True
@@ -126,6 +127,9 @@ class Add(Binary):
     kind = "add"
     function, step = np.add, steps.Add
 
+    def factors(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
+        return None, None
+
 
 @public
 class Subtract(Binary):
@@ -163,12 +167,12 @@ class Subtract(Binary):
 
 @public
 class Multiply(Binary):
-    """The product of two inputs: ``activation(a * b)``, element by element, as of an image and the gates of its
-    channels (squeeze and excite: Hu et al. 2018).
+    """The product of two inputs: ``activation(a * b)``, element by element, as behind gates of channels.
 
-    Samples are float32 of shapes that broadcast, (height, width, channels) and (1, 1, channels) say, and either may be
-    an array that is the same for all samples, as in `Add`; one for each channel, or for all, goes into the weights of
-    a layer before it. In a quantized model both have grids of their own, and the product has its own.
+    Gates of channels are what squeezes and excites (Hu et al. 2018). Samples are float32 of shapes that broadcast,
+    (height, width, channels) and (1, 1, channels) say, and either may be an array that is the same for all samples, as
+    in `Add`; one for each channel, or for all, goes into the weights of a layer before it. In a quantized model both
+    have grids of their own, and the product has its own.
 
     Parameters
     ----------

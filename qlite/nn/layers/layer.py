@@ -9,6 +9,7 @@ import numpy as np
 from qlite import _check
 from qlite.grids.qparams import QParams
 from qlite.nn.lower import Builder
+from qlite.nn.scheme import Scheme
 from qlite.nn.symbol import Symbol
 
 Shape = tuple[int, ...]
@@ -20,6 +21,16 @@ KINDS: dict[str, type["Layer"]] = {}
 def finite_float32(name: str, value: Any) -> np.ndarray:
     """Return `value`, of a real floating dtype and finite, as C-contiguous float32."""
     return np.ascontiguousarray(_check.finite(name, _check.real_array(name, value)))
+
+
+def as_read(name: str, value: Any, dtype: str, limit: int | None) -> np.ndarray:
+    """Return samples as layers read them: float32, or int32 from 0 to below a limit."""
+    if dtype == "float32":
+        return _check.real_array(name, value)
+    array = _check.integers(name, value)
+    if array.size and not (array.min() >= 0 and (limit is None or array.max() < limit)):
+        raise ValueError(f"{name}: expected 0 to {(limit or 1) - 1}, got {array.min()} to {array.max()}")
+    return array.astype(np.int32, copy=False)
 
 
 class Layer(ABC):
@@ -38,6 +49,12 @@ class Layer(ABC):
         How many arrays of samples the layer takes; None: any number of at least one. 0: see `Constant`.
     options : tuple of str
         Arguments that JSON can hold, each of them an attribute: all but arrays and `name`.
+    later_options : tuple of str
+        Those of them that files of before do not have, which then are as by default.
+    reads : {"float32", "int32"}
+        What its inputs are; those of int32 are inputs of the model.
+    index_limit : int or None
+        What the values of int32 inputs are below, and at least 0.
     keeps_grid : bool
         Whether codes of its result are on the grid of what it reads.
     is_stored : bool
@@ -49,6 +66,9 @@ class Layer(ABC):
     kind: ClassVar[str]
     arity: ClassVar[int | None] = 1
     options: ClassVar[tuple[str, ...]] = ()
+    later_options: ClassVar[tuple[str, ...]] = ()
+    reads: ClassVar[str] = "float32"
+    index_limit: int | None = None
     keeps_grid: ClassVar[bool] = False
     is_stored: ClassVar[bool] = True
 
@@ -120,7 +140,7 @@ class Layer(ABC):
             return self._described(x)
         if not all(array.size for array in self.parameters.values()):
             raise ValueError(f"layer: expected one whose weights a model has made, got {self!r}")
-        arrays = [_check.real_array("x", values) for values in x]
+        arrays = [as_read("x", values, self.reads, self.index_limit) for values in x]
         if any(array.ndim == 0 for array in arrays):
             raise ValueError("x: expected shape (samples, ...), got ()")
         if len({len(array) for array in arrays}) > 1:
@@ -136,6 +156,8 @@ class Layer(ABC):
         for symbol in symbols:
             if not isinstance(symbol, Symbol):
                 raise TypeError(f"x: expected what Input() and called layers give, got {_check.shown(symbol)}")
+            if symbol.dtype != self.reads:
+                raise TypeError(f"layer {self.name or self!r}: expected {self.reads}, got {symbol!r} of {symbol.dtype}")
         try:
             shape = self.infer(*(symbol.shape for symbol in symbols))
         except ValueError as error:
@@ -168,8 +190,9 @@ class Layer(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no gradient")
 
-    def trained_fields(self, is_codes: bool) -> dict[str, Any]:
-        """Return the fields that hold its parameters in its step, of codes or of floats: training renews them."""
+    def trained_fields(self, is_codes: bool, scheme: Scheme) -> dict[str, Any]:
+        """Return the fields that hold its parameters in its step, of codes or of floats, by a scheme: training renews
+        them."""
         return {}
 
     @abstractmethod

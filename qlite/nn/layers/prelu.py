@@ -10,6 +10,7 @@ from qlite.arrays.quantize import quantize
 from qlite.nn import steps
 from qlite.nn.layers.layer import Layer, Shape, finite_float32
 from qlite.nn.lower import Builder
+from qlite.nn.scheme import Scheme
 
 
 @public
@@ -88,7 +89,7 @@ class PReLU(Layer):
         of_x = (gradient * np.where(saved > 0, np.float32(1), self.slope),) if needs_input else None
         return of_x, {"slope": of_slope}
 
-    def trained_fields(self, is_codes: bool) -> dict[str, Any]:
+    def trained_fields(self, is_codes: bool, scheme: Scheme) -> dict[str, Any]:
         if not is_codes:
             return {"slope": self.slope, "slope_scale": None, "slope_zero_point": None}
         q = quantize(self.slope, bits=8, symmetric=False, signed=True)
@@ -99,7 +100,8 @@ class PReLU(Layer):
         }
 
     def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
-        return builder.computed(steps.Prelu, inputs, **self.trained_fields(builder.is_static), requant="float")
+        fields = self.trained_fields(builder.is_static, builder.scheme_of(builder.layer))
+        return builder.computed(steps.Prelu, inputs, **fields, requant="float")
 
     def __repr__(self) -> str:
         return f"PReLU({len(self.slope) or '?'})"

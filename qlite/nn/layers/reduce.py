@@ -248,7 +248,7 @@ class Sum(AlongAxes):
 
     def compute(self, *x: np.ndarray) -> np.ndarray:
         axes = tuple(axis + 1 for axis in self.reduced(x[0].shape[1:]))
-        return np.sum(x[0], axes, np.float64, keepdims=self.keepdims).astype(np.float32)
+        return np.asarray(np.sum(x[0], axes, np.float64, keepdims=self.keepdims), np.float32)
 
     def forward(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
         return self.compute(*x), x[0].shape

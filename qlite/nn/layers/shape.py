@@ -13,6 +13,9 @@ from qlite.nn.lower import Builder
 
 _MOST = 2**31 - 1
 
+#: How samples are padded, as NumPy calls it.
+MODES = ("constant", "reflect", "symmetric")
+
 
 @public
 class Reshape(Layer):
@@ -82,23 +85,27 @@ class Reshape(Layer):
 
 @public
 class Pad(Layer):
-    """Samples with zeros around them: ``y[i + before, ...] = x[i, ...]``, along several axes at once.
+    """Samples with something around them: ``y[i + before, ...] = x[i, ...]``, along several axes at once.
 
-    Samples are float32. A quantized model pads with the code of zero. What a convolution behind it needs is better
-    given to that one, which then computes nothing for it.
+    Samples are float32. A quantized model pads with the code of zero, or with codes. Zeros in front of a convolution
+    become part of it when a model is quantized. (NumPy's pad; TensorFlow Lite PAD and MIRROR_PAD.)
 
     Parameters
     ----------
     padding : int or sequence of (int, int)
         Zeros before and after, of at least 0: a pair for each axis of a sample, from the first on, and none for those
         behind. ((1, 1), (2, 2)) pads height and width. One number is for both sides of every axis but the channels.
+    mode : {"constant", "reflect", "symmetric"}
+        Zeros, or what lies inside as in a mirror: without the values at the end (``c b | a b c | b a``), or with these
+        (``b a | a b c | c b``).
     name : str, optional
         What reports call the layer; a model numbers its layers otherwise.
 
     Raises
     ------
     TypeError, ValueError
-        A padding that is not as above, a name that is no string; samples of fewer axes.
+        A padding or a mode that is not as above, a name that is no string; samples of fewer axes, or with less inside
+        than a mirror shows.
 
     Examples
     --------
@@ -109,14 +116,18 @@ class Pad(Layer):
            [0., 0., 0., 0.]], dtype=float32)
     >>> ql.Pad([(2, 0)])(np.ones((1, 1, 1), np.float32))[0, :, 0]  # (length, channels)
     array([0., 0., 1.], dtype=float32)
+    >>> ql.Pad([(2, 1)], "reflect")(np.array([[1.0, 2.0, 3.0]]))
+    array([[3., 2., 1., 2., 3., 2.]], dtype=float32)
     """
 
     kind = "pad"
     keeps_grid = True
-    options = ("padding",)
+    options = ("padding", "mode")
+    later_options = ("mode",)
 
-    def __init__(self, padding: Any, *, name: str | None = None) -> None:
+    def __init__(self, padding: Any, mode: str = "constant", *, name: str | None = None) -> None:
         super().__init__(name)
+        self.mode = _check.choice("mode", mode, MODES)
         self.padding: int | tuple[tuple[int, int], ...]
         if not isinstance(padding, (tuple, list)):
             self.padding = _check.integer("padding", padding)
@@ -140,12 +151,15 @@ class Pad(Layer):
         least = 2 if isinstance(self.padding, int) else len(self.padding)
         if len(shape) < least:
             raise ValueError(f"expected samples of at least {least} axes, got {shape}")
+        for n, sides in zip(shape, self.sides(shape), strict=True):
+            if self.mode != "constant" and max(sides) > n - (self.mode == "reflect"):
+                raise ValueError(f"expected samples that are as large as padding {self.padding} shows, got {shape}")
         result = tuple(n + before + after for n, (before, after) in zip(shape, self.sides(shape), strict=True))
         _check.memory("padding", result, np.float32)
         return result
 
     def compute(self, *x: np.ndarray) -> np.ndarray:
-        return np.pad(x[0], ((0, 0), *self.sides(x[0].shape[1:])))
+        return np.pad(x[0], ((0, 0), *self.sides(x[0].shape[1:])), self.mode)
 
     def forward(self, *x: np.ndarray, rng: "np.random.Generator") -> tuple[np.ndarray, Any]:
         return self.compute(*x), x[0].shape
@@ -156,13 +170,28 @@ class Pad(Layer):
         """See `Layer`; `saved` is the shape of the input."""
         if not needs_input:
             return None, {}
-        inside = (slice(before, before + n) for n, (before, _) in zip(saved[1:], self.sides(saved[1:]), strict=True))
-        return (np.ascontiguousarray(gradient[:, *inside]),), {}
+        for axis, (n, (before, after)) in enumerate(zip(saved[1:], self.sides(saved[1:]), strict=True), 1):
+            gradient = _unpadded(gradient, axis, n, before, after, self.mode)
+        return (np.ascontiguousarray(gradient),), {}
 
     def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
         (x,) = inputs
-        sides = self.sides(builder.buffers[x].shape)
-        return builder.moved(steps.Pad, x, padding=tuple(n for side in sides for n in side))
+        padding = tuple(n for side in self.sides(builder.buffers[x].shape) for n in side)
+        if self.mode == "constant":
+            return builder.moved(steps.Pad, x, padding=padding)
+        return builder.moved(steps.MirrorPad, x, padding=padding, mode=self.mode)
 
     def __repr__(self) -> str:
-        return f"Pad({self.padding})"
+        return f"Pad({self.padding}{'' if self.mode == 'constant' else f', {self.mode}'})"
+
+
+def _unpadded(gradient: np.ndarray, axis: int, length: int, before: int, after: int, mode: str) -> np.ndarray:
+    """The gradient of what was padded along an axis, from that of the result, which is written over."""
+    along = np.moveaxis(gradient, axis, 0)
+    inside, skipped = along[before : before + length], int(mode == "reflect")
+    if mode != "constant" and before:
+        inside[skipped : skipped + before] += along[:before][::-1]
+    if mode != "constant" and after:
+        end = length - skipped
+        inside[end - after : end] += along[before + length :][::-1]
+    return np.moveaxis(inside, 0, axis)

@@ -13,11 +13,12 @@ from qlite.nn.steps.functions import Activate, LayerNorm, Lookup, Prelu, Softmax
 from qlite.nn.steps.grids import Dequantize, Normalize, Quantize, QuantizeDynamic
 from qlite.nn.steps.matmul import MatMul
 from qlite.nn.steps.merging import Concatenate
+from qlite.nn.steps.moves import DepthToSpace, Slice, SpaceToDepth, Transpose
 from qlite.nn.steps.pools import AveragePool, MaxPool
 from qlite.nn.steps.products import DenseF32, Gemm, GemmF32, GemmGrouped, GemmGroupedF32, Requantize
 from qlite.nn.steps.reductions import L2Normalize, Mean, ReduceMax, ReduceMin, Sum
 from qlite.nn.steps.resizes import ResizeBilinear, ResizeNearest
-from qlite.nn.steps.shapes import Pad, Reshape
+from qlite.nn.steps.shapes import MirrorPad, Pad, Reshape
 from qlite.nn.steps.transposed import ConvTranspose, ConvTransposeF32
 
 #: The steps that multiply by quantized weights.
@@ -33,7 +34,8 @@ STEPS: dict[str, type[Step]] = {
         *(MaxPool, AveragePool),
         *(Mean, Sum, ReduceMax, ReduceMin, L2Normalize),
         *(Activate, LayerNorm, Lookup, Prelu, SoftmaxX8),
-        *(Reshape, Pad),
+        *(Reshape, Pad, MirrorPad),
+        *(Transpose, Slice, DepthToSpace, SpaceToDepth),
         *(ResizeNearest, ResizeBilinear),
     )
 }

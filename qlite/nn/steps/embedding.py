@@ -1,6 +1,5 @@
 """The step that looks up rows of a table."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -12,10 +11,10 @@ from qlite.nn.steps.checks import expect, in_range, of_shape, one_of, one_shape,
 
 @dataclass(frozen=True, eq=False)
 class Embedding(Step):
-    """Rows of `weight`, (entries, n), by int32 indices of any shape: float32, or codes.
+    """Rows of `weight`, (entries, n), by int32 indices of any shape, as float32.
 
-    Codes with `weight_scale` and perhaps `weight_zero_point`, (entries,), stand for float32, as which they come out;
-    without, they are those of the output. Indices beyond the table count as its ends.
+    The table is float32, or codes of `weight_bits` with `weight_scale` and perhaps `weight_zero_point`, (entries,).
+    Indices beyond the table count as its ends.
     """
 
     kind: ClassVar[str] = "embedding"
@@ -31,11 +30,11 @@ class Embedding(Step):
             got = f"{w.dtype} {w.shape}" if isinstance(w, np.ndarray) else type(w).__name__
             raise ValueError(f"weight: expected float32, int8 or uint8 of shape (entries, n), got {got}")
         one_of("weight_bits", self.weight_bits, tuple(range(1, 9)))
-        if self.weight_scale is None:
-            expect(self.weight_zero_point is None, "weight_zero_point: expected None without scales")
-            expect(w.dtype.kind != "f" or bool(np.isfinite(w).all()), "weight: expected finite values")
-            return (*shape, w.shape[1]), (w.dtype.name,)
-        expect(w.dtype.kind != "f", "weight: expected codes with scales, got float32")
+        if w.dtype.kind == "f":
+            for name in ("weight_scale", "weight_zero_point"):
+                expect(getattr(self, name) is None, f"{name}: expected None for weights of float32")
+            expect(bool(np.isfinite(w).all()), "weight: expected finite values")
+            return (*shape, w.shape[1]), ("float32",)
         scales("weight_scale", self.weight_scale, (len(w),))
         if self.weight_bits != 8:
             in_range("weight", w, self.weight_range)
@@ -43,11 +42,6 @@ class Embedding(Step):
             of_shape("weight_zero_point", self.weight_zero_point, np.int32, (len(w),))
             in_range("weight_zero_point", self.weight_zero_point, self.weight_range)
         return (*shape, w.shape[1]), ("float32",)
-
-    def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
-        if output.is_codes:
-            expect(output.scale is not None, "output: expected one scale for all samples, got one for each row")
-            in_range("weight", self.weight, output.code_range)
 
     @property
     def weight_range(self) -> tuple[int, int]:

@@ -62,7 +62,7 @@ class ConvTranspose(TransposedConvolution, IntegerProduct):
         """See `IntegerProduct`: a result has every `stride`-th tap of the kernel."""
         high, wide = self.stride
         taps = [self.weight[u::high, v::wide] for u in range(high) for v in range(wide)]
-        return np.max([self._sums_of(own) for own in taps if own.size], axis=0)  # type: ignore[no-any-return]
+        return np.max([self._sums_of(own) for own in taps if own.size], axis=0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 /* Copies of short runs of bytes, channels of a pixel, that are not worth a call each. */
-#ifndef QL_STEP_RUNS_H
-#define QL_STEP_RUNS_H
+#ifndef QL_RUNS_H
+#define QL_RUNS_H
 
 #include <stddef.h>
 #include <stdint.h>

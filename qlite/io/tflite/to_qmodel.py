@@ -1,0 +1,109 @@
+"""From a TensorFlow Lite file of integers to an integer program, whose codes and grids are those of the file.
+
+The layers are those that a float file would give; what the file says of scales takes the place of calibration, and its
+codes that of quantizing.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from qlite.arrays.qarray import QArray
+from qlite.grids.qparams import QParams
+from qlite.io.tflite.graph import Graph, Tensor
+from qlite.io.tflite.to_model import Import
+from qlite.nn.layers.weighted import Weighted
+from qlite.nn.lower import Builder
+from qlite.nn.qmodel import QModel
+from qlite.nn.retarget import convert
+from qlite.nn.scheme import TARGETS, Scheme
+
+#: By the type of activations: the target whose conventions a file has.
+TARGET_OF = {"INT8": "tflite", "UINT8": "onnx"}
+
+
+def is_integer(graph: Graph) -> bool:
+    """Whether all that a file computes are codes of 8 bits, but for what it quantizes first and dequantizes last."""
+    computed = [graph.tensors[i] for operator in graph.operators for i in operator.outputs]
+    kinds = {tensor.type for tensor in computed if tensor.data is None}
+    ends = {i for operator in graph.operators if operator.name == "DEQUANTIZE" for i in operator.outputs}
+    floats = {i for operator in graph.operators for i in operator.outputs if graph.tensors[i].type == "FLOAT32"}
+    return bool(kinds & set(TARGET_OF)) and floats <= ends & set(graph.outputs)
+
+
+def to_qmodel(graph: Graph, outputs: Any = None) -> QModel:
+    """Return the quantized model that a file of integers is.
+
+    Raises
+    ------
+    ValueError
+        As `to_model`; and codes of both signs or of other widths, a tensor without a scale, or grids that differ where
+        the layer leaves codes as they are.
+    """
+    read = Import(graph, outputs)
+    model = read.model()
+    tensors = {name: graph.tensors[i] for i, name in read.names.items()}
+    kinds = {tensor.type for tensor in tensors.values()} & set(TARGET_OF)
+    if len(kinds) != 1:
+        raise ValueError(f"expected activations of one type, {' or '.join(TARGET_OF)}, got {sorted(kinds)}")
+    target = TARGET_OF[kinds.pop()]
+    grids = {name: _grid(tensor) for name, tensor in tensors.items() if tensor.type in TARGET_OF}
+    for name, layer, sources in zip(model.names, model.layers, model.sources, strict=True):
+        if name not in grids:
+            grids[name] = grids[sources[0]]
+        if layer.keeps_grid and any(_differ(grids[source], grids[name]) for source in sources):
+            raise ValueError(f"{name!r}: expected the grid of what it reads, got {grids[name]!r}")
+    weights = {name: node for name, node in read.operators.items() if isinstance(read.layer(name), Weighted)}
+    builder = Builder(
+        Scheme.of_model("w8a8"),
+        qparams=grids,
+        repair=lambda name, weight: _codes(weights[name].tensor(1), weight, read.layer(name)),
+        biases={name: bias for name, node in weights.items() if (bias := _bias(node)) is not None},
+    )
+    program = convert(builder.program(model.lower(builder)), TARGETS[target])
+    return QModel(program, scheme="w8a8", target=target, task=model.task, classes=model.classes)
+
+
+def _grid(tensor: Tensor) -> QParams:
+    """The grid of a tensor's codes as unsigned ones, which programs are made with."""
+    if tensor.scale is None or tensor.zero_point is None or tensor.scale.size != 1:
+        raise ValueError(f"tensor {tensor.name!r}: expected one scale and zero point, got {tensor.scale}")
+    zero_point = int(tensor.zero_point[0]) + (128 if tensor.type == "INT8" else 0)
+    return QParams(np.array(tensor.scale, np.float32), np.array([zero_point]), 8, signed=False)
+
+
+def _differ(one: QParams, other: QParams) -> bool:
+    return (one.scale.item(), one.zero_point.item()) != (other.scale.item(), other.zero_point.item())
+
+
+def _codes(tensor: Tensor, weight: np.ndarray, layer: Any) -> QArray:
+    """The codes of a layer's weights, in the order of the layer's axes."""
+    assert tensor.data is not None and tensor.scale is not None and tensor.zero_point is not None
+    if tensor.type not in TARGET_OF:
+        raise ValueError(f"tensor {tensor.name!r}: expected weights of 8 bits, got {tensor.type}")
+    if tensor.data.ndim == 2:
+        codes = tensor.data.T
+    elif layer.kind == "depthwise_conv2d":
+        codes = tensor.data.reshape(weight.shape)
+    else:
+        codes = tensor.data.transpose(1, 2, 3, 0)
+    shape = (1,) * (weight.ndim - 1) + (-1,)
+    scale, zero_point = (
+        np.broadcast_to(np.asarray(p).reshape(shape), (*(1,) * (weight.ndim - 1), weight.shape[-1]))
+        for p in (tensor.scale.astype(np.float32), tensor.zero_point.astype(np.int64))
+    )
+    signed = tensor.type == "INT8"
+    narrow = signed and codes.min(initial=0) > -128
+    p = QParams(scale.copy(), zero_point.copy(), 8, signed, bool(narrow), weight.ndim - 1)
+    return QArray(np.ascontiguousarray(codes), p)
+
+
+def _bias(node: Any) -> np.ndarray | None:
+    """The bias of a product, in units of its sums; whatever scale the file names for it."""
+    number = {"TRANSPOSE_CONV": 3}.get(node.operator.name, 2)
+    if not node.has(number):
+        return None
+    bias = node.constant(number)
+    if bias.dtype != np.int32:
+        raise ValueError(f"tensor {node.tensor(number).name!r}: expected a bias of int32, got {bias.dtype}")
+    return bias.ravel()

@@ -1,0 +1,91 @@
+"""What the runtime makes of a TensorFlow Lite file, next to what the model that was written gives."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from qlite.io.tflite.graph import Graph
+from qlite.io.tflite.write import write
+from qlite.nn.qmodel import QModel
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How a file's bytes in the runtime compare with the model's.
+
+    Attributes
+    ----------
+    runtime : str
+        Its name and version.
+    samples, bytes, mismatches : int
+        Of all outputs together.
+    first : str or None
+        The first tensor of the graph that differs anywhere; None where none does.
+    """
+
+    runtime: str
+    samples: int
+    bytes: int
+    mismatches: int
+    first: str | None
+
+    def __bool__(self) -> bool:
+        return self.mismatches == 0
+
+    def __repr__(self) -> str:
+        where = "" if self.first is None else f", first in {self.first!r}"
+        return (
+            f"Verification({self.runtime}: {self.mismatches:,} of {self.bytes:,} bytes differ, "
+            f"{self.samples:,} samples{where})"
+        )
+
+
+def verify(model: QModel, graph: Graph, samples: Any) -> Verification:
+    """Run a graph on a model's codes in LiteRT and compare all outputs; where one differs, all tensors as well."""
+    computed = {name: np.asarray(values) for name, values in model.intermediates(samples).items()}
+    count = len(next(iter(computed.values())))
+    given = [computed[graph.tensors[i].name] for i in graph.inputs]
+    runtime, found = _run(write(graph), given)
+    wanted = [computed[graph.tensors[i].name] for i in graph.outputs]
+    mismatches = sum(_different(a, b) for a, b in zip(found, wanted, strict=True))
+    first = _first_difference(graph, given, computed) if mismatches else None
+    return Verification(runtime, count, sum(a.nbytes for a in wanted), mismatches, first)
+
+
+def _first_difference(graph: Graph, given: Sequence[np.ndarray], computed: dict[str, np.ndarray]) -> str | None:
+    """The first tensor, in the order of the operators, that is not what the model computes."""
+    numbers = [
+        i for op in graph.operators for i in op.outputs
+        if graph.tensors[i].name in computed and graph.tensors[i].data is None
+    ]  # fmt: skip
+    names = tuple(graph.tensors[i].name for i in numbers)
+    _, found = _run(write(replace(graph, outputs=tuple(numbers), output_names=names)), given)
+    return next((name for name, a in zip(names, found, strict=True) if _different(a, computed[name])), None)
+
+
+def _different(a: np.ndarray, b: np.ndarray) -> int:
+    return int(np.count_nonzero(a.view(np.uint8) != b.view(np.uint8)))
+
+
+def _run(content: bytes, given: Sequence[np.ndarray]) -> tuple[str, list[np.ndarray]]:
+    """The runtime's name, and the outputs in the file's order for all samples, one at a time."""
+    try:
+        import ai_edge_litert
+        from ai_edge_litert.interpreter import Interpreter
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"verify needs the package {error.name!r}, the runtime: pip install 'qlite[litert]'", name=error.name
+        ) from None
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    found: list[list[np.ndarray]] = [[] for _ in outputs]
+    for i in range(len(given[0])):
+        for details, array in zip(inputs, given, strict=True):
+            interpreter.set_tensor(details["index"], array[i : i + 1])
+        interpreter.invoke()
+        for results, details in zip(found, outputs, strict=True):
+            results.append(interpreter.get_tensor(details["index"]))
+    return f"LiteRT {ai_edge_litert.__version__}", [np.concatenate(results) for results in found]
