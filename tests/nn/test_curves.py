@@ -128,7 +128,7 @@ def test_files_and_reports(rng, tmp_path):
 
 
 def test_what_stays_apart(rng):
-    """What others read, what is an output, what clamps, what has few bits, and what was trained with a scheme."""
+    """What others read as well, and what was trained with a scheme."""
     x = ql.Input((6,))
     y = ql.Dense(rng.normal(size=(6, 8)))(x)
     z = ql.PReLU(np.full(8, 0.3))(y)
@@ -138,8 +138,7 @@ def test_what_stays_apart(rng):
     assert kinds.count("prelu") == 1
     chain = [ql.Dense(rng.normal(size=(6, 8))), ql.PReLU(np.full(8, 0.3)), ql.Dense(rng.normal(size=(8, 2)))]
     for scheme in ("w8a8", "w8a4"):
-        program = ql.quantize_model(ql.Sequential(chain), scheme, samples).program
-        assert (len(program.steps) == 3) == (scheme == "w8a8")
+        assert len(ql.quantize_model(ql.Sequential(chain), scheme, samples).program.steps) == 3
     trained = ql.train(ql.Sequential(chain), samples, rng.integers(0, 2, 50), epochs=1, scheme="w8a8", progress=False)
     assert [step.kind for step in ql.quantize_model(trained).program.steps] == ["quantize", "gemm", "prelu", "gemm"]
 
