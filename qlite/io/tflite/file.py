@@ -65,8 +65,8 @@ def graph_of(model: Model | QModel, dtype: str, batch: int | None = 1, descripti
             )
         program = model.program
     else:
-        model, builder = fuse(model), Builder(Scheme.parse("float32"))
-        program = builder.program(model.lower(builder))
+        builder = Builder(Scheme.parse("float32"))
+        program = builder.program(fuse(model).lower(builder))
     return from_program(
         program,
         floats=dtype == "float32",
