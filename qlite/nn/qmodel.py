@@ -277,6 +277,8 @@ class QModel(Predictor):
     def retarget(self, target: str, *, output_dtype: str | None = None, requant: str | None = None) -> "QModel":
         """Return the same model under another target's conventions; the weights stay as they are, no data is needed.
 
+        Activations that products apply for "numpy" become steps of their own, which they stay.
+
         From or to "tensorrt", whose zero points must be 0, scales change; it does not give the asymmetric ranges back.
 
         Parameters
