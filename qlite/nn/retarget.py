@@ -80,6 +80,8 @@ def convert(program: Program, target: Target) -> Program:
         buffers[i] = _as_floats(old[i])
     scale_of_sums: dict[int, float] = {}
     for i, step in enumerate(steps):
+        if isinstance(step, IntegerProduct) and not target.codebooks:
+            step = steps[i] = step.without_codebook
         if target.symmetric_weights and getattr(step, "weight_zero_point", None) is not None:
             layer = old[step.output].layer
             raise ValueError(
