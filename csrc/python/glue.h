@@ -171,8 +171,9 @@ const ql_py_type *ql_py_type_by_name(const char *name);
 const ql_py_type *ql_py_type_by_typenum(int typenum);
 const ql_py_type *ql_py_type_of(ql_type type);
 
-/* Takes the values of a step's fields, from a dict by name. Arrays are borrowed from *owners, a new reference (which
- * may be set when there is an exception). Returns 0, or -1 with an exception that names the field. */
+/* Takes the values of a step's fields, from a dict by name, in which those that may be none may be missing. Arrays are
+ * borrowed from *owners, a new reference (which may be set when there is an exception). Returns 0, or -1 with an
+ * exception that names the field. */
 int ql_py_fields(PyObject *dict, const ql_field *fields, ql_value values[QL_MAX_FIELDS], PyObject **owners);
 
 /* Checks the number of arguments of a METH_FASTCALL function. Returns 0, or -1 with an exception. */

@@ -187,6 +187,10 @@ int ql_py_fields(PyObject *dict, const ql_field *fields, ql_value values[QL_MAX_
         return -1;
     for (size_t i = 0; fields[i].name; i++) {
         PyObject *object = PyDict_GetItemString(dict, fields[i].name);
+        if (!object && fields[i].kinds & QL_VALUE_NONE) {
+            values[i] = (ql_value){.kind = QL_VALUE_NONE};
+            continue;
+        }
         if (!object) {
             PyErr_Format(PyExc_ValueError, "fields: %s is missing", fields[i].name);
             return -1;

@@ -130,5 +130,7 @@ def test_refused(values, kinds, given, error, message):
 
 
 def test_a_missing_field(values):
+    """None where it may be None."""
+    assert values({"field": INT | NONE}, {}) == {"field": values({"field": NONE}, {"field": None})["field"]}
     with pytest.raises(ValueError, match=r"^fields: field is missing"):
         values({"field": INT}, {"fields": 1})
