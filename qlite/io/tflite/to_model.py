@@ -58,7 +58,7 @@ class Import:
         needed = self._needed()
         for number, name in zip(self.graph.inputs, self.graph.input_names, strict=True):
             if number in needed:
-                name = "input" if name == "input" else self._free(name)
+                name = "input" if name == "input" and not self.inputs else self._free(name or f"tensor_{number}")
                 self._give(number, name)
                 self.inputs[name] = self._sample(self.graph.tensors[number])
         for i, operator in enumerate(self.graph.operators):
