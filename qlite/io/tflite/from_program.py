@@ -135,7 +135,7 @@ def _conv_transpose(e: Exporter, step: ConvTranspose | ConvTransposeF32) -> None
     its own."""
     (x,), y, name = step.inputs, step.output, e.buffer(step.output).name
     if e.batch < 0:
-        raise e.refused(step, "batch: expected a number for a transposed convolution, whose size a file holds, got None")
+        raise e.refused(step, "batch: expected a number for a transposed convolution, whose size files hold, got None")
     *size, channels = e.buffer(y).shape
     kernel, image, begins = step.weight.shape[:2], e.buffer(x).shape[:2], [step.padding[0], step.padding[2]]
     same = [same_padding(n, k, s)[0] for n, k, s in zip(size, kernel, step.stride, strict=True)]

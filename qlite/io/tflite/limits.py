@@ -5,6 +5,7 @@ LiteRT is meant as it is by default on x86-64, with the XNNPACK delegate, Micro 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -60,5 +61,5 @@ def _refused_function(step: Lookup, inputs: Sequence[Buffer], output: Buffer, is
     return None
 
 
-def _outside(what: str, ratio: float, least: float, limit: float) -> str | None:
+def _outside(what: str, ratio: Any, least: float, limit: float) -> str | None:
     return None if least <= ratio < limit else f"expected {what} of {least:g} to below {limit:g}, got {ratio:g}"
