@@ -135,7 +135,9 @@ def _add_tflite(commands: Any) -> None:
     convert.add_argument("dst", metavar="DST", help="the file to write")
     convert.add_argument("--data", metavar="X.npy", required=True, help="samples to calibrate with, (samples, ...)")
     convert.add_argument("--scheme", metavar="NAME", default="w8a8", help="widths of codes (default: %(default)s)")
-    convert.add_argument("--method", metavar="NAME", default="auto", help="how ranges are chosen (default: %(default)s)")
+    convert.add_argument(
+        "--method", metavar="NAME", default="auto", help="how ranges are chosen (default: %(default)s)"
+    )
     convert.add_argument("--report", action="store_true", help="print sizes, and the outputs' SQNR on the samples")
     convert.set_defaults(run=_convert)
 
@@ -206,11 +208,11 @@ def _convert(options: argparse.Namespace) -> int:
         print(f"bytes: {os.path.getsize(options.src):,} -> {os.path.getsize(options.dst):,}")
         results = (y if isinstance(y, tuple) else (y,) for y in (model(samples), quantized(samples)))
         for name, exact, rounded in zip(quantized.outputs, *results, strict=True):
-            print(f"{name}: median SQNR {_median_sqnr(exact, rounded):.1f} dB")
+            print(f"{name}: median SQNR {median_sqnr(exact, rounded):.1f} dB")
     return 0
 
 
-def _median_sqnr(exact: Any, rounded: Any) -> float:
+def median_sqnr(exact: Any, rounded: Any) -> float:
     """Signal over error of each sample in dB, the median of them."""
     import numpy as np
 

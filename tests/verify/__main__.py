@@ -1,8 +1,8 @@
 """python -m tests.verify VERIFIER [--isa ISA]...
 
 A verifier is a module of this package with a `verify(checks)` in it, or a `verify(checks, isas)` if it goes through the
-instruction sets, a `verify(checks, models)` if through folders of files; the first line of its documentation is its help. A new one is that file and its name here. The exit
-status is 1 if a promise is not kept.
+instruction sets, or a `verify(checks, models)` if it goes through folders of files; the first line of its documentation
+is its help. A new one is that file and its name here. The exit status is 1 if a promise is not kept.
 """
 
 import argparse

@@ -9,12 +9,13 @@ and OpenVINO's of the float one where it is installed. A file of integers is com
 
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 import qlite as ql
-from qlite.cli import _median_sqnr
+from qlite.cli import median_sqnr
 
 CALIBRATION, EVALUATION, ROUNDS = 32, 12, 15
 
@@ -87,13 +88,15 @@ def verify_floats(checks, path, model, folder):
     shapes = [model.input_shape] if len(model.inputs) == 1 else [model.shapes[name] for name in model.inputs]
     x, held = ([samples(shape, n, rng) for shape in shapes] for n in (CALIBRATION, EVALUATION))
     one = (lambda arrays: arrays[0]) if len(shapes) == 1 else tuple
-    quantized = ql.quantize_model(model, "w8a8", one(x), target="tflite")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # samples that stand out
+        quantized = ql.quantize_model(model, "w8a8", one(x), target="tflite")
     codes, floats = folder / "codes.tflite", folder / "floats.tflite"
     quantized.to_tflite(codes)
     quantized.to_tflite(floats, dtype="float32")
     found = quantized.verify(codes, one(held))
     pairs = zip(outputs_of(model(one(held))), outputs_of(quantized(one(held))), strict=True)
-    sqnr = "/".join(f"{_median_sqnr(*pair):.0f}" for pair in pairs)
+    sqnr = "/".join(f"{median_sqnr(*pair):.0f}" for pair in pairs)
     first = [array[:1] for array in held]
     int8, exact, openvino = interpreter_of(floats), interpreter_of(path), openvino_of(path)
     fast = quantized.retarget("numpy")
@@ -116,8 +119,8 @@ def verify_codes(checks, path, model):
     for _ in range(EVALUATION):
         details = interpreter.get_input_details()
         codes = [rng.integers(-128, 128, d["shape"]).astype(d["dtype"]) for d in details]
-        grids = [d["quantization"] for d in details]
-        x = [((c.astype(np.int32) - z) * np.float32(s)).astype(np.float32) for c, (s, z) in zip(codes, grids, strict=True)]
+        pairs = zip(codes, (d["quantization"] for d in details), strict=True)
+        x = [((c.astype(np.int32) - zero) * np.float32(scale)).astype(np.float32) for c, (scale, zero) in pairs]
         values = model.intermediates(x[0] if len(x) == 1 else tuple(x))
         writers = {step.output: step for step in program.steps}
         ours = [values[program.buffers[writers[i].inputs[0]].name] for i in program.outputs]
@@ -145,4 +148,3 @@ def verify(checks, models=None):
                 verify_floats(checks, path, model, Path(folder))
             except ValueError as error:
                 checks.line(f"{path.stem:36}{str(error)[:150]}", False)
-
