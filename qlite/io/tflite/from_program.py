@@ -131,8 +131,10 @@ def _conv(e: Exporter, step: Conv | ConvF32) -> None:
 
 @_exports(ConvTranspose, ConvTransposeF32)
 def _conv_transpose(e: Exporter, step: ConvTranspose | ConvTransposeF32) -> None:
-    """What neither SAME nor VALID cuts off is cut off behind it. SAME with a window below its stride has a rule of its own to
-    round by."""
+    """What neither SAME nor VALID cuts off is cut off behind it.
+
+    SAME with a window below its stride has a rule of its own to round by.
+    """
     (x,), y, name = step.inputs, step.output, e.buffer(step.output).name
     if e.batch < 0:
         raise e.refused(step, "batch: expected a number for a transposed convolution, whose size files hold, got None")
