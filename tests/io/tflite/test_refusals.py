@@ -48,7 +48,7 @@ def status_of(content, tmp_path):
 )
 def test_a_layer_without_operator_is_named_and_nothing_written(layer, target, why, tmp_path):
     with pytest.raises(ValueError, match=f"^layer 'bent.*{why}"):
-        quantized(layer, ql.Dense(np.eye(3)), target=target).to_tflite(tmp_path / "model.tflite")
+        quantized(ql.Dense(np.eye(3)), layer, ql.Dense(np.eye(3)), target=target).to_tflite(tmp_path / "model.tflite")
     assert list(tmp_path.iterdir()) == []
 
 
