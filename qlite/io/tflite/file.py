@@ -68,5 +68,9 @@ def graph_of(model: Model | QModel, dtype: str, batch: int | None = 1, descripti
         builder = Builder(Scheme.parse("float32"))
         program = builder.program(fuse(model).lower(builder))
     return from_program(
-        program, floats=dtype == "float32", batch=batch, description=_check.string("description", description)
+        program,
+        floats=dtype == "float32",
+        batch=batch,
+        description=_check.string("description", description),
+        is_micro=isinstance(model, QModel) and model.target == "tflm",
     )
