@@ -72,7 +72,7 @@ def read_regular(path: Path, follow_links: bool = True) -> bytes:
 def format_of(head: bytes) -> str | None:
     """Name of the other format that a file with this start has; None if it is not known."""
     if head[4:8] == b"TFL3":
-        return "a TensorFlow Lite model"
+        return "a TensorFlow Lite model, which qlite.from_tflite reads"
     if head.startswith(_LOCAL_HEADER):
         length = int.from_bytes(head[26:28], "little")
         member = head[_LOCAL_HEADER_BYTES : _LOCAL_HEADER_BYTES + length]

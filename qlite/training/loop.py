@@ -294,7 +294,10 @@ def _objective(
     model: Model, loss: Any, smoothing: Any, teacher: Any, teacher_weight: Any, temperature: Any
 ) -> Objective:
     if len(model.output_shape) != 1:
-        raise ValueError(f"model: expected a result of shape (units,), got {model.output_shape}")
+        raise ValueError(
+            f"model: expected a result of shape (units,), got {model.output_shape}: Flatten behind it gives one, for "
+            f"y of shape (samples, {math.prod(model.output_shape)})"
+        )
     base: Loss = loss_of(loss, model.task, smoothing)
     threshold = 0.5 if callable(loss) and model.gives_probabilities else 0.0
     if teacher is None:

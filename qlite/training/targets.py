@@ -48,7 +48,10 @@ def _values(name: str, y: np.ndarray, units: int) -> np.ndarray:
 def _probabilities(name: str, y: np.ndarray) -> np.ndarray:
     y = _check.finite(name, _check.scales(name, y.astype(np.float32) if y.dtype.kind == "b" else y))
     if (y < 0).any() or (y > 1).any():
-        raise ValueError(f"{name}: expected probabilities from 0 to 1, got {y[(y < 0) | (y > 1)].flat[0]}")
+        raise ValueError(
+            f"{name}: expected probabilities from 0 to 1, got {y[(y < 0) | (y > 1)].flat[0]}, which would be a value "
+            f"for a model of task='regression'"
+        )
     sums = y.sum(axis=1)
     if y.shape[1] > 1 and (np.abs(sums - 1) > PROBABILITY_SLACK).any():
         raise ValueError(f"{name}: expected rows whose sum is 1, got {sums[np.abs(sums - 1).argmax()]}")

@@ -26,7 +26,7 @@ def from_tflite(path: Any, *, outputs: Sequence[str] | None = None) -> Any:
     Raises
     ------
     TypeError
-        `path` is no path.
+        `path` is no path, `outputs` a string.
     OSError
         The file cannot be read.
     ValueError

@@ -95,7 +95,7 @@ def package(name: str) -> Any:
         return import_module(name)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"TensorFlow Lite files need the package {error.name!r}: pip install 'qlite[tflite]'", name=error.name
+            f"TensorFlow Lite files need the package {error.name!r}: pip install 'qlite-quant[tflite]'", name=error.name
         ) from None
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from qlite import _check
 from qlite.io.tflite.constants import real_values, simplified, without_storing
 from qlite.io.tflite.graph import Graph, Operator, Tensor
 from qlite.io.tflite.operators import CONVERSIONS, Conversion, Node
@@ -79,6 +80,8 @@ class Import:
             numbers: Sequence[int] = self.graph.outputs
             names = self.graph.output_names
         else:
+            if isinstance(names, str):
+                raise TypeError(f"outputs: expected a sequence of names, got {names!r}")
             numbers = [self._number(name) for name in names]
         if len(set(numbers)) != len(numbers) or not numbers:
             raise ValueError(f"outputs: expected at least one tensor, each once, got {list(names)[:8]}")
@@ -87,7 +90,8 @@ class Import:
     def _number(self, name: str) -> int:
         found = [i for i, tensor in enumerate(self.graph.tensors) if tensor.name == name]
         if not found:
-            raise ValueError(f"outputs: expected names of tensors, got {name!r}")
+            computed = [self.graph.tensors[i].name for operator in self.graph.operators for i in operator.outputs]
+            raise ValueError(f"outputs: expected names of tensors, got {name!r}{_check.close(name, computed)}")
         return found[0]
 
     def _needed(self) -> set[int]:

@@ -45,6 +45,7 @@ class Verification:
 def verify(model: QModel, graph: Graph, samples: Any) -> Verification:
     """Run a graph on a model's codes in LiteRT and compare all outputs; where one differs, all tensors as well."""
     computed = {name: np.asarray(values) for name, values in model.intermediates(samples).items()}
+    _same_ends(model, graph, computed)
     count = len(next(iter(computed.values())))
     given = [computed[graph.tensors[i].name] for i in graph.inputs]
     runtime, found = _run(write(graph), given)
@@ -52,6 +53,18 @@ def verify(model: QModel, graph: Graph, samples: Any) -> Verification:
     mismatches = sum(_different(a, b) for a, b in zip(found, wanted, strict=True))
     first = _first_difference(graph, given, computed) if mismatches else None
     return Verification(runtime, count, sum(a.nbytes for a in wanted), mismatches, first)
+
+
+def _same_ends(model: QModel, graph: Graph, computed: dict[str, np.ndarray]) -> None:
+    """Refuse a graph whose inputs and outputs are no values of the model."""
+    for what, numbers in {"input": graph.inputs, "output": graph.outputs}.items():
+        for tensor in (graph.tensors[i] for i in numbers):
+            values = computed.get(tensor.name)
+            if values is None or (*values.shape[1:], values.dtype.name.upper()) != (*tensor.shape[1:], tensor.type):
+                raise ValueError(
+                    f"expected a file that this model wrote, got {what} {tensor.name!r}, {tensor.type} of shape "
+                    f"{tensor.shape}"
+                )
 
 
 def _first_difference(graph: Graph, given: Sequence[np.ndarray], computed: dict[str, np.ndarray]) -> str | None:
@@ -76,7 +89,7 @@ def _run(content: bytes, given: Sequence[np.ndarray]) -> tuple[str, list[np.ndar
         from ai_edge_litert.interpreter import Interpreter
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"verify needs the package {error.name!r}, the runtime: pip install 'qlite[litert]'", name=error.name
+            f"verify needs the package {error.name!r}, the runtime: pip install 'qlite-quant[litert]'", name=error.name
         ) from None
     interpreter = Interpreter(model_content=content, num_threads=1)
     interpreter.allocate_tensors()
