@@ -15,8 +15,8 @@ from qlite.nn.steps.products import Product
 class FloatConvolution(Product):
     """float32 by float32, or by codes: the convolution of a layer that stays as it is, and the weight-only one.
 
-    Codes stand for ``float32(code - zero_point) * scale`` or ``codebook[code] * scale``, rounded once. Weights of float32 have neither scale nor zero
-    point, as those of all other products do.
+    Codes stand for ``float32(code - zero_point) * scale`` or ``codebook[code] * scale``, rounded once. Weights of
+    float32 have neither scale nor zero point, as those of all other products do.
     """
 
     codebook_dtype = np.float32
