@@ -94,9 +94,9 @@ class Scheme:
     def of_model(cls, scheme: Any, activations: str = "static", may_be_float: bool = False) -> "Scheme":
         """As `parse`, for the schemes that models run by, or one layer of a model.
 
-        Weights have 2 to 8 bits, activations 2 to 8, or 16 without groups, or none. Groups are multiples of 8, and with activations whose
-        scales are known ahead for uniform weights of up to 4 bits: the kernels for others have no room for a zero
-        point. Codebooks of up to 16 entries have a form for integer products.
+        Weights have 2 to 8 bits, activations 2 to 8, or 16 without groups, or none. Groups are multiples of 8, and with
+        activations whose scales are known ahead for uniform weights of up to 4 bits: the kernels for others have no
+        room for a zero point. Codebooks of up to 16 entries have a form for integer products.
         """
         parsed = cls.parse(scheme, activations)
         if parsed.weight_bits == FLOAT_BITS:

@@ -106,7 +106,9 @@ def test_buffers_that_hold_no_digits(changes, rng):
 
 def images(rng):
     x = ql.Input((6, 6, 5))
-    y = ql.Conv2D(rng.normal(size=(3, 3, 5, 8)) / 6, rng.normal(size=8), "relu", padding="same", stride=2, name="conv")(x)
+    y = ql.Conv2D(rng.normal(size=(3, 3, 5, 8)) / 6, rng.normal(size=8), "relu", padding="same", stride=2, name="conv")(
+        x
+    )
     y = ql.DepthwiseConv2D(rng.normal(size=(2, 2, 8, 1)) / 2, activation="gelu", padding="same", name="depthwise")(y)
     y = ql.Conv2DTranspose(rng.normal(size=(3, 3, 8, 4)) / 8, rng.normal(size=4), stride=2, name="up")(y)
     y = ql.Dense(rng.normal(size=(4, 6)), rng.normal(size=6), name="pixels")(y)

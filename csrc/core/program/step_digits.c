@@ -5,8 +5,8 @@
  *   join_digits       y = activation(float32((256 * high + low) * (s_a * s_w[j]) + bias[j])) of the sums of both: these
  *                     are exact, below 2^40, and so in double; each operation is rounded there, and once to float.
  *
- * Why not vpmaddwd on 16-bit codes: weights would take twice the memory, and a pair of products of 16 by 8 bits has room
- * for no more than 2^8 of them in int32, where the two products of bytes have room for 2^16. */
+ * Why not vpmaddwd on 16-bit codes: weights would take twice the memory, and a pair of products of 16 by 8 bits has
+ * room for no more than 2^8 of them in int32, where the two products of bytes have room for 2^16. */
 #include "core/base/memory.h"
 #include "core/program/step.h"
 
@@ -101,7 +101,8 @@ static ql_status check(const ql_buffer *buffers, const ql_value *v, const ql_ste
         return QL_EINVAL;
     const size_t n = ql_row_length(out);
     const bool fits = ql_scales_are_valid(&input_scale, 1) && ql_are_scales(&v[WEIGHT_SCALE], n) &&
-                      ql_is_vector(&v[BIAS], QL_F32, n) && ql_activation_from_name(ql_text(&v[ACTIVATION]), &activation);
+                      ql_is_vector(&v[BIAS], QL_F32, n) &&
+                      ql_activation_from_name(ql_text(&v[ACTIVATION]), &activation);
     return fits ? QL_OK : QL_EINVAL;
 }
 

@@ -1,4 +1,4 @@
-"""Steps around products of 16-bit codes, which are two products of 8-bit ones: of their high and of their low digits."""
+"""Steps around products of 16-bit codes, which are two of 8-bit ones: of their high and low digits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

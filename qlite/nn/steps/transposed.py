@@ -54,7 +54,8 @@ class TransposedConvolution(Product):
 
 @dataclass(frozen=True, eq=False)
 class ConvTranspose(TransposedConvolution, IntegerProduct):
-    """The transposed convolution of codes, of an image or of several, as `Conv`; scales that are found at run time are those of samples."""
+    """The transposed convolution of codes, of an image or of several, as `Conv`; scales that are found at run time are
+    those of samples."""
 
     kind: ClassVar[str] = "conv_transpose"
     scale_per: ClassVar[str] = "sample"
