@@ -339,8 +339,8 @@ class QModel(Predictor):
                 x = self.program.buffers[step.inputs[0]]
                 is_static = x.is_codes and x.scale is not None
                 group_size = step.group_size if isinstance(step, (GemmGrouped, GemmGroupedF32)) else None
-                bits = WIDE_BITS if step.inputs[0] in digits else x.bits
-                bits = None if isinstance(step, (GemmF32, GemmGroupedF32, FloatConvolution)) else bits
+                width = WIDE_BITS if step.inputs[0] in digits else x.bits
+                bits = None if isinstance(step, (GemmF32, GemmGroupedF32, FloatConvolution)) else width
                 is_dynamic = bits is not None and not is_static
                 found.append(Scheme(step.weight_bits, group_size, bits, is_dynamic, grid=grid_of(step.codebook)))
         return found or [Scheme.parse(self.scheme)]
