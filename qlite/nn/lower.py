@@ -78,7 +78,7 @@ class Static:
         q = builder.quantize_weight(name, layer.weight)
         step = 1.0 if q.codebook is None else float(integer_codebook(q.codebook)[1])
         is_given = builder.repair is not None or q.codebook is not None
-        q = with_room_for_bias(q, layer.weight, layer.bias, input_scale * step, is_given)
+        q = with_room_for_bias(q, layer.weight, layer.bias, float(input_scale * step), is_given)
         fields = builder.weight_fields(layer.integer_step, q, x, layer)
         fields["bias"] = builder.integer_bias(layer.bias, input_scale, fields["weight_scale"])
         grid = affine_of(builder.qparams[name])

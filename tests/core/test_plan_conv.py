@@ -25,6 +25,7 @@ WINDOWS = {
 }
 # channels, outputs, groups
 CHANNELS = [(3, 17, 1), (16, 8, 1), (1, 5, 1), (6, 9, 3), (8, 8, 8), (33, 33, 33), (5, 15, 5), (32, 64, 32)]
+CHANNELS += [(8, 1, 1), (3, 2, 1)]
 RESULTS = ("uint8", "int8", "int32", "float32", "narrow")
 
 
@@ -82,6 +83,15 @@ def check(rng, graph, count=3):
 def test_every_window(isa, rng, window, channels):
     for kind, result in zip(("uint8", "int8", "narrow", "dynamic"), rng.permutation(RESULTS), strict=False):
         check(rng, one_step(rng, WINDOWS[window], channels, kind, str(result)))
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 3, 4])
+@pytest.mark.parametrize("kind", ["uint8", "int8", "dynamic"])
+def test_few_results_of_many_pixels(isa, rng, kind, outputs):
+    """Neighbouring pixels are computed together, as many as divide the width."""
+    for width, size, stride in [(48, (3, 3), (1, 1)), (30, (2, 5), (1, 2)), (16, (1, 1), (1, 1)), (24, (3, 2), (2, 3))]:
+        window = (10, width), size, stride, (1, 1), (1, 0, 0, 1)
+        check(rng, one_step(rng, window, (8, outputs, 1), kind, str(rng.choice(RESULTS[:4]))))
 
 
 @pytest.mark.parametrize("result", RESULTS)

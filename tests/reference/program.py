@@ -318,7 +318,7 @@ def step_matmul(buffers, step, values):
         values[step.output] = matmul_f32(values[a], values[b], *how)
         return
     grids = (affine(buffer) for buffer in (buffers[a], buffers[b], target))
-    codes = matmul_codes(values[a], values[b], *how, *grids, *code_range(target), step.requant == "fixed")
+    codes = matmul_codes(values[a], values[b], *how, *grids, *code_range(target), step.requant)
     values[step.output] = codes.astype(target.dtype)
 
 

@@ -49,6 +49,18 @@ bool ql_filter_fits(const ql_filter *w, int32_t reach, const int32_t *bias);
 /* Packs terms [parts][kernel_h * kernel_w][out] into w->taps. On QL_ENOMEM ql_filter_free frees what is there. */
 ql_status ql_taps_pack(ql_filter *w, const int8_t *terms);
 
+/* Returns how many neighbouring pixels of a row are best computed as one unit, with the results of all; 1 unless a tile
+ * has columns for them. The filter is of one group and without gaps. */
+size_t ql_unit_of(const ql_gemm_kernels *gemm, const size_t shape[4], const ql_window *window);
+
+/* Packs a filter of such units [kernel_h][kernel_w + (unit - 1) * stride][in][unit * out]: windows of a unit begin
+ * unit * stride pixels apart. */
+ql_status ql_filter_pack_unit(const uint8_t *w, bool is_signed, const size_t shape[4], const int32_t *zero_point,
+                              size_t stride, size_t unit, ql_filter **filter);
+
+/* Fills in n values several times. */
+void ql_repeat_s32(const int32_t *values, size_t n, size_t times, int32_t *repeated);
+
 /* ---- convolutions ------------------------------------------------------------------------------- */
 
 /* Images of one size under windows: what does not depend on their number. Strides are in bytes. */

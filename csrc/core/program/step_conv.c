@@ -57,40 +57,63 @@ static bool take_window(const ql_step *step, const ql_buffer *buffers, const ql_
            ql_are_weights(v, 4, shape);
 }
 
-/* Fills the terms of packed weights. */
-static ql_status fill_terms(const ql_buffer *in, const ql_buffer *out, const ql_value *v, form *f)
+/* Packs weights for units of so many pixels. */
+static ql_status pack(const ql_value *v, const ql_step_window *sides, size_t unit, ql_filter **filter)
+{
+    const ql_array *w = &v[QL_FIELD_WEIGHT].array;
+    const int32_t *zero_point = ql_data(&v[QL_FIELD_WEIGHT_ZERO_POINT]);
+    const bool is_signed = w->type == QL_S8;
+    if (unit > 1)
+        return ql_filter_pack_unit(w->data, is_signed, w->shape, zero_point, sides->stride[1], unit, filter);
+    return ql_filter_pack(w->data, is_signed, w->shape, zero_point, (size_t)v[GROUPS].integer, sides->dilation[1] > 1,
+                          filter);
+}
+
+/* Fills the terms of packed weights, each column's as often as a unit has pixels. */
+static ql_status fill_terms(const ql_buffer *in, const ql_buffer *out, const ql_value *v, size_t unit, form *f)
 {
     ql_epilogue epilogue;
-    f->columns = ql_alloc(1, ql_epilogue_bytes(ql_row_length(out)));
+    const size_t n = ql_row_length(out), bytes = ql_epilogue_bytes(n);
+    const int32_t *bias = ql_sums_bias(in, v);
+    f->columns = ql_alloc(1, bytes + ql_repeated_bytes(unit * n));
     f->arrays = ql_alloc(1, ql_terms_bytes(f->filter));
     if (!f->columns || !f->arrays)
         return QL_ENOMEM;
+    void *repeated = (char *)f->columns + bytes;
+    if (bias && unit > 1) {
+        ql_repeat_s32(bias, n, unit, repeated); /* then it is the epilogue's */
+        bias = repeated;
+    }
+    if (!ql_filter_fits(f->filter, ql_sums_reach(in), bias))
+        return QL_EOVERFLOW;
     const ql_status status = ql_sums_epilogue(in, out, v, f->columns, &epilogue);
-    if (status == QL_OK)
-        ql_terms_fill(&f->geometry, ql_sums_bias(in, v), ql_has_row_scale(in) ? 0 : ql_zero_point_u8(in), &epilogue,
-                      f->arrays, &f->terms);
-    return status;
+    if (status != QL_OK)
+        return status;
+    ql_terms_fill(&f->geometry, bias, ql_has_row_scale(in) ? 0 : ql_zero_point_u8(in), &epilogue, f->arrays, &f->terms);
+    if (unit > 1)
+        ql_repeat_columns(&epilogue, n, unit, unit * n, repeated, &f->terms.epilogue);
+    return QL_OK;
 }
 
 static ql_status fill_form(const ql_buffer *in, const ql_buffer *out, const ql_value *v, const ql_step_window *sides,
                            form *f)
 {
-    const ql_array *w = &v[QL_FIELD_WEIGHT].array;
-    size_t from[2], to[2];
+    size_t from[2], to[2], unit = 1;
     ql_image_lengths(in, from);
     ql_image_lengths(out, to);
     const ql_images x = {.height = from[0], .width = from[1], .channels = ql_row_length(in)};
-    const ql_window window = {.stride = {sides->stride[0], sides->stride[1]},
-                              .dilation = {sides->dilation[0], sides->dilation[1]},
-                              .before = {sides->padding[0], sides->padding[2]},
-                              .out = {to[0], to[1]}};
-    ql_status status = ql_filter_pack(w->data, w->type == QL_S8, w->shape, ql_data(&v[QL_FIELD_WEIGHT_ZERO_POINT]),
-                                      (size_t)v[GROUPS].integer, sides->dilation[1] > 1, &f->filter);
-    if (status == QL_OK && !ql_filter_fits(f->filter, ql_sums_reach(in), ql_sums_bias(in, v)))
-        status = QL_EOVERFLOW;
+    ql_window window = {.stride = {sides->stride[0], sides->stride[1]},
+                        .dilation = {sides->dilation[0], sides->dilation[1]},
+                        .before = {sides->padding[0], sides->padding[2]},
+                        .out = {to[0], to[1]}};
+    if (v[GROUPS].integer == 1 && sides->dilation[1] == 1)
+        unit = ql_unit_of(ql_kernels_active()->gemm_u8s8s32, v[QL_FIELD_WEIGHT].array.shape, &window);
+    window.stride[1] *= unit;
+    window.out[1] /= unit;
+    ql_status status = pack(v, sides, unit, &f->filter);
     if (status == QL_OK)
         status = ql_geometry_init(f->filter, &x, &window, &f->geometry);
-    return status == QL_OK ? fill_terms(in, out, v, f) : status;
+    return status == QL_OK ? fill_terms(in, out, v, unit, f) : status;
 }
 
 /* Makes the form that comes next. */
