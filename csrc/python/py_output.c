@@ -58,6 +58,7 @@ PyArrayObject *ql_py_output(PyObject *fields, npy_intp n, ql_output *output, int
     int is_signed;
     bool absent;
     PyObject *scale_object, *offset, *activation;
+    *output = (ql_output){0};
     if (!PyTuple_Check(fields)) {
         PyErr_Format(PyExc_TypeError, "output: expected a tuple, got %s", Py_TYPE(fields)->tp_name);
         return NULL;

@@ -108,6 +108,33 @@ def sign(bits: int) -> np.ndarray:
     return np.array([-1, 1], np.float32)
 
 
+#: Entries of a codebook, and their greatest magnitude as integers, that integer products have a form for.
+INTEGER_ENTRIES, INTEGER_REACH = 16, 127
+
+
+def integer_codebook(book: np.ndarray) -> tuple[np.ndarray, np.float32]:
+    """Return entries as int8 of at most 127, and what a step of these stands for.
+
+    The greatest power of two of which all entries are multiples, or, where more than 127 of it were needed, a 127th of
+    the greatest magnitude: entries are up to half a step beside their integers then.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from qlite.grids.codebooks import integer_codebook
+    >>> table, step = integer_codebook(np.float32([-6, 0.5, 3]))
+    >>> table.tolist(), float(step)
+    ([-12, 1, 6], 0.5)
+    """
+    sizes = np.abs(book[book != 0]).astype(np.float64)
+    ratios = [size.as_integer_ratio() for size in sizes.tolist()]
+    lowest = min(((n & -n).bit_length() - d.bit_length() for n, d in ratios), default=0)
+    step = np.float32(2.0**lowest)
+    if sizes.size and np.float32(sizes.max()) / step > INTEGER_REACH:
+        step = np.float32(sizes.max()) / np.float32(INTEGER_REACH)
+    return np.clip(np.rint(book / step), -INTEGER_REACH, INTEGER_REACH).astype(np.int8), step
+
+
 def put_zero(book: np.ndarray) -> None:
     """Set the entry of each codebook (..., entries) that is nearest to 0 to 0; the order stays."""
     nearest = np.nanargmin(np.abs(book), axis=-1, keepdims=True)

@@ -19,6 +19,12 @@ class Grid:
     scale_dtype: str = "float32"
     block_exponent: int | None = None  # of the MX formats: scale = 2**(floor(log2(max|w|)) - block_exponent)
 
+    @property
+    def book(self) -> np.ndarray:
+        """The codebook of the default width."""
+        assert self.values is not None
+        return self.values(self.widths[0])
+
 
 def _small_float(name: str) -> Callable[[int], np.ndarray]:
     return lambda bits: codebooks.small_float(*codebooks.SMALL_FLOATS[name])

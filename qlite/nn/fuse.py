@@ -84,7 +84,9 @@ class _Fusing:
         used = {*outputs, *(source for node in self.nodes.values() for source in node.sources)}
         nodes = [n for n in self.nodes.values() if n.name in used or not isinstance(n.layer, Constant)]
         options: dict[str, Any] = {"mean": self.mean, "scale": self.scale, "task": model.task, "classes": model.classes}
-        if isinstance(model, Sequential):
+        before = ("input", *(node.name for node in nodes))
+        is_chain = all(node.sources == (name,) for node, name in zip(nodes, before, strict=False))
+        if isinstance(model, Sequential) and is_chain:
             return Sequential([node.layer for node in nodes], input_shape=model.input_shape, **options)
         return Model(model.inputs, outputs, nodes=nodes, **options)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from qlite.arrays.qarray import QArray
 from qlite.arrays.quantize import quantize
+from qlite.grids.codebooks import integer_codebook
 from qlite.grids.qparams import QParams
 from qlite.nn.activation_tables import activation_table
 from qlite.nn.program import Buffer, Program, Step
@@ -72,8 +73,10 @@ class Static:
         name, codes = builder.layer, builder.codes(x)
         input_scale, _ = builder.buffers[codes].affine
         q = builder.quantize_weight(name, layer.weight)
-        q = with_room_for_bias(q, layer.weight, layer.bias, input_scale, is_given=builder.repair is not None)
-        fields = builder.weight_fields(q, x, layer)
+        step = 1.0 if q.codebook is None else integer_codebook(q.codebook)[1]
+        is_given = builder.repair is not None or q.codebook is not None
+        q = with_room_for_bias(q, layer.weight, layer.bias, float(input_scale * step), is_given)
+        fields = builder.weight_fields(layer.integer_step, q, x, layer)
         fields["bias"] = builder.integer_bias(layer.bias, input_scale, fields["weight_scale"])
         grid = affine_of(builder.qparams[name])
         end: dict[str, Any] = {"activation": layer.activation, "requant": "float"}
@@ -102,7 +105,8 @@ class Dynamic:
     def product(self, builder: "Builder", x: int, layer: Multiplying) -> int:
         name, source = builder.layer, builder.floats(x)
         codes = builder.codes_with_scales(source, layer.scale_shape(builder.buffers[source].shape))
-        fields = builder.weight_fields(builder.quantize_weight(name, layer.weight), x, layer)
+        q = builder.quantize_weight(name, layer.weight)
+        fields = builder.weight_fields(layer.integer_step, q, x, layer)
         fields |= {"bias": layer.bias, "activation": layer.activation, "requant": "float"}
         return builder.append(layer.integer_step, (codes,), name, dtype="float32", **fields)
 
@@ -140,7 +144,8 @@ class WeightOnly:
 
     def product(self, builder: "Builder", x: int, layer: Multiplying) -> int:
         name, source = builder.layer, builder.floats(x)
-        fields = builder.weight_fields(builder.quantize_weight(name, layer.weight), source, layer)
+        q = builder.quantize_weight(name, layer.weight)
+        fields = builder.weight_fields(layer.weight_only_step, q, source, layer)
         fields |= {"bias": layer.bias, "activation": layer.activation}
         return builder.append(layer.weight_only_step, (source,), name, **fields)
 
@@ -155,6 +160,8 @@ def strategy_of(scheme: Scheme, layer: Multiplying) -> Strategy:
         return DynamicGrouped() if scheme.dynamic else WeightOnlyGrouped()
     if scheme.is_static:
         return Static()
+    if scheme.grid != "uniform" and layer.weight.ndim == 2 and not scheme.dynamic:
+        return WeightOnlyGrouped()  # of one group
     return Dynamic() if scheme.dynamic else WeightOnly()
 
 
@@ -379,14 +386,20 @@ class Builder:
             return self.biases[self.layer]
         return integer_bias(f"layer {self.layer!r}", bias, input_scale, weight_scale)
 
-    def weight_fields(self, q: QArray, x: int, layer: Multiplying) -> dict[str, Any]:
-        """Return the fields of a layer's step that multiplies buffer `x` by such weights, all but bias and end."""
+    def weight_fields(self, kind: type[Step], q: QArray, x: int, layer: Multiplying) -> dict[str, Any]:
+        """Return the fields of a layer's step of some kind that multiplies buffer `x` by such weights, all but bias and
+        end."""
         scale, zero_point = _columns(q)
+        codebook = q.codebook
+        if codebook is not None and kind is layer.integer_step:
+            codebook, unit = integer_codebook(codebook)
+            scale = np.maximum(scale * unit, np.finfo(np.float32).smallest_normal)
         return layer.fields(self.buffers[x].shape) | {
             "weight": q.codes.reshape(layer.kernel_shape),
             "weight_scale": scale,
             "weight_zero_point": zero_point if zero_point.any() else None,
             "weight_bits": q.bits,
+            "codebook": codebook,
         }
 
     def scheme_of(self, name: str) -> Scheme:
@@ -443,6 +456,7 @@ def _group_fields(q: QArray) -> dict[str, Any]:
         "weight_scale": np.broadcast_to(q.scale, shape),
         "weight_zero_point": zero_point,
         "weight_bits": q.bits,
+        "codebook": q.codebook,
         "group_size": group,
     }
 

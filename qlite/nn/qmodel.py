@@ -18,7 +18,7 @@ from qlite.nn.program import Buffer, Program
 from qlite.nn.program_summary import ProgramSummary, summary_of
 from qlite.nn.ranges import Calibration
 from qlite.nn.retarget import convert, resolve_target
-from qlite.nn.scheme import FLOAT_BITS, TARGETS, Scheme
+from qlite.nn.scheme import FLOAT_BITS, TARGETS, Scheme, grid_of
 from qlite.nn.steps import (
     PRODUCTS,
     STEPS,
@@ -338,7 +338,8 @@ class QModel(Predictor):
                 is_static = x.is_codes and x.scale is not None
                 group_size = step.group_size if isinstance(step, (GemmGrouped, GemmGroupedF32)) else None
                 bits = None if isinstance(step, (GemmF32, GemmGroupedF32, FloatConvolution)) else x.bits
-                found.append(Scheme(step.weight_bits, group_size, bits, bits is not None and not is_static))
+                is_dynamic = bits is not None and not is_static
+                found.append(Scheme(step.weight_bits, group_size, bits, is_dynamic, grid=grid_of(step.codebook)))
         return found or [Scheme.parse(self.scheme)]
 
     def save(self, path: Any) -> None:
@@ -454,8 +455,22 @@ def _weight(step: Any) -> QArray:
     scale, zero_point = step.weight_scale, step.weight_zero_point
     zero_point = np.zeros(1, np.int32) if zero_point is None else zero_point
     scale, zero_point = (p.reshape((1,) * (ndim - p.ndim) + p.shape) for p in (scale, zero_point))
-    groups: dict[str, Any] = {}
-    if isinstance(step, (GemmGrouped, GemmGroupedF32)):
-        groups = {"group_size": step.group_size, "group_axis": 0}
-    p = QParams(scale, zero_point, step.weight_bits, bool(signed), bool(narrow), ndim - 1, **groups)
-    return QArray(step.weight, p)
+    more: dict[str, Any] = {}
+    is_grouped = isinstance(step, (GemmGrouped, GemmGroupedF32))
+    if is_grouped and (step.codebook is None or step.group_size != len(step.weight)):
+        more = {"group_size": step.group_size, "group_axis": 0}
+    codes = step.weight
+    if step.codebook is not None:
+        codes, book = _on_codebook(step)
+        more |= book
+    p = QParams(scale, zero_point, step.weight_bits, bool(signed), bool(narrow), ndim - 1, **more)
+    return QArray(codes, p)
+
+
+def _on_codebook(step: Any) -> tuple[np.ndarray, dict[str, Any]]:
+    """The codes of weights on a codebook, and the grid that they are on: integers are sorted, each once."""
+    grid, book = grid_of(step.codebook), step.codebook
+    if grid != "codebook" and book.dtype == np.float32:
+        return step.weight, {"grid": grid, "codebook": book}
+    book, codes = np.unique(np.where(np.isfinite(book), book, 0).astype(np.float32), return_inverse=True)
+    return codes.astype(np.uint8)[step.weight], {"grid": "codebook", "codebook": book}

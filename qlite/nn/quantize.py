@@ -66,7 +66,9 @@ def quantize_model(
         alone. w4g32, w4g32a8...: a scale for every 32 inputs of a dense layer (convolutions keep one per output), which
         at 4 bits and below is the more accurate; with activations of known scales for weights of up to 4 bits. ternary:
         the weights -1, 0 and 1, with the scale of least squares and 8-bit activations. dynamic: w8a8 with
-        ``activations="dynamic"``.
+        ``activations="dynamic"``. nf4, nf4g64, nf4a8...: the name of a codebook in place of ``w<bits>``; nf3, nf4 and
+        fp4 in any of these schemes (groups not with activations of known scales), where integer products take the
+        entries as int8; fp6_e2m3, fp6_e3m2, fp8_e4m3 and fp8_e5m2 for weights alone.
     data : array_like of a real floating dtype, (samples, ...), or an iterator of such batches
         Samples like those that will come, a few hundred; for activations with known scales. Of several inputs a tuple,
         or a dict by name. They go through the model in parts that bound the memory; a file's array (memmap) is read

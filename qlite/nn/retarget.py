@@ -10,6 +10,7 @@ from qlite import _check
 from qlite.grids.qparams import QParams
 from qlite.nn.activation_tables import activation_table
 from qlite.nn.curves import without_curves
+from qlite.nn.operators import with_operators, without_operators
 from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.renumbering import renumbered
 from qlite.nn.scheme import TARGETS, Scheme, Target
@@ -21,6 +22,7 @@ from qlite.nn.steps import (
     GemmGrouped,
     L2Normalize,
     Lookup,
+    MatMul,
     Quantize,
     Requantize,
     Reshape,
@@ -63,7 +65,7 @@ def convert(program: Program, target: Target) -> Program:
     are rounded and tables made anew. With a float output the last products before it give float32, and so does
     what lies behind them.
     """
-    program = without_curves(program)
+    program = without_operators(without_curves(program))
     old, steps = list(program.buffers), list(program.steps)
     results = _without_dequantizing(program, steps)
     floats: set[int] = set()
@@ -78,6 +80,8 @@ def convert(program: Program, target: Target) -> Program:
         buffers[i] = _as_floats(old[i])
     scale_of_sums: dict[int, float] = {}
     for i, step in enumerate(steps):
+        if isinstance(step, IntegerProduct) and not target.codebooks:
+            step = steps[i] = step.without_codebook
         if target.symmetric_weights and getattr(step, "weight_zero_point", None) is not None:
             layer = old[step.output].layer
             raise ValueError(
@@ -95,6 +99,8 @@ def convert(program: Program, target: Target) -> Program:
             steps[i] = _converted(step, old, buffers, target)
         elif isinstance(step, Constant) and buffers[step.output].is_codes:
             steps[i] = replace(step, value=_moved_codes(step.value, old[step.output], buffers[step.output]))
+        elif isinstance(step, MatMul) and buffers[step.output].is_codes:
+            steps[i] = step.with_fields({"requant": _rule_of_matmul(buffers[step.inputs[1]], target)})
         elif hasattr(step, "requant") and buffers[step.output].is_codes:
             steps[i] = step.with_fields({"requant": target.requant})
     outputs = []
@@ -105,7 +111,8 @@ def convert(program: Program, target: Target) -> Program:
             steps.append(Dequantize((result,), len(buffers) - 1))
             result = len(buffers) - 1
         outputs.append(result)
-    return renumbered(buffers, steps, program.inputs, outputs)
+    converted = renumbered(buffers, steps, program.inputs, outputs)
+    return converted if target.tables == "exact" else with_operators(converted, target)
 
 
 def _without_dequantizing(program: Program, steps: list[Step]) -> list[int]:
@@ -190,6 +197,12 @@ def _converted(
     in_flip, out_flip = (0x80 * (old[i].dtype != new[i].dtype) for i in (x, y))
     table = (step.table.view(np.uint8)[np.arange(256) ^ in_flip] ^ np.uint8(out_flip)).view(new[y].dtype)
     return replace(step, table=table)
+
+
+def _rule_of_matmul(b: Buffer, target: Target) -> str:
+    """LiteRT's delegate, whose rule its other products have, takes none by codes that have a zero point."""
+    is_kernel = target.tables == "litert" and target.requant == "float" and b.affine[1] != 0
+    return "fixed32" if is_kernel else target.requant
 
 
 def _moved_codes(codes: np.ndarray, before: Buffer, after: Buffer) -> np.ndarray:

@@ -45,6 +45,8 @@ def _codes(
     """The codes of the results, before they are clamped."""
     scale, target_scale = scales
     ratio = scale / target_scale
+    if function == "relu6" and runtime == "tflm":  # it keeps the grid, so that codes are put on the result's before it
+        return fixed_point.scaled(steps, float(scale) / float(target_scale)) + zero_point
     if function in ("relu", "relu6"):
         return fixed_point.scaled(steps, float(ratio)) + zero_point
     if function == "hard_swish":

@@ -53,6 +53,9 @@ def image_network():
     c = ql.SpaceToDepth(2)(ql.DepthToSpace(2)(ql.Concatenate()(*ql.Split([4, 2])(c), c)))
     c = ql.ResizeBilinear((3, 2), align_corners=True)(ql.ResizeNearest(scale=(2, 1))(c))
     c = ql.Conv2DTranspose(filters=8, kernel_size=(3, 2), stride=2, padding=1, output_padding=(1, 0))(c)
+    d = ql.Add()(ql.Mean(0, True)(c), ql.Sum((0, 1), keepdims=True)(ql.Max(-1, True)(c)))
+    d = ql.L2Normalize()(ql.Subtract()(d, ql.Reshape((1, 1, -1))(ql.GlobalMaxPool()(ql.Min([1], True)(c)))))
+    c = ql.Multiply()(c, d)
     line = ql.Conv1D(filters=4, kernel_size=3, groups=2, padding=(2, 0), dilation=2)(ql.Reshape((-1, 4))(c))
     return ql.Model(x, ql.Dense(units=3)(ql.Concatenate()(ql.Flatten()(line), ql.GlobalAveragePool()(c))))
 
@@ -392,7 +395,7 @@ def test_kinds_of_layers_that_are_not_known(path, kind):
         (("grids", "scheme"), "w3a4", r"grids: weights: dense_1: expected w3a4 .* got QParams\(uint4"),
         (("grids", "per_layer", "hidden"), None, "grids: per_layer: expected names of schemes"),
         (("grids", "per_layer", "hidden"), "w4g16a8", "grids: weights: hidden: expected w4g16a8"),
-        (("grids", "per_layer", "none"), "w8", "per_layer: expected one of .* got 'none'"),
+        (("grids", "per_layer", "none"), "w8", "per_layer: expected a layer or a pattern of layers.* got 'none'"),
         (("grids", "activations", "other"), {}, r"grids\.activations\..*: expected a description"),
         (("grids", "weights", "dense_1", "scale_shape"), [1, 2**40], "scale: expected float32 of shape"),
         (("grids", "weights", "dense_1", "axis"), 0, "axis: expected"),

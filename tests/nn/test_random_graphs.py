@@ -26,6 +26,12 @@ SCHEMES = {
     "w4g8a8": ["numpy"],
     "w4g8": ["numpy"],
     "w8g8a8-dynamic": ["numpy"],
+    "w4g32a8": ["numpy"],
+    "w2g16a8": ["numpy"],
+    "nf4": ["numpy"],
+    "nf4g8": ["numpy"],
+    "fp4a8": ["numpy", "tflite", "c"],
+    "nf4g8a8-dynamic": ["numpy"],
 }
 CASES = [(scheme, target) for scheme, targets in SCHEMES.items() for target in targets]
 SEEDS = range(12)

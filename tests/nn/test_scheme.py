@@ -8,6 +8,7 @@ from qlite.nn.scheme import Scheme
 
 NAMES = ["w8", "w8a8", "dynamic", "w4", "w4g32", "w4g32a8", "w1", "w16a16", "w3g7a5"]
 NAMES += ["ternary", "ternary-dynamic", "w4a8-dynamic", "w4g32a8-dynamic", "float32"]
+NAMES += ["nf4", "nf4g64", "fp4a8", "nf3g8a8-dynamic", "fp8_e4m3", "fp6_e2m3g16"]
 
 
 @pytest.mark.parametrize("name", NAMES)

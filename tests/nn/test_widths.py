@@ -23,11 +23,14 @@ NARROW = ["w8a4", "w4a4", "w3a3", "w2a2", "w8a7"]
 GROUPED = ["w4g32a8", "w3g16a8", "w2g8a4", "w4g32a8-dynamic", "w8g16a8-dynamic", "w4g32", "w8g8", "w2g16"]
 DYNAMIC = ["dynamic", "w4a8-dynamic", "w2a8-dynamic", "ternary-dynamic"]
 WEIGHT_ONLY = ["w8", "w6", "w4", "w3", "w2"]
-SCHEMES = STATIC + NARROW + GROUPED + DYNAMIC + WEIGHT_ONLY
+ON_CODEBOOKS = ["nf4", "nf3", "fp4", "fp6_e3m2", "fp8_e4m3", "nf4g8", "nf4g64", "fp8_e5m2g16", "nf3g16"]
+ON_CODEBOOKS += ["nf4a8-dynamic", "nf4g16a8-dynamic", "fp4g8a8-dynamic"]
+AS_INTEGERS = ["nf4a8", "nf3a8", "fp4a8"]
+SCHEMES = STATIC + NARROW + GROUPED + DYNAMIC + WEIGHT_ONLY + ON_CODEBOOKS + AS_INTEGERS
 CASES = [
-    *product(STATIC, TARGETS),
+    *product(STATIC + AS_INTEGERS, TARGETS),
     *product(NARROW, ["numpy", "c"]),
-    *product(GROUPED + DYNAMIC + WEIGHT_ONLY, ["numpy"]),
+    *product(GROUPED + DYNAMIC + WEIGHT_ONLY + ON_CODEBOOKS, ["numpy"]),
 ]
 # Agreement with the float model in percent and SQNR of its logits in dB, on held-out digits, worst of three seeds:
 # round-to-nearest with min-max gives 99.1 and 24.5 at w4a8, and a wrong scale or zero point costs 10 dB.
@@ -48,6 +51,10 @@ BUDGET = {
     "w4": (98, 22),
     "w4g32": (98, 23),
     "w8g32": (99, 42),
+    "nf4": (98, 20),
+    "nf4g32": (98, 21),
+    "nf4a8": (98, 20),
+    "fp8_e4m3": (99, 30),
 }
 
 
@@ -145,7 +152,7 @@ def test_activations_that_are_no_clamps(rng, x, scheme, activation, tmp_path):
 # ---- targets ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheme", NARROW + GROUPED + DYNAMIC + WEIGHT_ONLY)
+@pytest.mark.parametrize("scheme", NARROW + GROUPED + DYNAMIC + WEIGHT_ONLY + ON_CODEBOOKS)
 def test_targets_that_a_scheme_cannot_have(network, x, scheme):
     allowed = {target for name, target in CASES if name == scheme}
     quantized = ql.quantize_model(network, scheme, x)

@@ -1,6 +1,7 @@
 """The steps of an integer program, in plain NumPy: a function on arrays for each kind."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from reference.activations import lookup, prelu, softmax_fixed, softmax_float
@@ -9,7 +10,7 @@ from reference.conv import conv_integer
 from reference.elementwise import dequantize, quantize
 from reference.functions import apply, layer_norm
 from reference.gemm import matmul_float, matmul_integer, output_of_sums, quantize_rows, scale_sums
-from reference.grouped import matmul_grouped, quantize_rows_symmetric, sum_groups
+from reference.grouped import in_s8, matmul_grouped, quantize_rows_symmetric, sum_groups
 from reference.images import conv as conv_f32
 from reference.merging import add_fixed, add_float, multiply_fixed, multiply_float
 from reference.pool import avg_pool, avg_pool_float, max_pool, max_pool_float
@@ -37,8 +38,19 @@ def evaluate(program, *inputs):
     for i, x in zip(program.inputs, inputs, strict=True):
         values[i] = np.asarray(x).astype(program.buffers[i].dtype)
     for step in program.steps:
-        STEPS[step.kind](program.buffers, step, values)
+        STEPS[step.kind](program.buffers, on_entries(step), values)
     return values
+
+
+def on_entries(step):
+    """A product by weights on a codebook as one by its entries; those in groups look up themselves."""
+    codebook = getattr(step, "codebook", None)
+    if codebook is None or step.kind.startswith("gemm_grouped"):
+        return step
+    if codebook.dtype == np.int8:
+        return step.without_codebook
+    weight = codebook[step.weight] * step.weight_scale
+    return replace(step, weight=weight, weight_scale=None, weight_bits=8, codebook=None)
 
 
 def rows(x):
@@ -243,7 +255,10 @@ def step_gemm_grouped(buffers, step, values):
         lowest = -128 if source.dtype == "int8" else 0
         codes, row_scale = rows(values[x]).astype(np.int32) - lowest - 128, F32(source.scale)
         bias = shifted_bias(bias, step, source.zero_point - lowest - 128, source.scale)
-    sums = sum_groups(codes, row_scale, step.weight, scale, zero_point, step.group_size, bias, *CLAMPS[step.activation])
+    weight = step.weight
+    if step.codebook is not None:
+        weight, scale = in_s8(weight, scale, step.codebook, step.group_size)
+    sums = sum_groups(codes, row_scale, weight, scale, zero_point, step.group_size, bias, *CLAMPS[step.activation])
     values[step.output] = sums.reshape(*values[x].shape[:-1], step.weight.shape[1])
 
 
@@ -260,7 +275,8 @@ def shifted_bias(bias, step, zero_point, input_scale):
 def step_gemm_grouped_f32(buffers, step, values):
     (x,) = step.inputs
     scale, zero_point = (spread(p, step.weight.shape, group_size=step.group_size) for p in group_parameters(step))
-    weight = (step.weight.astype(np.int32) - zero_point).astype(F32) * scale
+    codes = step.weight.astype(np.int32) - zero_point
+    weight = (codes.astype(F32) if step.codebook is None else step.codebook[codes]) * scale
     values[step.output] = finished(matmul_grouped(rows(values[x]), weight), step, values[x].shape)
 
 
@@ -276,7 +292,7 @@ def step_matmul(buffers, step, values):
         values[step.output] = matmul_f32(values[a], values[b], *how)
         return
     grids = (affine(buffer) for buffer in (buffers[a], buffers[b], target))
-    codes = matmul_codes(values[a], values[b], *how, *grids, *code_range(target), step.requant == "fixed")
+    codes = matmul_codes(values[a], values[b], *how, *grids, *code_range(target), step.requant)
     values[step.output] = codes.astype(target.dtype)
 
 

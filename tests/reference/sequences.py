@@ -35,13 +35,14 @@ def matmul_f32(a, b, transpose_b, heads):
     return matmul(a, b, transpose_b, heads, matmul_grouped).astype(F32)
 
 
-def matmul_codes(a, b, transpose_b, heads, grid_a, grid_b, grid_y, qmin, qmax, fixed):
-    """Exact sums at the scale of both, then codes by rule A or B."""
+def matmul_codes(a, b, transpose_b, heads, grid_a, grid_b, grid_y, qmin, qmax, requant):
+    """Exact sums at the scale of both, then codes by rule A or B, "fixed32" with one scale, float32(s_a * s_b)."""
 
     def multiply(left, right):
         acc = matmul_integer(left, right, grid_a[1], grid_b[1])
-        scales = np.full(acc.shape[1], grid_b[0], F32)
-        return output_of_sums(acc, grid_a[0], scales, (*grid_y, qmin, qmax), fixed)
+        factors = (F32(grid_a[0]) * F32(grid_b[0]), 1) if requant == "fixed32" else (grid_a[0], grid_b[0])
+        scales = np.full(acc.shape[1], factors[1], F32)
+        return output_of_sums(acc, factors[0], scales, (*grid_y, qmin, qmax), requant != "float")
 
     return matmul(a, b, transpose_b, heads, multiply)
 

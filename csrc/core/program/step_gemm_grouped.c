@@ -5,6 +5,7 @@
  *                      a - 128 and z' = z - 128; what z' adds to the result is part of the offset,
  *                          offset[j] = bias[j] - z' * s_a * sum_g s_w[g][j] * sum_{p in g} (w[p][j] - z_w[g][j])
  *                      in float64, groups ascending, rounded once.
+ *                      Weights on a codebook are for floats alone: as integers they have up to 8 bits.
  *   gemm_grouped_f32   float32 alone: weights are dequantized on the way (ql_gemm_grouped_f32).
  *
  * An update packs anew: there is no packing into memory that is there. */
@@ -13,9 +14,14 @@
 #include "core/gemm/grouped.h"
 #include "core/program/weights.h"
 
-enum { GROUP_SIZE = QL_WEIGHT_FIELD_COUNT };
+enum { CODEBOOK = QL_WEIGHT_FIELD_COUNT, GROUP_SIZE };
 
-static const ql_field fields[] = {QL_WEIGHT_FIELDS, {"group_size", QL_VALUE_INT}, {NULL, 0}};
+static const ql_field fields[] = {
+    QL_WEIGHT_FIELDS,
+    {"codebook", QL_VALUE_ARRAY | QL_VALUE_NONE},
+    {"group_size", QL_VALUE_INT},
+    {NULL, 0},
+};
 
 /* Weights and what is added to their product. */
 typedef struct form {
@@ -60,6 +66,19 @@ static int width_of(const ql_array *w)
     return beyond ? 8 : 4;
 }
 
+/* Takes a codebook out of a value; returns whether it is one, or none. */
+static bool take_codebook(const ql_value *value, ql_grouped_codes *w)
+{
+    const ql_array *a = &value->array;
+    if (value->kind == QL_VALUE_NONE)
+        return true;
+    w->codebook = a->data;
+    w->entries = a->rank == 1 ? a->shape[0] : 0;
+    if (w->entries > QL_TABLE_ENTRIES)
+        w->bits = 8;
+    return a->type == QL_F32 && w->entries >= 2 && w->entries <= QL_MAX_ENTRIES;
+}
+
 /* Takes weights out of values; returns whether they fit the buffers. Zero points have to be codes of their width. */
 static bool take_codes(const ql_step *step, const ql_buffer *buffers, const ql_value *v, ql_grouped_codes *w)
 {
@@ -87,7 +106,7 @@ static bool take_codes(const ql_step *step, const ql_buffer *buffers, const ql_v
         if (w->zero_point[i] < lowest || w->zero_point[i] > lowest + 15)
             w->bits = 8;
     }
-    return true;
+    return take_codebook(&v[CODEBOOK], w);
 }
 
 /* Sum over the groups of scale * sum of (code - zero point), for column j. */
@@ -122,7 +141,7 @@ static ql_status make(const ql_buffer *buffers, const ql_value *v, const ql_step
     if (!take_codes(step, buffers, v, &w) || !ql_activation_from_name(ql_text(&v[QL_FIELD_ACTIVATION]), &f->activation))
         return QL_EINVAL;
     const ql_buffer *in = buffers + step->inputs[0];
-    const bool are_codes = ql_is_x8(in) && !ql_has_row_scale(in) && purpose == QL_PACK_INTEGER && w.bits <= 4;
+    const bool are_codes = ql_is_x8(in) && !ql_has_row_scale(in) && purpose == QL_PACK_INTEGER && w.bits <= 4 && !w.codebook;
     if (in->type != QL_F32 && !are_codes)
         return QL_EINVAL;
     f->offset = ql_alloc(w.n, sizeof *f->offset);

@@ -2,7 +2,8 @@
  * each of the leading axes, which are equal.
  *
  *   float32   one fused multiply-add per k, k ascending, from 0
- *   codes     exact sums of (a - za)(b - zb), then codes by rule A ("float") or B ("fixed")
+ *   codes     exact sums of (a - za)(b - zb), then codes by rule A ("float") or B ("fixed"); "fixed32": by rule B with
+ *             the scales multiplied in float32
  *
  * With `heads`, (rows, heads * n) stands for so many matrices (rows, n) side by side, as a layer of rows gives them; b
  * is of that form, and so is either a, and then the result is (heads, m, n), or the result, and then a is (heads, m,
@@ -37,7 +38,7 @@ typedef struct matmul_state {
     const ql_kernels *kernels;
     size_t count, m, k, n; /* matrices of a sample */
     place a, b, y;
-    bool is_transposed;
+    bool is_transposed, has_product; /* has_product: the sums have one scale, float32(sa * sb) */
     ql_store store;
 } matmul_state;
 
@@ -95,10 +96,12 @@ static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *s
         return QL_EINVAL;
     const ql_buffer *a = buffers + step->inputs[0], *b = buffers + step->inputs[1], *y = buffers + step->output;
     const int64_t heads = v[HEADS].integer;
-    matmul_state found = {.kernels = ql_kernels_active(), .is_transposed = v[TRANSPOSE_B].integer != 0};
+    const bool has_product = strcmp(v[REQUANT].text, "fixed32") == 0;
+    matmul_state found = {
+        .kernels = ql_kernels_active(), .is_transposed = v[TRANSPOSE_B].integer != 0, .has_product = has_product};
     if (a->type != y->type || b->type != y->type || (y->type != QL_F32 && !ql_is_x8(y)) || ql_has_row_scale(a) ||
         ql_has_row_scale(b) || ql_has_row_scale(y) || !is_matrix(a) || !is_matrix(b) || !is_matrix(y) || heads < 0 ||
-        !ql_rule_from_name(v[REQUANT].text, &found.store))
+        !ql_rule_from_name(has_product ? "fixed" : v[REQUANT].text, &found.store))
         return QL_EINVAL;
     if (heads ? !find_heads(a, b, y, (size_t)heads, &found) : !find_leading(a, b, y, &found))
         return QL_EINVAL;
@@ -226,6 +229,8 @@ static const uint8_t *gather(const matmul_state *s, const uint8_t *b, uint8_t *g
 static ql_epilogue epilogue_of(const matmul_state *s, const grids *g, const code_memory *memory)
 {
     ql_output output = {.store = s->store, .input_scale = g->a->scale, .weight_scale = memory->scale};
+    if (s->has_product)
+        output.input_scale *= g->b->scale;
     ql_output_on_grid(g->y, &output);
     const float least = g->a->scale * g->b->scale / 0x1p29f;
     output.scale = output.scale > least ? output.scale : least;
@@ -243,7 +248,7 @@ static void multiply_codes(const matmul_state *s, const grids *g, const uint8_t 
     const code_memory memory = cut(s, workspace);
     for (size_t j = 0; j < s->n; j++) {
         memory.zero_point[j] = ql_zero_point_u8(g->b);
-        memory.scale[j] = g->b->scale;
+        memory.scale[j] = s->has_product ? 1.0f : g->b->scale;
     }
     const ql_code_matrix matrix = {.data = gather(s, b, memory.gathered),
                                    .by_columns = s->is_transposed,

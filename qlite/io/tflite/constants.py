@@ -1,5 +1,8 @@
 """Constants of a TensorFlow Lite graph as float32: what half-precision, integer and sparse weights stand for."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from qlite.io.tflite.graph import Graph, Operator, Tensor
@@ -28,30 +31,37 @@ def without_storing(graph: Graph) -> Graph:
     """
     tensors, kept = list(graph.tensors), []
     for operator in graph.operators:
-        source = tensors[operator.inputs[0]] if operator.inputs and operator.inputs[0] >= 0 else None
-        if operator.name in STORING and source is not None and source.data is not None:
-            (y,) = operator.outputs
-            values = source.data if operator.name == "DENSIFY" else real_values(source)
-            same = (source.type, source.scale, source.zero_point, source.axis) if operator.name == "DENSIFY" else ()
-            tensors[y] = Tensor(tensors[y].name, source.shape, *_typed(values, same))
-        else:
+        source = _read(tensors, operator, 0) if operator.name in STORING else None
+        if source is None or source.data is None:
             kept.append(operator)
-    return Graph(tensors, kept, graph.inputs, graph.outputs, graph.input_names, graph.output_names, graph.description)
+            continue
+        number = operator.outputs[0]
+        name = tensors[number].name
+        if operator.name == "DENSIFY":
+            tensors[number] = replace(source, name=name)
+        else:
+            tensors[number] = Tensor(name, source.shape, "FLOAT32", real_values(source))
+    return replace(graph, tensors=tensors, operators=kept)
 
 
-def _typed(values: np.ndarray, same: tuple) -> tuple:
-    """Type, data and grid of a tensor."""
-    if not same:
-        return "FLOAT32", values
-    kind, *grid = same
-    return kind, values, *grid
+def simplified(graph: Graph) -> Graph:
+    """Return the graph in which a float constant multiplies by its reciprocal instead of dividing, and rows that are
+    gathered from a constant are looked up."""
+    tensors, operators = list(graph.tensors), []
+    for operator in graph.operators:
+        options = operator.options
+        first, divisor = _read(tensors, operator, 0), _read(tensors, operator, 1)
+        if operator.name == "DIV" and divisor is not None and divisor.data is not None and divisor.type == "FLOAT32":
+            with np.errstate(divide="ignore"):
+                tensors.append(replace(divisor, data=np.float32(1) / divisor.data))
+            operator = replace(operator, name="MUL", inputs=(operator.inputs[0], len(tensors) - 1))
+        elif operator.name == "GATHER" and first is not None and first.data is not None and not any(options.values()):
+            operator = replace(operator, name="EMBEDDING_LOOKUP", inputs=operator.inputs[1::-1])
+        operators.append(operator)
+    return replace(graph, tensors=tensors, operators=operators)
 
 
-def constant(graph: Graph, operator: Operator, i: int) -> np.ndarray:
-    """Return the i-th input of an operator, which has to be a constant."""
-    number = operator.inputs[i] if i < len(operator.inputs) else -1
-    tensor = graph.tensors[number] if number >= 0 else None
-    if tensor is None or tensor.data is None:
-        name = "none" if tensor is None else repr(tensor.name)
-        raise ValueError(f"{operator.name}: inputs[{i}]: expected a constant, got {name}")
-    return tensor.data
+def _read(tensors: Sequence[Tensor], operator: Operator, i: int) -> Tensor | None:
+    """The i-th input of an operator, if it has one."""
+    is_there = i < len(operator.inputs) and operator.inputs[i] >= 0
+    return tensors[operator.inputs[i]] if is_there else None

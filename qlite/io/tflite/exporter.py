@@ -14,8 +14,8 @@ from qlite.nn.steps import Dequantize, Normalize, Quantize
 class Exporter:
     """The tensors and operators of a graph as they come."""
 
-    def __init__(self, program: Program, floats: bool, batch: int | None) -> None:
-        self.program, self.batch = program, -1 if batch is None else batch
+    def __init__(self, program: Program, floats: bool, batch: int | None, is_micro: bool) -> None:
+        self.program, self.batch, self.is_micro = program, -1 if batch is None else batch, is_micro
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
         self.number: dict[int, int] = {}  # of a buffer's tensor
@@ -70,8 +70,13 @@ class Exporter:
         """The number of a buffer's tensor."""
         if i not in self.number:
             b = self.buffer(i)
-            self.number[i] = self.add(b.name, (self.batch, *b.shape), b.dtype, *(b.affine if b.is_codes else ()))
+            self.number[i] = self.between(i, b.name, b.shape)
         return self.number[i]
+
+    def between(self, i: int, name: str, shape: Sequence[int]) -> int:
+        """Add a tensor for samples of a shape, of a buffer's dtype and grid, and return its number."""
+        b = self.buffer(i)
+        return self.add(name, (self.batch, *shape), b.dtype, *(b.affine if b.is_codes else ()))
 
     def add(
         self, name: str, shape: tuple[int, ...], dtype: str, scale: Any = None, zero_point: Any = None, **fields: Any
@@ -120,10 +125,9 @@ class Exporter:
             return self.as_image(x), "valid"
         if tuple(padding) == tuple(n for pair in same for n in pair):
             return self.as_image(x), "same"
-        (top, bottom, left, right), b = padding, self.buffer(x)
+        top, bottom, left, right = padding
         name = f"{self.buffer(step.output).name}/padded"
-        shape = (self.batch, image[0] + top + bottom, image[1] + left + right, image[2])
-        result = self.add(name, shape, b.dtype, *(b.affine if b.is_codes else ()))
+        result = self.between(x, name, (image[0] + top + bottom, image[1] + left + right, image[2]))
         pairs = self.integers(step, "paddings", [(0, 0), (top, bottom), (left, right), (0, 0)])
         self.operator("PAD", [self.as_image(x), pairs], result)
         return result, "valid"
@@ -138,9 +142,8 @@ class Exporter:
         b = self.buffer(i)
         if len(b.shape) == 3:
             return self.tensor(i)
-        shape = (self.batch, *self._image(i))
-        result = self.add(f"{b.name}/image", shape, b.dtype, *(b.affine if b.is_codes else ()))
-        self._reshape(self.tensor(i), result, f"{b.name}/image")
+        result = self.between(i, f"{b.name}/image", self._image(i))
+        self.reshape(self.tensor(i), result, f"{b.name}/image")
         return result
 
     def from_image(self, step: Step, append: Callable[[int], None]) -> None:
@@ -149,16 +152,27 @@ class Exporter:
         if len(b.shape) == 3:
             append(self.tensor(step.output))
             return
-        shape = (self.batch, *self._image(step.output))
-        image = self.add(f"{b.name}/of_image", shape, b.dtype, *(b.affine if b.is_codes else ()))
+        image = self.between(step.output, f"{b.name}/of_image", self._image(step.output))
         append(image)
-        self._reshape(image, self.tensor(step.output), b.name)
+        self.reshape(image, self.tensor(step.output), b.name)
 
-    def _reshape(self, source: int, result: int, name: str) -> None:
+    def reshape(self, source: int, result: int, name: str) -> None:
+        """Append the operator that gives a tensor the shape of another one."""
         shape = self.tensors[result].shape
-        self.operator(
-            "RESHAPE", [source, self.constant(f"{name}/shape", np.array(shape, np.int32))], result, new_shape=shape
-        )
+        number = self.constant(f"{name}/shape", np.array(shape, np.int32))
+        self.operator("RESHAPE", [source, number], result, new_shape=shape)
+
+    def transpose(self, source: int, result: int, axes: Sequence[int], name: str) -> None:
+        """Append the operator that exchanges axes of a sample."""
+        order = np.array([0, *(axis + 1 for axis in axes)], np.int32)
+        self.operator("TRANSPOSE", [source, self.constant(f"{name}/axes", order)], result)
+
+    def window(self, source: int, result: int, begin: Sequence[int], name: str) -> None:
+        """Append the operator that takes so much of samples, from a place on, as the result holds."""
+        end = [n + b for n, b in zip(self.tensors[result].shape[1:], begin, strict=True)]
+        bounds = {"begin": [0, *begin], "end": [0, *end], "stride": [1] * (len(end) + 1)}
+        numbers = [self.constant(f"{name}/{what}", np.array(n, np.int32)) for what, n in bounds.items()]
+        self.operator("STRIDED_SLICE", [source, *numbers], result, begin_mask=1, end_mask=1)
 
     def weights(self, step: Any, data: np.ndarray, axis: int) -> int:
         """Add a product's weights in the order of the format; codes with a scale along an axis."""

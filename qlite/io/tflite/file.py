@@ -14,6 +14,7 @@ from qlite.io.tflite.to_model import to_model
 from qlite.io.tflite.to_qmodel import is_integer, to_qmodel
 from qlite.io.tflite.verify import Verification, verify
 from qlite.io.tflite.write import write
+from qlite.nn.fuse import fuse
 from qlite.nn.lower import Builder
 from qlite.nn.model import Model
 from qlite.nn.qmodel import QModel
@@ -65,7 +66,11 @@ def graph_of(model: Model | QModel, dtype: str, batch: int | None = 1, descripti
         program = model.program
     else:
         builder = Builder(Scheme.parse("float32"))
-        program = builder.program(model.lower(builder))
+        program = builder.program(fuse(model).lower(builder))
     return from_program(
-        program, floats=dtype == "float32", batch=batch, description=_check.string("description", description)
+        program,
+        floats=dtype == "float32",
+        batch=batch,
+        description=_check.string("description", description),
+        is_micro=isinstance(model, QModel) and model.target == "tflm",
     )

@@ -11,6 +11,7 @@ import numpy as np
 
 from qlite.io.tflite.exporter import Exporter, same_padding
 from qlite.io.tflite.graph import Graph
+from qlite.io.tflite.limits import refusal
 from qlite.io.tflite.schema import MIRROR, PADDING
 from qlite.nn.program import Program, Step
 from qlite.nn.steps import (
@@ -64,7 +65,9 @@ def _exports(*kinds: type[Step]) -> Callable[[Append], Append]:
     return register
 
 
-def from_program(program: Program, *, floats: bool, batch: int | None = 1, description: str = "") -> Graph:
+def from_program(
+    program: Program, *, floats: bool, batch: int | None = 1, description: str = "", is_micro: bool = False
+) -> Graph:
     """Return the graph of a program whose codes are int8.
 
     Parameters
@@ -74,19 +77,24 @@ def from_program(program: Program, *, floats: bool, batch: int | None = 1, descr
         they are the codes.
     batch : int or None
         Samples at a time; None: any number.
+    is_micro : bool
+        Whether TensorFlow Lite Micro shall run the file, else LiteRT.
 
     Raises
     ------
     ValueError
-        A step that the format has no operator for.
+        A step that the format has no operator for, or that the runtime would refuse or compute otherwise.
     """
-    return Exporter(program, floats, batch).graph(_append, description)
+    return Exporter(program, floats, batch, is_micro).graph(_append, description)
 
 
 def _append(e: Exporter, step: Step) -> None:
     append = STEPS.get(type(step))
     if append is None:
         raise e.refused(step, f"the format has no operator for a step {step.kind!r}")
+    why = refusal(step, [e.buffer(i) for i in step.inputs], e.buffer(step.output), e.is_micro)
+    if why is not None:
+        raise e.refused(step, why)
     append(e, step)
 
 
@@ -123,29 +131,64 @@ def _conv(e: Exporter, step: Conv | ConvF32) -> None:
 
 @_exports(ConvTranspose, ConvTransposeF32)
 def _conv_transpose(e: Exporter, step: ConvTranspose | ConvTransposeF32) -> None:
-    (x,), y = step.inputs, step.output
-    size, kernel = e.buffer(y).shape[:2], step.weight.shape[:2]
+    """What neither SAME nor VALID cuts off is cut off behind it."""
+    (x,), y, name = step.inputs, step.output, e.buffer(step.output).name
+    if e.batch < 0:
+        raise e.refused(step, "batch: expected a number for a transposed convolution, whose size files hold, got None")
+    *size, channels = e.buffer(y).shape
+    kernel, image, begins = step.weight.shape[:2], e.buffer(x).shape[:2], [step.padding[0], step.padding[2]]
     same = [same_padding(n, k, s)[0] for n, k, s in zip(size, kernel, step.stride, strict=True)]
-    begins = [step.padding[0], step.padding[2]]
-    if begins not in (same, [0, 0]):
-        raise e.refused(step, f"the format has transposed convolutions with padding SAME or VALID, got {step.padding}")
-    shape = e.integers(step, "shape", (e.batch, *e.buffer(y).shape))
+    ends = [
+        max((n - 1) * s + k, begin + out)
+        for n, k, s, begin, out in zip(image, kernel, step.stride, begins, size, strict=True)
+    ]
+    is_same = begins == same and all(-(-out // s) == n for out, s, n in zip(size, step.stride, image, strict=True))
+    whole = size if is_same else ends
+    is_cut = whole != size
+    result = e.between(y, f"{name}/whole", (*whole, channels)) if is_cut else e.tensor(y)
+    shape = e.integers(step, "shape", (e.batch, *whole, channels))
     weights = e.weights(step, step.weight.transpose(3, 0, 1, 2), 0)
     bias = [] if step.bias is None else [e.bias(step)]
     options = {
-        "padding": PADDING.index("same" if begins == same else "valid"),
+        "padding": PADDING.index("same" if is_same else "valid"),
         "stride_h": step.stride[0],
         "stride_w": step.stride[1],
         **e.fused(step.activation),
     }
-    e.operator("TRANSPOSE_CONV", [shape, weights, e.tensor(x), *bias], e.tensor(y), **options)
+    e.operator("TRANSPOSE_CONV", [shape, weights, e.tensor(x), *bias], result, **options)
+    if is_cut:
+        e.window(result, e.tensor(y), (*begins, 0), name)
 
 
 @_exports(MatMul)
 def _matmul(e: Exporter, step: MatMul) -> None:
-    if step.heads:
-        raise e.refused(step, "the format has no product of heads that lie in one axis")
-    e.append(step, "BATCH_MATMUL", adj_y=step.transpose_b)
+    """Heads side by side are taken apart before it, or put side by side behind it."""
+    if not step.heads:
+        e.append(step, "BATCH_MATMUL", adj_y=step.transpose_b)
+        return
+    (a, b), y, name = step.inputs, step.output, e.buffer(step.output).name
+    is_merged = len(e.buffer(a).shape) == 3
+    left = e.tensor(a) if is_merged else _heads(e, a, step.heads, f"{name}/a")
+    right = _heads(e, b, step.heads, f"{name}/b")
+    if not is_merged:
+        e.operator("BATCH_MATMUL", [left, right], e.tensor(y), adj_y=step.transpose_b)
+        return
+    rows, columns = e.buffer(y).shape
+    product = e.between(y, f"{name}/heads", (step.heads, rows, columns // step.heads))
+    e.operator("BATCH_MATMUL", [left, right], product, adj_y=step.transpose_b)
+    moved = e.between(y, f"{name}/rows", (rows, step.heads, columns // step.heads))
+    e.transpose(product, moved, (1, 0, 2), f"{name}/rows")
+    e.reshape(moved, e.tensor(y), name)
+
+
+def _heads(e: Exporter, x: int, heads: int, name: str) -> int:
+    """Append what makes (heads, rows, n) of (rows, heads * n), and return the tensor."""
+    rows, columns = e.buffer(x).shape
+    apart = e.between(x, f"{name}/apart", (rows, heads, columns // heads))
+    e.reshape(e.tensor(x), apart, f"{name}/apart")
+    result = e.between(x, name, (heads, rows, columns // heads))
+    e.transpose(apart, result, (1, 0, 2), name)
+    return result
 
 
 # ---- windows, reductions, sums
@@ -207,11 +250,41 @@ FUNCTIONS |= {"hard_swish": "HARD_SWISH", "leaky_relu": "LEAKY_RELU", "identity"
 
 @_exports(Lookup, Activate)
 def _function(e: Exporter, step: Lookup | Activate) -> None:
+    (x,), y = step.inputs, step.output
+    if isinstance(step, Activate) and step.function in PRODUCTS:
+        PRODUCTS[step.function](e, step)
+        return
     name = FUNCTIONS.get(step.function or "")
     if name is None:
         raise e.refused(step, f"the format has no operator for {step.function or 'a table of an unknown function'}")
+    if e.is_micro and name == "RELU6" and e.buffer(x).affine != e.buffer(y).affine:
+        moved = e.between(y, f"{e.buffer(y).name}/moved", e.buffer(y).shape)
+        e.operator("QUANTIZE", [e.tensor(x)], moved)
+        e.operator(name, [moved], e.tensor(y))
+        return
     options = {"LEAKY_RELU": {"alpha": step.slope}, "SOFTMAX": {"beta": 1.0}}
     e.append(step, name, **options.get(name, {}))
+
+
+def _silu(e: Exporter, step: Activate) -> None:
+    """``x * sigmoid(x)``."""
+    (x,), b = step.inputs, e.buffer(step.output)
+    gate = e.between(step.output, f"{b.name}/gate", b.shape)
+    e.operator("LOGISTIC", [e.tensor(x)], gate)
+    e.operator("MUL", [e.tensor(x), gate], e.tensor(step.output), **e.fused(None))
+
+
+def _hard_sigmoid(e: Exporter, step: Activate) -> None:
+    """``relu6(x + 3) * (1 / 6)``."""
+    (x,), b = step.inputs, e.buffer(step.output)
+    clamped = e.between(step.output, f"{b.name}/clamped", b.shape)
+    three, sixth = (e.constant(f"{b.name}/{n}", np.array([v], np.float32)) for n, v in (("three", 3), ("sixth", 1 / 6)))
+    e.operator("ADD", [e.tensor(x), three], clamped, **e.fused("relu6"))
+    e.operator("MUL", [clamped, sixth], e.tensor(step.output), **e.fused(None))
+
+
+#: Functions of float32 that take several operators.
+PRODUCTS: dict[str, Callable[[Exporter, Activate], None]] = {"silu": _silu, "hard_sigmoid": _hard_sigmoid}
 
 
 @_exports(Prelu)

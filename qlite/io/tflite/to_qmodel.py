@@ -11,13 +11,61 @@ import numpy as np
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
 from qlite.io.tflite.graph import Graph, Tensor
+from qlite.io.tflite.grids import affine_of, differ, grid_of, without_ends
+from qlite.io.tflite.operators import CONVERSIONS, Conversion, Node
 from qlite.io.tflite.to_model import Import
+from qlite.nn.layers.layer import Layer, Shape
+from qlite.nn.layers.prelu import PReLU
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.lower import Builder
 from qlite.nn.qmodel import QModel
 from qlite.nn.retarget import convert
 from qlite.nn.scheme import TARGETS, Scheme
+from qlite.ops.activations import SLOPE
 
+
+class _Requantized(Layer):
+    """Values that stay; their codes are those of another grid."""
+
+    kind = "requantized"
+
+    def infer(self, *shapes: Shape) -> Shape:
+        return shapes[0]
+
+    def compute(self, *x: np.ndarray) -> np.ndarray:
+        return x[0]
+
+    def lower(self, builder: Builder, inputs: tuple[int, ...]) -> int:
+        return builder.activation(inputs[0], "identity", SLOPE)
+
+
+class _StoredPReLU(PReLU):
+    """A PReLU with the codes of a file."""
+
+    def __init__(self, codes: np.ndarray, scale: float, zero_point: int) -> None:
+        super().__init__((codes.astype(np.float32) - np.float32(zero_point)) * np.float32(scale))
+        self.stored = {"slope": codes, "slope_scale": scale, "slope_zero_point": zero_point}
+
+    def trained_fields(self, is_codes: bool, scheme: Scheme) -> dict[str, Any]:
+        return self.stored
+
+
+def _requantize(node: Node) -> list[list[Layer]]:
+    return [[_Requantized(None)]]
+
+
+def _prelu(node: Node) -> list[list[Layer]]:
+    """The layer that a float file has, which checks shapes, with the codes."""
+    ((layer,),), tensor = CONVERSIONS["PRELU"].layers(node), node.tensor(1)
+    if tensor.type != "INT8":
+        raise ValueError(f"tensor {tensor.name!r}: expected int8, got {tensor.type}")
+    scale, zero_point = affine_of(tensor)
+    codes = np.broadcast_to(node.constant(1).ravel(), layer.parameters["slope"].shape)
+    return [[_StoredPReLU(np.ascontiguousarray(codes), scale, zero_point)]]
+
+
+#: What operators on codes become in place of what they are on floats.
+INTEGER_CONVERSIONS = {"QUANTIZE": Conversion((0,), _requantize), "PRELU": Conversion((0,), _prelu)}
 #: By the type of activations: the target whose conventions a file has.
 TARGET_OF = {"INT8": "tflite", "UINT8": "onnx"}
 
@@ -40,40 +88,28 @@ def to_qmodel(graph: Graph, outputs: Any = None) -> QModel:
         As `to_model`; and codes of both signs or of other widths, a tensor without a scale, or grids that differ where
         the layer leaves codes as they are.
     """
-    read = Import(graph, outputs)
+    read = Import(without_ends(graph), outputs, CONVERSIONS | INTEGER_CONVERSIONS)
     model = read.model()
-    tensors = {name: graph.tensors[i] for i, name in read.names.items()}
+    tensors = {name: read.graph.tensors[i] for i, name in read.names.items()}
     kinds = {tensor.type for tensor in tensors.values()} & set(TARGET_OF)
     if len(kinds) != 1:
         raise ValueError(f"expected activations of one type, {' or '.join(TARGET_OF)}, got {sorted(kinds)}")
     target = TARGET_OF[kinds.pop()]
-    grids = {name: _grid(tensor) for name, tensor in tensors.items() if tensor.type in TARGET_OF}
+    grids = {name: grid_of(tensor) for name, tensor in tensors.items() if tensor.type in TARGET_OF}
     for name, layer, sources in zip(model.names, model.layers, model.sources, strict=True):
         if name not in grids:
             grids[name] = grids[sources[0]]
-        if layer.keeps_grid and any(_differ(grids[source], grids[name]) for source in sources):
+        if layer.keeps_grid and any(differ(grids[source], grids[name]) for source in sources):
             raise ValueError(f"{name!r}: expected the grid of what it reads, got {grids[name]!r}")
-    weights = {name: node for name, node in read.operators.items() if isinstance(read.layer(name), Weighted)}
+    weights = {name: node for name, node in read.nodes.items() if isinstance(read.layers[name], Weighted)}
     builder = Builder(
         Scheme.of_model("w8a8"),
         qparams=grids,
-        repair=lambda name, weight: _codes(weights[name].tensor(1), weight, read.layer(name)),
+        repair=lambda name, weight: _codes(weights[name].tensor(1), weight, read.layers[name]),
         biases={name: bias for name, node in weights.items() if (bias := _bias(node)) is not None},
     )
     program = convert(builder.program(model.lower(builder)), TARGETS[target])
     return QModel(program, scheme="w8a8", target=target, task=model.task, classes=model.classes)
-
-
-def _grid(tensor: Tensor) -> QParams:
-    """The grid of a tensor's codes as unsigned ones, which programs are made with."""
-    if tensor.scale is None or tensor.zero_point is None or tensor.scale.size != 1:
-        raise ValueError(f"tensor {tensor.name!r}: expected one scale and zero point, got {tensor.scale}")
-    zero_point = int(tensor.zero_point[0]) + (128 if tensor.type == "INT8" else 0)
-    return QParams(np.array(tensor.scale, np.float32), np.array([zero_point]), 8, signed=False)
-
-
-def _differ(one: QParams, other: QParams) -> bool:
-    return (one.scale.item(), one.zero_point.item()) != (other.scale.item(), other.zero_point.item())
 
 
 def _codes(tensor: Tensor, weight: np.ndarray, layer: Any) -> QArray:

@@ -1,5 +1,6 @@
 """Tables of vectors for indices."""
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,7 +20,8 @@ class Embedding(Layer):
 
     Samples are integers from 0 to below the number of entries, of any shape; the result has one more axis. It reads
     inputs of a model alone, which are int32 then. In a quantized model the table is codes, with a scale for each entry,
-    and the result float32: of 8 bits, or of as few as the scheme's weights have, but for ternary ones.
+    and the result float32: of 8 bits, or of as few as the scheme's weights have, but for ternary ones; on a uniform
+    grid also where these are on a codebook.
 
     Parameters
     ----------
@@ -107,7 +109,7 @@ class Embedding(Layer):
         """The fields of the table, or of its codes with a scale for each row, which may have to be symmetric."""
         if scheme.weight_bits == FLOAT_BITS:
             return {"weight": self.weight}
-        options = scheme.weight_options(0, symmetric) | {"group_size": None}
+        options = replace(scheme, group_size=None, grid="uniform").weight_options(0, symmetric)
         if scheme.ternary:
             options["bits"] = 8
         q = quantize(self.weight, **options)

@@ -1,7 +1,7 @@
 """Convolutions of float32."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,10 +15,11 @@ from qlite.nn.steps.products import Product
 class FloatConvolution(Product):
     """float32 by float32, or by codes: the convolution of a layer that stays as it is, and the weight-only one.
 
-    Codes stand for ``float32(code - zero_point) * scale``, rounded once. Weights of float32 have neither scale nor zero
-    point, as those of all other products do.
+    Codes stand for ``float32(code - zero_point) * scale`` or ``codebook[code] * scale``, rounded once. Weights of
+    float32 have neither scale nor zero point, as those of all other products do.
     """
 
+    codebook_dtype = np.float32
     weight_scale: np.ndarray | None = field(default=None, kw_only=True)  # type: ignore[assignment]
     weight_zero_point: np.ndarray | None = field(default=None, kw_only=True)
 
@@ -47,9 +48,17 @@ class FloatConvolution(Product):
         if not self.has_float_weight:
             super()._check_parameters(shape)
             return
-        for name in ("weight_scale", "weight_zero_point"):
+        for name in ("weight_scale", "weight_zero_point", "codebook"):
             expect(getattr(self, name) is None, f"{name}: expected None for weights of float32")
         expect(self.weight_bits == 8, f"weight_bits: expected 8 for weights of float32, got {self.weight_bits}")
+
+    def computed_fields(self) -> dict[str, Any]:
+        """The weights of a codebook as float32."""
+        fields = super().computed_fields()
+        if self.codebook is None:
+            return fields
+        with np.errstate(under="ignore"):
+            return fields | {"weight": fields["weight"] * self.weight_scale, "weight_scale": None}
 
     @property
     def nbytes(self) -> int:

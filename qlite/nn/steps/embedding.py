@@ -1,7 +1,7 @@
 """The step that looks up rows of a table."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -48,6 +48,12 @@ class Embedding(Step):
         """The least and the greatest code that weights may be."""
         lowest = -(1 << (self.weight_bits - 1)) if self.weight.dtype == np.int8 else 0
         return lowest, lowest + (1 << self.weight_bits) - 1
+
+    def computed_fields(self) -> dict[str, Any]:
+        """All but how weights are stored."""
+        fields = super().computed_fields()
+        del fields["weight_bits"]
+        return fields
 
     @property
     def nbytes(self) -> int:

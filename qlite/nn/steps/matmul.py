@@ -40,7 +40,7 @@ class MatMul(Step):
 
     float32: one fused multiply-add per k, k ascending, from 0. Codes, each buffer on a grid of its own: exact sums of
     ``(a - z_a) * (b - z_b)`` at the scale ``s_a * s_b``, which become codes by rule "float" or "fixed" (see
-    `requantize`).
+    `requantize`), or by "fixed32": "fixed" with that product rounded to float32, as LiteRT does where z_b is not 0.
 
     With `heads` (0: none) a matrix (rows, heads * n) stands for so many (rows, n) side by side. b is one; either a is
     one and the result is (heads, m, n), or a is (heads, m, k) and the result is one.
@@ -58,7 +58,7 @@ class MatMul(Step):
             expect(b.dtype in ("float32", *CODES_8), f"inputs: expected float32 or codes, got {b.name!r} of {b.dtype}")
         one_of("transpose_b", self.transpose_b, (False, True))
         expect(type(self.heads) is int and self.heads >= 0, f"heads: expected at least 0, got {self.heads!r}")
-        one_of("requant", self.requant, ("float", "fixed"))
+        one_of("requant", self.requant, ("float", "fixed", "fixed32"))
         try:
             shape = product_shape(inputs[0].shape, inputs[1].shape, bool(self.transpose_b), self.heads or None)
         except ValueError as error:

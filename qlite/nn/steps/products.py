@@ -1,11 +1,12 @@
 """Steps that multiply by weights, and the one that follows sums."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
+from qlite.grids.codebooks import INTEGER_ENTRIES
 from qlite.nn.program import CODE_RANGES, CODES_8, LARGEST_SCALE, SMALLEST_SCALE, Buffer, Step
 from qlite.nn.steps.checks import expect, finite_vector, in_range, of_shape, one_of, one_shape, scales
 from qlite.nn.steps.curves import Curved
@@ -25,15 +26,21 @@ WEIGHTS_AT_ONCE = 1 << 18
 
 @dataclass(frozen=True, eq=False)
 class Product(Step):
-    """By weights (in, out) along the last axis, of up to 8 bits: bytes here, of which `weight_bits` are stored."""
+    """By weights (in, out) along the last axis, of up to 8 bits: bytes here, of which `weight_bits` are stored.
+
+    With a `codebook`, (entries,), weights are uint8 and stand for its entries: int8 in products of integers, else
+    float32.
+    """
 
     grids: ClassVar[str] = "any"
+    codebook_dtype: ClassVar[type[np.generic] | None] = None
     weight: np.ndarray
     weight_scale: np.ndarray
     weight_zero_point: np.ndarray | None
     bias: np.ndarray | None
     activation: str | None
     weight_bits: int = field(default=8, kw_only=True)
+    codebook: np.ndarray | None = field(default=None, kw_only=True)
 
     def _infer_product(self, x: Buffer) -> tuple[int, ...]:
         expect(len(x.shape) > 0, "inputs: expected at least one axis, got none")
@@ -57,7 +64,19 @@ class Product(Step):
         if self.weight_bits != 8:
             one_of("weight_bits", self.weight_bits, tuple(range(1, 9)))
             in_range("weight", self.weight, self.weight_range)
+        if self.codebook is not None:
+            self._check_codebook(self.codebook)
         self._check_parameters(self.weight.shape)
+
+    def _check_codebook(self, codebook: np.ndarray) -> None:
+        expect(self.codebook_dtype is not None, "codebook: expected None for this kind of step")
+        entries, most = len(codebook) if codebook.ndim else 0, 1 << self.weight_bits
+        expect(2 <= entries <= most, f"codebook: expected 2 to {most} entries, got shape {codebook.shape}")
+        of_shape("codebook", codebook, self.codebook_dtype, (entries,))
+        expect(self.weight.dtype == np.uint8, f"weight: expected uint8 for a codebook, got {self.weight.dtype}")
+        expect(self.weight_zero_point is None, "weight_zero_point: expected None with a codebook")
+        in_range("weight", self.weight, (0, entries - 1))
+        expect(bool(np.isfinite(codebook)[self.weight].all()), "weight: expected codes of finite entries")
 
     def _check_parameters(self, shape: tuple[int, ...]) -> None:
         """Check scales and zero points for weights of this shape: one for each output."""
@@ -80,8 +99,15 @@ class Product(Step):
     def computed_fields(self) -> dict[str, Any]:
         """All but how weights are stored."""
         fields = super().computed_fields()
-        del fields["weight_bits"]
-        return fields
+        del fields["weight_bits"], fields["codebook"]
+        return fields if self.codebook is None else fields | {"weight": self.codebook[self.weight]}
+
+    @property
+    def without_codebook(self) -> "Product":
+        """The step with the entries of its codebook as weights."""
+        if self.codebook is None:
+            return self
+        return replace(self, weight=self.codebook[self.weight], weight_bits=8, codebook=None)
 
     @property
     def nbytes(self) -> int:
@@ -98,6 +124,7 @@ class IntegerProduct(Curved, Product):
     sums, and the ends of the clamp, become codes: see `requantize` and `linear`.
     """
 
+    codebook_dtype = np.int8
     requant: str
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -168,7 +195,9 @@ class IntegerProduct(Curved, Product):
         rows = max(1, WEIGHTS_AT_ONCE // weight.shape[1])
         total = np.zeros(weight.shape[1], np.int64)
         for first in range(0, len(weight), rows):
-            total += np.abs(weight[first : first + rows].astype(np.int32) - zero_point).sum(axis=0)
+            part = weight[first : first + rows]
+            part = part if self.codebook is None else self.codebook[part]
+            total += np.abs(part.astype(np.int32) - zero_point).sum(axis=0)
         return total
 
 
@@ -241,7 +270,11 @@ class GemmF32(Product):
 class GroupedProduct(Product):
     """By weights whose scales and zero points, (groups, out), are shared by `group_size` neighbours along `in`."""
 
+    codebook_dtype = np.float32
     group_size: int
+
+    def computed_fields(self) -> dict[str, Any]:
+        return super().computed_fields() | {"weight": self.weight, "codebook": self.codebook}
 
     def _check_parameters(self, shape: tuple[int, ...]) -> None:
         rows, columns = shape
@@ -260,8 +293,8 @@ class GroupedProduct(Product):
 class GemmGrouped(GroupedProduct):
     """By weights in groups, each of which is summed as integers; the sums of groups add up as float32.
 
-    float32 inputs become int8 at a scale of each row's own, as in `linear`. Codes at one scale are for weights of up to
-    4 bits.
+    float32 inputs become int8 at a scale of each row's own, as in `linear`. Codes at one scale are for uniform weights
+    of up to 4 bits. Codebooks become integers, see `integer_codebook`.
     """
 
     kind: ClassVar[str] = "gemm_grouped"
@@ -271,6 +304,9 @@ class GemmGrouped(GroupedProduct):
         (x,) = inputs
         expect(x.row_scale is None, "inputs: expected one scale for all samples, got one for each row")
         expect(not x.is_codes or self.weight_bits <= 4, "weight_bits: expected up to 4 for codes, got more")
+        if self.codebook is not None:
+            expect(not x.is_codes, "codebook: expected None for codes at one scale")
+            expect(len(self.codebook) <= INTEGER_ENTRIES, f"codebook: expected up to {INTEGER_ENTRIES} entries")
         return self._infer_product(x), ("float32",)
 
     def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:

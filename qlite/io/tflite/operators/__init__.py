@@ -1,0 +1,6 @@
+"""The layers that operators become, by family: importing one fills the table."""
+
+from qlite.io.tflite.operators import elements, products, shapes, windows  # noqa: F401
+from qlite.io.tflite.operators.node import CONVERSIONS, Conversion, Node, converts
+
+__all__ = ["CONVERSIONS", "Conversion", "Node", "converts"]
