@@ -143,10 +143,11 @@ class QModel(Predictor):
         if len(self.inputs) == 1 and not isinstance(x, Mapping):
             return as_read("x", x, "int32", *self._index_limits.values())
         arrays = zip(self.inputs, self._several(x), strict=True)
-        return tuple(
-            as_read(f"x[{name!r}]", array, "int32", self._index_limits[name]) if name in self._index_limits else array
+        limits = self._index_limits
+        return {
+            name: as_read(f"x[{name!r}]", array, "int32", limits[name]) if name in limits else array
             for name, array in arrays
-        )
+        }
 
     @property
     def input_dtype(self) -> str:

@@ -185,9 +185,8 @@ def quantize_model(
             raise ValueError(f"data: expected samples to calibrate the activations of {static[0]!r} with, got None")
         kept = COMPARED if method == "auto" else 0
         seen = observe(model, data, is_bytes=input_dtype == "uint8", kept=kept)
-        gives_codes = all(layer.is_static for layer in schemes)
         widths = activation_bits(model, schemes)
-        program, calibration = chosen(model, seen, method, widths, percentile, lower, gives_codes)
+        program, calibration = chosen(model, seen, method, widths, percentile, lower, len(static) == len(schemes))
         warn_of(calibration)
     else:
         program = lower({} if grids is None else dict(grids.activations))
