@@ -35,6 +35,8 @@ from qlite.ops.activations import CLAMPS
 L = TypeVar("L", bound=Layer)
 C = TypeVar("C", bound=Convolution)
 
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
 
 class _Affine(NamedTuple):
     """``factor * x + summand``, float64 (features,)."""
@@ -246,8 +248,10 @@ class _Fusing:
         if activation is not None or self.model.names[i] in self.outputs:
             return None
         if self._is_in_front(i, input_number) and (own.factor > 0).all():
-            self.mean, self.scale = _normalization(self, -own.summand / own.factor, 1 / own.factor)
-            return source
+            mean, scale = _normalization(self, -own.summand / own.factor, 1 / own.factor)
+            if max(np.abs(mean).max(), scale.max()) <= FLOAT32_MAX:
+                self.mean, self.scale = mean, scale
+                return source
         return source if self._waits(i, input_number, own) else None
 
     def _fold_into_weights(self, i: int, input_number: int, own: _Affine) -> str | None:

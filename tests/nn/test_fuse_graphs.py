@@ -374,3 +374,12 @@ def test_one_constant_for_several(rng, make):
     folded = ql.Multiply()(make.conv(2, 2)(x), v)
     lines, _ = agree(x, ql.Multiply()(ql.MaxPool(1)(folded), v), rng)
     assert list(lines) == ["conv2d_1", "max_pool_1", "constant_1", "multiply_2"]
+
+
+def test_a_factor_at_the_front_whose_inverse_is_no_float32(rng):
+    x = ql.Input((4,))
+    m = ql.Model(x, ql.Dense(rng.normal(size=(4, 3)))(ql.Multiply()(x, np.float32(1e-39))), task="regression")
+    fused = fuse(m)
+    assert fused.mean is None
+    values = rng.normal(size=(5, 4)) / 10
+    np.testing.assert_allclose(fused(values), m(values), rtol=1e-4)
