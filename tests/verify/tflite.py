@@ -3,8 +3,9 @@
 Each file of floats is quantized (w8a8, target "tflite"), calibrated on crops of scikit-learn's two pictures, or on
 random numbers where its input is no picture, and written. Rows tell how many bytes of the written file's outputs LiteRT
 gives otherwise (0 is promised), the median SQNR of each output against the float model, and milliseconds of a sample on
-one thread, the least of several runs in turn: qlite's int8, LiteRT's of the written file, LiteRT's of the float one,
-and OpenVINO's of the float one where it is installed. A file of integers is compared with LiteRT byte by byte.
+one thread, the least of several runs in turn: qlite's int8 (retargeted to numpy), LiteRT's of the written file,
+LiteRT's of the float one, and OpenVINO's of the float one where it is installed. A file of integers is compared with
+LiteRT byte by byte.
 """
 
 import tempfile
