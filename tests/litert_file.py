@@ -146,7 +146,9 @@ def _tensor(schema, tensor, buffers, name):
 def _sparsity(schema, tensor):
     """Rows that are dense, columns of blocks that are not, and the blocks."""
     sparse, of = tensor.sparse, schema.SparseIndexVector.Int32Vector
-    segments, indices = (schema.Int32VectorT(np.asarray(numbers, np.int32)) for numbers in (sparse.segments, sparse.columns))
+    segments, indices = (
+        schema.Int32VectorT(np.asarray(numbers, np.int32)) for numbers in (sparse.segments, sparse.columns)
+    )
     axes = [
         schema.DimensionMetadataT(schema.DimensionType.DENSE, tensor.shape[0]),
         schema.DimensionMetadataT(schema.DimensionType.SPARSE_CSR, 0, of, segments, of, indices),

@@ -108,7 +108,11 @@ def cases():
     huge = (1, 1 << 30, 1 << 30)
     yield "operators in a circle", graph([x, y, z], [unary(2, 1), unary(1, 2)]), "computed before"
     yield "an operator on its own result", graph([x, y], [unary(1, 1)]), "computed before"
-    yield "an operator before what it reads", graph([x, y, z], [unary(1, 2), unary(0, 1)], outputs=[2]), "computed before"
+    yield (
+        "an operator before what it reads",
+        graph([x, y, z], [unary(1, 2), unary(0, 1)], outputs=[2]),
+        "computed before",
+    )
     yield "a tensor twice", graph([x, y], [unary(0, 1), unary(0, 1)]), "nothing else gives"
     yield "an input that is computed", graph([x, y], [unary(0, 1), unary(1, 0)]), "nothing else gives"
     yield "the input as output", graph([x, y], [unary(0, 1)], outputs=[0]), "output 'y0'"
@@ -129,7 +133,11 @@ def cases():
     infinite = Value("inf", (4,), data=four * np.inf)
     options = {"fused_activation_function": 0}
     yield "infinity", graph([x, y, infinite], [Node("ADD", (0, 2), (1,), options)]), "finite"
-    yield "no activation", graph([x, y, z], [Node("ADD", (0, 0), (1,), {"fused_activation_function": 77})]), "activation"
+    yield (
+        "no activation",
+        graph([x, y, z], [Node("ADD", (0, 0), (1,), {"fused_activation_function": 77})]),
+        "activation",
+    )
 
 
 CASES = {name: (content, message) for name, content, message in cases()}
@@ -160,7 +168,9 @@ def sparse_file(weights, stored):
 def test_a_sparse_array_that_would_be_huge_is_refused(tmp_path):
     stored = Sparse.of(np.eye(4, dtype=np.float32), 1)
     stored.shape = (4, 1 << 28)
-    assert refused(tmp_path, sparse_file(stored.shape, stored), "constants that the file's size makes likely") < PATIENCE
+    assert (
+        refused(tmp_path, sparse_file(stored.shape, stored), "constants that the file's size makes likely") < PATIENCE
+    )
 
 
 @pytest.mark.parametrize("numbers", [[0, 1, 2, 3, 9], [0, 2, 1, 3, 4], [1, 1, 2, 3, 4], [0, -1, 2, 3, 4], [0, 1, 4]])
