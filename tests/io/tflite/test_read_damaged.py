@@ -90,6 +90,22 @@ def test_a_file_that_ends_early_is_refused_or_read(content, tmp_path):
     assert refusals > len(content) * 3 // 4
 
 
+@pytest.mark.parametrize("number", [0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x00FFFFFF])
+def test_a_word_of_another_number_is_refused_or_read(content, number, tmp_path):
+    """Offsets, lengths, numbers and shapes, one after the other."""
+    words = np.frombuffer(content[: len(content) // 4 * 4], "<u4")
+    refusals = 0
+    for i in range(len(words)):
+        forged = words.copy()
+        forged[i] = number
+        try:
+            load(tmp_path, forged.tobytes())
+        except ValueError as error:
+            assert "forged.tflite" in str(error)
+            refusals += 1
+    assert refusals > len(words) // 4
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(b"", "byte 4"), (b"\0" * 7, "byte 4"), (b"\0\0\0\0TFL4" * 9, "byte 4"), (b"\xff" * 4 + IDENTIFIER, "damaged")],
