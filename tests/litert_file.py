@@ -55,7 +55,8 @@ class Sparse:
         """The tensor that stores these blocks of a matrix."""
         blocks = matrix.reshape(len(matrix), -1, width)
         is_kept = blocks.any(axis=-1)
-        sparse = cls(width, np.concatenate([[0], np.cumsum(is_kept.sum(axis=1))]), np.nonzero(is_kept)[1])
+        segments = np.concatenate([[0], np.cumsum(is_kept.sum(axis=1))])
+        sparse = cls(width, segments, np.nonzero(is_kept)[1])
         return Tensor(matrix.shape, matrix.dtype, blocks[is_kept], sparse=sparse)
 
 
@@ -145,7 +146,9 @@ def _tensor(schema, tensor, buffers, name):
 def _sparsity(schema, tensor):
     """Rows that are dense, columns of blocks that are not, and the blocks."""
     sparse, of = tensor.sparse, schema.SparseIndexVector.Int32Vector
-    segments, indices = schema.Int32VectorT(sparse.segments), schema.Int32VectorT(sparse.columns)
+    segments, indices = (
+        schema.Int32VectorT(np.asarray(numbers, np.int32)) for numbers in (sparse.segments, sparse.columns)
+    )
     axes = [
         schema.DimensionMetadataT(schema.DimensionType.DENSE, tensor.shape[0]),
         schema.DimensionMetadataT(schema.DimensionType.SPARSE_CSR, 0, of, segments, of, indices),

@@ -114,7 +114,9 @@ class Import:
         try:
             node = Node(operator, tensors)
             reads = range(len(operator.inputs)) if conversion.reads is None else conversion.reads
-            read = [operator.inputs[n] for n in reads if node.has(n)]
+            for n in reads:
+                node.tensor(n)
+            read = [operator.inputs[n] for n in reads]
             chains = conversion.layers(node)
             if len(chains) != len(operator.outputs):
                 raise ValueError(f"expected {len(chains)} results, got {len(operator.outputs)}")

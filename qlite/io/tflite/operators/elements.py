@@ -38,10 +38,14 @@ def _leaky_relu(node: Node) -> list[Layer]:
     return [Activation("leaky_relu", slope=node.option("alpha"))]
 
 
+#: Channels that one slope stands for, at most: each gets its own.
+MOST_CHANNELS = 1 << 20
+
+
 @converts("PRELU")
 def _prelu(node: Node) -> list[Layer]:
     slope, channels = node.real(1), node.shape()[-1]
-    if slope.size not in (1, channels) or slope.shape[-1] != slope.size:
+    if channels > MOST_CHANNELS or slope.size not in (1, channels) or slope.shape[-1] != slope.size:
         raise ValueError(f"expected a slope for each of {channels} channels, got {slope.shape}")
     return [PReLU(np.broadcast_to(slope.ravel(), channels))]
 
