@@ -528,9 +528,9 @@ ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const ql_linea
 /* ---- functions of floats ------------------------------------------------------------------------ */
 
 /* Functions that networks apply element by element, softmax row by row. Those with an exponential compute in double and
- * round to float32 once, within 1 unit in its last place; but gelu and softmax, of which transformers have many, in
- * float32: gelu within 6 units, softmax within (4 + max(x) - x[j]) of them, where what is below 2^-126 may be 0. NaN
- * gives NaN.
+ * round to float32 once, within 1 unit in its last place; but sigmoid, gelu and softmax, of which networks have many,
+ * in float32: sigmoid within 4 units, gelu within 6, softmax within (4 + max(x) - x[j]) of them, where what is below
+ * 2^-126 may be 0. NaN gives NaN.
  *   relu max(x, 0), relu6 min(max(x, 0), 6), leaky_relu x * (x < 0 ? slope : 1), sigmoid 1 / (1 + exp(-x)), tanh,
  *   gelu x * (1 + erf(x / sqrt(2))) / 2, silu x * sigmoid(x), hard_swish x * relu6(x + 3) / 6,
  *   elu x < 0 ? exp(x) - 1 : x, hard_sigmoid relu6(x + 3) / 6, softplus log(1 + exp(x)),

@@ -1,4 +1,4 @@
-"""The command line: `qlite demo`, `qlite quantize` and `qlite info`."""
+"""The command line: `qlite demo`, `qlite quantize`, `qlite convert`, `qlite inspect` and `qlite info`."""
 
 import argparse
 import os
@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     _add_quantize(commands)
+    _add_tflite(commands)
 
     info = commands.add_parser(
         "info",
@@ -123,6 +124,33 @@ def _add_quantize(commands: Any) -> None:
     quantize.set_defaults(run=_quantize)
 
 
+def _add_tflite(commands: Any) -> None:
+    convert = commands.add_parser(
+        "convert",
+        help="quantize a TensorFlow Lite file of floats",
+        description="Quantize the network of a TensorFlow Lite file of floats and write it as one of integers, with "
+        "floats in and out. Needs the extra 'tflite'.",
+    )
+    convert.add_argument("src", metavar="SRC", help="a TensorFlow Lite file of floats")
+    convert.add_argument("dst", metavar="DST", help="the file to write")
+    convert.add_argument("--data", metavar="X.npy", required=True, help="samples to calibrate with, (samples, ...)")
+    convert.add_argument("--scheme", metavar="NAME", default="w8a8", help="widths of codes (default: %(default)s)")
+    convert.add_argument(
+        "--method", metavar="NAME", default="auto", help="how ranges are chosen (default: %(default)s)"
+    )
+    convert.add_argument("--report", action="store_true", help="print sizes, and the outputs' SQNR on the samples")
+    convert.set_defaults(run=_convert)
+
+    inspect = commands.add_parser(
+        "inspect",
+        help="show what a TensorFlow Lite file holds",
+        description="Show the operators of a TensorFlow Lite file with the shapes, dtypes and scales of their results. "
+        "Needs the extra 'tflite'.",
+    )
+    inspect.add_argument("path", metavar="FILE")
+    inspect.set_defaults(run=_inspect)
+
+
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from qlite.config import version
@@ -160,6 +188,43 @@ def _quantize(options: argparse.Namespace) -> int:
         follow_links=options.follow_links,
     )
     print(summary)
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from qlite.io.tflite import from_tflite
+    from qlite.nn.model import Model
+    from qlite.nn.quantize import quantize_model
+
+    model = from_tflite(options.src)
+    if not isinstance(model, Model):
+        raise ValueError(f"{options.src}: expected a file of floats, got one of integers")
+    samples = np.load(options.data, allow_pickle=False)
+    quantized = quantize_model(model, options.scheme, samples, target="tflite", method=options.method)
+    quantized.to_tflite(options.dst, dtype="float32")
+    if options.report:
+        print(f"bytes: {os.path.getsize(options.src):,} -> {os.path.getsize(options.dst):,}")
+        results = (y if isinstance(y, tuple) else (y,) for y in (model(samples), quantized(samples)))
+        for name, exact, rounded in zip(quantized.outputs, *results, strict=True):
+            print(f"{name}: median SQNR {median_sqnr(exact, rounded):.1f} dB")
+    return 0
+
+
+def median_sqnr(exact: Any, rounded: Any) -> float:
+    """Signal over error of each sample in dB, the median of them."""
+    import numpy as np
+
+    signal, error = (np.square(a, dtype=np.float64).reshape(len(a), -1).sum(axis=1) for a in (exact, exact - rounded))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.median(np.where(error == 0, np.inf, 10 * np.log10(signal / error))))
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from qlite.io.tflite.file import inspected
+
+    print(inspected(options.path))
     return 0
 
 

@@ -21,7 +21,11 @@ LARGEST_OLD_CODE = 127
 
 @dataclass(eq=False)
 class Tensor:
-    """`data` or, of what is computed, shape and dtype; scales and zero points along `axis`, where there are any."""
+    """`data` or, of what is computed, shape and dtype; scales and zero points along `axis`, where there are any.
+
+    `kind` is the schema's name of a dtype that NumPy lacks; `sparse` says that `data` are the blocks of `sparse` values
+    along the last axis of a matrix of this shape which are not zero, and in which rows they begin.
+    """
 
     shape: tuple[int, ...]
     dtype: Any
@@ -29,10 +33,30 @@ class Tensor:
     scale: Any = None
     zero_point: Any = 0
     axis: int = 0
+    kind: str | None = None
+    sparse: "Sparse | None" = None
 
     @classmethod
     def constant(cls, data, scale=None, axis=0, zero_point=0):
         return cls(data.shape, data.dtype, data, scale, zero_point, axis)
+
+
+@dataclass(eq=False)
+class Sparse:
+    """The blocks of a matrix that are not zero: how many values wide, the number of the first block in each row, and
+    the columns of all, in blocks."""
+
+    width: int
+    segments: np.ndarray
+    columns: np.ndarray
+
+    @classmethod
+    def of(cls, matrix, width):
+        """The tensor that stores these blocks of a matrix."""
+        blocks = matrix.reshape(len(matrix), -1, width)
+        is_kept = blocks.any(axis=-1)
+        sparse = cls(width, np.concatenate([[0], np.cumsum(is_kept.sum(axis=1))]), np.nonzero(is_kept)[1])
+        return Tensor(matrix.shape, matrix.dtype, blocks[is_kept], sparse=sparse)
 
 
 @dataclass(eq=False)
@@ -111,5 +135,20 @@ def _tensor(schema, tensor, buffers, name):
         scale = np.atleast_1d(np.asarray(tensor.scale, np.float32))
         zero_point = np.array(np.broadcast_to(np.asarray(tensor.zero_point, np.int64), scale.shape))
         grid = schema.QuantizationParametersT(scale=scale, zeroPoint=zero_point, quantizedDimension=tensor.axis)
-    kind = getattr(schema.TensorType, np.dtype(tensor.dtype).name.upper())
-    return schema.TensorT(list(tensor.shape), kind, buffer, name, grid)
+    kind = getattr(schema.TensorType, tensor.kind or np.dtype(tensor.dtype).name.upper())
+    made = schema.TensorT(list(tensor.shape), kind, buffer, name, grid)
+    if tensor.sparse is not None:
+        made.sparsity = _sparsity(schema, tensor)
+    return made
+
+
+def _sparsity(schema, tensor):
+    """Rows that are dense, columns of blocks that are not, and the blocks."""
+    sparse, of = tensor.sparse, schema.SparseIndexVector.Int32Vector
+    segments, indices = schema.Int32VectorT(sparse.segments), schema.Int32VectorT(sparse.columns)
+    axes = [
+        schema.DimensionMetadataT(schema.DimensionType.DENSE, tensor.shape[0]),
+        schema.DimensionMetadataT(schema.DimensionType.SPARSE_CSR, 0, of, segments, of, indices),
+        schema.DimensionMetadataT(schema.DimensionType.DENSE, sparse.width),
+    ]
+    return schema.SparsityParametersT([0, 1, 2], [1], axes)

@@ -194,8 +194,21 @@ def read_by(symbols):
     return {source for symbol in symbols for source in (symbol, *read_by(symbol.sources))}
 
 
-def random_network(rng, layers=7):
-    """A model of one or two inputs, images, and one or two outputs; and samples for it."""
+def random_network(rng, layers=7, without=()):
+    """A model of one or two inputs, images, and one or two outputs; and samples for it. Layers and activations
+    in `without` do not occur."""
+    model, samples = _random_network(rng, layers)
+    while any(what in without for what in described(model)):
+        model, samples = _random_network(rng, layers)
+    return model, samples
+
+
+def described(model):
+    """The kinds of a model's layers, and their activations."""
+    return {layer.kind for layer in model.layers} | {getattr(layer, "activation", None) for layer in model.layers}
+
+
+def _random_network(rng, layers):
     shape = tuple(int(n) for n in rng.integers((3, 3, 1), (8, 8, 5)))
     inputs = [ql.Input(shape) for _ in range(choice(rng, [1, 1, 2]))]
     live = list(inputs)

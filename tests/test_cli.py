@@ -291,3 +291,42 @@ def test_a_reader_that_leaves_is_no_error(tmp_path):
     result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, cwd=tmp_path)
     os.close(writer)
     assert (result.returncode, result.stderr) == (1, b"")
+
+
+@pytest.fixture
+def float_file(tmp_path):
+    pytest.importorskip("tflite"), pytest.importorskip("flatbuffers")
+    rng = np.random.default_rng(0)
+    model = ql.Sequential([ql.Dense(rng.normal(size=(6, 4)), name="hidden"), ql.Activation("relu", name="bent")])
+    model.to_tflite(tmp_path / "float.tflite")
+    np.save(tmp_path / "x.npy", rng.normal(size=(50, 6)).astype(np.float32))
+    return tmp_path / "float.tflite"
+
+
+def test_convert_writes_a_file_of_integers(float_file, tmp_path, capsys):
+    out = tmp_path / "int8.tflite"
+    arguments = ["convert", str(float_file), str(out), "--data", str(tmp_path / "x.npy"), "--scheme", "w8a8"]
+    assert main([*arguments, "--report"]) == 0
+    printed = capsys.readouterr().out
+    assert f"-> {out.stat().st_size:,}" in printed and float(printed.split("SQNR ")[1].split()[0]) > 30
+    assert isinstance(ql.from_tflite(out), ql.QModel)
+
+
+def test_convert_refuses_a_file_of_integers(float_file, tmp_path, capsys):
+    out, data = str(tmp_path / "int8.tflite"), ["--data", str(tmp_path / "x.npy")]
+    assert main(["convert", str(float_file), out, *data]) == 0
+    assert main(["convert", out, str(tmp_path / "again.tflite"), *data]) == 2
+    assert "expected a file of floats" in capsys.readouterr().err
+    assert not (tmp_path / "again.tflite").exists()
+
+
+def test_inspect_shows_operators_with_shapes_dtypes_and_scales(float_file, tmp_path, capsys):
+    assert main(["inspect", str(float_file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["input", "FULLY_CONNECTED"]
+    assert "float32[1, 4]" in lines[1]
+    out = str(tmp_path / "int8.tflite")
+    main(["convert", str(float_file), out, "--data", str(tmp_path / "x.npy")])
+    assert main(["inspect", out]) == 0
+    printed = capsys.readouterr().out
+    assert "int8[1, 4]  scale " in printed and "zero point" in printed and "QUANTIZE" in printed

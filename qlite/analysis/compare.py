@@ -22,7 +22,7 @@ from qlite.nn.model import Model
 from qlite.nn.predictor import VALUES
 from qlite.nn.program import Buffer, Step
 from qlite.nn.qmodel import QModel
-from qlite.nn.steps import PRODUCTS, Constant, Dequantize, Quantize, Reshape
+from qlite.nn.steps import PRODUCTS, Constant, Dequantize, JoinDigits, Quantize, QuantizeDigits, Reshape
 
 #: Runs that times are medians of: as many as fit into so many seconds, between these numbers.
 FEWEST_RUNS, RUNS, RUN_SECONDS = 5, 101, 1.0
@@ -187,7 +187,10 @@ class _Row:
         read = _read_by(steps[-1], steps) if product is None else list(product.inputs)
         #: The buffers of what the layer reads; none where a step reads more or less than the layer.
         self._inputs: list[Buffer | None] = [buffers[i] for i in read] if len(read) == count else [None] * count
-        self._result = buffers[steps[-1].output if product is None else product.output]
+        last = steps[-1] if product is None else product
+        if joined := next((step for step in steps if isinstance(step, JoinDigits)), None):
+            self._inputs, last = [_of_digits(buffers[i]) for i in read], joined
+        self._result = buffers[last.output]
         self._after, self._alone = _Noise(), _Noise()
         self._errors, self._sizes = np.zeros(3), np.zeros(3)
         self._clipped = self._read = 0
@@ -269,7 +272,7 @@ def _rows(model: Model, quantized: QModel) -> dict[str, _Row]:
     program, weights = quantized.program, quantized.weights
     steps: dict[str, list[Step]] = {}
     for step in program.steps:
-        if not isinstance(step, (Quantize, Dequantize, Reshape, Constant)):
+        if not isinstance(step, (Quantize, QuantizeDigits, Dequantize, Reshape, Constant)):
             steps.setdefault(program.buffers[step.output].layer, []).append(step)
     expected = {
         name: layer.kernel_shape
@@ -283,6 +286,11 @@ def _rows(model: Model, quantized: QModel) -> dict[str, _Row]:
         for name, layer, read in zip(model.names, model.layers, model.sources, strict=True)
         if name in steps
     }
+
+
+def _of_digits(buffer: Buffer) -> Buffer:
+    """The 16-bit codes of a buffer of digits."""
+    return Buffer(buffer.name, buffer.layer, buffer.shape[1:], "int16", buffer.affine[0], 0)
 
 
 def _read_by(last: Step, steps: Sequence[Step]) -> list[int]:
@@ -307,7 +315,8 @@ def _input_errors(buffer: Buffer | None, h: np.ndarray, per_sample: bool) -> tup
         p = QParams.from_range(low, high, symmetric=False, axis=0)
     else:
         scale, zero_point = buffer.affine
-        p = QParams(np.array([scale], np.float32), np.array([zero_point]), buffer.bits, buffer.dtype == "int8")
+        bits, is_signed = (16, True) if buffer.dtype == "int16" else (buffer.bits, buffer.dtype == "int8")
+        p = QParams(np.array([scale], np.float32), np.array([zero_point]), bits, is_signed)
     error = (np.float64(fake_quantize(rows, p)) - rows).reshape(h.shape)
     with np.errstate(over="ignore"):
         codes = (np.rint(rows / p.scale) + p.zero_point).reshape(h.shape)

@@ -24,13 +24,16 @@ from qlite.nn.steps import (
     Dequantize,
     GemmGrouped,
     GemmGroupedF32,
+    JoinDigits,
     Lookup,
     Normalize,
     Quantize,
+    QuantizeDigits,
     QuantizeDynamic,
     Requantize,
     SoftmaxX8,
 )
+from qlite.nn.steps.digits import GREATEST_CODE, MAX_AXES
 from qlite.nn.steps.merging import MAX_INPUTS
 from qlite.nn.ternary import quantize_ternary
 from qlite.ops.activations import SLOPE
@@ -73,7 +76,7 @@ class Static:
         name, codes = builder.layer, builder.codes(x)
         input_scale, _ = builder.buffers[codes].affine
         q = builder.quantize_weight(name, layer.weight)
-        step = 1.0 if q.codebook is None else integer_codebook(q.codebook)[1]
+        step = 1.0 if q.codebook is None else float(integer_codebook(q.codebook)[1])
         is_given = builder.repair is not None or q.codebook is not None
         q = with_room_for_bias(q, layer.weight, layer.bias, float(input_scale * step), is_given)
         fields = builder.weight_fields(layer.integer_step, q, x, layer)
@@ -129,6 +132,19 @@ class WeightOnlyGrouped:
         return builder.append(GemmGroupedF32, (builder.floats(x),), builder.layer, **fields)
 
 
+class Wide:
+    """Activations are float32 between layers; each layer takes 16-bit codes at a scale known ahead, as two digits."""
+
+    def product(self, builder: "Builder", x: int, layer: Multiplying) -> int:
+        name, codes = builder.layer, builder.digits(x)
+        input_scale, _ = builder.buffers[codes].affine
+        fields = builder.weight_fields(layer.integer_step, builder.quantize_weight(name, layer.weight), x, layer)
+        fields |= {"bias": None, "activation": None, "requant": "float"}
+        sums = builder.append(layer.integer_step, (codes,), f"{name}_sums", dtype="int32", **fields)
+        end = {"input_scale": input_scale, "weight_scale": fields["weight_scale"], "bias": layer.bias}
+        return builder.joined(sums, name, **end, activation=layer.activation)
+
+
 class Float:
     """Nothing is quantized."""
 
@@ -158,6 +174,8 @@ def strategy_of(scheme: Scheme, layer: Multiplying) -> Strategy:
         if scheme.is_static:
             return StaticGrouped()
         return DynamicGrouped() if scheme.dynamic else WeightOnlyGrouped()
+    if scheme.is_wide:
+        return Wide()
     if scheme.is_static:
         return Static()
     if scheme.grid != "uniform" and layer.weight.ndim == 2 and not scheme.dynamic:
@@ -227,6 +245,8 @@ class Builder:
         self._inputs: list[int] = []
         self._codes: dict[int, int] = {}
         self._floats: dict[int, int] = {}
+        self._digits: dict[int, int] = {}
+        self._joined: set[int] = set()
         self._codes_with_scales: dict[tuple[int, tuple[int, ...]], int] = {}
 
     # ---- for layers
@@ -260,9 +280,13 @@ class Builder:
 
     def moved(self, kind: type[Step], x: int, **fields: Any) -> int:
         """Append a step that leaves values on their grid and return the buffer of the result: codes where the scheme
-        has codes, or `x` has."""
-        x = self.codes(x) if self.is_static else x
-        return self.append(kind, (x,), self.layer, scales=self._grid_of(x), **fields)
+        has codes, or `x` has; but floats where these come from a product of 16-bit codes, which the next may read."""
+        is_wide = x in self._joined
+        x = self.codes(x) if self.is_static and not is_wide else x
+        moved = self.append(kind, (x,), self.layer, scales=self._grid_of(x), **fields)
+        if is_wide:
+            self._joined.add(moved)
+        return moved
 
     def concatenate(self, inputs: Sequence[int], axis: int) -> int:
         """Append inputs joined along an axis of samples and return the buffer of the result."""
@@ -340,6 +364,30 @@ class Builder:
             scales = affine_of(self.qparams[buffer.name])
             self._codes[x] = self.append(Quantize, (x,), name, layer=buffer.layer, scales=scales)
         return self._codes[x]
+
+    def digits(self, x: int) -> int:
+        """Return the buffer of a value as 16-bit codes in two digits, which is quantized once.
+
+        They reach as far as the value's 8-bit grid, and a step of that more: its ends were rounded to a zero point.
+        """
+        buffer = self.buffers[x]
+        if len(buffer.shape) > MAX_AXES:
+            raise ValueError(
+                f"layer {self.layer!r}: expected samples of up to {MAX_AXES} axes for activations of 16 bits, got "
+                f"shape {buffer.shape}"
+            )
+        if x not in self._digits:
+            grid = self._grid_of(x) if buffer.is_codes else affine_of(self.qparams[buffer.name])
+            reach = max(grid["zero_point"], (1 << grid["bits"]) - 1 - grid["zero_point"]) + 1
+            scale = np.float32(grid["scale"] * reach / GREATEST_CODE)
+            scales = {"scale": float(max(scale, np.finfo(np.float32).smallest_normal)), "zero_point": 128}
+            self._digits[x] = self.append(QuantizeDigits, (self.floats(x),), f"{self.layer}_digits", scales=scales)
+        return self._digits[x]
+
+    def joined(self, sums: int, name: str, **fields: Any) -> int:
+        """Append the float32 that sums of products of digits stand for and return their buffer."""
+        self._joined.add(result := self.append(JoinDigits, (sums,), name, **fields))
+        return result
 
     def codes_with_scales(self, x: int, shape: tuple[int, ...]) -> int:
         """Return the buffer of codes of float32, at scales of this shape that are found at run time; layers that read

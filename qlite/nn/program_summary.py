@@ -9,7 +9,7 @@ import numpy as np
 
 from qlite.nn.plan import Plan
 from qlite.nn.program import Buffer, Program, Step
-from qlite.nn.steps import DenseF32, Dequantize, MatMul, Quantize, QuantizeDynamic
+from qlite.nn.steps import DenseF32, Dequantize, MatMul, Quantize, QuantizeDigits, QuantizeDynamic
 from qlite.nn.steps.products import Product
 from qlite.nn.steps.transposed import TransposedConvolution
 from qlite.nn.summary import Table
@@ -17,7 +17,7 @@ from qlite.nn.summary import Table
 #: Runs on one sample whose median is a time, in the middle of which the machine may do something else.
 RUNS = 15
 #: Steps between floats and codes.
-BETWEEN = (Quantize, QuantizeDynamic, Dequantize)
+BETWEEN = (Quantize, QuantizeDigits, QuantizeDynamic, Dequantize)
 
 
 @dataclass(frozen=True)

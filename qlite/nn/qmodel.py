@@ -18,7 +18,7 @@ from qlite.nn.program import Buffer, Program
 from qlite.nn.program_summary import ProgramSummary, summary_of
 from qlite.nn.ranges import Calibration
 from qlite.nn.retarget import convert, resolve_target
-from qlite.nn.scheme import FLOAT_BITS, TARGETS, Scheme, grid_of
+from qlite.nn.scheme import FLOAT_BITS, TARGETS, WIDE_BITS, Scheme, grid_of
 from qlite.nn.steps import (
     PRODUCTS,
     STEPS,
@@ -31,6 +31,7 @@ from qlite.nn.steps import (
     GemmGroupedF32,
     Lookup,
     Quantize,
+    QuantizeDigits,
     SoftmaxX8,
 )
 from qlite.nn.steps.convs_f32 import FloatConvolution
@@ -142,10 +143,11 @@ class QModel(Predictor):
         if len(self.inputs) == 1 and not isinstance(x, Mapping):
             return as_read("x", x, "int32", *self._index_limits.values())
         arrays = zip(self.inputs, self._several(x), strict=True)
-        return tuple(
-            as_read(f"x[{name!r}]", array, "int32", self._index_limits[name]) if name in self._index_limits else array
+        limits = self._index_limits
+        return {
+            name: as_read(f"x[{name!r}]", array, "int32", limits[name]) if name in limits else array
             for name, array in arrays
-        )
+        }
 
     @property
     def input_dtype(self) -> str:
@@ -330,6 +332,7 @@ class QModel(Predictor):
     def _schemes(self) -> list[Scheme]:
         """The scheme of each layer, by its steps; that of the model where it has none with weights."""
         found = []
+        digits = {step.output for step in self.program.steps if isinstance(step, QuantizeDigits)}
         for step in self.program.steps:
             if isinstance(step, DenseF32) or (isinstance(step, FloatConvolution) and step.has_float_weight):
                 found.append(Scheme(FLOAT_BITS, None, None, dynamic=False))
@@ -337,7 +340,8 @@ class QModel(Predictor):
                 x = self.program.buffers[step.inputs[0]]
                 is_static = x.is_codes and x.scale is not None
                 group_size = step.group_size if isinstance(step, (GemmGrouped, GemmGroupedF32)) else None
-                bits = None if isinstance(step, (GemmF32, GemmGroupedF32, FloatConvolution)) else x.bits
+                width = WIDE_BITS if step.inputs[0] in digits else x.bits
+                bits = None if isinstance(step, (GemmF32, GemmGroupedF32, FloatConvolution)) else width
                 is_dynamic = bits is not None and not is_static
                 found.append(Scheme(step.weight_bits, group_size, bits, is_dynamic, grid=grid_of(step.codebook)))
         return found or [Scheme.parse(self.scheme)]

@@ -68,7 +68,9 @@ def quantize_model(
         the weights -1, 0 and 1, with the scale of least squares and 8-bit activations. dynamic: w8a8 with
         ``activations="dynamic"``. nf4, nf4g64, nf4a8...: the name of a codebook in place of ``w<bits>``; nf3, nf4 and
         fp4 in any of these schemes (groups not with activations of known scales), where integer products take the
-        entries as int8; fp6_e2m3, fp6_e3m2, fp8_e4m3 and fp8_e5m2 for weights alone.
+        entries as int8; fp6_e2m3, fp6_e3m2, fp8_e4m3 and fp8_e5m2 for weights alone. w8a16, w4a16...: products take
+        symmetric codes of 16 bits, in two products of 8 bits, whose exact sums become float32; all else is float32, and
+        with "w8a8" around it what an 8-bit layer gives has 8 bits. Twice the products (`QModel.summary` counts both).
     data : array_like of a real floating dtype, (samples, ...), or an iterator of such batches
         Samples like those that will come, a few hundred; for activations with known scales. Of several inputs a tuple,
         or a dict by name. They go through the model in parts that bound the memory; a file's array (memmap) is read
@@ -161,7 +163,7 @@ def quantize_model(
     schemes = [own.get(name, parsed) for name in model.names]
     _check.choice("input_dtype", input_dtype, INPUT_DTYPES)
     resolved = resolve_target(target, output_dtype, requant, schemes)
-    static = [name for name, layer in zip(model.names, schemes, strict=True) if layer.is_static]
+    static = [name for name, layer in zip(model.names, schemes, strict=True) if layer.needs_ranges]
     weights: dict[str, QArray] = {}
 
     def lower(qparams: dict[str, QParams]) -> Program:
@@ -183,9 +185,8 @@ def quantize_model(
             raise ValueError(f"data: expected samples to calibrate the activations of {static[0]!r} with, got None")
         kept = COMPARED if method == "auto" else 0
         seen = observe(model, data, is_bytes=input_dtype == "uint8", kept=kept)
-        gives_codes = len(static) == len(schemes)
         widths = activation_bits(model, schemes)
-        program, calibration = chosen(model, seen, method, widths, percentile, lower, gives_codes)
+        program, calibration = chosen(model, seen, method, widths, percentile, lower, len(static) == len(schemes))
         warn_of(calibration)
     else:
         program = lower({} if grids is None else dict(grids.activations))

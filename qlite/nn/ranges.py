@@ -25,7 +25,7 @@ from qlite.nn.model import Model
 from qlite.nn.observe import Observations, Outlier
 from qlite.nn.plan import Plan
 from qlite.nn.program import Program
-from qlite.nn.retarget import convert
+from qlite.nn.retarget import convert, gives_codes
 from qlite.nn.scheme import TARGETS
 
 #: What "auto" tries beside "minmax", of which one has to be so many dB better: less is chance.
@@ -81,12 +81,12 @@ def chosen(
     bits: Mapping[str, int],
     percentile: float,
     lower: Callable[[dict[str, QParams]], Program],
-    gives_codes: bool,
+    is_static: bool,
 ) -> tuple[Program, Calibration]:
     """Return the program that `lower` gives for the grids which a method finds, and how that went.
 
-    Candidates are compared by the conventions of one target, with codes as outputs if there are any, so that the choice
-    is the same for all targets.
+    Candidates are compared by the conventions of one target, with codes as outputs where all layers are static and the
+    last ones give codes, so that the choice is the same for all targets.
     """
     outliers = tuple(seen.outliers())
     count = seen.spread.count
@@ -95,8 +95,8 @@ def chosen(
         return program, Calibration(method, count, outliers=outliers)
     arrays = seen.spread.without({outlier.sample for outlier in outliers})
     inputs, results = arrays[: len(model.inputs)], arrays[len(model.inputs) :]
-    target = replace(TARGETS["numpy"], integer_output=gives_codes)
     best = program = lower(grids_of(model, seen, "minmax", bits))
+    target = replace(TARGETS["numpy"], integer_output=is_static and gives_codes(program))
     name, most, found = "minmax", MARGIN_DB, {}
     least = closeness(results, _run(convert(program, target), inputs))
     for other in OTHERS:

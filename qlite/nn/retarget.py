@@ -71,7 +71,10 @@ def convert(program: Program, target: Target) -> Program:
     floats: set[int] = set()
     for result in results:
         if old[result].scale is None and target.integer_output:
-            raise ValueError("output_dtype: expected 'float32' after a layer that gives no codes, got 'integer'")
+            raise ValueError(
+                "output_dtype: expected 'float32' after a layer that gives no codes, "
+                f"which {old[result].layer!r} is, got 'integer'"
+            )
         if not target.integer_output:
             floats |= _ending(old, steps, result, results)
     results = _give_float_sums(old, steps, results, floats)
@@ -113,6 +116,11 @@ def convert(program: Program, target: Target) -> Program:
         outputs.append(result)
     converted = renumbered(buffers, steps, program.inputs, outputs)
     return converted if target.tables == "exact" else with_operators(converted, target)
+
+
+def gives_codes(program: Program) -> bool:
+    """Whether all outputs are codes, or floats that a last step makes of codes."""
+    return all(program.buffers[i].scale is not None for i in _without_dequantizing(program, list(program.steps)))
 
 
 def _without_dequantizing(program: Program, steps: list[Step]) -> list[int]:

@@ -18,6 +18,8 @@ _WEIGHTS = f"(?:w{_NUMBER}|({'|'.join(CODEBOOKS)}))"
 _PATTERN = re.compile(f"(?:{_WEIGHTS}(?:g{_NUMBER})?(?:a{_NUMBER})?|(ternary))(-dynamic)?")
 #: The width that stands for float32.
 FLOAT_BITS = 32
+#: The width of activations, next to 2 to 8, that products of models have a way for: as two digits.
+WIDE_BITS = 16
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,18 @@ class Scheme:
         return "dynamic" if name == "w8a8-dynamic" else name
 
     @property
+    def is_wide(self) -> bool:
+        """Whether products take codes of 16 bits, and all else is float32."""
+        return self.activation_bits == WIDE_BITS
+
+    @property
     def is_static(self) -> bool:
-        """Whether activations are codes on grids that are known ahead."""
+        """Whether activations are codes on grids that are known ahead, from product to product."""
+        return self.needs_ranges and not self.is_wide
+
+    @property
+    def needs_ranges(self) -> bool:
+        """Whether grids of activations have to be known ahead."""
         return self.activation_bits is not None and not self.dynamic
 
     @classmethod
@@ -82,17 +94,22 @@ class Scheme:
     def of_model(cls, scheme: Any, activations: str = "static", may_be_float: bool = False) -> "Scheme":
         """As `parse`, for the schemes that models run by, or one layer of a model.
 
-        Weights have 2 to 8 bits, activations 2 to 8 or none. Groups are multiples of 8, and with activations whose
-        scales are known ahead for uniform weights of up to 4 bits: the kernels for others have no room for a zero
-        point. Codebooks of up to 16 entries have a form for integer products.
+        Weights have 2 to 8 bits, activations 2 to 8, or 16 without groups, or none. Groups are multiples of 8, and with
+        activations whose scales are known ahead for uniform weights of up to 4 bits: the kernels for others have no
+        room for a zero point. Codebooks of up to 16 entries have a form for integer products.
         """
         parsed = cls.parse(scheme, activations)
         if parsed.weight_bits == FLOAT_BITS:
             if may_be_float:
                 return parsed
             raise ValueError("scheme: expected widths, such as 'w8a8', for a model (per_layer leaves layers in float)")
-        if not (2 <= parsed.weight_bits <= 8 and 2 <= (parsed.activation_bits or 8) <= 8):
-            raise ValueError(f"scheme: expected 2 to 8 bits for what a model computes with, got {scheme!r}")
+        is_known = parsed.is_wide or 2 <= (parsed.activation_bits or 8) <= 8
+        if not (2 <= parsed.weight_bits <= 8 and is_known):
+            raise ValueError(
+                f"scheme: expected 2 to 8 bits for what a model computes with, or 16 of activations, got {scheme!r}"
+            )
+        if parsed.is_wide and parsed.group_size is not None:
+            raise ValueError(f"scheme: expected no groups for activations of 16 bits, got {scheme!r}")
         if parsed.group_size is not None and parsed.group_size % 8:
             raise ValueError(f"scheme: expected groups of a multiple of 8, got {scheme!r}")
         if parsed.grid != "uniform" and parsed.activation_bits and 1 << parsed.weight_bits > INTEGER_ENTRIES:

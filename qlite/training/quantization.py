@@ -53,10 +53,10 @@ class Quantization:
         if conventions.symmetric:
             raise ValueError(f"target: expected one whose activations may have zero points, got {target!r}")
         parsed, own = Scheme.of_model(scheme), own_schemes(model, per_layer)
-        for name, found in {"scheme": parsed, **own}.items():
-            if found.grid != "uniform":
-                name = name if name == "scheme" else f"per_layer[{name!r}]"
-                raise ValueError(f"{name}: expected weights on a uniform grid in training, got {found.name!r}")
+        for name, found in [("scheme", parsed), *((f"per_layer[{name!r}]", other) for name, other in own.items())]:
+            if found.grid != "uniform" or found.is_wide:
+                what = "activations of up to 8 bits" if found.is_wide else "weights on a uniform grid"
+                raise ValueError(f"{name}: expected {what} in training, got {found.name!r}")
         resolve_target(target, None, None, (own.get(name, parsed) for name in model.names))
         return cls(parsed, own, method, observer, observe, conventions.symmetric_weights)
 

@@ -141,6 +141,30 @@ def calibrators(folder):
     (folder / "state").write_text(c.to_json())
 
 
+def networks(folder):
+    """TensorFlow Lite files: of floats, of codes, and of sparse weights in half precision."""
+    rng = np.random.default_rng(0)
+    graph = branched()
+    image = ql.Input((4, 4, 4))
+    first, second = ql.Split(2, axis=2)(ql.PReLU(np.full(4, 0.2))(ql.Pad([(1, 1), (0, 2), (0, 0)])(image)))
+    product = ql.Multiply()(first, ql.Activation("sigmoid")(second))
+    moves = ql.Model(image, ql.Mean((0, 1))(ql.Transpose((1, 0, 2))(ql.ResizeBilinear((5, 7))(product))))
+    for name, model in (("graph", graph), ("moves", moves)):
+        model.to_tflite(folder / name)
+        x = rng.normal(size=(20, *model.input_shape))
+        ql.quantize_model(model, data=x, target="tflite").to_tflite(folder / f"{name}_int8")
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
+    from litert_file import Operator, Sparse, Tensor
+    from litert_file import model as file_of
+
+    weights = np.kron(np.eye(3, 2), np.ones((1, 4))).astype(np.float16)
+    stored, dense = Sparse.of(weights, 4), Tensor(weights.shape, np.float16)
+    floats, x, y = (Tensor(shape, np.float32) for shape in ((3, 8), (1, 8), (1, 3)))
+    operators = [Operator("DENSIFY", [stored], dense), Operator("DEQUANTIZE", [dense], floats, {}, 3)]
+    operators.append(Operator("FULLY_CONNECTED", [x, floats], y))
+    (folder / "sparse").write_bytes(file_of(operators, [x]))
+
+
 # ---- readers: a function of a path -----------------------------------------------------------------------------------
 
 
@@ -198,6 +222,7 @@ READERS = {
     "index": (indexes, read_index),
     "idx": (images, read_idx),
     "npz": (archives, load_mnist),
+    "tflite": (networks, ql.from_tflite),
     "calibrator": (calibrators, read_state),
 }
 
@@ -233,6 +258,27 @@ def with_other_number(content, rng):
     place = places[rng.integers(len(places))]
     other = json.dumps(NASTY[rng.integers(len(NASTY))]).encode()
     return content[: place.start()] + other + content[place.end() :]
+
+
+def with_other_word(content, rng):
+    """A few numbers of a TensorFlow Lite file, or of what points from table to table, replaced."""
+    content = bytearray(content)
+    for _ in range(rng.integers(1, 4)):
+        width = int(2 ** rng.integers(4))
+        place = int(rng.integers(len(content) // width)) * width
+        number = int.from_bytes(content[place : place + width], "little")
+        match rng.integers(4):
+            case 0:
+                number += int(rng.integers(-8, 9))
+            case 1:
+                number = SIZES[rng.integers(len(SIZES))]
+            case 2:
+                number = -SIZES[rng.integers(len(SIZES))]
+            case _:
+                other = int(rng.integers(len(content) // width)) * width
+                number = int.from_bytes(content[other : other + width], "little")
+        content[place : place + width] = (number % 256**width).to_bytes(width, "little")
+    return bytes(content)
 
 
 def nodes(value):
@@ -289,6 +335,7 @@ def with_other_content(path, rng):
 def tamper(path, rng):
     """Change a file."""
     content = path.read_bytes()
+    is_tables = content[4:8] == b"TFL3"
     is_container = b'"__metadata__":{"digest"' in content[:200]
     choice = rng.integers(4)
     if is_container and choice > 0:
@@ -297,6 +344,8 @@ def tamper(path, rng):
         value = json.loads(content)
         with_other_value(value, rng)
         path.write_text(json.dumps(value))
+    elif choice > 0 and is_tables:
+        path.write_bytes(with_other_word(content, rng))
     elif choice > 1 and not is_container:
         path.write_bytes(with_other_number(content, rng))
     else:

@@ -115,3 +115,11 @@ def test_what_it_refuses(rng):
         ql.quantize_model(only_positive, "w8a8", np.float32([[-1, 2]]))
     with pytest.raises(ValueError, match=r"^target: expected one that keeps scales .* which layer 'function_1' has"):
         ql.quantize_model(network(rng, mish), "w8a8", x, target="tensorrt")
+
+
+def test_what_it_is_given_is_read_only(rng):
+    x = rng.normal(size=(3, 4)).astype(np.float32)
+    layer = ql.Function(lambda values: np.exp(values, out=values))
+    with pytest.raises(ValueError, match="read-only"):
+        layer(x)
+    assert x.flags.writeable

@@ -32,6 +32,8 @@ SCHEMES = {
     "nf4g8": ["numpy"],
     "fp4a8": ["numpy", "tflite", "c"],
     "nf4g8a8-dynamic": ["numpy"],
+    "w8a16": ["numpy"],
+    "w4a16": ["numpy"],
 }
 CASES = [(scheme, target) for scheme, targets in SCHEMES.items() for target in targets]
 SEEDS = range(12)

@@ -78,6 +78,14 @@ def test_layers_in_float_and_several_inputs(rng):
     assert set(quantized.calibration.gain_db) == set(OTHERS)
 
 
+def test_a_last_layer_that_gives_floats(rng):
+    x = rng.normal(size=(40, 6))
+    m = ql.Sequential([ql.Dense(rng.normal(size=(6, 5))), ql.LayerNorm(np.ones(5), np.zeros(5))])
+    qm = ql.quantize_model(m, "w8a8", x)
+    assert set(qm.calibration.gain_db) == set(OTHERS)
+    assert ql.metrics.sqnr_db(m(x), qm(x)) > 30
+
+
 # ---- kept samples -----------------------------------------------------------------------------------
 
 

@@ -51,8 +51,9 @@ def test_schemes_that_cannot_be_dynamic(name):
 @pytest.mark.parametrize(
     "name, expected",
     [
-        *[(name, "2 to 8 bits") for name in ("w16", "w1", "w8a16", "w8a1", "w9", "w9g32", "w1a1")],
+        *[(name, "2 to 8 bits") for name in ("w16", "w1", "w16a16", "w8a1", "w9", "w9g32", "w1a1")],
         *[(name, "groups of a multiple of 8") for name in ("w4g4", "w4g12a8", "w3g7")],
+        ("w4g32a16", "no groups for activations of 16 bits"),
         *[(name, "weights of up to 4 bits, or activations='dynamic'") for name in ("w8g32a8", "w5g32a4")],
         ("float32", "widths, such as 'w8a8', for a model"),
     ],

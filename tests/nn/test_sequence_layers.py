@@ -218,6 +218,16 @@ def test_a_table_alone(rng):
 # ---- what they refuse -------------------------------------------------------------------------------
 
 
+def test_one_input_of_indices_in_a_dict(rng):
+    layers = [ql.Embedding(rng.normal(size=(10, 6))), ql.Dense(rng.normal(size=(6, 3)))]
+    m = ql.Sequential(layers, input_shape=(7,), task="regression")
+    x = rng.integers(0, 10, (30, 7))
+    qm = ql.quantize_model(m, "w8a8", x)
+    same_bytes(qm({"input": x}), qm(x))
+    same_bytes(qm.intermediates({"input": x})["dense_1"], qm(x))
+    assert [layer.name for layer in ql.compare(m, qm, x).layers] == ["embedding_1", "dense_1"]
+
+
 def test_arguments_are_checked(rng):
     w = normal(rng, 4, 4)
     four = {"query_weight": w, "key_weight": w, "value_weight": w, "output_weight": w}

@@ -26,11 +26,12 @@ WEIGHT_ONLY = ["w8", "w6", "w4", "w3", "w2"]
 ON_CODEBOOKS = ["nf4", "nf3", "fp4", "fp6_e3m2", "fp8_e4m3", "nf4g8", "nf4g64", "fp8_e5m2g16", "nf3g16"]
 ON_CODEBOOKS += ["nf4a8-dynamic", "nf4g16a8-dynamic", "fp4g8a8-dynamic"]
 AS_INTEGERS = ["nf4a8", "nf3a8", "fp4a8"]
-SCHEMES = STATIC + NARROW + GROUPED + DYNAMIC + WEIGHT_ONLY + ON_CODEBOOKS + AS_INTEGERS
+WIDE = ["w8a16", "w4a16", "nf4a16"]
+SCHEMES = STATIC + NARROW + GROUPED + DYNAMIC + WEIGHT_ONLY + ON_CODEBOOKS + AS_INTEGERS + WIDE
 CASES = [
     *product(STATIC + AS_INTEGERS, TARGETS),
     *product(NARROW, ["numpy", "c"]),
-    *product(GROUPED + DYNAMIC + WEIGHT_ONLY + ON_CODEBOOKS, ["numpy"]),
+    *product(GROUPED + DYNAMIC + WEIGHT_ONLY + ON_CODEBOOKS + WIDE, ["numpy"]),
 ]
 # Agreement with the float model in percent and SQNR of its logits in dB, on held-out digits, worst of three seeds:
 # round-to-nearest with min-max gives 99.1 and 24.5 at w4a8, and a wrong scale or zero point costs 10 dB.
@@ -51,6 +52,7 @@ BUDGET = {
     "w4": (98, 22),
     "w4g32": (98, 23),
     "w8g32": (99, 42),
+    "w8a16": (99, 42),
     "nf4": (98, 20),
     "nf4g32": (98, 21),
     "nf4a8": (98, 20),
@@ -152,7 +154,7 @@ def test_activations_that_are_no_clamps(rng, x, scheme, activation, tmp_path):
 # ---- targets ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheme", NARROW + GROUPED + DYNAMIC + WEIGHT_ONLY + ON_CODEBOOKS)
+@pytest.mark.parametrize("scheme", NARROW + GROUPED + DYNAMIC + WEIGHT_ONLY + ON_CODEBOOKS + WIDE)
 def test_targets_that_a_scheme_cannot_have(network, x, scheme):
     allowed = {target for name, target in CASES if name == scheme}
     quantized = ql.quantize_model(network, scheme, x)

@@ -69,7 +69,7 @@ def layer_norm(x, gamma, beta, epsilon):
 
 
 def logistic(x, e):
-    return np.where(x < 0, e, 1) / (1 + e)
+    return np.where(x < 0, e, e.dtype.type(1)) / (1 + e)
 
 
 def share_below(x, exponential):
@@ -137,7 +137,7 @@ FUNCTIONS = {
     "relu": lambda x, slope: np.where(x < 0, 0, x),
     "relu6": lambda x, slope: np.clip(x, 0, 6),
     "leaky_relu": lambda x, slope: x.astype(F32) * np.where(x < 0, F32(slope), F32(1)),
-    "sigmoid": lambda x, slope: logistic(x, exp(-np.abs(x))),
+    "sigmoid": lambda x, slope: logistic(x.astype(F32), exp_f32(-np.abs(x.astype(F32)), F32(0))),
     "tanh": lambda x, slope: tanh(x),
     "gelu": lambda x, slope: gelu(x),
     "silu": lambda x, slope: x * logistic(x, exp(-np.abs(x))),

@@ -166,7 +166,7 @@ def step_gemm(buffers, step, values):
 def step_conv(buffers, step, values):
     """Windows of images; a sample of lower rank is an image of height 1, or of width 1 as well."""
     (x,) = step.inputs
-    images = values[x].reshape(len(values[x]), *(1, 1, *values[x].shape[1:])[-3:])
+    images = images_of(values[x])
     options = {"stride": step.stride, "padding": (step.padding[:2], step.padding[2:]), "dilation": step.dilation}
     step_images(lambda *given: conv_integer(*given, groups=step.groups, **options), images, buffers, step, values)
 
@@ -174,7 +174,33 @@ def step_conv(buffers, step, values):
 def step_conv_transpose(buffers, step, values):
     (x,) = step.inputs
     options = step.stride, step.padding, step.output_padding
-    step_images(lambda *given: conv_transpose_integer(*given, *options), values[x], buffers, step, values)
+    step_images(lambda *given: conv_transpose_integer(*given, *options), images_of(values[x]), buffers, step, values)
+
+
+def images_of(x):
+    """The images of samples, of which those of rank 4 hold several."""
+    return x.reshape(-1, *x.shape[2:]) if x.ndim == 5 else x.reshape(len(x), *(1, 1, *x.shape[1:])[-3:])
+
+
+def step_quantize_digits(buffers, step, values):
+    """int16 codes at once, then their high and low digits, -128 to 127, with 128 added."""
+    (x,) = step.inputs
+    codes = quantize(values[x], F32(buffers[step.output].scale), 0, -32639, 32639).astype(np.int32)
+    low = (codes + 128) % 256 - 128
+    high = (codes - low) // 256
+    values[step.output] = (np.stack([high, low], axis=1) + 128).astype(np.uint8)
+
+
+def step_join_digits(buffers, step, values):
+    """The product of 16-bit codes is that of the digits: exact in int64, then float64, rounded once to float32."""
+    (x,) = step.inputs
+    sums = values[x].astype(np.int64)
+    scale = np.float64(F32(step.input_scale)) * step.weight_scale.astype(np.float64)
+    y = (256 * sums[:, 0] + sums[:, 1]).astype(np.float64) * scale
+    with np.errstate(over="ignore"):
+        y = (y + (0.0 if step.bias is None else step.bias.astype(np.float64))).astype(F32)
+    low, high = CLAMPS[step.activation]
+    values[step.output] = at_least(-at_least(-y, -F32(high)), F32(low))
 
 
 def step_images(sums, images, buffers, step, values):
@@ -191,7 +217,7 @@ def step_images(sums, images, buffers, step, values):
         ]
         acc = np.concatenate(each) if each else np.zeros((0, *buffers[step.output].shape), np.int32)
     result = finished_sums(acc, x, step, buffers, values)
-    values[step.output] = result.reshape(len(images), *buffers[step.output].shape)
+    values[step.output] = result.reshape(len(values[x]), *buffers[step.output].shape)
 
 
 def step_conv_f32(buffers, step, values):
@@ -487,6 +513,8 @@ STEPS = {
     "matmul": step_matmul,
     "layer_norm": step_layer_norm,
     "embedding": step_embedding,
+    "quantize_digits": step_quantize_digits,
+    "join_digits": step_join_digits,
     "gemm_grouped": step_gemm_grouped,
     "gemm_grouped_f32": step_gemm_grouped_f32,
     "dense_f32": step_dense_f32,

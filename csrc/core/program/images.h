@@ -23,6 +23,30 @@ static inline bool ql_take_lengths(const ql_value *value, size_t count, int64_t 
     return true;
 }
 
+/* Returns what a step with windows takes a buffer for: one of the images of samples of rank 4, or the sample. */
+static inline ql_buffer ql_one_image(const ql_buffer *buffer)
+{
+    ql_buffer image = *buffer;
+    if (image.rank == QL_MAX_RANK) {
+        image.rank--;
+        memmove(image.shape, buffer->shape + 1, image.rank * sizeof *image.shape);
+    }
+    return image;
+}
+
+/* Images of a sample. */
+static inline size_t ql_image_count(const ql_buffer *buffer)
+{
+    return buffer->rank == QL_MAX_RANK ? buffer->shape[0] : 1;
+}
+
+/* Returns whether two buffers hold as many images, and those of several have one scale for all samples. */
+static inline bool ql_have_same_images(const ql_buffer *in, const ql_buffer *out)
+{
+    return (in->rank == QL_MAX_RANK) == (out->rank == QL_MAX_RANK) && ql_image_count(in) == ql_image_count(out) &&
+           !(in->rank == QL_MAX_RANK && ql_has_row_scale(in));
+}
+
 /* Height and width of the image that a sample of rank 1 to 3 is: (channels), (width, channels) or (height, width,
  * channels). */
 static inline void ql_image_lengths(const ql_buffer *buffer, size_t lengths[2])

@@ -76,6 +76,8 @@ typedef struct ql_op {
     EACH(embedding)          \
     EACH(conv_transpose)     \
     EACH(conv_transpose_f32) \
+    EACH(quantize_digits)    \
+    EACH(join_digits)        \
     EACH(requantize)         \
     EACH(dequantize)         \
     EACH(add)                \

@@ -49,9 +49,11 @@ static void destroy(void *state)
 static bool take_window(const ql_step *step, const ql_buffer *buffers, const ql_value *v, ql_step_window *window)
 {
     const ql_buffer *in = buffers + step->inputs[0], *out = buffers + step->output;
+    const ql_buffer from = ql_one_image(in), to = ql_one_image(out);
     size_t shape[4];
     return ql_sums_fit_buffers(step, buffers, v) && (!ql_has_row_scale(in) || ql_scale_count(buffers, in) == 1) &&
-           ql_take_convolution(in, out, &v[QL_FIELD_WEIGHT].array, v + GROUPS, window, shape) &&
+           ql_have_same_images(in, out) &&
+           ql_take_convolution(&from, &to, &v[QL_FIELD_WEIGHT].array, v + GROUPS, window, shape) &&
            ql_are_weights(v, 4, shape);
 }
 
@@ -122,7 +124,8 @@ static ql_status check(const ql_buffer *buffers, const ql_value *v, const ql_ste
     free_form(&s->next);
     if (!take_window(step, buffers, v, &window))
         return QL_EINVAL;
-    const ql_status status = fill_form(buffers + step->inputs[0], buffers + step->output, v, &window, &s->next);
+    const ql_buffer in = ql_one_image(buffers + step->inputs[0]), out = ql_one_image(buffers + step->output);
+    const ql_status status = fill_form(&in, &out, v, &window, &s->next);
     if (status != QL_OK)
         free_form(&s->next);
     return status;
@@ -161,6 +164,7 @@ static ql_cost measure(const ql_step *step, const ql_buffer *buffers, size_t sam
 {
     const ql_geometry *g = &((const conv_state *)step->state)->now.geometry;
     const bool is_dynamic = ql_has_row_scale(buffers + step->inputs[0]);
+    samples *= ql_image_count(buffers + step->inputs[0]);
     return (ql_cost){.workspace = is_dynamic ? ql_conv_scaled_workspace(g) : ql_conv_workspace(g, samples),
                      .ns = ql_conv_cost_ns(g, samples)};
 }
@@ -171,11 +175,12 @@ static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *b
     const ql_buffer *in = buffers + step->inputs[0];
     const uint8_t *x = block->data[step->inputs[0]];
     void *y = block->data[step->output];
+    const size_t samples = block->samples * ql_image_count(in);
     if (ql_has_row_scale(in))
-        ql_conv_run_scaled(&f->geometry, &f->terms, x, block->samples, block->data[in->row_scale],
+        ql_conv_run_scaled(&f->geometry, &f->terms, x, samples, block->data[in->row_scale],
                            block->data[in->row_zero_point], y, block->workspace);
     else
-        ql_conv_run(&f->geometry, &f->terms, x, block->samples, y, block->workspace);
+        ql_conv_run(&f->geometry, &f->terms, x, samples, y, block->workspace);
 }
 
 const ql_op ql_op_conv = {.kind = "conv",

@@ -43,9 +43,11 @@ static void destroy(void *state)
 static bool take_shape(const ql_step *step, const ql_buffer *buffers, const ql_value *v, ql_expansion *shape)
 {
     const ql_buffer *in = buffers + step->inputs[0], *out = buffers + step->output;
+    const ql_buffer from = ql_one_image(in), to = ql_one_image(out);
     const ql_array *weight = &v[QL_FIELD_WEIGHT].array;
     return ql_sums_fit_buffers(step, buffers, v) && (!ql_has_row_scale(in) || ql_scale_count(buffers, in) == 1) &&
-           ql_take_expansion(in, out, weight, v + STRIDE, shape) && ql_are_weights(v, 4, weight->shape);
+           ql_have_same_images(in, out) && ql_take_expansion(&from, &to, weight, v + STRIDE, shape) &&
+           ql_are_weights(v, 4, weight->shape);
 }
 
 static ql_status fill_form(const ql_buffer *in, const ql_buffer *out, const ql_value *v, const ql_expansion *shape,
@@ -115,6 +117,7 @@ static ql_cost measure(const ql_step *step, const ql_buffer *buffers, size_t sam
 {
     const ql_transposed *t = &((const conv_state *)step->state)->now.weights;
     const bool is_dynamic = ql_has_row_scale(buffers + step->inputs[0]);
+    samples *= ql_image_count(buffers + step->inputs[0]);
     return (ql_cost){.workspace =
                          is_dynamic ? ql_transposed_scaled_workspace(t) : ql_stages_workspace(&t->geometry, samples),
                      .ns = ql_conv_cost_ns(&t->geometry, samples)};
@@ -126,11 +129,12 @@ static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *b
     const ql_buffer *in = buffers + step->inputs[0];
     const uint8_t *x = block->data[step->inputs[0]];
     void *y = block->data[step->output];
+    const size_t samples = block->samples * ql_image_count(in);
     if (ql_has_row_scale(in))
-        ql_transposed_run_scaled(&f->weights, &f->terms, x, block->samples, block->data[in->row_scale],
+        ql_transposed_run_scaled(&f->weights, &f->terms, x, samples, block->data[in->row_scale],
                                  block->data[in->row_zero_point], y, block->workspace);
     else
-        ql_transposed_run(&f->weights, &f->terms, x, block->samples, y, block->workspace);
+        ql_transposed_run(&f->weights, &f->terms, x, samples, y, block->workspace);
 }
 
 const ql_op ql_op_conv_transpose = {.kind = "conv_transpose",

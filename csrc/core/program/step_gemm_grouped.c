@@ -141,7 +141,8 @@ static ql_status make(const ql_buffer *buffers, const ql_value *v, const ql_step
     if (!take_codes(step, buffers, v, &w) || !ql_activation_from_name(ql_text(&v[QL_FIELD_ACTIVATION]), &f->activation))
         return QL_EINVAL;
     const ql_buffer *in = buffers + step->inputs[0];
-    const bool are_codes = ql_is_x8(in) && !ql_has_row_scale(in) && purpose == QL_PACK_INTEGER && w.bits <= 4 && !w.codebook;
+    const bool are_codes =
+        ql_is_x8(in) && !ql_has_row_scale(in) && purpose == QL_PACK_INTEGER && w.bits <= 4 && !w.codebook;
     if (in->type != QL_F32 && !are_codes)
         return QL_EINVAL;
     f->offset = ql_alloc(w.n, sizeof *f->offset);

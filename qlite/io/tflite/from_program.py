@@ -131,7 +131,10 @@ def _conv(e: Exporter, step: Conv | ConvF32) -> None:
 
 @_exports(ConvTranspose, ConvTransposeF32)
 def _conv_transpose(e: Exporter, step: ConvTranspose | ConvTransposeF32) -> None:
-    """What neither SAME nor VALID cuts off is cut off behind it."""
+    """What neither SAME nor VALID cuts off is cut off behind it.
+
+    SAME with a window below its stride has a rule of its own to round by.
+    """
     (x,), y, name = step.inputs, step.output, e.buffer(step.output).name
     if e.batch < 0:
         raise e.refused(step, "batch: expected a number for a transposed convolution, whose size files hold, got None")
@@ -142,7 +145,9 @@ def _conv_transpose(e: Exporter, step: ConvTranspose | ConvTransposeF32) -> None
         max((n - 1) * s + k, begin + out)
         for n, k, s, begin, out in zip(image, kernel, step.stride, begins, size, strict=True)
     ]
-    is_same = begins == same and all(-(-out // s) == n for out, s, n in zip(size, step.stride, image, strict=True))
+    is_same = begins == same and all(
+        -(-out // s) == n and k >= s for out, s, n, k in zip(size, step.stride, image, kernel, strict=True)
+    )
     whole = size if is_same else ends
     is_cut = whole != size
     result = e.between(y, f"{name}/whole", (*whole, channels)) if is_cut else e.tensor(y)
@@ -312,12 +317,11 @@ def _dequantize(e: Exporter, step: Dequantize) -> None:
 
 @_exports(Normalize)
 def _normalize(e: Exporter, step: Normalize) -> None:
-    """Two operators of float32, the second of which multiplies where the step divides."""
     b, (x,) = e.buffer(step.output), step.inputs
-    centered = e.add(f"{b.name}/centered", (e.batch, *b.shape), b.dtype)
+    centered = e.between(step.output, f"{b.name}/centered", b.shape)
     e.operator("SUB", [e.tensor(x), e.constant(f"{b.name}/mean", step.mean)], centered, **e.fused(None))
-    scale = e.constant(f"{b.name}/scale", (np.float32(1) / step.scale).astype(np.float32))
-    e.operator("MUL", [centered, scale], e.tensor(step.output), **e.fused(None))
+    scale = e.constant(f"{b.name}/scale", step.scale)
+    e.operator("DIV", [centered, scale], e.tensor(step.output), **e.fused(None))
 
 
 # ---- shapes

@@ -1,7 +1,7 @@
 """From the bytes of a TensorFlow Lite file to a graph, which any file may damage or forge.
 
-Every count is checked against the bytes that are there before anything is made of it, so that time and memory are
-bounded by the size of the file. Arrays are views of the bytes.
+Arrays are views of the bytes. What is copied or becomes an object is counted, as often as tables share it, and ends at
+the size of the file: so time and memory are bounded by it, whatever points where.
 """
 
 import math
@@ -16,10 +16,14 @@ from qlite.io.tflite.schema import OPTIONS, VECTORS, camel, names_of, package
 from qlite.io.tflite.sparse import densified
 
 IDENTIFIER = b"TFL3"
-#: Tensors, operators and buffers of a file at most: real networks have a few thousand.
-MOST = 1 << 15
-#: The longest name, and the most axes of a tensor.
-LONGEST_NAME, MOST_AXES = 4096, 8
+#: Tables of a kind in a file at most: real networks have a few thousand.
+MOST = 1 << 14
+#: The most axes of a tensor.
+MOST_AXES = 8
+#: Bytes that the least table takes in a file.
+LEAST_TABLE = 12
+#: Bytes that constants may take beyond those in the file: of 4-bit codes, and of sparse arrays for each byte of a file.
+ROOM, ROOM_PER_BYTE = 1 << 23, 4
 #: What flatbuffers raises where offsets point nowhere.
 _BROKEN = (struct.error, ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError)
 
@@ -61,6 +65,9 @@ class _File:
         self.content, self.model = content, model
         self.types = names_of("TensorType")
         self.operators = names_of("BuiltinOperator")
+        self.kinds_of_options = names_of("BuiltinOptions")
+        self._rest = len(content)
+        self._room = ROOM + ROOM_PER_BYTE * len(content)
 
     def graph(self) -> Graph:
         model = self.model
@@ -68,7 +75,6 @@ class _File:
         count = model.SubgraphsLength()
         _expect(count == 1, f"subgraphs: expected 1, got {count}")
         subgraph = model.Subgraphs(0)
-        self._buffers = list(self._all(model, "Buffers"))
         codes = [self._code(code) for code in self._all(model, "OperatorCodes")]
         tensors = [self._tensor(i, tensor) for i, tensor in enumerate(self._all(subgraph, "Tensors"))]
         operators = [
@@ -80,21 +86,39 @@ class _File:
         _expect(len(outputs) > 0, "outputs: expected at least one, got none")
         names = [tensor.name for tensor in tensors]
         input_names, output_names = self._signature(inputs, outputs, names)
-        description = _text(model.Description())
+        description = self._text(model.Description())
         return Graph(tensors, operators, inputs, outputs, input_names, output_names, description)
 
     def _all(self, table: Any, field: str) -> Iterator[Any]:
-        """The tables of a vector, of which no file has more than its bytes hold."""
+        """The tables of a vector."""
         count = getattr(table, f"{field}Length")()
-        most = min(MOST, len(self.content) // 4)
-        _expect(count <= most, f"{field.lower()}: expected at most {most}, got {count}")
+        _expect(count <= MOST, f"{field.lower()}: expected at most {MOST}, got {count}")
+        self._spend(count * LEAST_TABLE)
         get = getattr(table, field)
         return (get(i) for i in range(count))
 
+    def _spend(self, count: int) -> None:
+        """Count bytes of the file."""
+        self._rest -= count
+        _expect(self._rest >= 0, f"expected tables that share no more than the {len(self.content)} bytes of the file")
+
+    def _take_room(self, where: str, count: int) -> None:
+        """Count bytes of constants that are not in the file."""
+        self._room -= count
+        _expect(
+            self._room >= 0, f"{where}: shape: expected constants that the file's size makes likely, got {count} bytes"
+        )
+
+    def _text(self, value: bytes | None) -> str:
+        self._spend(len(value or b""))
+        return (value or b"").decode("utf-8", "replace")
+
     def _numbers(self, what: str, vector: Any, count: int, *, may_lack: bool = False) -> tuple[int, ...]:
         """A vector of numbers of tensors."""
-        found = tuple(int(i) for i in vector[: MOST + 1]) if isinstance(vector, np.ndarray) else ()
-        _expect(len(found) <= MOST, f"{what}: expected at most {MOST}, got more")
+        if not isinstance(vector, np.ndarray):
+            return ()
+        self._spend(vector.nbytes)
+        found = tuple(vector.tolist())
         lowest = -1 if may_lack else 0
         _expect(all(lowest <= i < count for i in found), f"{what}: expected tensors 0 to {count - 1}, got {found[:8]}")
         return found
@@ -107,7 +131,7 @@ class _File:
         name = self.operators.get(number)
         _expect(name is not None, f"operator codes: expected one of the schema, got {number}")
         assert name is not None
-        return (CUSTOM + _text(code.CustomCode()) if name == "CUSTOM" else name), code.Version()
+        return (CUSTOM + self._text(code.CustomCode()) if name == "CUSTOM" else name), code.Version()
 
     def _operator(self, i: int, table: Any, codes: Sequence[tuple[str, int]], tensors: int) -> Operator:
         number = table.OpcodeIndex()
@@ -132,7 +156,7 @@ class _File:
         union = operator.BuiltinOptions()
         if union is None:  # all of them are the schema's defaults: a table without fields
             return {field: () if field in VECTORS else 0 for field in fields.split()}
-        given = names_of("BuiltinOptions").get(operator.BuiltinOptionsType())
+        given = self.kinds_of_options.get(operator.BuiltinOptionsType())
         _expect(given == kind, f"{where}: options: expected {kind}, got {given}")
         table.Init(union.Bytes, union.Pos)
         return {field: self._option(table, field) for field in fields.split()}
@@ -146,7 +170,7 @@ class _File:
     # ---- tensors
 
     def _tensor(self, i: int, table: Any) -> Tensor:
-        name = _text(table.Name())
+        name = self._text(table.Name())
         where = f"tensors[{i}], {name!r:.80}"
         kind = self.types.get(table.Type())
         _expect(kind is not None, f"{where}: type: expected one of the schema, got {table.Type()}")
@@ -155,12 +179,7 @@ class _File:
         signature = self._shape(where, table.ShapeSignatureAsNumpy())
         tensor = Tensor(name, shape, kind)
         self._take_grid(where, table.Quantization(), tensor)
-        number = table.Buffer()
-        _expect(
-            number < max(1, len(self._buffers)),
-            f"{where}: buffer: expected 0 to {len(self._buffers) - 1}, got {number}",
-        )
-        data = self._data(where, number) if number else None
+        data = self._data(where, table.Buffer())
         if data is not None:
             tensor.data = self._array(where, data, tensor, table.Sparsity())
         elif len(signature) == len(shape) and shape and signature[0] == -1:
@@ -195,8 +214,12 @@ class _File:
         tensor.scale, tensor.zero_point, tensor.axis = scale, zero_point, axis
 
     def _data(self, where: str, number: int) -> np.ndarray | None:
-        """The bytes of a buffer; of large files they lie behind the tables."""
-        buffer = self._buffers[number]
+        """The bytes of a buffer, of which the first is none; of large files they lie behind the tables."""
+        if number == 0:
+            return None
+        count = self.model.BuffersLength()
+        _expect(number < count, f"{where}: buffer: expected 0 to {count - 1}, got {number}")
+        buffer = self.model.Buffers(number)
         data = buffer.DataAsNumpy()
         if isinstance(data, np.ndarray) and len(data):
             return data
@@ -217,11 +240,13 @@ class _File:
         _expect(min(shape, default=0) >= 0, f"{where}: shape: expected lengths of at least 0, got {shape}")
         count = math.prod(shape)
         if sparsity is not None:
-            _expect(count * dtype.itemsize <= 64 * len(self.content), f"{where}: shape: expected fewer, got {shape}")
+            _expect(tensor.type != "INT4", f"{where}: type: expected whole bytes for a sparse array, got INT4")
+            self._take_room(where, count * dtype.itemsize)
             return densified(where, data.view(dtype), shape, sparsity, _expect)
         size = (count + 1) // 2 if tensor.type == "INT4" else count * dtype.itemsize
         _expect(len(data) == size, f"{where}: buffer: expected {size} bytes for {shape}, got {len(data)}")
         if tensor.type == "INT4":
+            self._take_room(where, count)
             return _nibbles(data, count).reshape(shape)
         return data.view(dtype).reshape(shape)
 
@@ -236,14 +261,10 @@ class _File:
         for field, numbers in (("Inputs", inputs), ("Outputs", outputs)):
             given = {}
             if signatures:
-                given = {entry.TensorIndex(): _text(entry.Name()) for entry in self._all(signatures[0], field)}
+                given = {entry.TensorIndex(): self._text(entry.Name()) for entry in self._all(signatures[0], field)}
             is_whole = set(given) == set(numbers) and len(set(given.values())) == len(numbers)
             found.append(tuple((given if is_whole else names)[i] for i in numbers))
         return found[0], found[1]
-
-
-def _text(value: bytes | None) -> str:
-    return (value or b"")[:LONGEST_NAME].decode("utf-8", "replace")
 
 
 def _nibbles(data: np.ndarray, count: int) -> np.ndarray:

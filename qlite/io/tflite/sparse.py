@@ -1,5 +1,6 @@
 """Constants of which a TensorFlow Lite file stores the blocks that are not zero."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ def densified(
     """
     order, blocks = _integers(table.TraversalOrderAsNumpy()), _integers(table.BlockMapAsNumpy())
     rank, count = len(shape), table.DimMetadataLength()
-    fits = sorted(order.tolist()) == list(range(count)) and count == rank + len(blocks) and rank <= count <= 2 * rank
+    fits = rank <= count <= 2 * rank and count == rank + len(blocks) and sorted(order.tolist()) == list(range(count))
     fits = fits and all(0 <= axis < rank for axis in blocks) and len(set(blocks.tolist())) == len(blocks)
     expect(fits, f"{where}: sparsity: expected an order of {rank} axes and their blocks, got {order[:16]}")
     levels = [table.DimMetadata(i) for i in range(count)]
@@ -31,38 +32,36 @@ def densified(
         all(n >= 1 and shape[axis] % n == 0 for axis, n in block_length.items()),
         f"{where}: sparsity: expected blocks that {shape} divides into, got {block_length}",
     )
-    index = np.zeros((1, count), np.int64)  # of each stored value, along the axes of `order`
+    places = np.zeros(1, np.intp)  # of the stored values in the whole array
     for level, axis in zip(order, levels, strict=True):
-        length = shape[level] // block_length[int(level)] if level < rank else block_length[int(blocks[level - rank])]
-        index = _below(where, index, int(level), length, axis, len(values), expect)
-    expect(len(index) == len(values), f"{where}: sparsity: expected {len(index)} values, got {len(values)}")
-    place = index[:, :rank].copy()
-    for i, axis in enumerate(blocks):
-        place[:, axis] = place[:, axis] * block_length[int(axis)] + index[:, rank + i]
-    whole = np.zeros(shape, values.dtype)
-    whole[tuple(place.T)] = values
-    return whole
+        whole_axis = int(level if level < rank else blocks[level - rank])
+        length = block_length[whole_axis]
+        stride = math.prod(shape[whole_axis + 1 :])
+        if level < rank:
+            length, stride = shape[whole_axis] // length, stride * length
+        places = _below(where, places, length, stride, axis, len(values), expect)
+    expect(len(places) == len(values), f"{where}: sparsity: expected {len(places)} values, got {len(values)}")
+    whole = np.zeros(math.prod(shape), values.dtype)
+    whole[places] = values
+    return whole.reshape(shape)
 
 
 def _below(
-    where: str, index: np.ndarray, level: int, length: int, axis: Any, most: int, expect: Callable[[bool, str], None]
+    where: str, places: np.ndarray, length: int, stride: int, axis: Any, most: int, expect: Callable[[bool, str], None]
 ) -> np.ndarray:
-    """The indices with those along one more axis."""
+    """The places along one more axis, below each of those that are given."""
     if names_of("DimensionType")[axis.Format()] == "DENSE":
         expect(axis.DenseSize() == length, f"{where}: sparsity: expected length {length}, got {axis.DenseSize()}")
-        segments, indices = np.arange(len(index) + 1, dtype=np.int64) * length, None
-    else:
-        segments = _union(axis.ArraySegmentsType(), axis.ArraySegments())
-        indices = _union(axis.ArrayIndicesType(), axis.ArrayIndices())
-        counts = np.diff(segments)
-        fits = len(segments) == len(index) + 1 and segments[0] == 0 and segments[-1] == len(indices)
-        fits = fits and bool(np.all(counts >= 0)) and bool(np.all((indices >= 0) & (indices < length)))
-        expect(fits, f"{where}: sparsity: expected segments of indices below {length}, got others")
-    total = int(segments[-1])
-    expect(total <= max(most, 1), f"{where}: sparsity: expected at most {most} indices, got {total}")
-    below = np.repeat(index, np.diff(segments), axis=0)
-    below[:, level] = np.tile(np.arange(length), len(index)) if indices is None else indices
-    return below
+        total = len(places) * length
+        expect(total <= most, f"{where}: sparsity: expected at most {most} values, got {total}")
+        return (places[:, None] + np.arange(length) * stride).ravel()
+    segments = _union(axis.ArraySegmentsType(), axis.ArraySegments())
+    indices = _union(axis.ArrayIndicesType(), axis.ArrayIndices())
+    counts = np.diff(segments)
+    fits = len(segments) == len(places) + 1 and segments[0] == 0 and segments[-1] == len(indices) <= most
+    fits = fits and bool(np.all(counts >= 0)) and bool(np.all((indices >= 0) & (indices < length)))
+    expect(fits, f"{where}: sparsity: expected segments of at most {most} indices below {length}, got others")
+    return np.repeat(places, counts) + indices * stride
 
 
 def _integers(vector: Any) -> np.ndarray:

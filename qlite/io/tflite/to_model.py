@@ -59,7 +59,7 @@ class Import:
         needed = self._needed()
         for number, name in zip(self.graph.inputs, self.graph.input_names, strict=True):
             if number in needed:
-                name = "input" if name == "input" else self._free(name)
+                name = "input" if name == "input" and not self.inputs else self._free(name or f"tensor_{number}")
                 self._give(number, name)
                 self.inputs[name] = self._sample(self.graph.tensors[number])
         for i, operator in enumerate(self.graph.operators):
@@ -68,7 +68,11 @@ class Import:
         for number, name in self._wanted.items():
             if self.names.get(number) not in self.layers:
                 raise ValueError(f"output {name!r}: expected a tensor that an operator gives")
-        return Model(self.inputs, tuple(self.names[number] for number in self._wanted), nodes=self._sources)
+        outputs = tuple(self.names[number] for number in self._wanted)
+        try:
+            return Model(self.inputs, outputs, nodes=self._sources)
+        except MemoryError as error:  # of shapes that no machine holds
+            raise ValueError(str(error)) from None
 
     def _outputs(self, names: Sequence[str] | None) -> dict[int, str]:
         """The tensors that the model gives, by number, and their names."""

@@ -4,6 +4,7 @@ The layers are those that a float file would give; what the file says of scales 
 codes that of quantizing.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from qlite.nn.layers.layer import Layer, Shape
 from qlite.nn.layers.prelu import PReLU
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.lower import Builder
+from qlite.nn.model import Model
 from qlite.nn.qmodel import QModel
 from qlite.nn.retarget import convert
 from qlite.nn.scheme import TARGETS, Scheme
@@ -95,12 +97,7 @@ def to_qmodel(graph: Graph, outputs: Any = None) -> QModel:
     if len(kinds) != 1:
         raise ValueError(f"expected activations of one type, {' or '.join(TARGET_OF)}, got {sorted(kinds)}")
     target = TARGET_OF[kinds.pop()]
-    grids = {name: grid_of(tensor) for name, tensor in tensors.items() if tensor.type in TARGET_OF}
-    for name, layer, sources in zip(model.names, model.layers, model.sources, strict=True):
-        if name not in grids:
-            grids[name] = grids[sources[0]]
-        if layer.keeps_grid and any(differ(grids[source], grids[name]) for source in sources):
-            raise ValueError(f"{name!r}: expected the grid of what it reads, got {grids[name]!r}")
+    grids = _grids(model, tensors)
     weights = {name: node for name, node in read.nodes.items() if isinstance(read.layers[name], Weighted)}
     builder = Builder(
         Scheme.of_model("w8a8"),
@@ -112,26 +109,41 @@ def to_qmodel(graph: Graph, outputs: Any = None) -> QModel:
     return QModel(program, scheme="w8a8", target=target, task=model.task, classes=model.classes)
 
 
+def _grids(model: Model, tensors: Mapping[str, Tensor]) -> dict[str, QParams]:
+    """The grids of a model's inputs and layers; a layer that no tensor stands for leaves codes on theirs."""
+    grids: dict[str, QParams] = {}
+    for name in model.inputs:
+        grids[name] = grid_of(tensors[name])
+    for name, layer, sources in zip(model.names, model.layers, model.sources, strict=True):
+        grids[name] = grid_of(tensors[name]) if name in tensors else grids[sources[0]]
+        if layer.keeps_grid and any(differ(grids[source], grids[name]) for source in sources):
+            raise ValueError(f"{name!r}: expected the grid of what it reads, got {grids[name]!r}")
+    return grids
+
+
+#: Axes of weights in a file, in the order of the layers' axes; of depthwise ones they lie so already.
+AXES = {2: (1, 0), 4: (1, 2, 3, 0)}
+
+
 def _codes(tensor: Tensor, weight: np.ndarray, layer: Any) -> QArray:
     """The codes of a layer's weights, in the order of the layer's axes."""
-    assert tensor.data is not None and tensor.scale is not None and tensor.zero_point is not None
-    if tensor.type not in TARGET_OF:
-        raise ValueError(f"tensor {tensor.name!r}: expected weights of 8 bits, got {tensor.type}")
-    if tensor.data.ndim == 2:
-        codes = tensor.data.T
-    elif layer.kind == "depthwise_conv2d":
-        codes = tensor.data.reshape(weight.shape)
-    else:
-        codes = tensor.data.transpose(1, 2, 3, 0)
-    shape = (1,) * (weight.ndim - 1) + (-1,)
+    if tensor.data is None or tensor.type not in TARGET_OF or tensor.scale is None or tensor.zero_point is None:
+        raise ValueError(f"tensor {tensor.name!r}: expected weights of 8 bits with scales, got {tensor.type}")
+    is_depthwise = layer.kind == "depthwise_conv2d"
+    codes = tensor.data.reshape(weight.shape) if is_depthwise else tensor.data.transpose(AXES[tensor.data.ndim])
+    axis, outputs = (3 if is_depthwise else 0), weight.shape[-1]
+    if tensor.scale.size not in (1, outputs) or (tensor.scale.size > 1 and tensor.axis != axis):
+        raise ValueError(
+            f"tensor {tensor.name!r}: expected one scale or {outputs} along axis {axis}, "
+            f"got {tensor.scale.size} along {tensor.axis}"
+        )
     scale, zero_point = (
-        np.broadcast_to(np.asarray(p).reshape(shape), (*(1,) * (weight.ndim - 1), weight.shape[-1]))
-        for p in (tensor.scale.astype(np.float32), tensor.zero_point.astype(np.int64))
+        np.broadcast_to(values, outputs).reshape((1,) * (weight.ndim - 1) + (-1,)).copy()
+        for values in (tensor.scale.astype(np.float32), tensor.zero_point.astype(np.int64))
     )
     signed = tensor.type == "INT8"
-    narrow = signed and codes.min(initial=0) > -128
-    p = QParams(scale.copy(), zero_point.copy(), 8, signed, bool(narrow), weight.ndim - 1)
-    return QArray(np.ascontiguousarray(codes), p)
+    narrow = bool(signed and codes.min(initial=0) > -128)
+    return QArray(np.ascontiguousarray(codes), QParams(scale, zero_point, 8, signed, narrow, weight.ndim - 1))
 
 
 def _bias(node: Any) -> np.ndarray | None:

@@ -26,7 +26,7 @@ class Function(Layer):
     ----------
     function : callable
         ``function(x)`` returns as many real numbers as the float32 array `x` holds, in its shape; each from the value
-        in its place alone. Infinities become the ends of the codes.
+        in its place alone. `x` is read-only. Infinities become the ends of the codes.
     name : str, optional
         What reports call the layer; a model numbers its layers otherwise.
     derivative : callable, optional
@@ -92,10 +92,12 @@ class Function(Layer):
         return (gradient * self._applied("derivative", self.derivative, saved, self.name),), {}
 
     def _applied(self, what: str, function: Callable[[np.ndarray], Any], x: np.ndarray, name: str | None) -> np.ndarray:
-        """What a function makes of values, as float32."""
+        """What a function makes of values, which it can only read, as float32."""
         where = f"{what} of {name or repr(self)}"
+        given = x.view()
+        given.flags.writeable = False
         with np.errstate(all="ignore"):
-            y = _check.numbers(where, function(x))
+            y = _check.numbers(where, function(given))
             if y.shape != x.shape:
                 raise ValueError(f"{where}: expected results of shape {x.shape}, got {y.shape}")
             y = np.ascontiguousarray(y, np.float32)

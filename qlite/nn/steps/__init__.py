@@ -8,6 +8,7 @@ from qlite.nn.program import Step
 from qlite.nn.steps.binary import Add, Constant, Multiply, Subtract
 from qlite.nn.steps.convs import Conv
 from qlite.nn.steps.convs_f32 import ConvF32
+from qlite.nn.steps.digits import JoinDigits, QuantizeDigits
 from qlite.nn.steps.embedding import Embedding
 from qlite.nn.steps.functions import Activate, LayerNorm, Lookup, Prelu, SoftmaxX8
 from qlite.nn.steps.grids import Dequantize, Normalize, Quantize, QuantizeDynamic
@@ -29,6 +30,7 @@ STEPS: dict[str, type[Step]] = {
     for cls in (
         *(Normalize, Quantize, QuantizeDynamic, Dequantize),
         *(*PRODUCTS, DenseF32, MatMul, Requantize, Embedding),
+        *(QuantizeDigits, JoinDigits),
         *(Add, Subtract, Multiply, Constant),
         Concatenate,
         *(MaxPool, AveragePool),

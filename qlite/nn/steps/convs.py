@@ -1,6 +1,7 @@
 """Convolutions: products whose rows are windows of an image."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from qlite.nn.program import Buffer
@@ -59,9 +60,21 @@ class Convolution(Product):
         return (padded - span) // self.stride[axis] + 1
 
 
+def of_images(infer: Callable[[Buffer], tuple[int, ...]], x: Buffer) -> tuple[int, ...]:
+    """The shape of an output whose samples hold several images, along a first axis of four, or are one."""
+    if len(x.shape) < 4:
+        return infer(x)
+    expect(x.row_scale is None, "inputs: expected one scale for all samples of several images, got one for each")
+    return (x.shape[0], *infer(replace(x, shape=x.shape[1:])))
+
+
 @dataclass(frozen=True, eq=False)
 class Conv(Convolution, IntegerProduct):
-    """The integer convolution; padding is the zero point, scales that are found at run time are those of samples."""
+    """The integer convolution of an image, or of several, with an axis before their three; padding is the zero point,
+    scales that are found at run time are those of samples."""
 
     kind: ClassVar[str] = "conv"
     scale_per: ClassVar[str] = "sample"
+
+    def _infer_product(self, x: Buffer) -> tuple[int, ...]:
+        return of_images(super()._infer_product, x)

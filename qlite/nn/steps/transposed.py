@@ -7,6 +7,7 @@ import numpy as np
 
 from qlite.nn.program import Buffer
 from qlite.nn.steps.checks import expect, lengths
+from qlite.nn.steps.convs import of_images
 from qlite.nn.steps.convs_f32 import FloatConvolution
 from qlite.nn.steps.products import IntegerProduct, Product
 
@@ -53,10 +54,14 @@ class TransposedConvolution(Product):
 
 @dataclass(frozen=True, eq=False)
 class ConvTranspose(TransposedConvolution, IntegerProduct):
-    """The transposed convolution of codes; scales that are found at run time are those of samples."""
+    """The transposed convolution of codes, of an image or of several, as `Conv`; scales that are found at run time are
+    those of samples."""
 
     kind: ClassVar[str] = "conv_transpose"
     scale_per: ClassVar[str] = "sample"
+
+    def _infer_product(self, x: Buffer) -> tuple[int, ...]:
+        return of_images(super()._infer_product, x)
 
     def _column_sums(self) -> np.ndarray:
         """See `IntegerProduct`: a result has every `stride`-th tap of the kernel."""

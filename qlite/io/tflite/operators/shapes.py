@@ -80,7 +80,8 @@ def _strided_slice(node: Node) -> list[Layer]:
         chosen.append(slice(first, last, s).indices(max(n, 1)))
     if chosen[0] not in ((0, 1, 1), (0, shape[0], 1)):
         raise ValueError(f"expected all samples, got {chosen[0]}")
-    layers: list[Layer] = [Slice(*zip(*chosen[1:], strict=True))]
+    begins, ends, strides = zip(*chosen[1:], strict=True)
+    layers: list[Layer] = [Slice(begins, [None if n < 0 else n for n in ends], strides)]  # before the first place
     return [*layers, Reshape(node.output_shape)] if node.option("shrink_axis_mask") else layers
 
 
@@ -97,8 +98,10 @@ def _gather(node: Node) -> list[Layer]:
     if not all(0 <= i < shape[axis] for i in indices):
         raise ValueError(f"expected indices 0 to {shape[axis] - 1}, got {indices[:8]}")
     (step,) = steps
-    begin, end, stride = [0] * len(shape), list(shape), [1] * len(shape)
-    begin[axis], end[axis], stride[axis] = indices[0], indices[-1] + (1 if step > 0 else -1), step
+    begin, stride = [0] * len(shape), [1] * len(shape)
+    end: list[int | None] = list(shape)
+    last = indices[-1] + (1 if step > 0 else -1)
+    begin[axis], end[axis], stride[axis] = indices[0], None if last < 0 else last, step
     layers: list[Layer] = [Slice(tuple(begin), tuple(end), tuple(stride))]
     return layers if chosen.ndim else [*layers, Reshape(node.output_shape)]
 
