@@ -24,6 +24,7 @@ CODES, BYTES = np.int8([[1, -2, 3], [4, 0, -6], [7, 1, -1], [2, 2, 5]]), np.uint
 SUMS, POINTS, LABELS = np.int32([[4, -8, 12], [400, 2, -7]]), np.int32([1, -2, 3]), np.int64([0, 1])
 KERNEL, MIXING = FLOATS.reshape(1, 2, 2, 3), np.tile(FLOATS, (3, 2))[:6, :4].reshape(1, 1, 6, 4)
 IMAGES, FILTERS = FLOATS.reshape(1, 2, 3, 2), CODES.reshape(2, 3, 2, 1)
+SEQUENCE, SQUARE = FLOATS.reshape(1, 3, 4), MIXING[0, 0, :4]
 Q, GRID = ql.quantize(FLOATS, axis=1), ql.QParams([0.25], 0)
 ROWS = ql.quantize(FLOATS.T, GRID)
 FILTER = ql.quantize(FLOATS.reshape(1, 1, 4, 3)[:, :, :2], axis=3)
@@ -68,23 +69,35 @@ ARGUMENTS = {
     "Calibrator.update batch": (FLOATS, lambda a: ql.Calibrator(axis=1).update(a)),
     "Calibrator.qparams grid": (BOOK, lambda a: ql.Calibrator().update(FLOATS).qparams(grid=a, symmetric=True)),
     "Concatenate() x": (FLOATS, lambda a: ql.Concatenate()(FLOATS, a)),
+    "Constant value": (FLOATS, lambda a: ql.Constant(a).value),
     "Conv1D weight": (KERNEL[0], lambda a: ql.Conv1D(a)),
     "Conv1D bias": (SCALES, lambda a: ql.Conv1D(KERNEL[0], a)),
     "Conv1D() x": (IMAGES[0], ql.Conv1D(KERNEL[0])),
     "Conv2D weight": (KERNEL, lambda a: ql.Conv2D(a)),
     "Conv2D bias": (SCALES, lambda a: ql.Conv2D(KERNEL, a)),
     "Conv2D() x": (IMAGES, ql.Conv2D(KERNEL)),
+    "Conv2DTranspose weight": (KERNEL, lambda a: ql.Conv2DTranspose(a)),
+    "Conv2DTranspose bias": (SCALES, lambda a: ql.Conv2DTranspose(KERNEL, a)),
+    "Conv2DTranspose() x": (IMAGES, ql.Conv2DTranspose(KERNEL)),
     "Dense weight": (FLOATS, lambda a: ql.Dense(a)),
     "Dense bias": (SCALES, lambda a: ql.Dense(FLOATS, a)),
     "Dense() x": (FLOATS.T.copy(), DENSE),
+    "DepthToSpace() x": (IMAGES, ql.DepthToSpace(1)),
     "DepthwiseConv2D weight": (KERNEL, lambda a: ql.DepthwiseConv2D(a)),
     "DepthwiseConv2D bias": (np.ones(6, np.float32), lambda a: ql.DepthwiseConv2D(KERNEL, a)),
     "DepthwiseConv2D() x": (IMAGES, ql.DepthwiseConv2D(KERNEL)),
     "Dropout() x": (FLOATS, ql.Dropout(0.5)),
+    "Embedding weight": (FLOATS, lambda a: ql.Embedding(a)),
+    "Embedding() x": (np.array([[0, 1], [1, 0]], np.int32), ql.Embedding(FLOATS)),
     "Flatten() x": (IMAGES, ql.Flatten()),
+    "Function() x": (FLOATS, ql.Function(np.square)),
     "GlobalAveragePool() x": (IMAGES, ql.GlobalAveragePool()),
     "GlobalMaxPool() x": (IMAGES, ql.GlobalMaxPool()),
     "L2Normalize() x": (IMAGES, ql.L2Normalize()),
+    "LayerNorm gamma": (SCALES, lambda a: ql.LayerNorm(a)),
+    "LayerNorm beta": (SCALES, lambda a: ql.LayerNorm(None, a)),
+    "LayerNorm() x": (FLOATS, ql.LayerNorm(SCALES)),
+    "MatMul() x": (IMAGES, lambda a: ql.MatMul(True)(a, IMAGES)),
     "Max() x": (IMAGES, ql.Max(0)),
     "MaxPool() x": (IMAGES, ql.MaxPool()),
     "Mean() x": (IMAGES, ql.Mean(0)),
@@ -98,6 +111,18 @@ ARGUMENTS = {
     "Model.predict_proba x": (FLOATS.T.copy(), GRAPH.predict_proba),
     "Model.evaluate x": (FLOATS.T.copy(), lambda a: GRAPH.evaluate(a, [0, 1, 0])),
     "Model.evaluate y": (np.array([0, 1, 1]), lambda a: GRAPH.evaluate(FLOATS.T, a)),
+    "MultiHeadAttention query_weight": (SQUARE, lambda a: _attention(query_weight=a)),
+    "MultiHeadAttention query_bias": (STEPS, lambda a: _attention(query_bias=a)),
+    "MultiHeadAttention key_weight": (SQUARE, lambda a: _attention(key_weight=a)),
+    "MultiHeadAttention key_bias": (STEPS, lambda a: _attention(key_bias=a)),
+    "MultiHeadAttention value_weight": (SQUARE, lambda a: _attention(value_weight=a)),
+    "MultiHeadAttention value_bias": (STEPS, lambda a: _attention(value_bias=a)),
+    "MultiHeadAttention output_weight": (SQUARE, lambda a: _attention(output_weight=a)),
+    "MultiHeadAttention output_bias": (STEPS, lambda a: _attention(output_bias=a)),
+    "MultiHeadAttention() x": (SEQUENCE, lambda a: _attention()(SEQUENCE, a)),
+    "Multiply() x": (FLOATS, lambda a: ql.Multiply()(a, FLOATS)),
+    "PReLU slope": (SCALES, lambda a: ql.PReLU(a)),
+    "PReLU() x": (FLOATS, ql.PReLU(SCALES)),
     "Pad() x": (IMAGES, ql.Pad(1)),
     "QArray codes": (CODES, lambda a: ql.QArray(a, Q.qparams)),
     "QArray.from_codes codes": (CODES, lambda a: ql.QArray.from_codes(a, 0.5)),
@@ -126,6 +151,8 @@ ARGUMENTS = {
     "QParams.from_range high": (SCALES, lambda a: ql.QParams.from_range(-SCALES, a, symmetric=True)),
     "QParams.from_range grid": (BOOK, lambda a: ql.QParams.from_range(-1.0, 1.0, grid=a, symmetric=True)),
     "Reshape() x": (IMAGES, ql.Reshape((-1,))),
+    "ResizeBilinear() x": (IMAGES, ql.ResizeBilinear(4)),
+    "ResizeNearest() x": (IMAGES, ql.ResizeNearest(4)),
     "SeparableConv2D depthwise_weight": (KERNEL, lambda a: ql.SeparableConv2D(a, MIXING)),
     "SeparableConv2D pointwise_weight": (MIXING, lambda a: ql.SeparableConv2D(KERNEL, a)),
     "SeparableConv2D bias": (STEPS, lambda a: ql.SeparableConv2D(KERNEL, MIXING, a)),
@@ -140,7 +167,13 @@ ARGUMENTS = {
     "Sequential.evaluate x": (FLOATS.T.copy(), lambda a: MODEL.evaluate(a, [0, 1, 0])),
     "Sequential.evaluate y": (np.array([0, 1, 1]), lambda a: MODEL.evaluate(FLOATS.T, a)),
     "Sequential.evaluate [values] y": (FLOATS[:3], lambda a: VALUES.evaluate(FLOATS.T, a)),
+    "Slice() x": (IMAGES, ql.Slice(stride=-1)),
     "Softmax() x": (FLOATS, ql.Softmax()),
+    "SpaceToDepth() x": (IMAGES, ql.SpaceToDepth(1)),
+    "Split() x": (FLOATS, lambda a: ql.Split([1, 2])(a)[1]),
+    "Subtract() x": (FLOATS, lambda a: ql.Subtract()(a, FLOATS)),
+    "Sum() x": (IMAGES, ql.Sum(0)),
+    "Transpose() x": (IMAGES, ql.Transpose((1, 0, 2))),
     "apply_table codes": (CODES, lambda a: ql.apply_table(a, np.arange(256, dtype=np.uint8))),
     "apply_table table": (np.arange(256, dtype=np.uint8), lambda a: ql.apply_table(CODES, a)),
     "avg_pool2d x": (CODES.reshape(1, 2, 3, 2), lambda a: ql.avg_pool2d(a, 2)),
@@ -235,12 +268,14 @@ ARGUMENTS = {
 }
 #: Parameters of any type that are no arrays of numbers, by name, or of one function.
 OTHERS = {"axes", "dilation", "kernel_size", "out", "padding", "path", "shape", "size", "stride", "x_zero_point"}
+OTHERS |= {"begin", "end", "output_padding", "parts", "ResizeBilinear scale", "ResizeNearest scale"}
+OTHERS |= {"Constant() x", "QModel.verify x", "Function function", "Function derivative"}
 OTHERS |= {"augment", "callbacks", "checkpoint", "loss", "optimizer", "schedule"}
 OTHERS |= {"conv2d w", "linear w", "softmax scale", "testing.assert_bit_exact actual"}
 OTHERS |= {"testing.assert_bit_exact expected", "Model inputs", "Model outputs", "Model nodes"}
 #: Methods of layers and models that models and training call, with arrays of their own.
 WITHIN_MODELS = {"compute", "forward", "forward_frozen", "backward", "multiply", "multiply_gradients"}
-WITHIN_MODELS |= {"given", "walk", "samples"}
+WITHIN_MODELS |= {"given", "walk", "samples", "compute_for", "factors", "function", "moved_back"}
 #: What has parameters for arrays of other packages, or is made by qlite alone.
 NOT_WALKED = {
     "distributed",
@@ -295,6 +330,11 @@ def _asserted(what, *arguments, **options):
 
 def _graph(**options):
     return ql.Model({"input": (4,)}, "head", nodes=[("head", ql.Dense(FLOATS[:, :2]), "input")], **options)
+
+
+def _attention(**arrays):
+    weights = {f"{product}_weight": SQUARE for product in ("query", "key", "value", "output")}
+    return ql.MultiHeadAttention(2, **(weights | arrays))
 
 
 def _rebuilt(**options):

@@ -282,6 +282,7 @@ class QModel(Predictor):
         Activations that products apply for "numpy" become steps of their own, which they stay.
 
         From or to "tensorrt", whose zero points must be 0, scales change; it does not give the asymmetric ranges back.
+        Products that apply an activation to their sums, which `quantize_model` gives for "numpy" alone, come apart.
 
         Parameters
         ----------

@@ -18,7 +18,8 @@ TOLD_BY_RESULTS = (*CLAMPS, "leaky_relu")
 #: All that are applied element by element, and those of rows.
 ELEMENTWISE = (*TOLD_BY_RESULTS, "sigmoid", "tanh", "gelu", "silu", "hard_swish", "elu", "hard_sigmoid", "softplus")
 ACTIVATIONS = (*ELEMENTWISE, "softmax")
-SLOPE = 0.01
+#: Of leaky_relu by default, as float32.
+SLOPE = float(np.float32(0.01))
 
 
 def check_activation(name: Any) -> str | None:

@@ -243,7 +243,8 @@ class Split:
 
     def __call__(self, x: Any) -> list[Any]:
         """Return the parts: symbols of a symbol, float32 arrays of an array (samples, ...)."""
-        shape = x.shape if isinstance(x, Symbol) else np.shape(x)[1:]
+        x = x if isinstance(x, Symbol) else _check.real_array("x", x)
+        shape = x.shape if isinstance(x, Symbol) else x.shape[1:]
         if not -len(shape) <= self.axis < len(shape):
             raise ValueError(f"x: expected samples that have an axis {self.axis}, got {shape}")
         axis = self.axis % len(shape)

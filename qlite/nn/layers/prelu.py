@@ -57,9 +57,10 @@ class PReLU(Layer):
         with np.errstate(over="ignore"):
             if not np.isfinite(np.float32(self.init)):
                 raise ValueError(f"init: expected a finite number (as float32), got {init!r}")
-        if slope is not None and (np.ndim(slope) != 1 or not np.size(slope)):
-            raise ValueError(f"slope: expected shape (channels,), got {np.shape(slope)}")
-        self.slope = np.zeros(0, np.float32) if slope is None else finite_float32("slope", slope)
+        given = None if slope is None else _check.real_array("slope", slope)
+        if given is not None and (given.ndim != 1 or not given.size):
+            raise ValueError(f"slope: expected shape (channels,), got {given.shape}")
+        self.slope = np.zeros(0, np.float32) if given is None else finite_float32("slope", given)
 
     @property
     def parameters(self) -> dict[str, np.ndarray]:
