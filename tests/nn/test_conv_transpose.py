@@ -10,7 +10,6 @@ import reference
 from gradients import check_gradients
 from litert_file import Operator, Tensor
 from litert_file import model as file_of
-from models import extra
 from samples import same_bytes
 
 import qlite as ql
@@ -49,20 +48,23 @@ def made(rng, name, channels=3, filters=5, activation=None):
 
 @pytest.mark.parametrize("shape", [(2, 6, 7, 3), (1, 2, 3, 3), (5, 3, 2, 3)], ids=str)
 @pytest.mark.parametrize("name", OPTIONS)
-def test_it_is_that_of_pytorch(rng, name, shape):
-    torch = extra("torch")
+def test_it_is_the_sum_of_its_definition(rng, name, shape):
+    """Each pixel adds its product with the kernel to the result, from its place on; `tests.verify layers` has PyTorch."""
     layer, x = made(rng, name), normal(rng, *shape)
     y = layer(x)
     fields = layer.fields(shape[1:])
-    top, bottom, left, right = fields["padding"]
+    top, _, left, _ = fields["padding"]
 
     def theirs(images, weight):
-        images, weight = (torch.from_numpy(a.copy()) for a in (images, weight))
-        images, weight = images.permute(0, 3, 1, 2), weight.permute(2, 3, 0, 1)
-        whole = torch.nn.functional.conv_transpose2d(images, weight, None, layer.stride)
-        whole = torch.nn.functional.pad(whole, (0, fields["output_padding"][1], 0, fields["output_padding"][0]))
-        height, width = whole.shape[2:]
-        return whole[:, :, top : height - bottom, left : width - right].permute(0, 2, 3, 1).numpy()
+        (high, wide), (count, height, width, _) = layer.stride, images.shape
+        kernel_height, kernel_width, _, filters = weight.shape
+        lengths = (height - 1) * high + kernel_height + high, (width - 1) * wide + kernel_width + wide
+        whole = np.zeros((count, *lengths, filters))
+        for i in range(height):
+            for j in range(width):
+                block = np.einsum("nc,uvco->nuvo", images[:, i, j].astype(np.float64), weight.astype(np.float64))
+                whole[:, i * high :, j * wide :][:, :kernel_height, :kernel_width] += block
+        return whole[:, top:, left:][:, : y.shape[1], : y.shape[2]]
 
     expected, magnitude = theirs(x, layer.weight) + layer.bias, theirs(abs(x), abs(layer.weight)) + abs(layer.bias)
     assert y.shape == (len(x), *layer.infer(shape[1:])) == expected.shape

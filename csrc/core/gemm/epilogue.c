@@ -128,7 +128,6 @@ ql_status ql_epilogue_fill(const ql_output *o, size_t n, void *memory, ql_epilog
     *epilogue = (ql_epilogue){.store = o->store,
                               .curve = o->curve,
                               .below = second,
-                              .factor = (1.0f / 6.0f) / o->scale,
                               .scale = first,
                               .offset = second,
                               .low = clamps.low,
@@ -147,8 +146,10 @@ ql_status ql_epilogue_fill(const ql_output *o, size_t n, void *memory, ql_epilog
             memset(second, 0, n * sizeof *second);
         return fill_scale(o, n, first);
     case QL_STORE_X8:
-        if (o->curve == QL_CURVE_HARD_SWISH || o->curve == QL_CURVE_HARD_SIGMOID)
+        if (o->curve == QL_CURVE_HARD_SWISH || o->curve == QL_CURVE_HARD_SIGMOID) {
+            epilogue->factor = (1.0f / 6.0f) / o->scale;
             return fill_gated(o, n, first);
+        }
         return fill_multiplier(o, n, first, second);
     case QL_STORE_X8_FIXED:
         return fill_fixed(o, n, memory, (int32_t *)memory + n);
