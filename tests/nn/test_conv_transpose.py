@@ -1,4 +1,4 @@
-"""Conv2DTranspose: as PyTorch's, its gradients, in every scheme, for every target, in training, and LiteRT's bytes."""
+"""Conv2DTranspose: by its definition, its gradients, in every scheme, for every target, in training, and LiteRT's bytes."""
 
 import pickle
 import re
@@ -49,7 +49,7 @@ def made(rng, name, channels=3, filters=5, activation=None):
 @pytest.mark.parametrize("shape", [(2, 6, 7, 3), (1, 2, 3, 3), (5, 3, 2, 3)], ids=str)
 @pytest.mark.parametrize("name", OPTIONS)
 def test_it_is_the_sum_of_its_definition(rng, name, shape):
-    """Each pixel adds its product with the kernel to the result, from its place on; `tests.verify layers` has PyTorch."""
+    """Each pixel adds its product with the kernel to the result, from its place on."""
     layer, x = made(rng, name), normal(rng, *shape)
     y = layer(x)
     fields = layer.fields(shape[1:])
@@ -58,7 +58,7 @@ def test_it_is_the_sum_of_its_definition(rng, name, shape):
     def theirs(images, weight):
         (high, wide), (count, height, width, _) = layer.stride, images.shape
         kernel_height, kernel_width, _, filters = weight.shape
-        lengths = (height - 1) * high + kernel_height + high, (width - 1) * wide + kernel_width + wide
+        lengths = (height - 1) * high + kernel_height + 2 * high, (width - 1) * wide + kernel_width + 2 * wide
         whole = np.zeros((count, *lengths, filters))
         for i in range(height):
             for j in range(width):
