@@ -1,4 +1,4 @@
-"""Conv2DTranspose: by its definition, its gradients, in every scheme and for every target, trained, and LiteRT's bytes."""
+"""Conv2DTranspose: by its definition, its gradients, in every scheme, for every target, trained, LiteRT's bytes."""
 
 import pickle
 import re
