@@ -11,7 +11,7 @@ SCRIPT = Path(__file__).resolve().parents[1] / "fuzz" / "readers.py"
 SECONDS, PATIENCE = 1.0, 120
 
 
-@pytest.mark.parametrize("reader", ["array", "model", "float_model", "shard", "index", "idx", "npz", "calibrator"])
+@pytest.mark.parametrize("reader", ["array", "model", "float_model", "shard", "index", "idx", "npz", "calibrator", "tflite"])
 def test_case_l_readers_refuse_what_was_tampered_with(reader, tmp_path):
     command = [sys.executable, str(SCRIPT), reader, str(tmp_path), str(SECONDS), "1"]
     environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}
