@@ -138,11 +138,13 @@ static ql_status fill_channels(const ql_buffer *buffers, const ql_value *v, cons
     rule r;
     if (!make_rule(in, out, (float)v[SLOPE_SCALE].real, strcmp(v[REQUANT].text, "fixed") == 0, &r))
         return QL_EINVAL;
-    double steepest = r.above;
-    for (size_t j = 0; j < n; j++)
-        steepest = fmax(steepest, fabs(r.below * (slope[j] - slope_zero)));
+    int32_t farthest = 0; /* of the slopes' codes from their zero point */
+    for (size_t j = 0; j < n; j++) {
+        const int32_t distance = slope[j] < slope_zero ? slope_zero - slope[j] : slope[j] - slope_zero;
+        farthest = distance > farthest ? distance : farthest;
+    }
     int exponent;
-    (void)frexp(fmin(steepest, STEEPEST), &exponent);
+    (void)frexp(fmin(fmax(r.above, r.below * farthest), STEEPEST), &exponent);
     c->bend = (ql_bend){.zero_point = ql_zero_point_u8(in),
                         .factor = c->lines,
                         .start = c->lines + c->width,
