@@ -42,9 +42,10 @@ static results add_fixed(const ql_kernels *kernels, size_t n, size_t group)
 static ql_multiplication any_multiplication(void)
 {
     const parameters p = any_parameters(1, 8);
-    const int32_t flip = p.qmin < 0 ? 128 : 0;
-    return (ql_multiplication){.input_zero_point = {between(0, 255), between(0, 255)},
-                               .factor = ldexpf((float)(between(1, 1 << 24)), between(-44, -9)),
+    const int32_t flip = p.qmin < 0 ? 128 : 0, first = between(0, 255), second = between(0, 255);
+    const float digits = (float)between(1, 1 << 24);
+    return (ql_multiplication){.input_zero_point = {first, second},
+                               .factor = ldexpf(digits, between(-44, -9)),
                                .zero_point = *p.zero_point + flip,
                                .qmin = p.qmin + flip,
                                .qmax = p.qmax + flip};
