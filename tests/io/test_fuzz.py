@@ -9,9 +9,10 @@ import pytest
 
 SCRIPT = Path(__file__).resolve().parents[1] / "fuzz" / "readers.py"
 SECONDS, PATIENCE = 1.0, 120
+READERS = ("array", "model", "float_model", "shard", "index", "idx", "npz", "calibrator", "tflite")
 
 
-@pytest.mark.parametrize("reader", ["array", "model", "float_model", "shard", "index", "idx", "npz", "calibrator", "tflite"])
+@pytest.mark.parametrize("reader", READERS)
 def test_case_l_readers_refuse_what_was_tampered_with(reader, tmp_path):
     command = [sys.executable, str(SCRIPT), reader, str(tmp_path), str(SECONDS), "1"]
     environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}

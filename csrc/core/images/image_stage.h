@@ -51,7 +51,7 @@ typedef struct ql_segments {
     size_t *offset; /* [kernel_h * kernel_w] */
 } ql_segments;
 
-/* Of a kernel of this size, that of the windows or smaller. */
+/* Finds the segments of a kernel, which may be smaller than that of the windows. */
 void ql_image_stage_segments(const ql_image_stage *s, size_t groups, const size_t kernel[2], ql_segments *segments);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include "core/program/weights.h"
 
-/* Those of QL_WEIGHT_FIELDS; floats have no scale. */
+/* Fields of steps with weights that may be floats, which have no scale: the same otherwise as QL_WEIGHT_FIELDS. */
 #define QL_FLOAT_WEIGHT_FIELDS                                                                                   \
     {"inputs", QL_VALUE_BUFFERS}, {"output", QL_VALUE_BUFFER}, {"weight", QL_VALUE_ARRAY},                       \
         {"weight_scale", QL_VALUE_ARRAY | QL_VALUE_NONE}, {"weight_zero_point", QL_VALUE_ARRAY | QL_VALUE_NONE}, \

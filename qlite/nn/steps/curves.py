@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from qlite.nn.steps.checks import expect, of_shape, one_of, scales
-from qlite.ops.activations import activation
 
 CURVES = ("prelu", "leaky_relu", "hard_swish", "hard_sigmoid")
 
@@ -45,11 +44,6 @@ class Curved:
             scales("slope_scale", np.array([self.slope_scale], np.float32), (1,))
         if self.slope is not None:
             of_shape("slope", self.slope, np.int8, (outputs,))
-
-    def curved(self, x: np.ndarray) -> np.ndarray:
-        """Return what the curve makes of float32 values, with outputs along the last axis."""
-        slopes = self.slopes(x.shape[-1])
-        return activation(self.curve, x) if slopes is None else x * np.where(x < 0, slopes, np.float32(1))
 
     def slopes(self, outputs: int) -> np.ndarray | None:
         """Return the slopes below zero of each output as float32, where the curve has some."""
