@@ -142,7 +142,9 @@ AXES = {2: (1, 0), 4: (1, 2, 3, 0)}
 
 def _codes(tensor: Tensor, weight: np.ndarray, layer: Any) -> QArray:
     """The codes of a layer's weights, in the order of the layer's axes."""
-    if tensor.data is None or tensor.type not in TARGET_OF or tensor.scale is None or tensor.zero_point is None:
+    is_short = tensor.type == "INT4" and layer.kind == "dense"  # convolutions of these have a rule of their own
+    is_code = tensor.type in CODES or is_short
+    if tensor.data is None or not is_code or tensor.scale is None or tensor.zero_point is None:
         raise ValueError(f"tensor {tensor.name!r}: expected weights of 8 bits with scales, got {tensor.type}")
     is_depthwise = layer.kind == "depthwise_conv2d"
     codes = tensor.data.reshape(weight.shape) if is_depthwise else tensor.data.transpose(AXES[tensor.data.ndim])
@@ -156,7 +158,7 @@ def _codes(tensor: Tensor, weight: np.ndarray, layer: Any) -> QArray:
         np.broadcast_to(values, outputs).reshape((1,) * (weight.ndim - 1) + (-1,)).copy()
         for values in (tensor.scale.astype(np.float32), tensor.zero_point.astype(np.int64))
     )
-    signed = tensor.type == "INT8"
+    signed = tensor.type != "UINT8"
     narrow = bool(signed and codes.min(initial=0) > -128)
     return QArray(np.ascontiguousarray(codes), QParams(scale, zero_point, 8, signed, narrow, weight.ndim - 1))
 
