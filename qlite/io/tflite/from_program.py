@@ -7,8 +7,7 @@ written that cannot run.
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
+from qlite.io.tflite import composed
 from qlite.io.tflite.exporter import Exporter, same_padding
 from qlite.io.tflite.graph import Graph
 from qlite.io.tflite.limits import refusal
@@ -27,8 +26,10 @@ from qlite.nn.steps import (
     DenseF32,
     DepthToSpace,
     Dequantize,
+    Embedding,
     Gemm,
     L2Normalize,
+    LayerNorm,
     Lookup,
     MatMul,
     MaxPool,
@@ -256,8 +257,8 @@ FUNCTIONS |= {"hard_swish": "HARD_SWISH", "leaky_relu": "LEAKY_RELU", "identity"
 @_exports(Lookup, Activate)
 def _function(e: Exporter, step: Lookup | Activate) -> None:
     (x,), y = step.inputs, step.output
-    if isinstance(step, Activate) and step.function in PRODUCTS:
-        PRODUCTS[step.function](e, step)
+    if isinstance(step, Activate) and step.function in composed.FUNCTIONS:
+        composed.FUNCTIONS[step.function](e, step)
         return
     name = FUNCTIONS.get(step.function or "")
     if name is None:
@@ -271,25 +272,8 @@ def _function(e: Exporter, step: Lookup | Activate) -> None:
     e.append(step, name, **options.get(name, {}))
 
 
-def _silu(e: Exporter, step: Activate) -> None:
-    """``x * sigmoid(x)``."""
-    (x,), b = step.inputs, e.buffer(step.output)
-    gate = e.between(step.output, f"{b.name}/gate", b.shape)
-    e.operator("LOGISTIC", [e.tensor(x)], gate)
-    e.operator("MUL", [e.tensor(x), gate], e.tensor(step.output), **e.fused(None))
-
-
-def _hard_sigmoid(e: Exporter, step: Activate) -> None:
-    """``relu6(x + 3) * (1 / 6)``."""
-    (x,), b = step.inputs, e.buffer(step.output)
-    clamped = e.between(step.output, f"{b.name}/clamped", b.shape)
-    three, sixth = (e.constant(f"{b.name}/{n}", np.array([v], np.float32)) for n, v in (("three", 3), ("sixth", 1 / 6)))
-    e.operator("ADD", [e.tensor(x), three], clamped, **e.fused("relu6"))
-    e.operator("MUL", [clamped, sixth], e.tensor(step.output), **e.fused(None))
-
-
-#: Functions of float32 that take several operators.
-PRODUCTS: dict[str, Callable[[Exporter, Activate], None]] = {"silu": _silu, "hard_sigmoid": _hard_sigmoid}
+STEPS[LayerNorm] = composed.layer_norm
+STEPS[Embedding] = composed.embedding
 
 
 @_exports(Prelu)

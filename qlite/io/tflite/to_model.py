@@ -7,6 +7,7 @@ from qlite import _check
 from qlite.io.tflite.constants import real_values, simplified, without_storing
 from qlite.io.tflite.graph import Graph, Operator, Tensor
 from qlite.io.tflite.operators import CONVERSIONS, Chain, Conversion, Node
+from qlite.io.tflite.patterns import with_layers
 from qlite.nn.graph import BUFFERS
 from qlite.nn.layers.constant import Constant
 from qlite.nn.layers.layer import Layer, Shape
@@ -26,7 +27,7 @@ def to_model(graph: Graph, outputs: Sequence[str] | None = None) -> Model:
     ValueError
         An operator that no layer computes, with its tensors named; tensors without samples along the first axis.
     """
-    return Import(simplified(without_storing(graph)), outputs).model()
+    return Import(with_layers(simplified(without_storing(graph))), outputs).model()
 
 
 class Import:

@@ -58,6 +58,7 @@ def reduction(op, axes, result, keep):
 
 
 CASES = {
+    "abs": unary("ABS"),
     "add": Case("ADD", [IMAGE, IMAGE], [], IMAGE, {"fusedActivationFunction": 1}),
     "add to itself": Case("ADD", [IMAGE], [], IMAGE, {}, [0, 0]),
     "add channels": Case("ADD", [IMAGE], [floats(4)], IMAGE, {"fusedActivationFunction": 3}),
@@ -188,6 +189,7 @@ CASES = {
     "strided slice, first axes": Case(
         "STRIDED_SLICE", [IMAGE], [ints(0, 2), ints(1, 5), ints(1, 1)], (1, 3, 7, 4), SLICED
     ),
+    "squared difference": Case("SQUARED_DIFFERENCE", [IMAGE, IMAGE], [], IMAGE),
     "sub": Case("SUB", [IMAGE, IMAGE], [], IMAGE),
     "sub from channels": Case("SUB", [IMAGE], [floats(4)], IMAGE, {}, [1, 0]),
     "tanh": unary("TANH"),
@@ -205,8 +207,8 @@ CASES = {
         [1, 2, 0],
     ),
 }  # fmt: skip
-#: Operators that have a test of their own.
-ELSEWHERE = {"DENSIFY", "DEQUANTIZE", "QUANTIZE", "EMBEDDING_LOOKUP"}
+#: Operators that have a test of their own, and those that are read as parts of layers alone.
+ELSEWHERE = {"DENSIFY", "DEQUANTIZE", "QUANTIZE", "EMBEDDING_LOOKUP", "LOG", "RSQRT"}
 
 
 def file_and_samples(case):

@@ -270,6 +270,44 @@ def test_rows_of_a_table(tmp_path):
     np.testing.assert_array_equal(load(tmp_path, content)(x), litert.run(content, x))
 
 
+# ---- layers of several operators
+
+
+@pytest.mark.parametrize("epsilon", [1e-5, 0.1])
+def test_layer_normalization_as_other_tools_write_it(epsilon, tmp_path):
+    """``x * f + (beta - mean * f)`` with ``f = gamma * rsqrt(variance + epsilon)``."""
+    x, mean, squares, variance, radicand, root = (floats(1, 5, n) for n in (6, 1, 6, 1, 1, 1))
+    factor, scaled, moved, shift, y = (floats(1, 5, 6) for _ in range(5))
+    axis, gamma, beta, small = map(
+        Tensor.constant,
+        (np.array([2], np.int32), *RNG.normal(size=(2, 6)).astype(np.float32), np.array(epsilon, np.float32)),
+    )
+    operators = [
+        Operator("MEAN", [x, axis], mean, {"keepDims": True}, 1),
+        Operator("SQUARED_DIFFERENCE", [x, mean], squares, {}, 1),
+        Operator("MEAN", [squares, axis], variance, {"keepDims": True}, 1),
+        Operator("ADD", [variance, small], radicand, {}, 1),
+        Operator("RSQRT", [radicand], root, {}, 1),
+        Operator("MUL", [root, gamma], factor, {}, 1),
+        Operator("MUL", [x, factor], scaled, {}, 1),
+        Operator("MUL", [mean, factor], moved, {}, 1),
+        Operator("SUB", [beta, moved], shift, {}, 1),
+        Operator("ADD", [scaled, shift], y, {}, 1),
+    ]
+    content, samples = file_of(operators), RNG.normal(size=(1, 5, 6)).astype(np.float32)
+    model = load(tmp_path, content)
+    assert [layer.kind for layer in model.layers] == ["layer_norm"]
+    close(model(samples), litert.run(content, samples))
+    operators[4].name = "ABS"
+    other = file_of(operators)
+    close(load(tmp_path, other)(samples), litert.run(other, samples))
+
+
+def test_a_root_alone_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"operators\[0\], RSQRT, 't1'"):
+        load(tmp_path, file_of([Operator("RSQRT", [floats(1, 4)], floats(1, 4), {}, 1)]))
+
+
 # ---- custom operators
 
 

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 
 from qlite.io.tflite.operators.node import Chain, Node, converts, number, unit_clamp
+from qlite.io.tflite.patterns import LAYER_NORM, SOFTPLUS
 from qlite.nn.layers.activation import Activation, Softmax
 from qlite.nn.layers.binary import Add, Multiply, Subtract
+from qlite.nn.layers.layer_norm import LayerNorm
 from qlite.nn.layers.prelu import PReLU
 
 
@@ -24,6 +26,29 @@ ACTIVATIONS |= {"ELU": "elu", "HARD_SWISH": "hard_swish"}
 @converts(*ACTIVATIONS)
 def _activation(node: Node) -> Chain:
     return [Activation(ACTIVATIONS[node.operator.name])]
+
+
+@converts("ABS")
+def _abs(node: Node) -> Chain:
+    """``relu(x) + relu(-x)``."""
+    below: Chain = [([], number(-1)), Multiply(), Activation("relu")]
+    return [([Activation("relu")], below), Add()]
+
+
+@converts("SQUARED_DIFFERENCE", reads=(0, 1))
+def _squared_difference(node: Node) -> Chain:
+    return [Subtract(), ([], []), Multiply()]
+
+
+@converts(SOFTPLUS)
+def _softplus(node: Node) -> Chain:
+    return [Activation("softplus")]
+
+
+@converts(LAYER_NORM)
+def _layer_norm(node: Node) -> Chain:
+    gamma, beta = (np.broadcast_to(node.option(name), node.shape()[-1:]) for name in ("gamma", "beta"))
+    return [LayerNorm(gamma, beta, node.option("epsilon"))]
 
 
 @converts("RELU_N1_TO_1")
