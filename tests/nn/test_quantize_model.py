@@ -319,7 +319,7 @@ def test_schemes_for_layers_that_there_are_not():
         (ValueError, r"^per_layer\['dense_1'\]: scheme: ", {"dense_1": "int8"}, {}),
         (TypeError, r"^per_layer\['dense_1'\]: scheme: ", {"dense_1": 8}, {}),
         (ValueError, "^target: expected 'numpy' for 'float32'", {"dense_1": None}, {"target": "tflite"}),
-        (ValueError, "^output_dtype: .*no codes", {"dense_2": "w8"}, {"output_dtype": "integer"}),
+        (ValueError, "^output_dtype: .*'dense_2', which gives float32", {"dense_2": "w8"}, {"output_dtype": "integer"}),
         (ValueError, "^requant: expected None for 'w8'", dict.fromkeys(network.names, "w8"), {"requant": "fixed"}),
         (ValueError, "^target: expected 'numpy' for 'w8'", {"dense_1": "w8"}, {"target": "tflite"}),
         (ValueError, "^data: .*'dense_1'", {"dense_1": "w8a8"}, {"scheme": "w8", "data": None}),

@@ -19,7 +19,8 @@ def _silu(e: Exporter, step: Activate) -> None:
 def _hard_sigmoid(e: Exporter, step: Activate) -> None:
     """``relu6(x + 3) * (1 / 6)``."""
     three, sixth = _number(e, step, "three", 3), _number(e, step, "sixth", 1 / 6)
-    clamped = _part(e, step, "clamped", "ADD", e.tensor(step.inputs[0]), three, **e.fused("relu6"))
+    relu6: dict[str, Any] = e.fused("relu6")
+    clamped = _part(e, step, "clamped", "ADD", e.tensor(step.inputs[0]), three, **relu6)
     _last(e, step, "MUL", clamped, sixth)
 
 
@@ -46,9 +47,7 @@ def layer_norm(e: Exporter, step: LayerNorm) -> None:
     (x,), name = step.inputs, e.buffer(step.output).name
     shape = e.buffer(x).shape
     row, axis = (*shape[:-1], 1), e.integers(step, "axis", [len(shape)])
-    gamma, beta = (
-        e.constant(f"{name}/{what}", values) for what, values in (("gamma", step.gamma), ("beta", step.beta))
-    )
+    gamma, beta = e.constant(f"{name}/gamma", step.gamma), e.constant(f"{name}/beta", step.beta)
     mean = _part(e, step, "mean", "MEAN", e.tensor(x), axis, shape=row, keep_dims=True)
     centred = _part(e, step, "centred", "SUB", e.tensor(x), mean)
     squared = _part(e, step, "squared", "MUL", centred, centred)
