@@ -7,6 +7,8 @@ written that cannot run.
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from qlite.io.tflite import composed
 from qlite.io.tflite.exporter import Exporter, same_padding
 from qlite.io.tflite.graph import Graph
@@ -134,7 +136,8 @@ def _conv(e: Exporter, step: Conv | ConvF32) -> None:
 def _conv_transpose(e: Exporter, step: ConvTranspose | ConvTransposeF32) -> None:
     """What neither SAME nor VALID cuts off is cut off behind it.
 
-    SAME with a window below its stride has a rule of its own to round by.
+    SAME with a window below its stride has a rule of its own to round by. Windows that end a stride or more before the
+    result, which the runtime refuses, are made longer by zeros.
     """
     (x,), y, name = step.inputs, step.output, e.buffer(step.output).name
     if e.batch < 0:
@@ -153,7 +156,12 @@ def _conv_transpose(e: Exporter, step: ConvTranspose | ConvTransposeF32) -> None
     is_cut = whole != size
     result = e.between(y, f"{name}/whole", (*whole, channels)) if is_cut else e.tensor(y)
     shape = e.integers(step, "shape", (e.batch, *whole, channels))
-    weights = e.weights(step, step.weight.transpose(3, 0, 1, 2), 0)
+    missing = [
+        max(out - ((n - 1) * s + k) - (s - 1), 0)
+        for out, n, s, k in zip(whole, image, step.stride, kernel, strict=True)
+    ]
+    longer = np.pad(step.weight, [(0, missing[0]), (0, missing[1]), (0, 0), (0, 0)])
+    weights = e.weights(step, longer.transpose(3, 0, 1, 2), 0)
     bias = [] if step.bias is None else [e.bias(step)]
     options = {
         "padding": PADDING.index("same" if is_same else "valid"),

@@ -91,7 +91,8 @@ class Import:
         return dict(zip(numbers, names, strict=True))
 
     def _number(self, name: str) -> int:
-        found = [i for i, tensor in enumerate(self.graph.tensors) if tensor.name == name]
+        found = [i for i, known in zip(self.graph.outputs, self.graph.output_names, strict=True) if known == name]
+        found += [i for i, tensor in enumerate(self.graph.tensors) if tensor.name == name]
         if not found:
             computed = [self.graph.tensors[i].name for operator in self.graph.operators for i in operator.outputs]
             raise ValueError(f"outputs: expected names of tensors, got {name!r}{_check.close(name, computed)}")

@@ -229,6 +229,25 @@ def test_several_inputs_and_outputs(tmp_path):
         close(a, b)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+def test_layers_of_integers_keep_their_names(dtype, tmp_path):
+    network = ql.Sequential([ql.Dense(np.eye(4, 8).T, name="first"), ql.Softmax(name="last")])
+    written = ql.quantize_model(network, data=RNG.normal(size=(20, 8)), target="tflite")
+    written.to_tflite(tmp_path / "one.tflite", dtype=dtype)
+    read = ql.from_tflite(tmp_path / "one.tflite")
+    assert [b.name for b in read.program.buffers] == [b.name for b in written.program.buffers]
+    part = ql.from_tflite(tmp_path / "one.tflite", outputs=["output"])
+    assert [b.name for b in part.program.buffers] == [b.name for b in written.program.buffers]
+
+
+def test_a_layer_of_a_name_that_is_taken_has_its_kind_beside(tmp_path):
+    def change(model):
+        model.signatureDefs = None
+        model.subgraphs[0].tensors[-1].name = "output"
+
+    assert load(tmp_path, rewritten(convolution(Tensor.constant(KERNEL)), change)).names == ["output_conv2d"]
+
+
 def test_a_part_of_a_network(tmp_path):
     """Tensors are numbered as the operators name them."""
     content, x = branches(), tuple(RNG.normal(size=(2, 1, 4)).astype(np.float32))

@@ -64,14 +64,20 @@ def _spread(
 ) -> Conv2DTranspose:
     """A transposed convolution whose result has a size, of which "same" cuts as much as a convolution would add."""
     weight = node.real(1)
-    sides, more = [], []
+    sides: list[tuple[int, int]] = []
+    more, beyond = [], []  # than windows cover, and than "same" gives
     for n, k, s, out in zip(image[:2], weight.shape[1:3], stride, size, strict=True):
         before = max((-(-out // s) - 1) * s + k - out, 0) // 2 if padding == "same" else 0
         behind = (n - 1) * s + k - before - out
         sides.append((before, max(behind, 0)))
         more.append(max(-behind, 0))
+        beyond.append(out - n * s if before == max(k - s, 0) // 2 else s)
     kernel = weight.transpose(1, 2, 3, 0)
     options: dict[str, Any] = {"stride": tuple(stride), "padding": tuple(sides), "output_padding": tuple(more)}
+    if any(n >= s for n, s in zip(more, stride, strict=True)) and all(
+        0 <= n < s for n, s in zip(beyond, stride, strict=True)
+    ):
+        options |= {"padding": "same", "output_padding": tuple(beyond)}
     return Conv2DTranspose(kernel, bias, activation, **options)
 
 
