@@ -137,7 +137,7 @@ def _add_tflite(commands: Any) -> None:
         "--data",
         metavar="X.npy",
         required=True,
-        help="samples to calibrate with, (samples, ...); an .npz of several inputs",
+        help="samples to calibrate with, (samples, ...); an .npz of several inputs by name",
     )
     convert.add_argument("--scheme", metavar="NAME", default="w8a8", help="widths of codes (default: %(default)s)")
     convert.add_argument(
