@@ -282,6 +282,21 @@ def test_several_samples_at_a_time(tmp_path):
     close(model(samples[:2]), litert.run(content, samples)[:2])
 
 
+def test_a_shape_that_the_file_computes(tmp_path):
+    """As converters write it for any number of samples."""
+    x, shape, count, whole, y = floats(1, 6, 4), *(Tensor(s, np.int32) for s in ((3,), (), (2,))), floats(1, 24)
+    zero, one, length = (Tensor.constant(np.array(n, np.int32)) for n in ([0], [1], 24))
+    sliced = {"beginMask": 0, "endMask": 0, "ellipsisMask": 0, "newAxisMask": 0, "shrinkAxisMask": 1}
+    operators = [
+        Operator("SHAPE", [x], shape, {"outType": 2}, 1),
+        Operator("STRIDED_SLICE", [shape, zero, one, one], count, sliced, 1),
+        Operator("PACK", [count, length], whole, {"valuesCount": 2}, 1),
+        Operator("RESHAPE", [x, whole], y, {}, 1),
+    ]
+    content, samples = file_of(operators, [x]), RNG.normal(size=(1, 6, 4)).astype(np.float32)
+    np.testing.assert_array_equal(load(tmp_path, content)(samples), litert.run(content, samples))
+
+
 def test_rows_of_a_table(tmp_path):
     table, x = RNG.normal(size=(9, 3)).astype(np.float32), np.array([[4, 0, 8, 8]], np.int32)
     indices, y = Tensor(x.shape, np.int32), floats(1, 4, 3)
