@@ -1,6 +1,5 @@
-"""Operators that together are a layer: layer normalization and softplus, which the format has no operator for.
-
-Each becomes one operator of a name of its own, whose options are the layer's.
+"""Operators that together are a layer: layer normalization and softplus, which the format has no operator for, whose
+operator has a name of its own here and the layer's options; and products and rows of tables with moves around them.
 """
 
 from collections.abc import Sequence
@@ -20,7 +19,9 @@ def with_layers(graph: Graph) -> Graph:
     The others stay, as what nothing reads is not converted.
     """
     found = _Search(graph)
-    return replace(graph, operators=[found.matched(operator) for operator in graph.operators])
+    return replace(
+        graph, operators=[found.matched(operator) if operator.outputs else operator for operator in graph.operators]
+    )
 
 
 class _Search:
@@ -40,7 +41,25 @@ class _Search:
         if operator.name == "EMBEDDING_LOOKUP" and len(operator.inputs) == 2:
             indices, table = operator.inputs
             return replace(operator, inputs=(self._unwrapped(indices), table))
-        return operator
+        return self._of_rows_apart(operator) or operator
+
+    def _of_rows_apart(self, last: Operator) -> Operator | None:
+        """The product of rows that are taken out of their samples before it, and put back into them behind it."""
+        product = self._writer(last.inputs[0]) if last.name == "RESHAPE" and last.inputs else None
+        if product is None or product.name != "FULLY_CONNECTED" or len(product.inputs) < 2:
+            return None
+        before, weights = self._writer(product.inputs[0]), product.inputs[1]
+        if before is None or before.name != "RESHAPE" or weights < 0:
+            return None
+        x = before.inputs[0] if before.inputs else -1
+        if x < 0:
+            return None
+        shape, result = self.tensors[x].shape, self.tensors[last.outputs[0]].shape
+        is_of_rows = len(shape) > 2 and shape[:-1] == result[:-1]
+        if not is_of_rows or self.tensors[weights].shape != (result[-1], shape[-1]):
+            return None
+        options = product.options | {"keep_num_dims": True}
+        return replace(product, inputs=(x, *product.inputs[1:]), outputs=last.outputs, options=options)
 
     def _unwrapped(self, indices: int) -> int:
         """What indices are before ``x + n if x < 0 else x``: those that layers take are not negative."""
@@ -122,7 +141,7 @@ class _Search:
         writer = self._writer(number)
         x, axes = self._reads(writer, "MEAN", 2)
         values = None if axes is None else self.tensors[axes].data
-        if writer is None or x is None or values is None or not writer.options["keep_dims"]:
+        if writer is None or x is None or values is None or not writer.options.get("keep_dims"):
             return None
         rank = len(self.tensors[x].shape)
         return x if values.size == 1 and int(values.ravel()[0]) in (-1, rank - 1) else None

@@ -348,6 +348,22 @@ def test_layer_normalization_as_converters_write_it(form, tmp_path):
     close(load(tmp_path, other)(samples), litert.run(other, samples))
 
 
+def test_rows_apart_from_their_samples(tmp_path):
+    """As converters write a dense layer along the last axis."""
+    weight = Tensor.constant(RNG.normal(size=(4, 8)).astype(np.float32))
+    x, rows, results, y = floats(1, 3, 8), floats(3, 8), floats(3, 4), floats(1, 3, 4)
+    apart, together = (Tensor.constant(np.array(shape, np.int32)) for shape in ([-1, 8], [1, 3, 4]))
+    operators = [
+        Operator("RESHAPE", [x, apart], rows, {}, 1),
+        Operator("FULLY_CONNECTED", [rows, weight], results, {"fusedActivationFunction": 1}, 1),
+        Operator("RESHAPE", [results, together], y, {}, 1),
+    ]
+    content, samples = file_of(operators), RNG.normal(size=(1, 3, 8)).astype(np.float32)
+    model = load(tmp_path, content)
+    assert [layer.kind for layer in model.layers] == ["dense"]
+    close(model(samples), litert.run(content, samples))
+
+
 def test_softplus_as_converters_write_it(tmp_path):
     x, raised, more, y = (floats(1, 8) for _ in range(4))
     one = Tensor.constant(np.array(1, np.float32))
