@@ -24,19 +24,25 @@ def package(name):
         raise Missing(f"{error.name} (extra: bench)") from None
 
 
-def litert(path):
-    """LiteRT on one thread."""
-    interpreter = package("ai_edge_litert.interpreter").Interpreter(model_path=str(path), num_threads=1)
-    interpreter.allocate_tensors()
-    ins, outs = interpreter.get_input_details(), interpreter.get_output_details()
+class LiteRT:
+    """A file on one thread."""
 
-    def run(arrays):
-        for details, array in zip(ins, arrays, strict=True):
-            interpreter.set_tensor(details["index"], _given(details, array))
-        interpreter.invoke()
-        return [_taken(details, interpreter.get_tensor(details["index"])) for details in outs]
+    def __init__(self, path):
+        interpreter = package("ai_edge_litert.interpreter").Interpreter(model_path=str(path), num_threads=1)
+        interpreter.allocate_tensors()
+        self.interpreter = interpreter
+        self.inputs, self.outputs = interpreter.get_input_details(), interpreter.get_output_details()
 
-    return run
+    def raw(self, arrays):
+        """The outputs as the file has them, of inputs as it has them."""
+        for details, array in zip(self.inputs, arrays, strict=True):
+            self.interpreter.set_tensor(details["index"], array)
+        self.interpreter.invoke()
+        return [self.interpreter.get_tensor(details["index"]) for details in self.outputs]
+
+    def __call__(self, arrays):
+        given = [_given(details, array) for details, array in zip(self.inputs, arrays, strict=True)]
+        return [_taken(details, values) for details, values in zip(self.outputs, self.raw(given), strict=True)]
 
 
 def _given(details, array):
@@ -86,7 +92,7 @@ def ai_edge(path, inputs, folder):
         seen.calibrate({key: samples}, tool._recipe_manager)
         written = folder / "ai_edge.tflite"
         tool.quantize(seen.get_model_qsvs()).export_model(str(written), overwrite=True)
-    return litert(written)
+    return LiteRT(written)
 
 
 def nncf(path, inputs):

@@ -27,7 +27,7 @@ def speech(rng):
         centers = formants[:, :1] + (formants[:, 1:] - formants[:, :1]) * t
         sound += np.exp(-(((i * pitch - centers) / 180) ** 2)).sum(axis=0) * np.sin(i * phase)
     start, length = rng.uniform(0.1, 0.4), rng.uniform(0.2, 0.5)
-    syllables = np.where((t > start) & (t < start + length), np.sin(np.pi * (t - start) / length) ** 0.5, 0)
+    syllables = np.where(abs(t - start - length / 2) < length / 2, abs(np.sin(np.pi * (t - start) / length)) ** 0.5, 0)
     noise = rng.normal(size=RATE) * 10 ** rng.uniform(-4, -2)
     return sound * syllables * rng.uniform(0.05, 0.4) + noise
 
