@@ -4,7 +4,8 @@ No way is the best for all networks: extremes of a few samples ask for another o
 some networks lose by any clipping. "auto" makes an integer program for each of four ways, lets it compute some of the
 samples, and keeps what comes closest to the float model, for the median sample as well as in total: the median alone
 would let a range clip those that reach far, the total alone would hear only these. That takes one pass of all samples
-through the float model, and of some through four integer programs.
+through the float model, and of some through four integer programs. Corrected biases (see bias_correction.py) are tried
+last, with the ranges that were kept, in a fifth.
 
 On 23 trained networks (digits, MNIST, ResNet-8 of CIFAR-10, an autoencoder, three tables; 512 samples) w8a8 gains 0.6
 dB for the median of other samples and loses on none, and 0.5 dB in total, -0.4 at worst. "percentile" alone loses up to
@@ -53,12 +54,13 @@ class Calibration:
     gain_db : dict of float
         What "auto" found for each way that it tried: by how much its signal to quantization noise is above that of
         "minmax", in the median over samples or in total, whichever is less.
-    bias_gain_db : float, optional
-        The same for biases that make up for rounded weights, against the model's own, where both were tried.
-    is_bias_corrected : bool
     outliers : tuple of Outlier
         The samples that reach more than three times as far as the median one in some value, those that do so most
         first.
+    bias_gain_db : float, optional
+        The same as `gain_db` for corrected biases, against the model's own, where both were tried.
+    is_bias_corrected : bool
+        Whether biases make up for rounded weights.
     """
 
     method: str

@@ -49,11 +49,16 @@ HAND = {
     "calibration": [Square("ultralytics:bus.jpg", 482, 221, 77, 3)],
     "evaluation": [Square("ultralytics:zidane.jpg", 352, 980, 175, 1)],
 }
+HAND_AFAR = {
+    "calibration": [Square("ultralytics:bus.jpg", 405, 144, 231, 3)],
+    "evaluation": [Square("ultralytics:zidane.jpg", 177, 755, 525, 1)],
+}
 #: What networks look for, by patterns of a file's name, and the share of inputs that show it.
 SOUGHT = (
     ("face_landmark", FACE, 0.75),
     ("iris", EYES, 1.0),
-    ("hand|palm", HAND, 0.75),
+    ("palm", HAND_AFAR, 0.75),
+    ("hand", HAND, 0.75),
     ("face|pose|selfie", PEOPLE, 0.5),
     ("", {}, 0.0),
 )

@@ -1,7 +1,8 @@
 """What a published network is for, in figures: how far other outputs are from the float model's there.
 
-A detector keeps a sample's detection where its best anchor's score stays above one half. Landmarks count for the
-samples where the float model is sure of what it shows. Each figure has a number, of which less is better.
+A detector keeps a sample's detection where its best anchor's score, of more than one half, stays at least that.
+Landmarks count for the samples where the float model is sure of what it shows. Each figure has a number, of which less
+is better.
 """
 
 import itertools
@@ -35,7 +36,7 @@ def _detector(exact, found, x):
     if not len(seen):
         return Figure("nothing to find", 0.0)
     best = scores[seen].argmax(axis=1)
-    kept = (other_scores[seen].max(axis=1) > 0).sum()
+    kept = (other_scores[seen].max(axis=1) >= 0).sum()
     same = (other_scores[seen].argmax(axis=1) == best).sum()
     off = float(np.abs(boxes[seen, best, :4] - other_boxes[seen, best, :4]).mean())
     text = f"kept {kept}/{len(seen)}, anchor {same}/{len(seen)}, box {off:.2f} px"
