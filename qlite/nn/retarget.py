@@ -80,8 +80,9 @@ def convert(program: Program, target: Target) -> Program:
     for result in results:
         if old[result].scale is None and target.integer_output:
             raise ValueError(
-                "output_dtype: expected 'float32' after a layer that gives no codes, "
-                f"which {old[result].layer!r} is, got 'integer'"
+                "output_dtype: expected codes from the last layer, as 'integer' and most targets have it, got "
+                f"{old[result].layer!r}, which gives float32 alone (output_dtype='float32' keeps that; or end the "
+                "model before it)"
             )
         if not target.integer_output:
             floats |= _ending(old, steps, result, results)
