@@ -68,7 +68,9 @@ def quantize_model(
     Parameters
     ----------
     model : Sequential or Model
-        Batch norms are folded into layers with weights, dropout falls away: layers are those of the fused model.
+        Batch norms are folded into layers with weights, dropout falls away: layers are those of the fused model. A
+        dense layer or convolution that `Split` or `Slice` cuts along its channels, boxes beside scores say, becomes a
+        layer for each part, whose name is the part's, so that each has its own grid.
     scheme : str, optional
         ``w<bits>[g<group>][a<bits>]``, ``"ternary"`` or ``"dynamic"``; that of the training by default, or "w8a8".
         w8a8, w4a8, w2a8, w4a4, w2a2...: widths of 2 to 8 bits of weights and of activations. w8, w4, w2...: weights
