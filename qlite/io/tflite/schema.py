@@ -72,6 +72,7 @@ OPTIONS: dict[str, tuple[str | None, str]] = {
     "SUB": ("SubOptions", _FUSED),
     "SUM": _REDUCED,
     "TANH": _NONE,
+    "TILE": ("TileOptions", ""),
     "TRANSPOSE": ("TransposeOptions", ""),
     "TRANSPOSE_CONV": ("TransposeConvOptions", f"padding stride_w stride_h {_FUSED}"),
 }

@@ -68,6 +68,8 @@ class Import:
         for i, operator in enumerate(self.graph.operators):
             if not needed.isdisjoint(operator.outputs):
                 self._take(i, operator)
+        if not self.inputs:
+            raise ValueError("expected outputs that are computed from an input, got none that is read")
         for number, name in self._wanted.items():
             if self.names.get(number) not in self.layers:
                 raise ValueError(f"output {name!r}: expected a tensor that an operator gives")

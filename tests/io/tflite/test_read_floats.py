@@ -194,6 +194,8 @@ CASES = {
     "sub": Case("SUB", [IMAGE, IMAGE], [], IMAGE),
     "sub from channels": Case("SUB", [IMAGE], [floats(4)], IMAGE, {}, [1, 0]),
     "tanh": unary("TANH"),
+    "tile": Case("TILE", [IMAGE], [ints(1, 2, 1, 3)], (1, 12, 7, 12)),
+    "tile, one copy": Case("TILE", [(1, 5)], [ints(1, 1)], (1, 5)),
     "transpose": Case("TRANSPOSE", [IMAGE], [ints(0, 3, 1, 2)], (1, 4, 6, 7)),
     "transpose conv": Case(
         "TRANSPOSE_CONV",

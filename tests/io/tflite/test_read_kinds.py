@@ -297,6 +297,21 @@ def test_a_shape_that_the_file_computes(tmp_path):
     np.testing.assert_array_equal(load(tmp_path, content)(samples), litert.run(content, samples))
 
 
+@pytest.mark.parametrize("padding, size", [("same", (12, 15)), ("valid", (13, 17))])
+def test_a_size_that_the_file_computes(padding, size, tmp_path):
+    x, shape, whole, y = floats(*PIXELS.shape), Tensor((4,), np.int32), Tensor((4,), np.int32), floats(1, *size, 4)
+    weight = Tensor.constant(RNG.normal(size=(4, 3, 5, 3)).astype(np.float32))
+    more = Tensor.constant(np.array([0, size[0] - 6, size[1] - 5, 1], np.int32))
+    options = {"padding": ("same", "valid").index(padding), "strideH": 2, "strideW": 3}
+    operators = [
+        Operator("SHAPE", [x], shape, {"outType": 2}, 1),
+        Operator("ADD", [shape, more], whole, {}, 1),
+        Operator("TRANSPOSE_CONV", [whole, weight, x], y, options, 1),
+    ]
+    content = file_of(operators, [x])
+    close(load(tmp_path, content)(PIXELS), litert.run(content, PIXELS))
+
+
 def test_rows_of_a_table(tmp_path):
     table, x = RNG.normal(size=(9, 3)).astype(np.float32), np.array([[4, 0, 8, 8]], np.int32)
     indices, y = Tensor(x.shape, np.int32), floats(1, 4, 3)
