@@ -99,11 +99,14 @@ class Import:
         return found[0]
 
     def _needed(self) -> set[int]:
-        """The tensors that the wanted ones are computed from."""
+        """The tensors that the wanted ones are computed from; shapes that a file computes are none of them."""
         needed = set(self._wanted)
         for operator in reversed(self.graph.operators):
             if not needed.isdisjoint(operator.outputs):
-                needed.update(i for i in operator.inputs if i >= 0)
+                conversion = self.conversions.get(operator.name)
+                reads = None if conversion is None else conversion.reads
+                read = operator.inputs if reads is None else [i for n, i in enumerate(operator.inputs) if n in reads]
+                needed.update(i for i in read if i >= 0)
         return needed
 
     def _take(self, i: int, operator: Operator) -> None:
