@@ -246,7 +246,7 @@ def test_layers_in_float_lose_nothing_by_themselves(network, x):
 
 def with_grids(network, x, scheme, per_layer=None):
     """A copy of a model with the grids that quantizing it finds."""
-    quantized = ql.quantize_model(network, scheme, x, per_layer=per_layer)
+    quantized = ql.quantize_model(network, scheme, x, per_layer=per_layer, bias_correction=False)
     buffers = [b for b in quantized.program.buffers if b.scale is not None]
     activations = {
         {"input_codes": "input"}.get(b.name, b.name): ql.QParams(
