@@ -15,7 +15,7 @@ import qlite
 
 from .checks import Checks
 
-NAMES = ("theory", "kmeans", "gradients", "layers", "training", "qat", "generalization")
+NAMES = ("theory", "kmeans", "gradients", "layers", "training", "qat", "generalization", "quotients")
 ON_FILES = ("tflite",)
 ON_ISAS = ("products", "lanes", "shapes", "deepk", "int4", "threads")
 
