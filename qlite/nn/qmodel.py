@@ -380,6 +380,8 @@ class QModel(Predictor):
     def to_tflite(self, path: Any, *, dtype: str = "int8", batch: int | None = 1, description: str = "") -> None:
         """Write the model as a TensorFlow Lite file, of which the runtime gives the bytes that this model gives.
 
+        A file has no rules of rounding in it: it is the same for any `cpu` of `quantize_model`.
+
         The file has one signature, whose inputs and outputs have the names of the model's, tensors that have the names
         of the layers, weights with a scale per output, and only operators that the runtime takes.
 
