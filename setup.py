@@ -29,6 +29,7 @@ ISAS = {
     "avxvnni": ("__x86_64__", "-mavx2 -mfma -mavxvnni"),
     "avx512vnni": ("__x86_64__", AVX512VNNI),
     "avx512vbmi": ("__x86_64__", f"{AVX512VNNI} -mavx512vbmi"),
+    "amxint8": ("__x86_64__", f"{AVX512VNNI} -mavx512vbmi -mamx-tile -mamx-int8"),
     "neon": ("__aarch64__", ""),
     "neondot": ("__aarch64__", "-march=armv8.2-a+dotprod"),
     "neoni8mm": ("__aarch64__", "-march=armv8.2-a+dotprod+i8mm"),
