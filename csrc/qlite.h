@@ -34,8 +34,13 @@ bool ql_isa_can_run(size_t i);
 const char *ql_isa_active(void);
 
 /* Makes `name` the ceiling: it and its parents serve every later call. NULL picks the best that runs.
- * QL_EINVAL: not compiled in, or this CPU cannot run it. Not to be called while other calls run. */
+ * QL_EINVAL: not compiled in, or cannot run here. Not to be called while other calls run. */
 ql_status ql_isa_select(const char *name);
+
+/* What there is to say about tiles (AMX), which need the system's permission: "absent: ...", "not asked yet", "granted"
+ * or "refused: ...". The first product that would use them asks, and so does ql_isa_select by the name of an
+ * instruction set that has them; where they are refused, the next lower one serves. */
+const char *ql_tiles_text(void);
 
 /* Name of kernel i, and the instruction set that serves it now; NULL from the end of the list on. */
 const char *ql_kernel_name(size_t i);

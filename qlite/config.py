@@ -16,6 +16,11 @@ def show_config(mode: str = "text") -> dict[str, Any] | None:
     Instruction sets are in ascending order; a kernel that the active one lacks is served by one below it. The
     environment variable ``QLITE_ISA``, read when qlite is imported, sets the highest one that may be used.
 
+    Tiles (Intel's AMX, used by ``amxint8``) need the system's permission, which is for the whole process: afterwards
+    signal stacks have to be larger. The first product that would use them asks; with ``QLITE_ISA=amxint8`` the import
+    does, and fails where they are refused. Refused or absent, the next lower instruction set serves, with the same
+    results. ``QLITE_ISA=avx512vbmi`` never asks.
+
     Parameters
     ----------
     mode : {"text", "dict"}
@@ -25,7 +30,8 @@ def show_config(mode: str = "text") -> dict[str, Any] | None:
     -------
     dict or None
         With ``mode="dict"``: ``qlite``, ``python``, ``numpy`` and ``compiler`` (versions), ``cpu_features``,
-        ``isas_built``, ``isas_runnable``, ``isa_active``, ``kernels`` (name -> instruction set), ``threads``
+        ``isas_built``, ``isas_runnable``, ``isa_active``, ``tiles`` ("absent: ...", "not asked yet", "granted" or
+        "refused: ...", with the reason), ``kernels`` (name -> instruction set), ``threads``
         (`get_num_threads`) and ``openmp``, the OpenMP runtime whose limit counts (None: built without).
 
     Raises
@@ -53,6 +59,7 @@ def show_config(mode: str = "text") -> dict[str, Any] | None:
         "isas_built": core["isas_built"],
         "isas_runnable": core["isas_runnable"],
         "isa_active": core["isa"],
+        "tiles": core["tiles"],
         "kernels": core["kernels"],
         "threads": _core.num_threads(),
         "openmp": core["openmp"],
@@ -145,6 +152,7 @@ def _text(config: dict[str, Any]) -> str:
         ("ISAs built", " ".join(config["isas_built"])),
         ("ISAs runnable", " ".join(config["isas_runnable"])),
         ("ISA active", config["isa_active"]),
+        ("tiles", config["tiles"]),
         ("threads", f"{config['threads']} ({_openmp(config['openmp'])})"),
     ]
     width = max(map(len, config["kernels"]), default=0)

@@ -2,6 +2,7 @@
  * system that does not save its registers counts as one that has it not. */
 #include "dispatch/cpu.h"
 
+#include "dispatch/permission.h"
 #include "qlite.h"
 
 #define NAME(feature, name) name,
@@ -11,9 +12,9 @@ static const char *const names[] = {QL_CPU_FEATURES(NAME)};
 #if defined(__x86_64__) || defined(__i386__)
 uint32_t ql_cpu_features(void)
 {
-    uint32_t features = 0;
+    uint32_t features = ql_tiles_exist() ? QL_CPU_TILES : 0;
 #define TEST(feature, name) features |= __builtin_cpu_supports(name) ? QL_CPU_##feature : 0;
-    QL_CPU_FEATURES(TEST)
+    QL_CPU_TESTED(TEST)
 #undef TEST
     return features;
 }

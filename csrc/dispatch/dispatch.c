@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "dispatch/cpu.h"
+#include "dispatch/permission.h"
 #include "kernels/scalar/scalar.h"
 #include "qlite.h"
 #ifdef QL_HAVE_AVX2
@@ -15,6 +16,9 @@
 #endif
 #ifdef QL_HAVE_AVX512VBMI
 #include "kernels/avx512vbmi/avx512vbmi.h"
+#endif
+#ifdef QL_HAVE_AMXINT8
+#include "kernels/amxint8/amxint8.h"
 #endif
 #ifdef QL_HAVE_NEON
 #include "kernels/neon/neon.h"
@@ -36,10 +40,15 @@ enum {
     AVX512VNNI = QL_CPU_AVX2 | QL_CPU_FMA | QL_CPU_AVX512F | QL_CPU_AVX512BW | QL_CPU_AVX512VL | QL_CPU_AVX512DQ |
     QL_CPU_AVX512VNNI
 };
+
+#ifdef QL_EMULATE_AMX
+enum { AMXINT8 = QL_CPU_AVX2 | QL_CPU_FMA | QL_CPU_TILES };
+#else
+enum { AMXINT8 = AVX512VNNI | QL_CPU_AVX512VBMI | QL_CPU_TILES };
+#endif
 #endif
 
-/* Best last. AMX, once there is a machine to run it on: a row amxint8 after avx512vbmi, its parent, and a bundle of
- * tiles of 16 x 16 sums. */
+/* Best last. */
 static const isa_row isas[] = {
     {&ql_kernels_scalar, 0},
 #ifdef QL_HAVE_AVX2
@@ -53,6 +62,9 @@ static const isa_row isas[] = {
 #endif
 #ifdef QL_HAVE_AVX512VBMI
     {&ql_kernels_avx512vbmi, AVX512VNNI | QL_CPU_AVX512VBMI},
+#endif
+#ifdef QL_HAVE_AMXINT8
+    {&ql_kernels_amxint8, AMXINT8},
 #endif
 #ifdef QL_HAVE_NEON
     {&ql_kernels_neon, QL_CPU_NEON},
@@ -81,6 +93,7 @@ enum { KERNEL_COUNT = sizeof fields / sizeof *fields };
 /* A completed table, and who filled each field, in the order of `fields`. */
 typedef struct resolved_table {
     ql_kernels kernels;
+    const struct resolved_table *without_tiles; /* what serves where they are refused; NULL: needs none */
     const char *served_by[KERNEL_COUNT];
 } resolved_table;
 
@@ -103,22 +116,45 @@ static void resolve(resolved_table *table, const ql_kernels *source)
     }
 }
 
+static bool needs_tiles(size_t i)
+{
+    return (isas[i].requires & QL_CPU_TILES) != 0;
+}
+
+/* The table of row i, and those that may have to serve in its place. */
+static const resolved_table *resolved(size_t i)
+{
+    if (!tables[i].kernels.isa) {
+        resolve(&tables[i], isas[i].kernels);
+        size_t lower = i;
+        while (needs_tiles(lower) || !ql_isa_can_run(lower))
+            lower--;
+        tables[i].without_tiles = needs_tiles(i) ? resolved(lower) : NULL;
+    }
+    return &tables[i];
+}
+
 ql_status ql_isa_select(const char *name)
 {
     for (size_t i = ISA_COUNT; i-- > 0;) {
         if (!ql_isa_can_run(i) || (name && strcmp(name, isas[i].kernels->isa) != 0))
             continue;
-        if (!tables[i].kernels.isa)
-            resolve(&tables[i], isas[i].kernels);
-        active = &tables[i];
+        if (name && needs_tiles(i) && !ql_tiles_permission())
+            continue;
+        active = resolved(i);
         return QL_OK;
     }
     return QL_EINVAL;
 }
 
+static const resolved_table *serving(void)
+{
+    return active->without_tiles && ql_tiles_refused() ? active->without_tiles : active;
+}
+
 const ql_kernels *ql_kernels_active(void)
 {
-    return &active->kernels;
+    return &serving()->kernels;
 }
 
 const char *ql_isa_name(size_t i)
@@ -128,12 +164,13 @@ const char *ql_isa_name(size_t i)
 
 bool ql_isa_can_run(size_t i)
 {
-    return i < ISA_COUNT && (ql_cpu_features() & isas[i].requires) == isas[i].requires;
+    return i < ISA_COUNT && (ql_cpu_features() & isas[i].requires) == isas[i].requires &&
+           !(needs_tiles(i) && ql_tiles_refused());
 }
 
 const char *ql_isa_active(void)
 {
-    return active->kernels.isa;
+    return serving()->kernels.isa;
 }
 
 const char *ql_kernel_name(size_t i)
@@ -143,5 +180,5 @@ const char *ql_kernel_name(size_t i)
 
 const char *ql_kernel_isa(size_t i)
 {
-    return i < KERNEL_COUNT ? active->served_by[i] : NULL;
+    return i < KERNEL_COUNT ? serving()->served_by[i] : NULL;
 }

@@ -592,6 +592,10 @@ typedef struct ql_kernels {
 /* The table that serves calls now: complete, nothing NULL. */
 const ql_kernels *ql_kernels_active(void);
 
+/* Whether kernels that use tiles may run in this process. The first call asks the system, so it is made where a product
+ * is about to use them, and nowhere earlier; later ones read a number. What was packed serves either answer. */
+bool ql_tiles_permission(void);
+
 /* What a folder of kernels may define; each folder's header declares its own. */
 #define QL_DECLARE_FUNCTION(type, name, isa) type ql_##name##__##isa;
 #define QL_DECLARE_BUNDLE(type, name, isa) extern const type ql_##name##__##isa;

@@ -20,9 +20,11 @@ static int select_isa(const char *name)
 {
     if (ql_isa_select(name) == QL_OK)
         return 0;
+    const bool needs_tiles = strncmp(name ? name : "", "amx", 3) == 0;
     PyObject *runnable = isa_list(true);
     if (runnable)
-        PyErr_Format(PyExc_ImportError, "QLITE_ISA: expected one of %S, got '%s'", runnable, name);
+        PyErr_Format(PyExc_ImportError, "QLITE_ISA: expected one of %S, got '%s'%s%s", runnable, name,
+                     needs_tiles ? ", whose tiles are " : "", needs_tiles ? ql_tiles_text() : "");
     Py_XDECREF(runnable);
     return -1;
 }
@@ -111,7 +113,8 @@ static PyObject *info(PyObject *module, PyObject *unused)
         return NULL;
     if (put(dict, "compiler", PyUnicode_FromString(compiler)) < 0 || put(dict, "cpu_features", cpu_features()) < 0 ||
         put(dict, "isas_built", isa_list(false)) < 0 || put(dict, "isas_runnable", isa_list(true)) < 0 ||
-        put(dict, "isa", PyUnicode_FromString(ql_isa_active())) < 0 || put(dict, "kernels", kernel_isas()) < 0 ||
+        put(dict, "isa", PyUnicode_FromString(ql_isa_active())) < 0 ||
+        put(dict, "tiles", PyUnicode_FromString(ql_tiles_text())) < 0 || put(dict, "kernels", kernel_isas()) < 0 ||
         put(dict, "openmp", openmp()) < 0)
         Py_CLEAR(dict);
     return dict;
