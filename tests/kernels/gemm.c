@@ -66,10 +66,13 @@ static results product_of_segments(ql_pack_for purpose, size_t k, size_t n)
                                .col_term = {b->zero_point, b->column_sum},
                                .epilogue = &epilogue,
                                .c = c,
-                               .c_stride = n};
-    const size_t step = m <= gemm->wide_mr ? 2 * gemm->nr : gemm->nr;
+                               .c_stride = n,
+                               .a_rows = m};
+    const ql_gemm_kernels *serving = ql_gemm_begin(b, m, n);
+    const size_t step = ql_gemm_columns(serving, m) < n ? ql_gemm_columns(serving, m) : n;
     for (size_t j = 0; j < n; j += step)
-        ql_gemm_tiles(&args, b, 0, m, j, n - j < step ? n - j : step);
+        ql_gemm_tiles(&args, serving, 0, m, j, n - j < step ? n - j : step);
+    ql_gemm_end(serving);
     ql_packed_free(b);
     return (results){c, size, false};
 }
