@@ -580,21 +580,25 @@ void ql_function_gradient_f32(const float *z, size_t rows, size_t n, ql_function
 /* y[i] = table[x[i]], of 256 entries, by the byte whether the code is signed or not. y may be x. */
 void ql_lookup_x8(const uint8_t *x, size_t n, const uint8_t *table, uint8_t *y);
 
-/* Most classes that the fixed softmax takes: each adds at most 2^19 to an int32. */
-enum { QL_MAX_FIXED_SOFTMAX = 4095 };
+typedef enum ql_softmax_rule { QL_SOFTMAX_FLOAT, QL_SOFTMAX_FIXED, QL_SOFTMAX_AARCH64 } ql_softmax_rule;
+
+/* Most classes that rules of integers take: by "fixed" each adds at most 2^19 to an int32, by "aarch64" 2^16 - 1. */
+enum { QL_MAX_FIXED_SOFTMAX = 4095, QL_MAX_AARCH64_SOFTMAX = 32768 };
 
 /* Softmax of each row of n codes of the scale, times beta; the result's scale is 1/256 and its zero point the lowest
  * code, -128 or 0. With d the row's maximum less the code:
  *   float: e = float32(exp(float32(-float32(scale * beta) * d))), sum = the e's from left to right in float32,
  *          share = e * (1 / (sum / 256)) in float32, code = min(share rounded half away from zero, 255) + zero point.
- *          (LiteRT's default path.)
+ *          (LiteRT's default path on x86-64.)
+ *   aarch64: this e times 65535 in float32, rounded half away from zero to 16 bits, and their exact sum; by rule B with
+ *          ql_quantize_multiplier of 1 / (sum / 256) in float32. (LiteRT's default path on AArch64.)
  *   fixed: e from a multiplier of scale * beta in units of 2^-26 (ql_quantize_multiplier, of at most 2^31 - 1), 0 for d
  *          over 31 * 2^26 / 2^exponent; the sum in units of 2^-19; its reciprocal by Newton's method; integers only.
  *          (gemmlowp, TensorFlow Lite's reference, TensorFlow Lite Micro.)
  * QL_EINVAL: scale or beta is not > 0, their product infinite or, for fixed, not over 2^-26. QL_EOVERFLOW: n is over
- * QL_MAX_FIXED_SOFTMAX. y may be x. */
-ql_status ql_softmax_x8(const uint8_t *x, size_t rows, size_t n, bool is_signed, float scale, float beta, bool fixed,
-                        uint8_t *y);
+ * the rule's most classes. y may be x. */
+ql_status ql_softmax_x8(const uint8_t *x, size_t rows, size_t n, bool is_signed, float scale, float beta,
+                        ql_softmax_rule rule, uint8_t *y);
 
 /* Windows over images of codes, [images][in_h][in_w][channels] to [images][out_h][out_w][channels]: window (i, j)
  * begins at row i * stride_h - top and column j * stride_w - left. Places outside the image do not count, and each

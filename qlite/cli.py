@@ -133,7 +133,12 @@ def _add_tflite(commands: Any) -> None:
     )
     convert.add_argument("src", metavar="SRC", help="a TensorFlow Lite file of floats")
     convert.add_argument("dst", metavar="DST", help="the file to write")
-    convert.add_argument("--data", metavar="X.npy", required=True, help="samples to calibrate with, (samples, ...)")
+    convert.add_argument(
+        "--data",
+        metavar="X.npy",
+        required=True,
+        help="samples to calibrate with, (samples, ...); an .npz of several inputs by name",
+    )
     convert.add_argument("--scheme", metavar="NAME", default="w8a8", help="widths of codes (default: %(default)s)")
     convert.add_argument(
         "--method", metavar="NAME", default="auto", help="how ranges are chosen (default: %(default)s)"
@@ -192,7 +197,6 @@ def _quantize(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    import numpy as np
 
     from qlite.io.tflite import from_tflite
     from qlite.nn.model import Model
@@ -201,7 +205,7 @@ def _convert(options: argparse.Namespace) -> int:
     model = from_tflite(options.src)
     if not isinstance(model, Model):
         raise ValueError(f"{options.src}: expected a file of floats, got one of integers")
-    samples = np.load(options.data, allow_pickle=False)
+    samples = _samples(options.data)
     quantized = quantize_model(model, options.scheme, samples, target="tflite", method=options.method)
     quantized.to_tflite(options.dst, dtype="float32")
     if options.report:
@@ -210,6 +214,24 @@ def _convert(options: argparse.Namespace) -> int:
         for name, exact, rounded in zip(quantized.outputs, *results, strict=True):
             print(f"{name}: median SQNR {median_sqnr(exact, rounded):.1f} dB")
     return 0
+
+
+def _samples(path: str) -> Any:
+    """An array, or several by the names of their inputs; whole numbers, such as pixels, as floats."""
+    import numpy as np
+
+    try:
+        content = np.load(path, allow_pickle=False)
+    except ValueError:
+        raise ValueError(f"{path}: expected an array or arrays that NumPy saved, .npy or .npz") from None
+    if isinstance(content, np.ndarray):
+        return _as_floats(content)
+    with content:
+        return {name: _as_floats(content[name]) for name in content}
+
+
+def _as_floats(array: Any) -> Any:
+    return array.astype("float32") if array.dtype.kind in "biu" else array
 
 
 def median_sqnr(exact: Any, rounded: Any) -> float:

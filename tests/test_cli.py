@@ -312,6 +312,22 @@ def test_convert_writes_a_file_of_integers(float_file, tmp_path, capsys):
     assert isinstance(ql.from_tflite(out), ql.QModel)
 
 
+@pytest.mark.parametrize("kind", ["npz", "integers"])
+def test_convert_takes_arrays_by_name_and_whole_numbers(kind, float_file, tmp_path):
+    (name,) = ql.from_tflite(float_file).inputs
+    data, out = tmp_path / ("x.npz" if kind == "npz" else "whole.npy"), tmp_path / "int8.tflite"
+    samples = np.load(tmp_path / "x.npy")
+    np.savez(data, **{name: samples}) if kind == "npz" else np.save(data, samples.astype(np.int8))
+    assert main(["convert", str(float_file), str(out), "--data", str(data), "--report"]) == 0
+    assert isinstance(ql.from_tflite(out), ql.QModel)
+
+
+def test_convert_names_a_file_that_holds_no_arrays(float_file, tmp_path, capsys):
+    (tmp_path / "text.npy").write_text("hello")
+    assert main(["convert", str(float_file), str(tmp_path / "a.tflite"), "--data", str(tmp_path / "text.npy")]) == 2
+    assert "text.npy: expected an array or arrays that NumPy saved" in capsys.readouterr().err
+
+
 def test_convert_refuses_a_file_of_integers(float_file, tmp_path, capsys):
     out, data = str(tmp_path / "int8.tflite"), ["--data", str(tmp_path / "x.npy")]
     assert main(["convert", str(float_file), out, *data]) == 0
@@ -323,10 +339,12 @@ def test_convert_refuses_a_file_of_integers(float_file, tmp_path, capsys):
 def test_inspect_shows_operators_with_shapes_dtypes_and_scales(float_file, tmp_path, capsys):
     assert main(["inspect", str(float_file)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["input", "FULLY_CONNECTED"]
-    assert "float32[1, 4]" in lines[1]
+    assert [line.split()[0] for line in lines] == ["operator", "input", "FULLY_CONNECTED", "outputs:"]
+    assert "float32[1, 4]" in lines[2] and lines[2].split()[-1] == lines[3].split()[-1]
     out = str(tmp_path / "int8.tflite")
     main(["convert", str(float_file), out, "--data", str(tmp_path / "x.npy")])
     assert main(["inspect", out]) == 0
     printed = capsys.readouterr().out
-    assert "int8[1, 4]  scale " in printed and "zero point" in printed and "QUANTIZE" in printed
+    row = next(line for line in printed.splitlines() if line.startswith("FULLY_CONNECTED")).split()
+    assert row[1:3] == ["int8[1,", "4]"] and float(row[3]) > 0 and -128 <= int(row[4]) <= 127
+    assert {"int8", "int32"} < set(row[5:]) and "QUANTIZE" in printed

@@ -524,6 +524,30 @@ typedef struct ql_gemm_f32_add_kernels {
     ql_gemm_f32_add_ukernel *const *ukernel; /* [mr + 1] */
 } ql_gemm_f32_add_kernels;
 
+/* Convolutions of 3 x 3 by way of fewer products (core/conv/winograd.c): side x side results, 2 or 4 in a row, from
+ * (side + 2)^2 pixels. Transformed numbers have as many points. */
+enum { QL_WINOGRAD_COLUMNS = 16 };
+
+/* to[p * stride + c] = point p of B X B^T, X[i][j] = pixels[i * (side + 2) + j][c] ^ flip, for c < channels, with
+ *
+ *     side 2: B = [1 0 -1 0], [0 1 1 0], [0 -1 1 0], [0 1 0 -1]
+ *     side 4: B = [4 0 -5 0 1 0], [0 -4 -4 1 1 0], [0 4 -4 -1 1 0], [0 -2 -1 2 1 0], [0 2 -1 -2 1 0], [0 4 0 -5 0 1] */
+typedef void ql_winograd_pixels_kernel(size_t side, const uint8_t *const *pixels, size_t channels, uint8_t flip,
+                                       int16_t *to, size_t stride);
+
+/* sums[i * QL_WINOGRAD_COLUMNS + j] = sum_{p < depth} a[i * stride + p] * b[p / 2][j][p % 2], modulo 2^32. No pair of
+ * products leaves int32, depth is even; b and sums are aligned to 64 bytes. */
+typedef void ql_winograd_products_kernel(const int16_t *a, size_t stride, size_t rows, size_t depth, const int16_t *b,
+                                         int32_t *sums);
+
+/* y[r * y_stride + c * QL_WINOGRAD_COLUMNS + j] = start[j] + Y[r][c] / d, modulo 2^32, where Y = A S A^T of column j, S
+ * its sums, point p at sums[p * stride + j], and the quotient is that of the multiple of d next to 0, modulo 2^32:
+ *
+ *     side 2: A = [2 1 1 0], [0 1 -1 -2]; d = 4
+ *     side 4: A = [6 4 4 1 1 0], [0 4 -4 2 -2 0], [0 4 4 4 4 0], [0 4 -4 8 -8 24]; d = 576 */
+typedef void ql_winograd_sums_kernel(size_t side, const int32_t *sums, size_t stride, const int32_t *start, int32_t *y,
+                                     size_t y_stride);
+
 /* One step of an optimizer on n elements, by the rules of ql_optimize_f32 in qlite.h; adam takes both moments, rmsprop
  * `second`, and `first` is NULL where a rule does without. */
 typedef void ql_optimizer_kernel(const ql_update *update, float *parameter, const float *gradient, float *first,
@@ -591,6 +615,9 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_dot_few_kernel, dot_few_s16x8s32, isa)                       \
     FUNCTION(ql_pack_panel_kernel, pack_panel_x8, isa)                       \
     FUNCTION(ql_sum_panel_kernel, sum_panel_s8, isa)                         \
+    FUNCTION(ql_winograd_pixels_kernel, winograd_pixels_u8_s16, isa)         \
+    FUNCTION(ql_winograd_products_kernel, winograd_products_s16_s32, isa)    \
+    FUNCTION(ql_winograd_sums_kernel, winograd_sums_s32, isa)                \
     FUNCTION(ql_optimizer_kernel, sgd_f32, isa)                              \
     FUNCTION(ql_optimizer_kernel, adam_f32, isa)                             \
     FUNCTION(ql_optimizer_kernel, rmsprop_f32, isa)                          \

@@ -52,8 +52,8 @@ static PyObject *softmax(PyObject *module, PyObject *args)
     const size_t rows = n ? (size_t)PyArray_SIZE(codes) / n : 0;
     ql_status status;
     Py_BEGIN_ALLOW_THREADS
-        status =
-            ql_softmax_x8(PyArray_DATA(codes), rows, n, ql_py_is_signed(codes), scale, beta, fixed, PyArray_DATA(y));
+        status = ql_softmax_x8(PyArray_DATA(codes), rows, n, ql_py_is_signed(codes), scale, beta,
+                               fixed ? QL_SOFTMAX_FIXED : QL_SOFTMAX_FLOAT, PyArray_DATA(y));
     Py_END_ALLOW_THREADS
     result = ql_py_give(out, y, status, status == QL_EINVAL ? "scale, beta" : "x");
 done:

@@ -11,6 +11,7 @@ from qlite.grids.calibrator import Calibrator
 from qlite.grids.qparams import QParams
 from qlite.grids.spec import PERCENTILE
 from qlite.nn.byte_samples import as_floats
+from qlite.nn.layers.weighted import Weighted
 from qlite.nn.model import Model
 from qlite.nn.ties import ties
 from qlite.progress import progress
@@ -86,6 +87,8 @@ class Observations:
         The grids whose values were all zeros.
     spread : Spread
         Samples, input by input, and the results that the model has for them, output by output.
+    means : dict of ndarray of float64
+        Of all samples, of each value that a layer with weights reads.
     """
 
     def __init__(self, model: Model, most: int) -> None:
@@ -94,6 +97,7 @@ class Observations:
         self.blank = set(self.calibrators)
         self.spread = Spread(most)
         self._roots = _roots(model, self.group)
+        self._sums = {read[0]: np.zeros(model.shapes[read[0]]) for read in _read_by_weights(model)}
         self._numbers = dict.fromkeys(self.calibrators, 0)
         self._ends: dict[str, list[np.ndarray]] = {first: [] for first in self.calibrators}
 
@@ -113,11 +117,18 @@ class Observations:
                 ends[first] = np.stack([low, high])
                 if low.any() or high.any():
                     self.blank.discard(first)
+            if name in self._sums:
+                self._sums[name] += values.sum(axis=0, dtype=np.float64)
             if name in model.outputs:
                 results[name] = values
         for first, both in ends.items():
             self._ends[first].append(both)
         self.spread.add((*samples.values(), *(results[name] for name in model.outputs)))
+
+    @property
+    def means(self) -> dict[str, np.ndarray]:
+        """See the class."""
+        return {name: total / self.spread.count for name, total in self._sums.items()}
 
     def ends(self, first: str) -> tuple[np.ndarray, np.ndarray]:
         """The least and the greatest value of each sample on a grid, (samples,)."""
@@ -165,6 +176,12 @@ def observe(model: Model, data: Any, *, is_bytes: bool = False, kept: int = 0) -
     for samples in progress(_batches(model, data, is_bytes), "calibrating", "batch"):
         seen.add(model, samples)
     return seen
+
+
+def _read_by_weights(model: Model) -> list[tuple[str, ...]]:
+    """What each layer with weights reads."""
+    layers = zip(model.layers, model.sources, strict=True)
+    return [read for layer, read in layers if isinstance(layer, Weighted)]
 
 
 def _roots(model: Model, group: Mapping[str, str]) -> set[str]:

@@ -49,14 +49,14 @@ class _Expanding:
         gate = self._buffer(y, "gate", grid.scale.item())
         table = activation_table("sigmoid", SLOPE, self.buffers[x], self.buffers[gate], self.target.tables)
         self.steps.append(Lookup((x,), gate, table, "sigmoid", SLOPE))
-        self.steps.append(Multiply((x, gate), y, None, self.target.requant))
+        self.steps.append(Multiply((x, gate), y, None, self.target.requant_on_cpu))
 
     def hard_sigmoid(self, step: Step) -> None:
         (x,), y = step.inputs, step.output
         three, sixth = self._constant(y, "three", 3), self._constant(y, "sixth", 1 / 6)
         clamped = self._buffer(y, "clamped", 6 / STEPS)
         self.steps.append(Add((x, three), clamped, "relu6", self.target.requant))
-        self.steps.append(Multiply((clamped, sixth), y, None, self.target.requant))
+        self.steps.append(Multiply((clamped, sixth), y, None, self.target.requant_on_cpu))
 
     def _constant(self, y: int, what: str, value: float) -> int:
         number = self._buffer(y, what, value / STEPS, (1,))

@@ -276,7 +276,14 @@ class QModel(Predictor):
 
         return plot_model(self)
 
-    def retarget(self, target: str, *, output_dtype: str | None = None, requant: str | None = None) -> "QModel":
+    def retarget(
+        self,
+        target: str,
+        *,
+        output_dtype: str | None = None,
+        requant: str | None = None,
+        cpu: str | None = None,
+    ) -> "QModel":
         """Return the same model under another target's conventions; the weights stay as they are, no data is needed.
 
         Activations that products apply for "numpy" become steps of their own, which they stay.
@@ -286,14 +293,14 @@ class QModel(Predictor):
 
         Parameters
         ----------
-        target, output_dtype, requant
+        target, output_dtype, requant, cpu
             See `quantize_model`.
 
         Raises
         ------
         ValueError
             A target that there is not, or one that needs integer activations where this model has none; `output_dtype`
-            or `requant` for a model that requantizes nothing.
+            or `requant` for a model that requantizes nothing; `cpu` for another target than "tflite".
 
         Examples
         --------
@@ -304,7 +311,7 @@ class QModel(Predictor):
         'dequantize'
         """
         schemes = self._schemes
-        resolved = resolve_target(target, output_dtype, requant, schemes)
+        resolved = resolve_target(target, output_dtype, requant, schemes, cpu)
         is_static = any(scheme.is_static for scheme in schemes)
         program = convert(self.program, resolved) if is_static else self.program
         new = QModel(program, scheme=self.scheme, target=target, task=self.task, classes=self.classes)
@@ -430,7 +437,8 @@ class QModel(Predictor):
         Raises
         ------
         ValueError
-            No such file, or one with other inputs and outputs than the model's.
+            No such file, or one with other inputs and outputs than the model's; a model of the rules of another `cpu`
+            than this machine's.
         ModuleNotFoundError
             The packages of the extra `tflite`, or the runtime's, of the extra `litert`, are not installed.
 

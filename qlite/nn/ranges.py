@@ -4,7 +4,8 @@ No way is the best for all networks: extremes of a few samples ask for another o
 some networks lose by any clipping. "auto" makes an integer program for each of four ways, lets it compute some of the
 samples, and keeps what comes closest to the float model, for the median sample as well as in total: the median alone
 would let a range clip those that reach far, the total alone would hear only these. That takes one pass of all samples
-through the float model, and of some through four integer programs.
+through the float model, and of some through four integer programs. Corrected biases (see bias_correction.py) are tried
+last, with the ranges that were kept, in a fifth.
 
 On 23 trained networks (digits, MNIST, ResNet-8 of CIFAR-10, an autoencoder, three tables; 512 samples) w8a8 gains 0.6
 dB for the median of other samples and loses on none, and 0.5 dB in total, -0.4 at worst. "percentile" alone loses up to
@@ -35,6 +36,8 @@ EXACT_DB = 150.0
 RANGES = ("auto", *METHODS, "trimmed")
 #: Samples that candidates are compared on, at most.
 COMPARED = 128
+#: Makes a program of grids, with corrected biases or the model's own.
+Lower = Callable[[dict[str, QParams], bool], Program]
 #: Outliers that a message names.
 SHOWN = 5
 
@@ -54,16 +57,24 @@ class Calibration:
     outliers : tuple of Outlier
         The samples that reach more than three times as far as the median one in some value, those that do so most
         first.
+    bias_gain_db : float, optional
+        The same as `gain_db` for corrected biases, against the model's own, where both were tried.
+    is_bias_corrected : bool
+        Whether biases make up for rounded weights.
     """
 
     method: str
     samples: int
     gain_db: Mapping[str, float] = field(default_factory=dict)
     outliers: tuple[Outlier, ...] = ()
+    bias_gain_db: float | None = None
+    is_bias_corrected: bool = False
 
     def __str__(self) -> str:
         tried = ", ".join(f"{name} {gain:+.1f} dB" for name, gain in self.gain_db.items())
         text = f"ranges by {self.method!r} of {self.samples} samples" + (f" (against minmax: {tried})" if tried else "")
+        if self.is_bias_corrected:
+            text += "; biases corrected" + ("" if self.bias_gain_db is None else f" ({self.bias_gain_db:+.1f} dB)")
         return "; ".join([text, *([self.outliers_text] if self.outliers else [])])
 
     @property
@@ -80,7 +91,8 @@ def chosen(
     method: str,
     bits: Mapping[str, int],
     percentile: float,
-    lower: Callable[[dict[str, QParams]], Program],
+    bias_correction: bool | str,
+    lower: Lower,
     is_static: bool,
 ) -> tuple[Program, Calibration]:
     """Return the program that `lower` gives for the grids which a method finds, and how that went.
@@ -91,20 +103,34 @@ def chosen(
     outliers = tuple(seen.outliers())
     count = seen.spread.count
     if method != "auto":
-        program = lower(grids_of(model, seen, method, bits, percentile))
-        return program, Calibration(method, count, outliers=outliers)
+        program = lower(grids_of(model, seen, method, bits, percentile), bias_correction is True)
+        return program, Calibration(method, count, outliers=outliers, is_bias_corrected=bias_correction is True)
     arrays = seen.spread.without({outlier.sample for outlier in outliers})
     inputs, results = arrays[: len(model.inputs)], arrays[len(model.inputs) :]
-    best = program = lower(grids_of(model, seen, "minmax", bits))
-    target = replace(TARGETS["numpy"], integer_output=is_static and gives_codes(program))
+    grids = grids_of(model, seen, "minmax", bits)
+    best = lower(grids, False)
+    target = replace(TARGETS["numpy"], integer_output=is_static and gives_codes(best))
+
+    def tried(program: Program) -> np.ndarray:
+        return closeness(results, _run(convert(program, target), inputs))
+
     name, most, found = "minmax", MARGIN_DB, {}
-    least = closeness(results, _run(convert(program, target), inputs))
+    least = reached = tried(best)
     for other in OTHERS:
-        program = lower(grids_of(model, seen, other, bits))
-        found[other] = float(np.min(closeness(results, _run(convert(program, target), inputs)) - least))
+        candidate = grids_of(model, seen, other, bits)
+        program = lower(candidate, False)
+        close = tried(program)
+        found[other] = float(np.min(close - least))
         if found[other] > most:
-            name, most, best = other, found[other], program
-    return best, Calibration(name, count, found, outliers)
+            name, most, best, grids, reached = other, found[other], program, candidate, close
+    gain, is_corrected = None, bias_correction is True
+    if bias_correction:
+        program = lower(grids, True)
+        if bias_correction == "auto":
+            gain = float(np.min(tried(program) - reached))
+            is_corrected = gain >= 0
+        best = program if is_corrected else best
+    return best, Calibration(name, count, found, outliers, gain, is_corrected)
 
 
 def closeness(exact: Sequence[np.ndarray], approximate: Sequence[np.ndarray]) -> np.ndarray:

@@ -13,7 +13,7 @@ from qlite.nn.curves import without_curves
 from qlite.nn.operators import with_operators, without_operators
 from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.renumbering import renumbered
-from qlite.nn.scheme import TARGETS, Scheme, Target
+from qlite.nn.scheme import CPUS, TARGETS, Scheme, Target
 from qlite.nn.steps import (
     Activate,
     Concatenate,
@@ -23,6 +23,7 @@ from qlite.nn.steps import (
     L2Normalize,
     Lookup,
     MatMul,
+    Multiply,
     Quantize,
     Requantize,
     Reshape,
@@ -33,7 +34,9 @@ from qlite.ops.activations import SLOPE
 from qlite.ops.epilogue import integer_bias
 
 
-def resolve_target(target: str, output_dtype: str | None, requant: str | None, schemes: Iterable[Scheme]) -> Target:
+def resolve_target(
+    target: str, output_dtype: str | None, requant: str | None, schemes: Iterable[Scheme], cpu: str | None = None
+) -> Target:
     """A named target with single conventions overridden, as far as layers of these schemes have what they apply to."""
     resolved = TARGETS[_check.choice("target", target, tuple(TARGETS))]
     schemes = list(schemes)
@@ -55,6 +58,11 @@ def resolve_target(target: str, output_dtype: str | None, requant: str | None, s
         resolved = replace(resolved, integer_output=is_integer)
     if requant is not None:
         resolved = replace(resolved, requant=_check.choice("requant", requant, ("float", "fixed")))
+    if cpu is not None:
+        _check.choice("cpu", cpu, CPUS)
+        if resolved.cpu is None:
+            raise ValueError(f"cpu: expected None for target {target!r}, whose rules are those of any, got {cpu!r}")
+        resolved = replace(resolved, cpu=cpu)
     return resolved
 
 
@@ -72,8 +80,9 @@ def convert(program: Program, target: Target) -> Program:
     for result in results:
         if old[result].scale is None and target.integer_output:
             raise ValueError(
-                "output_dtype: expected 'float32' after a layer that gives no codes, "
-                f"which {old[result].layer!r} is, got 'integer'"
+                "output_dtype: expected codes from the last layer, as 'integer' and most targets have it, got "
+                f"{old[result].layer!r}, which gives float32 alone (output_dtype='float32' keeps that; or end the "
+                "model before it)"
             )
         if not target.integer_output:
             floats |= _ending(old, steps, result, results)
@@ -104,6 +113,8 @@ def convert(program: Program, target: Target) -> Program:
             steps[i] = replace(step, value=_moved_codes(step.value, old[step.output], buffers[step.output]))
         elif isinstance(step, MatMul) and buffers[step.output].is_codes:
             steps[i] = step.with_fields({"requant": _rule_of_matmul(buffers[step.inputs[1]], target)})
+        elif isinstance(step, Multiply) and buffers[step.output].is_codes:
+            steps[i] = step.with_fields({"requant": target.requant_on_cpu})
         elif hasattr(step, "requant") and buffers[step.output].is_codes:
             steps[i] = step.with_fields({"requant": target.requant})
     outputs = []
@@ -193,7 +204,7 @@ def _converted(
                 "target: expected one whose zero points need not be 0 for a softmax of codes; without it "
                 "(m.part(m.logits_layers)) predict_proba gives the same"
             )
-        return SoftmaxX8((x,), y, target.requant)
+        return SoftmaxX8((x,), y, target.requant_on_cpu)
     if function is not None:
         return Lookup((x,), y, activation_table(function, slope, new[x], new[y], target.tables), function, slope)
     assert isinstance(step, Lookup)

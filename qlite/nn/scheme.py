@@ -175,12 +175,21 @@ class Target:
     codebooks: bool = False  # weights are codes of the entries of a codebook
     curves: bool = False  # products apply activations with a bend or a gate before their sums become codes
     tables: str = "exact"  # functions of codes: rounded once, or as the runtimes "litert" or "tflm" have them
+    cpu: str | None = None  # where a runtime has other rules on another one: the one that it runs on
 
+    @property
+    def requant_on_cpu(self) -> str:
+        """The rule of the steps for which the runtime has another one on each processor."""
+        return "aarch64" if self.cpu == "aarch64" and self.requant == "float" else self.requant
+
+
+#: Those that targets have rules for.
+CPUS = ("x86-64", "aarch64")
 
 TARGETS = {
     "numpy": Target(integer_output=False, narrow_activations=True, codebooks=True, curves=True),
     "onnx": Target(integer_output=True),
-    "tflite": Target(integer_output=True, signed=True, symmetric_weights=True, tables="litert"),
+    "tflite": Target(integer_output=True, signed=True, symmetric_weights=True, tables="litert", cpu="x86-64"),
     "tflm": Target(integer_output=True, requant="fixed", signed=True, symmetric_weights=True, tables="tflm"),
     "c": Target(integer_output=True, requant="fixed", signed=True, narrow_activations=True),
     "tensorrt": Target(integer_output=True, signed=True, symmetric=True, symmetric_weights=True),

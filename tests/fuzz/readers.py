@@ -153,6 +153,9 @@ def networks(folder):
         model.to_tflite(folder / name)
         x = rng.normal(size=(20, *model.input_shape))
         ql.quantize_model(model, data=x, target="tflite").to_tflite(folder / f"{name}_int8")
+    words = ql.Input((5,), dtype="int32")
+    vectors = ql.LayerNorm(rng.normal(size=6), rng.normal(size=6))(ql.Embedding(rng.normal(size=(9, 6)))(words))
+    ql.Model(words, ql.Activation("softplus")(vectors)).to_tflite(folder / "words")
     sys.path.append(str(Path(__file__).resolve().parents[1]))
     from litert_file import Operator, Sparse, Tensor
     from litert_file import model as file_of
@@ -191,6 +194,20 @@ def read_float_model(path):
             ql.quantize_model(model)
 
 
+def read_network(path):
+    """A network, which is run where it is small and reads floats."""
+    model = ql.from_tflite(path)
+    if isinstance(model, ql.QModel):
+        shapes = [buffer.shape for buffer in model.program.buffers]
+        reads_floats = True
+    else:
+        shapes = [*model.inputs.values(), *model.shapes.values()]
+        reads_floats = all(layer.kind != "embedding" for layer in model.layers)
+    if reads_floats and max(np.prod(shape, dtype=np.float64) for shape in shapes) < MOST_ELEMENTS:
+        with np.errstate(all="ignore"), suppress(MemoryError):  # of windows that reach far, say
+            model({name: np.ones((3, *shape), np.float32) for name, shape in model.inputs.items()})
+
+
 def read_shard(path):
     tensors, broken = find_tensors(path)
     for tensor in tensors:
@@ -222,7 +239,7 @@ READERS = {
     "index": (indexes, read_index),
     "idx": (images, read_idx),
     "npz": (archives, load_mnist),
-    "tflite": (networks, ql.from_tflite),
+    "tflite": (networks, read_network),
     "calibrator": (calibrators, read_state),
 }
 

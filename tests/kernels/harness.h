@@ -22,7 +22,7 @@ typedef struct subject {
 extern const subject add_subjects[], bend_subjects[], bits_subjects[], calibrate_subjects[], codebook_subjects[],
     copy_subjects[], depthwise_subjects[], elementwise_subjects[], error_subjects[], function_subjects[],
     gemm_subjects[], gemm_grouped_subjects[], gradients_subjects[], images_subjects[], lookup_subjects[],
-    optimizers_subjects[], pool_subjects[], requantize_subjects[], resize_subjects[];
+    optimizers_subjects[], pool_subjects[], requantize_subjects[], resize_subjects[], winograd_subjects[];
 
 /* ---- memory ------------------------------------------------------------------------------------- */
 

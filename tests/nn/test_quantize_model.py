@@ -319,7 +319,7 @@ def test_schemes_for_layers_that_there_are_not():
         (ValueError, r"^per_layer\['dense_1'\]: scheme: ", {"dense_1": "int8"}, {}),
         (TypeError, r"^per_layer\['dense_1'\]: scheme: ", {"dense_1": 8}, {}),
         (ValueError, "^target: expected 'numpy' for 'float32'", {"dense_1": None}, {"target": "tflite"}),
-        (ValueError, "^output_dtype: .*no codes", {"dense_2": "w8"}, {"output_dtype": "integer"}),
+        (ValueError, "^output_dtype: .*'dense_2', which gives float32", {"dense_2": "w8"}, {"output_dtype": "integer"}),
         (ValueError, "^requant: expected None for 'w8'", dict.fromkeys(network.names, "w8"), {"requant": "fixed"}),
         (ValueError, "^target: expected 'numpy' for 'w8'", {"dense_1": "w8"}, {"target": "tflite"}),
         (ValueError, "^data: .*'dense_1'", {"dense_1": "w8a8"}, {"scheme": "w8", "data": None}),
@@ -349,7 +349,7 @@ def test_retargeting_keeps_the_output():
     codes, back = Buffer("codes", "codes", (3,), "uint8", 0.1, 0), Buffer("back", "codes", (3,), "float32")
     program = Program([x, y, codes, back], [Add((0, 0), 1), Quantize((1,), 2), Dequantize((2,), 3)], (0,), (1,))
     model = ql.QModel(program, scheme="w8a8", target="numpy", task="regression")
-    with pytest.raises(ValueError, match=r"^output_dtype: expected .float32. after a layer that gives no codes"):
+    with pytest.raises(ValueError, match=r"^output_dtype: expected codes from the last layer, .* got 'y'"):
         model.retarget("onnx")
 
 

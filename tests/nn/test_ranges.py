@@ -34,7 +34,7 @@ def test_what_is_kept_is_the_program_of_that_way(scheme):
     assert set(found.gain_db) == set(OTHERS) and found.samples == len(data.x)
     best = max(found.gain_db, key=found.gain_db.get)
     assert found.method == (best if found.gain_db[best] > MARGIN_DB else "minmax")
-    alone = ql.quantize_model(model, scheme, data.x, method=found.method)
+    alone = ql.quantize_model(model, scheme, data.x, method=found.method, bias_correction=found.is_bias_corrected)
     assert same_program(quantized.program, alone.program)
     assert alone.calibration.method == found.method and alone.calibration.gain_db == {}
 

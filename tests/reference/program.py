@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from reference.activations import lookup, prelu, softmax_fixed, softmax_float
+from reference.activations import lookup, prelu, softmax_aarch64, softmax_fixed, softmax_float
 from reference.basics import F32, HUGE, at_least, spread
 from reference.conv import conv_integer
 from reference.elementwise import dequantize, quantize
@@ -12,7 +12,7 @@ from reference.functions import apply, layer_norm
 from reference.gemm import matmul_float, matmul_integer, output_of_sums, quantize_rows, scale_sums
 from reference.grouped import in_s8, matmul_grouped, quantize_rows_symmetric, sum_groups
 from reference.images import conv as conv_f32
-from reference.merging import add_fixed, add_float, multiply_fixed, multiply_float
+from reference.merging import add_fixed, add_float, multiply_aarch64, multiply_fixed, multiply_float
 from reference.pool import avg_pool, avg_pool_float, max_pool, max_pool_float
 from reference.reductions import (
     elements_first,
@@ -440,7 +440,8 @@ def step_prelu(buffers, step, values):
 
 def step_softmax(buffers, step, values):
     (x,) = step.inputs
-    result = {"float": softmax_float, "fixed": softmax_fixed}[step.requant](rows(values[x]), buffers[x].scale)
+    rules = {"float": softmax_float, "aarch64": softmax_aarch64, "fixed": softmax_fixed}
+    result = rules[step.requant](rows(values[x]), buffers[x].scale)
     values[step.output] = result.reshape(values[x].shape)
 
 
@@ -521,7 +522,9 @@ STEPS = {
     "gemm_f32": step_gemm_f32,
     "add": step_binary(np.add, {"float": add_float, "fixed": add_fixed}),
     "subtract": step_binary(np.subtract, {"float": add_float, "fixed": add_fixed}, signs=(1, -1)),
-    "multiply": step_binary(np.multiply, {"float": multiply_float, "fixed": multiply_fixed}),
+    "multiply": step_binary(
+        np.multiply, {"float": multiply_float, "aarch64": multiply_aarch64, "fixed": multiply_fixed}
+    ),
     "constant": step_constant,
     "mean": step_sum(True),
     "sum": step_sum(False),

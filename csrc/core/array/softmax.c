@@ -1,4 +1,4 @@
-/* Softmax of codes, by two rules (qlite.h). Only 256 differences from a row's maximum exist, so that both take the
+/* Softmax of codes, by three rules (qlite.h). Only 256 differences from a row's maximum exist, so that all take the
  * exponentials from a table, and what is left is a sum and a product per code, in long rows a product per difference.
  *
  * The sum of the first rule is one of floats and goes from left to right: another order has other bits. Four rows at
@@ -20,8 +20,9 @@ enum {
 
 typedef struct softmax {
     float exp[DIFFERENCES];        /* exponentials, by maximum - code */
-    int32_t fixed[DIFFERENCES];    /* the same in units of 2^-31 */
-    int32_t summands[DIFFERENCES]; /* the same in units of 2^-19 */
+    int32_t fixed[DIFFERENCES];    /* the same as integers: in units of 2^-31, or 1 / 65535 */
+    int32_t summands[DIFFERENCES]; /* in units of 2^-19, or 1 / 65535 */
+    ql_softmax_rule rule;
     const ql_kernels *kernels;
     const uint8_t *x;
     uint8_t *y;
@@ -29,7 +30,7 @@ typedef struct softmax {
     uint8_t flip; /* the top bit, which turns signed codes into unsigned ones in the same order */
 } softmax;
 
-/* Inverse of a row's sum, by either rule. */
+/* Inverse of a row's sum. */
 typedef struct divisor {
     float inverse;
     int32_t fixed; /* products with it are divided by 2^shift */
@@ -183,15 +184,41 @@ static inline int32_t code_fixed(const softmax *s, const divisor *by, int differ
     return quotient(product(by->fixed, s->fixed[difference]), by->shift);
 }
 
-static void row_fixed(const softmax *s, const uint8_t *x, uint8_t *y)
+static divisor fixed_inverse(int32_t sum)
+{
+    const int headroom = __builtin_clz((unsigned)sum);
+    return (divisor){.fixed = reciprocal((int32_t)(((uint32_t)sum << headroom) - (UINT32_C(1) << 31))),
+                     .shift = ACCUMULATOR_BITS - headroom + 31 - 8};
+}
+
+/* ---- aarch64: exponentials of 16 bits ----------------------------------------------------------- */
+
+static void fill_aarch64(float step, softmax *s)
+{
+    fill_float(step, s->exp);
+    for (int d = 0; d < DIFFERENCES; d++)
+        s->fixed[d] = s->summands[d] = (int32_t)((double)(s->exp[d] * 65535.0f) + 0.5);
+}
+
+/* The exponent is negative: the greatest summand of a row is 65535. */
+static divisor aarch64_inverse(int32_t sum)
+{
+    divisor by;
+    int32_t exponent;
+    (void)ql_quantize_multiplier((double)(1.0f / ((float)sum * (1.0f / 256))), &by.fixed, &exponent);
+    by.shift = -exponent;
+    return by;
+}
+
+/* ---- rules of integers -------------------------------------------------------------------------- */
+
+static void row_of_integers(const softmax *s, const uint8_t *x, uint8_t *y)
 {
     const uint8_t flip = s->flip, most = greatest(x, s->n, flip);
     int32_t sum = 0;
     for (size_t i = 0; i < s->n; i++)
         sum += s->summands[most - (x[i] ^ flip)];
-    const int headroom = __builtin_clz((unsigned)sum);
-    const divisor by = {.fixed = reciprocal((int32_t)(((uint32_t)sum << headroom) - (UINT32_C(1) << 31))),
-                        .shift = ACCUMULATOR_BITS - headroom + 31 - 8};
+    const divisor by = s->rule == QL_SOFTMAX_FIXED ? fixed_inverse(sum) : aarch64_inverse(sum);
     put_row(s, x, most, &by, code_fixed, y);
 }
 
@@ -212,28 +239,33 @@ static void run_float(void *context, size_t task)
         rows_float(s, s->x + i * s->n, 1, s->y + i * s->n);
 }
 
-static void run_fixed(void *context, size_t task)
+static void run_integers(void *context, size_t task)
 {
     const softmax *s = context;
     for (size_t i = task * s->rows_at_once; i < end_of(s, task); i++)
-        row_fixed(s, s->x + i * s->n, s->y + i * s->n);
+        row_of_integers(s, s->x + i * s->n, s->y + i * s->n);
 }
 
-ql_status ql_softmax_x8(const uint8_t *x, size_t rows, size_t n, bool is_signed, float scale, float beta, bool fixed,
-                        uint8_t *y)
+ql_status ql_softmax_x8(const uint8_t *x, size_t rows, size_t n, bool is_signed, float scale, float beta,
+                        ql_softmax_rule rule, uint8_t *y)
 {
     const float step = scale * beta;
     if (!(scale > 0 && beta > 0 && step < INFINITY))
         return QL_EINVAL;
-    if (fixed && n > QL_MAX_FIXED_SOFTMAX)
+    if ((rule == QL_SOFTMAX_FIXED && n > QL_MAX_FIXED_SOFTMAX) ||
+        (rule == QL_SOFTMAX_AARCH64 && n > QL_MAX_AARCH64_SOFTMAX))
         return QL_EOVERFLOW;
-    softmax s = {.kernels = ql_kernels_active(), .x = x, .y = y, .rows = rows, .n = n, .flip = is_signed ? 0x80 : 0};
+    softmax s = {.rule = rule, .kernels = ql_kernels_active(), .x = x, .y = y, .rows = rows, .n = n};
+    s.flip = is_signed ? 0x80 : 0;
     s.rows_at_once = ql_round_up(GRAIN / (n ? n : 1) + 1, ROWS);
-    if (fixed && fill_fixed((double)scale * (double)beta, &s) != QL_OK)
+    if (rule == QL_SOFTMAX_FIXED && fill_fixed((double)scale * (double)beta, &s) != QL_OK)
         return QL_EINVAL;
-    if (!fixed)
+    if (rule == QL_SOFTMAX_AARCH64)
+        fill_aarch64(step, &s);
+    if (rule == QL_SOFTMAX_FLOAT)
         fill_float(step, s.exp);
     if (n > 0)
-        ql_parallel(ql_divided_up(rows, s.rows_at_once), (uint64_t)rows * n, fixed ? run_fixed : run_float, &s);
+        ql_parallel(ql_divided_up(rows, s.rows_at_once), (uint64_t)rows * n,
+                    rule == QL_SOFTMAX_FLOAT ? run_float : run_integers, &s);
     return QL_OK;
 }

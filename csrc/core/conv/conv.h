@@ -25,6 +25,14 @@ typedef struct ql_taps {
     int64_t column_reach;
 } ql_taps;
 
+/* Weights [panels][points][depth / 2][QL_WINOGRAD_COLUMNS][2] for tiles of side x side results: a panel has so many
+ * columns, a point is one of (side + 2)^2, and depth are the channels in, padded to an even number. */
+typedef struct ql_winograd {
+    size_t side; /* 0: there are none */
+    size_t points, depth, panel_bytes;
+    int16_t *weights;
+} ql_winograd;
+
 /* Weights are kept as int8 distances from their zero points. Those that do not fit are split in `parts` terms, each
  * multiplied with the same codes. */
 struct ql_filter {
@@ -32,9 +40,11 @@ struct ql_filter {
     size_t shape[4]; /* kernel_h, kernel_w, in, out */
     size_t groups, parts;
     bool is_dilated;
+    bool are_distances; /* the codes themselves */
     bool by_row;        /* a segment is a row of a window, kernel_w * in elements; else one tap, in elements */
     ql_packed **packed; /* [groups], of parts * kernel_h [* kernel_w] segments; NULL: depthwise */
     ql_taps taps;
+    ql_winograd winograd; /* instead of the panels of packed[0] */
 };
 
 /* Returns how many segments a window has, each for all parts. */

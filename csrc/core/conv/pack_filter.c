@@ -97,7 +97,8 @@ static ql_status pack_terms(ql_filter *w, const int8_t *terms, size_t depth)
 
 static ql_status pack(ql_filter *w, const codes *c)
 {
-    if (are_distances(c)) {
+    w->are_distances = are_distances(c);
+    if (w->are_distances) {
         w->parts = 1;
         return pack_terms(w, (const int8_t *)c->data, c->rows);
     }
@@ -157,6 +158,7 @@ void ql_filter_free(ql_filter *w)
     free(w->taps.set[0].blocks);
     free(w->taps.set[1].blocks);
     free(w->taps.column_sum);
+    free(w->winograd.weights);
     free(w);
 }
 
@@ -174,5 +176,6 @@ ql_packed_info ql_filter_describe(const ql_filter *w)
     for (int p = 0; p < 2 && !w->packed; p++)
         info.nbytes += w->taps.lanes / w->kernels->depthwise_u8s8s32->lanes * w->taps.set[p].block_bytes;
     info.nbytes += w->packed ? 0 : w->shape[3] * sizeof *w->taps.column_sum;
+    info.nbytes += ql_divided_up(w->shape[3], QL_WINOGRAD_COLUMNS) * w->winograd.panel_bytes;
     return info;
 }

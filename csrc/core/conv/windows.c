@@ -8,9 +8,9 @@
  *
  * Work goes in stages (stages.c), whose output rows are computed panel by panel of the weights.
  *
- * Windows of one pixel are a plain product. */
+ * Windows of one pixel are a plain product; some of 3 x 3 take fewer products (winograd.c). */
 #include "core/base/listen.h"
-#include "core/conv/conv.h"
+#include "core/conv/winograd.h"
 #include "core/gemm/gemm.h"
 
 /* Computes columns first..last - 1 of a group's product, for output rows begin..end - 1. */
@@ -100,9 +100,9 @@ static void multiply_pixels(const ql_geometry *g, const ql_terms *terms, const u
 
 size_t ql_conv_workspace(const ql_geometry *g, size_t images)
 {
-    const size_t copy = ql_stages_workspace(g, images);
+    const size_t copy = ql_stages_workspace(g, images), tiles = ql_winograd_workspace(g);
     if (!g->is_product)
-        return copy;
+        return copy > tiles ? copy : tiles;
     const size_t product = ql_gemm_workspace(g->w->packed[0], images * g->height * g->width, g->flip);
     return product > copy ? product : copy;
 }
@@ -111,6 +111,10 @@ void ql_conv_run(const ql_geometry *g, const ql_terms *terms, const uint8_t *x, 
 {
     if (g->is_product) {
         multiply_pixels(g, terms, x, images, y, workspace);
+        return;
+    }
+    if (g->w->winograd.side) {
+        ql_winograd_run(g, terms, x, images, y, workspace);
         return;
     }
     ql_stage s = {.g = g,

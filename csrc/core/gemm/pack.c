@@ -218,6 +218,13 @@ void ql_packed_free(ql_packed *packed)
     free(packed);
 }
 
+void ql_packed_drop_panels(ql_packed *packed)
+{
+    free(packed->panels);
+    packed->panels = NULL;
+    packed->panel_bytes = 0;
+}
+
 ql_packed_info ql_packed_describe(const ql_packed *packed)
 {
     const size_t column = sizeof *packed->zero_point + sizeof *packed->column_sum;

@@ -31,6 +31,9 @@ size_t ql_packed_in(const ql_kernels *kernels, size_t k, size_t n, void *memory,
 /* Packs other codes of the same shape, whose zero points are codes, into the same memory. */
 void ql_repack(ql_packed *packed, const ql_code_matrix *b);
 
+/* Frees the panels of weights that ql_pack_segments gave: what is known of the columns stays. */
+void ql_packed_drop_panels(ql_packed *packed);
+
 /* max_j sum_k |b - zero_point|, of codes by rows. */
 int64_t ql_weight_reach(const ql_code_matrix *b);
 

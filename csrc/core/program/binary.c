@@ -40,14 +40,15 @@ static bool is_broadcast(const ql_buffer *a, const ql_buffer *b, const ql_buffer
     return is;
 }
 
-bool ql_binary_from_values(const ql_buffer *buffers, const ql_value *v, const ql_step *step, ql_binary *binary)
+bool ql_binary_from_values(const ql_buffer *buffers, const ql_value *v, const ql_step *step, const char *requant,
+                           ql_binary *binary)
 {
     if (step->input_count != 2)
         return false;
     const ql_buffer *a = buffers + step->inputs[0], *b = buffers + step->inputs[1], *out = buffers + step->output;
     if (!is_broadcast(a, b, out) || a->type != out->type || b->type != out->type ||
         !ql_activation_from_name(ql_text(&v[QL_BINARY_ACTIVATION]), &binary->activation) ||
-        !ql_rule_from_name(v[QL_BINARY_REQUANT].text, &binary->store))
+        !ql_rule_from_name(requant, &binary->store))
         return false;
     return out->type == QL_F32 ||
            (ql_is_x8(out) && !ql_has_row_scale(a) && !ql_has_row_scale(b) && !ql_has_row_scale(out));

@@ -12,11 +12,12 @@ extern const ql_field ql_binary_fields[];
 typedef struct ql_binary {
     ql_activation activation;
     ql_store store; /* of codes */
-    bool is_negative;
+    bool is_negative, rounds_up;
 } ql_binary;
 
-/* Returns whether buffers and values are right for such a step, grids left aside, and fills what they say. */
-bool ql_binary_from_values(const ql_buffer *buffers, const ql_value *v, const ql_step *step, ql_binary *binary);
+/* Returns whether buffers, values and a rule are right for such a step, grids left aside, and fills what they say. */
+bool ql_binary_from_values(const ql_buffer *buffers, const ql_value *v, const ql_step *step, const char *requant,
+                           ql_binary *binary);
 
 /* Keeps a copy as the state of a step, which free() ends. */
 ql_status ql_binary_keep(const ql_binary *binary, ql_step *step);

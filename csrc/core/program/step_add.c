@@ -28,7 +28,7 @@ static float greatest_ratio(const ql_buffer *const in[2], const ql_buffer *out)
 static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *step, bool is_negative)
 {
     ql_binary binary = {.is_negative = is_negative};
-    if (!ql_binary_from_values(buffers, v, step, &binary))
+    if (!ql_binary_from_values(buffers, v, step, v[QL_BINARY_REQUANT].text, &binary))
         return QL_EINVAL;
     const ql_buffer *const in[] = {buffers + step->inputs[0], buffers + step->inputs[1]}, *out = buffers + step->output;
     if (out->type != QL_F32 && !(greatest_ratio(in, out) < RATIO_LIMIT))

@@ -2,7 +2,7 @@
  * kept to what the activation lets through. Activations with scales of their own have one for each sample.
  *
  * An update packs anew: how many terms the weights are split in depends on them. */
-#include "core/conv/conv.h"
+#include "core/conv/winograd.h"
 #include "core/program/images.h"
 #include "core/program/sums.h"
 
@@ -113,6 +113,9 @@ static ql_status fill_form(const ql_buffer *in, const ql_buffer *out, const ql_v
     ql_status status = pack(v, sides, unit, &f->filter);
     if (status == QL_OK)
         status = ql_geometry_init(f->filter, &x, &window, &f->geometry);
+    const size_t side = status == QL_OK ? ql_winograd_side(&f->geometry) : 0;
+    if (side)
+        status = ql_filter_transform(f->filter, ql_data(&v[QL_FIELD_WEIGHT]), side);
     return status == QL_OK ? fill_terms(in, out, v, unit, f) : status;
 }
 

@@ -1,8 +1,10 @@
-/* The multiplying step: float32, rounded once, or codes by rule A ("float") with f = float32(float32(s_a * s_b) / s_y),
- * or B ("fixed") with s_a * s_b / s_y in double, of the product of what two codes differ from their zero points by. The
- * factors are found at every run: see step_add.c. */
+/* The multiplying step: float32, rounded once, or codes of the product p of what two codes differ from their zero
+ * points by: by rule A ("float") with f = float32(float32(s_a * s_b) / s_y), as floor(p * f + 1 / 2), exactly, with the
+ * same f ("aarch64"), or by rule B ("fixed") with s_a * s_b / s_y in double. The factors are found at every run: see
+ * step_add.c. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/array/multiplier.h"
 #include "core/base/sizes.h"
@@ -20,9 +22,11 @@ static float ratio_of(const ql_buffer *const in[2], const ql_buffer *out)
 
 static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *step)
 {
+    const bool rounds_up = strcmp(v[QL_BINARY_REQUANT].text, "aarch64") == 0;
     ql_binary binary = {0};
-    if (!ql_binary_from_values(buffers, v, step, &binary))
+    if (!ql_binary_from_values(buffers, v, step, rounds_up ? "float" : v[QL_BINARY_REQUANT].text, &binary))
         return QL_EINVAL;
+    binary.rounds_up = rounds_up;
     const ql_buffer *const in[] = {buffers + step->inputs[0], buffers + step->inputs[1]}, *out = buffers + step->output;
     if (out->type != QL_F32 && !(ratio_of(in, out) < RATIO_LIMIT))
         return QL_EINVAL;
@@ -80,6 +84,49 @@ static void multiply_fixed(const ql_kernels *kernels, const void *a, const void 
     }
 }
 
+/* From here on every product but 0 is clamped. */
+#define QL_MOST_UP 0x1p10f
+
+/* The rule "aarch64": f = (high * 2**12 + low) * 2**-(12 + shift), so that int32 holds every term. */
+typedef struct up_rule {
+    ql_multiplication grids;
+    int32_t high, low, shift; /* 12 bits each; 1..31 */
+} up_rule;
+
+/* A factor below 2**-19, which makes 0 of every product, may have another exponent than its own. */
+static void fill_up(float factor, up_rule *rule)
+{
+    int exponent;
+    const int32_t mantissa = (int32_t)ldexpf(frexpf(fminf(factor, QL_MOST_UP), &exponent), 24);
+    rule->high = mantissa >> 12;
+    rule->low = mantissa & 0xFFF;
+    rule->shift = 12 - exponent < 31 ? 12 - exponent : 31;
+}
+
+static void round_up(const int32_t *product, size_t n, const up_rule *rule, uint8_t *restrict y)
+{
+    const int32_t high = rule->high, low = rule->low, shift = rule->shift, half = (int32_t)1 << (shift - 1);
+    const int32_t zero_point = rule->grids.zero_point, qmin = rule->grids.qmin, qmax = rule->grids.qmax;
+    for (size_t i = 0; i < n; i++) {
+        int32_t r = ((product[i] * high + (product[i] * low >> 12) + half) >> shift) + zero_point;
+        r = r > qmin ? r : qmin;
+        y[i] = (uint8_t)(r < qmax ? r : qmax);
+    }
+}
+
+static void multiply_up(const ql_kernels *kernels, const void *a, const void *b, size_t n, const void *context, void *y)
+{
+    const up_rule *rule = context;
+    const uint8_t *first = a, *second = b;
+    uint8_t *codes = y;
+    int32_t product[BLOCK];
+    for (size_t i = 0; i < n; i += BLOCK) {
+        const size_t count = ql_least(n - i, BLOCK);
+        kernels->multiply_u8_s32(first + i, second + i, count, &rule->grids, product);
+        round_up(product, count, rule, codes + i);
+    }
+}
+
 static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *block)
 {
     const ql_binary *s = step->state;
@@ -99,6 +146,12 @@ static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *b
         fixed_rule rule = {.grids = grids};
         fill_fixed((double)in[0]->scale * (double)in[1]->scale / (double)out->scale, &rule);
         ql_for_pairs(step, buffers, block, multiply_fixed, &rule);
+        return;
+    }
+    if (s->rounds_up) {
+        up_rule rule = {.grids = grids};
+        fill_up(grids.factor, &rule);
+        ql_for_pairs(step, buffers, block, multiply_up, &rule);
         return;
     }
     ql_for_pairs(step, buffers, block, multiply_codes, &grids);

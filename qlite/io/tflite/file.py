@@ -8,7 +8,8 @@ from qlite import _check
 from qlite.io.atomic_file import replace_file
 from qlite.io.regular_file import open_regular
 from qlite.io.tflite.from_program import from_program
-from qlite.io.tflite.graph import Graph, Tensor
+from qlite.io.tflite.graph import Graph
+from qlite.io.tflite.inspection import table
 from qlite.io.tflite.read import read
 from qlite.io.tflite.to_model import to_model
 from qlite.io.tflite.to_qmodel import is_integer, to_qmodel
@@ -44,23 +45,12 @@ def verified(model: QModel, path: Any, samples: Any) -> Verification:
 
 
 def inspected(path: Any) -> str:
-    """Return a line for each input and operator of a file: what it is, and shape, dtype and scale of its results."""
+    """Return a table of a file's inputs and operators; see `inspection`."""
     path = _check.path("path", path)
     try:
-        graph = _opened(path)
+        return table(_opened(path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    rows = [("input", i) for i in graph.inputs]
-    rows += [(operator.name, i) for operator in graph.operators for i in operator.outputs]
-    wide = max(len(kind) for kind, _ in rows)
-    return "\n".join(f"{kind:{wide}}  {_shown(graph.tensors[i])}" for kind, i in rows)
-
-
-def _shown(tensor: Tensor) -> str:
-    text = f"{tensor.name}  {tensor.type.lower()}{list(tensor.shape)}"
-    if tensor.scale is None or tensor.zero_point is None:
-        return text
-    return f"{text}  scale {tensor.scale.flat[0]:.6g}, zero point {tensor.zero_point.flat[0]}"
 
 
 def _opened(path: Path) -> Graph:

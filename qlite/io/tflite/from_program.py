@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from qlite.io.tflite import composed
 from qlite.io.tflite.exporter import Exporter, same_padding
 from qlite.io.tflite.graph import Graph
 from qlite.io.tflite.limits import refusal
@@ -27,8 +28,10 @@ from qlite.nn.steps import (
     DenseF32,
     DepthToSpace,
     Dequantize,
+    Embedding,
     Gemm,
     L2Normalize,
+    LayerNorm,
     Lookup,
     MatMul,
     MaxPool,
@@ -133,7 +136,8 @@ def _conv(e: Exporter, step: Conv | ConvF32) -> None:
 def _conv_transpose(e: Exporter, step: ConvTranspose | ConvTransposeF32) -> None:
     """What neither SAME nor VALID cuts off is cut off behind it.
 
-    SAME with a window below its stride has a rule of its own to round by.
+    SAME with a window below its stride has a rule of its own to round by. Windows that end a stride or more before the
+    result, which the runtime refuses, are made longer by zeros.
     """
     (x,), y, name = step.inputs, step.output, e.buffer(step.output).name
     if e.batch < 0:
@@ -152,7 +156,12 @@ def _conv_transpose(e: Exporter, step: ConvTranspose | ConvTransposeF32) -> None
     is_cut = whole != size
     result = e.between(y, f"{name}/whole", (*whole, channels)) if is_cut else e.tensor(y)
     shape = e.integers(step, "shape", (e.batch, *whole, channels))
-    weights = e.weights(step, step.weight.transpose(3, 0, 1, 2), 0)
+    missing = [
+        max(out - ((n - 1) * s + k) - (s - 1), 0)
+        for out, n, s, k in zip(whole, image, step.stride, kernel, strict=True)
+    ]
+    longer = np.pad(step.weight, [(0, missing[0]), (0, missing[1]), (0, 0), (0, 0)])
+    weights = e.weights(step, longer.transpose(3, 0, 1, 2), 0)
     bias = [] if step.bias is None else [e.bias(step)]
     options = {
         "padding": PADDING.index("same" if is_same else "valid"),
@@ -256,8 +265,8 @@ FUNCTIONS |= {"hard_swish": "HARD_SWISH", "leaky_relu": "LEAKY_RELU", "identity"
 @_exports(Lookup, Activate)
 def _function(e: Exporter, step: Lookup | Activate) -> None:
     (x,), y = step.inputs, step.output
-    if isinstance(step, Activate) and step.function in PRODUCTS:
-        PRODUCTS[step.function](e, step)
+    if isinstance(step, Activate) and step.function in composed.FUNCTIONS:
+        composed.FUNCTIONS[step.function](e, step)
         return
     name = FUNCTIONS.get(step.function or "")
     if name is None:
@@ -271,25 +280,8 @@ def _function(e: Exporter, step: Lookup | Activate) -> None:
     e.append(step, name, **options.get(name, {}))
 
 
-def _silu(e: Exporter, step: Activate) -> None:
-    """``x * sigmoid(x)``."""
-    (x,), b = step.inputs, e.buffer(step.output)
-    gate = e.between(step.output, f"{b.name}/gate", b.shape)
-    e.operator("LOGISTIC", [e.tensor(x)], gate)
-    e.operator("MUL", [e.tensor(x), gate], e.tensor(step.output), **e.fused(None))
-
-
-def _hard_sigmoid(e: Exporter, step: Activate) -> None:
-    """``relu6(x + 3) * (1 / 6)``."""
-    (x,), b = step.inputs, e.buffer(step.output)
-    clamped = e.between(step.output, f"{b.name}/clamped", b.shape)
-    three, sixth = (e.constant(f"{b.name}/{n}", np.array([v], np.float32)) for n, v in (("three", 3), ("sixth", 1 / 6)))
-    e.operator("ADD", [e.tensor(x), three], clamped, **e.fused("relu6"))
-    e.operator("MUL", [clamped, sixth], e.tensor(step.output), **e.fused(None))
-
-
-#: Functions of float32 that take several operators.
-PRODUCTS: dict[str, Callable[[Exporter, Activate], None]] = {"silu": _silu, "hard_sigmoid": _hard_sigmoid}
+STEPS[LayerNorm] = composed.layer_norm
+STEPS[Embedding] = composed.embedding
 
 
 @_exports(Prelu)

@@ -34,7 +34,8 @@ def without_ends(graph: Graph) -> Graph:
     """Return the graph whose inputs and outputs are codes.
 
     A QUANTIZE of an input goes, and a DEQUANTIZE or QUANTIZE that gives an output, where what they read and write are
-    floats, or the same numbers as signed and unsigned codes. The ends keep their names.
+    floats, or the same numbers as signed and unsigned codes. Inputs keep their names; an output has the one of its
+    codes.
     """
     tensors, kept = list(graph.tensors), []
     inputs, outputs = set(graph.inputs), set(graph.outputs)
@@ -49,7 +50,7 @@ def without_ends(graph: Graph) -> Graph:
             is_end = is_end and _says_the_same(tensors[end], tensors[codes])
         if is_end:
             end_of[codes] = end
-            tensors[end] = replace(tensors[codes], name=tensors[end].name)
+            tensors[end] = replace(tensors[codes], name=tensors[end if x in inputs else codes].name)
         elif operator.name == "QUANTIZE" and any(graph.tensors[i].type == "FLOAT32" for i in operator.inputs if i >= 0):
             raise ValueError(f"QUANTIZE: expected floats that are an input and quantized once, got {operator.inputs}")
         else:

@@ -15,6 +15,7 @@ _NONE = (None, "")
 
 #: By the operator's name: the table of its options, None for none, and the fields that are read and written.
 OPTIONS: dict[str, tuple[str | None, str]] = {
+    "ABS": ("AbsOptions", ""),
     "ADD": ("AddOptions", _FUSED),
     "AVERAGE_POOL_2D": _POOLED,
     "BATCH_MATMUL": ("BatchMatMulOptions", "adj_x adj_y"),
@@ -37,6 +38,7 @@ OPTIONS: dict[str, tuple[str | None, str]] = {
     "HARD_SWISH": ("HardSwishOptions", ""),
     "L2_NORMALIZATION": ("L2NormOptions", _FUSED),
     "LEAKY_RELU": ("LeakyReluOptions", "alpha"),
+    "LOG": _NONE,
     "LOGISTIC": _NONE,
     "MAX_POOL_2D": _POOLED,
     "MEAN": _REDUCED,
@@ -54,11 +56,13 @@ OPTIONS: dict[str, tuple[str | None, str]] = {
     "RESHAPE": ("ReshapeOptions", "new_shape"),
     "RESIZE_BILINEAR": ("ResizeBilinearOptions", _RESIZED),
     "RESIZE_NEAREST_NEIGHBOR": ("ResizeNearestNeighborOptions", _RESIZED),
+    "RSQRT": _NONE,
     "SLICE": ("SliceOptions", ""),
     "SOFTMAX": ("SoftmaxOptions", "beta"),
     "SPACE_TO_DEPTH": ("SpaceToDepthOptions", "block_size"),
     "SPLIT": ("SplitOptions", "num_splits"),
     "SPLIT_V": ("SplitVOptions", "num_splits"),
+    "SQUARED_DIFFERENCE": ("SquaredDifferenceOptions", ""),
     "SQUEEZE": ("SqueezeOptions", "squeeze_dims"),
     "STRIDED_SLICE": (
         "StridedSliceOptions",
@@ -76,6 +80,7 @@ VECTORS = ("new_shape", "squeeze_dims")
 #: Versions of operators with integers that runtimes were seen to take; 2 of all others.
 VERSIONS = dict.fromkeys(("ELU", "EXPAND_DIMS", "HARD_SWISH", "PRELU", "RELU_N1_TO_1", "RESHAPE", "SQUEEZE"), 1)
 VERSIONS |= dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), 3)
+VERSIONS |= dict.fromkeys(("ABS", "LOG", "RSQRT", "SQUARED_DIFFERENCE"), 1)
 VERSIONS |= {"TRANSPOSE_CONV": 3, "FULLY_CONNECTED": 4}
 
 #: The schema's numbers, which are its order.

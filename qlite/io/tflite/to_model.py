@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from qlite import _check
 from qlite.io.tflite.constants import real_values, simplified, without_storing
 from qlite.io.tflite.graph import Graph, Operator, Tensor
-from qlite.io.tflite.operators import CONVERSIONS, Conversion, Node
+from qlite.io.tflite.operators import CONVERSIONS, Chain, Conversion, Node
+from qlite.io.tflite.patterns import with_layers
 from qlite.nn.graph import BUFFERS
 from qlite.nn.layers.constant import Constant
 from qlite.nn.layers.layer import Layer, Shape
@@ -26,7 +27,7 @@ def to_model(graph: Graph, outputs: Sequence[str] | None = None) -> Model:
     ValueError
         An operator that no layer computes, with its tensors named; tensors without samples along the first axis.
     """
-    return Import(simplified(without_storing(graph)), outputs).model()
+    return Import(with_layers(simplified(without_storing(graph))), outputs).model()
 
 
 class Import:
@@ -50,6 +51,7 @@ class Import:
         self.names: dict[int, str] = {}
         self.nodes: dict[str, Node] = {}
         self.inputs: dict[str, Shape] = {}
+        self.samples = 1  # that the file's tensors hold
         self._sources: list[tuple[str, Layer, tuple[str, ...]]] = []
         self._taken: set[str] = set(TAKEN)
         self._used: Counter[str] = Counter()
@@ -62,6 +64,7 @@ class Import:
                 name = "input" if name == "input" and not self.inputs else self._free(name or f"tensor_{number}")
                 self._give(number, name)
                 self.inputs[name] = self._sample(self.graph.tensors[number])
+                self.samples = self.graph.tensors[number].shape[0]
         for i, operator in enumerate(self.graph.operators):
             if not needed.isdisjoint(operator.outputs):
                 self._take(i, operator)
@@ -88,7 +91,8 @@ class Import:
         return dict(zip(numbers, names, strict=True))
 
     def _number(self, name: str) -> int:
-        found = [i for i, tensor in enumerate(self.graph.tensors) if tensor.name == name]
+        found = [i for i, known in zip(self.graph.outputs, self.graph.output_names, strict=True) if known == name]
+        found += [i for i, tensor in enumerate(self.graph.tensors) if tensor.name == name]
         if not found:
             computed = [self.graph.tensors[i].name for operator in self.graph.operators for i in operator.outputs]
             raise ValueError(f"outputs: expected names of tensors, got {name!r}{_check.close(name, computed)}")
@@ -121,18 +125,37 @@ class Import:
             if len(chains) != len(operator.outputs):
                 raise ValueError(f"expected {len(chains)} results, got {len(operator.outputs)}")
             for number, chain in zip(operator.outputs, chains, strict=True):
+                self._check_samples(tensors[number])
                 self._put(number, read, chain)
                 self.nodes[self.names[number]] = node
         except SENSELESS as error:
             raise ValueError(f"{where}: {error}") from None
 
-    def _put(self, number: int, read: Sequence[int], chain: Sequence[Layer]) -> None:
-        """Add the layers that compute a tensor, one behind the other."""
-        sources = tuple(self._source(i, self.graph.tensors[number]) for i in read)
-        name = self._wanted.get(number) or self.graph.tensors[number].name or f"tensor_{number}"
-        for layer in chain[:-1]:
-            sources = (self._add(f"{name}_{layer.kind}", layer, sources),)
-        self._give(number, self._add(name, chain[-1], sources))
+    def _check_samples(self, tensor: Tensor) -> None:
+        """Several samples have to stay one behind the other."""
+        if self.samples not in (1, -1) and tensor.shape[:1] != (self.samples,):
+            raise ValueError(
+                f"expected {self.samples} samples along the first axis, as the input has, got {tensor.shape} "
+                "(convert the network with a batch of 1)"
+            )
+
+    def _put(self, number: int, read: Sequence[int], chain: Chain) -> None:
+        """Add the layers that compute a tensor."""
+        tensor, last = self.graph.tensors[number], chain[-1]
+        assert isinstance(last, Layer)
+        names = [name for name in (self._wanted.get(number), tensor.name) if name] or [f"tensor_{number}"]
+        name = next((name for name in names if name not in TAKEN), f"{names[0]}_{last.kind}")
+        sources = tuple(self._source(i, tensor) for i in read)
+        self._give(number, self._add(name, last, self._chained(name, chain[:-1], sources)))
+
+    def _chained(self, name: str, chain: Chain, sources: tuple[str, ...]) -> tuple[str, ...]:
+        """Add layers, and return the names of those that give what the next one reads."""
+        for part in chain:
+            if isinstance(part, tuple):
+                sources = tuple(end for branch in part for end in self._chained(name, branch, sources))
+            else:
+                sources = (self._add(f"{name}_{part.kind}", part, sources if part.arity != 0 else ()),)
+        return sources
 
     def _add(self, name: str, layer: Layer, sources: tuple[str, ...]) -> str:
         name = self._free(name)
@@ -164,8 +187,13 @@ class Import:
 
     def _sample(self, tensor: Tensor) -> Shape:
         """The shape of a sample of an input."""
-        if len(tensor.shape) < 2 or tensor.shape[0] not in (1, -1) or min(tensor.shape[1:]) < 1:
-            raise ValueError(f"input {tensor.name!r}: expected shape (1, ...), a sample, got {tensor.shape}")
+        if len(tensor.shape) < 2 or min(tensor.shape[1:]) < 1 or not (tensor.shape[0] > 0 or tensor.shape[0] == -1):
+            raise ValueError(f"input {tensor.name!r}: expected shape (samples, ...), got {tensor.shape}")
+        if self.inputs and tensor.shape[0] != self.samples:
+            raise ValueError(
+                f"input {tensor.name!r}: expected {self.samples} samples, as of {next(iter(self.inputs))!r}, "
+                f"got {tensor.shape}"
+            )
         return tensor.shape[1:]
 
     def _free(self, name: str) -> str:

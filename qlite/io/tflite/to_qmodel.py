@@ -4,7 +4,8 @@ The layers are those that a float file would give; what the file says of scales 
 codes that of quantizing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ import numpy as np
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
 from qlite.io.tflite.graph import Graph, Tensor
-from qlite.io.tflite.grids import affine_of, differ, grid_of, without_ends
-from qlite.io.tflite.operators import CONVERSIONS, Conversion, Node
+from qlite.io.tflite.grids import CODES, affine_of, differ, grid_of, without_ends
+from qlite.io.tflite.operators import CONVERSIONS, Chain, Conversion, Node
 from qlite.io.tflite.to_model import Import
 from qlite.nn.layers.layer import Layer, Shape
 from qlite.nn.layers.prelu import PReLU
@@ -52,18 +53,19 @@ class _StoredPReLU(PReLU):
         return self.stored
 
 
-def _requantize(node: Node) -> list[list[Layer]]:
+def _requantize(node: Node) -> list[Chain]:
     return [[_Requantized(None)]]
 
 
-def _prelu(node: Node) -> list[list[Layer]]:
-    """The layer that a float file has, which checks shapes, with the codes."""
+def _prelu(node: Node) -> list[Chain]:
+    """The layer that a float file has, which checks shapes, with the codes as signed ones."""
     ((layer,),), tensor = CONVERSIONS["PRELU"].layers(node), node.tensor(1)
-    if tensor.type != "INT8":
-        raise ValueError(f"tensor {tensor.name!r}: expected int8, got {tensor.type}")
-    scale, zero_point = affine_of(tensor)
-    codes = np.broadcast_to(node.constant(1).ravel(), layer.parameters["slope"].shape)
-    return [[_StoredPReLU(np.ascontiguousarray(codes), scale, zero_point)]]
+    if tensor.type not in CODES or not isinstance(layer, PReLU):
+        raise ValueError(f"tensor {tensor.name!r}: expected {' or '.join(CODES)}, got {tensor.type}")
+    (scale, zero_point), offset = affine_of(tensor), 128 if tensor.type == "UINT8" else 0
+    codes = (node.constant(1).astype(np.int16) - offset).astype(np.int8).ravel()
+    codes = np.ascontiguousarray(np.broadcast_to(codes, layer.parameters["slope"].shape))
+    return [[_StoredPReLU(codes, scale, zero_point - offset)]]
 
 
 #: What operators on codes become in place of what they are on floats.
@@ -97,6 +99,7 @@ def to_qmodel(graph: Graph, outputs: Any = None) -> QModel:
     if len(kinds) != 1:
         raise ValueError(f"expected activations of one type, {' or '.join(TARGET_OF)}, got {sorted(kinds)}")
     target = TARGET_OF[kinds.pop()]
+    conventions = replace(TARGETS[target], tables=TARGETS["tflite"].tables)
     grids = _grids(model, tensors)
     weights = {name: node for name, node in read.nodes.items() if isinstance(read.layers[name], Weighted)}
     builder = Builder(
@@ -105,7 +108,7 @@ def to_qmodel(graph: Graph, outputs: Any = None) -> QModel:
         repair=lambda name, weight: _codes(weights[name].tensor(1), weight, read.layers[name]),
         biases={name: bias for name, node in weights.items() if (bias := _bias(node)) is not None},
     )
-    program = convert(builder.program(model.lower(builder)), TARGETS[target])
+    program = convert(builder.program(model.lower(builder)), conventions)
     return QModel(program, scheme="w8a8", target=target, task=model.task, classes=model.classes)
 
 
@@ -115,10 +118,22 @@ def _grids(model: Model, tensors: Mapping[str, Tensor]) -> dict[str, QParams]:
     for name in model.inputs:
         grids[name] = grid_of(tensors[name])
     for name, layer, sources in zip(model.names, model.layers, model.sources, strict=True):
-        grids[name] = grid_of(tensors[name]) if name in tensors else grids[sources[0]]
+        grids[name] = _grid(model, tensors, name, layer, [grids[source] for source in sources])
         if layer.keeps_grid and any(differ(grids[source], grids[name]) for source in sources):
             raise ValueError(f"{name!r}: expected the grid of what it reads, got {grids[name]!r}")
     return grids
+
+
+def _grid(model: Model, tensors: Mapping[str, Tensor], name: str, layer: Layer, read: Sequence[QParams]) -> QParams:
+    """The grid of a layer: its tensor's, that of what it leaves as it is, or of what is left as it gives it."""
+    if name in tensors:
+        return grid_of(tensors[name])
+    if layer.keeps_grid:
+        return read[0]
+    for behind, next_layer, sources in zip(model.names, model.layers, model.sources, strict=True):
+        if name in sources and next_layer.keeps_grid and behind in tensors:
+            return grid_of(tensors[behind])
+    raise ValueError(f"{name!r}: expected an operator on codes that one layer computes, got one of several layers")
 
 
 #: Axes of weights in a file, in the order of the layers' axes; of depthwise ones they lie so already.
@@ -127,7 +142,9 @@ AXES = {2: (1, 0), 4: (1, 2, 3, 0)}
 
 def _codes(tensor: Tensor, weight: np.ndarray, layer: Any) -> QArray:
     """The codes of a layer's weights, in the order of the layer's axes."""
-    if tensor.data is None or tensor.type not in TARGET_OF or tensor.scale is None or tensor.zero_point is None:
+    is_short = tensor.type == "INT4" and layer.kind == "dense"  # convolutions of these have a rule of their own
+    is_code = tensor.type in CODES or is_short
+    if tensor.data is None or not is_code or tensor.scale is None or tensor.zero_point is None:
         raise ValueError(f"tensor {tensor.name!r}: expected weights of 8 bits with scales, got {tensor.type}")
     is_depthwise = layer.kind == "depthwise_conv2d"
     codes = tensor.data.reshape(weight.shape) if is_depthwise else tensor.data.transpose(AXES[tensor.data.ndim])
@@ -141,7 +158,7 @@ def _codes(tensor: Tensor, weight: np.ndarray, layer: Any) -> QArray:
         np.broadcast_to(values, outputs).reshape((1,) * (weight.ndim - 1) + (-1,)).copy()
         for values in (tensor.scale.astype(np.float32), tensor.zero_point.astype(np.int64))
     )
-    signed = tensor.type == "INT8"
+    signed = tensor.type != "UINT8"
     narrow = bool(signed and codes.min(initial=0) > -128)
     return QArray(np.ascontiguousarray(codes), QParams(scale, zero_point, 8, signed, narrow, weight.ndim - 1))
 

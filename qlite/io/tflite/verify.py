@@ -1,5 +1,6 @@
 """What the runtime makes of a TensorFlow Lite file, next to what the model that was written gives."""
 
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,6 +10,11 @@ import numpy as np
 from qlite.io.tflite.graph import Graph
 from qlite.io.tflite.write import write
 from qlite.nn.qmodel import QModel
+from qlite.nn.steps import Multiply, SoftmaxX8
+
+#: The machines whose rules there are, and how steps call the rule by which only these compute.
+MACHINES = {"x86_64": "x86-64", "AMD64": "x86-64", "aarch64": "aarch64", "arm64": "aarch64"}
+RULES = {"x86-64": "float", "aarch64": "aarch64"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class Verification:
 
 def verify(model: QModel, graph: Graph, samples: Any) -> Verification:
     """Run a graph on a model's codes in LiteRT and compare all outputs; where one differs, all tensors as well."""
+    _same_rules(model)
     computed = {name: np.asarray(values) for name, values in model.intermediates(samples).items()}
     _same_ends(model, graph, computed)
     count = len(next(iter(computed.values())))
@@ -53,6 +60,20 @@ def verify(model: QModel, graph: Graph, samples: Any) -> Verification:
     mismatches = sum(_different(a, b) for a, b in zip(found, wanted, strict=True))
     first = _first_difference(graph, given, computed) if mismatches else None
     return Verification(runtime, count, sum(a.nbytes for a in wanted), mismatches, first)
+
+
+def _same_rules(model: QModel) -> None:
+    """Refuse a model that computes what the runtime gives on other machines."""
+    here = MACHINES.get(platform.machine())
+    program = model.program
+    pairs = [s for s in program.steps if isinstance(s, Multiply | SoftmaxX8) and program.buffers[s.output].is_codes]
+    rules = {step.requant for step in pairs}
+    for cpu, rule in RULES.items():
+        if here in RULES and cpu != here and rule in rules:
+            raise ValueError(
+                f"model: expected the rules of this machine, cpu={here!r}, got those of {cpu!r}: "
+                f"qm.retarget('tflite', cpu={here!r}) is a model of the same file"
+            )
 
 
 def _same_ends(model: QModel, graph: Graph, computed: dict[str, np.ndarray]) -> None:

@@ -23,18 +23,19 @@ from qlite.nn.steps.checks import (
 class Binary(Step):
     """A function of two buffers, element by element, whose shapes broadcast as NumPy's do; `activation` clamps.
 
-    float32: rounded once. Codes, each buffer on a grid of its own, become codes by one of two rules. An activation
+    float32: rounded once. Codes, each buffer on a grid of its own, become codes by one of the `rules`. An activation
     clamps codes as that of `linear` does by the same rule.
     """
 
     grids: ClassVar[str] = "any"
+    rules: ClassVar[tuple[str, ...]] = ("float", "fixed")
     activation: str | None = None
     requant: str = "float"
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
         shape = broadcast_shape(inputs, ("float32", *CODES_8))
         one_of("activation", self.activation, (None, "relu", "relu6"))
-        one_of("requant", self.requant, ("float", "fixed"))
+        one_of("requant", self.requant, self.rules)
         return shape, (one_dtype(inputs),)
 
     def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
@@ -69,11 +70,13 @@ class Multiply(Binary):
     """The product of two buffers.
 
     Of codes, with x, z and s a code, its zero point and its scale, a and b the inputs and y the output, the product
-    ``(x_a - z_a) * (x_b - z_b)`` becomes a code by rule A with ``float32(float32(s_a * s_b) / s_y)`` ("float", LiteRT's
-    default path) or by rule B with ``s_a * s_b / s_y`` ("fixed", TensorFlow Lite Micro); see `requantize`.
+    ``p = (x_a - z_a) * (x_b - z_b)`` becomes a code by rule A with ``f = float32(float32(s_a * s_b) / s_y)`` ("float",
+    LiteRT's default path on x86-64), as ``floor(p * f + 1/2) + z_y`` where nothing is rounded before ("aarch64", its
+    default path on AArch64), or by rule B with ``s_a * s_b / s_y`` ("fixed", TensorFlow Lite Micro); see `requantize`.
     """
 
     kind: ClassVar[str] = "multiply"
+    rules: ClassVar[tuple[str, ...]] = ("float", "aarch64", "fixed")
 
     def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
         if output.is_codes:

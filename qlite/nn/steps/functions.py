@@ -11,7 +11,7 @@ from qlite.nn.steps.checks import RATIO_LIMIT, expect, finite_vector, one_dtype,
 from qlite.ops.activations import ACTIVATIONS, ELEMENTWISE
 
 #: Most classes that the fixed softmax takes: each adds at most 2**19 to an int32.
-MAX_FIXED_SOFTMAX = 4095
+MAX_CLASSES = {"fixed": 4095, "aarch64": 32768}
 
 
 def _slope(value: Any) -> None:
@@ -110,7 +110,11 @@ class Prelu(Step):
 
 @dataclass(frozen=True, eq=False)
 class SoftmaxX8(Step):
-    """Softmax of codes over the last axis by one of two rules, whose grid the result has: see `softmax`."""
+    """Softmax of codes over the last axis, whose grid the result has, by the rules "float" and "fixed" of `softmax`.
+
+    "aarch64", LiteRT's default path there: exponentials as for "float", rounded to 65535ths half away from zero, and
+    each times ``float32(256 / sum)`` by rule B (see `requantize`).
+    """
 
     kind: ClassVar[str] = "softmax"
     requant: str
@@ -120,9 +124,10 @@ class SoftmaxX8(Step):
         (x,) = inputs
         expect(len(shape) > 0, "inputs: expected at least one axis, got none")
         expect(x.scale is not None, "inputs: expected one scale for all samples, got one for each row")
-        one_of("requant", self.requant, ("float", "fixed"))
+        one_of("requant", self.requant, ("float", "aarch64", "fixed"))
+        most = MAX_CLASSES.get(self.requant, shape[-1])
+        expect(shape[-1] <= most, f"inputs: expected at most {most} classes for {self.requant!r}, got {shape[-1]}")
         if self.requant == "fixed":
-            expect(shape[-1] <= MAX_FIXED_SOFTMAX, f"inputs: expected at most {MAX_FIXED_SOFTMAX} classes for 'fixed'")
             expect(x.affine[0] > 2.0**-26, f"inputs: expected a scale over 2**-26 for 'fixed', got {x.scale}")
         return shape, (x.dtype,)
 

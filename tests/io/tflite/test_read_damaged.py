@@ -134,9 +134,16 @@ def cases():
     yield "the input as output", graph([x, y], [unary(0, 1)], outputs=[0]), "output 'y0'"
     yield "an output of nothing", graph([x, y, z], [unary(0, 1)], outputs=[1, 2]), "output 'y2'"
     yield "an output twice", graph([x, y], [unary(0, 1)], outputs=[1, 1]), "each once"
-    yield "no samples", graph([value("x", 4), value("y", 4)], [unary(0, 1)]), "a sample"
-    yield "several samples", graph([value("x", 3, 4), value("y", 3, 4)], [unary(0, 1)]), "a sample"
-    yield "no values", graph([value("x", 1, 0), value("y", 1, 0)], [unary(0, 1)]), "a sample"
+    yield "no samples", graph([value("x", 4), value("y", 4)], [unary(0, 1)]), "samples, ..."
+    yield (
+        "samples that are mixed",
+        graph([value("x", 3, 4), value("y", 1, 12)], [Node("RESHAPE", (0,), (1,), {"new_shape": (1, 12)})]),
+        "3 samples along the first axis",
+    )
+    pair = [value("x", 3, 4), value("y", 2, 4), value("z", 3, 4)]
+    added = Node("ADD", (0, 1), (2,), {"fused_activation_function": 0})
+    yield "inputs of other numbers of samples", graph(pair, [added], inputs=[0, 1]), "expected 3 samples"
+    yield "no values", graph([value("x", 1, 0), value("y", 1, 0)], [unary(0, 1)]), "samples, ..."
     yield "more values than memory", graph([value("x", *huge), value("y", *huge)], [unary(0, 1)]), "bytes of memory"
     yield "no such tensor", graph([x, y], [unary(0, 9)], outputs=[1]), "expected tensors 0 to 1"
     yield "a left out input", graph([x, y], [unary(-1, 1)]), "expected at least 1 inputs"

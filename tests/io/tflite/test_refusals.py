@@ -98,11 +98,12 @@ def test_a_transposed_convolution_needs_a_batch_size(tmp_path):
         ql.MaxPool(2, stride=3),
         ql.Conv2D(np.ones((2, 2, 3, 2), np.float32), None),
         ql.Conv2DTranspose(np.ones((1, 2, 3, 2), np.float32), stride=3, padding="same"),
+        ql.Conv2DTranspose(np.ones((1, 2, 3, 2), np.float32), stride=(2, 3), padding="same", output_padding=(1, 2)),
         ql.MatMul(transpose_b=True),
         ql.Activation("silu"),
         ql.Activation("hard_sigmoid"),
     ],
-    ids=lambda layer: f"{layer.kind}_{getattr(layer, 'activation', None)}",
+    ids=lambda layer: f"{layer.kind}_{getattr(layer, 'activation', None)}_{getattr(layer, 'output_padding', None)}",
 )
 def test_what_a_runtime_takes_in_another_way_has_its_bytes(layer, tmp_path):
     x = ql.Input((4, 4, 3))

@@ -2,6 +2,6 @@
 table."""
 
 from qlite.io.tflite.operators import elements, products, shapes, windows  # noqa: F401
-from qlite.io.tflite.operators.node import CONVERSIONS, Conversion, Node, converts
+from qlite.io.tflite.operators.node import CONVERSIONS, Chain, Conversion, Node, converts
 
-__all__ = ["CONVERSIONS", "Conversion", "Node", "converts"]
+__all__ = ["CONVERSIONS", "Chain", "Conversion", "Node", "converts"]

@@ -4,7 +4,7 @@ Shapes in a file have the axis of samples in front; those of layers do not.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -12,7 +12,17 @@ from qlite.io.tflite.constants import real_values
 from qlite.io.tflite.graph import Operator, Tensor
 from qlite.io.tflite.schema import FUSED, PADDING
 from qlite.nn.layers.activation import Activation
+from qlite.nn.layers.binary import Add, Subtract
+from qlite.nn.layers.constant import Constant
 from qlite.nn.layers.layer import Layer, Shape
+
+#: Layers one behind the other. The branches of a tuple each read what came before it, and the layer behind it reads
+#: what they give; an empty one gives what it reads.
+Chain: TypeAlias = Sequence["Layer | tuple[Chain, ...]"]
+
+
+#: The activation ``min(max(x, -1), 1)``.
+UNIT_CLAMP = "relu_n1_to_1"
 
 
 class Node(NamedTuple):
@@ -33,12 +43,17 @@ class Node(NamedTuple):
 
     @property
     def activation(self) -> str | None:
-        """The activation that the operator applies to its result."""
+        """The activation that the operator applies to its result, but for the one that `clamp` is."""
         number = self.operator.options.get("fused_activation_function", 0)
         name = FUSED[number] if 0 <= number < len(FUSED) else number
-        if name not in (None, "relu", "relu6", "tanh"):
-            raise ValueError(f"expected no activation, or relu, relu6 or tanh, got {name}")
-        return name
+        if name not in (None, "relu", "relu6", "tanh", UNIT_CLAMP):
+            raise ValueError(f"expected no activation, or relu, relu6, relu_n1_to_1 or tanh, got {name}")
+        return None if name == UNIT_CLAMP else name
+
+    def clamp(self) -> Chain:
+        """The layers of an activation that no layer has."""
+        is_there = self.operator.options.get("fused_activation_function") == FUSED.index(UNIT_CLAMP)
+        return unit_clamp() if is_there else []
 
     def behind(self) -> list[Layer]:
         """The layer of that activation, for operators whose own layer has none."""
@@ -110,11 +125,11 @@ class Conversion(NamedTuple):
     reads : tuple of int or None
         The inputs that the first layer reads, None for all of them.
     layers : callable
-        Gives, for each result, the layers that compute it, one behind the other.
+        Gives, for each result, the layers that compute it.
     """
 
     reads: tuple[int, ...] | None
-    layers: Callable[[Node], list[list[Layer]]]
+    layers: Callable[[Node], list[Chain]]
 
 
 #: By the operator's name.
@@ -123,11 +138,21 @@ CONVERSIONS: dict[str, Conversion] = {}
 
 def converts(
     *names: str, reads: tuple[int, ...] | None = (0,)
-) -> Callable[[Callable[[Node], list[Layer]]], Callable[[Node], list[Layer]]]:
-    """Register a function that gives the layers of an operator's only result."""
+) -> Callable[[Callable[[Node], Chain]], Callable[[Node], Chain]]:
+    """Register a function that gives the layers of an operator's only result, before its activation."""
 
-    def register(function: Callable[[Node], list[Layer]]) -> Callable[[Node], list[Layer]]:
-        CONVERSIONS.update(dict.fromkeys(names, Conversion(reads, lambda node: [function(node)])))
+    def register(function: Callable[[Node], Chain]) -> Callable[[Node], Chain]:
+        CONVERSIONS.update(dict.fromkeys(names, Conversion(reads, lambda node: [[*function(node), *node.clamp()]])))
         return function
 
     return register
+
+
+def number(value: float) -> Chain:
+    """The layer of a number."""
+    return [Constant(np.float32(value))]
+
+
+def unit_clamp() -> Chain:
+    """``min(max(x, -1), 1) = 1 - relu(2 - relu(x + 1))``."""
+    return [([], number(1)), Add("relu"), (number(2), []), Subtract("relu"), (number(1), []), Subtract()]
