@@ -145,7 +145,7 @@ INLINE void place(const int row_tiles, const int panels, const stays which, cons
 /* ---- one step of k ------------------------------------------------------------------------------ */
 
 /* Copies a tile of a, no more than there is, with zeros behind k. */
-static void copy_tile(const walk *w, const operands *x, int t, uint8_t *tile)
+static __attribute__((noinline)) void copy_tile(const walk *w, const operands *x, int t, uint8_t *tile)
 {
     const size_t from = x->step * STEP, k = least(STEP, w->g->k - from);
     const uint8_t *row = x->a[t] + w->g->offset[x->segment] + from;
