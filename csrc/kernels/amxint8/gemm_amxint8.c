@@ -12,7 +12,7 @@
  * step of k, which costs nothing measurable; after them it would cost a quarter.
  *
  * a is read in place if its rows lie on lines of memory and k is whole steps: each row across lines costs three cycles.
- * Else, and for the last rows where fewer than 16 may be read, each tile of it is copied first, with zeros behind k.
+ * Else, and for the last rows where fewer than 16 may be read, each tile of it is copied first.
  *
  * One configuration does for all: another one costs as much as 15 products. */
 #include <stdbool.h>
@@ -144,18 +144,17 @@ INLINE void place(const int row_tiles, const int panels, const stays which, cons
 
 /* ---- one step of k ------------------------------------------------------------------------------ */
 
-/* Copies a tile of a, no more than there is, with zeros behind k. */
+/* Copies a tile of a, no more than there is: what stays behind k meets weights of 0. (A length that is known is copied
+ * by two instructions.) */
 static __attribute__((noinline)) void copy_tile(const walk *w, const operands *x, int t, uint8_t *tile)
 {
     const size_t from = x->step * STEP, k = least(STEP, w->g->k - from);
     const uint8_t *row = x->a[t] + w->g->offset[x->segment] + from;
     for (size_t i = 0; i < x->a_rows[t]; i++, row += w->g->a_stride, tile += STEP) {
-        if (k == STEP) {
+        if (k == STEP)
             memcpy(tile, row, STEP);
-        } else {
+        else
             memcpy(tile, row, k);
-            memset(tile + k, 0, STEP - k);
-        }
     }
 }
 
