@@ -5,6 +5,7 @@ Environment:
     QLITE_STRICT=1                      warnings are errors
     QLITE_DEBUG=1                       assertions on (Python's own flags switch them off), debug information
     QLITE_SANITIZE=address,undefined    the same, under these sanitizers (.ci/sanitize)
+    QLITE_EMULATE_AMX=1                 amxint8 runs wherever avx2 does, its tiles in plain C: for tests
 
 Compilers: GCC and clang on POSIX systems. (Windows lacks aligned_alloc; cl.exe most of the flags too.)
 """
@@ -29,6 +30,7 @@ ISAS = {
     "avxvnni": ("__x86_64__", "-mavx2 -mfma -mavxvnni"),
     "avx512vnni": ("__x86_64__", AVX512VNNI),
     "avx512vbmi": ("__x86_64__", f"{AVX512VNNI} -mavx512vbmi"),
+    "amxint8": ("__x86_64__", f"{AVX512VNNI} -mavx512vbmi -mamx-tile -mamx-int8"),
     "neon": ("__aarch64__", ""),
     "neondot": ("__aarch64__", "-march=armv8.2-a+dotprod"),
     "neoni8mm": ("__aarch64__", "-march=armv8.2-a+dotprod+i8mm"),
@@ -41,6 +43,11 @@ WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes", "-Wvla"]
 COMPILE = ["-std=c11", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", *WARNINGS]
 LINK = []
 THREADS, OPENMP = "csrc/core/base/threads.c", ["-fopenmp"]
+EMULATED = {}  # folder of csrc/kernels -> further sources
+if os.environ.get("QLITE_EMULATE_AMX") == "1":
+    COMPILE += ["-DQL_EMULATE_AMX", "-Itests/kernels"]
+    ISAS["amxint8"] = ISAS["avx2"]
+    EMULATED["amxint8"] = ["tests/kernels/lower_emulated.c"]
 if os.environ.get("QLITE_STRICT") == "1":
     COMPILE += ["-Werror"]
 if os.environ.get("QLITE_DEBUG") == "1":
@@ -120,7 +127,7 @@ class BuildCore(build_ext):
 
 def kernel_sources(isa):
     """The folder's own, and the portable ones that its table names. Those of a baseline are scalar's already."""
-    own = sorted(glob(f"csrc/kernels/{isa}/*.c"))
+    own = sorted(glob(f"csrc/kernels/{isa}/*.c")) + EMULATED.get(isa, [])
     named = set(re.findall(rf"(ql_\w+)__{isa}\b", Path(f"csrc/kernels/{isa}/table_{isa}.c").read_text()))
     portable = [path for path in sorted(glob("csrc/kernels/portable/*.c")) if named & set(defined(path))]
     return own + [path for path in portable if ISAS[isa][1] and path.replace("portable", isa) not in own]

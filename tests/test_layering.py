@@ -54,7 +54,7 @@ OPTIONAL_PACKAGES = ["sklearn", "matplotlib", "tqdm", "onnx", "onnxruntime", "h5
 OPTIONAL_PACKAGES += ["distributed", "torch", "ml_dtypes", "tflite", "ai_edge_litert"]
 # What the linker and the runtime add to every shared object.
 LINKER_SYMBOLS = {"_init", "_fini", "_edata", "_end", "__bss_start", "__data_start", "_start"}
-ISA_NAMES = {"scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "neon", "neondot", "neoni8mm"}
+ISA_NAMES = {"scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "amxint8", "neon", "neondot", "neoni8mm"}
 
 
 def sources(*folders):

@@ -320,9 +320,10 @@ typedef void ql_requantize_gradient_kernel(const int32_t *sums, size_t rows, siz
  *
  * a_t[i] begins at a + i * a_stride + offset[t] (in bytes). Its elements are u8 if the bundle's a_size is 1; if it is 2
  * they are s16 with values 0..255, and each segment is followed by any such up to a multiple of kr. b: panels
- * of nr columns, panel_stride bytes apart, s8, each laid out [segments][ceil(k / kr)][nr][kr], padded with zeros and
- * aligned to 64 bytes. start and col_term: of all panels' columns, padded too. row_term[u] may be NULL: no such term.
- * The result goes to c, whose rows are c_stride elements apart, as the epilogue says; row_scale may be NULL: ones. */
+ * of nr columns, panel_stride bytes apart, s8, each laid out [segments][ceil(k / depth) * depth / kr][nr][kr], padded
+ * with zeros and aligned to 64 bytes. start and col_term: of all panels' columns, padded too. row_term[u] may be NULL:
+ * no such term. The result goes to c, whose rows are c_stride elements apart, as the epilogue says; row_scale may be
+ * NULL: ones. */
 typedef struct ql_gemm_args {
     const void *a;
     size_t a_stride;
@@ -336,6 +337,7 @@ typedef struct ql_gemm_args {
     const ql_epilogue *epilogue;
     void *c;
     size_t c_stride;
+    size_t a_rows; /* rows of a that may be read, perhaps more than there are; for ranges alone */
 } ql_gemm_args;
 
 /* The tile of mr rows from i and `cols` columns from j, which begins a panel: nothing else of c is written. */
@@ -370,11 +372,30 @@ enum { QL_FEW_ROWS = 4 };
  * elements. out may be NULL. Returns sum_p (a[p] ^ flip), modulo 2^32. */
 typedef uint32_t ql_gemm_row_kernel(const uint8_t *a, size_t k, uint8_t flip, size_t padded, void *out);
 
+/* The range of `rows` rows from i and `cols` columns from j, which begins a panel: nothing else of c is written.
+ * Fastest where a, a_stride and the offsets are multiples of 64 bytes and k is one of depth: a is read in place then.
+ */
+typedef void ql_gemm_range_kernel(const ql_gemm_args *g, size_t i, size_t rows, size_t j, size_t cols);
+
+/* A unit that multiplies whole matrices, finds its own way through a range, and has to be set up for its thread. */
+typedef struct ql_gemm_ranges {
+    /* Whether so many multiply-adds are best done here, now, by this thread. */
+    bool (*is_worth)(uint64_t macs);
+    void (*begin)(void); /* before the ranges of an item of work ... */
+    void (*end)(void);   /* ... and after them */
+    ql_gemm_range_kernel *run;
+    size_t rows;       /* of its tiles */
+    size_t stay_bytes; /* of an operand that is read again and again */
+} ql_gemm_ranges;
+
 /* Kernel and block sizes travel together: nobody else knows mr, nr, kr. */
 typedef struct ql_gemm_kernels {
     size_t mr, nr, kr; /* rows and columns of the largest tile; k is packed in groups of kr */
+    size_t depth;      /* each segment of a panel is padded to a multiple of it, which is one of kr */
     size_t a_size;     /* bytes per element of a */
     ql_gemm_row_kernel *row;
+    const ql_gemm_ranges *ranges;         /* NULL: there are tiles alone; else ... */
+    const struct ql_gemm_kernels *lower;  /* ... what serves in their place: the same but for depth, which is less */
     ql_gemm_ukernel *const *ukernel;      /* [mr + 1]: ukernel[r] computes r rows and up to nr columns; [0] is NULL */
     ql_gemm_ukernel *const *half_ukernel; /* the same for up to nr / 2 columns; may be NULL */
     size_t wide_mr;                       /* up to as many rows, 0 for none, ... */

@@ -38,8 +38,10 @@ static uint8_t *any_left(ql_pack_for purpose, size_t n)
 static results product_of_segments(ql_pack_for purpose, size_t k, size_t n)
 {
     enum { MOST = 3 };
-    const size_t m = (size_t)between(1, 14), segments = (size_t)between(2, MOST);
-    const size_t a_stride = (size_t)between(1, (int32_t)k + 3), length = segments * k + bits() % 5;
+    const size_t m = (size_t)(bits() % 8 ? between(1, 14) : between(15, 40)), segments = (size_t)between(2, MOST);
+    const bool is_on_lines = k % 64 == 0 && bits() % 2;
+    const size_t a_stride = is_on_lines ? 64 : (size_t)between(1, (int32_t)k + 3);
+    const size_t length = segments * k + (is_on_lines ? 0 : bits() % 5), unit = is_on_lines ? 64 : 1;
     ql_packed *b = any_packed(purpose, k, segments, n);
     const ql_gemm_kernels *gemm = b->gemm;
     const ql_epilogue epilogue = any_epilogue(n);
@@ -47,7 +49,7 @@ static results product_of_segments(ql_pack_for purpose, size_t k, size_t n)
     const uint8_t *a = any_left(purpose, all);
     size_t offset[MOST];
     for (size_t t = 0; t < segments; t++)
-        offset[t] = (size_t)between(0, (int32_t)(length - k)) * gemm->a_size;
+        offset[t] = (size_t)between(0, (int32_t)((length - k) / unit)) * unit * gemm->a_size;
     int32_t *bias = any_sums(0, n), *rows = any_sums(1, m), *start = array(7, b->n_padded * sizeof *start);
     int16_t *widened = array(8, (all + gemm->kr) * sizeof *widened);
     void *c = array(RESULT, size);
@@ -66,19 +68,26 @@ static results product_of_segments(ql_pack_for purpose, size_t k, size_t n)
                                .col_term = {b->zero_point, b->column_sum},
                                .epilogue = &epilogue,
                                .c = c,
-                               .c_stride = n};
-    const size_t step = m <= gemm->wide_mr ? 2 * gemm->nr : gemm->nr;
+                               .c_stride = n,
+                               .a_rows = m};
+    const ql_gemm_kernels *serving = ql_gemm_begin(b, m, n);
+    const size_t step = ql_gemm_columns(serving, m) < n ? ql_gemm_columns(serving, m) : n;
     for (size_t j = 0; j < n; j += step)
-        ql_gemm_tiles(&args, b, 0, m, j, n - j < step ? n - j : step);
+        ql_gemm_tiles(&args, serving, 0, m, j, n - j < step ? n - j : step);
+    ql_gemm_end(serving);
     ql_packed_free(b);
     return (results){c, size, false};
 }
 
+/* Seldom more rows than two tiles have, and once weights that are larger than what stays in a cache. */
 static results product(ql_pack_for purpose, size_t k, size_t n)
 {
     if (bits() % 4 == 0)
         return product_of_segments(purpose, k, n);
-    const size_t m = (size_t)between(1, 14), size = m * n;
+    const bool is_large = k == 129 && n == 257 && purpose == QL_PACK_INTEGER;
+    k += is_large ? 1971 : 0;
+    n += is_large ? 400 : 0;
+    const size_t m = (size_t)(bits() % 8 && !is_large ? between(1, 14) : between(15, 70)), size = m * n;
     ql_packed *b = any_packed(purpose, k, 1, n);
     ql_epilogue epilogue = any_epilogue(n);
     int32_t zero_point = between(0, 255), *bias = array(7, n * sizeof *bias);

@@ -4,7 +4,7 @@
 #include "kernels/kernels.h"
 #include "qlite.h"
 
-enum { SLOTS = 10, SLOT_BYTES = 1 << 20, RESULT = SLOTS - 1 };
+enum { SLOTS = 10, SLOT_BYTES = 1 << 21, RESULT = SLOTS - 1 };
 
 typedef struct results {
     void *data;

@@ -178,7 +178,7 @@ static inline size_t ql_result_bytes(ql_store store)
 /* Returns how many elements tiles read of segments of k: what follows one in the copy meets weights of 0. */
 static inline size_t ql_stage_depth(const ql_stage *s, const ql_packed *b, size_t k)
 {
-    return s->copy ? ql_round_up(k, b->kr) : k;
+    return s->copy ? ql_round_up(k, b->depth) : k;
 }
 
 /* Returns the bytes of the copies of stages. */

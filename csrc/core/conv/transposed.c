@@ -81,7 +81,8 @@ static void multiply(const ql_stage *s, const ql_transposed *t, const ql_phase *
 {
     const ql_geometry *g = s->g;
     const ql_packed *b = p->filter->packed[0];
-    const size_t step = p->width <= b->gemm->wide_mr ? 2 * b->nr : b->nr;
+    const ql_gemm_kernels *gemm = ql_gemm_begin(b, (end - begin) * p->width, b->n);
+    const size_t step = ql_least(ql_gemm_columns(gemm, p->width), b->n);
     ql_gemm_args args = {.a_stride = g->window.stride[1] * g->pixel_stride,
                          .k = ql_stage_depth(s, b, p->filter->shape[1] * p->filter->shape[2]),
                          .segments = ql_filter_segments(p->filter),
@@ -91,15 +92,17 @@ static void multiply(const ql_stage *s, const ql_transposed *t, const ql_phase *
                          .start = s->terms->start + p->first_start,
                          .row_scale = s->terms->row_scale,
                          .epilogue = &s->terms->epilogue,
-                         .c_stride = t->blocks * t->shape.stride[1] * t->shape.channels};
+                         .c_stride = t->blocks * t->shape.stride[1] * t->shape.channels,
+                         .a_rows = p->width};
     for (size_t j = 0; j < b->n; j += step) {
         for (size_t r = begin; r < end; r++) {
             args.a = ql_stage_windows(s, r) + p->from[0] * g->row_stride + p->from[1] * g->pixel_stride;
             args.c = results(s, t, p, r);
             if (args.c)
-                ql_gemm_tiles(&args, b, 0, p->width, j, ql_least(step, b->n - j));
+                ql_gemm_tiles(&args, gemm, 0, p->width, j, ql_least(step, b->n - j));
         }
     }
+    ql_gemm_end(gemm);
 }
 
 static void compute(const ql_stage *s, size_t begin, size_t end, size_t first, size_t last)

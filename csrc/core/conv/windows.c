@@ -18,7 +18,9 @@ static void multiply(const ql_stage *s, size_t group, size_t first, size_t last,
 {
     const ql_filter *w = s->g->w;
     const ql_packed *b = w->packed[group];
-    const size_t width = s->g->window.out[1], step = width <= b->gemm->wide_mr ? 2 * b->nr : b->nr;
+    const size_t width = s->g->window.out[1];
+    const ql_gemm_kernels *gemm = ql_gemm_begin(b, (end - begin) * width, last - first);
+    const size_t step = ql_least(ql_gemm_columns(gemm, width), last - first);
     const ql_epilogue epilogue = ql_epilogue_from(&s->terms->epilogue, group * b->n);
     ql_gemm_args args = s->args;
     args.b = b->panels;
@@ -29,9 +31,10 @@ static void multiply(const ql_stage *s, size_t group, size_t first, size_t last,
         for (size_t r = begin; r < end; r++) {
             args.a = ql_stage_windows(s, r) + group * w->shape[2] * b->gemm->a_size;
             args.c = ql_stage_results(s, r) + group * b->n * s->c_size;
-            ql_gemm_tiles(&args, b, 0, width, j, ql_least(step, last - j));
+            ql_gemm_tiles(&args, gemm, 0, width, j, ql_least(step, last - j));
         }
     }
+    ql_gemm_end(gemm);
 }
 
 /* Pieces are pairs of panels of the only group, or groups. */
@@ -64,7 +67,8 @@ static void fill_args(ql_stage *s)
                              .segments = ql_filter_segments(w),
                              .offset = s->terms->offset,
                              .row_scale = s->terms->row_scale,
-                             .c_stride = w->shape[3]};
+                             .c_stride = w->shape[3],
+                             .a_rows = g->window.out[1]};
 }
 
 /* ---- products ----------------------------------------------------------------------------------- */

@@ -10,7 +10,10 @@
  * Order: rows in blocks that stay in L2, then the panels of b, then the tiles of the block, so that one panel (32 KB at
  * K = 1024) is read once per block. For several threads each block's panels are cut in chunks: a block and a chunk are
  * an item of work. Where a has to be converted or summed up, that is done for a stretch of blocks, then these are
- * multiplied. */
+ * multiplied.
+ *
+ * Ranges (ql_gemm_ranges in kernels.h) find their own way through an item, and want rows on lines of memory, as deep as
+ * panels are padded: a copy costs 3 % of a product with 1024 columns, rows across lines more than half of it. */
 #include "core/gemm/gemm.h"
 
 #include <string.h>
@@ -26,6 +29,9 @@ enum {
     STRETCH_BYTES = 4 * 1024 * 1024,
     ITEMS_PER_THREAD = 4,
     MACS_PER_NS = 256,
+    RANGE_MACS_PER_NS = 1024,
+    COPY_COLUMNS = 64, /* with more of them ranges have a copied if it does not lie on lines */
+    LINE = 64,
     PREPARING = 16 /* multiply-adds: what converting one element of a costs */
 };
 
@@ -37,10 +43,17 @@ static size_t tile_rows(size_t m, size_t mr)
 
 /* A large b comes from L3 or from memory once per block: 512x4096x4096 is 1.03 to 1.17 times as fast with the
  * larger blocks. Smaller ones are better where b itself stays near. */
+static size_t block_bytes(const ql_packed *b)
+{
+    const size_t bytes = b->n_padded / b->nr * b->panel_bytes;
+    if (b->gemm->ranges && bytes > b->gemm->ranges->stay_bytes)
+        return b->gemm->ranges->stay_bytes;
+    return bytes > LARGE_B_BYTES ? LARGE_BLOCK_BYTES : BLOCK_BYTES;
+}
+
 size_t ql_gemm_block_rows(const ql_packed *b, size_t m)
 {
-    const bool is_large = b->n_padded / b->nr * b->panel_bytes > LARGE_B_BYTES;
-    const size_t bytes = is_large ? LARGE_BLOCK_BYTES : BLOCK_BYTES;
+    const size_t bytes = block_bytes(b);
     const size_t fitting = bytes / ((b->k + 1) * b->gemm->a_size), most = fitting ? fitting : 1;
     const size_t blocks = (m + most / 2) / most; /* the nearest number: a last block of a few rows is all of b again */
     return ql_least(m, ql_round_up(ql_divided_up(m, blocks ? blocks : 1), b->gemm->mr));
@@ -52,17 +65,33 @@ static size_t stretch_rows(const ql_packed *b, size_t m)
     return ql_least(m, (blocks ? blocks : 1) * block);
 }
 
-/* Returns the bytes of a converted row; 0 where the kernels read a in place. */
+/* Returns the bytes of a converted row; 0 where the kernels read a in place. Rows for ranges are an odd number of lines
+ * apart: 4 KB apart, all would meet in one set of the cache. */
 static size_t converted_stride(const ql_packed *b, uint8_t flip)
 {
-    return b->gemm->a_size == 1 && !flip ? 0 : ql_round_up(b->k, b->kr) * b->gemm->a_size;
+    const size_t bytes = ql_round_up(b->k, b->depth) * b->gemm->a_size;
+    if (b->gemm->ranges)
+        return flip || b->n > COPY_COLUMNS ? bytes + (bytes % (2 * LINE) == 0 ? LINE : 0) : 0;
+    return b->gemm->a_size == 1 && !flip ? 0 : bytes;
+}
+
+/* Returns the rows of the copy: ranges may read whole tiles of it. */
+static size_t converted_rows(const ql_packed *b, size_t rows)
+{
+    return b->gemm->ranges ? ql_round_up(rows, b->gemm->ranges->rows) : rows;
+}
+
+static bool lies_on_lines(const ql_gemm_job *job)
+{
+    return ((uintptr_t)job->a | job->a_stride) % LINE == 0 && job->b->k % job->b->depth == 0;
 }
 
 /* The workspace holds, for a stretch: converted rows, then one negated row sum and one negated zero point per row. */
 size_t ql_gemm_workspace(const ql_packed *b, size_t m, uint8_t flip)
 {
     size_t rows = stretch_rows(b, m);
-    return ql_round_up(rows * converted_stride(b, flip), QL_ALIGNMENT) + 2 * rows * sizeof(int32_t);
+    const size_t copy = converted_rows(b, rows) * converted_stride(b, flip);
+    return ql_round_up(copy, QL_ALIGNMENT) + 2 * rows * sizeof(int32_t);
 }
 
 /* Blocks of rows that are prepared together, then multiplied in items of a block by a chunk of columns. */
@@ -91,7 +120,8 @@ static void prepare_block(void *context, size_t item)
     const ql_gemm_job *job = s->job;
     const ql_packed *b = job->b;
     const size_t begin = item * s->block, end = ql_least(s->rows, begin + s->block);
-    if (!s->row_sum && !s->row_zero_point && job->a_stride == b->k && b->k % b->kr == 0) {
+    const bool has_gaps = job->a_stride != b->k || s->converted_stride != b->k * b->gemm->a_size;
+    if (!s->row_sum && !s->row_zero_point && !has_gaps) {
         convert_together(s, begin, end);
         return;
     }
@@ -99,7 +129,7 @@ static void prepare_block(void *context, size_t item)
     for (size_t i = begin; i < end; i++) {
         const uint8_t *row = job->a + (s->first + i) * job->a_stride;
         char *out = s->converted ? s->converted + i * s->converted_stride : NULL;
-        uint32_t sum = needs_row ? b->gemm->row(row, b->k, job->flip, ql_round_up(b->k, b->kr), out) : 0;
+        uint32_t sum = needs_row ? b->gemm->row(row, b->k, job->flip, ql_round_up(b->k, b->depth), out) : 0;
         if (s->row_sum)
             s->row_sum[i] = (int32_t)(0 - sum);
         if (s->row_zero_point)
@@ -107,14 +137,43 @@ static void prepare_block(void *context, size_t item)
     }
 }
 
-void ql_gemm_tiles(const ql_gemm_args *args, const ql_packed *b, size_t begin, size_t end, size_t j, size_t cols)
+const ql_gemm_kernels *ql_gemm_begin(const ql_packed *b, size_t rows, size_t cols)
 {
-    const ql_gemm_kernels *gemm = b->gemm;
+    const ql_gemm_ranges *ranges = b->gemm->ranges;
+    if (!ranges)
+        return b->gemm;
+    const uint64_t macs = (uint64_t)rows * cols * b->k;
+    if (macs == 0 || !ranges->is_worth(macs) || !ql_tiles_permission())
+        return b->gemm->lower;
+    ranges->begin();
+    return b->gemm;
+}
+
+void ql_gemm_end(const ql_gemm_kernels *gemm)
+{
+    if (gemm->ranges)
+        gemm->ranges->end();
+}
+
+size_t ql_gemm_columns(const ql_gemm_kernels *gemm, size_t rows)
+{
+    if (gemm->ranges)
+        return SIZE_MAX;
+    return rows <= gemm->wide_mr ? 2 * gemm->nr : gemm->nr;
+}
+
+void ql_gemm_tiles(const ql_gemm_args *args, const ql_gemm_kernels *gemm, size_t begin, size_t end, size_t j,
+                   size_t cols)
+{
+    if (gemm->ranges) {
+        gemm->ranges->run(args, begin, end - begin, j, cols);
+        return;
+    }
     const size_t mr = tile_rows(end - begin, gemm->mr);
     ql_gemm_ukernel *const *ukernels = gemm->ukernel;
-    if (cols > b->nr)
+    if (cols > gemm->nr)
         ukernels = gemm->wide_ukernel;
-    else if (cols <= b->nr / 2 && gemm->half_ukernel)
+    else if (cols <= gemm->nr / 2 && gemm->half_ukernel)
         ukernels = gemm->half_ukernel;
     for (size_t i = begin; i < end; i += mr)
         ukernels[ql_least(mr, end - i)](args, i, j, cols);
@@ -126,14 +185,17 @@ static void multiply_item(void *context, size_t item)
     const ql_packed *b = s->job->b;
     const size_t begin = item / s->chunks * s->block, end = ql_least(s->rows, begin + s->block);
     const size_t first = item % s->chunks * s->chunk, last = ql_least(b->n, first + s->chunk);
-    const size_t step = end - begin <= b->gemm->wide_mr ? 2 * b->nr : b->nr;
+    const ql_gemm_kernels *gemm = ql_gemm_begin(b, end - begin, last - first);
+    const size_t step = ql_least(ql_gemm_columns(gemm, end - begin), last - first);
     for (size_t j = first; j < last; j += step)
-        ql_gemm_tiles(&s->args, b, begin, end, j, ql_least(step, last - j));
+        ql_gemm_tiles(&s->args, gemm, begin, end, j, ql_least(step, last - j));
+    ql_gemm_end(gemm);
 }
 
 uint64_t ql_gemm_cost_ns(const ql_packed *b, size_t m)
 {
-    double cost = (double)m * (double)b->k * (double)b->n / MACS_PER_NS;
+    const double speed = b->gemm && b->gemm->ranges ? RANGE_MACS_PER_NS : MACS_PER_NS; /* none: of floats */
+    double cost = (double)m * (double)b->k * (double)b->n / speed;
     return cost < 1e18 ? (uint64_t)cost : (uint64_t)1e18;
 }
 
@@ -161,7 +223,7 @@ static void run_stretch(stretch *s)
     s->args = (ql_gemm_args){
         .a = s->converted ? s->converted : (const char *)job->a + s->first * job->a_stride,
         .a_stride = s->converted ? s->converted_stride : job->a_stride,
-        .k = b->k,
+        .k = s->converted ? ql_round_up(b->k, b->depth) : b->k,
         .segments = 1,
         .offset = &no_offset,
         .b = b->panels,
@@ -173,6 +235,7 @@ static void run_stretch(stretch *s)
         .epilogue = job->epilogue,
         .c = (char *)job->c + s->first * job->c_stride * c_size,
         .c_stride = job->c_stride,
+        .a_rows = s->converted ? converted_rows(b, s->rows) : s->rows,
     };
     ql_parallel(blocks * s->chunks, cost, multiply_item, s);
 }
@@ -180,8 +243,9 @@ static void run_stretch(stretch *s)
 void ql_gemm_run(const ql_gemm_job *job, void *workspace)
 {
     const ql_packed *b = job->b;
-    const size_t step = stretch_rows(b, job->m), stride = converted_stride(b, job->flip);
-    int32_t *row_terms = (int32_t *)((char *)workspace + ql_round_up(step * stride, QL_ALIGNMENT));
+    const bool is_as_it_is = b->gemm->ranges && !job->flip && lies_on_lines(job);
+    const size_t step = stretch_rows(b, job->m), stride = is_as_it_is ? 0 : converted_stride(b, job->flip);
+    int32_t *row_terms = (int32_t *)((char *)workspace + ql_round_up(converted_rows(b, step) * stride, QL_ALIGNMENT));
     for (size_t first = 0; first < job->m && b->n > 0; first += step) {
         stretch s = {.job = job,
                      .first = first,

@@ -42,9 +42,18 @@ size_t ql_gemm_block_rows(const ql_packed *b, size_t m);
 /* Returns about how long one thread multiplies m rows. */
 uint64_t ql_gemm_cost_ns(const ql_packed *b, size_t m);
 
-/* Multiplies rows begin..end - 1 with `cols` columns from j on, which begins a panel: at most 2 * nr columns if the
- * rows are no more than wide_mr, else nr. */
-void ql_gemm_tiles(const ql_gemm_args *args, const ql_packed *b, size_t begin, size_t end, size_t j, size_t cols);
+/* Chooses who multiplies an item of work of so many rows and columns, on the thread that does it: ranges, or tiles.
+ * ql_gemm_end comes after it. */
+const ql_gemm_kernels *ql_gemm_begin(const ql_packed *b, size_t rows, size_t cols);
+void ql_gemm_end(const ql_gemm_kernels *gemm);
+
+/* Returns how many columns, from one that begins a panel, so many rows are best multiplied with at once. */
+size_t ql_gemm_columns(const ql_gemm_kernels *gemm, size_t rows);
+
+/* Multiplies rows begin..end - 1 with `cols` columns from j on, which begins a panel: at most as many as
+ * ql_gemm_columns says. */
+void ql_gemm_tiles(const ql_gemm_args *args, const ql_gemm_kernels *gemm, size_t begin, size_t end, size_t j,
+                   size_t cols);
 
 /* Returns the bytes that ql_gemm_run needs for m rows; flip as in the job. */
 size_t ql_gemm_workspace(const ql_packed *b, size_t m, uint8_t flip);

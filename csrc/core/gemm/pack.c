@@ -11,8 +11,8 @@ static ql_status allocate(ql_packed *p)
     size_t segment = p->k / p->segments, groups;
     size_t panels = p->n / p->nr + (p->n % p->nr != 0);
     p->n_padded = panels * p->nr;
-    if (__builtin_mul_overflow(segment / p->kr + (segment % p->kr != 0), p->segments, &groups) ||
-        __builtin_mul_overflow(groups, p->nr * p->kr, &p->panel_bytes))
+    if (__builtin_mul_overflow(ql_divided_up(segment, p->depth), p->segments, &groups) ||
+        __builtin_mul_overflow(groups, p->nr * p->depth, &p->panel_bytes))
         return QL_ENOMEM;
     p->panel_bytes = ql_round_up(p->panel_bytes, QL_ALIGNMENT);
     p->panels = ql_alloc(panels, p->panel_bytes);
@@ -76,8 +76,9 @@ static void pack_columns(const ql_packed *p, const ql_code_matrix *b, size_t row
 /* Packs k rows of a panel, which lie in one segment; reach: [nr]. */
 static void pack_block(ql_packed *p, const ql_code_matrix *b, size_t row, size_t column, size_t k, int64_t *reach)
 {
-    const size_t segment = p->k / p->segments, padded = ql_round_up(segment, p->kr);
+    const size_t segment = p->k / p->segments, padded = ql_round_up(segment, p->depth);
     const size_t cols = ql_least(p->n - column, p->nr), groups = ql_divided_up(k, p->kr);
+    const size_t end = groups * p->kr, rest = row % segment + k == segment ? padded - (row % segment + end) : 0;
     int8_t *panel = p->panels + column / p->nr * p->panel_bytes + (row / segment * padded + row % segment) * p->nr;
     int32_t far[QL_MAX_NR] = {0};
     if (b->by_columns)
@@ -85,6 +86,7 @@ static void pack_block(ql_packed *p, const ql_code_matrix *b, size_t row, size_t
     else
         p->kernels->pack_panel_x8(b->data + row * p->n + column, p->n, k, cols, b->is_signed ? 0 : 128, p->nr, p->kr,
                                   panel);
+    memset(panel + end * p->nr, 0, rest * p->nr);
     p->kernels->sum_panel_s8(panel, groups, p->nr, p->kr, p->zero_point + column, p->column_sum + column, far);
     for (size_t j = 0; j < p->nr; j++) {
         const int32_t zero_point = p->zero_point[column + j];
@@ -127,9 +129,16 @@ void ql_repack(ql_packed *p, const ql_code_matrix *b)
     }
 }
 
+/* Which product serves a segment of k: ranges where their depth is nearly filled. Else what serves in their place has a
+ * third less to do, and more. */
+static const ql_gemm_kernels *for_depth(const ql_gemm_kernels *gemm, size_t k)
+{
+    return gemm->ranges && ql_round_up(k, gemm->depth) > k + k / 3 ? gemm->lower : gemm;
+}
+
 size_t ql_packed_in(const ql_kernels *kernels, size_t k, size_t n, void *memory, ql_packed *packed)
 {
-    const ql_gemm_kernels *gemm = kernels->gemm_u8s8s32;
+    const ql_gemm_kernels *gemm = for_depth(kernels->gemm_u8s8s32, k);
     *packed = (ql_packed){.purpose = QL_PACK_INTEGER,
                           .kernels = kernels,
                           .gemm = gemm,
@@ -138,8 +147,9 @@ size_t ql_packed_in(const ql_kernels *kernels, size_t k, size_t n, void *memory,
                           .n_padded = ql_round_up(n, gemm->nr),
                           .nr = gemm->nr,
                           .kr = gemm->kr,
+                          .depth = gemm->depth,
                           .segments = 1,
-                          .panel_bytes = ql_round_up(ql_round_up(k, gemm->kr) * gemm->nr, QL_ALIGNMENT)};
+                          .panel_bytes = ql_round_up(ql_round_up(k, gemm->depth) * gemm->nr, QL_ALIGNMENT)};
     const size_t panels = packed->n_padded / packed->nr * packed->panel_bytes;
     const size_t columns = ql_round_up(packed->n_padded * sizeof(int32_t), QL_ALIGNMENT);
     if (memory) {
@@ -151,13 +161,13 @@ size_t ql_packed_in(const ql_kernels *kernels, size_t k, size_t n, void *memory,
     return panels + 2 * columns;
 }
 
-static const ql_gemm_kernels *gemm_for(const ql_kernels *kernels, ql_pack_for purpose)
+static const ql_gemm_kernels *gemm_for(const ql_kernels *kernels, ql_pack_for purpose, size_t k)
 {
     switch (purpose) {
     case QL_PACK_INTEGER:
-        return kernels->gemm_u8s8s32;
+        return for_depth(kernels->gemm_u8s8s32, k);
     case QL_PACK_INTEGER7:
-        return kernels->gemm_u7s8s32;
+        return for_depth(kernels->gemm_u7s8s32, k);
     default:
         return NULL;
     }
@@ -185,9 +195,10 @@ ql_status ql_pack_segments(ql_pack_for purpose, const ql_code_matrix *b, size_t 
     p->k = b->k;
     p->n = b->n;
     p->segments = segments;
-    p->gemm = gemm_for(kernels, purpose);
+    p->gemm = gemm_for(kernels, purpose, b->k / segments);
     p->nr = p->gemm ? p->gemm->nr : kernels->gemm_f32s8f32->nr;
     p->kr = p->gemm ? p->gemm->kr : 1;
+    p->depth = p->gemm ? p->gemm->depth : 1;
     if (allocate(p) != QL_OK) {
         ql_packed_free(p);
         return QL_ENOMEM;

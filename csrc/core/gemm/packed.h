@@ -11,10 +11,10 @@ struct ql_packed {
     ql_pack_for purpose;
     const ql_kernels *kernels;   /* those that it was packed for */
     const ql_gemm_kernels *gemm; /* NULL for QL_PACK_FLOAT */
-    size_t k, n, n_padded, nr, kr;
-    size_t segments; /* k is cut in so many of one length, each padded to a multiple of kr */
+    size_t k, n, n_padded, nr, kr, depth;
+    size_t segments; /* k is cut in so many of one length, each padded to a multiple of depth */
     size_t panel_bytes;
-    int8_t *panels;       /* [n_padded / nr] panels of [segments][ceil(k / segments / kr)][nr][kr] */
+    int8_t *panels;       /* [n_padded / nr] panels of [segments][padded k / segments / kr][nr][kr] */
     int32_t *zero_point;  /* [n_padded] */
     int32_t *column_sum;  /* [n_padded]: sum_k b - k * zero_point */
     bool has_zero_point;  /* one of them is not 0 */

@@ -134,5 +134,11 @@ QL_ROWS_12(TILE, 16, 1)
 static ql_gemm_ukernel *const ukernels[] = {NULL, QL_ROWS_12(ENTRY, 32)};
 static ql_gemm_ukernel *const half_ukernels[] = {NULL, QL_ROWS_12(ENTRY, 16)};
 
-const ql_gemm_kernels ql_gemm_u8s8s32__avx512vnni = {
-    .mr = MAX_MR, .nr = NR, .kr = KR, .a_size = 1, .row = row, .ukernel = ukernels, .half_ukernel = half_ukernels};
+const ql_gemm_kernels ql_gemm_u8s8s32__avx512vnni = {.mr = MAX_MR,
+                                                     .nr = NR,
+                                                     .kr = KR,
+                                                     .depth = KR,
+                                                     .a_size = 1,
+                                                     .row = row,
+                                                     .ukernel = ukernels,
+                                                     .half_ukernel = half_ukernels};

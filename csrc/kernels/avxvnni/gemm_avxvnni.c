@@ -40,6 +40,7 @@ static ql_gemm_ukernel *const half_ukernels[] = {NULL, QL_ROWS_6(ENTRY, 8)};
 const ql_gemm_kernels ql_gemm_u8s8s32__avxvnni = {.mr = MAX_MR,
                                                   .nr = NR,
                                                   .kr = KR,
+                                                  .depth = KR,
                                                   .a_size = 1,
                                                   .row = row_of_bytes,
                                                   .ukernel = ukernels,

@@ -74,4 +74,4 @@ QL_ROWS_6(TILE, u8s8s32)
 static ql_gemm_ukernel *const ukernels[] = {NULL, QL_ROWS_6(ENTRY, u8s8s32)};
 
 const ql_gemm_kernels ql_gemm_u8s8s32__neon = {
-    .mr = MAX_MR, .nr = NR, .kr = 1, .a_size = 2, .row = row, .ukernel = ukernels};
+    .mr = MAX_MR, .nr = NR, .kr = 1, .depth = 1, .a_size = 2, .row = row, .ukernel = ukernels};

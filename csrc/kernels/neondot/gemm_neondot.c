@@ -111,7 +111,7 @@ static ql_gemm_ukernel *const ukernels[] = {NULL, QL_ROWS_8(ENTRY, u8s8s32)};
 static ql_gemm_ukernel *const ukernels_u7[] = {NULL, QL_ROWS_8(ENTRY, u7s8s32)};
 
 const ql_gemm_kernels ql_gemm_u8s8s32__neondot = {
-    .mr = MAX_MR, .nr = NR, .kr = KR, .a_size = 1, .row = row_of_bytes, .ukernel = ukernels};
+    .mr = MAX_MR, .nr = NR, .kr = KR, .depth = KR, .a_size = 1, .row = row_of_bytes, .ukernel = ukernels};
 
 const ql_gemm_kernels ql_gemm_u7s8s32__neondot = {
-    .mr = MAX_MR, .nr = NR, .kr = KR, .a_size = 1, .row = row_of_bytes, .ukernel = ukernels_u7};
+    .mr = MAX_MR, .nr = NR, .kr = KR, .depth = KR, .a_size = 1, .row = row_of_bytes, .ukernel = ukernels_u7};

@@ -88,4 +88,4 @@ QL_ROWS_8(TILE, u8s8s32)
 static ql_gemm_ukernel *const ukernels[] = {NULL, QL_ROWS_8(ENTRY, u8s8s32)};
 
 const ql_gemm_kernels ql_gemm_u8s8s32__neoni8mm = {
-    .mr = MAX_MR, .nr = NR, .kr = KR, .a_size = 1, .row = row_of_bytes, .ukernel = ukernels};
+    .mr = MAX_MR, .nr = NR, .kr = KR, .depth = KR, .a_size = 1, .row = row_of_bytes, .ukernel = ukernels};

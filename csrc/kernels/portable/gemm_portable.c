@@ -45,4 +45,4 @@ static uint32_t QL_KERNEL(ql_gemm_row)(const uint8_t *a, size_t k, uint8_t flip,
 static ql_gemm_ukernel *const ukernels[] = {NULL, QL_KERNEL(ql_gemm_u8s8s32_1x8c1)};
 
 const ql_gemm_kernels QL_KERNEL(ql_gemm_u8s8s32) = {
-    .mr = 1, .nr = NR, .kr = 1, .a_size = 1, .row = QL_KERNEL(ql_gemm_row), .ukernel = ukernels};
+    .mr = 1, .nr = NR, .kr = 1, .depth = 1, .a_size = 1, .row = QL_KERNEL(ql_gemm_row), .ukernel = ukernels};

@@ -1,0 +1,15 @@
+#include "kernels/amxint8/amxint8.h"
+#ifdef QL_EMULATE_AMX
+#include "kernels/avx2/avx2.h"
+#define PARENT ql_kernels_avx2
+#else
+#include "kernels/avx512vbmi/avx512vbmi.h"
+#define PARENT ql_kernels_avx512vbmi
+#endif
+
+const ql_kernels ql_kernels_amxint8 = {
+    .isa = "amxint8",
+    .parent = &PARENT,
+    .gemm_u8s8s32 = &ql_gemm_u8s8s32__amxint8,
+    .gemm_u7s8s32 = &ql_gemm_u8s8s32__amxint8,
+};

@@ -1,0 +1,43 @@
+/* The tiles of AMX under short names: eight registers of 16 rows of 64 bytes, numbered by literals.
+ *
+ * Why not the intrinsics: those of gcc 12 are assembly that names too little. _tile_loadconfig says that it reads 8 of
+ * the 64 bytes, _tile_loadd that it reads no memory, so stores before them are dropped or moved behind them.
+ *
+ * With QL_EMULATE_AMX they are functions in plain C (tests/kernels/tiles_emulated.h), for machines without. */
+#ifndef QL_TILES_AMXINT8_H
+#define QL_TILES_AMXINT8_H
+
+#include <stdint.h>
+
+typedef struct tile_config {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+} tile_config;
+
+#ifdef QL_EMULATE_AMX
+#include "tiles_emulated.h"
+
+#define TILE_CONFIGURE(config) ql_tile_configure(config)
+#define TILE_RELEASE() ql_tile_release()
+#define TILE_ZERO(t) ql_tile_zero(t)
+#define TILE_LOAD(t, from, stride) ql_tile_load(t, from, stride)
+#define TILE_STREAM(t, from, stride) ql_tile_load(t, from, stride)
+#define TILE_STORE(t, to, stride) ql_tile_store(t, to, stride)
+#define TILE_DOT(c, a, b) ql_tile_dot_u8s8(c, a, b)
+#else
+#define TILE_CONFIGURE(config) __asm__ volatile("ldtilecfg %0" ::"m"(*(config)) : "memory")
+#define TILE_RELEASE() __asm__ volatile("tilerelease" ::: "memory")
+#define TILE_ZERO(t) __asm__ volatile("tilezero %%tmm" #t::)
+#define TILE_LOAD(t, from, stride) \
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t::"r"(from), "r"((size_t)(stride)) : "memory")
+/* What is not to stay in L1: it comes from L2 again each time. */
+#define TILE_STREAM(t, from, stride) \
+    __asm__ volatile("tileloaddt1 (%0,%1,1), %%tmm" #t::"r"(from), "r"((size_t)(stride)) : "memory")
+#define TILE_STORE(t, to, stride) \
+    __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" ::"r"(to), "r"((size_t)(stride)) : "memory")
+/* c[i][j] += sum over q < 16, p < 4 of a[i][4 * q + p] * b[q][4 * j + p]: u8 x s8, modulo 2^32. */
+#define TILE_DOT(c, a, b) __asm__ volatile("tdpbusd %%tmm" #b ", %%tmm" #a ", %%tmm" #c::)
+#endif
+
+#endif

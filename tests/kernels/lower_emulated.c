@@ -1,0 +1,42 @@
+/* What serves in the place of emulated tiles: the same panels in plain C. */
+#ifdef QL_EMULATE_AMX
+#include "lower_emulated.h"
+#include "kernels/finish.h"
+#include "kernels/scalar/scalar.h"
+
+enum { NR = 32, KR = 4 };
+
+static const ql_finishers finishers = {ql_add_outer_s32__scalar, ql_scale_s32_f32__scalar, ql_requantize_s32_x8__scalar,
+                                       ql_requantize_fixed_s32_x8__scalar, ql_curve_s32_x8__scalar};
+
+static void one_row(const ql_gemm_args *g, size_t i, size_t j, size_t cols)
+{
+    const uint8_t *row = (const uint8_t *)g->a + i * g->a_stride;
+    const int8_t *b = g->b + j / NR * g->panel_stride;
+    uint32_t sum[NR];
+    memcpy(sum, g->start + j, sizeof sum);
+    for (size_t t = 0; t < g->segments; t++) {
+        for (size_t p = 0; p < g->k; p++) {
+            const int8_t *group = b + p / KR * NR * KR + p % KR;
+            for (size_t c = 0; c < NR; c++)
+                sum[c] += (uint32_t)(row[g->offset[t] + p] * group[c * KR]);
+        }
+        b += (g->k + KR - 1) / KR * KR * NR;
+    }
+    int32_t sums[NR];
+    memcpy(sums, sum, sizeof sums);
+    ql_finish_tile(&finishers, g, sums, NR, i, 1, j, cols);
+}
+
+static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, void *out)
+{
+    return ql_gemm_u8s8s32__scalar.row(a, k, flip, padded, out);
+}
+
+static ql_gemm_ukernel *const ukernels[] = {NULL, one_row};
+
+const ql_gemm_kernels ql_gemm_u8s8s32__emulated = {
+    .mr = 1, .nr = NR, .kr = KR, .depth = KR, .a_size = 1, .row = row, .ukernel = ukernels};
+#else
+typedef int nothing; /* a source has to hold something */
+#endif
