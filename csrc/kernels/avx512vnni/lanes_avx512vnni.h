@@ -9,8 +9,8 @@
 
 enum { LANES = 16, REGISTERS = 32 };
 
-/* Dividing 16 values takes 10 (Zen 4) or 16 cycles (Golden Cove), three multiplications 1.5 to 3. These are published
- * figures of the instructions; no kernel was timed for them. */
+/* Dividing 16 values takes 16 cycles (Golden Cove), and three multiplications 1.5: published figures of the
+ * instructions, no kernel was timed for them. */
 enum { DIVISION_IS_SLOW = true };
 
 typedef __m512 floats; /* + - * / are those of the lanes */

@@ -1,8 +1,8 @@
 /* Quantize, dequantize, fake-quantize: a vector at a time, or four.
  *
- * x / scale is rounded once: with x * (1 / scale) ties fall differently. Nothing but `quantize` with one scale for many
- * values is fast enough to feel the division: there the quotient is made of multiplications (in L2 16 against 11 Ge/s
- * with AVX2, 30 against 25 with AVX-512). */
+ * x / scale is rounded once: with x * (1 / scale) ties fall differently. `quantize` with one scale for many values
+ * makes the same quotient of multiplications (in L2 16 against 11 Ge/s with AVX2, 30 against 25 with AVX-512, on AMD).
+ * Others with such scales, or two in a block, do so where DIVISION_IS_SLOW: AVX2 divides beside their other work. */
 #include "kernels/x86/block_x86.h"
 
 /* Turns NaN into zero, whose code is the zero point. Returns whether there was NaN or an infinity. */
