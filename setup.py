@@ -119,6 +119,7 @@ class BuildCore(build_ext):
             *glob("tests/**/*.py", recursive=True),
             *glob("tests/**/*.[ch]", recursive=True),
             *glob("tests/**/*.qlite", recursive=True),
+            *glob("tests/**/*.tflite", recursive=True),
         ]
         more += glob("notebooks/*.ipynb")
         return [*super().get_source_files(), *more]

@@ -1,9 +1,14 @@
 """The verifiers (`python -m tests.verify`) on a part of what they go through, so that they do not rot."""
 
+import shutil
+
 import pytest
 
+from qlite import _core
+
 from .conftest import isas
-from .verify import deepk, int4, lanes, products, shapes, threads
+from .verify import deepk, int4, lanes, products, quotients, shapes, threads
+from .verify.checks import Checks
 from .verify.tally import Tally
 
 PARTS = {
@@ -23,3 +28,14 @@ def test_part(name):
     check(tally, isas(), **selection)
     assert sum(tally.done.values()) > 0
     assert not tally.examples, "\n".join(tally.examples)
+
+
+def test_quotients_of_a_sample(capsys):
+    """One in 4093 floats, and all pairs of significands that matter."""
+    if not shutil.which(quotients.COMPILER[0]):
+        pytest.skip("needs a compiler")
+    if _core.info()["isa"] == "scalar":
+        pytest.skip("needs fused multiply-add")
+    checks = Checks()
+    quotients.check(checks)
+    assert (checks.passed, checks.failed) == (quotients.SCALES + 2, 0), capsys.readouterr().out

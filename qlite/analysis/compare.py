@@ -21,6 +21,7 @@ from qlite.nn.layers.weighted import Weighted
 from qlite.nn.model import Model
 from qlite.nn.predictor import VALUES
 from qlite.nn.program import Buffer, Step
+from qlite.nn.program_summary import is_wide
 from qlite.nn.qmodel import QModel
 from qlite.nn.steps import PRODUCTS, Constant, Dequantize, JoinDigits, Quantize, QuantizeDigits, Reshape
 
@@ -259,6 +260,7 @@ class _Row:
             microseconds=1e6 * seconds,
             float_microseconds=1e6 * float_seconds,
             advice=_advice(own, q, weight, rounding, clipping),
+            has_wide_activations=is_wide([step.kind for step in self.steps]),
         )
 
 

@@ -39,6 +39,8 @@ class LayerReport:
         Per sample, as parts of runs of the whole model.
     advice : str
         What would repair most of its error.
+    has_wide_activations : bool
+        Whether it multiplies codes of 16 bits.
     """
 
     name: str
@@ -55,13 +57,15 @@ class LayerReport:
     microseconds: float
     float_microseconds: float
     advice: str
+    has_wide_activations: bool = False
 
     def __post_init__(self) -> None:
         _check.string("name", self.name)
         _check.shape("shape", self.shape)
-        for field in fields(self)[2:-1]:
+        for field in fields(self)[2:-2]:
             _check.number(field.name, getattr(self, field.name))
         _check.string("advice", self.advice)
+        _check.flag("has_wide_activations", self.has_wide_activations)
 
 
 @public
@@ -148,7 +152,16 @@ class Report:
     def _summary(self) -> str:
         agreement = "" if self.agreement is None else f", top-1 agreement {self.agreement:.2%}"
         calibration = "" if self.calibration is None else f"; {self.calibration}"
-        return f"output SQNR {self.sqnr_db:.1f} dB{agreement}, on {self.samples} samples{calibration}"
+        return f"output SQNR {self.sqnr_db:.1f} dB{agreement}, on {self.samples} samples{calibration}{self._wide()}"
+
+    def _wide(self) -> str:
+        """What activations of 16 bits cost, where there are some."""
+        wide = [r for r in self.layers if r.has_wide_activations]
+        time, whole = (sum(r.microseconds for r in layers) for layers in (wide, self.layers))
+        if not (wide and whole):
+            return ""
+        names = ", ".join(r.name for r in wide)
+        return f"; activations of 16 bits in {names}: {time:.3f} us/sample, {time / whole:.0%} of the time"
 
     def __str__(self) -> str:
         from textwrap import fill  # here: it would slow `import qlite` down

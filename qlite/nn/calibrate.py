@@ -53,11 +53,19 @@ def calibrate(
 
 
 def grids_of(
-    model: Model, seen: Observations, method: str, bits: Mapping[str, int], percentile: float = PERCENTILE
+    model: Model,
+    seen: Observations,
+    method: str,
+    bits: Mapping[str, int],
+    percentile: float = PERCENTILE,
+    of_outputs: str | None = None,
 ) -> dict[str, QParams]:
-    """Return the unsigned qparams of every value for what was seen of them."""
+    """Return the unsigned qparams of every value for what was seen of them; outputs may have a method of their own."""
     group = seen.group
-    grids = {first: seen.qparams(first, method, bits.get(first, 8), percentile) for first in seen.calibrators}
+    methods = dict.fromkeys(seen.calibrators, method)
+    if of_outputs is not None:
+        methods |= {group[name]: of_outputs for name in model.outputs if name in group}
+    grids = {first: seen.qparams(first, way, bits.get(first, 8), percentile) for first, way in methods.items()}
     for first, most in _limits(model, group).items():
         grids[first] = _within(grids[first], most)
     found = {name: grids[group[name]] for name in group}

@@ -3,8 +3,9 @@
 Batch norms, and sums and products with constants of channels, go into the weights of the layer before or behind them,
 and those at the very front into what the model subtracts and divides by. Batch norms become a factor and a summand for
 each channel where there are none. An activation that is a clamp goes into the layer before it, since integer products
-and sums apply it themselves, and any other one out of it. Padding goes into the convolution behind it. Dropout falls
-away. Nothing is fused with a value that something else reads, or that is an output.
+and sums apply it themselves, and any other one out of it. Padding goes into the convolution behind it. A product that
+is cut along its channels becomes one for each part (see parts.py). Dropout falls away. Nothing is fused with a value
+that something else reads, or that is an output.
 """
 
 from copy import copy
@@ -29,6 +30,7 @@ from qlite.nn.layers.separable import SeparableConv2D
 from qlite.nn.layers.shape import Pad, Reshape
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.model import Model
+from qlite.nn.parts import with_parts
 from qlite.nn.sequential import Sequential
 from qlite.ops.activations import CLAMPS
 
@@ -52,10 +54,14 @@ def fuse(model: Model) -> Model:
     """Return a model of layers that can be deployed, which computes what `model` computes at inference.
 
     Its layers have no activation but a clamp, and the names that they had; another activation of a layer "dense_1"
-    becomes a layer "dense_1_<activation>". What a batch norm at the very front subtracts and divides by goes into
-    `mean` and `scale`. Arrays are those of `model` where nothing was folded into them.
+    becomes a layer "dense_1_<activation>", and one that is cut along its channels a layer for each part, which has the
+    part's name. What a batch norm at the very front subtracts and divides by goes into `mean` and `scale`. Arrays are
+    those of `model` where nothing was folded into them.
     """
-    return _Fusing(model).result()
+    fused = _Fusing(model).result()
+    while (parted := with_parts(fused)) is not fused:
+        fused = _Fusing(parted).result()  # what is behind a part may go into it
+    return fused
 
 
 class _Fusing:

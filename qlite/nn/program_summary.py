@@ -9,7 +9,7 @@ import numpy as np
 
 from qlite.nn.plan import Plan
 from qlite.nn.program import Buffer, Program, Step
-from qlite.nn.steps import DenseF32, Dequantize, MatMul, Quantize, QuantizeDigits, QuantizeDynamic
+from qlite.nn.steps import DenseF32, Dequantize, JoinDigits, MatMul, Quantize, QuantizeDigits, QuantizeDynamic
 from qlite.nn.steps.products import Product
 from qlite.nn.steps.transposed import TransposedConvolution
 from qlite.nn.summary import Table
@@ -53,6 +53,8 @@ class ProgramSummary(Table):
     ----------
     float_macs, float_time : float
         The share of the layers that compute in float32 in products and in time, 0 to 1.
+    wide_macs, wide_time : float
+        That of the layers whose activations have 16 bits, for which products are made twice.
     between_time : float
         The share of the steps between floats and codes in time.
     """
@@ -62,6 +64,8 @@ class ProgramSummary(Table):
     layers: tuple[ProgramLayer, ...]
     float_macs: float
     float_time: float
+    wide_macs: float
+    wide_time: float
     between_time: float
 
     def _rows(self) -> list[list[str]]:
@@ -77,7 +81,12 @@ class ProgramSummary(Table):
         names = [row.name for row in self.layers if row.arithmetic == "float32"]
         what = f"in float32: {', '.join(names)}" if names else "in float32: no layer"
         cost = f" ({self.float_macs:.1%} of the MACs, {self.float_time:.1%} of the time)" if names else ""
-        return [f"{what}{cost}; between floats and codes: {self.between_time:.1%} of the time"]
+        notes = [f"{what}{cost}; between floats and codes: {self.between_time:.1%} of the time"]
+        wide = [row.name for row in self.layers if is_wide(row.steps)]
+        if wide:
+            cost = f"{self.wide_macs:.1%} of the MACs, each made twice, {self.wide_time:.1%} of the time"
+            notes.append(f"activations of 16 bits: {', '.join(wide)} ({cost})")
+        return notes
 
 
 def summary_of(title: str, plan: Plan) -> ProgramSummary:
@@ -107,13 +116,22 @@ def summary_of(title: str, plan: Plan) -> ProgramSummary:
             )
         )
     is_float, is_between = (np.array([kind == what for kind in kinds]) for what in ("float32", "between"))
+    wide = {layer.name for layer in layers if is_wide(layer.steps)}
+    in_wide = np.array([program.buffers[step.output].layer in wide for step in program.steps])
     return ProgramSummary(
         title,
         tuple(layers),
         _share(np.array(macs), is_float),
         _share(seconds, is_float),
+        _share(np.array(macs), in_wide),
+        _share(seconds, in_wide),
         _share(seconds, is_between),
     )
+
+
+def is_wide(kinds: Sequence[str]) -> bool:
+    """Whether the kinds of a layer's steps are those of a product of 16-bit activations: two of 8 bits, joined."""
+    return JoinDigits.kind in kinds
 
 
 def _share(values: np.ndarray, chosen: np.ndarray) -> float:

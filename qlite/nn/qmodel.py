@@ -380,8 +380,14 @@ class QModel(Predictor):
     def to_tflite(self, path: Any, *, dtype: str = "int8", batch: int | None = 1, description: str = "") -> None:
         """Write the model as a TensorFlow Lite file, of which the runtime gives the bytes that this model gives.
 
+        A file has no rules of rounding in it: it is the same for any `cpu` of `quantize_model`.
+
         The file has one signature, whose inputs and outputs have the names of the model's, tensors that have the names
         of the layers, weights with a scale per output, and only operators that the runtime takes.
+
+        Calibrated by "minmax", codes of weights and biases and zero points are those of TensorFlow's converter, but for
+        these grids: the converter takes that of a sum's operand for the sum as well, and behind pools the values that
+        are concatenated; qlite ends what only a sigmoid or a tanh reads at 8 and 4.
 
         Parameters
         ----------

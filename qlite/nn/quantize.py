@@ -68,7 +68,9 @@ def quantize_model(
     Parameters
     ----------
     model : Sequential or Model
-        Batch norms are folded into layers with weights, dropout falls away: layers are those of the fused model.
+        Batch norms are folded into layers with weights, dropout falls away: layers are those of the fused model. A
+        dense layer or convolution that `Split` or `Slice` cuts along its channels, boxes beside scores say, becomes a
+        layer for each part, whose name is the part's, so that each has its own grid.
     scheme : str, optional
         ``w<bits>[g<group>][a<bits>]``, ``"ternary"`` or ``"dynamic"``; that of the training by default, or "w8a8".
         w8a8, w4a8, w2a8, w4a4, w2a2...: widths of 2 to 8 bits of weights and of activations. w8, w4, w2...: weights
@@ -94,8 +96,8 @@ def quantize_model(
         How ranges of activations are chosen: see `choose_qparams`; "trimmed" leaves the 3 % of the samples out that
         reach farthest, value by value. "auto" makes a model each for "minmax", "percentile", "mse" and "trimmed" and
         keeps the one whose outputs come closest to the float model's on up to 128 of the samples (`QModel.calibration`
-        says which, and how close each came). Where nothing reads a value but a sigmoid or a tanh, its range ends at
-        +-8 or +-4, beyond which their codes do not change.
+        says which, and how close each came); outputs that are codes have the ranges of "minmax" there. Where nothing
+        reads a value but a sigmoid or a tanh, its range ends at +-8 or +-4, beyond which their codes do not change.
     percentile : float
         For ``method="percentile"``, over 50 and at most 100: what is left when ``100 - percentile`` percent are cut off
         each end.

@@ -308,3 +308,14 @@ def test_layers_of_one_advice_stand_together(rng):
         assert text.count(advice) == 1 and report._repr_html_().count("<li>") == 1
         assert all(text.count(f"dense_{i}") >= 2 for i in range(1, 31))
         assert max(map(len, text.splitlines())) == len(text.splitlines()[0])
+
+
+def test_what_activations_of_16_bits_cost(rng):
+    m = ql.from_weights([(rng.normal(size=(6, 9)), None), (rng.normal(size=(9, 4)), None)], activation="relu")
+    x = rng.normal(size=(80, 6))
+    report = ql.compare(m, ql.quantize_model(m, "w8a8", x, per_layer={"dense_2": "w8a16"}), x)
+    assert [layer.has_wide_activations for layer in report.layers] == [False, True]
+    time, whole = report.layers[1].microseconds, sum(layer.microseconds for layer in report.layers)
+    line = " ".join(str(report).split())
+    assert f"; activations of 16 bits in dense_2: {time:.3f} us/sample, {time / whole:.0%} of the time" in line
+    assert "16 bits" not in str(ql.compare(m, ql.quantize_model(m, "w8a8", x), x))

@@ -51,6 +51,19 @@ def test_what_is_in_float_and_its_share(rng):
     assert ql.quantize_model(model, "w8").summary().float_macs == 1
 
 
+def test_what_activations_of_16_bits_cost(rng):
+    model, x = image_network(rng)
+    plain = ql.quantize_model(model, data=x).summary()
+    assert (plain.wide_macs, plain.wide_time) == (0, 0) and "16 bits" not in str(plain)
+    wide = ql.quantize_model(model, data=x, per_layer={"conv": "w8a16", "dense": "w8a16"}).summary()
+    macs, before = ({row.name: row.macs for row in summary.layers} for summary in (wide, plain))
+    assert (macs["conv"], macs["dense"], macs["up"]) == (2 * before["conv"], 2 * before["dense"], before["up"])
+    assert wide.wide_macs == (macs["conv"] + macs["dense"]) / sum(macs.values())
+    assert 0 < wide.wide_time < 1
+    shares = f"{wide.wide_macs:.1%} of the MACs, each made twice, {wide.wide_time:.1%} of the time"
+    assert f"activations of 16 bits: conv, dense ({shares})" in str(wide)
+
+
 def test_products_of_two_tensors(rng):
     x = ql.Input((6, 8))
     scores = ql.MatMul(transpose_b=True, name="scores")(x, x)

@@ -9,6 +9,7 @@ from models import digits, digits_network, same_program, small_network
 import qlite as ql
 from qlite.nn import ranges
 from qlite.nn.calibrate import calibrate
+from qlite.nn.fuse import fuse
 from qlite.nn.observe import Spread, observe
 from qlite.nn.ranges import MARGIN_DB, OTHERS, closeness
 
@@ -35,7 +36,7 @@ def test_what_is_kept_is_the_program_of_that_way(scheme):
     best = max(found.gain_db, key=found.gain_db.get)
     assert found.method == (best if found.gain_db[best] > MARGIN_DB else "minmax")
     alone = ql.quantize_model(model, scheme, data.x, method=found.method, bias_correction=found.is_bias_corrected)
-    assert same_program(quantized.program, alone.program)
+    np.testing.assert_array_equal(quantized(data.x), alone(data.x))
     assert alone.calibration.method == found.method and alone.calibration.gain_db == {}
 
 
@@ -44,12 +45,29 @@ def test_the_gain_is_the_lesser_of_the_median_and_the_total(monkeypatch):
     model, x = small_network()
     monkeypatch.setattr("qlite.nn.quantize.COMPARED", 10_000)
     found = ql.quantize_model(model, data=x).calibration.gain_db
-    by = {way: ql.quantize_model(model, data=x, method=way, output_dtype="integer")(x) for way in EVERY}
+    end = calibrate(fuse(model), x, "minmax")[model.names[-1]]  # of outputs by every way
+    by = {way: ql.quantize_model(model, data=x, method=way)(x) for way in EVERY}
+    by = {way: ql.quantize(y, end).dequantize() for way, y in by.items()}
     db = {way: closeness([model(x)], [y]) for way, y in by.items()}
     each = ql.metrics.sqnr_db(model(x), by["mse"], axis=1)
     np.testing.assert_allclose(db["mse"], [np.median(each), ql.metrics.sqnr_db(model(x), by["mse"])])
     for way in OTHERS:
         assert found[way] == pytest.approx(min(db[way] - db["minmax"]))
+
+
+@pytest.mark.filterwarnings("ignore:data. samples that stand out")
+def test_outputs_reach_as_far_as_they_were_seen_to():
+    """By any way that is kept, also where the others cut extremes off."""
+    rng = np.random.default_rng(5)
+    x = rng.standard_t(2, size=(400, 40)).astype(np.float32)
+    model = network(rng)
+    kept = ql.quantize_model(model, data=x, target="tflite", bias_correction=False)
+    assert kept.calibration.method != "minmax"
+    alone = ql.quantize_model(model, data=x, target="tflite", method=kept.calibration.method)
+    exact = ql.quantize_model(model, data=x, target="tflite", method="minmax")
+    ends = [m.program.steps[-1].inputs[0] for m in (kept, alone, exact)]
+    scales = [m.program.buffers[i].scale for m, i in zip((kept, alone, exact), ends, strict=True)]
+    assert scales[0] == scales[2] > scales[1]
 
 
 @pytest.mark.parametrize("target", ["onnx", "tflite", "tflm", "c", "tensorrt"])

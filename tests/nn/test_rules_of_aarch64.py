@@ -7,6 +7,7 @@ import aarch64_cases
 import numpy as np
 import pytest
 import reference
+from models import extra
 from samples import codes, same_bytes
 
 import qlite as ql
@@ -66,6 +67,7 @@ def rules(qm):
 
 
 def test_only_products_and_softmaxes_differ(rng, tmp_path):
+    extra("flatbuffers"), extra("tflite")
     m, x = gated(rng)
     there = ql.quantize_model(m, data=x, target="tflite", cpu="aarch64")
     here = there.retarget("tflite")
@@ -92,6 +94,7 @@ def test_kept_in_model_files(rng, tmp_path):
 
 
 def test_verify_refuses_rules_of_another_machine(rng, tmp_path):
+    extra("flatbuffers"), extra("tflite"), extra("ai_edge_litert.interpreter")
     m, x = gated(rng)
     here, there = ("aarch64", "x86-64") if platform.machine() in ("aarch64", "arm64") else ("x86-64", "aarch64")
     qm = ql.quantize_model(m, data=x, target="tflite", cpu=there)

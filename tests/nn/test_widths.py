@@ -126,17 +126,20 @@ def test_bytes_are_those_of_packed_codes(network, x, tmp_path):
 
 @pytest.mark.parametrize("scheme", BUDGET)
 def test_digits(scheme):
-    agreements, ratios = [], []
+    agreements, ratios, corrected = [], [], []
     for seed in range(3):
         data, network = digits(seed), digits_network(seed)
         method = "mse" if (Scheme.parse(scheme).activation_bits or 8) < 8 else "minmax"
         quantized = ql.quantize_model(network, scheme, data.x, method=method)
-        exact, raw = network(data.x_held).astype(np.float64), quantized(data.x_held)
+        exact = network(data.x_held)
         agreements.append(100 * np.mean(network.predict(data.x_held) == quantized.predict(data.x_held)))
-        ratios.append(10 * np.log10(np.sum(exact**2) / np.sum((exact - raw) ** 2)))
-    print(f"{scheme}: agreement {min(agreements):.1f} %, SQNR {min(ratios):.1f} dB")
+        ratios.append(ql.metrics.sqnr_db(exact, quantized(data.x_held)))
+        moved = ql.quantize_model(network, scheme, data.x, method=method, bias_correction=True)
+        corrected.append(ql.metrics.sqnr_db(exact, moved(data.x_held)))
+    print(f"{scheme}: agreement {min(agreements):.1f} %, SQNR {min(ratios):.1f} dB, {min(corrected):.1f} with biases")
     assert min(agreements) >= BUDGET[scheme][0]
     assert min(ratios) >= BUDGET[scheme][1]
+    assert min(corrected) > min(ratios) - 0.5
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -246,7 +249,7 @@ def test_layers_in_float_lose_nothing_by_themselves(network, x):
 
 def with_grids(network, x, scheme, per_layer=None):
     """A copy of a model with the grids that quantizing it finds."""
-    quantized = ql.quantize_model(network, scheme, x, per_layer=per_layer)
+    quantized = ql.quantize_model(network, scheme, x, per_layer=per_layer, bias_correction=False)
     buffers = [b for b in quantized.program.buffers if b.scale is not None]
     activations = {
         {"input_codes": "input"}.get(b.name, b.name): ql.QParams(

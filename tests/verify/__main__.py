@@ -16,7 +16,7 @@ import qlite
 
 from .checks import Checks
 
-NAMES = ("theory", "kmeans", "gradients", "layers", "training", "qat", "generalization")
+NAMES = ("theory", "kmeans", "gradients", "layers", "training", "qat", "generalization", "quotients")
 ON_FILES = ("tflite",)
 ON_OTHERS = ("aarch64",)
 ON_ISAS = ("products", "lanes", "shapes", "deepk", "int4", "threads")

@@ -12,7 +12,7 @@ extern const ql_field ql_binary_fields[];
 typedef struct ql_binary {
     ql_activation activation;
     ql_store store; /* of codes */
-    bool is_negative, rounds_up;
+    bool is_negative, is_aarch64;
 } ql_binary;
 
 /* Returns whether buffers, values and a rule are right for such a step, grids left aside, and fills what they say. */

@@ -13,6 +13,9 @@
 /* The product of the scales over that of the result is below this. */
 #define RATIO_LIMIT 0x1p20f
 
+/* From here on every product but 0 is clamped. */
+#define MOST_FACTOR_AARCH64 0x1p10f
+
 enum { BLOCK = 256 }; /* codes whose products lie on the stack */
 
 static float ratio_of(const ql_buffer *const in[2], const ql_buffer *out)
@@ -22,11 +25,11 @@ static float ratio_of(const ql_buffer *const in[2], const ql_buffer *out)
 
 static ql_status prepare(const ql_buffer *buffers, const ql_value *v, ql_step *step)
 {
-    const bool rounds_up = strcmp(v[QL_BINARY_REQUANT].text, "aarch64") == 0;
+    const bool is_aarch64 = strcmp(v[QL_BINARY_REQUANT].text, "aarch64") == 0;
     ql_binary binary = {0};
-    if (!ql_binary_from_values(buffers, v, step, rounds_up ? "float" : v[QL_BINARY_REQUANT].text, &binary))
+    if (!ql_binary_from_values(buffers, v, step, is_aarch64 ? "float" : v[QL_BINARY_REQUANT].text, &binary))
         return QL_EINVAL;
-    binary.rounds_up = rounds_up;
+    binary.is_aarch64 = is_aarch64;
     const ql_buffer *const in[] = {buffers + step->inputs[0], buffers + step->inputs[1]}, *out = buffers + step->output;
     if (out->type != QL_F32 && !(ratio_of(in, out) < RATIO_LIMIT))
         return QL_EINVAL;
@@ -84,26 +87,23 @@ static void multiply_fixed(const ql_kernels *kernels, const void *a, const void 
     }
 }
 
-/* From here on every product but 0 is clamped. */
-#define QL_MOST_UP 0x1p10f
-
 /* The rule "aarch64": f = (high * 2**12 + low) * 2**-(12 + shift), so that int32 holds every term. */
-typedef struct up_rule {
+typedef struct aarch64_rule {
     ql_multiplication grids;
     int32_t high, low, shift; /* 12 bits each; 1..31 */
-} up_rule;
+} aarch64_rule;
 
 /* A factor below 2**-19, which makes 0 of every product, may have another exponent than its own. */
-static void fill_up(float factor, up_rule *rule)
+static void fill_aarch64(float factor, aarch64_rule *rule)
 {
     int exponent;
-    const int32_t mantissa = (int32_t)ldexpf(frexpf(fminf(factor, QL_MOST_UP), &exponent), 24);
+    const int32_t mantissa = (int32_t)ldexpf(frexpf(fminf(factor, MOST_FACTOR_AARCH64), &exponent), 24);
     rule->high = mantissa >> 12;
     rule->low = mantissa & 0xFFF;
     rule->shift = 12 - exponent < 31 ? 12 - exponent : 31;
 }
 
-static void round_up(const int32_t *product, size_t n, const up_rule *rule, uint8_t *restrict y)
+static void round_up(const int32_t *product, size_t n, const aarch64_rule *rule, uint8_t *restrict y)
 {
     const int32_t high = rule->high, low = rule->low, shift = rule->shift, half = (int32_t)1 << (shift - 1);
     const int32_t zero_point = rule->grids.zero_point, qmin = rule->grids.qmin, qmax = rule->grids.qmax;
@@ -114,9 +114,10 @@ static void round_up(const int32_t *product, size_t n, const up_rule *rule, uint
     }
 }
 
-static void multiply_up(const ql_kernels *kernels, const void *a, const void *b, size_t n, const void *context, void *y)
+static void multiply_aarch64(const ql_kernels *kernels, const void *a, const void *b, size_t n, const void *context,
+                             void *y)
 {
-    const up_rule *rule = context;
+    const aarch64_rule *rule = context;
     const uint8_t *first = a, *second = b;
     uint8_t *codes = y;
     int32_t product[BLOCK];
@@ -148,10 +149,10 @@ static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *b
         ql_for_pairs(step, buffers, block, multiply_fixed, &rule);
         return;
     }
-    if (s->rounds_up) {
-        up_rule rule = {.grids = grids};
-        fill_up(grids.factor, &rule);
-        ql_for_pairs(step, buffers, block, multiply_up, &rule);
+    if (s->is_aarch64) {
+        aarch64_rule rule = {.grids = grids};
+        fill_aarch64(grids.factor, &rule);
+        ql_for_pairs(step, buffers, block, multiply_aarch64, &rule);
         return;
     }
     ql_for_pairs(step, buffers, block, multiply_codes, &grids);

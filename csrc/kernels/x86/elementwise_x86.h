@@ -15,6 +15,28 @@ static inline bool replace_nan(block *x)
     return true;
 }
 
+/* Scales whose reciprocal `quotient` can use. */
+static inline bool has_reciprocal(float scale)
+{
+    return scale >= 0x1p-90f && scale <= 0x1p90f;
+}
+
+static inline bool have_reciprocals(floats scale)
+{
+    return !any_lane(less_f32(scale, set_f32(0x1p-90f)) | less_f32(set_f32(0x1p90f), scale));
+}
+
+/* x / scale without the division (Markstein 1990): q = x * reciprocal, corrected by its remainder, where reciprocal is
+ * 1 / scale rounded once. For every pair of significands that is the true quotient, rounded once
+ * (tests/verify/quotients.c), as long as nothing underflows or overflows: the scale lies in 2^-90..2^90, so that its
+ * reciprocal is normal; |x| >= 2^-102, so that the remainder is exact or rounded to 24 bits. Else |x / scale| < 2^-12,
+ * and so is this: both round to the integer 0; x and q are finite. Else this is NaN, which the callers look for. */
+static inline floats quotient(floats x, floats scale, floats reciprocal)
+{
+    const floats q = x * reciprocal;
+    return fma_f32(fnma_f32(q, scale, x), reciprocal, q);
+}
+
 typedef struct grid {
     floats scale, low, high;
     ints zero_point;
@@ -101,26 +123,15 @@ static inline bool quantize_block(const float *x, const block *scale, const ints
     return nonfinite;
 }
 
-/* Scales that have a reciprocal without an underflow in what follows. */
-static inline lane_mask without_reciprocal(floats scale)
-{
-    return less_f32(scale, set_f32(0x1p-90f)) | less_f32(set_f32(0x1p90f), scale);
-}
-
-/* The same for scales with a reciprocal, without the division: q = x * (1 / scale), corrected once by the exact
- * remainder (Markstein 1990), converts to the integer that the true quotient converts to. For |quotient| < 256 that was
- * checked for every mantissa of the scale, beside every tie. NaN, infinities and quotients under -2^15 or over 2^31
- * give INT16_MIN, and are left to the division. */
+/* The same without the division. NaN, infinities and quotients under -2^15 or over 2^31 give INT16_MIN, and are left to
+ * it. */
 static inline bool quantize_block_quickly(const float *x, const block *scale, const block *reciprocal,
                                           const ints *zero_point, const byte_range *r, uint8_t *codes)
 {
     const block b = load_block(x);
     ints v[4];
-    for (int u = 0; u < 4; u++) {
-        floats q = b.v[u] * reciprocal->v[u];
-        floats remainder = fnma_f32(q, scale->v[u], b.v[u]);
-        v[u] = to_s32(fma_f32(remainder, reciprocal->v[u], q));
-    }
+    for (int u = 0; u < 4; u++)
+        v[u] = to_s32(quotient(b.v[u], scale->v[u], reciprocal->v[u]));
     const ints halves[2] = {pack_s32(v[0], v[1]), pack_s32(v[2], v[3])};
     if (__builtin_expect(any_equal_s16(min_s16(halves[0], halves[1]), INT16_MIN), 0))
         return quantize_block(x, scale, zero_point, r, codes);
@@ -171,16 +182,16 @@ typedef struct column_grids {
 /* Returns whether all scales have a reciprocal. */
 static bool set_columns(const float *scale, const int32_t *zero_point, size_t n, const byte_range *r, column_grids *g)
 {
-    lane_mask without = {0};
+    bool all = true;
     g->scale = scale;
     for (size_t j = 0; j < n; j += LANES) {
         const floats s = load_f32(scale + j);
-        without |= without_reciprocal(s);
+        all &= have_reciprocals(s);
         store_f32(g->reciprocal + j, set_f32(1.0f) / s);
     }
     for (size_t j = 0; j < n; j += BLOCK)
         halves_of(zero_point + j, r, g->halves[j / BLOCK]);
-    return !any_lane(without);
+    return all;
 }
 
 static bool quantize_row(const float *x, size_t n, const column_grids *g, const byte_range *r, uint8_t *codes)
@@ -228,8 +239,8 @@ static inline bool quantize_shared(const float *x, size_t n, const float *scale,
         const floats s = set_f32(*scale), t = set_f32(1.0f / *scale);
         const block scales = {{s, s, s, s}}, reciprocals = {{t, t, t, t}};
         const ints z = set_s16((int16_t)(*zero_point - r.shift)), zero_points[2] = {z, z};
-        const bool is_reciprocal = !any_lane(without_reciprocal(s));
-        for (; is_reciprocal && i + BLOCK <= n; i += BLOCK) {
+        const bool is_quick = has_reciprocal(*scale);
+        for (; is_quick && i + BLOCK <= n; i += BLOCK) {
             prefetch(x + i, sizeof scales);
             nonfinite |= quantize_block_quickly(x + i, &scales, &reciprocals, zero_points, &r, codes + i);
         }
@@ -244,13 +255,19 @@ static inline bool quantize_shared(const float *x, size_t n, const float *scale,
     return nonfinite;
 }
 
-/* Two groups of half a block. */
+/* Two groups of half a block. Reciprocals are scalar divisions, which take less than two of vectors. */
 static inline bool quantize_pair(const float *x, const float *scale, const int32_t *zero_point, const byte_range *r,
                                  uint8_t *codes)
 {
     const floats s0 = set_f32(scale[0]), s1 = set_f32(scale[1]);
     const block scales = {{s0, s0, s1, s1}};
     const ints halves[2] = {set_s16((int16_t)(zero_point[0] - r->shift)), set_s16((int16_t)(zero_point[1] - r->shift))};
+    if (DIVISION_IS_SLOW && has_reciprocal(scale[0]) && has_reciprocal(scale[1])) {
+        const floats t0 = set_f32(1.0f / scale[0]), t1 = set_f32(1.0f / scale[1]);
+        const block reciprocals = {{t0, t0, t1, t1}};
+        prefetch(x, sizeof scales);
+        return quantize_block_quickly(x, &scales, &reciprocals, halves, r, codes);
+    }
     return quantize_block(x, &scales, halves, r, codes);
 }
 
@@ -289,6 +306,23 @@ static inline bool fake_quantize_block(const float *x, const grid *const *g, flo
     for (int u = 0; u < 4; u++)
         store_f32(y + u * LANES, to_f32(ordered_steps(b.v[u] / g[u]->scale, g[u])) * g[u]->scale);
     return nonfinite;
+}
+
+/* The same without the division, which what is not finite and what overflows are left to. */
+static inline bool fake_quantize_block_quickly(const float *x, const grid *const *g, const floats *reciprocal, float *y)
+{
+    const block b = load_block(x);
+    prefetch(x, sizeof b);
+    floats q[4];
+#pragma GCC unroll 4
+    for (int u = 0; u < 4; u++)
+        q[u] = quotient(b.v[u], g[u]->scale, reciprocal[u]);
+    if (__builtin_expect(has_nonfinite(q, 4), 0))
+        return fake_quantize_block(x, g, y);
+#pragma GCC unroll 4
+    for (int u = 0; u < 4; u++)
+        store_f32(y + u * LANES, to_f32(ordered_steps(q[u], g[u])) * g[u]->scale);
+    return false;
 }
 
 /* n is at least 1. */
@@ -347,12 +381,18 @@ bool QL_KERNEL(ql_fake_quantize_rows_f32)(const float *x, size_t rows, size_t n,
     return nonfinite;
 }
 
-static inline bool fake_quantize_shared(const float *x, size_t n, const grid *g, float *y)
+static inline bool fake_quantize_shared(const float *x, size_t n, float scale, const grid *g, float *y)
 {
+    const grid *const grids[] = {g, g, g, g};
     bool nonfinite = false;
     size_t i = 0;
+    if (DIVISION_IS_SLOW && n >= BLOCK && has_reciprocal(scale)) {
+        const floats t = set_f32(1.0f / scale), reciprocals[] = {t, t, t, t};
+        for (; i + BLOCK <= n; i += BLOCK)
+            nonfinite |= fake_quantize_block_quickly(x + i, grids, reciprocals, y + i);
+    }
     for (; i + BLOCK <= n; i += BLOCK)
-        nonfinite |= fake_quantize_block(x + i, (const grid *const[]){g, g, g, g}, y + i);
+        nonfinite |= fake_quantize_block(x + i, grids, y + i);
     for (; i < n; i += LANES)
         nonfinite |= fake_quantize_lanes(x + i, n - i, g, y + i);
     return nonfinite;
@@ -369,12 +409,18 @@ bool QL_KERNEL(ql_fake_quantize_f32)(const float *x, size_t n, const float *scal
         for (; i + BLOCK <= n; i += BLOCK, scale += 2, zero_point += 2) {
             const grid g0 = shared_grid(scale, zero_point, qmin, qmax);
             const grid g1 = shared_grid(scale + 1, zero_point + 1, qmin, qmax);
-            nonfinite |= fake_quantize_block(x + i, (const grid *const[]){&g0, &g0, &g1, &g1}, y + i);
+            const grid *const grids[] = {&g0, &g0, &g1, &g1};
+            if (DIVISION_IS_SLOW && has_reciprocal(scale[0]) && has_reciprocal(scale[1])) {
+                const floats t0 = set_f32(1.0f / scale[0]), t1 = set_f32(1.0f / scale[1]);
+                nonfinite |= fake_quantize_block_quickly(x + i, grids, (const floats[]){t0, t0, t1, t1}, y + i);
+            } else {
+                nonfinite |= fake_quantize_block(x + i, grids, y + i);
+            }
         }
     }
     for (; i < n; i += group, scale++, zero_point++) {
         const grid g = shared_grid(scale, zero_point, qmin, qmax);
-        nonfinite |= fake_quantize_shared(x + i, n - i < group ? n - i : group, &g, y + i);
+        nonfinite |= fake_quantize_shared(x + i, n - i < group ? n - i : group, *scale, &g, y + i);
     }
     return nonfinite;
 }

@@ -21,7 +21,8 @@ def from_tflite(path: Any, *, outputs: Sequence[str] | None = None) -> Any:
     -------
     Model or QModel
         Its layers have the names of the tensors that they give. Samples have no axis in front that counts them in
-        `input_shape`, as everywhere here.
+        `input_shape`, as everywhere here; where a file takes a fixed number of them, the model takes any. Older files
+        of uint8 become models for the target "onnx", whose codes are unsigned, with the tables of LiteRT.
 
     Raises
     ------
@@ -30,8 +31,8 @@ def from_tflite(path: Any, *, outputs: Sequence[str] | None = None) -> Any:
     OSError
         The file cannot be read.
     ValueError
-        It is no TensorFlow Lite file or a damaged one; or it has an operator that no layer computes, which is named
-        with the tensor that it gives and those before it.
+        It is no TensorFlow Lite file or a damaged one; it has an operator that no layer computes, which is named with
+        the tensor that it gives and those before it; or it mixes samples.
     ModuleNotFoundError
         The packages of the extra `tflite` are not installed.
 

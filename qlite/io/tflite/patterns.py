@@ -1,6 +1,5 @@
-"""Operators that together are a layer: layer normalization and softplus, which the format has no operator for.
-
-Each becomes one operator of a name of its own, whose options are the layer's.
+"""Operators that together are a layer: layer normalization and softplus, which the format has no operator for, whose
+operator has a name of its own here and the layer's options; and products and rows of tables with moves around them.
 """
 
 from collections.abc import Sequence
@@ -20,7 +19,9 @@ def with_layers(graph: Graph) -> Graph:
     The others stay, as what nothing reads is not converted.
     """
     found = _Search(graph)
-    return replace(graph, operators=[found.matched(operator) for operator in graph.operators])
+    return replace(
+        graph, operators=[found.matched(operator) if operator.outputs else operator for operator in graph.operators]
+    )
 
 
 class _Search:
@@ -37,10 +38,44 @@ class _Search:
             if options is not None:
                 x = options.pop("x")
                 return Operator(options.pop("name"), (x,), operator.outputs, options)
-        return operator
+        if operator.name == "EMBEDDING_LOOKUP" and len(operator.inputs) == 2:
+            indices, table = operator.inputs
+            return replace(operator, inputs=(self._unwrapped(indices), table))
+        return self._of_rows_apart(operator) or operator
+
+    def _of_rows_apart(self, last: Operator) -> Operator | None:
+        """The product of rows that are taken out of their samples before it, and put back into them behind it."""
+        product = self._writer(last.inputs[0]) if last.name == "RESHAPE" and last.inputs else None
+        if product is None or product.name != "FULLY_CONNECTED" or len(product.inputs) < 2:
+            return None
+        before, weights = self._writer(product.inputs[0]), product.inputs[1]
+        if before is None or before.name != "RESHAPE" or weights < 0:
+            return None
+        x = before.inputs[0] if before.inputs else -1
+        if x < 0:
+            return None
+        shape, result = self.tensors[x].shape, self.tensors[last.outputs[0]].shape
+        is_of_rows = len(shape) > 2 and shape[:-1] == result[:-1]
+        if not is_of_rows or self.tensors[weights].shape != (result[-1], shape[-1]):
+            return None
+        options = product.options | {"keep_num_dims": True}
+        return replace(product, inputs=(x, *product.inputs[1:]), outputs=last.outputs, options=options)
+
+    def _unwrapped(self, indices: int) -> int:
+        """What indices are before ``x + n if x < 0 else x``: those that layers take are not negative."""
+        writer = self._writer(indices)
+        is_negative, wrapped, x = self._reads(writer, writer.name if writer else "", 3)
+        is_choice = writer is not None and writer.name in ("SELECT", "SELECT_V2") and x is not None
+        compared = self._reads(self._writer(is_negative), "LESS", 2)[0]
+        moved = self._reads(self._writer(wrapped), "ADD", 2)[0]
+        return x if is_choice and compared == moved == x else indices
 
     def _softplus(self, last: Operator) -> dict[str, Any] | None:
-        """``relu(x) - log(sigmoid(abs(x)))``."""
+        """``relu(x) - log(sigmoid(abs(x)))`` or ``log(exp(x) + 1)``."""
+        total, one = self._with_vector(self._writer(self._reads(last, "LOG", 1)[0]), "ADD")
+        (x,) = self._reads(self._writer(total), "EXP", 1)
+        if x is not None and one is not None and one.tolist() == [1]:
+            return {"name": SOFTPLUS, "x": x}
         far, near = self._reads(last, "SUB", 2)
         (x,) = self._reads(self._writer(far), "RELU", 1)
         (sigmoid,) = self._reads(self._writer(near), "LOG", 1)
@@ -56,13 +91,24 @@ class _Search:
             product, gamma = self._with_vector(self._writer(one), "MUL")
             return None if gamma is None else self._normalized(self._writer(product), gamma, beta)
         x, scaled = self._reads(self._writer(one), "MUL", 2)
-        shift, moved = self._reads(self._writer(other), "SUB", 2)
-        mean, again = self._reads(self._writer(moved), "MUL", 2)
+        mean, again, beta = self._shift(other)
         factor, gamma = self._with_vector(self._writer(scaled), "MUL")
-        beta = self._vector(shift)
-        if gamma is None or beta is None or again != scaled:
+        if gamma is None or beta is None or again is None or again != scaled:
             return None
         return self._of_rows(x, mean, factor, gamma, beta)
+
+    def _shift(self, number: int | None) -> tuple[int | None, int | None, np.ndarray | None]:
+        """The mean, f and beta of ``beta - mean * f`` or ``-mean * f + beta``, whose beta may be left out."""
+        vector, product = self._reads(self._writer(number), "SUB", 2)
+        if product is not None:
+            mean, f = self._reads(self._writer(product), "MUL", 2)
+            return mean, f, self._vector(vector)
+        product, beta = self._with_vector(self._writer(number), "ADD")
+        if beta is None:
+            product, beta = number, np.zeros(1, np.float32)
+        negative, f = self._reads(self._writer(product), "MUL", 2)
+        (mean,) = self._reads(self._writer(negative), "NEG", 1)
+        return mean, f, beta
 
     def _normalized(self, product: Operator | None, gamma: np.ndarray, beta: np.ndarray) -> dict[str, Any] | None:
         """``(x - mean) * factor``."""
@@ -95,7 +141,7 @@ class _Search:
         writer = self._writer(number)
         x, axes = self._reads(writer, "MEAN", 2)
         values = None if axes is None else self.tensors[axes].data
-        if writer is None or x is None or values is None or not writer.options["keep_dims"]:
+        if writer is None or x is None or values is None or not writer.options.get("keep_dims"):
             return None
         rank = len(self.tensors[x].shape)
         return x if values.size == 1 and int(values.ravel()[0]) in (-1, rank - 1) else None

@@ -44,6 +44,7 @@ OPTIONS: dict[str, tuple[str | None, str]] = {
     "MEAN": _REDUCED,
     "MIRROR_PAD": ("MirrorPadOptions", "mode"),
     "MUL": ("MulOptions", _FUSED),
+    "NEG": ("NegOptions", ""),
     "PAD": ("PadOptions", ""),
     "PADV2": ("PadV2Options", ""),
     "PRELU": _NONE,
@@ -71,6 +72,7 @@ OPTIONS: dict[str, tuple[str | None, str]] = {
     "SUB": ("SubOptions", _FUSED),
     "SUM": _REDUCED,
     "TANH": _NONE,
+    "TILE": ("TileOptions", ""),
     "TRANSPOSE": ("TransposeOptions", ""),
     "TRANSPOSE_CONV": ("TransposeConvOptions", f"padding stride_w stride_h {_FUSED}"),
 }
@@ -80,7 +82,7 @@ VECTORS = ("new_shape", "squeeze_dims")
 #: Versions of operators with integers that runtimes were seen to take; 2 of all others.
 VERSIONS = dict.fromkeys(("ELU", "EXPAND_DIMS", "HARD_SWISH", "PRELU", "RELU_N1_TO_1", "RESHAPE", "SQUEEZE"), 1)
 VERSIONS |= dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), 3)
-VERSIONS |= dict.fromkeys(("ABS", "LOG", "RSQRT", "SQUARED_DIFFERENCE"), 1)
+VERSIONS |= dict.fromkeys(("ABS", "LOG", "NEG", "RSQRT", "SQUARED_DIFFERENCE"), 1)
 VERSIONS |= {"TRANSPOSE_CONV": 3, "FULLY_CONNECTED": 4}
 
 #: The schema's numbers, which are its order.

@@ -68,6 +68,8 @@ class Import:
         for i, operator in enumerate(self.graph.operators):
             if not needed.isdisjoint(operator.outputs):
                 self._take(i, operator)
+        if not self.inputs:
+            raise ValueError("expected outputs that are computed from an input, got none that is read")
         for number, name in self._wanted.items():
             if self.names.get(number) not in self.layers:
                 raise ValueError(f"output {name!r}: expected a tensor that an operator gives")
@@ -99,11 +101,14 @@ class Import:
         return found[0]
 
     def _needed(self) -> set[int]:
-        """The tensors that the wanted ones are computed from."""
+        """The tensors that the wanted ones are computed from; shapes that a file computes are none of them."""
         needed = set(self._wanted)
         for operator in reversed(self.graph.operators):
             if not needed.isdisjoint(operator.outputs):
-                needed.update(i for i in operator.inputs if i >= 0)
+                conversion = self.conversions.get(operator.name)
+                reads = None if conversion is None else conversion.reads
+                read = operator.inputs if reads is None else [i for n, i in enumerate(operator.inputs) if n in reads]
+                needed.update(i for i in read if i >= 0)
         return needed
 
     def _take(self, i: int, operator: Operator) -> None:

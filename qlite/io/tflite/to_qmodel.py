@@ -15,6 +15,7 @@ from qlite.grids.qparams import QParams
 from qlite.io.tflite.graph import Graph, Tensor
 from qlite.io.tflite.grids import CODES, affine_of, differ, grid_of, without_ends
 from qlite.io.tflite.operators import CONVERSIONS, Chain, Conversion, Node
+from qlite.io.tflite.patterns import with_layers
 from qlite.io.tflite.to_model import Import
 from qlite.nn.layers.layer import Layer, Shape
 from qlite.nn.layers.prelu import PReLU
@@ -92,7 +93,7 @@ def to_qmodel(graph: Graph, outputs: Any = None) -> QModel:
         As `to_model`; and codes of both signs or of other widths, a tensor without a scale, or grids that differ where
         the layer leaves codes as they are.
     """
-    read = Import(without_ends(graph), outputs, CONVERSIONS | INTEGER_CONVERSIONS)
+    read = Import(with_layers(without_ends(graph)), outputs, CONVERSIONS | INTEGER_CONVERSIONS)
     model = read.model()
     tensors = {name: read.graph.tensors[i] for i, name in read.names.items()}
     kinds = {tensor.type for tensor in tensors.values()} & set(TARGET_OF)

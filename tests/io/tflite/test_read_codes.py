@@ -156,6 +156,7 @@ CASES = {
     "strided slice": moved(
         "STRIDED_SLICE", (1, 3, 3, 4), ints(0, 1, 1, 0), ints(1, 6, 7, 4), ints(1, 2, 2, 1), **SLICED
     ),
+    "tile": moved("TILE", (1, 12, 7, 8), ints(1, 2, 1, 2)),
     "transpose": moved("TRANSPOSE", (1, 4, 6, 7), ints(0, 3, 1, 2)),
 }
 

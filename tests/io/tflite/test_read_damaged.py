@@ -133,6 +133,8 @@ def cases():
     yield "an input that is computed", graph([x, y], [unary(0, 1), unary(1, 0)]), "nothing else gives"
     yield "the input as output", graph([x, y], [unary(0, 1)], outputs=[0]), "output 'y0'"
     yield "an output of nothing", graph([x, y, z], [unary(0, 1)], outputs=[1, 2]), "output 'y2'"
+    constant = value("y", data=np.ones((1, 4), np.float32))
+    yield "no input that is read", graph([x, constant, z], [unary(1, 2)]), "computed from an input"
     yield "an output twice", graph([x, y], [unary(0, 1)], outputs=[1, 1]), "each once"
     yield "no samples", graph([value("x", 4), value("y", 4)], [unary(0, 1)]), "samples, ..."
     yield (

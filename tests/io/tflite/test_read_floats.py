@@ -141,6 +141,7 @@ CASES = {
     "mirror pad, symmetric": Case("MIRROR_PAD", [IMAGE], [PADDING], (1, 9, 8, 4), {"mode": 1}),
     "mul": Case("MUL", [IMAGE, (1, 1, 1, 4)], [], IMAGE),
     "mul by channels": Case("MUL", [IMAGE], [floats(1, 1, 1, 4)], IMAGE, {"fusedActivationFunction": 1}),
+    "neg": unary("NEG"),
     "pad": Case("PAD", [IMAGE], [ints([0, 0], [2, 1], [0, 1], [0, 3])], (1, 9, 8, 7)),
     "padv2": Case("PADV2", [IMAGE], [ints([0, 0], [2, 1], [0, 1], [0, 0]), floats(1) * 0], (1, 9, 8, 4)),
     "prelu": Case("PRELU", [IMAGE], [floats(1, 1, 4)], IMAGE),
@@ -193,6 +194,8 @@ CASES = {
     "sub": Case("SUB", [IMAGE, IMAGE], [], IMAGE),
     "sub from channels": Case("SUB", [IMAGE], [floats(4)], IMAGE, {}, [1, 0]),
     "tanh": unary("TANH"),
+    "tile": Case("TILE", [IMAGE], [ints(1, 2, 1, 3)], (1, 12, 7, 12)),
+    "tile, one copy": Case("TILE", [(1, 5)], [ints(1, 1)], (1, 5)),
     "transpose": Case("TRANSPOSE", [IMAGE], [ints(0, 3, 1, 2)], (1, 4, 6, 7)),
     "transpose conv": Case(
         "TRANSPOSE_CONV",

@@ -282,6 +282,36 @@ def test_several_samples_at_a_time(tmp_path):
     close(model(samples[:2]), litert.run(content, samples)[:2])
 
 
+def test_a_shape_that_the_file_computes(tmp_path):
+    """As converters write it for any number of samples."""
+    x, shape, count, whole, y = floats(1, 6, 4), *(Tensor(s, np.int32) for s in ((3,), (), (2,))), floats(1, 24)
+    zero, one, length = (Tensor.constant(np.array(n, np.int32)) for n in ([0], [1], 24))
+    sliced = {"beginMask": 0, "endMask": 0, "ellipsisMask": 0, "newAxisMask": 0, "shrinkAxisMask": 1}
+    operators = [
+        Operator("SHAPE", [x], shape, {"outType": 2}, 1),
+        Operator("STRIDED_SLICE", [shape, zero, one, one], count, sliced, 1),
+        Operator("PACK", [count, length], whole, {"valuesCount": 2}, 1),
+        Operator("RESHAPE", [x, whole], y, {}, 1),
+    ]
+    content, samples = file_of(operators, [x]), RNG.normal(size=(1, 6, 4)).astype(np.float32)
+    np.testing.assert_array_equal(load(tmp_path, content)(samples), litert.run(content, samples))
+
+
+@pytest.mark.parametrize("padding, size", [("same", (12, 15)), ("valid", (13, 17))])
+def test_a_size_that_the_file_computes(padding, size, tmp_path):
+    x, shape, whole, y = floats(*PIXELS.shape), Tensor((4,), np.int32), Tensor((4,), np.int32), floats(1, *size, 4)
+    weight = Tensor.constant(RNG.normal(size=(4, 3, 5, 3)).astype(np.float32))
+    more = Tensor.constant(np.array([0, size[0] - 6, size[1] - 5, 1], np.int32))
+    options = {"padding": ("same", "valid").index(padding), "strideH": 2, "strideW": 3}
+    operators = [
+        Operator("SHAPE", [x], shape, {"outType": 2}, 1),
+        Operator("ADD", [shape, more], whole, {}, 1),
+        Operator("TRANSPOSE_CONV", [whole, weight, x], y, options, 1),
+    ]
+    content = file_of(operators, [x])
+    close(load(tmp_path, content)(PIXELS), litert.run(content, PIXELS))
+
+
 def test_rows_of_a_table(tmp_path):
     table, x = RNG.normal(size=(9, 3)).astype(np.float32), np.array([[4, 0, 8, 8]], np.int32)
     indices, y = Tensor(x.shape, np.int32), floats(1, 4, 3)
@@ -292,15 +322,27 @@ def test_rows_of_a_table(tmp_path):
 # ---- layers of several operators
 
 
-@pytest.mark.parametrize("epsilon", [1e-5, 0.1])
-def test_layer_normalization_as_other_tools_write_it(epsilon, tmp_path):
+@pytest.mark.parametrize("form", ["beta - mean * f", "beta - mean * f, as a sum", "no beta"])
+def test_layer_normalization_as_converters_write_it(form, tmp_path):
     """``x * f + (beta - mean * f)`` with ``f = gamma * rsqrt(variance + epsilon)``."""
-    x, mean, squares, variance, radicand, root = (floats(1, 5, n) for n in (6, 1, 6, 1, 1, 1))
+    x, mean, squares, variance, radicand, root, negative = (floats(1, 5, n) for n in (6, 1, 6, 1, 1, 1, 1))
     factor, scaled, moved, shift, y = (floats(1, 5, 6) for _ in range(5))
     axis, gamma, beta, small = map(
         Tensor.constant,
-        (np.array([2], np.int32), *RNG.normal(size=(2, 6)).astype(np.float32), np.array(epsilon, np.float32)),
+        (np.array([2], np.int32), *RNG.normal(size=(2, 6)).astype(np.float32), np.array(0.1, np.float32)),
     )
+    shifts = {
+        "beta - mean * f": [
+            Operator("MUL", [mean, factor], moved, {}, 1),
+            Operator("SUB", [beta, moved], shift, {}, 1),
+        ],
+        "beta - mean * f, as a sum": [
+            Operator("NEG", [mean], negative, {}, 1),
+            Operator("MUL", [negative, factor], moved, {}, 1),
+            Operator("ADD", [moved, beta], shift, {}, 1),
+        ],
+        "no beta": [Operator("NEG", [mean], negative, {}, 1), Operator("MUL", [negative, factor], shift, {}, 1)],
+    }
     operators = [
         Operator("MEAN", [x, axis], mean, {"keepDims": True}, 1),
         Operator("SQUARED_DIFFERENCE", [x, mean], squares, {}, 1),
@@ -309,8 +351,7 @@ def test_layer_normalization_as_other_tools_write_it(epsilon, tmp_path):
         Operator("RSQRT", [radicand], root, {}, 1),
         Operator("MUL", [root, gamma], factor, {}, 1),
         Operator("MUL", [x, factor], scaled, {}, 1),
-        Operator("MUL", [mean, factor], moved, {}, 1),
-        Operator("SUB", [beta, moved], shift, {}, 1),
+        *shifts[form],
         Operator("ADD", [scaled, shift], y, {}, 1),
     ]
     content, samples = file_of(operators), RNG.normal(size=(1, 5, 6)).astype(np.float32)
@@ -320,6 +361,49 @@ def test_layer_normalization_as_other_tools_write_it(epsilon, tmp_path):
     operators[4].name = "ABS"
     other = file_of(operators)
     close(load(tmp_path, other)(samples), litert.run(other, samples))
+
+
+def test_rows_apart_from_their_samples(tmp_path):
+    """As converters write a dense layer along the last axis."""
+    weight = Tensor.constant(RNG.normal(size=(4, 8)).astype(np.float32))
+    x, rows, results, y = floats(1, 3, 8), floats(3, 8), floats(3, 4), floats(1, 3, 4)
+    apart, together = (Tensor.constant(np.array(shape, np.int32)) for shape in ([-1, 8], [1, 3, 4]))
+    operators = [
+        Operator("RESHAPE", [x, apart], rows, {}, 1),
+        Operator("FULLY_CONNECTED", [rows, weight], results, {"fusedActivationFunction": 1}, 1),
+        Operator("RESHAPE", [results, together], y, {}, 1),
+    ]
+    content, samples = file_of(operators), RNG.normal(size=(1, 3, 8)).astype(np.float32)
+    model = load(tmp_path, content)
+    assert [layer.kind for layer in model.layers] == ["dense"]
+    close(model(samples), litert.run(content, samples))
+
+
+def test_softplus_as_converters_write_it(tmp_path):
+    x, raised, more, y = (floats(1, 8) for _ in range(4))
+    one = Tensor.constant(np.array(1, np.float32))
+    operators = [Operator("EXP", [x], raised, {}, 1), Operator("ADD", [raised, one], more, {}, 1)]
+    content = file_of([*operators, Operator("LOG", [more], y, {}, 1)])
+    close(load(tmp_path, content)(ROWS), litert.run(content, ROWS))
+    one.data += 1
+    with pytest.raises(ValueError, match="EXP"):
+        load(tmp_path, file_of([*operators, Operator("LOG", [more], y, {}, 1)]))
+
+
+def test_rows_of_a_table_by_indices_that_may_be_negative(tmp_path):
+    """Layers take those from 0 on, which stay."""
+    table, x = RNG.normal(size=(9, 3)).astype(np.float32), np.array([[4, 0, 8, 8]], np.int32)
+    indices, moved, chosen, y = *(Tensor(x.shape, np.int32) for _ in range(3)), floats(1, 4, 3)
+    is_negative = Tensor(x.shape, np.bool_)
+    zero, length = (Tensor.constant(np.array(n, np.int32)) for n in (0, 9))
+    operators = [
+        Operator("LESS", [indices, zero], is_negative, {}, 1),
+        Operator("ADD", [indices, length], moved, {}, 1),
+        Operator("SELECT", [is_negative, moved, indices], chosen, {}, 1),
+        Operator("GATHER", [Tensor.constant(table), chosen], y, {"axis": 0}, 1),
+    ]
+    content = file_of(operators, [indices])
+    np.testing.assert_array_equal(load(tmp_path, content)(x), litert.run(content, x))
 
 
 def test_a_root_alone_is_refused(tmp_path):

@@ -35,6 +35,11 @@ def _abs(node: Node) -> Chain:
     return [([Activation("relu")], below), Add()]
 
 
+@converts("NEG")
+def _negative(node: Node) -> Chain:
+    return [([], number(-1)), Multiply()]
+
+
 @converts("SQUARED_DIFFERENCE", reads=(0, 1))
 def _squared_difference(node: Node) -> Chain:
     return [Subtract(), ([], []), Multiply()]

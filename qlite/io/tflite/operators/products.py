@@ -41,8 +41,16 @@ def _depthwise(node: Node) -> Chain:
 
 @converts("TRANSPOSE_CONV", reads=(2,))
 def _transposed(node: Node) -> Chain:
+    """A size that the file computes is the one that converters compute."""
     stride, padding = node.window["stride"], node.window["padding"]
-    return [_spread(node, node.shape(2), node.bias(3), stride, padding, node.integers(0)[1:3], node.activation)]
+    if node.tensor(0).data is not None:
+        size = node.integers(0)[1:3]
+    else:
+        more = [
+            max(k - s, 0) if padding == "valid" else 0 for k, s in zip(node.real(1).shape[1:3], stride, strict=True)
+        ]
+        size = [n * s + m for n, s, m in zip(node.shape(2)[:2], stride, more, strict=True)]
+    return [_spread(node, node.shape(2), node.bias(3), stride, padding, size, node.activation)]
 
 
 @converts(f"{CUSTOM}Convolution2DTransposeBias")

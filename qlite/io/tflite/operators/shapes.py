@@ -33,6 +33,24 @@ def _concatenate(node: Node) -> Chain:
     return [Concatenate(node.axis(node.option("axis"))), *node.behind()]
 
 
+#: Copies at most that a tile is made of.
+MOST_COPIES = 1 << 8
+
+
+@converts("TILE")
+def _tile(node: Node) -> Chain:
+    """Copies side by side, axis by axis."""
+    first, *counts = node.integers(1)
+    if first != 1 or len(counts) != len(node.shape()) or not all(0 < n <= MOST_COPIES for n in counts):
+        raise ValueError(
+            f"expected one for the axis of samples and 1 to {MOST_COPIES} copies, got {[first, *counts][:8]}"
+        )
+    layers: list[Any] = []
+    for axis, count in enumerate(counts):
+        layers += [([],) * count, Concatenate(axis)] if count > 1 else []
+    return layers or [Reshape(node.shape())]
+
+
 @converts("TRANSPOSE")
 def _transpose(node: Node) -> Chain:
     first, *axes = node.integers(1)
