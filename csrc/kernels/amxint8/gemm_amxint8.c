@@ -107,7 +107,7 @@ typedef struct operands {
     const uint8_t *a[2];  /* each row of tiles, without the segment's offset */
     size_t a_rows[2];     /* of which so many are there; ROWS if it is read in place */
     size_t segment, step; /* step: of the segment */
-    const int8_t *b[2];   /* each panel */
+    const int8_t *b;      /* the first panel */
     bool in_place;
 } operands;
 
@@ -138,8 +138,7 @@ INLINE void place(const int row_tiles, const int panels, const stays which, cons
         place_rows(w, to->i + ROWS, end, 1, x, to);
     x->segment = v->step / w->segment_steps;
     x->step = v->step % w->segment_steps;
-    x->b[0] = w->g->b + to->j / NR * w->g->panel_stride + v->step * PANEL_STEP;
-    x->b[1] = x->b[0] + w->g->panel_stride;
+    x->b = w->g->b + to->j / NR * w->g->panel_stride + v->step * PANEL_STEP;
 }
 
 /* ---- one step of k ------------------------------------------------------------------------------ */
@@ -180,17 +179,17 @@ INLINE void load_step(const int row_tiles, const stays which, const walk *w, con
     if (row_tiles == 2)
         a[1] = tile_of_a(w, x, 1, copies, stride + 1);
     if (which == A_STAYS) {
-        TILE_STREAM(6, x->b[0], PANEL_ROW);
+        TILE_STREAM(6, x->b, PANEL_ROW);
         TILE_LOAD(4, a[0], stride[0]);
         if (row_tiles == 2)
             TILE_LOAD(5, a[1], stride[1]);
-        TILE_STREAM(7, x->b[0] + LINE, PANEL_ROW);
+        TILE_STREAM(7, x->b + LINE, PANEL_ROW);
     } else {
-        TILE_LOAD(6, x->b[0], PANEL_ROW);
+        TILE_LOAD(6, x->b, PANEL_ROW);
         TILE_STREAM(4, a[0], stride[0]);
         if (row_tiles == 2)
             TILE_STREAM(5, a[1], stride[1]);
-        TILE_LOAD(7, x->b[0] + LINE, PANEL_ROW);
+        TILE_LOAD(7, x->b + LINE, PANEL_ROW);
     }
 }
 
@@ -202,16 +201,15 @@ INLINE void multiply_step(const int row_tiles, const int panels, const walk *w, 
         TILE_DOT(1, 4, 7);
         TILE_DOT(3, 5, 7);
     } else if (panels == 2) {
-        TILE_STREAM(6, x->b[1], PANEL_ROW);
+        TILE_STREAM(6, x->b + w->g->panel_stride, PANEL_ROW);
         TILE_DOT(1, 4, 7);
-        TILE_STREAM(7, x->b[1] + LINE, PANEL_ROW);
+        TILE_STREAM(7, x->b + w->g->panel_stride + LINE, PANEL_ROW);
         TILE_DOT(2, 4, 6);
         TILE_DOT(3, 4, 7);
     } else {
         TILE_DOT(1, 4, 7);
     }
-    x->b[0] += PANEL_STEP;
-    x->b[1] += PANEL_STEP;
+    x->b += PANEL_STEP;
     if (++x->step == w->segment_steps) {
         x->step = 0;
         x->segment++;
@@ -290,7 +288,7 @@ INLINE void walk_tiles(const int row_tiles, const int panels, const stays which,
         const size_t count = least(w->piece, w->steps - now.step), share = (done.rows + count - 1) / count;
         const size_t inner = now.inner - now.first;
         const size_t lines = which == B_STAYS ? PANEL_STEP / LINE / w->group + 1 : 0;
-        const int8_t *ahead = x.b[0] + count * PANEL_STEP + inner * lines * LINE * count;
+        const int8_t *ahead = x.b + count * PANEL_STEP + inner * lines * LINE * count;
         const bool is_last = now.step + count == w->steps;
         int32_t *sums = is_last ? scratch : kept + inner * SUMS;
         start_sums(row_tiles, panels, now.step == 0, kept + inner * SUMS);
