@@ -121,13 +121,29 @@ static bool needs_tiles(size_t i)
     return (isas[i].requires & QL_CPU_TILES) != 0;
 }
 
+static bool runs(size_t i)
+{
+    return (ql_cpu_features() & isas[i].requires) == isas[i].requires && !(needs_tiles(i) && ql_tiles_refused());
+}
+
+/* Rows that have run under an emulation alone serve those who ask for them by name: QLITE_ISA=amxint8. */
+static bool is_untried(size_t i)
+{
+#ifdef QL_EMULATE_AMX
+    (void)i;
+    return false;
+#else
+    return needs_tiles(i);
+#endif
+}
+
 /* The table of row i, and those that may have to serve in its place. */
 static const resolved_table *resolved(size_t i)
 {
     if (!tables[i].kernels.isa) {
         resolve(&tables[i], isas[i].kernels);
         size_t lower = i;
-        while (needs_tiles(lower) || !ql_isa_can_run(lower))
+        while (needs_tiles(lower) || !runs(lower))
             lower--;
         tables[i].without_tiles = needs_tiles(i) ? resolved(lower) : NULL;
     }
@@ -137,7 +153,7 @@ static const resolved_table *resolved(size_t i)
 ql_status ql_isa_select(const char *name)
 {
     for (size_t i = ISA_COUNT; i-- > 0;) {
-        if (!ql_isa_can_run(i) || (name && strcmp(name, isas[i].kernels->isa) != 0))
+        if (!runs(i) || (name ? strcmp(name, isas[i].kernels->isa) != 0 : is_untried(i)))
             continue;
         if (name && needs_tiles(i) && !ql_tiles_permission())
             continue;
@@ -164,8 +180,7 @@ const char *ql_isa_name(size_t i)
 
 bool ql_isa_can_run(size_t i)
 {
-    return i < ISA_COUNT && (ql_cpu_features() & isas[i].requires) == isas[i].requires &&
-           !(needs_tiles(i) && ql_tiles_refused());
+    return i < ISA_COUNT && runs(i) && (!is_untried(i) || active == &tables[i]);
 }
 
 const char *ql_isa_active(void)
