@@ -36,7 +36,7 @@ def verify(checks, models=None):
         with tempfile.TemporaryDirectory() as folder:
             try:
                 _verify_floats(checks, path, model, Path(folder))
-            except ValueError as error:
+            except (RuntimeError, ValueError) as error:
                 checks.line(f"{path.stem}: {str(error)[:150]}", False)
 
 
