@@ -197,7 +197,6 @@ def _quantize(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
-
     from qlite.io.tflite import from_tflite
     from qlite.nn.model import Model
     from qlite.nn.quantize import quantize_model
@@ -218,16 +217,19 @@ def _convert(options: argparse.Namespace) -> int:
 
 def _samples(path: str) -> Any:
     """An array, or several by the names of their inputs; whole numbers, such as pixels, as floats."""
+    import zipfile
+    import zlib
+
     import numpy as np
 
     try:
-        content = np.load(path, allow_pickle=False)
-    except ValueError:
+        with open(path, "rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, np.ndarray):
+                return _as_floats(content)
+            return {name: _as_floats(content[name]) for name in content}
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         raise ValueError(f"{path}: expected an array or arrays that NumPy saved, .npy or .npz") from None
-    if isinstance(content, np.ndarray):
-        return _as_floats(content)
-    with content:
-        return {name: _as_floats(content[name]) for name in content}
 
 
 def _as_floats(array: Any) -> Any:

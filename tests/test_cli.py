@@ -322,10 +322,11 @@ def test_convert_takes_arrays_by_name_and_whole_numbers(kind, float_file, tmp_pa
     assert isinstance(ql.from_tflite(out), ql.QModel)
 
 
-def test_convert_names_a_file_that_holds_no_arrays(float_file, tmp_path, capsys):
-    (tmp_path / "text.npy").write_text("hello")
-    assert main(["convert", str(float_file), str(tmp_path / "a.tflite"), "--data", str(tmp_path / "text.npy")]) == 2
-    assert "text.npy: expected an array or arrays that NumPy saved" in capsys.readouterr().err
+@pytest.mark.parametrize("content", [b"hello", b"", b"PK\x03\x04 no archive"], ids=["text", "nothing", "archive"])
+def test_convert_names_a_file_that_holds_no_arrays(content, float_file, tmp_path, capsys):
+    (tmp_path / "x.npz").write_bytes(content)
+    assert main(["convert", str(float_file), str(tmp_path / "a.tflite"), "--data", str(tmp_path / "x.npz")]) == 2
+    assert "x.npz: expected an array or arrays that NumPy saved" in capsys.readouterr().err
 
 
 def test_convert_refuses_a_file_of_integers(float_file, tmp_path, capsys):

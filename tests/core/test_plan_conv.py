@@ -182,6 +182,20 @@ def test_updates_take_any_weights(isa, rng, channels, kind, window):
             same_bytes(plan.run(*arrays), graph.evaluate(*arrays)[graph.outputs[0]])
 
 
+def test_updates_make_segments_of_a_product(isa, rng):
+    """More terms are no plain product any longer, and pixels of 60 channels may need a copy."""
+    graph = one_step(rng, WINDOWS["a pixel"], (60, 9, 1), image=(40, 40))
+    ((_, fields),) = graph.steps
+    fields |= {"weight": fields["weight"].astype(np.int8), "weight_zero_point": None}
+    graph.steps[0] = "conv", fields
+    arrays = graph.samples(rng, 50)
+    plan = graph.plan()
+    changed = fields | far(rng, fields["weight"].shape, 2)
+    graph.steps[0] = "conv", changed
+    plan.update([], [(0, changed)])
+    same_bytes(plan.run(*arrays), graph.evaluate(*arrays)[graph.outputs[0]])
+
+
 def test_an_update_that_fails_changes_nothing(isa, rng):
     graph = one_step(rng, WINDOWS["3x3"], (3, 4, 1))
     ((_, fields),) = graph.steps

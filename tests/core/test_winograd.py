@@ -124,3 +124,19 @@ def test_updates_change_the_way(isa, rng):
             graph.steps[0] = "conv", fields | change
             plan.update([], [(0, fields | change)])
             same_bytes(plan.run(x), graph.evaluate(x)[graph.outputs[0]])
+
+
+def test_updates_on_more_threads_than_the_plan_was_made_for(isa, rng):
+    """The memory is that of the threads there were."""
+    threads, graph = ql.get_num_threads(), graph_of(rng, (120, 120), (64, 64))
+    arrays = graph.samples(rng, 1)
+    expected = graph.evaluate(*arrays)[graph.outputs[0]]
+    try:
+        ql.set_num_threads(1)
+        plan = graph.plan()
+        ql.set_num_threads(64)
+        plan.update([], [(0, graph.steps[0][1])])
+        for _ in range(3):
+            same_bytes(plan.run(*arrays), expected)
+    finally:
+        ql.set_num_threads(threads)

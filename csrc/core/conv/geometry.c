@@ -23,10 +23,11 @@ static bool extent(const size_t size[2], const ql_window *window, int axis, size
     return !__builtin_add_overflow(gaps, steps, length) && !__builtin_add_overflow(*length, (size_t)1, length);
 }
 
-/* What serves in the place of ranges goes from one segment of a panel to the next by its k. */
+/* What serves in the place of ranges goes from one segment of a panel to the next by its k. A filter of one segment has
+ * several with other weights, for which the same memory has to do. */
 static bool has_whole_segments(const ql_packed *b)
 {
-    return b->segments == 1 || b->k / b->segments % b->depth == 0 || !b->gemm->ranges;
+    return !b->gemm->ranges || b->k / b->segments % b->depth == 0;
 }
 
 /* Depthwise kernels read whole blocks of lanes, which go beyond the last pixel unless it fills them. */

@@ -44,8 +44,8 @@ static bool is_possible(const ql_geometry *g)
            w->packed[0]->gemm->a_size == 2 && w->packed[0]->nr % COLUMNS == 0;
 }
 
-/* Tells whether the sums' multiples that are divided at the end, by 4 or by 576, of which the factor of 9 has an
- * inverse modulo 2^32, leave the quotient whole. Codes are u8 here. */
+/* Tells whether quotients are exact: the sums' multiples that are divided at the end, by 4 or by 576 = 64 * 9, stay in
+ * int32 but for the factor of 9, which has an inverse modulo 2^32. Codes are u8 here. */
 static bool reach_fits(const ql_filter *w, size_t side)
 {
     return w->packed[0]->column_reach <= (side == 2 ? INT32_MAX / 4 : INT32_MAX / 64) / 255;
@@ -96,8 +96,8 @@ size_t ql_winograd_side(const ql_geometry *g)
 static const int8_t factors_2[][3] = {{1, 0, 0}, {1, 1, 1}, {1, -1, 1}, {0, 0, 1}};
 static const int8_t factors_4[][3] = {{1, 0, 0}, {-1, -1, -1}, {-1, 1, -1}, {1, 2, 4}, {1, -2, 4}, {0, 0, 1}};
 
-/* Transforms the weights of a channel for the columns of a panel: numbers 2 * COLUMNS * depth / 2 apart, and one in
- * two. */
+/* Transforms the weights of a channel for the columns of a panel. Taps lie `tap` weights apart, points `step` numbers,
+ * columns two. */
 static void transform_channel(const int8_t *w, size_t tap, size_t cols, size_t side, int16_t *to, size_t step)
 {
     const int8_t (*factors)[3] = side == 2 ? factors_2 : factors_4;
@@ -188,7 +188,7 @@ static place place_of(const job *s, size_t tile)
     return (place){tile / (s->wide * s->high), in_image / s->wide * side, in_image % s->wide * side};
 }
 
-/* What was there stays behind an odd number of channels: it meets weights of 0. */
+/* Transforms the pixels of a tile. Behind an odd number of channels stays what was there, which meets weights of 0. */
 static void transform_pixels(const job *s, size_t tile, int16_t *to)
 {
     const ql_geometry *g = s->g;

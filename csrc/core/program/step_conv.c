@@ -134,13 +134,15 @@ static ql_status check(const ql_buffer *buffers, const ql_value *v, const ql_ste
     return status;
 }
 
-/* Takes the form that comes next. A plan has measured the one before: what is a product then stays none. */
+/* Takes the form that comes next. A plan has measured the one before: what was no product then stays none, and no more
+ * threads get memory. */
 static void update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
 {
     (void)buffers, (void)v;
     conv_state *s = step->state;
     if (s->now.filter) {
         s->next.geometry.is_product &= s->now.geometry.is_product;
+        s->next.geometry.threads = s->now.geometry.threads;
         free_form(&s->now);
     }
     s->now = s->next;

@@ -87,11 +87,13 @@ static ql_status check(const ql_buffer *buffers, const ql_value *v, const ql_ste
     return status;
 }
 
-/* Takes the form that comes next. */
+/* Takes the form that comes next. A plan has measured the one before: no more threads get memory. */
 static void update(const ql_buffer *buffers, const ql_value *v, ql_step *step)
 {
     (void)buffers, (void)v;
     conv_state *s = step->state;
+    if (s->now.columns)
+        s->next.weights.geometry.threads = s->now.weights.geometry.threads;
     free_form(&s->now);
     s->now = s->next;
     s->next = (form){.columns = NULL};

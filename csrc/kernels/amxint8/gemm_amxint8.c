@@ -290,8 +290,9 @@ INLINE void walk_tiles(const int row_tiles, const int panels, const stays which,
         const size_t lines = which == B_STAYS ? PANEL_STEP / LINE / w->group + 1 : 0;
         const int8_t *ahead = x.b + count * PANEL_STEP + inner * lines * LINE * count;
         const bool is_last = now.step + count == w->steps;
-        int32_t *sums = is_last ? scratch : kept + inner * SUMS;
-        start_sums(row_tiles, panels, now.step == 0, kept + inner * SUMS);
+        int32_t *own = kept + least(inner, KEPT - 1) * SUMS; /* of longer groups k is one piece */
+        int32_t *sums = is_last ? scratch : own;
+        start_sums(row_tiles, panels, now.step == 0, own);
         size_t r = 0;
         for (size_t p = 0; p < count; p++, ahead += lines * LINE) {
             prefetch(ahead, lines);

@@ -10,7 +10,7 @@ from qlite.nn.program import CODE_RANGES, CODES_8, Buffer, Step
 from qlite.nn.steps.checks import RATIO_LIMIT, expect, finite_vector, one_dtype, one_of, one_shape, scales, small_ratios
 from qlite.ops.activations import ACTIVATIONS, ELEMENTWISE
 
-#: Most classes that the fixed softmax takes: each adds at most 2**19 to an int32.
+#: Most classes that softmaxes of integers take, by their rule: each adds at most 2**19, or 2**16 - 1, to an int32.
 MAX_CLASSES = {"fixed": 4095, "aarch64": 32768}
 
 

@@ -153,8 +153,10 @@ def cases():
     wide = [value("x", 1, 1 << 28), value("y", 1, 1 << 28), slope]
     yield "a slope of very many", graph(wide, [Node("PRELU", (0, 2), (1,))]), "channels"
     one = np.array([1], np.int32)
-    axes = Value("axes", (1,), "INT32", one * 7)
-    yield "no such axis", graph([x, y, axes], [Node("MEAN", (0, 2), (1,), {"keep_dims": True})]), "expected an axis"
+    for number in (7, 2, -3):
+        axes = Value("axes", (1,), "INT32", one * number)
+        mean = Node("MEAN", (0, 2), (1,), {"keep_dims": True})
+        yield f"no axis {number}", graph([x, y, axes], [mean]), "expected an axis"
     infinite = Value("inf", (4,), data=four * np.inf)
     options = {"fused_activation_function": 0}
     yield "infinity", graph([x, y, infinite], [Node("ADD", (0, 2), (1,), options)]), "finite"

@@ -44,7 +44,9 @@ def _detector(exact, found, x):
 
 
 def _landmarks(exact, found, x):
-    pairs = itertools.takewhile(lambda pair: pair[0][0].size in NUMBERS, zip(exact, found, strict=True))
+    pairs = list(itertools.takewhile(lambda pair: pair[0][0].size in NUMBERS, zip(exact, found, strict=True)))
+    if not pairs:
+        return _distance(exact, found, x)
     scores = next((a.ravel() for a in exact if a[0].size == 1), np.ones(len(x)))
     is_logit = scores.min() < 0 or scores.max() > 1
     sure = scores > (0 if is_logit else 0.5)

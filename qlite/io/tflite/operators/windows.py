@@ -20,7 +20,7 @@ def _reduce(node: Node) -> Chain:
     """Along the axis of samples nothing is reduced where a file has one of them; a number is a vector of one."""
     layer: Any = {"MEAN": Mean, "SUM": Sum, "REDUCE_MAX": Max, "REDUCE_MIN": Min}[node.operator.name]
     rank = len(node.tensor(0).shape)
-    numbers = [n for n in node.integers(1) if n % max(rank, 1) or node.tensor(0).shape[:1] != (1,)]
+    numbers = [n for n in node.integers(1) if n not in (0, -rank) or node.tensor(0).shape[:1] != (1,)]
     axes = tuple(dict.fromkeys(node.axis(n) for n in numbers))
     keepdims = bool(node.option("keep_dims"))
     if len(axes) < rank - 1 or keepdims:
