@@ -23,11 +23,12 @@ def network(rng):
 def test_a_file_is_that_of_the_model_read_from_it(network, dtype, tmp_path):
     written, x = network
     path = tmp_path / "m.tflite"
-    for _ in range(2):  # names of values get another suffix each time
+    for _ in range(2):
         written.to_tflite(path, dtype=dtype)
         read = ql.from_tflite(path)
         x = dict(zip(read.inputs, x.values(), strict=True))
         assert read.verify(path, x).mismatches == 0
+        assert (list(read.inputs), read.outputs) == (["a", "b"], ("p", "q"))
         written = read
 
 
