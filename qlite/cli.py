@@ -139,7 +139,9 @@ def _add_tflite(commands: Any) -> None:
         required=True,
         help="samples to calibrate with, (samples, ...); an .npz of several inputs by name",
     )
-    convert.add_argument("--scheme", metavar="NAME", default="w8a8", help="widths of codes (default: %(default)s)")
+    convert.add_argument(
+        "--scheme", metavar="NAME", default="w8a8", help="widths of codes, such as w8a8 and w4a8 (default: %(default)s)"
+    )
     convert.add_argument(
         "--method", metavar="NAME", default="auto", help="how ranges are chosen (default: %(default)s)"
     )
@@ -200,11 +202,17 @@ def _convert(options: argparse.Namespace) -> int:
     from qlite.io.tflite import from_tflite
     from qlite.nn.model import Model
     from qlite.nn.quantize import quantize_model
+    from qlite.nn.scheme import Scheme
 
     model = from_tflite(options.src)
     if not isinstance(model, Model):
         raise ValueError(f"{options.src}: expected a file of floats, got one of integers")
     samples = _samples(options.data)
+    scheme = Scheme.of_model(options.scheme)
+    if not scheme.is_static or scheme.group_size is not None or scheme.activation_bits != 8:
+        raise ValueError(
+            f"--scheme: expected activations of 8 bits and no groups, such as 'w8a8' or 'w4a8', got {options.scheme!r}"
+        )
     quantized = quantize_model(model, options.scheme, samples, target="tflite", method=options.method)
     quantized.to_tflite(options.dst, dtype="float32")
     if options.report:

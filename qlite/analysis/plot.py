@@ -10,6 +10,7 @@ from qlite.analysis.style import BLUE, GREY, SKY, STYLE, VERMILION, finished, im
 from qlite.arrays.error import ErrorStats, quantization_error
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
+from qlite.nn.shown_names import shown_names
 from qlite.training.history import History
 
 if TYPE_CHECKING:
@@ -110,7 +111,9 @@ def plot_report(report: Report) -> "Figure":
         figure, (left, right) = pyplot.subplots(1, 2, figsize=size, layout="constrained", sharey=True)
         _draw_sqnr(left, report)
         _draw_parts(right, report)
-        left.set_yticks(range(len(report.layers)), [shortened(layer.name, LONGEST_NAME) for layer in report.layers])
+        shown = shown_names(layer.name for layer in report.layers)
+        names = [shortened(shown[layer.name], LONGEST_NAME) for layer in report.layers]
+        left.set_yticks(range(len(names)), names)
         left.set_ylim(len(report.layers) - 0.5, -0.5)  # the first layer on top
         for axes in (left, right):
             axes.tick_params(axis="y", length=0)

@@ -8,6 +8,7 @@ import numpy as np
 from qlite import _check
 from qlite._public import public
 from qlite.nn.ranges import Calibration
+from qlite.nn.shown_names import shown_names
 
 #: A layer whose own error is this far below its output needs no repair: top-1 agreement is then over 99.5 %.
 GOOD_SQNR_DB = 35.0
@@ -118,16 +119,20 @@ class Report:
 
         return plot_report(self)
 
+    def _shown(self) -> dict[str, str]:
+        return shown_names(layer.name for layer in self.layers)
+
     def _table(self) -> tuple[list[str], list[list[str]]]:
         head = ["layer", "weights", "SQNR dB", "own dB", "weights", "rounding", "clipping", "clipped", "bytes",
                 "of float", "us/sample", "float us"]  # fmt: skip
         rows = []
+        shown = self._shown()
         for r in self.layers:
             errors = np.array([r.weight_error, r.rounding_error, r.clipping_error])
             shares = errors / errors.sum() if errors.sum() > 0 else errors
             rows.append(
                 [
-                    r.name,
+                    shown[r.name],
                     " x ".join(map(str, r.shape)),
                     f"{r.sqnr_db:.1f}",
                     f"{r.own_sqnr_db:.1f}",
@@ -143,10 +148,10 @@ class Report:
 
     def _advised(self) -> dict[str, list[str]]:
         """The layers that each advice is for, those first that lose most by themselves."""
-        names: dict[str, list[str]] = {}
+        shown, names = self._shown(), dict[str, list[str]]()
         for r in sorted(self.layers, key=lambda r: r.own_sqnr_db):
             is_good = GOOD_SQNR_DB <= r.own_sqnr_db < np.inf
-            names.setdefault("nothing to repair." if is_good else r.advice, []).append(r.name)
+            names.setdefault("nothing to repair." if is_good else r.advice, []).append(shown[r.name])
         return names
 
     def _summary(self) -> str:
@@ -160,7 +165,8 @@ class Report:
         time, whole = (sum(r.microseconds for r in layers) for layers in (wide, self.layers))
         if not (wide and whole):
             return ""
-        names = ", ".join(r.name for r in wide)
+        shown = self._shown()
+        names = ", ".join(shown[r.name] for r in wide)
         return f"; activations of 16 bits in {names}: {time:.3f} us/sample, {time / whole:.0%} of the time"
 
     def __str__(self) -> str:

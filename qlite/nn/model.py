@@ -15,6 +15,7 @@ from qlite.nn.layers.weighted import Weighted
 from qlite.nn.lower import Builder
 from qlite.nn.model_grids import ModelGrids
 from qlite.nn.predictor import PROBABILITIES, VALUES, Predictor
+from qlite.nn.shown_names import shown_names
 from qlite.nn.summary import Summary, summary_of
 
 
@@ -433,8 +434,10 @@ class Model(Predictor):
     def __repr__(self) -> str:
         is_chain = self._is_chain
         lines = [] if self.mean is None else ["  normalized: (x - mean) / scale"]
+        shown = shown_names(self.shapes)
         for name, layer, read in zip(self.names, self.layers, self.sources, strict=True):
-            lines.append(f"  {name}: {layer!r}" + (f" <- {', '.join(read)}" if read and not is_chain else ""))
+            sources = f" <- {', '.join(shown[source] for source in read)}" if read and not is_chain else ""
+            lines.append(f"  {shown[name]}: {layer!r}{sources}")
         return "\n".join([f"{type(self).__name__}({self.nbytes:,} bytes, {self.task})", *lines])
 
     @property

@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from qlite.nn.shown_names import shown_names
+
 MAX_RANK = 4
 #: Elements of a buffer for one sample.
 MAX_ELEMENTS = 2**31 - 1
@@ -341,9 +343,12 @@ class Program:
 
     def __repr__(self) -> str:
         lines = [f"Program({len(self.steps)} steps, {self.nbytes:,} bytes)"]
+        layers = shown_names(b.layer for b in self.buffers)  # whose values have their names, some with a suffix
+        shown = {b.name: layers[b.layer] + b.name.removeprefix(b.layer) if b.name.startswith(b.layer) else b.name
+                 for b in self.buffers}  # fmt: skip
         for step in self.steps:
-            sources = ", ".join(f"{b.name} {b.dtype}" for b in (self.buffers[i] for i in step.inputs))
+            sources = ", ".join(f"{shown[b.name]} {b.dtype}" for b in (self.buffers[i] for i in step.inputs))
             result = self.buffers[step.output]
             lengths = ", ".join(map(str, result.shape))
-            lines.append(f"  {step.kind}: {sources} -> {result.name} {result.dtype}[{lengths}]")
+            lines.append(f"  {step.kind}: {sources} -> {shown[result.name]} {result.dtype}[{lengths}]")
         return "\n".join(lines)

@@ -9,6 +9,7 @@ import numpy as np
 
 from qlite.nn.plan import Plan
 from qlite.nn.program import Buffer, Program, Step
+from qlite.nn.shown_names import shown_names
 from qlite.nn.steps import DenseF32, Dequantize, JoinDigits, MatMul, Quantize, QuantizeDigits, QuantizeDynamic
 from qlite.nn.steps.products import Product
 from qlite.nn.steps.transposed import TransposedConvolution
@@ -70,19 +71,25 @@ class ProgramSummary(Table):
 
     def _rows(self) -> list[list[str]]:
         rows = [["layer", "steps", "in", "shape", "MACs", "bytes", "us"]]
+        shown = self._shown()
         for row in self.layers:
             shape = " x ".join(map(str, row.shape))
             sizes = (f"{n:,}" if n else "" for n in (row.macs, row.nbytes))
-            rows.append([row.name, ", ".join(row.steps), row.arithmetic, shape, *sizes, f"{row.microseconds:.2f}"])
+            cells = shown[row.name], ", ".join(row.steps), row.arithmetic, shape
+            rows.append([*cells, *sizes, f"{row.microseconds:.2f}"])
         macs, nbytes = (f"{sum(getattr(row, what) for row in self.layers):,}" for what in ("macs", "nbytes"))
         return [*rows, ["total", "", "", "", macs, nbytes, f"{sum(row.microseconds for row in self.layers):.2f}"]]
 
+    def _shown(self) -> dict[str, str]:
+        return shown_names(row.name for row in self.layers)
+
     def _notes(self) -> list[str]:
-        names = [row.name for row in self.layers if row.arithmetic == "float32"]
+        shown = self._shown()
+        names = [shown[row.name] for row in self.layers if row.arithmetic == "float32"]
         what = f"in float32: {', '.join(names)}" if names else "in float32: no layer"
         cost = f" ({self.float_macs:.1%} of the MACs, {self.float_time:.1%} of the time)" if names else ""
         notes = [f"{what}{cost}; between floats and codes: {self.between_time:.1%} of the time"]
-        wide = [row.name for row in self.layers if is_wide(row.steps)]
+        wide = [shown[row.name] for row in self.layers if is_wide(row.steps)]
         if wide:
             cost = f"{self.wide_macs:.1%} of the MACs, each made twice, {self.wide_time:.1%} of the time"
             notes.append(f"activations of 16 bits: {', '.join(wide)} ({cost})")

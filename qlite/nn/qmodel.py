@@ -427,7 +427,9 @@ class QModel(Predictor):
         file.save(self, path, dtype, batch, description)
 
     def verify(self, path: Any, x: Any) -> Any:
-        """Run a TensorFlow Lite file that `to_tflite` wrote in its runtime, and compare its bytes with the model's.
+        """Run a TensorFlow Lite file in its runtime, and compare its bytes with those of the model.
+
+        The model has written the file (`to_tflite`) or was read from it (`from_tflite`).
 
         Parameters
         ----------

@@ -95,9 +95,10 @@ def quantize_model(
     method : {"auto", "minmax", "percentile", "mse", "entropy", "trimmed"}
         How ranges of activations are chosen: see `choose_qparams`; "trimmed" leaves the 3 % of the samples out that
         reach farthest, value by value. "auto" makes a model each for "minmax", "percentile", "mse" and "trimmed" and
-        keeps the one whose outputs come closest to the float model's on up to 128 of the samples (`QModel.calibration`
-        says which, and how close each came); outputs that are codes have the ranges of "minmax" there. Where nothing
-        reads a value but a sigmoid or a tanh, its range ends at +-8 or +-4, beyond which their codes do not change.
+        keeps the one whose outputs come closest to the float model's on up to 128 of the samples, "minmax" unless
+        another is over 0.3 dB better (`QModel.calibration` says which, and how close each came); outputs that are codes
+        have the ranges of "minmax" there. Where nothing reads a value but a sigmoid or a tanh, its range ends at +-8 or
+        +-4, beyond which their codes do not change.
     percentile : float
         For ``method="percentile"``, over 50 and at most 100: what is left when ``100 - percentile`` percent are cut off
         each end.
@@ -121,7 +122,8 @@ def quantize_model(
     per_layer : dict of str, optional
         Layers that have another scheme, by name or by a pattern of names, of which the first that fits counts:
         ``{"dense_3": "w8", "head/*": None}``. None or "float32" leaves a layer in float. Codes become float32 in
-        between and back where it needs that.
+        between and back where it needs that. Tables show names of over 48 characters, as files of TensorFlow have, as
+        such patterns (``"net/relu;*"``); `Model.names` has them whole.
     input_dtype : {"float32", "uint8"}
         What the quantized model takes. Bytes, such as the pixels of images, stand for the numbers 0 to 255, of which
         the model's mean and scale, if any, make what its layers read: the same results as of these numbers in float32,
@@ -174,10 +176,10 @@ def quantize_model(
     _check.choice("weight_method", weight_method, METHODS)
     check_bias_correction(bias_correction)
     grids = model.grids
-    model = fuse(model)
+    given, model = model, fuse(model)
     if grids is None:
         parsed = Scheme.of_model("w8a8" if scheme is None else scheme, activations)
-        own = own_schemes(model, per_layer)
+        own = own_schemes(model, per_layer, given.names)
     else:
         parsed, own = _trained(model, grids, scheme, activations, per_layer)
         options = {

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from qlite.nn.shown_names import shown_names
+
 
 class Table:
     """Rows under a title, to print or to look at in a notebook."""
@@ -74,10 +76,12 @@ class Summary(Table):
 
     def _rows(self) -> list[list[str]]:
         rows = [["layer", "", "reads", "shape", "parameters", "MACs", "bytes"]]
+        shown = shown_names(name for row in self.layers for name in (row.name, *row.inputs))
         for row in self.layers:
             shape = " x ".join(map(str, row.shape))
             sizes = (f"{n:,}" if n else "" for n in (row.parameters, row.macs, row.nbytes))
-            rows.append([row.name, row.layer, ", ".join(row.inputs), shape, *sizes])
+            reads = ", ".join(shown[name] for name in row.inputs)
+            rows.append([shown[row.name], row.layer, reads, shape, *sizes])
         totals = (sum(getattr(row, what) for row in self.layers) for what in ("parameters", "macs", "nbytes"))
         return [*rows, ["total", "", "", "", *(f"{n:,}" for n in totals)]]
 

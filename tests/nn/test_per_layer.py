@@ -56,6 +56,15 @@ def test_a_name_that_no_layer_has(name, near, rng):
     assert near in str(raised.value) and str(raised.value).endswith(f"got {name!r}")
 
 
+def test_a_layer_that_became_part_of_others(rng):
+    x = ql.Input((6,))
+    parts = ql.Split(2, name="part")(ql.Dense(rng.normal(size=(6, 8)), name="whole")(x))
+    with pytest.raises(
+        ValueError, match=r"'part_0', 'part_1', got 'whole', which became part of others when the model"
+    ):
+        ql.quantize_model(ql.Model(x, parts), "w8a8", rng.normal(size=(50, 6)), per_layer={"whole": "w8"})
+
+
 @pytest.mark.parametrize("key", [3, None, ("body/1",)])
 def test_a_key_that_is_no_name(key, rng):
     model, x = network(rng)

@@ -15,7 +15,8 @@ def from_tflite(path: Any, *, outputs: Sequence[str] | None = None) -> Any:
     ----------
     path : path-like
     outputs : sequence of str, optional
-        Names of tensors that the model shall give instead of the file's outputs: a part of the network.
+        Names of tensors that the model shall give instead of the file's outputs: a part of the network. All names are
+        in the last column of ``qlite inspect``.
 
     Returns
     -------

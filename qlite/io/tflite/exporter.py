@@ -31,13 +31,14 @@ class Exporter:
         for step in self.steps:
             append(self, step)
         names = self.program.buffers
+        outputs = tuple(names[i].layer for i in self.program.outputs)  # as the model calls several
         return Graph(
             self.tensors,
             self.operators,
             tuple(self.number[i] for i in self.inputs),
             tuple(self.number[i] for i in self.outputs),
             tuple(names[i].name for i in self.program.inputs),
-            tuple(names[i].name for i in self.program.outputs),
+            outputs if len(set(outputs)) == len(outputs) > 1 else tuple(names[i].name for i in self.program.outputs),
             description,
         )
 

@@ -45,6 +45,9 @@ def read(content: bytes) -> Graph:
         return _File(content, root.GetRootAs(content, 0)).graph()
     except _Refused as error:
         raise ValueError(str(error)) from None
+    except struct.error as error:  # in whose words the buffer is too short
+        where = f"it refers beyond its {len(content):,} bytes"
+        raise ValueError(f"expected a TensorFlow Lite file, got a damaged or truncated one: {where}") from error
     except _BROKEN as error:
         raise ValueError(f"expected a TensorFlow Lite file, got a damaged one ({error})") from None
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from qlite.io.tflite.graph import Graph
+from qlite.io.tflite.graph import Graph, Tensor
 from qlite.io.tflite.write import write
 from qlite.nn.qmodel import QModel
-from qlite.nn.steps import Multiply, SoftmaxX8
+from qlite.nn.steps import Dequantize, Multiply, Quantize, SoftmaxX8
 
 #: The machines whose rules there are, and how steps call the rule by which only these compute.
 MACHINES = {"x86_64": "x86-64", "AMD64": "x86-64", "aarch64": "aarch64", "arm64": "aarch64"}
@@ -52,11 +52,9 @@ def verify(model: QModel, graph: Graph, samples: Any) -> Verification:
     """Run a graph on a model's codes in LiteRT and compare all outputs; where one differs, all tensors as well."""
     _same_rules(model)
     computed = {name: np.asarray(values) for name, values in model.intermediates(samples).items()}
-    _same_ends(model, graph, computed)
-    count = len(next(iter(computed.values())))
-    given = [computed[graph.tensors[i].name] for i in graph.inputs]
+    given, wanted = _ends(model, graph, computed)
+    count = len(given[0])
     runtime, found = _run(write(graph), given)
-    wanted = [computed[graph.tensors[i].name] for i in graph.outputs]
     mismatches = sum(_different(a, b) for a, b in zip(found, wanted, strict=True))
     first = _first_difference(graph, given, computed) if mismatches else None
     return Verification(runtime, count, sum(a.nbytes for a in wanted), mismatches, first)
@@ -76,27 +74,52 @@ def _same_rules(model: QModel) -> None:
             )
 
 
-def _same_ends(model: QModel, graph: Graph, computed: dict[str, np.ndarray]) -> None:
-    """Refuse a graph whose inputs and outputs are no values of the model."""
-    for what, numbers in {"input": graph.inputs, "output": graph.outputs}.items():
-        for tensor in (graph.tensors[i] for i in numbers):
-            values = computed.get(tensor.name)
-            if values is None or (*values.shape[1:], values.dtype.name.upper()) != (*tensor.shape[1:], tensor.type):
+def _ends(model: QModel, graph: Graph, computed: dict[str, np.ndarray]) -> list[list[np.ndarray]]:
+    """The values of the model that a graph reads, and those that it gives: of the same names, or else, as names of a
+    file that was read may be taken, in the same places, before or behind the step between floats and codes.
+    """
+    program = model.program
+    buffers, steps = program.buffers, program.steps
+    inputs = [[i, *(s.output for s in steps if isinstance(s, Quantize) and s.inputs[0] == i)] for i in program.inputs]
+    outputs = [[i, *(s.inputs[0] for s in steps if isinstance(s, Dequantize) and s.output == i)]
+               for i in program.outputs]  # fmt: skip
+    ends = []
+    for what, numbers, places in (("input", graph.inputs, inputs), ("output", graph.outputs, outputs)):
+        if len(numbers) != len(places):
+            raise ValueError(f"expected a file that this model wrote, of {len(places)} {what}s, got {len(numbers)}")
+        arrays = []
+        for number, place in zip(numbers, places, strict=True):
+            tensor = graph.tensors[number]
+            names = [tensor.name, *(buffers[i].name for i in place)]
+            fitting = (computed[name] for name in names if name in computed and _fits(computed[name], tensor))
+            array = next(fitting, None)
+            if array is None:
                 raise ValueError(
                     f"expected a file that this model wrote, got {what} {tensor.name!r}, {tensor.type} of shape "
                     f"{tensor.shape}"
                 )
+            arrays.append(array)
+        ends.append(arrays)
+    return ends
+
+
+def _fits(values: np.ndarray, tensor: Tensor) -> bool:
+    return (*values.shape[1:], values.dtype.name.upper()) == (*tensor.shape[1:], tensor.type)
 
 
 def _first_difference(graph: Graph, given: Sequence[np.ndarray], computed: dict[str, np.ndarray]) -> str | None:
     """The first tensor, in the order of the operators, that is not what the model computes."""
     numbers = [
         i for op in graph.operators for i in op.outputs
-        if graph.tensors[i].name in computed and graph.tensors[i].data is None
+        if graph.tensors[i].data is None and _is_computed(graph.tensors[i], computed)
     ]  # fmt: skip
     names = tuple(graph.tensors[i].name for i in numbers)
     _, found = _run(write(replace(graph, outputs=tuple(numbers), output_names=names)), given)
     return next((name for name, a in zip(names, found, strict=True) if _different(a, computed[name])), None)
+
+
+def _is_computed(tensor: Tensor, computed: dict[str, np.ndarray]) -> bool:
+    return tensor.name in computed and _fits(computed[tensor.name], tensor)
 
 
 def _different(a: np.ndarray, b: np.ndarray) -> int:

@@ -90,6 +90,14 @@ def test_a_file_that_ends_early_is_refused_or_read(content, tmp_path):
     assert refusals > len(content) * 3 // 4
 
 
+def test_half_a_file_is_said_to_be_truncated(content, tmp_path):
+    half = len(content) // 2
+    with pytest.raises(
+        ValueError, match=rf"forged.tflite: .* a damaged or truncated one: .* beyond its {half:,} bytes"
+    ):
+        load(tmp_path, content[:half])
+
+
 @pytest.mark.parametrize("number", [0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x00FFFFFF])
 def test_a_word_of_another_number_is_refused_or_read(content, number, tmp_path):
     """Offsets, lengths, numbers and shapes, one after the other."""
