@@ -393,6 +393,7 @@ typedef struct ql_gemm_kernels {
     size_t mr, nr, kr; /* rows and columns of the largest tile; k is packed in groups of kr */
     size_t depth;      /* each segment of a panel is padded to a multiple of it, which is one of kr */
     size_t a_size;     /* bytes per element of a */
+    bool is_as_wide;   /* winograd_products_s16_s32 of the same table multiplies as many numbers in the same time */
     ql_gemm_row_kernel *row;
     const ql_gemm_ranges *ranges;         /* NULL: there are tiles alone; else ... */
     const struct ql_gemm_kernels *lower;  /* ... what serves in their place: the same but for depth, which is less */

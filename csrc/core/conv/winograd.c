@@ -41,7 +41,7 @@ static bool is_possible(const ql_geometry *g)
     const ql_window *window = &g->window;
     return w->packed && w->groups == 1 && !g->is_product && w->shape[0] == 3 && w->shape[1] == 3 &&
            window->stride[0] == 1 && window->stride[1] == 1 && window->dilation[0] == 1 && window->dilation[1] == 1 &&
-           w->packed[0]->gemm->a_size == 2 && w->packed[0]->nr % COLUMNS == 0;
+           w->packed[0]->gemm->is_as_wide && w->packed[0]->nr % COLUMNS == 0;
 }
 
 /* Tells whether quotients are exact: the sums' multiples that are divided at the end, by 4 or by 576 = 64 * 9, stay in
