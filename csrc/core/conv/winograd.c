@@ -195,11 +195,15 @@ static void transform_pixels(const job *s, size_t tile, int16_t *to)
     const ql_winograd *w = &g->w->winograd;
     const place at = place_of(s, tile);
     const uint8_t *pixels[MOST_SIDE * MOST_SIDE];
-    for (size_t p = 0; p < w->points; p++) {
-        const size_t row = at.top + p / (w->side + 2) - g->window.before[0]; /* wraps above the image */
-        const size_t col = at.left + p % (w->side + 2) - g->window.before[1];
-        const bool is_inside = row < g->height && col < g->width;
-        pixels[p] = is_inside ? s->x + ((at.image * g->height + row) * g->width + col) * g->channels : s->border;
+    size_t p = 0;
+    for (size_t i = 0; i < w->side + 2; i++) {
+        const size_t row = at.top + i - g->window.before[0]; /* wraps above the image */
+        const size_t first = (at.image * g->height + row) * g->width;
+        for (size_t j = 0; j < w->side + 2; j++, p++) {
+            const size_t col = at.left + j - g->window.before[1];
+            const bool is_inside = row < g->height && col < g->width;
+            pixels[p] = is_inside ? s->x + (first + col) * g->channels : s->border;
+        }
     }
     g->w->kernels->winograd_pixels_u8_s16(w->side, pixels, g->channels, g->flip, to, s->chunk.tiles * w->depth);
 }
