@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from qlite.nn.program import Buffer, Step
-from qlite.nn.steps import Add, Lookup, MatMul, Multiply, ResizeBilinear, Subtract
+from qlite.nn.steps import Add, Dequantize, Lookup, MatMul, Multiply, ResizeBilinear, Subtract
 from qlite.nn.steps.products import IntegerProduct
 
 #: Scales of what is multiplied over that of the result: a product that reaches it does not prepare, and one of two
@@ -33,7 +33,8 @@ def refusal(step: Step, inputs: Sequence[Buffer], output: Buffer, is_micro: bool
     if isinstance(step, Lookup):
         return _refused_function(step, inputs, output, is_micro)
     if not output.is_codes:
-        return None
+        has_codes = any(b.is_codes for b in inputs) and not isinstance(step, Dequantize)
+        return "expected codes as the result, which output_dtype='integer' makes it, got float32" if has_codes else None
     if isinstance(step, IntegerProduct):
         ratio = (np.float32(inputs[0].affine[0]) * step.weight_scale).max() / np.float32(output.affine[0])
         return _outside("weight scale * input scale / output scale", ratio, 0, PRODUCT_LIMIT)

@@ -52,6 +52,17 @@ def test_a_layer_without_operator_is_named_and_nothing_written(layer, target, wh
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("last", [ql.Dense(np.eye(3), name="last"), ql.Conv2D(np.ones((3, 3, 3, 2)), name="last")])
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+def test_a_product_that_gives_floats_is_named(last, dtype, tmp_path):
+    """Runtimes have no product from codes to floats."""
+    model = ql.Sequential([last], input_shape=(4, 4, 3), task="regression")
+    floats = ql.quantize_model(model, data=X, target="tflite", output_dtype="float32")
+    with pytest.raises(ValueError, match=r"last.*output_dtype='integer'|output 'last'.*float32"):
+        floats.to_tflite(tmp_path / "model.tflite", dtype=dtype)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_scales_that_the_runtime_refuses_are_refused(tmp_path):
     x = np.zeros((1, 4), np.int8)
     weights = Weights(np.ones((2, 4), np.int8), np.full(2, 256, np.float32))
