@@ -1,7 +1,7 @@
 /* Whether this process may use the tiles of AMX. That the CPU and the system have them is seen at once; the system also
  * wants to be asked, and its yes changes the whole process: from then on signal stacks have to hold the tiles, 8 KB,
  * and smaller ones are refused. So it is asked once, by the first product that would use them (ql_tiles_permission of
- * kernels.h); no import does. */
+ * kernels.h), or by who chooses them by name. */
 #ifndef QL_PERMISSION_H
 #define QL_PERMISSION_H
 

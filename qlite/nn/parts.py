@@ -47,6 +47,7 @@ class _Cutting:
     def __init__(self, model: Model) -> None:
         self.model, self.parts, self.gone = model, dict[str, list[Node]](), set[str]()
         self._layers = dict(zip(model.names, model.layers, strict=True))
+        self._taken = {*model.names, *model.inputs}
         self._readers: dict[str, list[str]] = {}
         for name, read in zip(model.names, model.sources, strict=True):
             for source in read:
@@ -94,8 +95,9 @@ class _Cutting:
         return nodes
 
     def _free_name(self, name: str) -> str:
-        while name in self._layers or name in self.model.inputs:
+        while name in self._taken:
             name += "_"
+        self._taken.add(name)
         return name
 
 

@@ -20,7 +20,7 @@
 
 enum { LARGEST_REST = 8 };
 
-/* Of an odd number, modulo 2^32: each step doubles the bits that are right. */
+/* Inverse of an odd number, modulo 2^32: each step doubles the bits that are right. */
 static uint32_t inverse(uint32_t odd)
 {
     uint32_t v = odd;

@@ -81,8 +81,8 @@ def _ends(model: QModel, graph: Graph, computed: dict[str, np.ndarray]) -> list[
     program = model.program
     buffers, steps = program.buffers, program.steps
     inputs = [[i, *(s.output for s in steps if isinstance(s, Quantize) and s.inputs[0] == i)] for i in program.inputs]
-    outputs = [[i, *(s.inputs[0] for s in steps if isinstance(s, Dequantize) and s.output == i)]
-               for i in program.outputs]  # fmt: skip
+    codes = {step.output: step.inputs[0] for step in steps if isinstance(step, Dequantize)}
+    outputs = [[i, codes[i]] if i in codes else [i] for i in program.outputs]
     ends = []
     for what, numbers, places in (("input", graph.inputs, inputs), ("output", graph.outputs, outputs)):
         if len(numbers) != len(places):
