@@ -312,7 +312,7 @@ class QModel(Predictor):
         """
         schemes = self._schemes
         resolved = resolve_target(target, output_dtype, requant, schemes, cpu)
-        is_static = any(scheme.is_static for scheme in schemes)
+        is_static = any(scheme.is_static for scheme in schemes.values())
         program = convert(self.program, resolved) if is_static else self.program
         new = QModel(program, scheme=self.scheme, target=target, task=self.task, classes=self.classes)
         new.calibration = self.calibration
@@ -337,22 +337,24 @@ class QModel(Predictor):
         return cls(Program([Buffer(*b) for b in buffers], made, inputs, outputs), **options)
 
     @property
-    def _schemes(self) -> list[Scheme]:
-        """The scheme of each layer, by its steps; that of the model where it has none with weights."""
-        found = []
+    def _schemes(self) -> dict[str, Scheme]:
+        """The scheme of each layer with weights, by its steps; that of the model for the output where there is none."""
+        found: dict[str, Scheme] = {}
+        buffers = self.program.buffers
         digits = {step.output for step in self.program.steps if isinstance(step, QuantizeDigits)}
         for step in self.program.steps:
+            layer = buffers[step.output].layer
             if isinstance(step, DenseF32) or (isinstance(step, FloatConvolution) and step.has_float_weight):
-                found.append(Scheme(FLOAT_BITS, None, None, dynamic=False))
+                found[layer] = Scheme(FLOAT_BITS, None, None, dynamic=False)
             elif isinstance(step, PRODUCTS):
-                x = self.program.buffers[step.inputs[0]]
+                x = buffers[step.inputs[0]]
                 is_static = x.is_codes and x.scale is not None
                 group_size = step.group_size if isinstance(step, (GemmGrouped, GemmGroupedF32)) else None
                 width = WIDE_BITS if step.inputs[0] in digits else x.bits
                 bits = None if isinstance(step, (GemmF32, GemmGroupedF32, FloatConvolution)) else width
                 is_dynamic = bits is not None and not is_static
-                found.append(Scheme(step.weight_bits, group_size, bits, is_dynamic, grid=grid_of(step.codebook)))
-        return found or [Scheme.parse(self.scheme)]
+                found[layer] = Scheme(step.weight_bits, group_size, bits, is_dynamic, grid=grid_of(step.codebook))
+        return found or {self.outputs[0]: Scheme.parse(self.scheme)}
 
     def save(self, path: Any) -> None:
         """Write the model to a file: all of it, or an OSError and the old file as it was. See `load`.

@@ -190,10 +190,10 @@ def quantize_model(
             "bias_correction": bias_correction,
         }
         _check.expect_defaults(options, DEFAULTS, "for a model that was trained with a scheme")
-    schemes = [own.get(name, parsed) for name in model.names]
+    schemes = {name: own.get(name, parsed) for name in model.names}
     _check.choice("input_dtype", input_dtype, INPUT_DTYPES)
     resolved = resolve_target(target, output_dtype, requant, schemes, cpu)
-    static = [name for name, layer in zip(model.names, schemes, strict=True) if layer.needs_ranges]
+    static = [name for name, layer in schemes.items() if layer.needs_ranges]
     weights: dict[str, QArray] = {}
 
     def lower(qparams: dict[str, QParams], is_corrected: bool = False) -> Program:
@@ -218,7 +218,7 @@ def quantize_model(
         kept = COMPARED if static and method == "auto" else 0
         seen = observe(model, data, is_bytes=input_dtype == "uint8", kept=kept)
     if grids is None and static:
-        widths, is_static = activation_bits(model, schemes), len(static) == len(schemes)
+        widths, is_static = activation_bits(model, schemes.values()), len(static) == len(schemes)
         program, calibration = chosen(model, seen, method, widths, percentile, bias_correction, lower, is_static)
         warn_of(calibration)
     else:

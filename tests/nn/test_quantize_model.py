@@ -318,10 +318,20 @@ def test_schemes_for_layers_that_there_are_not():
         (ValueError, r"^per_layer\['dense_1'\]: scheme: ", {"dense_1": "w9"}, {}),
         (ValueError, r"^per_layer\['dense_1'\]: scheme: ", {"dense_1": "int8"}, {}),
         (TypeError, r"^per_layer\['dense_1'\]: scheme: ", {"dense_1": 8}, {}),
-        (ValueError, "^target: expected 'numpy' for 'float32'", {"dense_1": None}, {"target": "tflite"}),
+        (
+            ValueError,
+            "^target: expected 'numpy' for layer 'dense_1' of scheme 'float32'",
+            {"dense_1": None},
+            {"target": "tflite"},
+        ),
         (ValueError, "^output_dtype: .*'dense_2', which gives float32", {"dense_2": "w8"}, {"output_dtype": "integer"}),
         (ValueError, "^requant: expected None for 'w8'", dict.fromkeys(network.names, "w8"), {"requant": "fixed"}),
-        (ValueError, "^target: expected 'numpy' for 'w8'", {"dense_1": "w8"}, {"target": "tflite"}),
+        (
+            ValueError,
+            "^target: expected 'numpy' for layer 'dense_1' of scheme 'w8'",
+            {"dense_1": "w8"},
+            {"target": "tflite"},
+        ),
         (ValueError, "^data: .*'dense_1'", {"dense_1": "w8a8"}, {"scheme": "w8", "data": None}),
     ]:
         with pytest.raises(error, match=message):
@@ -356,7 +366,9 @@ def test_retargeting_keeps_the_output():
 def test_layers_of_floats_keep_a_model_from_other_targets():
     network, x = small_network()
     mixed = ql.quantize_model(network, data=x, per_layer={"dense_1": "w8"})
-    with pytest.raises(ValueError, match=r"^target: expected 'numpy' for 'w8', .*got 'tflite'"):
+    with pytest.raises(
+        ValueError, match=r"^target: expected 'numpy' for layer 'dense_1' of scheme 'w8', .*got 'tflite'"
+    ):
         mixed.retarget("tflite")
     check(mixed.retarget("numpy", requant="fixed"), x)
     all_static = ql.quantize_model(network, "w8", x, per_layer=dict.fromkeys(network.names, "w8a8"), target="tflite")
