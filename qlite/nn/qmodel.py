@@ -18,7 +18,7 @@ from qlite.nn.program import Buffer, Program
 from qlite.nn.program_summary import ProgramSummary, summary_of
 from qlite.nn.ranges import Calibration
 from qlite.nn.retarget import convert, resolve_target
-from qlite.nn.scheme import FLOAT_BITS, TARGETS, WIDE_BITS, Scheme, grid_of
+from qlite.nn.scheme import FLOAT_BITS, RULES_OF_CPUS, TARGETS, WIDE_BITS, Scheme, grid_of
 from qlite.nn.steps import (
     PRODUCTS,
     STEPS,
@@ -30,6 +30,7 @@ from qlite.nn.steps import (
     GemmGrouped,
     GemmGroupedF32,
     Lookup,
+    Multiply,
     Quantize,
     QuantizeDigits,
     SoftmaxX8,
@@ -150,6 +151,25 @@ class QModel(Predictor):
         }
 
     @property
+    def cpu(self) -> str | None:
+        """The processor on which LiteRT gives the bytes of this model for "tflite", see `quantize_model`; None where it
+        gives them on any, and for other targets.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql
+        >>> m = ql.Sequential([ql.Dense(np.eye(3)), ql.Softmax()])
+        >>> ql.quantize_model(m, data=np.eye(3), target="tflite", cpu="aarch64").cpu
+        'aarch64'
+        """
+        if TARGETS[self.target].cpu is None:
+            return None
+        buffers = self.program.buffers
+        steps = (s for s in self.program.steps if isinstance(s, (Multiply, SoftmaxX8)) and buffers[s.output].is_codes)
+        rules = {step.requant for step in steps}
+        return next((cpu for cpu, rule in RULES_OF_CPUS.items() if rule in rules), None)
+
+    @property
     def input_dtype(self) -> str:
         """The dtype of samples: "float32", "uint8" for bytes, see `quantize_model`, or "int32" for indices."""
         return self.program.buffers[self.program.inputs[0]].dtype
@@ -261,7 +281,7 @@ class QModel(Predictor):
         >>> summary.float_macs
         0.25
         """
-        return summary_of(f"QModel of {self.scheme}, target {self.target}", self.plan)
+        return summary_of(f"QModel of {self.scheme}, target {self._target_on_cpu}", self.plan)
 
     def plot(self) -> Any:
         """Draw the graph of the program's steps, see `qlite.analysis.plot_model.plot_model` (extra: plot).
@@ -466,8 +486,12 @@ class QModel(Predictor):
 
         return file.verified(self, path, x)
 
+    @property
+    def _target_on_cpu(self) -> str:
+        return self.target if self.cpu is None else f"{self.target} on {self.cpu}"
+
     def __repr__(self) -> str:
-        head = f"QModel({self.scheme}, target {self.target}, {self.nbytes:,} bytes, {self.task})"
+        head = f"QModel({self.scheme}, target {self._target_on_cpu}, {self.nbytes:,} bytes, {self.task})"
         return "\n".join([head, *str(self.program).splitlines()[1:]])
 
 

@@ -13,7 +13,7 @@ from qlite.nn.curves import without_curves
 from qlite.nn.operators import with_operators, without_operators
 from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.renumbering import renumbered
-from qlite.nn.scheme import CPUS, TARGETS, Scheme, Target
+from qlite.nn.scheme import RULES_OF_CPUS, TARGETS, Scheme, Target
 from qlite.nn.steps import (
     Activate,
     Concatenate,
@@ -67,7 +67,7 @@ def resolve_target(
     if requant is not None:
         resolved = replace(resolved, requant=_check.choice("requant", requant, ("float", "fixed")))
     if cpu is not None:
-        _check.choice("cpu", cpu, CPUS)
+        _check.choice("cpu", cpu, tuple(RULES_OF_CPUS))
         if resolved.cpu is None:
             raise ValueError(f"cpu: expected None for target {target!r}, whose rules are those of any, got {cpu!r}")
         resolved = replace(resolved, cpu=cpu)

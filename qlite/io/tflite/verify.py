@@ -10,11 +10,10 @@ import numpy as np
 from qlite.io.tflite.graph import Graph, Tensor
 from qlite.io.tflite.write import write
 from qlite.nn.qmodel import QModel
-from qlite.nn.steps import Dequantize, Multiply, Quantize, SoftmaxX8
+from qlite.nn.steps import Dequantize, Quantize
 
-#: The machines whose rules there are, and how steps call the rule by which only these compute.
+#: The machines whose rules there are, as models call them.
 MACHINES = {"x86_64": "x86-64", "AMD64": "x86-64", "aarch64": "aarch64", "arm64": "aarch64"}
-RULES = {"x86-64": "float", "aarch64": "aarch64"}
 
 
 @dataclass(frozen=True)
@@ -63,15 +62,11 @@ def verify(model: QModel, graph: Graph, samples: Any) -> Verification:
 def _same_rules(model: QModel) -> None:
     """Refuse a model that computes what the runtime gives on other machines."""
     here = MACHINES.get(platform.machine())
-    program = model.program
-    pairs = [s for s in program.steps if isinstance(s, Multiply | SoftmaxX8) and program.buffers[s.output].is_codes]
-    rules = {step.requant for step in pairs}
-    for cpu, rule in RULES.items():
-        if here in RULES and cpu != here and rule in rules:
-            raise ValueError(
-                f"model: expected the rules of this machine, cpu={here!r}, got those of {cpu!r}: "
-                f"qm.retarget('tflite', cpu={here!r}) is a model of the same file"
-            )
+    if here is not None and model.cpu not in (None, here):
+        raise ValueError(
+            f"model: expected the rules of this machine, cpu={here!r}, got those of {model.cpu!r}: "
+            f"qm.retarget('tflite', cpu={here!r}) is a model of the same file"
+        )
 
 
 def _ends(model: QModel, graph: Graph, computed: dict[str, np.ndarray]) -> list[list[np.ndarray]]:
