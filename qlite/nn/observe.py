@@ -89,6 +89,8 @@ class Observations:
         Samples, input by input, and the results that the model has for them, output by output.
     means : dict of ndarray of float64
         Of all samples, of each value that a layer with weights reads.
+    ranges : dict of tuple of float
+        The least and the greatest number of each input.
     """
 
     def __init__(self, model: Model, most: int) -> None:
@@ -96,6 +98,7 @@ class Observations:
         self.calibrators = {first: Calibrator() for first in self.group.values()}
         self.blank = set(self.calibrators)
         self.spread = Spread(most)
+        self.ranges: dict[str, tuple[float, float]] = {}
         self._roots = _roots(model, self.group)
         self._sums = {read[0]: np.zeros(model.shapes[read[0]]) for read in _read_by_weights(model)}
         self._numbers = dict.fromkeys(self.calibrators, 0)
@@ -105,6 +108,9 @@ class Observations:
         """Take in checked samples."""
         results: dict[str, np.ndarray] = {}
         ends: dict[str, np.ndarray] = {}
+        for name, values in samples.items():
+            low, high = self.ranges.get(name, (math.inf, -math.inf))
+            self.ranges[name] = min(low, float(values.min())), max(high, float(values.max()))
         for name, values in model.walk(samples):
             if name in self._roots:
                 first = self.group[name]
