@@ -11,7 +11,7 @@ from qlite._locks import new_lock
 from qlite._public import public
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
-from qlite.nn.layers.layer import as_read
+from qlite.nn.layers.layer import Shape, as_read
 from qlite.nn.plan import Plan
 from qlite.nn.predictor import PROBABILITIES, Predictor
 from qlite.nn.program import Buffer, Program
@@ -250,9 +250,9 @@ class QModel(Predictor):
         return PROBABILITIES.get(self.task, "") == ("softmax" if isinstance(last, SoftmaxX8) else function)
 
     @property
-    def in_features(self) -> int:
-        """The length of a sample's last axis: its features, or the channels of an image."""
-        return self.program.buffers[self.program.inputs[0]].shape[-1]
+    def output_shape(self) -> Shape:
+        self._only("output", self.outputs)
+        return self.program.buffers[self.program.outputs[0]].shape
 
     @property
     def nbytes(self) -> int:

@@ -55,8 +55,8 @@ class Calibration:
         How ranges were chosen: what "auto" kept, or what was asked for.
     samples : int
     gain_db : dict of float
-        What "auto" found for each way that it tried: by how much its signal to quantization noise is above that of
-        "minmax", in the median over samples or in total, whichever is less. A way whose sums could overflow is left out.
+        What "auto" found for each way that it tried and whose sums cannot overflow: by how much its signal to
+        quantization noise is above that of "minmax", in the median over samples or in total, whichever is less.
     outliers : tuple of Outlier
         The samples that reach more than three times as far as the median one in some value, those that do so most
         first.

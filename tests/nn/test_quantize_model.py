@@ -310,6 +310,24 @@ def test_an_output_that_a_layer_of_floats_reads(rng):
         assert ql.metrics.sqnr_db(expected, found) > 30
 
 
+def test_shapes_are_those_of_the_float_model(rng):
+    x, y = ql.Input((4, 6, 3), name="x"), ql.Input((3,), name="y")
+    pooled = ql.GlobalAveragePool()(x)
+    one = ql.Model(x, ql.Dense(units=2)(pooled))
+    two = ql.Model([x, y], [pooled, ql.Dense(units=2, name="end")(ql.Add()(pooled, y))])
+    data = rng.normal(size=(20, 4, 6, 3)), rng.normal(size=(20, 3))
+    for target in ("numpy", "tflite"):
+        quantized = ql.quantize_model(one, data=data[0], target=target)
+        assert quantized.input_shape == one.input_shape == (4, 6, 3)
+        assert quantized.output_shape == one.output_shape == (2,)
+        quantized = ql.quantize_model(two, data=data, target=target)
+        assert quantized.inputs == two.inputs
+        with pytest.raises(ValueError, match=r"^model: expected one with one input, got 'x', 'y'"):
+            quantized.input_shape  # noqa: B018
+        with pytest.raises(ValueError, match=r"^model: expected one with one output, got "):
+            quantized.output_shape  # noqa: B018
+
+
 def test_schemes_for_layers_that_there_are_not():
     network, x = small_network()
     for error, message, per_layer, options in [
@@ -613,7 +631,7 @@ def test_pickles(scheme, target):
 
 def test_what_it_says_about_itself():
     network, quantized = digits_network(), integer_network("w8a8")
-    assert quantized.in_features == 64
+    assert (quantized.in_features, quantized.input_shape, quantized.output_shape) == (64, (64,), (10,))
     assert list(quantized.weights) == network.names
     assert quantized.weights["dense_1"].shape == (64, 128) and quantized.weights["dense_1"].axis == 1
     sizes = [layer.weight.size + 8 * layer.bias.size for layer in network.layers]  # codes, scales, int32 biases
