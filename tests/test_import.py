@@ -131,7 +131,7 @@ def test_examples(name, tmp_path, monkeypatch):
         extra("matplotlib").use("agg")
     if name == "qlite.io.sklearn":
         extra("sklearn")
-    if name in ("qlite.io.tflite", "qlite.nn.model", "qlite.nn.qmodel"):
+    if name in ("qlite.io.tflite", "qlite.nn.model", "qlite.nn.qmodel", "qlite.analysis.compare"):
         extra("tflite")
     monkeypatch.chdir(tmp_path)
     runner = doctest.DocTestRunner()
