@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from qlite.io.tflite.graph import Graph, Tensor
+from qlite.io.tflite.runtime import run
 from qlite.io.tflite.write import write
 from qlite.nn.qmodel import QModel
 from qlite.nn.steps import Dequantize, Quantize
@@ -53,7 +54,7 @@ def verify(model: QModel, graph: Graph, samples: Any) -> Verification:
     computed = {name: np.asarray(values) for name, values in model.intermediates(samples).items()}
     given, wanted = _ends(model, graph, computed)
     count = len(given[0])
-    runtime, found = _run(write(graph), given)
+    runtime, found = run(write(graph), given)
     mismatches = sum(_different(a, b) for a, b in zip(found, wanted, strict=True))
     first = _first_difference(graph, given, computed) if mismatches else None
     return Verification(runtime, count, sum(a.nbytes for a in wanted), mismatches, first)
@@ -109,7 +110,7 @@ def _first_difference(graph: Graph, given: Sequence[np.ndarray], computed: dict[
         if graph.tensors[i].data is None and _is_computed(graph.tensors[i], computed)
     ]  # fmt: skip
     names = tuple(graph.tensors[i].name for i in numbers)
-    _, found = _run(write(replace(graph, outputs=tuple(numbers), output_names=names)), given)
+    _, found = run(write(replace(graph, outputs=tuple(numbers), output_names=names)), given)
     return next((name for name, a in zip(names, found, strict=True) if _different(a, computed[name])), None)
 
 
@@ -119,25 +120,3 @@ def _is_computed(tensor: Tensor, computed: dict[str, np.ndarray]) -> bool:
 
 def _different(a: np.ndarray, b: np.ndarray) -> int:
     return int(np.count_nonzero(a.view(np.uint8) != b.view(np.uint8)))
-
-
-def _run(content: bytes, given: Sequence[np.ndarray]) -> tuple[str, list[np.ndarray]]:
-    """The runtime's name, and the outputs in the file's order for all samples, one at a time."""
-    try:
-        import ai_edge_litert
-        from ai_edge_litert.interpreter import Interpreter
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"verify needs the package {error.name!r}, the runtime: pip install 'qlite-quant[litert]'", name=error.name
-        ) from None
-    interpreter = Interpreter(model_content=content, num_threads=1)
-    interpreter.allocate_tensors()
-    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    found: list[list[np.ndarray]] = [[] for _ in outputs]
-    for i in range(len(given[0])):
-        for details, array in zip(inputs, given, strict=True):
-            interpreter.set_tensor(details["index"], array[i : i + 1])
-        interpreter.invoke()
-        for results, details in zip(found, outputs, strict=True):
-            results.append(interpreter.get_tensor(details["index"]))
-    return f"LiteRT {ai_edge_litert.__version__}", [np.concatenate(results) for results in found]

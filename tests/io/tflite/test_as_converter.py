@@ -16,7 +16,7 @@ from qlite.io.tflite.read import read
 #: Of scales: the calibrated float network adds in another order.
 TOLERANCE = 1e-6
 #: Of the figures of two models whose grids differ where the converter's own choices do.
-DECIBELS = 1.0
+DECIBELS = 2.0
 #: By network: tensors whose range in the converter's file is that of the sum as well.
 OVERWRITTEN = {"residual": {"BiasAdd_2;Conv2D_1;BiasAdd_2/bias1": "add"}}
 
