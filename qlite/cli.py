@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -145,7 +146,11 @@ def _add_tflite(commands: Any) -> None:
     convert.add_argument(
         "--method", metavar="NAME", default="auto", help="how ranges are chosen (default: %(default)s)"
     )
-    convert.add_argument("--report", action="store_true", help="print sizes, and the outputs' SQNR on the samples")
+    convert.add_argument(
+        "--report",
+        action="store_true",
+        help="print what the bytes of both files hold, how ranges were chosen, and the outputs' SQNR on the samples",
+    )
     convert.set_defaults(run=_convert)
 
     inspect = commands.add_parser(
@@ -213,14 +218,33 @@ def _convert(options: argparse.Namespace) -> int:
         raise ValueError(
             f"--scheme: expected activations of 8 bits and no groups, such as 'w8a8' or 'w4a8', got {options.scheme!r}"
         )
-    quantized = quantize_model(model, options.scheme, samples, target="tflite", method=options.method)
+    with warnings.catch_warnings(record=True, action="always") as doubts:
+        quantized = quantize_model(model, options.scheme, samples, target="tflite", method=options.method)
+    for doubt in doubts:
+        print(f"qlite: warning: {doubt.message}", file=sys.stderr)
     quantized.to_tflite(options.dst, dtype="float32")
     if options.report:
-        print(f"bytes: {os.path.getsize(options.src):,} -> {os.path.getsize(options.dst):,}")
+        print(_compared_sizes(options.src, options.dst))
+        print(f"scheme {quantized.scheme}, {quantized.calibration}")
         results = (y if isinstance(y, tuple) else (y,) for y in (model(samples), quantized(samples)))
         for name, exact, rounded in zip(quantized.outputs, *results, strict=True):
             print(f"{name}: median SQNR {median_sqnr(exact, rounded):.1f} dB")
     return 0
+
+
+def _compared_sizes(src: str, dst: str) -> str:
+    """What the bytes of both files are for: in small networks scales and the new operators outweigh the weights."""
+    from qlite.io.tflite.file import measured
+
+    before, after = measured(src), measured(dst)
+    rows = {
+        "bytes": (before.total, after.total),
+        "  weights and other constants": (before.constants, after.constants),
+        "  scales and zero points": (before.grids, after.grids),
+        "  names, shapes, operators": (before.rest, after.rest),
+        "operators": (before.operators, after.operators),
+    }
+    return "\n".join(f"{what}: {a:,} -> {b:,}" for what, (a, b) in rows.items())
 
 
 def _samples(path: str) -> Any:

@@ -309,6 +309,11 @@ def test_convert_writes_a_file_of_integers(float_file, tmp_path, capsys):
     assert main([*arguments, "--report"]) == 0
     printed = capsys.readouterr().out
     assert f"-> {out.stat().st_size:,}" in printed and float(printed.split("SQNR ")[1].split()[0]) > 30
+    sizes = [line.split(": ")[1].split(" -> ") for line in printed.splitlines()[:5]]
+    total, *parts, operators = ([int(size.replace(",", "")) for size in pair] for pair in sizes)
+    assert total == [sum(pair) for pair in zip(*parts, strict=True)] == [float_file.stat().st_size, out.stat().st_size]
+    assert parts[0] == [4 * 6 * 4 + 4 * 4, 6 * 4 + 4 * 4] and parts[1][0] == 0 and operators == [1, 3]
+    assert "scheme w8a8, ranges by '" in printed
     assert isinstance(ql.from_tflite(out), ql.QModel)
 
 
@@ -320,6 +325,12 @@ def test_convert_takes_arrays_by_name_and_whole_numbers(kind, float_file, tmp_pa
     np.savez(data, **{name: samples}) if kind == "npz" else np.save(data, samples.astype(np.int8))
     assert main(["convert", str(float_file), str(out), "--data", str(data), "--report"]) == 0
     assert isinstance(ql.from_tflite(out), ql.QModel)
+
+
+def test_convert_warns_of_its_samples(float_file, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.zeros((20, 6), np.float32))
+    assert main(["convert", str(float_file), str(tmp_path / "a.tflite"), "--data", str(tmp_path / "x.npy")]) == 0
+    assert capsys.readouterr().err.startswith("qlite: warning: data: 'input' is 0 throughout;")
 
 
 @pytest.mark.parametrize("content", [b"hello", b"", b"PK\x03\x04 no archive"], ids=["text", "nothing", "archive"])
