@@ -197,6 +197,7 @@ def test_an_output_without_weights_is_its_bias(scheme):
         np.testing.assert_allclose(quantized(factor * x)[:, :3], np.tile(bias[:3], (len(x), 1)), rtol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:data. .input. is 0 throughout:UserWarning")
 @pytest.mark.parametrize("target", ["numpy", "tflm", "tensorrt"])
 def test_case_a_inputs_that_were_all_zeros_leave_the_bias(rng, target):
     """Units that training gave up, and inputs that were zeros, have no range to keep the next bias on."""
