@@ -114,7 +114,10 @@ class Observations:
         for name, values in model.walk(samples):
             if name in self._roots:
                 first = self.group[name]
-                self.calibrators[first].update(values)
+                try:
+                    self.calibrators[first].update(values)
+                except ValueError:
+                    raise ValueError(f"data: expected finite values in all layers, got others in {name!r}") from None
                 rows = values.reshape(len(values), -1)
                 self._numbers[first] = max(self._numbers[first], rows.shape[1])
                 low, high = rows.min(axis=1), rows.max(axis=1)

@@ -124,8 +124,9 @@ class QModel(Predictor):
             run = self._run or self.plan.run
             return run(x) if len(self.inputs) == 1 and not isinstance(x, Mapping) else run(*self._several(x))
         except TypeError as error:
-            if self.input_dtype == "float32" and isinstance(x, np.ndarray) and x.dtype.char in "bB":
-                hint = "QArray(x, model.input_qparams) where these are its codes, else floats as in training"
+            if self.input_dtype == "float32" and isinstance(x, np.ndarray) and x.dtype.kind in "iu":
+                codes = "QArray(x, model.input_qparams) where these are its codes, else floats as in training"
+                hint = codes if x.dtype.itemsize == 1 else ".astype(np.float32) makes floats"
                 raise TypeError(f"{error} ({hint})") from None
             raise
 
