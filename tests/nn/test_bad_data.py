@@ -20,7 +20,7 @@ def test_values_beyond_float32():
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 def test_layers_that_leave_float32_are_named():
     model = ql.Sequential([ql.Dense(np.eye(6)), ql.Dense(np.full((6, 6), 3e38), name="large"), ql.Dense(np.eye(6))])
-    with pytest.raises(ValueError, match="^data: expected finite values in all layers, got others in 'large'"):
+    with pytest.raises(ValueError, match=r"^data: expected finite values in all layers, got others in 'large'"):
         ql.quantize_model(model, data=np.eye(6) + 1)
 
 
