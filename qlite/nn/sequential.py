@@ -90,7 +90,8 @@ def _input_shape(first: Layer, given: Any) -> Shape:
     if given is None:
         if told is None:
             raise ValueError(
-                "input_shape: expected the shape of a sample, which the first layer has no weights to tell"
+                "input_shape: expected the shape of a sample, such as (784,) or (32, 32, 3), which the first layer's "
+                "weights do not tell"
             )
         return told
     return sample_shape("input_shape", given)
