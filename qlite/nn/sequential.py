@@ -77,7 +77,8 @@ class Sequential(Model):
             raise ValueError("layers: expected at least one")
         for i, layer in enumerate(chain):
             if not isinstance(layer, Layer):
-                raise TypeError(f"layers[{i}]: expected a layer, got {type(layer).__name__}")
+                got = f"the class {layer.__name__}" if isinstance(layer, type) else type(layer).__name__
+                raise TypeError(f"layers[{i}]: expected a layer, got {got}")
         names = numbered(chain, [layer.name for layer in chain], ["input"])
         nodes = [Node(*node) for node in zip(names, chain, [(name,) for name in ("input", *names)], strict=False)]
         found = Graph({"input": _input_shape(chain[0], input_shape)}, nodes, (names[-1],))
