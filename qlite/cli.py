@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough; there is nothing left to flush at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError, ImportError) as error:
+    except (TypeError, ValueError, OverflowError, OSError, ImportError) as error:
         print(f"qlite: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -212,7 +212,7 @@ def _convert(options: argparse.Namespace) -> int:
     model = from_tflite(options.src)
     if not isinstance(model, Model):
         raise ValueError(f"{options.src}: expected a file of floats, got one of integers")
-    samples = _samples(options.data)
+    samples = _samples(options.data, model.dtypes)
     scheme = Scheme.of_model(options.scheme)
     if not scheme.is_static or scheme.group_size is not None or scheme.activation_bits != 8:
         raise ValueError(
@@ -247,8 +247,8 @@ def _compared_sizes(src: str, dst: str) -> str:
     return "\n".join(f"{what}: {a:,} -> {b:,}" for what, (a, b) in rows.items())
 
 
-def _samples(path: str) -> Any:
-    """An array, or several by the names of their inputs; whole numbers, such as pixels, as floats."""
+def _samples(path: str, dtypes: Mapping[str, str]) -> Any:
+    """An array, or several by the names of their inputs; whole numbers, such as pixels, as floats where inputs are."""
     import zipfile
     import zlib
 
@@ -258,14 +258,14 @@ def _samples(path: str) -> Any:
         with open(path, "rb") as file:
             content = np.load(file, allow_pickle=False)
             if isinstance(content, np.ndarray):
-                return _as_floats(content)
-            return {name: _as_floats(content[name]) for name in content}
+                return _as_read(content, next(iter(dtypes.values())))
+            return {name: _as_read(content[name], dtypes.get(name)) for name in content}
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         raise ValueError(f"{path}: expected an array or arrays that NumPy saved, .npy or .npz") from None
 
 
-def _as_floats(array: Any) -> Any:
-    return array.astype("float32") if array.dtype.kind in "biu" else array
+def _as_read(array: Any, dtype: str | None) -> Any:
+    return array.astype("float32") if array.dtype.kind in "biu" and dtype != "int32" else array
 
 
 def median_sqnr(exact: Any, rounded: Any) -> float:

@@ -333,6 +333,26 @@ def test_convert_warns_of_its_samples(float_file, tmp_path, capsys):
     assert capsys.readouterr().err.startswith("qlite: warning: data: 'input' is 0 throughout;")
 
 
+def test_convert_refuses_samples_of_another_dtype(float_file, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.ones((20, 6), complex))
+    assert main(["convert", str(float_file), str(tmp_path / "a.tflite"), "--data", str(tmp_path / "x.npy")]) == 2
+    assert capsys.readouterr().err.startswith("qlite: data: expected a real floating dtype, got complex128")
+
+
+def test_convert_takes_indices_as_they_are(tmp_path, capsys):
+    """Up to the layer that has no codes in a file."""
+    pytest.importorskip("tflite"), pytest.importorskip("flatbuffers")
+    words = ql.Input((5,), dtype="int32")
+    h = ql.Flatten()(ql.Embedding(entries=9, features=4)(words))
+    ql.Model(words, ql.Dense(units=3)(h)).to_tflite(tmp_path / "f.tflite")
+    np.save(tmp_path / "x.npy", np.arange(50).reshape(10, 5) % 9)
+    arguments = ["convert", str(tmp_path / "f.tflite"), str(tmp_path / "a.tflite"), "--data", str(tmp_path / "x.npy")]
+    assert main(arguments) == 2
+    assert (
+        capsys.readouterr().err == "qlite: layer 'embedding_1': the format has no operator for embedding among codes\n"
+    )
+
+
 @pytest.mark.parametrize("content", [b"hello", b"", b"PK\x03\x04 no archive"], ids=["text", "nothing", "archive"])
 def test_convert_names_a_file_that_holds_no_arrays(content, float_file, tmp_path, capsys):
     (tmp_path / "x.npz").write_bytes(content)

@@ -83,10 +83,10 @@ def quantize_model(
         symmetric codes of 16 bits, in two products of 8 bits, whose exact sums become float32; all else is float32, and
         with "w8a8" around it what an 8-bit layer gives has 8 bits. Twice the products (`QModel.summary` counts both).
     data : array_like of a real floating dtype, (samples, ...), or an iterator of such batches
-        Or what else gives batches and is no array, list or tuple, such as a `DataLoader` of torch without labels.
         Samples like those that will come, a few hundred; for activations with known scales. Of several inputs a tuple,
         or a dict by name. They go through the model in parts that bound the memory; a file's array (memmap) is read
-        part by part.
+        part by part. What gives batches again and again, such as a `DataLoader` of torch without labels, may stand for
+        an iterator.
     target : {"numpy", "onnx", "tflite", "tflm", "c", "tensorrt"}
         Whose conventions to follow: signedness, zero points, rounding rule, and whether the output is quantized too.
         Only "numpy" has float steps, which weights alone, "dynamic", groups and layers left in float need; only "numpy"
