@@ -12,9 +12,7 @@
  * step of k, which costs nothing measurable; after them it would cost a quarter.
  *
  * a is read in place if its rows lie on lines of memory and k is whole steps: each row across lines costs three cycles.
- * Else, and for the last rows where fewer than 16 may be read, each tile of it is copied first.
- *
- * One configuration does for all: another one costs as much as 15 products. */
+ * Else, and for the last rows where fewer than 16 may be read, each tile of it is copied first. */
 #include <stdbool.h>
 
 #include "kernels/amxint8/amxint8.h"
@@ -432,16 +430,6 @@ static void note_use(void)
 }
 #endif
 
-static void begin(void)
-{
-    tile_config config = {.palette = 1};
-    for (int t = 0; t < 8; t++) {
-        config.row_bytes[t] = STEP;
-        config.rows[t] = ROWS;
-    }
-    TILE_CONFIGURE(&config);
-}
-
 /* Released tiles are not saved when threads change, and the core may sleep deeper. */
 static void end(void)
 {
@@ -454,8 +442,12 @@ static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, voi
     return LOWER.row(a, k, flip, padded, out);
 }
 
-static const ql_gemm_ranges ranges = {
-    .is_worth = is_worth, .begin = begin, .end = end, .run = multiply, .rows = ROWS, .stay_bytes = STAY_BYTES};
+static const ql_gemm_ranges ranges = {.is_worth = is_worth,
+                                      .begin = configure_whole_tiles,
+                                      .end = end,
+                                      .run = multiply,
+                                      .rows = ROWS,
+                                      .stay_bytes = STAY_BYTES};
 
 const ql_gemm_kernels ql_gemm_u8s8s32__amxint8 = {
     .mr = 2 * ROWS, .nr = NR, .kr = KR, .depth = STEP, .a_size = 1, .row = row, .ranges = &ranges, .lower = &LOWER};
