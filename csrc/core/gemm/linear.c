@@ -20,8 +20,8 @@ static parts plan_parts(size_t m, size_t step, const ql_packed *b)
     parts p = {.zero_point = row, .init = 2 * row};
     p.zeros = p.init + column;
     p.codes = p.zeros + column;
-    p.workspace = p.codes + ql_round_up(step * b->k, QL_ALIGNMENT);
-    p.end = p.workspace + ql_gemm_workspace(b, step, 0);
+    p.workspace = p.codes + ql_round_up(ql_gemm_room(b, step) * ql_gemm_stride(b), QL_ALIGNMENT);
+    p.end = p.workspace + ql_gemm_workspace_laid_out(b, step);
     return p;
 }
 
@@ -69,7 +69,7 @@ ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const ql_linea
                     .scale = (float *)(memory + p.scale),
                     .zero_point = (int32_t *)(memory + p.zero_point),
                     .codes = (uint8_t *)(memory + p.codes),
-                    .stride = b->k};
+                    .stride = ql_gemm_stride(b)};
     if (!ql_rows_find_grids(&rows, options->per_tensor)) {
         free(memory);
         return QL_ENONFINITE;
@@ -86,6 +86,7 @@ ql_status ql_linear(const float *x, size_t m, const ql_packed *b, const ql_linea
     ql_gemm_job job = {.b = b,
                        .a = rows.codes,
                        .a_stride = rows.stride,
+                       .is_laid_out = true,
                        .init = init,
                        .row_zero_point = options->per_tensor ? NULL : rows.zero_point,
                        .row_scale = rows.scale,
