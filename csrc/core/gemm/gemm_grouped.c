@@ -51,33 +51,34 @@ static void prepare_rows(void *context, size_t item)
     }
 }
 
-/* The columns of a panel that an item of work multiplies with some rows. */
+/* A panel, and its columns of the result. */
 typedef struct columns {
     ql_grouped_panel panel;
     size_t first, count;
 } columns;
 
-static void run_tile(const grouped_job *job, const ql_gemm_grouped_kernels *gemm, const columns *b, size_t i,
-                     size_t rows)
+/* Rows from i on by all columns of a panel: as many as a tile has, or any number for ranges. */
+static void run(const grouped_job *job, const ql_gemm_grouped_kernels *gemm, const columns *b, size_t i, size_t rows)
 {
     const ql_grouped *w = job->w;
-    const bool whole = gemm->ranges || b->count == w->nr;
     const uint8_t *row = job->rows.codes + i * job->rows.stride;
     const ql_grouped_rows a = {.codes = (const int8_t *)row,
                                .term = (const int32_t *)(row + w->k_padded),
                                .stride = job->rows.stride,
                                .scale = job->rows.scale + i};
     float tile[QL_MAX_MR * QL_MAX_NR], *y = job->y + i * w->n + b->first;
+    const bool is_direct = gemm->ranges || b->count == w->nr;
     const ql_grouped_result c = {.offset = job->offset + b->first,
                                  .low = job->clamps.low,
                                  .high = job->clamps.high,
-                                 .y = whole ? y : tile,
-                                 .y_stride = whole ? w->n : w->nr};
-    if (gemm->ranges)
+                                 .y = is_direct ? y : tile,
+                                 .y_stride = is_direct ? w->n : w->nr};
+    if (gemm->ranges) {
         gemm->ranges->run(&b->panel, &a, rows, b->count, &c);
-    else
-        gemm->ukernel[w->form][rows](&b->panel, &a, &c);
-    for (size_t r = 0; !whole && r < rows; r++)
+        return;
+    }
+    gemm->ukernel[w->form][rows](&b->panel, &a, &c);
+    for (size_t r = 0; !is_direct && r < rows; r++)
         memcpy(y + r * w->n, tile + r * w->nr, b->count * sizeof *tile);
 }
 
@@ -115,7 +116,7 @@ static void multiply(void *context, size_t item)
         b.first = p * w->nr;
         b.count = ql_least(w->nr, w->n - b.first);
         for (size_t i = first_row; i < end_row; i += step)
-            run_tile(job, gemm, &b, i, ql_least(step, end_row - i));
+            run(job, gemm, &b, i, ql_least(step, end_row - i));
     }
     if (gemm->ranges)
         gemm->ranges->end();

@@ -128,13 +128,12 @@ typedef struct pending {
     size_t rows;
 } pending;
 
-static void add_rows(const pending *done, const int32_t (*restrict sums)[NR], size_t first, size_t last)
+static void add_sums(const int32_t (*restrict sums)[NR], const float *restrict scale, size_t rows,
+                     float (*restrict total)[NR])
 {
-    const float *restrict scale = done->scale;
-    for (size_t i = first; i < last; i++) {
-        float *restrict total = done->total[i];
+    for (size_t i = 0; i < rows; i++) {
         for (size_t j = 0; j < NR; j++)
-            total[j] += (float)sums[i][j] * scale[j];
+            total[i][j] += (float)sums[i][j] * scale[j];
     }
 }
 
@@ -196,7 +195,7 @@ INLINE void multiply_rows(const int row_tiles, const piece *w, size_t row)
                 load_step(row_tiles, w, row, group, step);
             multiply_step(row_tiles);
             const size_t last = least(done.rows, r + share);
-            add_rows(&done, sums, r, last);
+            add_sums((const int32_t (*)[NR])sums + r, done.scale, last - r, done.total + r);
             r = last;
         }
         if (++group == w->groups) {
@@ -208,7 +207,7 @@ INLINE void multiply_rows(const int row_tiles, const piece *w, size_t row)
         store_sums(row_tiles, sums);
         done = next;
     }
-    add_rows(&done, sums, 0, done.rows);
+    add_sums((const int32_t (*)[NR])sums, done.scale, done.rows, done.total);
 }
 
 static void multiply_piece(const piece *w)
