@@ -46,3 +46,10 @@ def test_samples_have_to_be_there(network, tmp_path):
     written.to_tflite(tmp_path / "m.tflite")
     with pytest.raises(ValueError, match="x: expected at least one sample, got none"):
         written.verify(tmp_path / "m.tflite", {name: values[:0] for name, values in x.items()})
+
+
+def test_a_file_of_floats_is_no_file_of_the_model(rng, tmp_path):
+    model, x = ql.Sequential([ql.Dense(rng.normal(size=(6, 8)))]), rng.normal(size=(40, 6)).astype(np.float32)
+    model.to_tflite(tmp_path / "m.tflite")
+    with pytest.raises(ValueError, match=r"m.tflite: expected a file of integers, got one of floats"):
+        ql.quantize_model(model, data=x, target="tflite").verify(tmp_path / "m.tflite", x)
