@@ -79,6 +79,7 @@ def graph_of(model: Model | QModel, dtype: str, batch: int | None = 1, descripti
     batch = None if batch is None else _check.integer("batch", batch, 1)
     if isinstance(model, QModel):
         if model.target not in ("tflite", "tflm"):
+            model.retarget("tflite")  # an error of its own, where a layer keeps the model from that
             raise ValueError(
                 f"target: expected a model for 'tflite' or 'tflm', got {model.target!r}: qm.retarget('tflite') gives it"
             )
