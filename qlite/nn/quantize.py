@@ -177,6 +177,7 @@ def quantize_model(
     percentile = check_percentile(method, percentile)
     _check.choice("weight_method", weight_method, METHODS)
     check_bias_correction(bias_correction)
+    _expect_arrays(model)
     grids = model.grids
     given, model = model, fuse(model)
     if grids is None:
@@ -232,6 +233,16 @@ def quantize_model(
     quantized = QModel(program, scheme=parsed.name, target=target, task=model.task, classes=model.classes)
     quantized.calibration = calibration
     return quantized
+
+
+def _expect_arrays(model: Model) -> None:
+    """Refuse what was put in the place of a layer's arrays and is none of finite float32."""
+    for name, layer in zip(model.names, model.layers, strict=True):
+        for what, array in (layer.parameters | layer.statistics).items():
+            if not isinstance(array, np.ndarray) or array.dtype != np.float32:
+                got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+                raise TypeError(f"layer {name!r}: {what}: expected an ndarray of float32, got {got}")
+            _check.finite(f"layer {name!r}: {what}", array)
 
 
 def _trained(
