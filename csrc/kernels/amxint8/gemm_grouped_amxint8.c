@@ -1,18 +1,19 @@
 /* The product with grouped weights on tiles: signed weights by signed codes of rows.
  *
  * A panel's weights become s8 less their zero points, a piece of k at a time, once for all rows: what is unpacked stays
- * in L1, and rows of codes, which lie on lines of memory, stream past it. (Unpacking 4096x4096 takes 0.16 ms, a product
- * of 128 rows with it 3 to 5.)
+ * in L1, and rows of codes, which lie on lines of memory, stream past it. Unpacking 4096x4096 takes 0.16 ms, a product
+ * of 128 rows with them 3 to 5.
  *
- * Groups: each has sums of its own, which go by way of memory to float totals. Of a group of 64 k or a multiple the
- * products are as deep as tiles can be. Groups of 32 fill half of a product, which takes as long: still 1.3 to 2 times
- * as fast as vpdpbusd from 32 rows on, where groups of 128 are 1.8 to 2.7 times; with 16 rows it is up to the depth.
+ * Groups: each has sums of its own, which go by way of memory to float totals. In groups of 64 k, or a multiple, each
+ * product is as deep as tiles can be; others fill half of it, which takes as long. A prototype, with one tile of sums
+ * at a time, was from 32 rows on 1.3 to 2 times as fast as vpdpbusd in groups of 32, in groups of 128 1.8 to 2.7 times;
+ * with 16 rows 0.9 to 1.2 times.
  *
  * Shape and end of a group as in gemm_amxint8.c: 2 x 2 tiles of sums, the next group's first loads before the stores,
  * and stored sums added to the totals between the next group's products.
  *
- * Left to the lower instruction set: codes of 8 bits with a zero point, which can differ by more than s8 holds, groups
- * that are no multiple of 32, and those that do not fit a piece. */
+ * Left to the lower instruction set: codes of 8 bits with a zero point, which can differ by more than s8 holds; groups
+ * that are no multiple of 32, or longer than a piece. */
 #include <stdbool.h>
 #include <string.h>
 
@@ -128,7 +129,7 @@ typedef struct pending {
     size_t rows;
 } pending;
 
-static void add_sums(const int32_t (*restrict sums)[NR], const float *restrict scale, size_t rows,
+static void add_sums(int32_t (*restrict sums)[NR], const float *restrict scale, size_t rows,
                      float (*restrict total)[NR])
 {
     for (size_t i = 0; i < rows; i++) {
@@ -195,7 +196,7 @@ INLINE void multiply_rows(const int row_tiles, const piece *w, size_t row)
                 load_step(row_tiles, w, row, group, step);
             multiply_step(row_tiles);
             const size_t last = least(done.rows, r + share);
-            add_sums((const int32_t (*)[NR])sums + r, done.scale, last - r, done.total + r);
+            add_sums(sums + r, done.scale, last - r, done.total + r);
             r = last;
         }
         if (++group == w->groups) {
@@ -207,7 +208,7 @@ INLINE void multiply_rows(const int row_tiles, const piece *w, size_t row)
         store_sums(row_tiles, sums);
         done = next;
     }
-    add_sums((const int32_t (*)[NR])sums, done.scale, done.rows, done.total);
+    add_sums(sums, done.scale, done.rows, done.total);
 }
 
 static void multiply_piece(const piece *w)
@@ -223,7 +224,7 @@ static void multiply_piece(const piece *w)
 
 /* ---- all of it ---------------------------------------------------------------------------------- */
 
-static void finish_rows(const float (*restrict total)[NR], const float *restrict row_scale, size_t rows, size_t cols,
+static void finish_rows(float (*restrict total)[NR], const float *restrict row_scale, size_t rows, size_t cols,
                         const ql_grouped_result *c)
 {
     for (size_t i = 0; i < rows; i++) {
@@ -238,10 +239,10 @@ static void finish_rows(const float (*restrict total)[NR], const float *restrict
     }
 }
 
-/* Returns the k of a product: all of a panel that is one group, whatever its length, goes through whole tiles. */
+/* Returns the k of a product. A panel of one group is padded to whole ones, whatever its length. */
 static size_t depth_of(const ql_grouped_panel *b)
 {
-    return b->group % STEP && b->group < b->k ? STEP / 2 : STEP;
+    return b->group == b->k || b->group % STEP == 0 ? STEP : STEP / 2;
 }
 
 static void multiply_block(const ql_grouped_panel *b, const ql_grouped_rows *a, size_t rows, size_t cols,
@@ -252,9 +253,9 @@ static void multiply_block(const ql_grouped_panel *b, const ql_grouped_rows *a, 
     const size_t depth = depth_of(b);
     const uint8_t *data = b->data;
     memset(total, 0, rows * sizeof *total);
-    for (size_t first = 0, count; first < b->k; first += count * least(b->group, b->k - first)) {
+    for (size_t first = 0; first < b->k;) {
         const size_t length = least(b->group, b->k - first), steps = divided_up(length, depth);
-        count = least(PIECE / (steps * depth), (b->k - first) / length);
+        const size_t count = least(PIECE / (steps * depth), (b->k - first) / length);
         unpack_groups(b, data, count, length, steps * depth, weights);
         const piece w = {.a = a->codes + first,
                          .stride = a->stride,
@@ -269,8 +270,9 @@ static void multiply_block(const ql_grouped_panel *b, const ql_grouped_rows *a, 
                          .total = total};
         multiply_piece(&w);
         data += count * group_bytes(b, length);
+        first += count * length;
     }
-    finish_rows((const float (*)[NR])total, a->scale, rows, cols, c);
+    finish_rows(total, a->scale, rows, cols, c);
 }
 
 static void multiply(const ql_grouped_panel *b, const ql_grouped_rows *a, size_t rows, size_t cols,
@@ -290,9 +292,9 @@ static void multiply(const ql_grouped_panel *b, const ql_grouped_rows *a, size_t
 
 static bool is_worth(const ql_grouped_panel *b, size_t rows, uint64_t macs)
 {
-    const bool is_cut = b->group < b->k, fits = b->group <= PIECE && (!is_cut || b->group % (STEP / 2) == 0);
-    const bool is_signed = b->form != QL_WEIGHTS_S8 || (!b->has_zero_point && b->shared_zero_point == SHIFT);
-    return fits && is_signed && rows >= LEAST_ROWS && ql_unit_is_worth__amxint8(macs);
+    const bool are_deep = b->group <= PIECE && (b->group == b->k || b->group % (STEP / 2) == 0);
+    const bool fit_s8 = b->form != QL_WEIGHTS_S8 || (!b->has_zero_point && b->shared_zero_point == SHIFT);
+    return are_deep && fit_s8 && rows >= LEAST_ROWS && ql_unit_is_worth__amxint8(macs);
 }
 
 static void begin(const ql_grouped_panel *b)
