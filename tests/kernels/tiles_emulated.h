@@ -79,7 +79,7 @@ static inline void ql_tile_store(int t, void *to, size_t stride)
 }
 
 /* The sums of a row stay in a register as long as their products are added. */
-static inline void ql_tile_dot_u8s8(int c, int a, int b)
+static inline void ql_tile_dot(int c, int a, int b, bool a_is_signed)
 {
     emulated_tile *sums = emulated(c);
     const emulated_tile *left = emulated(a), *right = emulated(b);
@@ -90,7 +90,10 @@ static inline void ql_tile_dot_u8s8(int c, int a, int b)
         uint32_t row[EMULATED_BYTES / 4];
         memcpy(row, sums->data[i], sizeof row);
         for (size_t q = 0; q < right->rows; q++) {
-            const uint8_t *four = left->data[i] + 4 * q;
+            const uint8_t *codes = left->data[i] + 4 * q;
+            int32_t four[4];
+            for (size_t p = 0; p < 4; p++)
+                four[p] = a_is_signed ? (int8_t)codes[p] : codes[p];
             const int8_t *columns = (const int8_t *)right->data[q];
             for (size_t j = 0; j < EMULATED_BYTES / 4; j++) {
                 int32_t sum = 0;
