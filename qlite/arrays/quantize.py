@@ -363,8 +363,8 @@ def requantize(
     if wrong.size:
         raise ValueError(f"multiplier: expected over 0 (as float32) and below 2**30, got {wrong[0]}")
     multiplier = laid_along("multiplier", multiplier, axis, acc.shape)
-    codes = QParams(np.ones(1, np.float32), np.array([0 if signed else 128]), bits, bool(signed))
     zero_point = _check.integer("zero_point", zero_point)
-    if not codes.qmin <= zero_point <= codes.qmax:
-        raise ValueError(f"zero_point: expected {codes.qmin} to {codes.qmax}, got {zero_point}")
-    return _core.requantize(acc, multiplier, zero_point, codes.qmin, codes.qmax, requant == "fixed", out)
+    qmin, qmax = (-128, 127) if signed else (0, 255)
+    if not qmin <= zero_point <= qmax:
+        raise ValueError(f"zero_point: expected {qmin} to {qmax}, got {zero_point}")
+    return _core.requantize(acc, multiplier, zero_point, qmin, qmax, requant == "fixed", out)

@@ -2,8 +2,9 @@
  * bits, on any machine.
  *
  * Where a CPU would fault they end the process with a message: tiles without configuration, a bad one, tiles that do
- * not fit each other. Sanitizers and guard pages see what is loaded and stored. They cannot show time, permission, and
- * what a compiler makes of the real instructions. */
+ * not fit each other. They do so too where tiles that were used before are still there: kernels release them.
+ * Sanitizers and guard pages see what is loaded and stored. They cannot show time, permission, and what a compiler
+ * makes of the real instructions. */
 #ifndef QL_TILES_EMULATED_H
 #define QL_TILES_EMULATED_H
 
@@ -43,7 +44,7 @@ static inline void ql_tile_release(void)
 
 static inline void ql_tile_configure(const tile_config *config)
 {
-    ql_tile_release();
+    require(emulated_tiles[0].rows == 0, "tiles that were not released");
     require(config->palette == 1 && config->start_row == 0, "an unknown palette, or a row to go on with");
     for (size_t i = 0; i < sizeof config->reserved; i++)
         require(config->reserved[i] == 0, "a reserved byte of the configuration is set");

@@ -379,7 +379,12 @@ static bool lies_on_lines(const ql_gemm_args *g)
 
 static void multiply(const ql_gemm_args *g, size_t i, size_t rows, size_t j, size_t cols)
 {
-    const ql_gemm_args own = *g; /* which no store into c can change */
+    ql_gemm_args own = *g; /* which no store into c can change */
+    if (rows == 1) {       /* it is read as all rows of a tile */
+        own.a = (const uint8_t *)g->a + i * g->a_stride;
+        own.a_stride = 0;
+        own.a_rows = i + ROWS;
+    }
     const size_t segment_steps = (g->k + STEP - 1) / STEP;
     const walk w = {.g = &own,
                     .row = i,
@@ -388,7 +393,7 @@ static void multiply(const ql_gemm_args *g, size_t i, size_t rows, size_t j, siz
                     .cols = cols,
                     .segment_steps = segment_steps,
                     .steps = g->segments * segment_steps,
-                    .in_place = g->k % STEP == 0 && lies_on_lines(g)};
+                    .in_place = g->k % STEP == 0 && lies_on_lines(&own)};
     const size_t left = rows % (2 * ROWS), flat = left <= ROWS ? left : 0;
     walk tall = w, last = w;
     tall.rows = rows - flat;
