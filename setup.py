@@ -47,7 +47,7 @@ EMULATED = {}  # folder of csrc/kernels -> further sources
 if os.environ.get("QLITE_EMULATE_AMX") == "1":
     COMPILE += ["-DQL_EMULATE_AMX", "-Itests/kernels"]
     ISAS["amxint8"] = ISAS["avx2"]
-    EMULATED["amxint8"] = ["tests/kernels/lower_emulated.c"]
+    EMULATED["amxint8"] = ["tests/kernels/lower_emulated.c", "tests/kernels/lower_grouped_emulated.c"]
 if os.environ.get("QLITE_STRICT") == "1":
     COMPILE += ["-Werror"]
 if os.environ.get("QLITE_DEBUG") == "1":

@@ -449,13 +449,15 @@ enum { QL_PEAK_ROUND = 1536 };
 typedef enum ql_weight_form { QL_WEIGHTS_U4, QL_WEIGHTS_TABLE, QL_WEIGHTS_S8, QL_WEIGHT_FORMS } ql_weight_form;
 
 /* A panel of nr columns, aligned to 64 bytes. One group follows the other, the last may be shorter, and each is its
- * codes, nr scales (float32) and, if has_zero_point, nr zero points (int16). To zero points the kernel's shift has been
- * added. */
+ * codes, nr scales (float32) and, if has_zero_point, nr zero points (int16). To all zero points the kernel's shift has
+ * been added. */
 typedef struct ql_grouped_panel {
     const uint8_t *data;
+    ql_weight_form form;
     size_t k, group; /* multiples of 8 */
     bool has_zero_point;
-    const int8_t *table; /* [16], in -127..127 */
+    int32_t shared_zero_point; /* instead */
+    const int8_t *table;       /* [16], in -127..127 */
 } ql_grouped_panel;
 
 /* Rows to multiply with it. */
@@ -484,10 +486,28 @@ typedef struct ql_grouped_result {
  * where each operation is rounded; the clamp is that of ql_scale_kernel. All nr columns are written. */
 typedef void ql_gemm_grouped_ukernel(const ql_grouped_panel *b, const ql_grouped_rows *a, const ql_grouped_result *c);
 
+/* Any number of rows of such results, of which `cols` columns are written. Rows of codes are aligned to 64 bytes; each
+ * may be read up to a multiple of that, and so may as many more rows as make their number one of
+ * ql_gemm_grouped_ranges.rows. */
+typedef void ql_gemm_grouped_range_kernel(const ql_grouped_panel *b, const ql_grouped_rows *a, size_t rows, size_t cols,
+                                          const ql_grouped_result *c);
+
+/* A unit as that of ql_gemm_ranges. */
+typedef struct ql_gemm_grouped_ranges {
+    /* Whether so many rows with panels like b, and so many multiply-adds, are best done here, now, by this thread. */
+    bool (*is_worth)(const ql_grouped_panel *b, size_t rows, uint64_t macs);
+    void (*begin)(const ql_grouped_panel *b); /* before the ranges of an item of work, with panels like b ... */
+    void (*end)(void);                        /* ... and after them */
+    ql_gemm_grouped_range_kernel *run;
+    size_t rows; /* of its tiles */
+} ql_gemm_grouped_ranges;
+
 typedef struct ql_gemm_grouped_kernels {
     size_t mr, nr;
     int32_t shift[QL_WEIGHT_FORMS];                           /* what it adds to weights */
     ql_gemm_grouped_ukernel *const *ukernel[QL_WEIGHT_FORMS]; /* [mr + 1] each */
+    const ql_gemm_grouped_ranges *ranges;                     /* NULL: there are tiles alone; else ... */
+    const struct ql_gemm_grouped_kernels *lower;              /* ... what serves in their place, the same but for mr */
 } ql_gemm_grouped_kernels;
 
 /* sum[g] = factor * that of the codes of group g, modulo 2^32; n and group are multiples of 8. */

@@ -5,6 +5,7 @@ the same call. Where the stride is 2 LiteRT, whose own padding would be another,
 """
 
 from . import limits, works_conv
+from .limits import ISA
 from .report import Bench
 from .tasks import Goal, Task, times_as_long
 from .works_conv import OURS, PEERS, TOLERANCE, Layer
@@ -16,6 +17,8 @@ LAYERS = {
     "1x1, 56x56x64 -> 128": (Layer(56, 64, 128, window=1), None, None, None),
     "3x3 stride 2, 224x224x3 -> 32": (Layer(224, 3, 32, stride=2), None, None, None),
 }
+# The ratios on tiles, for those that use them and those that do not
+RATIOS_BESIDE_TILES = {"3x3, 56x56x64 -> 64": 1.2, "3x3 depthwise, 112x112x32": 1.5, "1x1, 56x56x64 -> 128": 1.2}
 
 
 def speed(operations):
@@ -25,6 +28,8 @@ def speed(operations):
 
 def tasks():
     for label, (layer, share, giga, ratio) in LAYERS.items():
+        if ISA == "amxint8":
+            share, giga, ratio = None, None, RATIOS_BESIDE_TILES.get(label)
         yield Task(
             label,
             lambda layer=layer: layer,

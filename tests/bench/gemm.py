@@ -11,14 +11,12 @@ against these; the others cannot be told to.
 from functools import partial
 from itertools import product
 
-import qlite as ql
-
 from . import limits, works_gemm
+from .limits import ISA
 from .report import Bench
 from .tasks import Task, times_as_long
 from .works_gemm import NUMPY, OURS, PEERS, TORCH, Product, Requantized
 
-ISA = ql.show_config("dict")["kernels"]["gemm_u8s8s32"]
 OF_ISA = {"avx2": (NUMPY,), "avxvnni": (TORCH,)}.get(ISA, PEERS)  # the peers that targets hold against
 
 CODE = 1 / 250  # of the greatest value: one code, where the rules or what libraries make of them differ
@@ -28,6 +26,7 @@ SHAPES = {
     (1, 768, 768): (None, 1.3),
     (1, 4096, 4096): (None, 1.15),
     (8, 1024, 1024): (0.88, 1.3),
+    (32, 1024, 1024): (0.88, 1.0),
     (64, 1024, 1024): (0.88, 1.0),
     (256, 1024, 1024): (0.88, 1.0),
     (1024, 1024, 1024): (0.88, 1.0),
@@ -38,10 +37,25 @@ SHAPES = {
     (33, 1001, 45): (0.70, 1.2),
     (128, 784, 10): (0.40, 1.0),
 }
+# The same on tiles, and how many times as long AVX512-VNNI is to take
+SHAPES_OF_TILES = {
+    (1, 768, 768): (None, 1.0, None),
+    (1, 4096, 4096): (None, 1.0, None),
+    (8, 1024, 1024): (None, 2.0, None),
+    **{(m, 1024, 1024): (None, 1.5, 2.5) for m in (32, 64)},
+    (256, 1024, 1024): (0.70, 1.5, 2.5),
+    (1024, 1024, 1024): (None, 1.3, 2.5),
+    (32, 784, 128): (None, 1.5, 2.5),
+    (128, 784, 128): (None, 1.5, 2.5),
+    (512, 4096, 4096): (None, 1.1, 2.5),
+    (127, 333, 77): (None, 1.5, 2.5),
+}
 
 
 def targets(m, k, n):
     """Share and ratio on the instruction set of the kernel; none are set for those that are not named here."""
+    if ISA == "amxint8":
+        return SHAPES_OF_TILES.get((m, k, n), (None, None))[:2]
     if ISA == "avx512vnni":
         return SHAPES[m, k, n]
     if ISA == "avx2" and m >= 8:
@@ -67,6 +81,7 @@ def tasks():
             tuple(peer for peer in PEERS if peer not in OF_ISA),
             target=ratio,
             limit=peak(m, k, n, share),
+            below=SHAPES_OF_TILES.get((m, k, n), (None,))[-1] if ISA == "amxint8" else None,
         )
 
 
@@ -86,7 +101,7 @@ def unpacked_tasks():
 
 def requantizing_tasks():
     """Codes in and out: what the epilogue costs over storing the sums, and where a library has one."""
-    for m, k, n in ((64, 1024, 1024), (256, 1024, 1024), (64, 512, 512)):
+    for m, k, n in ((64, 1024, 1024), (256, 1024, 1024), (1024, 1024, 1024), (64, 512, 512)):
         for rule, requant, most in (("A", "float", 1.03), ("B", "fixed", 1.10)):
             ours, step = works_gemm.requantizing(requant)
             yield Task(
@@ -96,6 +111,7 @@ def requantizing_tasks():
                 ours,
                 works_gemm.REQUANTIZING_PEERS,
                 (step, works_gemm.INT32_STORE),
+                limit=peak(m, k, n, 0.70 if ISA == "amxint8" and m == 1024 else None),
                 goals=tuple(times_as_long(name, "int32 store", most) for name in ("qlite", "a step")),
                 tolerance=CODE,
             )

@@ -33,11 +33,16 @@ class Work:
 
     Without `result` there is nothing to compare: what is computed is random, or nobody can read the type. `prepare()`
     comes before each turn and is not timed: for what holds for a whole library, as its number of threads.
+    `elsewhere(count, pause)` is `seconds_per_call` of a call that another process makes.
     """
 
     call: Callable[[], Any]
     result: Callable[[], np.ndarray] | None = None
     prepare: Callable[[], Any] | None = None
+    elsewhere: Callable[[int, float], float] | None = None
+
+    def seconds_per_call(self, count, pause=0):
+        return self.elsewhere(count, pause) if self.elsewhere else seconds_per_call(self.call, count, pause)
 
 
 @dataclass(frozen=True)
@@ -71,16 +76,17 @@ class Times:
     min: float
 
 
-def time_in_turn(works, seconds, pause=0):
+def time_in_turn(works, seconds, settle=0, pause=0):
     """The times of each of `works`, a dict by name, within about this many seconds.
 
-    Between turns nobody does anything for `pause` seconds: threads that wait for more work take their time to give up.
+    Between turns nobody does anything for `settle` seconds: threads that wait for more work take their time to give up.
+    `pause`: of `seconds_per_call`.
     """
     works = list(works.items())
     inner = {}
     for name, work in works:
-        _begin_turn(work, pause)
-        inner[name] = math.ceil(BATCH_SECONDS / _seconds_per_call(work.call, 1))
+        _begin_turn(work, settle)
+        inner[name] = math.ceil(BATCH_SECONDS / (work.seconds_per_call(1) + pause))
     samples = {name: [] for name, _ in works}
     collecting = gc.isenabled()
     gc.disable()
@@ -89,8 +95,8 @@ def time_in_turn(works, seconds, pause=0):
         for turn in range(MOST_TURNS):
             first = turn % len(works)
             for name, work in works[first:] + works[:first]:
-                _begin_turn(work, pause)
-                samples[name].append(_seconds_per_call(work.call, inner[name]))
+                _begin_turn(work, settle)
+                samples[name].append(work.seconds_per_call(inner[name], pause))
             if turn + 1 >= FEWEST_TURNS and perf_counter() - begin > seconds:
                 break
     finally:
@@ -99,9 +105,9 @@ def time_in_turn(works, seconds, pause=0):
     return {name: Times(median(values) * 1e6, min(values) * 1e6) for name, values in samples.items()}
 
 
-def _begin_turn(work, pause):
-    if pause:
-        sleep(pause)
+def _begin_turn(work, settle):
+    if settle:
+        sleep(settle)
     if work.prepare:
         work.prepare()
     begin = perf_counter()
@@ -110,11 +116,22 @@ def _begin_turn(work, pause):
         work.call()
 
 
-def _seconds_per_call(call, count):
-    begin = perf_counter()
+def seconds_per_call(call, count, pause=0):
+    """The mean of `count` calls. Before each the thread spins for `pause` seconds: units of the core that are not used
+    fall asleep, the clock stays as it is."""
+    if not pause:
+        begin = perf_counter()
+        for _ in repeat(None, count):
+            call()
+        return (perf_counter() - begin) / count
+    total = 0.0
     for _ in repeat(None, count):
+        until = perf_counter() + pause
+        while (begin := perf_counter()) < until:
+            pass
         call()
-    return (perf_counter() - begin) / count
+        total += perf_counter() - begin
+    return total / count
 
 
 def fastest(calls, seconds=0.05):

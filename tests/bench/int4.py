@@ -7,6 +7,7 @@ against the even steps of plain int4.
 from functools import partial
 
 from . import limits, works_int4
+from .limits import ISA
 from .report import Bench
 from .tasks import Goal, Task, times_as_long
 from .works_int4 import CODEBOOK, OURS, PEERS, PLAIN, TOLERANCE, Grouped
@@ -22,6 +23,7 @@ SHAPES = {
     (128, 4096, 4096, 32): 2.6,
     (1, 4096, 4096, 128): None,
     (16, 4096, 4096, 128): None,
+    (128, 4096, 4096, 64): None,
     (128, 4096, 4096, 128): None,
 }
 
@@ -34,14 +36,14 @@ def bound(m, k, n, group, has_target):
 
     if m == 1:
         return limits.memory("read", k * n // 2 + 4 * n * k // group, READ_SHARE if has_target else None, call)
-    return limits.peak(2 * m * k * n, call, PEAK_SHARE if has_target else None)
+    return limits.peak(2 * m * k * n, call, PEAK_SHARE if has_target and ISA != "amxint8" else None)
 
 
-def against_onnxruntime(least):
+def against(peer, least):
     def of(times):
-        return times["onnxruntime"].median / times["qlite"].median if "onnxruntime" in times else None
+        return times[peer].median / times["qlite"].median if peer in times else None
 
-    return Goal("of onnxruntime's speed", of, least=least)
+    return Goal(f"of {peer}'s speed", of, least=least)
 
 
 def tasks():
@@ -52,7 +54,10 @@ def tasks():
             ours=OURS,
             peers=PEERS,
             limit=bound(m, k, n, group, ratio is not None),
-            goals=(against_onnxruntime(ratio),),
+            goals=(
+                against("onnxruntime", ratio),
+                against("OpenVINO", 1.5 if ISA == "amxint8" and m == 128 else None),
+            ),
         )
         if group == 32 and k == 4096:
             yield task(

@@ -4,13 +4,15 @@ from functools import partial
 
 import numpy as np
 
+import qlite as ql
 from qlite import _core
 
 from . import harness
 from .harness import Work
 from .tasks import Limit
 
-ROUNDS = 20_000  # some 60 us on AVX512-VNNI: what the call itself costs is 0.2 % of it
+ISA = ql.show_config("dict")["kernels"]["gemm_u8s8s32"]  # of the kernel of products, which targets depend on
+ROUNDS = 64_000  # some 30 us on tiles, 200 on AVX512-VNNI: what the call itself costs is 0.5 % of it
 
 
 OPERATIONS = 2 * ROUNDS * _core.peak(1, 1, 1)[0]  # of one such call

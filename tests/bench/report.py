@@ -16,24 +16,27 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Bench:
-    """`unit`: what an amount divided by its time is counted in, 10^9 a second."""
+    """`unit`: what an amount divided by its time is counted in, 10^9 a second. `pause`, `beside`: of `Task.measure`."""
 
     title: str
     unit: str
     tasks: Iterable[Task]
     notes: tuple[str, ...] = ()
     threads: int = 1
+    pause: float = 0
+    beside: str | None = None
 
     def run(self, quick, only):
         """Measure and print every task whose label holds `only`; return the figures."""
         threads = "One thread" if self.threads == 1 else f"{self.threads} threads"
-        print(f"\n{self.title}\n{threads}; microseconds per call; {self.unit}.")
+        pauses = f", each after {self.pause * 1e6:g} of a pause" if self.pause else ""
+        print(f"\n{self.title}\n{threads}; microseconds per call{pauses}; {self.unit}.")
         rows, versions = [], {}
         tasks = list(self.tasks)
         if not any(only in task.label for task in tasks):
             raise SystemExit(f"--only: no label has {only!r}: {', '.join(task.label for task in tasks)}")
         for task in (task for task in tasks if only in task.label):
-            row = task.measure(SECONDS_PER_TASK_QUICK if quick else SECONDS_PER_TASK)
+            row = task.measure(SECONDS_PER_TASK_QUICK if quick else SECONDS_PER_TASK, self.pause, self.beside)
             for contender in task.contenders:
                 if contender.name not in row["missing"]:
                     versions[contender.modules[0]] = contender.version()

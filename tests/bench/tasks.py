@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from . import harness
+from .beside import under
 from .harness import Contender, Times, Work
 
 
@@ -57,7 +59,8 @@ class Task:
 
     Peers are what ours is held against: the ratio to the best of them is to be `target`. Others are shown beside them:
     recipes of several calls that together do the same, or relatives with which no ratio would be fair. A result is the
-    same if it is off by no more than `tolerance` times the greatest value.
+    same if it is off by no more than `tolerance` times the greatest value. Under a lower instruction set, where that is
+    timed too, ours is to take `below` times as long. `yardsticks` are timed as well, for goals.
     """
 
     label: str
@@ -68,7 +71,9 @@ class Task:
     others: tuple[Contender, ...] = ()
     target: float | None = None
     limit: Limit | None = None
+    below: float | None = None
     goals: tuple[Goal, ...] = ()
+    yardsticks: tuple[Contender, ...] = ()
     tolerance: float = 0.0
     threads: int = 1
 
@@ -76,20 +81,27 @@ class Task:
     def contenders(self):
         return (self.ours, *self.peers, *self.others)
 
-    def measure(self, seconds):
-        """All figures of the task, fit for JSON."""
-        missing = {contender.name: module for contender in self.contenders if (module := contender.missing())}
-        contenders = [contender for contender in self.contenders if contender.name not in missing]
-        what = {contender.name: contender.what for contender in self.contenders}
-        yardsticks, amounts, goals = {}, dict.fromkeys(what, self.amount), list(self.goals)
+    def measure(self, seconds, pause=0, isa=None):
+        """All figures of the task, fit for JSON. `pause`: between calls; `isa`: what ours is timed under as well."""
+        everyone, goals = list(self.contenders), list(self.goals)
+        if isa:
+            everyone.append(under(self.ours, isa))
+            goals.append(Goal(f"times {isa}", lambda times: self._times(isa, times), self.below))
+        missing = {contender.name: module for contender in everyone if (module := contender.missing())}
+        contenders = [contender for contender in everyone if contender.name not in missing]
+        what = {contender.name: contender.what for contender in everyone}
+        amounts, yardsticks = dict.fromkeys(what, self.amount), {}
+        for yardstick in self.yardsticks:
+            yardsticks[yardstick.name], what[yardstick.name] = yardstick.make(None), yardstick.what
         if self.limit:
             yardsticks[self.limit.name], at_once = self.limit.make()
             what[self.limit.name], amounts[self.limit.name] = self.limit.what, at_once
             if self.limit.call:
                 yardsticks["a call"], what["a call"] = self.limit.call(), "of our function on next to nothing"
             goals.append(Goal(f"of {self.limit.name}", lambda times: self._share(times, at_once), self.limit.least))
-        pause = 0 if self.threads == 1 else harness.SETTLE_SECONDS
-        measured = measure(contenders, self.case(), seconds, yardsticks, self.tolerance, self.threads, pause)
+        settle = 0 if self.threads == 1 else harness.SETTLE_SECONDS
+        time = partial(harness.time_in_turn, seconds=seconds, settle=settle, pause=pause)
+        measured = measure(contenders, self.case(), yardsticks, self.tolerance, self.threads, time)
         times = measured.pop("times")
         ratio, peer = best_of(self.peers, self.ours, times)
         other_ratio, other = best_of(self.others, self.ours, times)
@@ -108,16 +120,20 @@ class Task:
             "what": what,
         }
 
+    def _times(self, name, times):
+        return times[name].median / times[self.ours.name].median if name in times else None
+
     def _share(self, times, at_once):
         ours = times[self.ours.name].min - (times["a call"].min if self.limit.call else 0)
         speed = at_once / times[self.limit.name].min
         return self.limit.amount / ours / speed if ours > 0 else None
 
 
-def measure(contenders, case, seconds, yardsticks, tolerance, threads, pause):
+def measure(contenders, case, yardsticks, tolerance, threads, time):
     """Times of all, and how far each one's result is from that of the first, or why one does not take the case.
 
-    `yardsticks` are works by name that are timed beside them and computed by nobody.
+    `yardsticks` are works by name that nobody computes. They are timed right after ours, by `time(works)`: a core that
+    has worked hard runs at a lower clock for a while.
     """
     works, refused, differs = {}, {}, {}
     ours, *peers = [contender.name for contender in contenders]
@@ -131,7 +147,7 @@ def measure(contenders, case, seconds, yardsticks, tolerance, threads, pause):
             works.pop(contender.name, None)
             refused[contender.name] = (str(error).strip() or repr(error)).splitlines()[-1]  # the cause, of several
     harness.use_threads(threads)
-    times = harness.time_in_turn({**works, **yardsticks}, seconds, pause)
+    times = time({ours: works[ours], **yardsticks, **works})
     for name in peers:
         if name in works and works[name].result and works[ours].result:
             expected, got = np.float64(works[ours].result()), works[name].result()

@@ -3,21 +3,27 @@
 Threads that wait for work get time to give up before the next turn. NumKong, whose function has none, is left as it is.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
 import qlite as ql
+from qlite import _core
 
+from . import limits
 from . import works_conv as conv
 from . import works_gemm as gemm
 from . import works_int4 as int4
 from . import works_linear as linear
+from .harness import Contender, Work
 from .report import Bench
-from .tasks import Task, times_as_long
+from .tasks import Goal, Task, times_as_long
 
 THREADS = 2
 ONE = "one thread"
 SPEEDUP = 1.8  # of qlite, from one thread to two
+PEAK_CALLS = 20  # at once: beside them it takes no time to hand them to threads
+GAIN = 0.9  # of what the second thread gains where there is nothing but multiply-adds in registers
 
 
 def with_threads(contender, count, **names):
@@ -30,7 +36,25 @@ def with_threads(contender, count, **names):
     return replace(contender, make=make, **names)
 
 
+def peak(count):
+    """So many threads, each with the same multiply-adds in registers."""
+
+    def make(_):
+        pool = ThreadPoolExecutor(count)
+        calls = [partial(_core.peak, PEAK_CALLS * limits.ROUNDS, 1, 1)] * count
+        return Work(lambda: [future.result() for future in [pool.submit(call) for call in calls]])
+
+    return Contender(f"peak of {count}", "multiply-adds in registers, in each thread", ("qlite",), make)
+
+
+def gain(times):
+    """What the second thread gains / what it gains at the peak."""
+    at_the_peak = 2 * times["peak of 1"].median / times["peak of 2"].median
+    return times[ONE].median / times["qlite"].median / at_the_peak
+
+
 def task(label, case, operations, works, peers, tolerance=0.0, target=None, speedup=None):
+    goals = (times_as_long("qlite", ONE, speedup and 1 / speedup),)
     return Task(
         label,
         case,
@@ -39,7 +63,8 @@ def task(label, case, operations, works, peers, tolerance=0.0, target=None, spee
         peers,
         (with_threads(works.OURS, 1, name=ONE),),
         target=target,
-        goals=(times_as_long("qlite", ONE, speedup and 1 / speedup),),
+        goals=(*goals, Goal("of the peak's gain", gain, GAIN)) if speedup else goals,
+        yardsticks=(peak(1), peak(THREADS)) if speedup else (),
         tolerance=tolerance,
         threads=THREADS,
     )

@@ -12,6 +12,10 @@ from qlite import _core
 SHAPES = [(m, 64, 40, 32) for m in (1, 2, 3, 4, 5, 6, 7, 13)]
 SHAPES += [(1, 1, 1, 8), (3, 7, 5, 8), (2, 100, 33, 32), (5, 131, 70, 24), (7, 96, 32, 96), (4, 50, 3, 64)]
 SHAPES += [(2, 520, 17, 128), (1, 2056, 31, 2056), (400, 40, 9, 16), (3, 300, 300, 40)]
+SHAPES += [(17, 200, 70, 64), (33, 96, 31, 32), (16, 168, 64, 96), (48, 72, 9, 72), (390, 64, 40, 32)]
+#: The same, with more depth and more rows than stay near at a time.
+DEEP_SHAPES = [(150, 2120, 40, 64), (260, 1100, 33, 128), (33, 2056, 31, 32), (32, 2120, 35, 96)]
+DEEP_SHAPES += [(34, 2120, 32, 1024), (17, 1032, 33, 1032), (5, 1000, 3, 1000)]
 FEW_SHAPES = [(1, 40, 33, 32), (5, 131, 70, 24), (50, 17, 16, 8), (3, 300, 3, 304)]
 EMPTY = [(0, 16, 4, 8), (3, 0, 4, 8), (3, 16, 0, 8)]
 
@@ -60,6 +64,15 @@ def test_uniform(isa, rng, bits, signed):
         check(x, codes, scale, random_zero_points(rng, scale, bits, signed), bits, group, bias, "relu6")
         one = np.full(scale.shape, -1 if signed else 1, np.int32)
         check(x, codes, scale, one, bits, group, bias)
+
+
+@pytest.mark.parametrize("m, k, n, group", DEEP_SHAPES)
+def test_deep(isa, rng, m, k, n, group):
+    x, scale, bias = rows(rng, m, k), scales(rng, k, n, group), rng.normal(size=n).astype(np.float32)
+    codes = random_codes(rng, k, n, 4, True)
+    check(x, codes, scale, random_zero_points(rng, scale, 4, True), 4, group, bias, "relu")
+    check(x, random_codes(rng, k, n, 8, True), scale, None, 8, group)
+    check(x, (codes + 8).astype(np.uint8), scale, None, 4, group, bias, codebook=rng.normal(size=16).astype(np.float32))
 
 
 @pytest.mark.parametrize("bits, fill", [(4, 15), (4, 0), (8, 255), (8, 0)])

@@ -40,7 +40,8 @@ static results dequantize_group(const ql_kernels *kernels, size_t n, size_t grou
 static ql_grouped *any_grouped(ql_pack_for purpose, size_t k, size_t n)
 {
     const int form = between(0, 3); /* codes of 4 bits, of 8, a codebook, one for each scale */
-    const size_t length = 8 * (size_t)between(1, 9), count = (k + length - 1) / length, entries = 16;
+    const size_t length = bits() % 2 ? 8 * (size_t)between(1, 9) : 32 * (size_t)between(1, 4);
+    const size_t count = (k + length - 1) / length, entries = 16;
     ql_grouped_codes w = {.k = k, .n = n, .group = length, .bits = form == 1 ? 8 : 4, .is_signed = form == 1};
     uint8_t *codes = any_codes(0, k * n);
     for (size_t i = 0; i < k * n && form != 1; i++)
@@ -72,7 +73,7 @@ static ql_grouped *any_grouped(ql_pack_for purpose, size_t k, size_t n)
 static results gemm_grouped(const ql_kernels *kernels, size_t k, size_t n)
 {
     (void)kernels;
-    const size_t m = (size_t)between(1, 9);
+    const size_t m = (size_t)(bits() % 8 ? between(1, 9) : between(10, 70));
     ql_grouped *w = any_grouped(QL_PACK_INTEGER, k, n);
     float *x = array(5, m * k * sizeof *x), *offset = array(6, n * sizeof *offset);
     float *y = array(RESULT, m * n * sizeof *y);

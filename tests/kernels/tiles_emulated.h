@@ -2,8 +2,9 @@
  * bits, on any machine.
  *
  * Where a CPU would fault they end the process with a message: tiles without configuration, a bad one, tiles that do
- * not fit each other. Sanitizers and guard pages see what is loaded and stored. They cannot show time, permission, and
- * what a compiler makes of the real instructions. */
+ * not fit each other. They do so too where tiles that were used before are still there: kernels release them.
+ * Sanitizers and guard pages see what is loaded and stored. They cannot show time, permission, and what a compiler
+ * makes of the real instructions. */
 #ifndef QL_TILES_EMULATED_H
 #define QL_TILES_EMULATED_H
 
@@ -43,7 +44,7 @@ static inline void ql_tile_release(void)
 
 static inline void ql_tile_configure(const tile_config *config)
 {
-    ql_tile_release();
+    require(emulated_tiles[0].rows == 0, "tiles that were not released");
     require(config->palette == 1 && config->start_row == 0, "an unknown palette, or a row to go on with");
     for (size_t i = 0; i < sizeof config->reserved; i++)
         require(config->reserved[i] == 0, "a reserved byte of the configuration is set");
@@ -79,7 +80,7 @@ static inline void ql_tile_store(int t, void *to, size_t stride)
 }
 
 /* The sums of a row stay in a register as long as their products are added. */
-static inline void ql_tile_dot_u8s8(int c, int a, int b)
+static inline void ql_tile_dot(int c, int a, int b, bool a_is_signed)
 {
     emulated_tile *sums = emulated(c);
     const emulated_tile *left = emulated(a), *right = emulated(b);
@@ -90,7 +91,10 @@ static inline void ql_tile_dot_u8s8(int c, int a, int b)
         uint32_t row[EMULATED_BYTES / 4];
         memcpy(row, sums->data[i], sizeof row);
         for (size_t q = 0; q < right->rows; q++) {
-            const uint8_t *four = left->data[i] + 4 * q;
+            const uint8_t *codes = left->data[i] + 4 * q;
+            int32_t four[4];
+            for (size_t p = 0; p < 4; p++)
+                four[p] = a_is_signed ? (int8_t)codes[p] : codes[p];
             const int8_t *columns = (const int8_t *)right->data[q];
             for (size_t j = 0; j < EMULATED_BYTES / 4; j++) {
                 int32_t sum = 0;

@@ -286,7 +286,7 @@ def test_grids_of_layers_with_schemes_of_their_own(network, x):
 @pytest.mark.parametrize("scheme, target", [case for case in CASES if case[0] in ("w8a8", "w4a4", "ternary")])
 def test_kept_sums_give_the_same_codes(network, x, scheme, target):
     parsed = Scheme.parse(scheme)
-    resolved = resolve_target(target, None, None, [parsed])
+    resolved = resolve_target(target, None, None, {"dense_1": parsed})
     bits = dict.fromkeys(("dense_1", "dense_2"), parsed.activation_bits)
     programs = []
     for keep_sums in (False, True):

@@ -8,6 +8,7 @@ typedef struct ql_gemm_job {
     const ql_packed *b;
     const uint8_t *a;
     size_t m, a_stride;
+    bool is_laid_out;              /* a lies as ql_gemm_stride and ql_gemm_room say; not with flip */
     uint8_t flip;                  /* 128: a is s8 and multiplied as u8 with 128 added; 0: a is u8, or below 128 */
     const int32_t *init;           /* [n_padded], from ql_gemm_init */
     const int32_t *row_zero_point; /* [m], of a as u8; NULL: the same for all rows and part of init */
@@ -55,8 +56,14 @@ size_t ql_gemm_columns(const ql_gemm_kernels *gemm, size_t rows);
 void ql_gemm_tiles(const ql_gemm_args *args, const ql_gemm_kernels *gemm, size_t begin, size_t end, size_t j,
                    size_t cols);
 
-/* Returns the bytes that ql_gemm_run needs for m rows; flip as in the job. */
+/* How codes lie best that are made for a product: aligned to QL_ALIGNMENT, the first bytes of rows ql_gemm_stride
+ * apart, with room for ql_gemm_room rows. What lies behind codes and rows is read, and changes no result. */
+size_t ql_gemm_stride(const ql_packed *b);
+size_t ql_gemm_room(const ql_packed *b, size_t rows);
+
+/* Returns the bytes that ql_gemm_run needs for m rows; flip as in the job. The second is for rows that are laid out. */
 size_t ql_gemm_workspace(const ql_packed *b, size_t m, uint8_t flip);
+size_t ql_gemm_workspace_laid_out(const ql_packed *b, size_t m);
 
 /* Multiplies; workspace is aligned to QL_ALIGNMENT. */
 void ql_gemm_run(const ql_gemm_job *job, void *workspace);

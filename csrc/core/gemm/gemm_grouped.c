@@ -23,7 +23,7 @@ typedef struct grouped_job {
     const uint8_t *given; /* its codes as u8; NULL: made of floats */
     ql_clamps clamps;
     float *y;
-    size_t block_rows, tile_rows, column_items;
+    size_t block_rows, column_items;
     int32_t factor;      /* start value of a group = factor * sum of its codes */
     const float *offset; /* [panels * nr] */
 } grouped_job;
@@ -51,25 +51,48 @@ static void prepare_rows(void *context, size_t item)
     }
 }
 
-static void run_tile(const grouped_job *job, const ql_grouped_panel *panel, size_t i, size_t rows, size_t j)
+/* A panel, and its columns of the result. */
+typedef struct columns {
+    ql_grouped_panel panel;
+    size_t first, count;
+} columns;
+
+/* Rows from i on by all columns of a panel: as many as a tile has, or any number for ranges. */
+static void run(const grouped_job *job, const ql_gemm_grouped_kernels *gemm, const columns *b, size_t i, size_t rows)
 {
     const ql_grouped *w = job->w;
-    const size_t cols = w->n - j < w->nr ? w->n - j : w->nr;
-    const bool whole = cols == w->nr;
     const uint8_t *row = job->rows.codes + i * job->rows.stride;
     const ql_grouped_rows a = {.codes = (const int8_t *)row,
                                .term = (const int32_t *)(row + w->k_padded),
                                .stride = job->rows.stride,
                                .scale = job->rows.scale + i};
-    float tile[QL_MAX_MR * QL_MAX_NR], *y = job->y + i * w->n + j;
-    const ql_grouped_result c = {.offset = job->offset + j,
+    float tile[QL_MAX_MR * QL_MAX_NR], *y = job->y + i * w->n + b->first;
+    const bool is_direct = gemm->ranges || b->count == w->nr;
+    const ql_grouped_result c = {.offset = job->offset + b->first,
                                  .low = job->clamps.low,
                                  .high = job->clamps.high,
-                                 .y = whole ? y : tile,
-                                 .y_stride = whole ? w->n : w->nr};
-    w->kernels->gemm_s8s4f32->ukernel[w->form][rows](panel, &a, &c);
-    for (size_t r = 0; !whole && r < rows; r++)
-        memcpy(y + r * w->n, tile + r * w->nr, cols * sizeof *tile);
+                                 .y = is_direct ? y : tile,
+                                 .y_stride = is_direct ? w->n : w->nr};
+    if (gemm->ranges) {
+        gemm->ranges->run(&b->panel, &a, rows, b->count, &c);
+        return;
+    }
+    gemm->ukernel[w->form][rows](&b->panel, &a, &c);
+    for (size_t r = 0; !is_direct && r < rows; r++)
+        memcpy(y + r * w->n, tile + r * w->nr, b->count * sizeof *tile);
+}
+
+/* Chooses who multiplies an item of work, on the thread that does it: ranges, or tiles. */
+static const ql_gemm_grouped_kernels *begin_item(const ql_grouped *w, const ql_grouped_panel *panel, size_t rows,
+                                                 size_t cols)
+{
+    const ql_gemm_grouped_kernels *gemm = w->kernels->gemm_s8s4f32;
+    if (!gemm->ranges)
+        return gemm;
+    if (!gemm->ranges->is_worth(panel, rows, (uint64_t)rows * cols * w->k) || !ql_tiles_permission())
+        return gemm->lower;
+    gemm->ranges->begin(panel);
+    return gemm;
 }
 
 static void multiply(void *context, size_t item)
@@ -77,17 +100,26 @@ static void multiply(void *context, size_t item)
     const grouped_job *job = context;
     const ql_grouped *w = job->w;
     const size_t first_row = item / job->column_items * job->block_rows;
-    const size_t end_row = ql_least(job->rows.m, first_row + job->block_rows);
+    const size_t end_row = ql_least(job->rows.m, first_row + job->block_rows), rows = end_row - first_row;
     const size_t first = item % job->column_items * PANELS_PER_ITEM;
     const size_t end = ql_least(w->panels, first + PANELS_PER_ITEM);
-    ql_grouped_panel panel = {
-        .k = w->k_padded, .group = w->group, .has_zero_point = w->has_zero_point, .table = w->table};
+    columns b = {.panel = {.form = w->form,
+                           .k = w->k_padded,
+                           .group = w->group,
+                           .has_zero_point = w->has_zero_point,
+                           .shared_zero_point = w->zero_point,
+                           .table = w->table}};
+    const ql_gemm_grouped_kernels *gemm = begin_item(w, &b.panel, rows, ql_least(w->n, end * w->nr) - first * w->nr);
+    const size_t step = gemm->ranges ? rows : ql_divided_up(rows, ql_divided_up(rows, gemm->mr));
     for (size_t p = first; p < end; p++) {
-        panel.data = w->data + p * w->panel_bytes;
-        for (size_t i = first_row; i < end_row; i += job->tile_rows) {
-            run_tile(job, &panel, i, ql_least(job->tile_rows, end_row - i), p * w->nr);
-        }
+        b.panel.data = w->data + p * w->panel_bytes;
+        b.first = p * w->nr;
+        b.count = ql_least(w->nr, w->n - b.first);
+        for (size_t i = first_row; i < end_row; i += step)
+            run(job, gemm, &b, i, ql_least(step, end_row - i));
     }
+    if (gemm->ranges)
+        gemm->ranges->end();
 }
 
 static void run_chunk(grouped_job *job)
@@ -96,7 +128,6 @@ static void run_chunk(grouped_job *job)
     const size_t mr = w->kernels->gemm_s8s4f32->mr, fitting = BLOCK_BYTES / (w->k_padded + 1) / mr * mr;
     const size_t most = fitting > mr ? fitting : mr, m = job->rows.m, blocks = ql_divided_up(m, most);
     job->block_rows = ql_round_up(ql_divided_up(m, blocks), blocks > 1 ? mr : 1);
-    job->tile_rows = ql_divided_up(job->block_rows, ql_divided_up(job->block_rows, mr));
     job->column_items = ql_divided_up(w->panels, PANELS_PER_ITEM);
     ql_rows_parallel(&job->rows, prepare_rows, job);
     ql_parallel(ql_divided_up(m, job->block_rows) * job->column_items, (uint64_t)m * w->k * w->n / PRODUCTS_PER_NS,
@@ -120,6 +151,13 @@ bool ql_grouped_fits(const ql_grouped *w, int32_t code_reach)
     return !__builtin_mul_overflow(w->k < w->group ? w->k : w->group, (size_t)(w->reach * code_reach), &greatest);
 }
 
+/* Returns the rows of a chunk, and those behind them that ranges may read. */
+static size_t chunk_rows(const ql_grouped *w, size_t m)
+{
+    const ql_gemm_grouped_ranges *ranges = w->kernels->gemm_s8s4f32->ranges;
+    return ql_round_up(ql_least(m, CHUNK_ROWS), ranges ? ranges->rows : 1);
+}
+
 /* The parts of a workspace: codes of a chunk of rows and their start values, scales of all rows, offsets. */
 typedef struct parts {
     size_t stride, scale, offset, end;
@@ -128,7 +166,7 @@ typedef struct parts {
 static parts parts_of(const ql_grouped *w, size_t m)
 {
     parts p = {.stride = ql_round_up(w->k_padded + w->groups * sizeof(int32_t), QL_ALIGNMENT)};
-    p.scale = ql_least(m, CHUNK_ROWS) * p.stride;
+    p.scale = chunk_rows(w, m) * p.stride;
     p.offset = p.scale + m * sizeof(float);
     p.end = p.offset + w->panels * w->nr * sizeof(float);
     return p;

@@ -56,8 +56,11 @@ static void find_grids(void *context, size_t item)
     search *s = context;
     const size_t begin = item * QL_ROWS_PER_ITEM, end = ql_least(s->rows->m, begin + QL_ROWS_PER_ITEM);
     bool is_finite = true;
-    for (size_t i = begin; i < end; i++)
+    for (size_t i = begin; i < end; i++) {
         is_finite &= find_grid(s->rows, i);
+        if (i < s->rows->early)
+            ql_rows_quantize_one(s->rows, i);
+    }
     if (!is_finite)
         atomic_store_explicit(&s->is_nonfinite, true, memory_order_relaxed);
 }
@@ -103,7 +106,7 @@ void ql_rows_parallel(const ql_rows *rows, void (*task)(void *context, size_t it
 bool ql_quantize_rows(const ql_kernels *kernels, const float *x, size_t m, size_t k, float *scale, int32_t *zero_point,
                       uint8_t *codes)
 {
-    const ql_rows rows = {kernels, x, m, k, scale, zero_point, codes, k};
+    const ql_rows rows = {kernels, x, m, k, scale, zero_point, codes, k, 0};
     bool is_finite = true;
     for (size_t i = 0; i < m; i++) {
         is_finite &= find_grid(&rows, i);

@@ -17,10 +17,11 @@ typedef struct ql_rows {
     int32_t *zero_point; /* [m]; NULL: grids are symmetric */
     uint8_t *codes;
     size_t stride; /* bytes from one row of codes to the next */
+    size_t early;  /* so many rows become codes as soon as their own grids are known, while they are in L1 */
 } ql_rows;
 
 /* Fills scale and zero_point; per_tensor: with one grid for all, of the range of all. Returns whether x is finite;
- * infinities count as the greatest floats, NaN does not count. */
+ * infinities count as the greatest floats, NaN does not count. `early` is for grids of rows. */
 bool ql_rows_find_grids(const ql_rows *rows, bool per_tensor);
 
 /* Quantizes one row, or all; after ql_rows_find_grids. NaN becomes the zero point. */

@@ -12,13 +12,12 @@
  * step of k, which costs nothing measurable; after them it would cost a quarter.
  *
  * a is read in place if its rows lie on lines of memory and k is whole steps: each row across lines costs three cycles.
- * Else, and for the last rows where fewer than 16 may be read, each tile of it is copied first.
- *
- * One configuration does for all: another one costs as much as 15 products. */
+ * Else, and for the last rows where fewer than 16 may be read, each tile of it is copied first. */
 #include <stdbool.h>
 
 #include "kernels/amxint8/amxint8.h"
 #include "kernels/amxint8/tiles_amxint8.h"
+#include "kernels/amxint8/unit_amxint8.h"
 #include "kernels/finish.h"
 
 #ifdef QL_EMULATE_AMX
@@ -380,7 +379,12 @@ static bool lies_on_lines(const ql_gemm_args *g)
 
 static void multiply(const ql_gemm_args *g, size_t i, size_t rows, size_t j, size_t cols)
 {
-    const ql_gemm_args own = *g; /* which no store into c can change */
+    ql_gemm_args own = *g; /* which no store into c can change */
+    if (rows == 1) {       /* it is read as all rows of a tile */
+        own.a = (const uint8_t *)g->a + i * g->a_stride;
+        own.a_stride = 0;
+        own.a_rows = i + ROWS;
+    }
     const size_t segment_steps = (g->k + STEP - 1) / STEP;
     const walk w = {.g = &own,
                     .row = i,
@@ -389,7 +393,7 @@ static void multiply(const ql_gemm_args *g, size_t i, size_t rows, size_t j, siz
                     .cols = cols,
                     .segment_steps = segment_steps,
                     .steps = g->segments * segment_steps,
-                    .in_place = g->k % STEP == 0 && lies_on_lines(g)};
+                    .in_place = g->k % STEP == 0 && lies_on_lines(&own)};
     const size_t left = rows % (2 * ROWS), flat = left <= ROWS ? left : 0;
     walk tall = w, last = w;
     tall.rows = rows - flat;
@@ -403,50 +407,11 @@ static void multiply(const ql_gemm_args *g, size_t i, size_t rows, size_t j, siz
 
 /* ---- the unit ----------------------------------------------------------------------------------- */
 
-#ifdef QL_EMULATE_AMX
-static bool is_worth(uint64_t macs)
-{
-    (void)macs;
-    return true;
-}
-
-static void note_use(void)
-{
-}
-#else
-/* The unit falls asleep: 10 to 50 us after its last product the next one takes 2.5 to 5 us longer, and the thread
- * stands still meanwhile. In that time vpdpbusd does MUCH; as long as the unit is awake it is the faster one for all
- * but the smallest products. */
-enum { MUCH = 3000000, AWAKE_CYCLES = 10000 /* of the time stamp: 3 to 5 us */ };
-
-static _Thread_local uint64_t last_use;
-
-static bool is_worth(uint64_t macs)
-{
-    return macs >= MUCH || __builtin_ia32_rdtsc() - last_use < AWAKE_CYCLES;
-}
-
-static void note_use(void)
-{
-    last_use = __builtin_ia32_rdtsc();
-}
-#endif
-
-static void begin(void)
-{
-    tile_config config = {.palette = 1};
-    for (int t = 0; t < 8; t++) {
-        config.row_bytes[t] = STEP;
-        config.rows[t] = ROWS;
-    }
-    TILE_CONFIGURE(&config);
-}
-
 /* Released tiles are not saved when threads change, and the core may sleep deeper. */
 static void end(void)
 {
     TILE_RELEASE();
-    note_use();
+    ql_unit_note_use__amxint8();
 }
 
 static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, void *out)
@@ -454,8 +419,12 @@ static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, voi
     return LOWER.row(a, k, flip, padded, out);
 }
 
-static const ql_gemm_ranges ranges = {
-    .is_worth = is_worth, .begin = begin, .end = end, .run = multiply, .rows = ROWS, .stay_bytes = STAY_BYTES};
+static const ql_gemm_ranges ranges = {.is_worth = ql_unit_is_worth__amxint8,
+                                      .begin = configure_whole_tiles,
+                                      .end = end,
+                                      .run = multiply,
+                                      .rows = ROWS,
+                                      .stay_bytes = STAY_BYTES};
 
 const ql_gemm_kernels ql_gemm_u8s8s32__amxint8 = {
     .mr = 2 * ROWS, .nr = NR, .kr = KR, .depth = STEP, .a_size = 1, .row = row, .ranges = &ranges, .lower = &LOWER};

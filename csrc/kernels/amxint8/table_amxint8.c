@@ -12,4 +12,6 @@ const ql_kernels ql_kernels_amxint8 = {
     .parent = &PARENT,
     .gemm_u8s8s32 = &ql_gemm_u8s8s32__amxint8,
     .gemm_u7s8s32 = &ql_gemm_u8s8s32__amxint8,
+    .gemm_s8s4f32 = &ql_gemm_s8s4f32__amxint8,
+    .peak_u8s8s32 = ql_peak_u8s8s32__amxint8,
 };

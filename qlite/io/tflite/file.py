@@ -9,7 +9,7 @@ from qlite.io.atomic_file import replace_file
 from qlite.io.regular_file import open_regular
 from qlite.io.tflite.from_program import from_program
 from qlite.io.tflite.graph import Graph
-from qlite.io.tflite.inspection import table
+from qlite.io.tflite.inspection import Sizes, sizes_of, table
 from qlite.io.tflite.read import read
 from qlite.io.tflite.to_model import to_model
 from qlite.io.tflite.to_qmodel import is_integer, to_qmodel
@@ -51,6 +51,12 @@ def inspected(path: Any) -> str:
         return table(_opened(path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def measured(path: Any) -> Sizes:
+    """Return what the bytes of a file hold."""
+    path = _check.path("path", path)
+    return sizes_of(path.stat().st_size, _opened(path))
 
 
 def _opened(path: Path) -> Graph:

@@ -1,0 +1,313 @@
+/* The product with grouped weights on tiles: signed weights by signed codes of rows.
+ *
+ * A panel's weights become s8 less their zero points, a piece of k at a time, once for all rows: what is unpacked stays
+ * in L1, and rows of codes, which lie on lines of memory, stream past it. (Unpacking 4096x4096 takes 0.16 ms, a product
+ * of 128 rows with it 3 to 5.)
+ *
+ * Groups: each has sums of its own, which go by way of memory to float totals. Of a group of 64 k or a multiple the
+ * products are as deep as tiles can be. Groups of 32 fill half of a product, which takes as long: still 1.3 to 2 times
+ * as fast as vpdpbusd from 32 rows on, where groups of 128 are 1.8 to 2.7 times; with 16 rows it is up to the depth.
+ *
+ * Shape and end of a group as in gemm_amxint8.c: 2 x 2 tiles of sums, the next group's first loads before the stores,
+ * and stored sums added to the totals between the next group's products.
+ *
+ * Left to the lower instruction set: codes of 8 bits with a zero point, which can differ by more than s8 holds, groups
+ * that are no multiple of 32, and those that do not fit a piece. */
+#include <stdbool.h>
+#include <string.h>
+
+#include "kernels/amxint8/amxint8.h"
+#include "kernels/amxint8/tiles_amxint8.h"
+#include "kernels/amxint8/unit_amxint8.h"
+
+#ifdef QL_EMULATE_AMX
+#include "kernels/avx2/avx2.h"
+#include "lower_emulated.h"
+#define LOOK_UP ql_lookup_x8__avx2
+#define LOWER ql_gemm_s8s4f32__emulated
+enum { LEAST_ROWS = 1 };
+#else
+#include "kernels/avx512vbmi/avx512vbmi.h"
+#include "kernels/avx512vnni/avx512vnni.h"
+#define LOOK_UP ql_lookup_x8__avx512vbmi
+#define LOWER ql_gemm_s8s4f32__avx512vnni
+enum { LEAST_ROWS = 32 };
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum {
+    NR = 32,               /* columns of a panel */
+    STEP = TILE_ROW_BYTES, /* k of a product; of groups of 32 half of it */
+    HALF = 4 * NR,         /* bytes of a panel that hold its first four k of eight, or of 4 bits all eight */
+    PIECE = 1024,          /* k of a panel that stay in L1: 32 KB of 48 */
+    BLOCK = 128,           /* rows whose totals are kept: 16 KB */
+    SHIFT = 128            /* that LOWER adds to signed weights */
+};
+
+INLINE size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+INLINE size_t divided_up(size_t a, size_t b)
+{
+    return (a + b - 1) / b;
+}
+
+/* ---- weights as s8 ------------------------------------------------------------------------------ */
+
+/* Bytes of a group of a panel, from one to the next: of its codes alone, and with all that follows them. */
+INLINE size_t code_bytes(const ql_grouped_panel *b, size_t length)
+{
+    return length * NR / (b->form == QL_WEIGHTS_S8 ? 1 : 2);
+}
+
+INLINE size_t group_bytes(const ql_grouped_panel *b, size_t length)
+{
+    return code_bytes(b, length) + NR * (sizeof(float) + (b->has_zero_point ? sizeof(int16_t) : 0));
+}
+
+/* Codes of 4 bits less the zero point of their column. */
+static void unpack(const uint8_t *restrict codes, size_t length, const int8_t *restrict zero_point, int8_t *restrict to)
+{
+    for (const uint8_t *end = codes + length * NR / 2; codes != end; codes += HALF, to += 2 * HALF) {
+        for (size_t i = 0; i < HALF; i++) {
+            to[i] = (int8_t)((codes[i] & 15) - zero_point[i]);
+            to[HALF + i] = (int8_t)((codes[i] >> 4) - zero_point[i]);
+        }
+    }
+}
+
+/* Zero points of columns, each as often as neighbours along k lie together. */
+static void spread_zero_points(const ql_grouped_panel *b, const uint8_t *group, size_t length, int8_t *to)
+{
+    const int16_t *own = (const int16_t *)(group + code_bytes(b, length) + NR * sizeof(float));
+    const int32_t shared = b->form == QL_WEIGHTS_TABLE ? 0 : b->shared_zero_point;
+    for (size_t j = 0; j < NR; j++)
+        memset(to + 4 * j, b->has_zero_point ? own[j] : shared, 4);
+}
+
+/* Weights of some groups of a panel, [padded / 4][NR][4] each; zeros where k was padded. */
+static void unpack_groups(const ql_grouped_panel *b, const uint8_t *group, size_t count, size_t length, size_t padded,
+                          int8_t *to)
+{
+    int8_t zero_point[HALF];
+    uint8_t table[256] = {0};
+    memcpy(table, b->table, 16);
+    for (size_t g = 0; g < count; g++, group += group_bytes(b, length), to += padded * NR) {
+        if (b->form == QL_WEIGHTS_S8) {
+            memcpy(to, group, length * NR);
+        } else {
+            spread_zero_points(b, group, length, zero_point);
+            unpack(group, length, zero_point, to);
+        }
+        if (b->form == QL_WEIGHTS_TABLE)
+            LOOK_UP((const uint8_t *)to, length * NR, table, (uint8_t *)to);
+        memset(to + length * NR, 0, (padded - length) * NR);
+    }
+}
+
+/* ---- the walk through a piece ------------------------------------------------------------------- */
+
+/* Groups of a panel that are unpacked, of the same length, and rows to multiply with them. */
+typedef struct piece {
+    const int8_t *a; /* the first row's codes for the first group */
+    size_t stride, rows;
+    const int8_t *weights;
+    const float *scale; /* the first group's */
+    size_t scale_stride, groups, length, depth;
+    size_t steps; /* products of a group, `depth` k each */
+    float (*total)[NR];
+} piece;
+
+/* Rows of sums of a group that wait to be added to the totals. */
+typedef struct pending {
+    const float *scale;
+    float (*total)[NR];
+    size_t rows;
+} pending;
+
+static void add_sums(const int32_t (*restrict sums)[NR], const float *restrict scale, size_t rows,
+                     float (*restrict total)[NR])
+{
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t j = 0; j < NR; j++)
+            total[i][j] += (float)sums[i][j] * scale[j];
+    }
+}
+
+/* Loads tiles 4 and 5 of a, 6 and 7 of b. */
+INLINE void load_step(const int row_tiles, const piece *w, size_t i, size_t group, size_t step)
+{
+    const int8_t *a = w->a + i * w->stride + group * w->length + step * w->depth;
+    const int8_t *b = w->weights + (group * w->steps + step) * w->depth * NR;
+    TILE_LOAD(6, b, HALF);
+    TILE_STREAM(4, a, w->stride);
+    if (row_tiles == 2)
+        TILE_STREAM(5, a + TILE_ROWS * w->stride, w->stride);
+    TILE_LOAD(7, b + HALF / 2, HALF);
+}
+
+INLINE void multiply_step(const int row_tiles)
+{
+    TILE_DOT_S8(0, 4, 6);
+    if (row_tiles == 2)
+        TILE_DOT_S8(2, 5, 6);
+    TILE_DOT_S8(1, 4, 7);
+    if (row_tiles == 2)
+        TILE_DOT_S8(3, 5, 7);
+}
+
+INLINE void start_sums(const int row_tiles)
+{
+    TILE_ZERO(0);
+    TILE_ZERO(1);
+    if (row_tiles == 2) {
+        TILE_ZERO(2);
+        TILE_ZERO(3);
+    }
+}
+
+INLINE void store_sums(const int row_tiles, int32_t (*sums)[NR])
+{
+    TILE_STORE(0, sums[0], sizeof *sums);
+    if (row_tiles == 2)
+        TILE_STORE(2, sums[TILE_ROWS], sizeof *sums);
+    TILE_STORE(1, sums[0] + NR / 2, sizeof *sums);
+    if (row_tiles == 2)
+        TILE_STORE(3, sums[TILE_ROWS] + NR / 2, sizeof *sums);
+}
+
+/* Rows from `row` on, by one row of tiles or two. */
+INLINE void multiply_rows(const int row_tiles, const piece *w, size_t row)
+{
+    _Alignas(64) int32_t sums[2 * TILE_ROWS][NR];
+    const size_t height = (size_t)row_tiles * TILE_ROWS, share = divided_up(height, w->steps);
+    pending done = {.rows = 0};
+    size_t group = 0;
+    load_step(row_tiles, w, row, group, 0);
+    while (row < w->rows) {
+        const pending next = {w->scale + group * w->scale_stride, w->total + row, least(height, w->rows - row)};
+        start_sums(row_tiles);
+        for (size_t step = 0, r = 0; step < w->steps; step++) {
+            if (step > 0)
+                load_step(row_tiles, w, row, group, step);
+            multiply_step(row_tiles);
+            const size_t last = least(done.rows, r + share);
+            add_sums((const int32_t (*)[NR])sums + r, done.scale, last - r, done.total + r);
+            r = last;
+        }
+        if (++group == w->groups) {
+            group = 0;
+            row += height;
+        }
+        if (row < w->rows)
+            load_step(row_tiles, w, row, group, 0);
+        store_sums(row_tiles, sums);
+        done = next;
+    }
+    add_sums((const int32_t (*)[NR])sums, done.scale, done.rows, done.total);
+}
+
+static void multiply_piece(const piece *w)
+{
+    const size_t left = w->rows % (2 * TILE_ROWS), flat = left <= TILE_ROWS ? left : 0;
+    piece tall = *w;
+    tall.rows -= flat;
+    if (tall.rows)
+        multiply_rows(2, &tall, 0);
+    if (flat)
+        multiply_rows(1, w, tall.rows);
+}
+
+/* ---- all of it ---------------------------------------------------------------------------------- */
+
+static void finish_rows(const float (*restrict total)[NR], const float *restrict row_scale, size_t rows, size_t cols,
+                        const ql_grouped_result *c)
+{
+    for (size_t i = 0; i < rows; i++) {
+        float line[NR];
+        for (size_t j = 0; j < NR; j++) {
+            float v = total[i][j] * row_scale[i];
+            v = v + c->offset[j];
+            v = v < c->low ? c->low : v;
+            line[j] = v > c->high ? c->high : v;
+        }
+        memcpy(c->y + i * c->y_stride, line, cols * sizeof *line);
+    }
+}
+
+/* Returns the k of a product: all of a panel that is one group, whatever its length, goes through whole tiles. */
+static size_t depth_of(const ql_grouped_panel *b)
+{
+    return b->group % STEP && b->group < b->k ? STEP / 2 : STEP;
+}
+
+static void multiply_block(const ql_grouped_panel *b, const ql_grouped_rows *a, size_t rows, size_t cols,
+                           const ql_grouped_result *c)
+{
+    _Alignas(64) int8_t weights[PIECE * NR];
+    _Alignas(64) float total[BLOCK][NR];
+    const size_t depth = depth_of(b);
+    const uint8_t *data = b->data;
+    memset(total, 0, rows * sizeof *total);
+    for (size_t first = 0, count; first < b->k; first += count * least(b->group, b->k - first)) {
+        const size_t length = least(b->group, b->k - first), steps = divided_up(length, depth);
+        count = least(PIECE / (steps * depth), (b->k - first) / length);
+        unpack_groups(b, data, count, length, steps * depth, weights);
+        const piece w = {.a = a->codes + first,
+                         .stride = a->stride,
+                         .rows = rows,
+                         .weights = weights,
+                         .scale = (const float *)(data + code_bytes(b, length)),
+                         .scale_stride = group_bytes(b, length) / sizeof(float),
+                         .groups = count,
+                         .length = length,
+                         .depth = depth,
+                         .steps = steps,
+                         .total = total};
+        multiply_piece(&w);
+        data += count * group_bytes(b, length);
+    }
+    finish_rows((const float (*)[NR])total, a->scale, rows, cols, c);
+}
+
+static void multiply(const ql_grouped_panel *b, const ql_grouped_rows *a, size_t rows, size_t cols,
+                     const ql_grouped_result *c)
+{
+    const size_t pairs = divided_up(rows, 2 * TILE_ROWS), blocks = divided_up(rows, BLOCK);
+    const size_t step = divided_up(pairs, blocks) * 2 * TILE_ROWS;
+    for (size_t i = 0; i < rows; i += step) {
+        ql_grouped_rows own_a = *a;
+        ql_grouped_result own_c = *c;
+        own_a.codes += i * a->stride;
+        own_a.scale += i;
+        own_c.y += i * c->y_stride;
+        multiply_block(b, &own_a, least(step, rows - i), cols, &own_c);
+    }
+}
+
+static bool is_worth(const ql_grouped_panel *b, size_t rows, uint64_t macs)
+{
+    const bool is_cut = b->group < b->k, fits = b->group <= PIECE && (!is_cut || b->group % (STEP / 2) == 0);
+    const bool is_signed = b->form != QL_WEIGHTS_S8 || (!b->has_zero_point && b->shared_zero_point == SHIFT);
+    return fits && is_signed && rows >= LEAST_ROWS && ql_unit_is_worth__amxint8(macs);
+}
+
+static void begin(const ql_grouped_panel *b)
+{
+    configure_tiles(depth_of(b));
+}
+
+static void end(void)
+{
+    TILE_RELEASE();
+    ql_unit_note_use__amxint8();
+}
+
+static const ql_gemm_grouped_ranges ranges = {
+    .is_worth = is_worth, .begin = begin, .end = end, .run = multiply, .rows = TILE_ROWS};
+
+const ql_gemm_grouped_kernels ql_gemm_s8s4f32__amxint8 = {
+    .mr = 2 * TILE_ROWS, .nr = NR, .shift = {0, SHIFT, SHIFT}, .ranges = &ranges, .lower = &LOWER};
