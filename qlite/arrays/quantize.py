@@ -101,8 +101,8 @@ def quantize(
     refuse, seed = _checked_policy(rounding, seed, nonfinite)
     w = _check.real_array("w", w)
     if isinstance(bits, QParams):
-        choosing = (grid, method, axis, group_size, group_axis, symmetric, signed, narrow, percentile, importance)
-        choosing += (keep_zero, scale, zero_point, scale_dtype)
+        ranges = (method, axis, group_size, group_axis, symmetric, signed, narrow, percentile, importance, keep_zero)
+        choosing = (grid, *ranges, scale, zero_point, scale_dtype)
         if not all(map(is_, choosing, CHOOSING.values())):
             _check.expect_defaults(dict(zip(CHOOSING, choosing, strict=True)), CHOOSING, "beside QParams")
         p = bits._of_rank(w.ndim)
@@ -147,7 +147,7 @@ def quantize(
         return q if out is None else q._into(out)
     codes = _encoded("w", w, p, rounding, seed, refuse, out)
     if out is None:
-        codes.flags.writeable = False
+        codes.setflags(write=False)
     return QArray._of_stored(codes, codes.shape, p)
 
 

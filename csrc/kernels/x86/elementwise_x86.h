@@ -294,7 +294,7 @@ static inline __attribute__((always_inline)) size_t quantize_blocks(const float 
         const block b = load_block(x + i);
         floats q[4];
         ints steps[2];
-        prefetch_near(x + i, sizeof b);
+        prefetch(x + i, sizeof b);
 #pragma GCC unroll 4
         for (int u = 0; u < 4; u++)
             q[u] = rough_quotient(b.v[u], reciprocal, rest);
