@@ -137,7 +137,7 @@ def quantize_model(
     Raises
     ------
     TypeError
-        `model` is no Model, or `data` is not of a real floating dtype.
+        `model` is no Model, its arrays are not float32 any more, or `data` is not of a real floating dtype.
     ValueError
         An option or layer that there is not; `data` missing, empty, not finite, or with other features than the
         model's; another scheme than the one that the model was trained with, or `data` and methods for its scales.
