@@ -148,8 +148,8 @@ def quantize_model(
     -----
     UserWarning
         Few samples of `data` reach more than three times as far as the median one in some value, and make its codes
-        coarse for all others; `data` is one sample alone, or one number throughout. The message says which, and so do
-        `QModel.calibration` and the report of `compare`.
+        coarse for all others; `data` is one sample, alone or again and again, or one number throughout. The message
+        says which, and so do `QModel.calibration` and the report of `compare`.
 
     Examples
     --------
