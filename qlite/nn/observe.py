@@ -232,6 +232,10 @@ def _checked(model: Model, where: str, part: Any, first: int, is_bytes: bool) ->
     """Return samples as the model reads them, the first of which has such a number where they stand."""
     try:
         samples = model.samples(where, as_floats(part) if is_bytes else part)
+    except TypeError as error:
+        if is_bytes or getattr(part, "dtype", None) != np.uint8:
+            raise
+        raise TypeError(f"{error}; input_dtype='uint8' is for bytes") from None
     except ValueError:
         if not _holds_batches(model, part):
             raise
