@@ -6,9 +6,9 @@
  * also wrong for b = -128, and splitting a into nibbles: 0.85 and 0.7 times this kernel's speed). Codes of seven bits
  * cannot reach it: gemm_u7_avx2.c.
  * Why not vpmaddubsw for weights whose neighbours add up to no more than 128 of one sign, with what others have in
- * excess of that multiplied on its own: exact, 0.87 to 0.94 of the time from k = 384 on for weights that spread like
- * normal ones, more than before below k = 192, for twice the memory; a transformer of 384 takes 0.94 of its time,
- * MobileNetV2 the same.
+ * excess of that multiplied on its own: exact, for twice the memory, and 0.85 to 0.94 of the time from k = 384 on for
+ * weights that spread like normal ones, but 0.9 to 1.2 below. A transformer of 384 took 0.93 of its time, MobileNetV2
+ * 1.03.
  * Why not fewer products by Strassen's sums, which fit 16 bits: one level takes 0.96 to 1.3 of the time for matrices of
  * these networks, two levels 1.02 to 1.8, for 3.5 and 6 times the memory.
  * Why is b widened while it is loaded, not when it is packed: half the bytes, which is what binds one row, and within
