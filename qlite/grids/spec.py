@@ -144,7 +144,7 @@ class GridSpec:
         """Whether the codebook comes from the data."""
         return GRIDS[self.grid].is_fitted
 
-    @property
+    @cached_property
     def is_sign(self) -> bool:
         """Whether codes say no more than the sign."""
         return self.grid == "sign"

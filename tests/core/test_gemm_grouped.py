@@ -8,6 +8,8 @@ from samples import LAYOUTS, same_bytes
 
 from qlite import _core
 
+pytestmark = pytest.mark.products
+
 #: (rows, depth, columns, group): tiles and panels, whole and ragged; groups that do not divide the depth; one group.
 SHAPES = [(m, 64, 40, 32) for m in (1, 2, 3, 4, 5, 6, 7, 13)]
 SHAPES += [(1, 1, 1, 8), (3, 7, 5, 8), (2, 100, 33, 32), (5, 131, 70, 24), (7, 96, 32, 96), (4, 50, 3, 64)]

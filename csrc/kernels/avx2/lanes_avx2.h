@@ -11,9 +11,8 @@
 enum { LANES = 8, REGISTERS = 16 };
 
 /* Dividing 8 values takes 3 to 5 cycles (Zen 3, Golden Cove), beside other work: of fake-quantizing it is as fast as
- * three multiplications, or faster (in L2 6.2 against 5.6 Ge/s on Zen 3). Where multiplications fill their ports,
- * dividing half of the values is faster than none (11.4 against 10.5 Ge/s). */
-enum { DIVISION_IS_SLOW = false, DIVIDES_HALF = true };
+ * three multiplications, or faster (in L2 6.2 against 5.6 Ge/s on Zen 3). */
+enum { DIVISION_IS_SLOW = false };
 
 typedef __m256 floats;     /* + - * / are those of the lanes */
 typedef __m256i ints;      /* & | ^ too */

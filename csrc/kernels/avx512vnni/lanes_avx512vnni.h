@@ -11,7 +11,7 @@ enum { LANES = 16, REGISTERS = 32 };
 
 /* Dividing 16 values takes 16 cycles (Golden Cove), and three multiplications 1.5: published figures of the
  * instructions, no kernel was timed for them. */
-enum { DIVISION_IS_SLOW = true, DIVIDES_HALF = false };
+enum { DIVISION_IS_SLOW = true };
 
 typedef __m512 floats; /* + - * / are those of the lanes */
 typedef __m512i ints;  /* & | ^ too */

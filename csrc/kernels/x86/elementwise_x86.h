@@ -1,9 +1,11 @@
 /* Quantize, dequantize, fake-quantize: a vector at a time, or four.
  *
- * x / scale is rounded once: with x * (1 / scale) ties fall differently. `quantize` with one scale for many values
- * makes the same quotient of multiplications, for half of them where DIVIDES_HALF (in L2 11.4 against 7.1 Ge/s with
- * AVX2 on Zen 3, 30 against 25 with AVX-512 on later AMD). Others with such scales, or two in a block, do so where
- * DIVISION_IS_SLOW: AVX2 divides beside their other work. */
+ * x / scale is rounded once: with x * (1 / scale) ties fall differently. Where a scale serves many values, two
+ * multiplications give a number that rounds to the same code (AVX2 on Zen 3, in L2: 11.8 Ge/s, with divisions 7.1);
+ * where it serves few, or where numbers are not codes of a byte, three give the same quotient, if DIVISION_IS_SLOW:
+ * AVX2 divides beside its other work. */
+#include <math.h>
+
 #include "kernels/x86/block_x86.h"
 
 /* Turns NaN into zero, whose code is the zero point. Returns whether there was NaN or an infinity. */
@@ -16,34 +18,40 @@ static inline bool replace_nan(block *x)
     return true;
 }
 
-/* Scales whose reciprocal `quotient` can use. */
+/* Scales whose reciprocal the functions below can use. */
 static inline bool has_reciprocal(float scale)
 {
-    return scale >= 0x1p-90f && scale <= 0x1p90f;
+    return scale >= 0x1p-64f && scale <= 0x1p64f;
 }
 
 static inline bool have_reciprocals(floats scale)
 {
-    return !any_lane(less_f32(scale, set_f32(0x1p-90f)) | less_f32(set_f32(0x1p90f), scale));
+    return !any_lane(less_f32(scale, set_f32(0x1p-64f)) | less_f32(set_f32(0x1p64f), scale));
 }
 
 /* x / scale without the division (Markstein 1990): q = x * reciprocal, corrected by its remainder, where reciprocal is
  * 1 / scale rounded once. For every pair of significands that is the true quotient, rounded once
- * (tests/verify/quotients.c), as long as nothing underflows or overflows: the scale lies in 2^-90..2^90, so that its
- * reciprocal is normal; |x| >= 2^-102, so that the remainder is exact or rounded to 24 bits. Else |x / scale| < 2^-12,
- * and so is this: both round to the integer 0; x and q are finite. Else this is NaN, which the callers look for. */
+ * (tests/verify/quotients.c), as long as nothing underflows or overflows: 1 / scale is normal; |x| >= 2^-102, so that
+ * the remainder is exact or rounded to 24 bits. Else |x / scale| < 2^-12, and so is this: both round to the integer 0;
+ * x and q are finite. Else this is NaN, which the callers look for. */
 static inline floats quotient(floats x, floats scale, floats reciprocal)
 {
     const floats q = x * reciprocal;
     return fma_f32(fnma_f32(q, scale, x), reciprocal, q);
 }
 
-/* The quotient of vector u of a block, divided or made of multiplications. */
-static inline floats quotient_of(int u, floats x, floats scale, floats reciprocal)
+/* What 1 / scale, rounded once to reciprocal, lacks. */
+static inline floats rest_of(floats reciprocal, floats scale)
 {
-    if (DIVIDES_HALF && u % 2 == 1)
-        return x / scale;
-    return quotient(x, scale, reciprocal);
+    return fnma_f32(reciprocal, scale, set_f32(1.0f)) / scale;
+}
+
+/* A number that rounds to the same integer as x / scale does after it was rounded once, for integers up to 255; those
+ * above stay above. Checked for every significand of a scale, around all halves (tests/verify/quotients.c). What is not
+ * finite, or overflows, is infinite or NaN. */
+static inline floats rough_quotient(floats x, floats reciprocal, floats rest)
+{
+    return fma_f32(x, reciprocal, x * rest);
 }
 
 typedef struct grid {
@@ -155,28 +163,17 @@ static inline bool quantize_block(const float *x, const block *scale, const ints
     return nonfinite;
 }
 
-/* The steps of a block, by scales that have reciprocals, for store_block. Returns whether they are right: NaN,
- * infinities and quotients under -2^15 or over 2^31, which give INT16_MIN, are left to quantize_block. */
-static inline bool quick_steps(const float *x, const block *scale, const block *reciprocal, ints *steps)
+/* Rounds the quotients of a block, for store_block. Returns whether they are right: NaN, infinities and what is under
+ * -2^15 or over 2^31, which give INT16_MIN, are left to quantize_block. */
+static inline bool steps_of(const floats *quotients, ints *steps)
 {
-    const block b = load_block(x);
     ints v[4];
 #pragma GCC unroll 4
     for (int u = 0; u < 4; u++)
-        v[u] = to_s32(quotient_of(u, b.v[u], scale->v[u], reciprocal->v[u]));
+        v[u] = to_s32(quotients[u]);
     steps[0] = pack_s32(v[0], v[1]);
     steps[1] = pack_s32(v[2], v[3]);
-    return !any_equal_s16(min_s16(steps[0], steps[1]), INT16_MIN);
-}
-
-static inline bool quantize_block_quickly(const float *x, const block *scale, const block *reciprocal,
-                                          const ints *zero_point, const byte_range *r, uint8_t *codes)
-{
-    ints steps[2];
-    if (__builtin_expect(!quick_steps(x, scale, reciprocal, steps), 0))
-        return quantize_block(x, scale, zero_point, r, codes);
-    store_block(codes, steps, zero_point, r, ANY);
-    return false;
+    return __builtin_expect(!any_equal_s16(min_s16(steps[0], steps[1]), INT16_MIN), 1);
 }
 
 /* Zero points of a block as store_block takes them. */
@@ -215,7 +212,7 @@ enum { TILE = 2048 };
 /* Of some columns, their number a multiple of BLOCK. */
 typedef struct column_grids {
     ints halves[TILE / BLOCK][2]; /* zero points */
-    float reciprocal[TILE];       /* aligned as they are: behind the pointer, 1024 columns take 1.07 times as long */
+    float reciprocal[TILE], rest[TILE];
     const float *scale;
 } column_grids;
 
@@ -227,7 +224,9 @@ static bool set_columns(const float *scale, const int32_t *zero_point, size_t n,
     for (size_t j = 0; j < n; j += LANES) {
         const floats s = load_f32(scale + j);
         all &= have_reciprocals(s);
-        store_f32(g->reciprocal + j, set_f32(1.0f) / s);
+        const floats reciprocal = set_f32(1.0f) / s;
+        store_f32(g->reciprocal + j, reciprocal);
+        store_f32(g->rest + j, rest_of(reciprocal, s));
     }
     for (size_t j = 0; j < n; j += BLOCK)
         halves_of(zero_point + j, r, g->halves[j / BLOCK]);
@@ -238,9 +237,21 @@ static bool quantize_row(const float *x, size_t n, const column_grids *g, const 
 {
     bool nonfinite = false;
     for (size_t j = 0; j < n; j += BLOCK) {
-        const block scales = load_block(g->scale + j), reciprocals = load_block(g->reciprocal + j);
-        prefetch_near(x + j, sizeof scales);
-        nonfinite |= quantize_block_quickly(x + j, &scales, &reciprocals, g->halves[j / BLOCK], r, codes + j);
+        const block b = load_block(x + j);
+        floats q[4];
+        ints steps[2];
+        prefetch_near(x + j, sizeof b);
+#pragma GCC unroll 4
+        for (int u = 0; u < 4; u++) {
+            const size_t first = j + (size_t)(u * LANES);
+            q[u] = rough_quotient(b.v[u], load_f32(g->reciprocal + first), load_f32(g->rest + first));
+        }
+        if (steps_of(q, steps)) {
+            store_block(codes + j, steps, g->halves[j / BLOCK], r, ANY);
+        } else {
+            const block scales = load_block(g->scale + j);
+            nonfinite |= quantize_block(x + j, &scales, g->halves[j / BLOCK], r, codes + j);
+        }
     }
     return nonfinite;
 }
@@ -274,15 +285,20 @@ static inline __attribute__((always_inline)) size_t quantize_blocks(const float 
                                                                     ints zero_point, const byte_range *r,
                                                                     grid_kind kind, uint8_t *codes)
 {
-    const floats s = set_f32(scale), t = set_f32(1.0f / scale);
-    const block scales = {{s, s, s, s}}, reciprocals = {{t, t, t, t}};
+    const float t = 1.0f / scale;
+    const floats reciprocal = set_f32(t), rest = set_f32(fmaf(-t, scale, 1.0f) / scale);
     const ints zero_points[2] = {zero_point, zero_point};
     const byte_range range = *r;
     size_t i = 0;
     for (; i + BLOCK <= n; i += BLOCK) {
+        const block b = load_block(x + i);
+        floats q[4];
         ints steps[2];
-        prefetch(x + i, sizeof scales);
-        if (__builtin_expect(!quick_steps(x + i, &scales, &reciprocals, steps), 0))
+        prefetch(x + i, sizeof b);
+#pragma GCC unroll 4
+        for (int u = 0; u < 4; u++)
+            q[u] = rough_quotient(b.v[u], reciprocal, rest);
+        if (!steps_of(q, steps))
             break;
         store_block(codes + i, steps, zero_points, &range, kind);
     }
@@ -299,26 +315,30 @@ static inline size_t quantize_quickly(const float *x, size_t n, float scale, int
     return quantize_blocks(x, n, scale, zero_point, r, ANY, codes);
 }
 
+/* Values with one scale for which making its reciprocal pays with AVX2 (Zen 3). */
+enum { FEWEST = 3 * BLOCK };
+
 static inline bool quantize_shared(const float *x, size_t n, const float *scale, const int32_t *zero_point,
-                                   int32_t qmin, int32_t qmax, uint8_t *codes)
+                                   int32_t qmin, int32_t qmax, const byte_range *r, uint8_t *codes)
 {
     bool nonfinite = false;
     size_t i = 0;
     if (n >= BLOCK) {
-        const byte_range r = make_byte_range(qmin, qmax);
         const floats s = set_f32(*scale);
         const block scales = {{s, s, s, s}};
-        const ints z = set_s16((int16_t)(*zero_point - r.shift)), zero_points[2] = {z, z};
-        const bool is_quick = has_reciprocal(*scale);
-        const grid_kind kind = kind_of(&r, *zero_point, qmax);
-        while (i + BLOCK <= n) {
-            if (is_quick)
-                i += quantize_quickly(x + i, n - i, *scale, z, &r, kind, codes + i);
-            if (i + BLOCK <= n) {
-                nonfinite |= quantize_block(x + i, &scales, zero_points, &r, codes + i);
+        const ints z = set_s16((int16_t)(*zero_point - r->shift)), zero_points[2] = {z, z};
+        if (has_reciprocal(*scale) && (DIVISION_IS_SLOW || n >= FEWEST)) {
+            const grid_kind kind = kind_of(r, *zero_point, qmax);
+            for (;;) {
+                i += quantize_quickly(x + i, n - i, *scale, z, r, kind, codes + i);
+                if (i + BLOCK > n)
+                    break;
+                nonfinite |= quantize_block(x + i, &scales, zero_points, r, codes + i);
                 i += BLOCK;
             }
         }
+        for (; i + BLOCK <= n; i += BLOCK)
+            nonfinite |= quantize_block(x + i, &scales, zero_points, r, codes + i);
     }
     if (i < n) {
         const grid g = shared_grid(scale, zero_point, qmin, qmax);
@@ -340,9 +360,15 @@ static inline bool quantize_groups(const float *x, const float *scale, const int
                             set_s16((int16_t)(zero_point[last] - r->shift))};
     if (DIVISION_IS_SLOW && has_reciprocal(scale[0]) && has_reciprocal(scale[last])) {
         const floats t0 = set_f32(1.0f / scale[0]), t1 = set_f32(1.0f / scale[last]);
-        const block reciprocals = {{t0, t0, t1, t1}};
-        prefetch(x, sizeof scales);
-        return quantize_block_quickly(x, &scales, &reciprocals, halves, r, codes);
+        const block b = load_block(x);
+        const floats q[4] = {quotient(b.v[0], s0, t0), quotient(b.v[1], s0, t0), quotient(b.v[2], s1, t1),
+                             quotient(b.v[3], s1, t1)};
+        ints steps[2];
+        prefetch(x, sizeof b);
+        if (steps_of(q, steps)) {
+            store_block(codes, steps, halves, r, ANY);
+            return false;
+        }
     }
     return quantize_block(x, &scales, halves, r, codes);
 }
@@ -352,17 +378,17 @@ bool QL_KERNEL(ql_quantize_f32_x8)(const float *x, size_t n, const float *scale,
 {
     if (group == 1)
         return quantize_own(x, n, scale, zero_point, qmin, qmax, codes);
+    const byte_range r = make_byte_range(qmin, qmax);
     bool nonfinite = false;
     size_t i = 0;
     if (group == BLOCK / 2 || group == BLOCK) {
-        const byte_range r = make_byte_range(qmin, qmax);
         const size_t groups = BLOCK / group;
         for (; i + BLOCK <= n; i += BLOCK, scale += groups, zero_point += groups)
             nonfinite |= quantize_groups(x + i, scale, zero_point, groups, &r, codes + i);
     }
-    for (; i < n; i += group)
+    for (; i < n; i += group, scale++, zero_point++)
         nonfinite |=
-            quantize_shared(x + i, n - i < group ? n - i : group, scale++, zero_point++, qmin, qmax, codes + i);
+            quantize_shared(x + i, n - i < group ? n - i : group, scale, zero_point, qmin, qmax, &r, codes + i);
     return nonfinite;
 }
 
