@@ -253,6 +253,8 @@ def expect_defaults(options: Mapping[str, Any], defaults: Mapping[str, Any], why
     """Refuse options that differ from their defaults, where `why` keeps them from having an effect."""
     for name, value in options.items():
         default = defaults[name]
+        if value is default:
+            continue
         is_plain = isinstance(value, (str, int, float, tuple, np.generic))  # == of other objects may be an array
-        if value is not default and not (is_plain and value == default):
+        if not (is_plain and value == default):
             raise ValueError(f"{name}: expected {default!r}, the default, {why}, got {shown(value)}")

@@ -3,7 +3,8 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -23,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough; there is nothing left to flush at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError, ImportError) as error:
+    except (TypeError, ValueError, OverflowError, OSError, ImportError) as error:
         print(f"qlite: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -145,7 +146,11 @@ def _add_tflite(commands: Any) -> None:
     convert.add_argument(
         "--method", metavar="NAME", default="auto", help="how ranges are chosen (default: %(default)s)"
     )
-    convert.add_argument("--report", action="store_true", help="print sizes, and the outputs' SQNR on the samples")
+    convert.add_argument(
+        "--report",
+        action="store_true",
+        help="print what the bytes of both files hold, how ranges were chosen, and the outputs' SQNR on the samples",
+    )
     convert.set_defaults(run=_convert)
 
     inspect = commands.add_parser(
@@ -207,24 +212,43 @@ def _convert(options: argparse.Namespace) -> int:
     model = from_tflite(options.src)
     if not isinstance(model, Model):
         raise ValueError(f"{options.src}: expected a file of floats, got one of integers")
-    samples = _samples(options.data)
+    samples = _samples(options.data, model.dtypes)
     scheme = Scheme.of_model(options.scheme)
     if not scheme.is_static or scheme.group_size is not None or scheme.activation_bits != 8:
         raise ValueError(
             f"--scheme: expected activations of 8 bits and no groups, such as 'w8a8' or 'w4a8', got {options.scheme!r}"
         )
-    quantized = quantize_model(model, options.scheme, samples, target="tflite", method=options.method)
+    with warnings.catch_warnings(record=True, action="always") as doubts:
+        quantized = quantize_model(model, options.scheme, samples, target="tflite", method=options.method)
+    for doubt in doubts:
+        print(f"qlite: warning: {doubt.message}", file=sys.stderr)
     quantized.to_tflite(options.dst, dtype="float32")
     if options.report:
-        print(f"bytes: {os.path.getsize(options.src):,} -> {os.path.getsize(options.dst):,}")
+        print(_compared_sizes(options.src, options.dst))
+        print(f"scheme {quantized.scheme}, {quantized.calibration}")
         results = (y if isinstance(y, tuple) else (y,) for y in (model(samples), quantized(samples)))
         for name, exact, rounded in zip(quantized.outputs, *results, strict=True):
             print(f"{name}: median SQNR {median_sqnr(exact, rounded):.1f} dB")
     return 0
 
 
-def _samples(path: str) -> Any:
-    """An array, or several by the names of their inputs; whole numbers, such as pixels, as floats."""
+def _compared_sizes(src: str, dst: str) -> str:
+    """What the bytes of both files are for: in small networks scales and the new operators outweigh the weights."""
+    from qlite.io.tflite.file import measured
+
+    before, after = measured(src), measured(dst)
+    rows = {
+        "bytes": (before.total, after.total),
+        "  weights and other constants": (before.constants, after.constants),
+        "  scales and zero points": (before.grids, after.grids),
+        "  names, shapes, operators": (before.rest, after.rest),
+        "operators": (before.operators, after.operators),
+    }
+    return "\n".join(f"{what}: {a:,} -> {b:,}" for what, (a, b) in rows.items())
+
+
+def _samples(path: str, dtypes: Mapping[str, str]) -> Any:
+    """An array, or several by the names of their inputs; whole numbers, such as pixels, as floats where inputs are."""
     import zipfile
     import zlib
 
@@ -234,14 +258,14 @@ def _samples(path: str) -> Any:
         with open(path, "rb") as file:
             content = np.load(file, allow_pickle=False)
             if isinstance(content, np.ndarray):
-                return _as_floats(content)
-            return {name: _as_floats(content[name]) for name in content}
+                return _as_read(content, next(iter(dtypes.values())))
+            return {name: _as_read(content[name], dtypes.get(name)) for name in content}
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         raise ValueError(f"{path}: expected an array or arrays that NumPy saved, .npy or .npz") from None
 
 
-def _as_floats(array: Any) -> Any:
-    return array.astype("float32") if array.dtype.kind in "biu" else array
+def _as_read(array: Any, dtype: str | None) -> Any:
+    return array.astype("float32") if array.dtype.kind in "biu" and dtype != "int32" else array
 
 
 def median_sqnr(exact: Any, rounded: Any) -> float:

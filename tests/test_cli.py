@@ -309,6 +309,11 @@ def test_convert_writes_a_file_of_integers(float_file, tmp_path, capsys):
     assert main([*arguments, "--report"]) == 0
     printed = capsys.readouterr().out
     assert f"-> {out.stat().st_size:,}" in printed and float(printed.split("SQNR ")[1].split()[0]) > 30
+    sizes = [line.split(": ")[1].split(" -> ") for line in printed.splitlines()[:5]]
+    total, *parts, operators = ([int(size.replace(",", "")) for size in pair] for pair in sizes)
+    assert total == [sum(pair) for pair in zip(*parts, strict=True)] == [float_file.stat().st_size, out.stat().st_size]
+    assert parts[0] == [4 * 6 * 4 + 4 * 4, 6 * 4 + 4 * 4] and parts[1][0] == 0 and operators == [1, 3]
+    assert "scheme w8a8, ranges by '" in printed
     assert isinstance(ql.from_tflite(out), ql.QModel)
 
 
@@ -320,6 +325,32 @@ def test_convert_takes_arrays_by_name_and_whole_numbers(kind, float_file, tmp_pa
     np.savez(data, **{name: samples}) if kind == "npz" else np.save(data, samples.astype(np.int8))
     assert main(["convert", str(float_file), str(out), "--data", str(data), "--report"]) == 0
     assert isinstance(ql.from_tflite(out), ql.QModel)
+
+
+def test_convert_warns_of_its_samples(float_file, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.zeros((20, 6), np.float32))
+    assert main(["convert", str(float_file), str(tmp_path / "a.tflite"), "--data", str(tmp_path / "x.npy")]) == 0
+    assert capsys.readouterr().err.startswith("qlite: warning: data: 'input' is 0 throughout;")
+
+
+def test_convert_refuses_samples_of_another_dtype(float_file, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.ones((20, 6), complex))
+    assert main(["convert", str(float_file), str(tmp_path / "a.tflite"), "--data", str(tmp_path / "x.npy")]) == 2
+    assert capsys.readouterr().err.startswith("qlite: data: expected a real floating dtype, got complex128")
+
+
+def test_convert_takes_indices_as_they_are(tmp_path, capsys):
+    """Up to the layer that has no codes in a file."""
+    pytest.importorskip("tflite"), pytest.importorskip("flatbuffers")
+    words = ql.Input((5,), dtype="int32")
+    h = ql.Flatten()(ql.Embedding(entries=9, features=4)(words))
+    ql.Model(words, ql.Dense(units=3)(h)).to_tflite(tmp_path / "f.tflite")
+    np.save(tmp_path / "x.npy", np.arange(50).reshape(10, 5) % 9)
+    arguments = ["convert", str(tmp_path / "f.tflite"), str(tmp_path / "a.tflite"), "--data", str(tmp_path / "x.npy")]
+    assert main(arguments) == 2
+    assert (
+        capsys.readouterr().err == "qlite: layer 'embedding_1': the format has no operator for embedding among codes\n"
+    )
 
 
 @pytest.mark.parametrize("content", [b"hello", b"", b"PK\x03\x04 no archive"], ids=["text", "nothing", "archive"])

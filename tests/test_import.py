@@ -86,6 +86,12 @@ def test_import_needs_numpy_alone():
     assert result.returncode == 0, result.stderr
 
 
+def test_modules_say_what_they_hold():
+    """`help(ql.nn)` and its like begin with a sentence."""
+    names = ["qlite", *public_modules()]
+    assert not [name for name in names if not (inspect.getdoc(importlib.import_module(name)) or "").strip()]
+
+
 @pytest.mark.parametrize("name", ql.__all__)
 def test_public_names_are_documented(name):
     thing = getattr(ql, name)
@@ -125,7 +131,7 @@ def test_examples(name, tmp_path, monkeypatch):
         extra("matplotlib").use("agg")
     if name == "qlite.io.sklearn":
         extra("sklearn")
-    if name in ("qlite.io.tflite", "qlite.nn.model", "qlite.nn.qmodel"):
+    if name in ("qlite.io.tflite", "qlite.nn.model", "qlite.nn.qmodel", "qlite.analysis.compare"):
         extra("tflite")
     monkeypatch.chdir(tmp_path)
     runner = doctest.DocTestRunner()

@@ -49,7 +49,8 @@ def compare(model: Model, quantized: QModel, x: Any) -> Report:
     ----------
     model : Model
     quantized : QModel
-        Made from `model`.
+        Made from `model`, or read from an 8-bit file of the same network, such as one that is published beside a file
+        of floats: layers go by their names, which both files give them.
     x : array_like of a real floating dtype, (samples, ...)
         Of several inputs a tuple, or a dict by name. Bytes for a quantized model that takes them.
 
@@ -72,6 +73,17 @@ def compare(model: Model, quantized: QModel, x: Any) -> Report:
     >>> report = ql.compare(m, ql.quantize_model(m, "w8a8", data=x), x)
     >>> [layer.name for layer in report.layers], report.sqnr_db > 30
     (['dense_1', 'dense_2'], True)
+
+    Of two files of one network, of floats and of integers, whoever wrote them:
+
+    >>> import tempfile, os
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     floats, codes = (os.path.join(folder, name) for name in ("floats.tflite", "codes.tflite"))
+    ...     m.to_tflite(floats)
+    ...     ql.quantize_model(m, "w8a8", data=x, target="tflite").to_tflite(codes)
+    ...     report = ql.compare(ql.from_tflite(floats), ql.from_tflite(codes), x)
+    >>> report.sqnr_db > 30
+    True
     """
     if not isinstance(model, Model):
         raise TypeError(f"model: expected a Model, such as a Sequential, got {type(model).__name__}")

@@ -1,6 +1,7 @@
 """quantize, dequantize, fake_quantize and requantize, for formats of every kind."""
 
 from dataclasses import replace
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -100,23 +101,10 @@ def quantize(
     refuse, seed = _checked_policy(rounding, seed, nonfinite)
     w = _check.real_array("w", w)
     if isinstance(bits, QParams):
-        options = {
-            "grid": grid,
-            "method": method,
-            "axis": axis,
-            "group_size": group_size,
-            "group_axis": group_axis,
-            "symmetric": symmetric,
-            "signed": signed,
-            "narrow": narrow,
-            "percentile": percentile,
-            "importance": importance,
-            "keep_zero": keep_zero,
-            "scale": scale,
-            "zero_point": zero_point,
-            "scale_dtype": scale_dtype,
-        }
-        _check.expect_defaults(options, DEFAULTS, "beside QParams")
+        ranges = (method, axis, group_size, group_axis, symmetric, signed, narrow, percentile, importance, keep_zero)
+        choosing = (grid, *ranges, scale, zero_point, scale_dtype)
+        if not all(map(is_, choosing, CHOOSING.values())):
+            _check.expect_defaults(dict(zip(CHOOSING, choosing, strict=True)), CHOOSING, "beside QParams")
         p = bits._of_rank(w.ndim)
     elif scale is not None:
         options = {
@@ -159,12 +147,14 @@ def quantize(
         return q if out is None else q._into(out)
     codes = _encoded("w", w, p, rounding, seed, refuse, out)
     if out is None:
-        codes.flags.writeable = False
+        codes.setflags(write=False)
     return QArray._of_stored(codes, codes.shape, p)
 
 
 #: Defaults of the options of `quantize`, by name.
 DEFAULTS: Any = quantize.__kwdefaults__
+#: Those of the options that QParams stand for, in their order.
+CHOOSING = {name: DEFAULTS[name] for name in DEFAULTS if name not in ("rounding", "seed", "nonfinite", "out")}
 
 
 def _checked_policy(rounding: Any, seed: Any, nonfinite: Any) -> tuple[bool, int]:
@@ -363,8 +353,8 @@ def requantize(
     if wrong.size:
         raise ValueError(f"multiplier: expected over 0 (as float32) and below 2**30, got {wrong[0]}")
     multiplier = laid_along("multiplier", multiplier, axis, acc.shape)
-    codes = QParams(np.ones(1, np.float32), np.array([0 if signed else 128]), bits, bool(signed))
     zero_point = _check.integer("zero_point", zero_point)
-    if not codes.qmin <= zero_point <= codes.qmax:
-        raise ValueError(f"zero_point: expected {codes.qmin} to {codes.qmax}, got {zero_point}")
-    return _core.requantize(acc, multiplier, zero_point, codes.qmin, codes.qmax, requant == "fixed", out)
+    qmin, qmax = (-128, 127) if signed else (0, 255)
+    if not qmin <= zero_point <= qmax:
+        raise ValueError(f"zero_point: expected {qmin} to {qmax}, got {zero_point}")
+    return _core.requantize(acc, multiplier, zero_point, qmin, qmax, requant == "fixed", out)

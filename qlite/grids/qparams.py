@@ -219,8 +219,9 @@ class QParams:
     @classmethod
     def _trusted(cls, scale: np.ndarray, zero_point: np.ndarray, spec: GridSpec, granularity: Granularity) -> "QParams":
         """The same for arrays that the core has just made, unchecked: checks take longer than 1000 values."""
-        scale.flags.writeable = zero_point.flags.writeable = False
-        axis = granularity.axis_of(scale.shape)
+        scale.setflags(write=False)
+        zero_point.setflags(write=False)
+        axis = granularity.axis if scale.size == 1 else granularity.axis_of(scale.shape)
         p = object.__new__(cls)
         p.__dict__.update(
             granularity=granularity if axis == granularity.axis else replace(granularity, axis=axis),

@@ -3,7 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -139,17 +139,17 @@ class GridSpec:
             book.flags.writeable = False
         return cls(name, bits, symmetric, signed, narrow, scale_dtype, book)
 
-    @property
+    @cached_property
     def is_fitted(self) -> bool:
         """Whether the codebook comes from the data."""
         return GRIDS[self.grid].is_fitted
 
-    @property
+    @cached_property
     def is_sign(self) -> bool:
         """Whether codes say no more than the sign."""
         return self.grid == "sign"
 
-    @property
+    @cached_property
     def block_exponent(self) -> int | None:
         """Exponent of the greatest value of an MX format; None for all other formats."""
         return GRIDS[self.grid].block_exponent
@@ -168,17 +168,17 @@ class GridSpec:
         """How many codes there are."""
         return 1 << self.bits
 
-    @property
+    @cached_property
     def qmin(self) -> int:
         """The lowest code."""
         return (-(1 << self.bits - 1) if self.signed else 0) + self.narrow
 
-    @property
+    @cached_property
     def qmax(self) -> int:
         """The highest code."""
         return (1 << self.bits - self.signed) - 1
 
-    @property
+    @cached_property
     def core_options(self) -> tuple[Any, ...]:
         """Arguments of the core's searches: lowest and highest code, symmetric, dtype of scales, codebook."""
         scale_dtype = self.scale_dtype if self.scale_dtype in ("float16", "e8m0") else "float32"
@@ -213,6 +213,8 @@ _cached = lru_cache(maxsize=256, typed=True)(GridSpec._of)
 
 def check_percentile(method: str, percentile: Any) -> float:
     """Check a percentile, which only the method of that name has; returns it as a float."""
+    if percentile is PERCENTILE:
+        return PERCENTILE
     percentile = _check.number("percentile", percentile)
     if not 50 < percentile <= 100:
         raise ValueError(f"percentile: expected over 50 and at most 100, got {percentile}")

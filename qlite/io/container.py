@@ -9,6 +9,7 @@ import json
 import os
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -85,10 +86,21 @@ def header_length(file: BufferedReader, limit: int) -> int:
     raise ValueError(f"the header should have {length} bytes, of {left} in the file (limit {limit})")
 
 
+def expect_whole(file: BufferedReader, length: int, header: dict[str, Any]) -> None:
+    """Refuse a file that ends before the last of the tensors that its header of so many bytes tells of."""
+    offsets = [entry.get("data_offsets") for entry in header.values() if isinstance(entry, dict)]
+    ends = [pair[1] for pair in offsets if isinstance(pair, list) and len(pair) == 2 and type(pair[1]) is int]
+    expected, found = 8 + length + max(ends, default=0), os.fstat(file.fileno()).st_size
+    if found < expected:
+        raise ValueError(f"expected {expected:,} bytes, as its header says, got {found:,}: it was cut off")
+
+
 def _metadata(file: BufferedReader) -> tuple[str, str]:
     """The description and the digest, once the file's outer form is right."""
     length = header_length(file, MAX_HEADER)
-    metadata = parse(file.read(length), "the header").get("__metadata__")
+    header = parse(file.read(length), "the header")
+    expect_whole(file, length, header)
+    metadata = header.get("__metadata__")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("qlite"), str):
         raise ValueError("it is a safetensors file without a qlite description: qlite.quantize_checkpoint takes those")
     if set(metadata) != {"qlite", "digest"}:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qlite.io.container import header_length
+from qlite.io.container import expect_whole, header_length
 from qlite.io.regular_file import open_regular, read_regular
 from qlite.io.strict_json import parse
 
@@ -158,12 +158,13 @@ def _tensors(shard: Path, follow_links: bool) -> list[ShardTensor]:
     with open_regular(shard, follow_links) as file:
         status = os.fstat(file.fileno())
         length = header_length(file, MAX_HEADER)
+        header = parse(file.read(length), "the header")
+        expect_whole(file, length, header)
         try:
             with safe_open(shard, "numpy"):
                 pass
         except SafetensorError as error:
             raise ValueError(str(error)) from None
-        header = parse(file.read(length), "the header")
     header.pop("__metadata__", None)
     tensors = []
     for name, entry in header.items():

@@ -1,7 +1,7 @@
 """Calibration: the grids of a model's activations, from samples that pass through it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ LARGEST_RATIO = 2.0**19
 SATURATED = {"sigmoid": 8.0, "tanh": 4.0}
 
 
-def activation_bits(model: Model, schemes: Sequence[Scheme]) -> dict[str, int]:
+def activation_bits(model: Model, schemes: Iterable[Scheme]) -> dict[str, int]:
     """Return the width of each value: that of the scheme of a layer that multiplies it, the least of several; 8 of
     inputs, of outputs, and of what nothing multiplies. Values of one grid have one width.
     """

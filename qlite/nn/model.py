@@ -183,19 +183,8 @@ class Model(Predictor):
     # ---- what it is
 
     @property
-    def input_shape(self) -> Shape:
-        """The shape of a sample of the only input; a ValueError for several."""
-        return self.inputs[self._only("input", self.inputs)]
-
-    @property
     def output_shape(self) -> Shape:
-        """The shape of a sample's result; a ValueError for several outputs."""
         return self.shapes[self._only("output", self.outputs)]
-
-    @property
-    def in_features(self) -> int:
-        """The length of a sample's last axis: its features, or the channels of an image."""
-        return self.input_shape[-1]
 
     @property
     def gives_probabilities(self) -> bool:

@@ -1,12 +1,13 @@
 """What the values of a model are like on samples: all that their grids are chosen from."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from qlite import _check
+from qlite._foreign import is_array
 from qlite.grids.calibrator import Calibrator
 from qlite.grids.qparams import QParams
 from qlite.grids.spec import PERCENTILE
@@ -89,6 +90,8 @@ class Observations:
         Samples, input by input, and the results that the model has for them, output by output.
     means : dict of ndarray of float64
         Of all samples, of each value that a layer with weights reads.
+    ranges : dict of tuple of float
+        The least and the greatest number of each input.
     """
 
     def __init__(self, model: Model, most: int) -> None:
@@ -96,6 +99,7 @@ class Observations:
         self.calibrators = {first: Calibrator() for first in self.group.values()}
         self.blank = set(self.calibrators)
         self.spread = Spread(most)
+        self.ranges: dict[str, tuple[float, float]] = {}
         self._roots = _roots(model, self.group)
         self._sums = {read[0]: np.zeros(model.shapes[read[0]]) for read in _read_by_weights(model)}
         self._numbers = dict.fromkeys(self.calibrators, 0)
@@ -105,10 +109,16 @@ class Observations:
         """Take in checked samples."""
         results: dict[str, np.ndarray] = {}
         ends: dict[str, np.ndarray] = {}
+        for name, values in samples.items():
+            low, high = self.ranges.get(name, (math.inf, -math.inf))
+            self.ranges[name] = min(low, float(values.min())), max(high, float(values.max()))
         for name, values in model.walk(samples):
             if name in self._roots:
                 first = self.group[name]
-                self.calibrators[first].update(values)
+                try:
+                    self.calibrators[first].update(values)
+                except ValueError:
+                    raise ValueError(f"data: expected finite values in all layers, got others in {name!r}") from None
                 rows = values.reshape(len(values), -1)
                 self._numbers[first] = max(self._numbers[first], rows.shape[1])
                 low, high = rows.min(axis=1), rows.max(axis=1)
@@ -198,22 +208,54 @@ def _batches(model: Model, data: Any, is_bytes: bool) -> Iterator[dict[str, np.n
     """Yield samples in parts that bound the memory, checked."""
     largest = max(math.prod(shape) for shape in model.shapes.values())
     rows = max(1, min(SAMPLES_AT_ONCE, VALUES_AT_ONCE // largest))
-    batches = enumerate(data) if isinstance(data, Iterator) else [(None, data)]
+    batches = enumerate(data) if _is_stream(data) else [(None, data)]
     count = 0
     for i, batch in batches:
-        where = "data" if i is None else f"data: batch {i}"
+        where, before = "data" if i is None else f"data: batch {i}", count
         for part in _parts(model, where, batch, rows):
-            samples = model.samples(where, as_floats(part) if is_bytes else part)
-            for name, values in samples.items():
-                named = where if len(samples) == 1 else f"{where}[{name!r}]"
-                _check.finite(named, values)
-                if is_bytes and values.size and not 0 <= values.min() <= values.max() <= 255:
-                    raise ValueError(f"{named}: expected 0 to 255, got {values.min()} to {values.max()}")
-            count += len(next(iter(samples.values())))
-            if len(next(iter(samples.values()))):
+            samples = _checked(model, where, part, count - before, is_bytes)
+            size = len(next(iter(samples.values())))
+            count += size
+            if size:
                 yield samples
     if count == 0:
         raise ValueError("data: expected at least one sample to calibrate with, got none")
+
+
+def _checked(model: Model, where: str, part: Any, first: int, is_bytes: bool) -> dict[str, np.ndarray]:
+    """Return samples as the model reads them, the first of which has such a number where they stand."""
+    try:
+        samples = model.samples(where, as_floats(part) if is_bytes else part)
+    except ValueError:
+        if not _holds_batches(model, part):
+            raise
+        hint = "iter(data) gives them one by one" if where == "data" else "(batch[0] for batch in data) is that alone"
+        what = f"a {type(part).__name__} of arrays of samples"
+        raise ValueError(f"{where}: expected samples, got {what}: {hint}") from None
+    for name, values in samples.items():
+        named = where if len(samples) == 1 else f"{where}[{name!r}]"
+        try:
+            _check.finite(named, values)
+        except ValueError as error:
+            is_finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+            raise ValueError(f"{error}, sample {first + int(is_finite.argmin())}") from None
+        if is_bytes and values.size and not 0 <= values.min() <= values.max() <= 255:
+            raise ValueError(f"{named}: expected 0 to 255, got {values.min()} to {values.max()}")
+    return samples
+
+
+def _is_stream(data: Any) -> bool:
+    """Whether data comes in batches: of an iterator, or of what is iterable and no samples itself."""
+    is_samples = isinstance(data, (list, tuple, Mapping, Set, str, bytes)) or is_array(data)
+    return isinstance(data, Iterator) or (isinstance(data, Iterable) and not is_samples)
+
+
+def _holds_batches(model: Model, batch: Any) -> bool:
+    """Whether a list or tuple for a model of one input has arrays of samples for parts."""
+    if not isinstance(batch, (list, tuple)) or len(model.inputs) > 1 or not batch or not is_array(batch[0]):
+        return False
+    (shape,) = model.inputs.values()
+    return np.ndim(batch[0]) == len(shape) + 1
 
 
 def _parts(model: Model, where: str, batch: Any, rows: int) -> Iterator[Any]:

@@ -1,7 +1,7 @@
 """What float and integer models have in common: from raw outputs to labels, probabilities and figures."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from qlite import _check
 from qlite.metrics import named
 from qlite.metrics.labels import as_labels
+from qlite.nn.layers.layer import Shape
 
 #: Tasks without classes: raw outputs are values.
 VALUES = ("regression", "multioutput")
@@ -30,6 +31,8 @@ class Predictor(ABC):
 
     Attributes
     ----------
+    inputs : dict of tuple of int
+        The shapes of samples, by the names of the inputs.
     task : {"multiclass", "binary", "one_vs_rest", "regression", "multioutput"}
         What the raw outputs are: logits of several classes, the logit of the second of two classes, logits of several
         classes each against all others, or values.
@@ -41,6 +44,7 @@ class Predictor(ABC):
 
     task: str
     classes: np.ndarray | None
+    inputs: Mapping[str, Shape]
     outputs: tuple[str, ...]
 
     def _only(self, what: str, names: Collection[str]) -> str:
@@ -77,6 +81,21 @@ class Predictor(ABC):
 
         A model with several inputs takes a tuple of samples in their order, or a dict by name.
         """
+
+    @property
+    def input_shape(self) -> Shape:
+        """The shape of a sample, without the axis of samples; a ValueError for several inputs, see `inputs`."""
+        return self.inputs[self._only("input", self.inputs)]
+
+    @property
+    @abstractmethod
+    def output_shape(self) -> Shape:
+        """The shape of a sample's raw output, without the axis of samples; a ValueError for several outputs."""
+
+    @property
+    def in_features(self) -> int:
+        """The length of a sample's last axis: its features, or the channels of an image."""
+        return self.input_shape[-1]
 
     @property
     def gives_probabilities(self) -> bool:

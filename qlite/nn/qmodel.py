@@ -11,14 +11,14 @@ from qlite._locks import new_lock
 from qlite._public import public
 from qlite.arrays.qarray import QArray
 from qlite.grids.qparams import QParams
-from qlite.nn.layers.layer import as_read
+from qlite.nn.layers.layer import Shape, as_read
 from qlite.nn.plan import Plan
 from qlite.nn.predictor import PROBABILITIES, Predictor
 from qlite.nn.program import Buffer, Program
 from qlite.nn.program_summary import ProgramSummary, summary_of
 from qlite.nn.ranges import Calibration
 from qlite.nn.retarget import convert, resolve_target
-from qlite.nn.scheme import FLOAT_BITS, TARGETS, WIDE_BITS, Scheme, grid_of
+from qlite.nn.scheme import FLOAT_BITS, RULES_OF_CPUS, TARGETS, WIDE_BITS, Scheme, grid_of
 from qlite.nn.steps import (
     PRODUCTS,
     STEPS,
@@ -30,6 +30,7 @@ from qlite.nn.steps import (
     GemmGrouped,
     GemmGroupedF32,
     Lookup,
+    Multiply,
     Quantize,
     QuantizeDigits,
     SoftmaxX8,
@@ -123,8 +124,9 @@ class QModel(Predictor):
             run = self._run or self.plan.run
             return run(x) if len(self.inputs) == 1 and not isinstance(x, Mapping) else run(*self._several(x))
         except TypeError as error:
-            if self.input_dtype == "float32" and isinstance(x, np.ndarray) and x.dtype.char in "bB":
-                hint = "QArray(x, model.input_qparams) where these are its codes, else floats as in training"
+            if self.input_dtype == "float32" and isinstance(x, np.ndarray) and x.dtype.kind in "iu":
+                codes = "QArray(x, model.input_qparams) where these are its codes, else floats as in training"
+                hint = codes if x.dtype.itemsize == 1 else ".astype(np.float32) makes floats"
                 raise TypeError(f"{error} ({hint})") from None
             raise
 
@@ -148,6 +150,25 @@ class QModel(Predictor):
             name: as_read(f"x[{name!r}]", array, "int32", limits[name]) if name in limits else array
             for name, array in arrays
         }
+
+    @property
+    def cpu(self) -> str | None:
+        """The processor on which LiteRT gives the bytes of this model for "tflite", see `quantize_model`; None where it
+        gives them on any, and for other targets.
+
+        Examples
+        --------
+        >>> import numpy as np, qlite as ql
+        >>> m = ql.Sequential([ql.Dense(np.eye(3)), ql.Softmax()])
+        >>> ql.quantize_model(m, data=np.eye(3), target="tflite", cpu="aarch64").cpu
+        'aarch64'
+        """
+        if TARGETS[self.target].cpu is None:
+            return None
+        buffers = self.program.buffers
+        steps = (s for s in self.program.steps if isinstance(s, (Multiply, SoftmaxX8)) and buffers[s.output].is_codes)
+        rules = {step.requant for step in steps}
+        return next((cpu for cpu, rule in RULES_OF_CPUS.items() if rule in rules), None)
 
     @property
     def input_dtype(self) -> str:
@@ -230,9 +251,9 @@ class QModel(Predictor):
         return PROBABILITIES.get(self.task, "") == ("softmax" if isinstance(last, SoftmaxX8) else function)
 
     @property
-    def in_features(self) -> int:
-        """The length of a sample's last axis: its features, or the channels of an image."""
-        return self.program.buffers[self.program.inputs[0]].shape[-1]
+    def output_shape(self) -> Shape:
+        self._only("output", self.outputs)
+        return self.program.buffers[self.program.outputs[0]].shape
 
     @property
     def nbytes(self) -> int:
@@ -261,7 +282,7 @@ class QModel(Predictor):
         >>> summary.float_macs
         0.25
         """
-        return summary_of(f"QModel of {self.scheme}, target {self.target}", self.plan)
+        return summary_of(f"QModel of {self.scheme}, target {self._target_on_cpu}", self.plan)
 
     def plot(self) -> Any:
         """Draw the graph of the program's steps, see `qlite.analysis.plot_model.plot_model` (extra: plot).
@@ -312,7 +333,7 @@ class QModel(Predictor):
         """
         schemes = self._schemes
         resolved = resolve_target(target, output_dtype, requant, schemes, cpu)
-        is_static = any(scheme.is_static for scheme in schemes)
+        is_static = any(scheme.is_static for scheme in schemes.values())
         program = convert(self.program, resolved) if is_static else self.program
         new = QModel(program, scheme=self.scheme, target=target, task=self.task, classes=self.classes)
         new.calibration = self.calibration
@@ -337,22 +358,24 @@ class QModel(Predictor):
         return cls(Program([Buffer(*b) for b in buffers], made, inputs, outputs), **options)
 
     @property
-    def _schemes(self) -> list[Scheme]:
-        """The scheme of each layer, by its steps; that of the model where it has none with weights."""
-        found = []
+    def _schemes(self) -> dict[str, Scheme]:
+        """The scheme of each layer with weights, by its steps; that of the model for the output where there is none."""
+        found: dict[str, Scheme] = {}
+        buffers = self.program.buffers
         digits = {step.output for step in self.program.steps if isinstance(step, QuantizeDigits)}
         for step in self.program.steps:
+            layer = buffers[step.output].layer
             if isinstance(step, DenseF32) or (isinstance(step, FloatConvolution) and step.has_float_weight):
-                found.append(Scheme(FLOAT_BITS, None, None, dynamic=False))
+                found[layer] = Scheme(FLOAT_BITS, None, None, dynamic=False)
             elif isinstance(step, PRODUCTS):
-                x = self.program.buffers[step.inputs[0]]
+                x = buffers[step.inputs[0]]
                 is_static = x.is_codes and x.scale is not None
                 group_size = step.group_size if isinstance(step, (GemmGrouped, GemmGroupedF32)) else None
                 width = WIDE_BITS if step.inputs[0] in digits else x.bits
                 bits = None if isinstance(step, (GemmF32, GemmGroupedF32, FloatConvolution)) else width
                 is_dynamic = bits is not None and not is_static
-                found.append(Scheme(step.weight_bits, group_size, bits, is_dynamic, grid=grid_of(step.codebook)))
-        return found or [Scheme.parse(self.scheme)]
+                found[layer] = Scheme(step.weight_bits, group_size, bits, is_dynamic, grid=grid_of(step.codebook))
+        return found or {self.outputs[0]: Scheme.parse(self.scheme)}
 
     def save(self, path: Any) -> None:
         """Write the model to a file: all of it, or an OSError and the old file as it was. See `load`.
@@ -394,7 +417,9 @@ class QModel(Predictor):
         path : path-like
         dtype : {"int8", "float32"}
             What the file's inputs and outputs are: codes, or floats that its first operators quantize and its last ones
-            dequantize. The runtime quantizes floats near the middle between two codes otherwise.
+            dequantize. The runtime quantizes floats near the middle between two codes otherwise. Where the model begins
+            with a float step, as by `mean` and `scale` or a first batch norm, codes are those behind it: the step is
+            then the application's, and in a file of "float32" alone.
         batch : int or None
             Samples at a time; None: any number.
         description : str
@@ -464,8 +489,12 @@ class QModel(Predictor):
 
         return file.verified(self, path, x)
 
+    @property
+    def _target_on_cpu(self) -> str:
+        return self.target if self.cpu is None else f"{self.target} on {self.cpu}"
+
     def __repr__(self) -> str:
-        head = f"QModel({self.scheme}, target {self.target}, {self.nbytes:,} bytes, {self.task})"
+        head = f"QModel({self.scheme}, target {self._target_on_cpu}, {self.nbytes:,} bytes, {self.task})"
         return "\n".join([head, *str(self.program).splitlines()[1:]])
 
 

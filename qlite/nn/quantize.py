@@ -85,7 +85,8 @@ def quantize_model(
     data : array_like of a real floating dtype, (samples, ...), or an iterator of such batches
         Samples like those that will come, a few hundred; for activations with known scales. Of several inputs a tuple,
         or a dict by name. They go through the model in parts that bound the memory; a file's array (memmap) is read
-        part by part.
+        part by part. What gives batches again and again, such as a `DataLoader` of torch without labels, may stand for
+        an iterator.
     target : {"numpy", "onnx", "tflite", "tflm", "c", "tensorrt"}
         Whose conventions to follow: signedness, zero points, rounding rule, and whether the output is quantized too.
         Only "numpy" has float steps, which weights alone, "dynamic", groups and layers left in float need; only "numpy"
@@ -147,7 +148,8 @@ def quantize_model(
     -----
     UserWarning
         Few samples of `data` reach more than three times as far as the median one in some value, and make its codes
-        coarse for all others; the message names them, and so do `QModel.calibration` and the report of `compare`.
+        coarse for all others; `data` is one sample alone, or one number throughout. The message says which, and so do
+        `QModel.calibration` and the report of `compare`.
 
     Examples
     --------
@@ -190,10 +192,10 @@ def quantize_model(
             "bias_correction": bias_correction,
         }
         _check.expect_defaults(options, DEFAULTS, "for a model that was trained with a scheme")
-    schemes = [own.get(name, parsed) for name in model.names]
+    schemes = {name: own.get(name, parsed) for name in model.names}
     _check.choice("input_dtype", input_dtype, INPUT_DTYPES)
     resolved = resolve_target(target, output_dtype, requant, schemes, cpu)
-    static = [name for name, layer in zip(model.names, schemes, strict=True) if layer.needs_ranges]
+    static = [name for name, layer in schemes.items() if layer.needs_ranges]
     weights: dict[str, QArray] = {}
 
     def lower(qparams: dict[str, QParams], is_corrected: bool = False) -> Program:
@@ -218,7 +220,7 @@ def quantize_model(
         kept = COMPARED if static and method == "auto" else 0
         seen = observe(model, data, is_bytes=input_dtype == "uint8", kept=kept)
     if grids is None and static:
-        widths, is_static = activation_bits(model, schemes), len(static) == len(schemes)
+        widths, is_static = activation_bits(model, schemes.values()), len(static) == len(schemes)
         program, calibration = chosen(model, seen, method, widths, percentile, bias_correction, lower, is_static)
         warn_of(calibration)
     else:

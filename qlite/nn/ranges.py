@@ -15,7 +15,9 @@ dB for the median of other samples and loses on none, and 0.5 dB in total, -0.4 
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -53,11 +55,13 @@ class Calibration:
         How ranges were chosen: what "auto" kept, or what was asked for.
     samples : int
     gain_db : dict of float
-        What "auto" found for each way that it tried: by how much its signal to quantization noise is above that of
-        "minmax", in the median over samples or in total, whichever is less.
+        What "auto" found for each way that it tried and whose sums cannot overflow: by how much its signal to
+        quantization noise is above that of "minmax", in the median over samples or in total, whichever is less.
     outliers : tuple of Outlier
         The samples that reach more than three times as far as the median one in some value, those that do so most
         first.
+    constant : dict of float
+        The inputs that are one number in all samples, and that number: hardly what the model will meet.
     bias_gain_db : float, optional
         The same as `gain_db` for corrected biases, against the model's own, where both were tried.
     is_bias_corrected : bool
@@ -70,16 +74,25 @@ class Calibration:
     outliers: tuple[Outlier, ...] = ()
     bias_gain_db: float | None = None
     is_bias_corrected: bool = False
+    constant: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         tried = ", ".join(f"{name} {gain:+.1f} dB" for name, gain in self.gain_db.items())
-        text = f"ranges by {self.method!r} of {self.samples} samples" + (f" (against minmax: {tried})" if tried else "")
+        count = "1 sample" if self.samples == 1 else f"{self.samples} samples"
+        text = f"ranges by {self.method!r} of {count}" + (f" (against minmax: {tried})" if tried else "")
         if self.is_bias_corrected:
             text += "; biases corrected" + ("" if self.bias_gain_db is None else f" ({self.bias_gain_db:+.1f} dB)")
-        return "; ".join([text, *([self.outliers_text] if self.outliers else [])])
+        return "; ".join([text, *self.doubts])
 
     @property
-    def outliers_text(self) -> str:
+    def doubts(self) -> list[str]:
+        """What speaks against the samples, in words."""
+        found = [f"{name!r} is {number:.6g} throughout" for name, number in self.constant.items()]
+        if self.samples == 1:
+            found.append("1 sample alone does not tell how far others reach")
+        return [*found, self._outliers_text()] if self.outliers else found
+
+    def _outliers_text(self) -> str:
         """The outliers in words, of many the first ones."""
         shown = ", ".join(map(str, self.outliers[:SHOWN]))
         more = len(self.outliers) - SHOWN
@@ -99,13 +112,15 @@ def chosen(
     """Return the program that `lower` gives for the grids which a method finds, and how that went.
 
     Candidates are compared by the conventions of one target, with codes as outputs where all layers are static and the
-    last ones give codes, so that the choice is the same for all targets.
+    last ones give codes, so that the choice is the same for all targets. Those beside "minmax" may overflow, and are
+    left out then.
     """
     outliers = tuple(seen.outliers())
-    count = seen.spread.count
+    constant = {name: low for name, (low, high) in seen.ranges.items() if low == high}
+    made = partial(Calibration, samples=seen.spread.count, outliers=outliers, constant=constant)
     if method != "auto":
         program = lower(grids_of(model, seen, method, bits, percentile), bias_correction is True)
-        return program, Calibration(method, count, outliers=outliers, is_bias_corrected=bias_correction is True)
+        return program, made(method, is_bias_corrected=bias_correction is True)
     arrays = seen.spread.without({outlier.sample for outlier in outliers})
     inputs, results = arrays[: len(model.inputs)], arrays[len(model.inputs) :]
     grids = grids_of(model, seen, "minmax", bits)
@@ -118,20 +133,23 @@ def chosen(
     name, most, found = "minmax", MARGIN_DB, {}
     least = reached = tried(best)
     for other in OTHERS:
-        candidate = grids_of(model, seen, other, bits, of_outputs="minmax")
-        program = lower(candidate, False)
-        close = tried(program)
-        found[other] = float(np.min(close - least))
-        if found[other] > most:
-            name, most, best, grids, reached = other, found[other], program, candidate, close
+        with suppress(OverflowError):  # of sums, as another zero point lets codes lie farther from it
+            candidate = grids_of(model, seen, other, bits, of_outputs="minmax")
+            program = lower(candidate, False)
+            close = tried(program)
+            found[other] = float(np.min(close - least))
+            if found[other] > most:
+                name, most, best, grids, reached = other, found[other], program, candidate, close
     gain, is_corrected = None, bias_correction is True
-    if bias_correction:
-        program = lower(grids, True)
-        if bias_correction == "auto":
+    if bias_correction == "auto":
+        with suppress(OverflowError):
+            program = lower(grids, True)
             gain = float(np.min(tried(program) - reached))
             is_corrected = gain >= 0
-        best = program if is_corrected else best
-    return best, Calibration(name, count, found, outliers, gain, is_corrected)
+            best = program if is_corrected else best
+    elif is_corrected:
+        best = lower(grids, True)
+    return best, made(name, gain_db=found, bias_gain_db=gain, is_bias_corrected=is_corrected)
 
 
 def closeness(exact: Sequence[np.ndarray], approximate: Sequence[np.ndarray]) -> np.ndarray:
@@ -157,6 +175,6 @@ def _run(program: Program, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def warn_of(calibration: Calibration) -> None:
-    """Warn of samples that stand out: they make the ranges that all others are coded on coarse."""
-    if calibration.outliers:
-        warnings.warn(f"data: {calibration.outliers_text}; see `QModel.calibration`", UserWarning, stacklevel=3)
+    """Warn of samples from which ranges come that others do not fit."""
+    if calibration.doubts:
+        warnings.warn(f"data: {'; '.join(calibration.doubts)}; see `QModel.calibration`", UserWarning, stacklevel=3)

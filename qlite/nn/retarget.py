@@ -1,7 +1,7 @@
 """From one target's conventions to another's: signedness, zero points, requantization rule, dtype of the output."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from qlite.nn.curves import without_curves
 from qlite.nn.operators import with_operators, without_operators
 from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.renumbering import renumbered
-from qlite.nn.scheme import CPUS, TARGETS, Scheme, Target
+from qlite.nn.scheme import RULES_OF_CPUS, TARGETS, Scheme, Target
 from qlite.nn.steps import (
     Activate,
     Concatenate,
@@ -35,31 +35,39 @@ from qlite.ops.epilogue import integer_bias
 
 
 def resolve_target(
-    target: str, output_dtype: str | None, requant: str | None, schemes: Iterable[Scheme], cpu: str | None = None
+    target: str,
+    output_dtype: str | None,
+    requant: str | None,
+    schemes: Mapping[str, Scheme],
+    cpu: str | None = None,
 ) -> Target:
     """A named target with single conventions overridden, as far as layers of these schemes have what they apply to."""
     resolved = TARGETS[_check.choice("target", target, tuple(TARGETS))]
-    schemes = list(schemes)
-    floats = [scheme.name for scheme in schemes if not scheme.is_static or scheme.group_size is not None]
+    floats = [name for name, scheme in schemes.items() if not scheme.is_static or scheme.group_size is not None]
     if floats and target != "numpy":
-        raise ValueError(f"target: expected 'numpy' for {floats[0]!r}, which needs float steps, got {target!r}")
-    narrow = [scheme.name for scheme in schemes if (scheme.activation_bits or 8) < 8]
+        raise ValueError(
+            f"target: expected 'numpy' for layer {floats[0]!r} of scheme {schemes[floats[0]].name!r}, which needs "
+            f"float steps, got {target!r} ('w8a8' for the layer would serve any)"
+        )
+    narrow = [name for name, scheme in schemes.items() if (scheme.activation_bits or 8) < 8]
     if narrow and not resolved.narrow_activations:
         possible = " or ".join(repr(name) for name, t in TARGETS.items() if t.narrow_activations)
         raise ValueError(
-            f"target: expected {possible} for {narrow[0]!r}, whose activations have fewer than 8 bits, got {target!r}"
+            f"target: expected {possible} for layer {narrow[0]!r} of scheme {schemes[narrow[0]].name!r}, whose "
+            f"activations have fewer than 8 bits, got {target!r}"
         )
-    if not any(scheme.is_static for scheme in schemes):
-        for name, value in (("output_dtype", output_dtype), ("requant", requant)):
+    if not any(scheme.is_static for scheme in schemes.values()):
+        for option, value in (("output_dtype", output_dtype), ("requant", requant)):
             if value is not None:
-                raise ValueError(f"{name}: expected None for {floats[0]!r}, which requantizes nothing, got {value!r}")
+                what = schemes[floats[0]].name
+                raise ValueError(f"{option}: expected None for {what!r}, which requantizes nothing, got {value!r}")
     if output_dtype is not None:
         is_integer = _check.choice("output_dtype", output_dtype, ("float32", "integer")) == "integer"
         resolved = replace(resolved, integer_output=is_integer)
     if requant is not None:
         resolved = replace(resolved, requant=_check.choice("requant", requant, ("float", "fixed")))
     if cpu is not None:
-        _check.choice("cpu", cpu, CPUS)
+        _check.choice("cpu", cpu, tuple(RULES_OF_CPUS))
         if resolved.cpu is None:
             raise ValueError(f"cpu: expected None for target {target!r}, whose rules are those of any, got {cpu!r}")
         resolved = replace(resolved, cpu=cpu)

@@ -180,11 +180,11 @@ class Target:
     @property
     def requant_on_cpu(self) -> str:
         """The rule of the steps for which the runtime has another one on each processor."""
-        return "aarch64" if self.cpu == "aarch64" and self.requant == "float" else self.requant
+        return RULES_OF_CPUS[self.cpu] if self.cpu is not None and self.requant == "float" else self.requant
 
 
-#: Those that targets have rules for.
-CPUS = ("x86-64", "aarch64")
+#: The processors that targets have rules for, and how steps call the rule that counts on one of them alone.
+RULES_OF_CPUS = {"x86-64": "float", "aarch64": "aarch64"}
 
 TARGETS = {
     "numpy": Target(integer_output=False, narrow_activations=True, codebooks=True, curves=True),

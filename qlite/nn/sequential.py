@@ -77,7 +77,8 @@ class Sequential(Model):
             raise ValueError("layers: expected at least one")
         for i, layer in enumerate(chain):
             if not isinstance(layer, Layer):
-                raise TypeError(f"layers[{i}]: expected a layer, got {type(layer).__name__}")
+                got = f"the class {layer.__name__}" if isinstance(layer, type) else type(layer).__name__
+                raise TypeError(f"layers[{i}]: expected a layer, got {got}")
         names = numbered(chain, [layer.name for layer in chain], ["input"])
         nodes = [Node(*node) for node in zip(names, chain, [(name,) for name in ("input", *names)], strict=False)]
         found = Graph({"input": _input_shape(chain[0], input_shape)}, nodes, (names[-1],))
@@ -90,7 +91,8 @@ def _input_shape(first: Layer, given: Any) -> Shape:
     if given is None:
         if told is None:
             raise ValueError(
-                "input_shape: expected the shape of a sample, which the first layer has no weights to tell"
+                "input_shape: expected the shape of a sample, such as (784,) or (32, 32, 3), which the first layer's "
+                "weights do not tell"
             )
         return told
     return sample_shape("input_shape", given)

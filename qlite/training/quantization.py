@@ -57,7 +57,7 @@ class Quantization:
             if found.grid != "uniform" or found.is_wide:
                 what = "activations of up to 8 bits" if found.is_wide else "weights on a uniform grid"
                 raise ValueError(f"{name}: expected {what} in training, got {found.name!r}")
-        resolve_target(target, None, None, (own.get(name, parsed) for name in model.names))
+        resolve_target(target, None, None, {name: own.get(name, parsed) for name in model.names})
         return cls(parsed, own, method, observer, observe, conventions.symmetric_weights)
 
     @property

@@ -9,8 +9,20 @@ from samples import LAYOUTS, LENGTHS, one, same_bytes
 
 from qlite import _core
 
-RANGES = [(-128, 127), (-127, 127), (0, 255), (3, 77), (-128, -1)]
-SCALES = [1.0, 0.1, 1 / 3, 2.0**-10, 1e4, 2.0**-90, 2.0**-91, 1e27, 2e27, reference.TINY, np.finfo(np.float32).max]
+RANGES = [(-128, 127), (-127, 127), (0, 255), (0, 127), (3, 77), (-128, -1)]
+SCALES = [
+    1.0,
+    0.1,
+    1 / 3,
+    2.0**-10,
+    1e4,
+    2.0**-64,
+    0.99 * 2.0**-64,
+    2.0**64,
+    1e27,
+    reference.TINY,
+    np.finfo(np.float32).max,
+]
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-40, reference.TINY, reference.HUGE, -reference.HUGE, 2.0**31]
 
 

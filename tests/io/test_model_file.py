@@ -563,7 +563,7 @@ print(peak() - before)
 @pytest.mark.parametrize("scheme", ["w8a8", "w8"])
 def test_loading_needs_twice_the_file(tmp_path, scheme):
     weight = np.ones(LARGE_WEIGHTS, np.float32)
-    data = np.ones((2, LARGE_WEIGHTS[0]), np.float32) if scheme == "w8a8" else None
+    data = np.eye(2, LARGE_WEIGHTS[0], dtype=np.float32) if scheme == "w8a8" else None
     path = tmp_path / "model.qlite"
     ql.quantize_model(ql.from_weights([(weight, None)]), scheme, data).save(path)
     command = [sys.executable, "-c", MEMORY, str(path)]

@@ -97,14 +97,15 @@ results floats(float *values, size_t n, uint8_t answer)
 
 parameters any_parameters(size_t count, int width)
 {
-    static const int32_t ranges[][2] = {{-128, 127}, {0, 255}, {-127, 127},     {0, 15},    {-8, 7},
+    static const int32_t ranges[][2] = {{-128, 127}, {0, 255}, {-127, 127},     {0, 127},   {0, 15},      {-8, 7},
                                         {-1, 1},     {7, 7},   {-32768, 32767}, {0, 65535}, {-2048, 2047}};
-    const int32_t *range = ranges[bits() % (width > 8 ? 10 : 7)];
+    const int32_t *range = ranges[bits() % (width > 8 ? 11 : 8)];
     float *scale = array(0, count * sizeof *scale);
     int32_t *zero_point = array(1, count * sizeof *zero_point);
+    const bool has_zero = range[0] <= 0 && range[1] >= 0, is_centered = bits() % 4 == 0; /* its own loop in kernels */
     for (size_t i = 0; i < count; i++) {
         scale[i] = any_scale();
-        zero_point[i] = between(range[0], range[1]);
+        zero_point[i] = is_centered && has_zero ? 0 : between(range[0], range[1]);
     }
     return (parameters){scale, zero_point, range[0], range[1]};
 }

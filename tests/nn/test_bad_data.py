@@ -15,3 +15,59 @@ def test_values_beyond_float32():
     model = ql.quantize_model(ql.Sequential([ql.Dense(np.eye(6))]), "w8")
     with pytest.raises(ValueError, match=r"^x: "):
         model(np.full((1, 6), 1e300))
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+def test_layers_that_leave_float32_are_named():
+    model = ql.Sequential([ql.Dense(np.eye(6)), ql.Dense(np.full((6, 6), 3e38), name="large"), ql.Dense(np.eye(6))])
+    with pytest.raises(ValueError, match=r"^data: expected finite values in all layers, got others in 'large'"):
+        ql.quantize_model(model, data=np.eye(6) + 1)
+
+
+@pytest.mark.parametrize("dtype, hint", [("int8", r"QArray\(x, "), ("uint8", r"QArray\(x, "), ("int64", r"\.astype\(")])
+def test_integers_are_told_what_makes_samples_of_them(dtype, hint):
+    model = ql.quantize_model(ql.Sequential([ql.Dense(np.eye(6))]), "w8")
+    with pytest.raises(TypeError, match=rf"^x: expected a real floating dtype, got {dtype} \(.*{hint}"):
+        model(np.ones((2, 6), dtype))
+
+
+class Loader:
+    """Batches again and again, with labels or without, as those of torch."""
+
+    def __init__(self, x, with_labels=False):
+        self.x, self.with_labels = x, with_labels
+
+    def __iter__(self):
+        return ([x, x[:, 0]] if self.with_labels else x for x in np.array_split(self.x, 3))
+
+
+def test_batches_of_what_is_iterable(rng):
+    model, x = ql.Sequential([ql.Dense(rng.normal(size=(6, 3)))]), rng.normal(size=(40, 6)).astype(np.float32)
+    wanted = ql.quantize_model(model, data=x, method="minmax")
+    found = ql.quantize_model(model, data=Loader(x), method="minmax")
+    assert repr(found.program) == repr(wanted.program) and found.input_qparams == wanted.input_qparams
+    assert found.calibration.samples == 40
+
+
+def test_batches_with_labels_and_lists_of_batches_are_told_apart_from_samples(rng):
+    model, x = ql.Sequential([ql.Dense(rng.normal(size=(6, 3)))]), rng.normal(size=(40, 6)).astype(np.float32)
+    for data, message in [
+        (Loader(x, True), r"data: batch 0: expected samples, got a list of arrays .*\(batch\[0\] for batch in data\)"),
+        (iter([[x]]), r"data: batch 0: expected samples, got a list of arrays"),
+        (list(Loader(x)), r"data: expected samples, got a list of arrays of samples: iter\(data\)"),
+        ((x, x[:, 0]), r"data: expected samples, got a tuple of arrays of samples"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            ql.quantize_model(model, data=data)
+    ql.quantize_model(model, data=list(x), method="minmax")  # samples
+
+
+def test_the_sample_that_is_not_finite_is_named(rng):
+    model, x = ql.Sequential([ql.Dense(rng.normal(size=(2, 3)))]), rng.normal(size=(9000, 2)).astype(np.float32)
+    x[7000, 1] = np.nan  # in the second part
+    for data, message in [
+        (x, r"^data: expected finite values, got nan \(as float32\), sample 7000"),
+        ((part for part in np.split(x, 3)), r"^data: batch 2: .*, sample 1000"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            ql.quantize_model(model, data=data)

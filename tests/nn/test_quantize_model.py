@@ -131,7 +131,9 @@ def test_case_o_raw_bytes_get_a_hint(scheme):
     quantized = ql.quantize_model(network, scheme, x if scheme == "w8a8" else None)
     with pytest.raises(TypeError, match=r"^x: expected a real floating dtype, got uint8 \(QArray\(x, model.input_qpar"):
         quantized(np.zeros((2, 6), np.uint8))
-    with pytest.raises(TypeError, match=r"^x: expected a real floating dtype, got int64$"):
+    with pytest.raises(
+        TypeError, match=r"^x: expected a real floating dtype, got int64 \(\.astype\(np\.float32\) makes floats\)$"
+    ):
         quantized(np.zeros((2, 6), np.int64))
 
 
@@ -197,6 +199,7 @@ def test_an_output_without_weights_is_its_bias(scheme):
         np.testing.assert_allclose(quantized(factor * x)[:, :3], np.tile(bias[:3], (len(x), 1)), rtol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:data. .input. is 0 throughout:UserWarning")
 @pytest.mark.parametrize("target", ["numpy", "tflm", "tensorrt"])
 def test_case_a_inputs_that_were_all_zeros_leave_the_bias(rng, target):
     """Units that training gave up, and inputs that were zeros, have no range to keep the next bias on."""
@@ -310,6 +313,24 @@ def test_an_output_that_a_layer_of_floats_reads(rng):
         assert ql.metrics.sqnr_db(expected, found) > 30
 
 
+def test_shapes_are_those_of_the_float_model(rng):
+    x, y = ql.Input((4, 6, 3), name="x"), ql.Input((3,), name="y")
+    pooled = ql.GlobalAveragePool()(x)
+    one = ql.Model(x, ql.Dense(units=2)(pooled))
+    two = ql.Model([x, y], [pooled, ql.Dense(units=2, name="end")(ql.Add()(pooled, y))])
+    data = rng.normal(size=(20, 4, 6, 3)), rng.normal(size=(20, 3))
+    for target in ("numpy", "tflite"):
+        quantized = ql.quantize_model(one, data=data[0], target=target)
+        assert quantized.input_shape == one.input_shape == (4, 6, 3)
+        assert quantized.output_shape == one.output_shape == (2,)
+        quantized = ql.quantize_model(two, data=data, target=target)
+        assert quantized.inputs == two.inputs
+        with pytest.raises(ValueError, match=r"^model: expected one with one input, got 'x', 'y'"):
+            quantized.input_shape  # noqa: B018
+        with pytest.raises(ValueError, match=r"^model: expected one with one output, got "):
+            quantized.output_shape  # noqa: B018
+
+
 def test_schemes_for_layers_that_there_are_not():
     network, x = small_network()
     for error, message, per_layer, options in [
@@ -318,10 +339,20 @@ def test_schemes_for_layers_that_there_are_not():
         (ValueError, r"^per_layer\['dense_1'\]: scheme: ", {"dense_1": "w9"}, {}),
         (ValueError, r"^per_layer\['dense_1'\]: scheme: ", {"dense_1": "int8"}, {}),
         (TypeError, r"^per_layer\['dense_1'\]: scheme: ", {"dense_1": 8}, {}),
-        (ValueError, "^target: expected 'numpy' for 'float32'", {"dense_1": None}, {"target": "tflite"}),
+        (
+            ValueError,
+            "^target: expected 'numpy' for layer 'dense_1' of scheme 'float32'",
+            {"dense_1": None},
+            {"target": "tflite"},
+        ),
         (ValueError, "^output_dtype: .*'dense_2', which gives float32", {"dense_2": "w8"}, {"output_dtype": "integer"}),
         (ValueError, "^requant: expected None for 'w8'", dict.fromkeys(network.names, "w8"), {"requant": "fixed"}),
-        (ValueError, "^target: expected 'numpy' for 'w8'", {"dense_1": "w8"}, {"target": "tflite"}),
+        (
+            ValueError,
+            "^target: expected 'numpy' for layer 'dense_1' of scheme 'w8'",
+            {"dense_1": "w8"},
+            {"target": "tflite"},
+        ),
         (ValueError, "^data: .*'dense_1'", {"dense_1": "w8a8"}, {"scheme": "w8", "data": None}),
     ]:
         with pytest.raises(error, match=message):
@@ -356,7 +387,9 @@ def test_retargeting_keeps_the_output():
 def test_layers_of_floats_keep_a_model_from_other_targets():
     network, x = small_network()
     mixed = ql.quantize_model(network, data=x, per_layer={"dense_1": "w8"})
-    with pytest.raises(ValueError, match=r"^target: expected 'numpy' for 'w8', .*got 'tflite'"):
+    with pytest.raises(
+        ValueError, match=r"^target: expected 'numpy' for layer 'dense_1' of scheme 'w8', .*got 'tflite'"
+    ):
         mixed.retarget("tflite")
     check(mixed.retarget("numpy", requant="fixed"), x)
     all_static = ql.quantize_model(network, "w8", x, per_layer=dict.fromkeys(network.names, "w8a8"), target="tflite")
@@ -601,7 +634,7 @@ def test_pickles(scheme, target):
 
 def test_what_it_says_about_itself():
     network, quantized = digits_network(), integer_network("w8a8")
-    assert quantized.in_features == 64
+    assert (quantized.in_features, quantized.input_shape, quantized.output_shape) == (64, (64,), (10,))
     assert list(quantized.weights) == network.names
     assert quantized.weights["dense_1"].shape == (64, 128) and quantized.weights["dense_1"].axis == 1
     sizes = [layer.weight.size + 8 * layer.bias.size for layer in network.layers]  # codes, scales, int32 biases

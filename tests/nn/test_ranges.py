@@ -170,6 +170,18 @@ def test_bad_arguments(case):
         ql.quantize_model(model, data=x, method="percentile", percentile="99")
 
 
+def test_auto_leaves_out_ways_whose_sums_could_overflow():
+    """With all codes on one side of the zero point 127 * 70,000 * 255 is beyond int32; with half of them it is not."""
+    model = ql.Sequential([ql.Dense(np.tile([[1.0], [-1.0]], (35_000, 1)))], task="regression")
+    x = np.ones((20, 70_000), np.float32)
+    x[:, ::2] = 0
+    x[7] *= -1.2
+    with pytest.raises(OverflowError, match="'dense_1'"):
+        ql.quantize_model(model, data=x, method="trimmed")
+    found = ql.quantize_model(model, data=x).calibration
+    assert found.method == "minmax" and "trimmed" not in found.gain_db and "mse" in found.gain_db
+
+
 # ---- samples that stand out -------------------------------------------------------------------------
 
 
@@ -225,6 +237,33 @@ def test_what_calibration_found_goes_with_the_model_but_not_into_pickles(rng):
     assert pickle.loads(pickle.dumps(quantized)).calibration is None
     assert ql.quantize_model(model, "dynamic").calibration is None
     assert f"ranges by {quantized.calibration.method!r} of {len(x)} samples" in str(quantized.calibration)
+
+
+def test_samples_of_one_number_and_single_ones_are_told(rng):
+    model, x = network(rng), rng.normal(size=(200, 40)).astype(np.float32)
+    for data, message in [
+        (np.zeros((100, 40)), "'input' is 0 throughout"),
+        (np.full((100, 40), 0.5), "'input' is 0.5 throughout"),
+        (iter([np.zeros((10, 40)), np.zeros((20, 40))]), "'input' is 0 throughout"),
+        (x[:1], "1 sample alone does not tell how far others reach"),
+        (0 * x[:1], "'input' is 0 throughout; 1 sample alone does not tell how far others reach"),
+    ]:
+        with pytest.warns(UserWarning) as caught:
+            quantized = ql.quantize_model(model, data=data, method="minmax")
+        assert [str(w.message) for w in caught] == [f"data: {message}; see `QModel.calibration`"]
+        assert caught[0].filename == __file__
+        assert str(quantized.calibration).endswith(f"; {message}")
+        assert message in " ".join(str(ql.compare(model, quantized, x)).split())
+    quantized = ql.quantize_model(model, data=x[:2])  # in silence
+    assert quantized.calibration.constant == {}
+
+
+def test_the_constant_one_of_several_inputs_is_named(rng):
+    a, b = ql.Input((5,), name="a"), ql.Input((5,), name="b")
+    model = ql.Model([a, b], ql.Dense(rng.normal(size=(5, 3)))(ql.Add()(a, b)))
+    with pytest.warns(UserWarning, match="^data: 'b' is 1 throughout; see"):
+        quantized = ql.quantize_model(model, data=(rng.normal(size=(20, 5)), np.ones((20, 5))))
+    assert quantized.calibration.constant == {"b": 1.0}
 
 
 # ---- functions that saturate ------------------------------------------------------------------------

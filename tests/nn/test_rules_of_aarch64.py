@@ -84,6 +84,19 @@ def test_only_products_and_softmaxes_differ(rng, tmp_path):
     same_bytes(again(x), there(x))
 
 
+def test_a_model_shows_the_processor_where_it_counts(rng):
+    m, x = gated(rng)
+    for cpu in ("x86-64", "aarch64"):
+        qm = ql.quantize_model(m, data=x, target="tflite", cpu=cpu)
+        assert qm.cpu == cpu
+        assert repr(qm).startswith(f"QModel(w8a8, target tflite on {cpu}, ")
+        assert str(qm.summary()).startswith(f"QModel of w8a8, target tflite on {cpu}\n")
+        assert qm.retarget("onnx").cpu is None
+    qm = ql.quantize_model(ql.Sequential([ql.Dense(rng.normal(size=(12, 3)))]), data=x, target="tflite", cpu="aarch64")
+    assert qm.cpu is None
+    assert repr(qm).startswith("QModel(w8a8, target tflite, ")
+
+
 def test_kept_in_model_files(rng, tmp_path):
     m, x = gated(rng)
     there = ql.quantize_model(m, data=x, target="tflite", cpu="aarch64")

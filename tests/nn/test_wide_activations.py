@@ -139,9 +139,9 @@ def test_whole_models(isa, network, scheme, rng, tmp_path):
     for again in (ql.load(tmp_path / "model.qlite"), pickle.loads(pickle.dumps(quantized))):
         assert same_program(again.program, quantized.program)
         same_bytes(again(x), quantized(x))
-    with pytest.raises(ValueError, match=r"^target: expected 'numpy' for '\w+a16'"):
+    with pytest.raises(ValueError, match=r"^target: expected 'numpy' for layer '\w+' of scheme '\w+a16'"):
         quantized.retarget("tflite")
-    with pytest.raises(ValueError, match=r"^target: expected 'numpy' for '\w+a16'"):
+    with pytest.raises(ValueError, match=r"^target: expected 'numpy' for layer '\w+' of scheme '\w+a16'"):
         ql.quantize_model(model, scheme, x, target="tflm")
 
 

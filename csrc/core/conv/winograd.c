@@ -90,6 +90,11 @@ size_t ql_winograd_side(const ql_geometry *g)
     return best;
 }
 
+double ql_winograd_window_ns(const ql_geometry *g)
+{
+    return cost_of(g, g->w->winograd.side) / ((double)g->window.out[0] * (double)g->window.out[1]);
+}
+
 /* ---- weights ------------------------------------------------------------------------------------ */
 
 /* What a result's weights are multiplied with; the fractions of the usual ones are in the transform of the sums. */

@@ -114,8 +114,10 @@ static ql_status fill_form(const ql_buffer *in, const ql_buffer *out, const ql_v
     if (status == QL_OK)
         status = ql_geometry_init(f->filter, &x, &window, &f->geometry);
     const size_t side = status == QL_OK ? ql_winograd_side(&f->geometry) : 0;
-    if (side)
+    if (side) {
         status = ql_filter_transform(f->filter, ql_data(&v[QL_FIELD_WEIGHT]), side);
+        f->geometry.window_ns = ql_winograd_window_ns(&f->geometry);
+    }
     return status == QL_OK ? fill_terms(in, out, v, unit, f) : status;
 }
 

@@ -1,8 +1,11 @@
 /* Quantize, dequantize, fake-quantize: a vector at a time, or four.
  *
- * x / scale is rounded once: with x * (1 / scale) ties fall differently. `quantize` with one scale for many values
- * makes the same quotient of multiplications (in L2 16 against 11 Ge/s with AVX2, 30 against 25 with AVX-512, on AMD).
- * Others with such scales, or two in a block, do so where DIVISION_IS_SLOW: AVX2 divides beside their other work. */
+ * x / scale is rounded once: with x * (1 / scale) ties fall differently. Where a scale serves many values, two
+ * multiplications give a number that rounds to the same code (AVX2 on Zen 3, in L2: 11.8 Ge/s, with divisions 7.1);
+ * where it serves few, or where numbers are not codes of a byte, three give the same quotient, if DIVISION_IS_SLOW:
+ * AVX2 divides beside its other work. */
+#include <math.h>
+
 #include "kernels/x86/block_x86.h"
 
 /* Turns NaN into zero, whose code is the zero point. Returns whether there was NaN or an infinity. */
@@ -15,26 +18,40 @@ static inline bool replace_nan(block *x)
     return true;
 }
 
-/* Scales whose reciprocal `quotient` can use. */
+/* Scales whose reciprocal the functions below can use. */
 static inline bool has_reciprocal(float scale)
 {
-    return scale >= 0x1p-90f && scale <= 0x1p90f;
+    return scale >= 0x1p-64f && scale <= 0x1p64f;
 }
 
 static inline bool have_reciprocals(floats scale)
 {
-    return !any_lane(less_f32(scale, set_f32(0x1p-90f)) | less_f32(set_f32(0x1p90f), scale));
+    return !any_lane(less_f32(scale, set_f32(0x1p-64f)) | less_f32(set_f32(0x1p64f), scale));
 }
 
 /* x / scale without the division (Markstein 1990): q = x * reciprocal, corrected by its remainder, where reciprocal is
  * 1 / scale rounded once. For every pair of significands that is the true quotient, rounded once
- * (tests/verify/quotients.c), as long as nothing underflows or overflows: the scale lies in 2^-90..2^90, so that its
- * reciprocal is normal; |x| >= 2^-102, so that the remainder is exact or rounded to 24 bits. Else |x / scale| < 2^-12,
- * and so is this: both round to the integer 0; x and q are finite. Else this is NaN, which the callers look for. */
+ * (tests/verify/quotients.c), as long as nothing underflows or overflows: 1 / scale is normal; |x| >= 2^-102, so that
+ * the remainder is exact or rounded to 24 bits. Else |x / scale| < 2^-12, and so is this: both round to the integer 0;
+ * x and q are finite. Else this is NaN, which the callers look for. */
 static inline floats quotient(floats x, floats scale, floats reciprocal)
 {
     const floats q = x * reciprocal;
     return fma_f32(fnma_f32(q, scale, x), reciprocal, q);
+}
+
+/* What 1 / scale, rounded once to reciprocal, lacks. */
+static inline floats rest_of(floats reciprocal, floats scale)
+{
+    return fnma_f32(reciprocal, scale, set_f32(1.0f)) / scale;
+}
+
+/* A number that rounds to the same integer as x / scale does after it was rounded once, for integers up to 255; those
+ * above stay above. Checked for every significand of a scale, around all halves (tests/verify/quotients.c). What is not
+ * finite, or overflows, is infinite or NaN. */
+static inline floats rough_quotient(floats x, floats reciprocal, floats rest)
+{
+    return fma_f32(x, reciprocal, x * rest);
 }
 
 typedef struct grid {
@@ -86,13 +103,29 @@ static inline bool quantize_lanes(const float *x, size_t left, const grid *g, ui
 typedef struct byte_range {
     ints low, high, flip;
     int32_t shift;
+    bool is_whole; /* low and high are those of bytes */
 } byte_range;
 
 static inline byte_range make_byte_range(int32_t qmin, int32_t qmax)
 {
     int32_t shift = qmin < 0 ? 0 : 128;
-    byte_range r = {set_s8((char)(qmin - shift)), set_s8((char)(qmax - shift)), set_s8((char)shift), shift};
+    byte_range r = {set_s8((char)(qmin - shift)), set_s8((char)(qmax - shift)), set_s8((char)shift), shift,
+                    qmin - shift == INT8_MIN && qmax - shift == INT8_MAX};
     return r;
+}
+
+/* What steps need before they are codes, beside packing, which saturates. Each operation is 4 % of the time (Zen 3). */
+typedef enum grid_kind {
+    ANY,     /* zero points, both ends, the shift */
+    WHOLE,   /* no ends: all codes of a byte */
+    CENTERED /* the lower end: 8 bits, signed, zero in the middle */
+} grid_kind;
+
+static inline grid_kind kind_of(const byte_range *r, int32_t zero_point, int32_t qmax)
+{
+    if (zero_point == 0 && r->shift == 0 && qmax == INT8_MAX)
+        return CENTERED;
+    return r->is_whole ? WHOLE : ANY;
 }
 
 /* Quotients of any size: what is too great for an int32 is brought down, what is too small converts to the least one;
@@ -103,10 +136,17 @@ static inline ints rounded(floats x, floats scale)
 }
 
 /* steps[h], zero_point[h]: of the halves of the block, 16 bits each, in the order that packing leaves them in. */
-static inline void store_block(uint8_t *codes, const ints *steps, const ints *zero_point, const byte_range *r)
+static inline void store_block(uint8_t *codes, const ints *steps, const ints *zero_point, const byte_range *r,
+                               grid_kind kind)
 {
+    if (kind == CENTERED) {
+        store_s32(codes, in_order(max_s8(pack_s16(steps[0], steps[1]), r->low)));
+        return;
+    }
     ints bytes = pack_s16(adds_s16(steps[0], zero_point[0]), adds_s16(steps[1], zero_point[1]));
-    store_s32(codes, in_order(min_s8(max_s8(bytes, r->low), r->high) ^ r->flip));
+    if (kind == ANY)
+        bytes = min_s8(max_s8(bytes, r->low), r->high);
+    store_s32(codes, in_order(bytes ^ r->flip));
 }
 
 /* zero_point as above, shifted. */
@@ -119,24 +159,21 @@ static inline bool quantize_block(const float *x, const block *scale, const ints
     ints halves[2];
     for (int h = 0; h < 2; h++)
         halves[h] = pack_s32(rounded(b.v[2 * h], scale->v[2 * h]), rounded(b.v[2 * h + 1], scale->v[2 * h + 1]));
-    store_block(codes, halves, zero_point, r);
+    store_block(codes, halves, zero_point, r, ANY);
     return nonfinite;
 }
 
-/* The same without the division. NaN, infinities and quotients under -2^15 or over 2^31 give INT16_MIN, and are left to
- * it. */
-static inline bool quantize_block_quickly(const float *x, const block *scale, const block *reciprocal,
-                                          const ints *zero_point, const byte_range *r, uint8_t *codes)
+/* Rounds the quotients of a block, for store_block. Returns whether they are right: NaN, infinities and what is under
+ * -2^15 or over 2^31, which give INT16_MIN, are left to quantize_block. */
+static inline bool steps_of(const floats *quotients, ints *steps)
 {
-    const block b = load_block(x);
     ints v[4];
+#pragma GCC unroll 4
     for (int u = 0; u < 4; u++)
-        v[u] = to_s32(quotient(b.v[u], scale->v[u], reciprocal->v[u]));
-    const ints halves[2] = {pack_s32(v[0], v[1]), pack_s32(v[2], v[3])};
-    if (__builtin_expect(any_equal_s16(min_s16(halves[0], halves[1]), INT16_MIN), 0))
-        return quantize_block(x, scale, zero_point, r, codes);
-    store_block(codes, halves, zero_point, r);
-    return false;
+        v[u] = to_s32(quotients[u]);
+    steps[0] = pack_s32(v[0], v[1]);
+    steps[1] = pack_s32(v[2], v[3]);
+    return __builtin_expect(!any_equal_s16(min_s16(steps[0], steps[1]), INT16_MIN), 1);
 }
 
 /* Zero points of a block as store_block takes them. */
@@ -175,7 +212,7 @@ enum { TILE = 2048 };
 /* Of some columns, their number a multiple of BLOCK. */
 typedef struct column_grids {
     ints halves[TILE / BLOCK][2]; /* zero points */
-    float reciprocal[TILE];       /* aligned as they are: behind the pointer, 1024 columns take 1.07 times as long */
+    float reciprocal[TILE], rest[TILE];
     const float *scale;
 } column_grids;
 
@@ -187,7 +224,9 @@ static bool set_columns(const float *scale, const int32_t *zero_point, size_t n,
     for (size_t j = 0; j < n; j += LANES) {
         const floats s = load_f32(scale + j);
         all &= have_reciprocals(s);
-        store_f32(g->reciprocal + j, set_f32(1.0f) / s);
+        const floats reciprocal = set_f32(1.0f) / s;
+        store_f32(g->reciprocal + j, reciprocal);
+        store_f32(g->rest + j, rest_of(reciprocal, s));
     }
     for (size_t j = 0; j < n; j += BLOCK)
         halves_of(zero_point + j, r, g->halves[j / BLOCK]);
@@ -198,9 +237,21 @@ static bool quantize_row(const float *x, size_t n, const column_grids *g, const 
 {
     bool nonfinite = false;
     for (size_t j = 0; j < n; j += BLOCK) {
-        const block scales = load_block(g->scale + j), reciprocals = load_block(g->reciprocal + j);
-        prefetch_near(x + j, sizeof scales);
-        nonfinite |= quantize_block_quickly(x + j, &scales, &reciprocals, g->halves[j / BLOCK], r, codes + j);
+        const block b = load_block(x + j);
+        floats q[4];
+        ints steps[2];
+        prefetch_near(x + j, sizeof b);
+#pragma GCC unroll 4
+        for (int u = 0; u < 4; u++) {
+            const size_t first = j + (size_t)(u * LANES);
+            q[u] = rough_quotient(b.v[u], load_f32(g->reciprocal + first), load_f32(g->rest + first));
+        }
+        if (steps_of(q, steps)) {
+            store_block(codes + j, steps, g->halves[j / BLOCK], r, ANY);
+        } else {
+            const block scales = load_block(g->scale + j);
+            nonfinite |= quantize_block(x + j, &scales, g->halves[j / BLOCK], r, codes + j);
+        }
     }
     return nonfinite;
 }
@@ -229,23 +280,65 @@ bool QL_KERNEL(ql_quantize_rows_f32_x8)(const float *x, size_t rows, size_t n, c
     return nonfinite;
 }
 
+/* Blocks with one scale, up to the first one that is left to quantize_block. Returns how many values that were. */
+static inline __attribute__((always_inline)) size_t quantize_blocks(const float *x, size_t n, float scale,
+                                                                    ints zero_point, const byte_range *r,
+                                                                    grid_kind kind, uint8_t *codes)
+{
+    const float t = 1.0f / scale;
+    const floats reciprocal = set_f32(t), rest = set_f32(fmaf(-t, scale, 1.0f) / scale);
+    const ints zero_points[2] = {zero_point, zero_point};
+    const byte_range range = *r;
+    size_t i = 0;
+    for (; i + BLOCK <= n; i += BLOCK) {
+        const block b = load_block(x + i);
+        floats q[4];
+        ints steps[2];
+        prefetch(x + i, sizeof b);
+#pragma GCC unroll 4
+        for (int u = 0; u < 4; u++)
+            q[u] = rough_quotient(b.v[u], reciprocal, rest);
+        if (!steps_of(q, steps))
+            break;
+        store_block(codes + i, steps, zero_points, &range, kind);
+    }
+    return i;
+}
+
+static inline size_t quantize_quickly(const float *x, size_t n, float scale, ints zero_point, const byte_range *r,
+                                      grid_kind kind, uint8_t *codes)
+{
+    if (kind == CENTERED)
+        return quantize_blocks(x, n, scale, zero_point, r, CENTERED, codes);
+    if (kind == WHOLE)
+        return quantize_blocks(x, n, scale, zero_point, r, WHOLE, codes);
+    return quantize_blocks(x, n, scale, zero_point, r, ANY, codes);
+}
+
+/* Values with one scale for which making its reciprocal pays with AVX2 (Zen 3). */
+enum { FEWEST = 3 * BLOCK };
+
 static inline bool quantize_shared(const float *x, size_t n, const float *scale, const int32_t *zero_point,
-                                   int32_t qmin, int32_t qmax, uint8_t *codes)
+                                   int32_t qmin, int32_t qmax, const byte_range *r, uint8_t *codes)
 {
     bool nonfinite = false;
     size_t i = 0;
     if (n >= BLOCK) {
-        const byte_range r = make_byte_range(qmin, qmax);
-        const floats s = set_f32(*scale), t = set_f32(1.0f / *scale);
-        const block scales = {{s, s, s, s}}, reciprocals = {{t, t, t, t}};
-        const ints z = set_s16((int16_t)(*zero_point - r.shift)), zero_points[2] = {z, z};
-        const bool is_quick = has_reciprocal(*scale);
-        for (; is_quick && i + BLOCK <= n; i += BLOCK) {
-            prefetch(x + i, sizeof scales);
-            nonfinite |= quantize_block_quickly(x + i, &scales, &reciprocals, zero_points, &r, codes + i);
+        const floats s = set_f32(*scale);
+        const block scales = {{s, s, s, s}};
+        const ints z = set_s16((int16_t)(*zero_point - r->shift)), zero_points[2] = {z, z};
+        if (has_reciprocal(*scale) && (DIVISION_IS_SLOW || n >= FEWEST)) {
+            const grid_kind kind = kind_of(r, *zero_point, qmax);
+            for (;;) {
+                i += quantize_quickly(x + i, n - i, *scale, z, r, kind, codes + i);
+                if (i + BLOCK > n)
+                    break;
+                nonfinite |= quantize_block(x + i, &scales, zero_points, r, codes + i);
+                i += BLOCK;
+            }
         }
         for (; i + BLOCK <= n; i += BLOCK)
-            nonfinite |= quantize_block(x + i, &scales, zero_points, &r, codes + i);
+            nonfinite |= quantize_block(x + i, &scales, zero_points, r, codes + i);
     }
     if (i < n) {
         const grid g = shared_grid(scale, zero_point, qmin, qmax);
@@ -255,18 +348,27 @@ static inline bool quantize_shared(const float *x, size_t n, const float *scale,
     return nonfinite;
 }
 
-/* Two groups of half a block. Reciprocals are scalar divisions, which take less than two of vectors. */
-static inline bool quantize_pair(const float *x, const float *scale, const int32_t *zero_point, const byte_range *r,
-                                 uint8_t *codes)
+/* Two groups of half a block, or one of a block: 4 bits in groups of 32 take 0.15 ns a value, by way of quantize_shared
+ * 0.19 (AVX2 on Zen 3). Reciprocals are scalar divisions, which take less than two of vectors. */
+static inline bool quantize_groups(const float *x, const float *scale, const int32_t *zero_point, size_t groups,
+                                   const byte_range *r, uint8_t *codes)
 {
-    const floats s0 = set_f32(scale[0]), s1 = set_f32(scale[1]);
+    const size_t last = groups - 1;
+    const floats s0 = set_f32(scale[0]), s1 = set_f32(scale[last]);
     const block scales = {{s0, s0, s1, s1}};
-    const ints halves[2] = {set_s16((int16_t)(zero_point[0] - r->shift)), set_s16((int16_t)(zero_point[1] - r->shift))};
-    if (DIVISION_IS_SLOW && has_reciprocal(scale[0]) && has_reciprocal(scale[1])) {
-        const floats t0 = set_f32(1.0f / scale[0]), t1 = set_f32(1.0f / scale[1]);
-        const block reciprocals = {{t0, t0, t1, t1}};
-        prefetch(x, sizeof scales);
-        return quantize_block_quickly(x, &scales, &reciprocals, halves, r, codes);
+    const ints halves[2] = {set_s16((int16_t)(zero_point[0] - r->shift)),
+                            set_s16((int16_t)(zero_point[last] - r->shift))};
+    if (DIVISION_IS_SLOW && has_reciprocal(scale[0]) && has_reciprocal(scale[last])) {
+        const floats t0 = set_f32(1.0f / scale[0]), t1 = set_f32(1.0f / scale[last]);
+        const block b = load_block(x);
+        const floats q[4] = {quotient(b.v[0], s0, t0), quotient(b.v[1], s0, t0), quotient(b.v[2], s1, t1),
+                             quotient(b.v[3], s1, t1)};
+        ints steps[2];
+        prefetch(x, sizeof b);
+        if (steps_of(q, steps)) {
+            store_block(codes, steps, halves, r, ANY);
+            return false;
+        }
     }
     return quantize_block(x, &scales, halves, r, codes);
 }
@@ -276,16 +378,17 @@ bool QL_KERNEL(ql_quantize_f32_x8)(const float *x, size_t n, const float *scale,
 {
     if (group == 1)
         return quantize_own(x, n, scale, zero_point, qmin, qmax, codes);
+    const byte_range r = make_byte_range(qmin, qmax);
     bool nonfinite = false;
     size_t i = 0;
-    if (group == BLOCK / 2) {
-        const byte_range r = make_byte_range(qmin, qmax);
-        for (; i + BLOCK <= n; i += BLOCK, scale += 2, zero_point += 2)
-            nonfinite |= quantize_pair(x + i, scale, zero_point, &r, codes + i);
+    if (group == BLOCK / 2 || group == BLOCK) {
+        const size_t groups = BLOCK / group;
+        for (; i + BLOCK <= n; i += BLOCK, scale += groups, zero_point += groups)
+            nonfinite |= quantize_groups(x + i, scale, zero_point, groups, &r, codes + i);
     }
-    for (; i < n; i += group)
+    for (; i < n; i += group, scale++, zero_point++)
         nonfinite |=
-            quantize_shared(x + i, n - i < group ? n - i : group, scale++, zero_point++, qmin, qmax, codes + i);
+            quantize_shared(x + i, n - i < group ? n - i : group, scale, zero_point, qmin, qmax, &r, codes + i);
     return nonfinite;
 }
 

@@ -9,7 +9,7 @@ from qlite.io.atomic_file import replace_file
 from qlite.io.regular_file import open_regular
 from qlite.io.tflite.from_program import from_program
 from qlite.io.tflite.graph import Graph
-from qlite.io.tflite.inspection import table
+from qlite.io.tflite.inspection import Sizes, sizes_of, table
 from qlite.io.tflite.read import read
 from qlite.io.tflite.to_model import to_model
 from qlite.io.tflite.to_qmodel import is_integer, to_qmodel
@@ -39,7 +39,10 @@ def verified(model: QModel, path: Any, samples: Any) -> Verification:
     """Compare a file with the model that it was written of; see `QModel.verify`."""
     path = _check.path("path", path)
     try:
-        return verify(model, _opened(path), samples)
+        graph = _opened(path)
+        if not is_integer(graph):
+            raise ValueError("expected a file of integers, got one of floats: compare holds a model against these")
+        return verify(model, graph, samples)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -51,6 +54,12 @@ def inspected(path: Any) -> str:
         return table(_opened(path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def measured(path: Any) -> Sizes:
+    """Return what the bytes of a file hold."""
+    path = _check.path("path", path)
+    return sizes_of(path.stat().st_size, _opened(path))
 
 
 def _opened(path: Path) -> Graph:
@@ -70,6 +79,7 @@ def graph_of(model: Model | QModel, dtype: str, batch: int | None = 1, descripti
     batch = None if batch is None else _check.integer("batch", batch, 1)
     if isinstance(model, QModel):
         if model.target not in ("tflite", "tflm"):
+            model.retarget("tflite")  # an error of its own, where a layer keeps the model from that
             raise ValueError(
                 f"target: expected a model for 'tflite' or 'tflm', got {model.target!r}: qm.retarget('tflite') gives it"
             )

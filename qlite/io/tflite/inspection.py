@@ -1,6 +1,7 @@
 """What a TensorFlow Lite file holds, as a table to read."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from qlite.io.tflite.graph import Graph, Operator, Tensor
 
@@ -25,6 +26,34 @@ def table(graph: Graph) -> str:
     return "\n".join(lines)
 
 
+class Sizes(NamedTuple):
+    """How many bytes of a file hold what, and how many operators it has."""
+
+    total: int
+    constants: int
+    grids: int
+    operators: int
+
+    @property
+    def rest(self) -> int:
+        """Names, shapes, operators and their options."""
+        return self.total - self.constants - self.grids
+
+
+def sizes_of(total: int, graph: Graph) -> Sizes:
+    """Return the sizes of a graph whose file has so many bytes in all."""
+    arrays = [a for tensor in graph.tensors for a in (tensor.scale, tensor.zero_point) if a is not None]
+    constants = sum(_nbytes(tensor) for tensor in graph.tensors)
+    return Sizes(total, constants, sum(a.nbytes for a in arrays), len(graph.operators))
+
+
+def _nbytes(tensor: Tensor) -> int:
+    """The bytes of a constant in a file."""
+    if tensor.data is None:
+        return 0
+    return (tensor.data.size + 1) // 2 if tensor.type == "INT4" else tensor.data.nbytes
+
+
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([*(f"{text:{width}}" for text, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
 
@@ -43,5 +72,5 @@ def _constants(graph: Graph, operator: Operator) -> str:
         tensor = graph.tensors[i] if i >= 0 else None
         if tensor is not None and tensor.data is not None:
             kind = tensor.type.lower()
-            sizes[kind] = sizes.get(kind, 0) + tensor.data.nbytes
+            sizes[kind] = sizes.get(kind, 0) + _nbytes(tensor)
     return ", ".join(f"{kind} {size:,}" for kind, size in sizes.items())

@@ -24,6 +24,8 @@ MOST_AXES = 8
 LEAST_TABLE = 12
 #: Bytes that constants may take beyond those in the file: of 4-bit codes, and of sparse arrays for each byte of a file.
 ROOM, ROOM_PER_BYTE = 1 << 23, 4
+#: Where the table of a buffer says where its bytes are.
+DATA_FIELD = 4
 #: What flatbuffers raises where offsets point nowhere.
 _BROKEN = (struct.error, ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError)
 
@@ -45,7 +47,7 @@ def read(content: bytes) -> Graph:
         return _File(content, root.GetRootAs(content, 0)).graph()
     except _Refused as error:
         raise ValueError(str(error)) from None
-    except struct.error as error:  # in whose words the buffer is too short
+    except (struct.error, ValueError) as error:  # in whose words the buffer is too short
         where = f"it refers beyond its {len(content):,} bytes"
         raise ValueError(f"expected a TensorFlow Lite file, got a damaged or truncated one: {where}") from error
     except _BROKEN as error:
@@ -223,15 +225,15 @@ class _File:
         count = self.model.BuffersLength()
         _expect(number < count, f"{where}: buffer: expected 0 to {count - 1}, got {number}")
         buffer = self.model.Buffers(number)
-        data = buffer.DataAsNumpy()
-        if isinstance(data, np.ndarray) and len(data):
-            return data
-        first, size = buffer.Offset(), buffer.Size()
+        if size := buffer.DataLength():
+            first = buffer._tab.Vector(buffer._tab.Offset(DATA_FIELD))
+        else:
+            first, size = buffer.Offset(), buffer.Size()
         if first <= 1:
             return None
+        end, found = first + size, len(self.content)
         _expect(
-            first + size <= len(self.content),
-            f"{where}: buffer: expected it to end within {len(self.content)} bytes, got {first} + {size}",
+            end <= found, f"{where}: expected a file of at least {end:,} bytes, got one of {found:,}: it was cut off"
         )
         return np.frombuffer(self.content, np.uint8, size, first)
 

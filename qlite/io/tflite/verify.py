@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from qlite.io.tflite.graph import Graph, Tensor
+from qlite.io.tflite.runtime import run
 from qlite.io.tflite.write import write
 from qlite.nn.qmodel import QModel
-from qlite.nn.steps import Dequantize, Multiply, Quantize, SoftmaxX8
+from qlite.nn.steps import Dequantize, Quantize
 
-#: The machines whose rules there are, and how steps call the rule by which only these compute.
+#: The machines whose rules there are, as models call them.
 MACHINES = {"x86_64": "x86-64", "AMD64": "x86-64", "aarch64": "aarch64", "arm64": "aarch64"}
-RULES = {"x86-64": "float", "aarch64": "aarch64"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,9 @@ def verify(model: QModel, graph: Graph, samples: Any) -> Verification:
     computed = {name: np.asarray(values) for name, values in model.intermediates(samples).items()}
     given, wanted = _ends(model, graph, computed)
     count = len(given[0])
-    runtime, found = _run(write(graph), given)
+    if count == 0:
+        raise ValueError("x: expected at least one sample, got none")
+    runtime, found = run(write(graph), given)
     mismatches = sum(_different(a, b) for a, b in zip(found, wanted, strict=True))
     first = _first_difference(graph, given, computed) if mismatches else None
     return Verification(runtime, count, sum(a.nbytes for a in wanted), mismatches, first)
@@ -63,15 +65,11 @@ def verify(model: QModel, graph: Graph, samples: Any) -> Verification:
 def _same_rules(model: QModel) -> None:
     """Refuse a model that computes what the runtime gives on other machines."""
     here = MACHINES.get(platform.machine())
-    program = model.program
-    pairs = [s for s in program.steps if isinstance(s, Multiply | SoftmaxX8) and program.buffers[s.output].is_codes]
-    rules = {step.requant for step in pairs}
-    for cpu, rule in RULES.items():
-        if here in RULES and cpu != here and rule in rules:
-            raise ValueError(
-                f"model: expected the rules of this machine, cpu={here!r}, got those of {cpu!r}: "
-                f"qm.retarget('tflite', cpu={here!r}) is a model of the same file"
-            )
+    if here is not None and model.cpu not in (None, here):
+        raise ValueError(
+            f"model: expected the rules of this machine, cpu={here!r}, got those of {model.cpu!r}: "
+            f"qm.retarget('tflite', cpu={here!r}) is a model of the same file"
+        )
 
 
 def _ends(model: QModel, graph: Graph, computed: dict[str, np.ndarray]) -> list[list[np.ndarray]]:
@@ -114,7 +112,7 @@ def _first_difference(graph: Graph, given: Sequence[np.ndarray], computed: dict[
         if graph.tensors[i].data is None and _is_computed(graph.tensors[i], computed)
     ]  # fmt: skip
     names = tuple(graph.tensors[i].name for i in numbers)
-    _, found = _run(write(replace(graph, outputs=tuple(numbers), output_names=names)), given)
+    _, found = run(write(replace(graph, outputs=tuple(numbers), output_names=names)), given)
     return next((name for name, a in zip(names, found, strict=True) if _different(a, computed[name])), None)
 
 
@@ -124,25 +122,3 @@ def _is_computed(tensor: Tensor, computed: dict[str, np.ndarray]) -> bool:
 
 def _different(a: np.ndarray, b: np.ndarray) -> int:
     return int(np.count_nonzero(a.view(np.uint8) != b.view(np.uint8)))
-
-
-def _run(content: bytes, given: Sequence[np.ndarray]) -> tuple[str, list[np.ndarray]]:
-    """The runtime's name, and the outputs in the file's order for all samples, one at a time."""
-    try:
-        import ai_edge_litert
-        from ai_edge_litert.interpreter import Interpreter
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"verify needs the package {error.name!r}, the runtime: pip install 'qlite-quant[litert]'", name=error.name
-        ) from None
-    interpreter = Interpreter(model_content=content, num_threads=1)
-    interpreter.allocate_tensors()
-    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    found: list[list[np.ndarray]] = [[] for _ in outputs]
-    for i in range(len(given[0])):
-        for details, array in zip(inputs, given, strict=True):
-            interpreter.set_tensor(details["index"], array[i : i + 1])
-        interpreter.invoke()
-        for results, details in zip(found, outputs, strict=True):
-            results.append(interpreter.get_tensor(details["index"]))
-    return f"LiteRT {ai_edge_litert.__version__}", [np.concatenate(results) for results in found]

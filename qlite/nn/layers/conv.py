@@ -8,8 +8,8 @@ import numpy as np
 from qlite import _check
 from qlite._public import public
 from qlite.nn.initializers import INITIALIZERS, initialize
-from qlite.nn.layers.layer import Shape, finite_float32
-from qlite.nn.layers.weighted import Weighted
+from qlite.nn.layers.layer import Shape
+from qlite.nn.layers.weighted import Weighted, weights_of
 from qlite.nn.layers.windows import as_images, check_rank, like, placed, shown, shown_padding
 from qlite.nn.steps import Conv, ConvF32
 from qlite.ops import images
@@ -304,7 +304,7 @@ class DepthwiseConv2D(Convolution):
         expect_either({"weight": weight}, {"kernel_size": kernel_size})
         self.multiplier = _check.integer("multiplier", multiplier, 1)
         if weight is not None:
-            weight = self._kept(finite_float32("weight", weight))
+            weight = self._kept(weights_of(weight))
         elif bias is not None:
             raise ValueError(f"bias: expected None where a model makes the weights, got {_check.shown(bias)}")
         self._check_arrays(weight, bias, 0, 4, "(kernel height, kernel width, channels, multiplier)")

@@ -155,7 +155,8 @@ class Layer(ABC):
         """Return the symbol of the result."""
         for symbol in symbols:
             if not isinstance(symbol, Symbol):
-                raise TypeError(f"x: expected what Input() and called layers give, got {_check.shown(symbol)}")
+                state = ", a layer that was not called" if isinstance(symbol, Layer) else ""
+                raise TypeError(f"x: expected what Input() and called layers give, got {_check.shown(symbol)}{state}")
             if symbol.dtype != self.reads:
                 raise TypeError(f"layer {self.name or self!r}: expected {self.reads}, got {symbol!r} of {symbol.dtype}")
         try:

@@ -15,6 +15,14 @@ from qlite.ops.activations import TOLD_BY_RESULTS, activation, activation_gradie
 KEPT = (*TOLD_BY_RESULTS, "softmax")
 
 
+def weights_of(weight: Any) -> np.ndarray:
+    """Return weights as float32; a size in their place, where other libraries have it, is refused with the keywords."""
+    if isinstance(weight, (int, float)):
+        sizes = "sizes are keywords, such as units=, filters= and kernel_size="
+        raise TypeError(f"weight: expected an array, got {weight!r} ({sizes})")
+    return finite_float32("weight", weight)
+
+
 class Weighted(Layer):
     """A layer of the form ``activation(multiply(x, weight) + bias)``, whose weights become codes.
 
@@ -67,7 +75,7 @@ class Weighted(Layer):
         """Take the weights, where they are given, and the bias; returns the number of outputs."""
         self.weight = np.zeros((0,) * rank, np.float32)
         if weight is not None:
-            self.weight = finite_float32("weight", weight)
+            self.weight = weights_of(weight)
             if self.weight.ndim != rank or 0 in self.weight.shape:
                 raise ValueError(f"weight: expected shape {axes} without zeros, got {self.weight.shape}")
             outputs = self.weight.shape[-1]

@@ -15,6 +15,8 @@ from qlite.io.tflite.read import read
 
 #: Of scales: the calibrated float network adds in another order.
 TOLERANCE = 1e-6
+#: Of the figures of two models whose grids differ where the converter's own choices do.
+DECIBELS = 2.0
 #: By network: tensors whose range in the converter's file is that of the sum as well.
 OVERWRITTEN = {"residual": {"BiasAdd_2;Conv2D_1;BiasAdd_2/bias1": "add"}}
 
@@ -72,3 +74,19 @@ def test_an_operand_that_a_sum_overwrote_has_the_range_of_both_in_the_converter(
         step = np.ptp(converters) / 255
         union = np.minimum(own[0], sum_[0]), np.maximum(own[1], sum_[1])
         np.testing.assert_allclose(converters, union, rtol=0, atol=step)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_files_of_integers_are_compared_with_those_of_floats(name):
+    """Layer by layer: both have the same names. Figures are those of a model that was quantized here."""
+    model, theirs = (ql.from_tflite(FOLDER / f"{name}_{kind}.tflite") for kind in ("float", "int8"))
+    x = samples(SHAPES[name])
+    ours = ql.quantize_model(model, data=x, method="minmax", target="tflite")
+    found, wanted = ql.compare(model, theirs, x), ql.compare(model, ours, x)
+    assert [layer.name for layer in found.layers] == [layer.name for layer in wanted.layers]
+    for a, b in zip(found.layers, wanted.layers, strict=True):
+        assert (a.shape, a.weight_sqnr_db) == (b.shape, pytest.approx(b.weight_sqnr_db, rel=1e-4))
+    assert found.sqnr_db == pytest.approx(wanted.sqnr_db, abs=DECIBELS) and found.sqnr_db > 30
+    other = ql.from_tflite(FOLDER / f"{'joined' if name == 'residual' else 'residual'}_int8.tflite")
+    with pytest.raises(ValueError, match=r"^quantized: expected the layers of model, "):
+        ql.compare(model, other, x)

@@ -98,6 +98,13 @@ def test_half_a_file_is_said_to_be_truncated(content, tmp_path):
         load(tmp_path, content[:half])
 
 
+def test_constants_that_end_early_are_named_with_both_sizes(content, tmp_path):
+    cut = len(content) - 40
+    expected = rf"forged.tflite: tensors\[\d+\], '.*': expected a file of at least [\d,]+ bytes, got one of {cut:,}: "
+    with pytest.raises(ValueError, match=expected):
+        load(tmp_path, content[:cut])
+
+
 @pytest.mark.parametrize("number", [0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x00FFFFFF])
 def test_a_word_of_another_number_is_refused_or_read(content, number, tmp_path):
     """Offsets, lengths, numbers and shapes, one after the other."""
