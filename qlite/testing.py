@@ -14,9 +14,9 @@ from qlite.analysis.compare import compare
 from qlite.analysis.significance import compare_accuracy, expect_pair
 from qlite.arrays.qarray import QArray
 from qlite.metrics import named
+from qlite.nn.model import Model
 from qlite.nn.predictor import VALUES, Predictor
 from qlite.nn.qmodel import QModel
-from qlite.nn.sequential import Sequential
 
 __all__ = ["assert_accuracy", "assert_agreement", "assert_bit_exact", "assert_sqnr"]
 
@@ -28,7 +28,7 @@ def assert_accuracy(
 
     Parameters
     ----------
-    model, quantized : Sequential, QModel
+    model, quantized : Model, QModel
     x, y : array_like
         See `Sequential.evaluate`.
     max_drop : float
@@ -70,7 +70,7 @@ def assert_agreement(model: Predictor, quantized: Predictor, x: Any, *, min_agre
 
     Parameters
     ----------
-    model, quantized : Sequential, QModel
+    model, quantized : Model, QModel
     x : array_like
         Samples.
     min_agreement : float
@@ -94,10 +94,11 @@ def assert_agreement(model: Predictor, quantized: Predictor, x: Any, *, min_agre
     least = _finite("min_agreement", min_agreement)
     if not 0 <= least <= 1:
         raise ValueError(f"min_agreement: expected a share, 0 to 1, got {min_agreement}")
-    raw, quantized_raw = _raw_outputs(model, quantized, x)
+    pairs = _raw_outputs(model, quantized, x)
     for name, predictor in (("model", model), ("quantized", quantized)):
         if predictor.task in VALUES:
             raise ValueError(f"{name}: expected one with classes, got task {predictor.task!r}")
+    ((raw, quantized_raw),) = pairs
     agreement = metrics.accuracy(model._decide(raw), quantized._decide(quantized_raw))
     if agreement < least:
         _fail(f"agreement of {agreement:.4%}, at least {least:.4%} expected", model, quantized, x)
@@ -106,11 +107,11 @@ def assert_agreement(model: Predictor, quantized: Predictor, x: Any, *, min_agre
 def assert_sqnr(model: Predictor, quantized: Predictor, x: Any, *, min_db: float = 30.0) -> None:
     """Fail if the raw outputs of the two models are farther apart than `min_db` of signal to quantization noise.
 
-    ``10 log10(sum exact**2 / sum (exact - quantized)**2)``: 30 dB are an error of 3 % of the outputs.
+    ``10 log10(sum exact**2 / sum (exact - quantized)**2)``, of several outputs the least: 30 dB are an error of 3 %.
 
     Parameters
     ----------
-    model, quantized : Sequential, QModel
+    model, quantized : Model, QModel
     x : array_like
         Samples.
     min_db : float
@@ -131,7 +132,7 @@ def assert_sqnr(model: Predictor, quantized: Predictor, x: Any, *, min_db: float
     """
     __tracebackhide__ = True
     least = _finite("min_db", min_db)
-    sqnr_db = metrics.sqnr_db(*_raw_outputs(model, quantized, x))
+    sqnr_db = min(metrics.sqnr_db(*pair) for pair in _raw_outputs(model, quantized, x))
     if not sqnr_db >= least:
         _fail(f"output SQNR of {sqnr_db:.2f} dB, at least {least:.2f} dB expected", model, quantized, x)
 
@@ -175,8 +176,8 @@ def assert_bit_exact(actual: Any, expected: Any, x: Any = None) -> None:
         raise ValueError(f"x: expected {'samples for the models' if is_model else 'None for arrays'}, got {x!r:.80}")
     if not is_model:
         fault = _array_fault(actual, expected)
-    elif fault := _array_fault(actual(x), expected(x)):
-        fault = f"outputs: {fault}{_first_buffer(actual, expected, x)}"
+    elif fault := _output_fault(actual, expected, x):
+        fault = f"{fault}{_first_buffer(actual, expected, x)}"
     if fault:
         raise AssertionError(fault)
 
@@ -203,6 +204,26 @@ def _array_fault(actual: Any, expected: Any) -> str:
     )
 
 
+def _output_fault(actual: Predictor, expected: Predictor, x: Any) -> str:
+    """How the outputs of two models differ; empty if they do not."""
+    found, wanted = _outputs(actual, x), _outputs(expected, x)
+    if len(found) != len(wanted):
+        return f"outputs: {len(found)}, expected {len(wanted)}"
+    for name, one, other in zip(actual.outputs, found, wanted, strict=True):
+        if fault := _array_fault(one, other):
+            return f"outputs: {fault}" if len(found) == 1 else f"output {name!r}: {fault}"
+    return ""
+
+
+def _outputs(model: Predictor, x: Any) -> tuple[np.ndarray, ...]:
+    """The raw outputs of a model, of which there may be several, for at least one sample."""
+    results = model(x)
+    results = results if isinstance(results, tuple) else (results,)
+    if len(results[0]) == 0:
+        raise ValueError("x: expected at least one sample, got none")
+    return results
+
+
 def _first_buffer(actual: Predictor, expected: Predictor, x: Any) -> str:
     """Say which buffer of two quantized models differs first, where they have the same buffers."""
     if not (isinstance(actual, QModel) and isinstance(expected, QModel)):
@@ -216,16 +237,16 @@ def _first_buffer(actual: Predictor, expected: Predictor, x: Any) -> str:
     return ""
 
 
-def _raw_outputs(model: Any, quantized: Any, x: Any) -> tuple[np.ndarray, np.ndarray]:
+def _raw_outputs(model: Any, quantized: Any, x: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Both models' raw outputs, output by output."""
     for name, value in (("model", model), ("quantized", quantized)):
         if not isinstance(value, Predictor):
             raise TypeError(f"{name}: expected a model, such as a Sequential or a QModel, got {type(value).__name__}")
-    raw, quantized_raw = model(x), quantized(x)
-    if raw.shape != quantized_raw.shape:
-        raise ValueError(f"quantized: expected outputs of shape {raw.shape}, as model's, got {quantized_raw.shape}")
-    if len(raw) == 0:
-        raise ValueError("x: expected at least one sample, got none")
-    return raw, quantized_raw
+    results = [_outputs(predictor, x) for predictor in (model, quantized)]
+    shapes, other_shapes = (", ".join(str(array.shape) for array in arrays) for arrays in results)
+    if shapes != other_shapes:
+        raise ValueError(f"quantized: expected outputs of shape {shapes}, as model's, got {other_shapes}")
+    return list(zip(*results, strict=True))
 
 
 def _finite(name: str, value: Any) -> float:
@@ -238,7 +259,7 @@ def _fail(what: str, model: Predictor, quantized: Predictor, x: Any) -> None:
     """Raise an AssertionError that names the layer with the largest error of its own."""
     __tracebackhide__ = True
     lines = [what]
-    if isinstance(model, Sequential) and isinstance(quantized, QModel):
+    if isinstance(model, Model) and isinstance(quantized, QModel):
         with suppress(Exception):  # models that cannot be compared layer by layer fail by what is known
             worst = min(compare(model, quantized, x).layers, key=lambda layer: layer.own_sqnr_db)
             lines.append(f"{worst.name} loses most, {worst.own_sqnr_db:.1f} dB SQNR by itself: {worst.advice}")

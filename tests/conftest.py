@@ -1,6 +1,8 @@
 """What all tests share: one run of a test per instruction set that can run here, and data."""
 
 import os
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ ISA_CPU_FLAGS = {
     "avxvnni": {"avx2", "fma", "avx_vnni"},
     "avx512vnni": AVX512VNNI,
     "avx512vbmi": AVX512VNNI | {"avx512vbmi"},
+    "amxint8": AVX512VNNI | {"avx512vbmi", "amx_tile", "amx_int8"},
     "neon": {"asimd"},
     "neondot": {"asimddp"},
     "neoni8mm": {"asimddp", "i8mm"},
@@ -25,6 +28,20 @@ def isas():
     """The instruction sets that can run, scalar first; where QLITE_ISA sets a ceiling, that one alone."""
     ceiling = os.environ.get("QLITE_ISA")
     return [ceiling] if ceiling else list(_core.info()["isas_runnable"])
+
+
+@cache
+def isas_by_name():
+    """The instruction sets that can run and serve only those who ask for them by name: emulated tiles, for example."""
+    if os.environ.get("QLITE_ISA"):
+        return []
+    before, found = _core.info()["isa"], []
+    for isa in [isa for isa in _core.info()["isas_built"] if isa not in isas()]:
+        with suppress(ImportError):
+            _core.isa_select(isa)
+            found.append(isa)
+    _core.isa_select(before)
+    return found
 
 
 def isas_not_built():
@@ -45,12 +62,14 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if "isa" not in item.fixturenames]
     if share := config.getoption("share"):
         first, step = map(int, share.split("/"))
-        items[:] = items[first - 1 :: step]
+        # Rounds begin one share later each time, or that of a fixture's second value would have the slower half.
+        items[:] = [item for i, item in enumerate(items) if (i + i // step) % step == first - 1]
 
 
 def pytest_report_header(config):
     built = ", ".join(_core.info()["isas_built"])
-    return f"qlite: instruction sets covered: {', '.join(isas())} (built: {built})"
+    by_name = "".join(f", {isa} (products)" for isa in isas_by_name())
+    return f"qlite: instruction sets covered: {', '.join(isas())}{by_name} (built: {built})"
 
 
 def pytest_sessionstart(session):
@@ -59,7 +78,13 @@ def pytest_sessionstart(session):
         raise pytest.UsageError(f"this CPU has {', '.join(missing)}, but qlite was built without")
 
 
-@pytest.fixture(params=isas())
+def pytest_generate_tests(metafunc):
+    if "isa" in metafunc.fixturenames:
+        is_of_products = metafunc.definition.get_closest_marker("products")
+        metafunc.parametrize("isa", isas() + (isas_by_name() if is_of_products else []), indirect=True)
+
+
+@pytest.fixture
 def isa(request):
     """Runs the test once on each instruction set."""
     before = _core.info()["isa"]

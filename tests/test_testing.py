@@ -141,6 +141,28 @@ def test_models_name_the_first_buffer_that_differs(spoiled):
         testing.assert_bit_exact(good, integer_network("w8"), spoiled.x)
 
 
+def test_models_of_several_outputs(rng):
+    x = ql.Input((6,))
+    h = ql.Dense(rng.normal(size=(6, 8)), activation="relu", name="h")(x)
+    model = ql.Model(
+        x, [ql.Dense(rng.normal(size=(8, 3)), name="p")(h), ql.Dense(rng.normal(size=(8, 2)), name="q")(h)]
+    )
+    data = rng.normal(size=(50, 6)).astype(np.float32)
+    options = {"data": data, "method": "minmax"}
+    good, poor = (ql.quantize_model(model, per_layer={"q": scheme}, **options) for scheme in ("w8a8", "w2a8"))
+    testing.assert_sqnr(model, good, data)
+    least = ql.metrics.sqnr_db(model(data)[1], poor(data)[1])
+    with pytest.raises(AssertionError, match=rf"^output SQNR of {least:.2f} dB, at least 30.00 .*\nq loses most, "):
+        testing.assert_sqnr(model, poor, data)
+    testing.assert_bit_exact(good, ql.quantize_model(model, **options), data)
+    with pytest.raises(AssertionError, match=r"^output 'q': \d+ of 100 values differ, .*; buffer 'q' is the first"):
+        testing.assert_bit_exact(poor, good, data)
+    with pytest.raises(ValueError, match=r"^model: expected one with classes, got task 'multioutput'"):
+        testing.assert_agreement(model, good, data)
+    with pytest.raises(AssertionError, match=r"^outputs: 2, expected 1"):
+        testing.assert_bit_exact(model, model.part(model.layers[:2]), data)
+
+
 # ---- errors ---------------------------------------------------------------------------------------------------------
 
 CASES = """
@@ -163,6 +185,7 @@ TypeError  expected  assert_bit_exact(M, X, X)
 TypeError  expected  assert_bit_exact(X, ql.quantize(X))
 TypeError  actual  assert_bit_exact([None], [None])
 ValueError x  assert_bit_exact(M, Q)
+ValueError x  assert_bit_exact(Q, Q, X[:0])
 ValueError x  assert_bit_exact(X, X, X)
 """
 

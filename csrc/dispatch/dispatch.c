@@ -1,4 +1,5 @@
 /* Which kernels serve a call: one row per instruction set, and a table completed from the row's parents. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "dispatch/cpu.h"
@@ -126,15 +127,11 @@ static bool runs(size_t i)
     return (ql_cpu_features() & isas[i].requires) == isas[i].requires && !(needs_tiles(i) && ql_tiles_refused());
 }
 
-/* Rows that have run under an emulation alone serve those who ask for them by name: QLITE_ISA=amxint8. */
+/* Rows that have run under an emulation alone serve those who ask for them by name, QLITE_ISA=amxint8. Tests of what
+ * the best one does unasked set QLITE_TRUST_TILES. */
 static bool is_untried(size_t i)
 {
-#ifdef QL_EMULATE_AMX
-    (void)i;
-    return false;
-#else
-    return needs_tiles(i);
-#endif
+    return needs_tiles(i) && !getenv("QLITE_TRUST_TILES");
 }
 
 /* The table of row i, and those that may have to serve in its place. */

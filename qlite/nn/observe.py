@@ -211,26 +211,37 @@ def _batches(model: Model, data: Any, is_bytes: bool) -> Iterator[dict[str, np.n
     batches = enumerate(data) if _is_stream(data) else [(None, data)]
     count = 0
     for i, batch in batches:
-        where = "data" if i is None else f"data: batch {i}"
+        where, before = "data" if i is None else f"data: batch {i}", count
         for part in _parts(model, where, batch, rows):
-            try:
-                samples = model.samples(where, as_floats(part) if is_bytes else part)
-            except ValueError:
-                if not _holds_batches(model, part):
-                    raise
-                hint = "iter(data) gives them one by one" if i is None else "(batch[0] for batch in data) is that alone"
-                what = f"a {type(part).__name__} of arrays of samples"
-                raise ValueError(f"{where}: expected samples, got {what}: {hint}") from None
-            for name, values in samples.items():
-                named = where if len(samples) == 1 else f"{where}[{name!r}]"
-                _check.finite(named, values)
-                if is_bytes and values.size and not 0 <= values.min() <= values.max() <= 255:
-                    raise ValueError(f"{named}: expected 0 to 255, got {values.min()} to {values.max()}")
-            count += len(next(iter(samples.values())))
-            if len(next(iter(samples.values()))):
+            samples = _checked(model, where, part, count - before, is_bytes)
+            size = len(next(iter(samples.values())))
+            count += size
+            if size:
                 yield samples
     if count == 0:
         raise ValueError("data: expected at least one sample to calibrate with, got none")
+
+
+def _checked(model: Model, where: str, part: Any, first: int, is_bytes: bool) -> dict[str, np.ndarray]:
+    """Return samples as the model reads them, the first of which has such a number where they stand."""
+    try:
+        samples = model.samples(where, as_floats(part) if is_bytes else part)
+    except ValueError:
+        if not _holds_batches(model, part):
+            raise
+        hint = "iter(data) gives them one by one" if where == "data" else "(batch[0] for batch in data) is that alone"
+        what = f"a {type(part).__name__} of arrays of samples"
+        raise ValueError(f"{where}: expected samples, got {what}: {hint}") from None
+    for name, values in samples.items():
+        named = where if len(samples) == 1 else f"{where}[{name!r}]"
+        try:
+            _check.finite(named, values)
+        except ValueError as error:
+            is_finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+            raise ValueError(f"{error}, sample {first + int(is_finite.argmin())}") from None
+        if is_bytes and values.size and not 0 <= values.min() <= values.max() <= 255:
+            raise ValueError(f"{named}: expected 0 to 255, got {values.min()} to {values.max()}")
+    return samples
 
 
 def _is_stream(data: Any) -> bool:

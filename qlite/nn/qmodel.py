@@ -417,7 +417,9 @@ class QModel(Predictor):
         path : path-like
         dtype : {"int8", "float32"}
             What the file's inputs and outputs are: codes, or floats that its first operators quantize and its last ones
-            dequantize. The runtime quantizes floats near the middle between two codes otherwise.
+            dequantize. The runtime quantizes floats near the middle between two codes otherwise. Where the model begins
+            with a float step, as by `mean` and `scale` or a first batch norm, codes are those behind it: the step is
+            then the application's, and in a file of "float32" alone.
         batch : int or None
             Samples at a time; None: any number.
         description : str

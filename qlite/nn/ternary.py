@@ -17,7 +17,7 @@ def ternary_scale(weight: np.ndarray) -> np.ndarray:
     total, count = largest.cumsum(axis=0), np.arange(1, len(weight) + 1)[:, None]
     best = (total**2 / count).argmax(axis=0)[None]
     scale = np.take_along_axis(total / count, best, axis=0).astype(np.float32)
-    return np.where(scale < np.finfo(np.float32).smallest_normal, np.float32(1), scale)
+    return np.where(scale == 0, np.float32(1), np.maximum(scale, np.finfo(np.float32).smallest_normal))
 
 
 def quantize_ternary(weight: np.ndarray) -> QArray:

@@ -9,6 +9,8 @@ from samples import LAYOUTS, codes, one, same_bytes, zero_points
 
 from qlite import _core
 
+pytestmark = pytest.mark.products
+
 EDGES = [*range(1, 18), 31, 32, 33, 63, 64, 65]  # around every tile height and width
 DEPTHS = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 130]
 SIGNS = list(itertools.product([np.int8, np.uint8], repeat=2))

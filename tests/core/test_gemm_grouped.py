@@ -8,6 +8,8 @@ from samples import LAYOUTS, same_bytes
 
 from qlite import _core
 
+pytestmark = pytest.mark.products
+
 #: (rows, depth, columns, group): tiles and panels, whole and ragged; groups that do not divide the depth; one group.
 SHAPES = [(m, 64, 40, 32) for m in (1, 2, 3, 4, 5, 6, 7, 13)]
 SHAPES += [(1, 1, 1, 8), (3, 7, 5, 8), (2, 100, 33, 32), (5, 131, 70, 24), (7, 96, 32, 96), (4, 50, 3, 64)]
@@ -15,7 +17,7 @@ SHAPES += [(2, 520, 17, 128), (1, 2056, 31, 2056), (400, 40, 9, 16), (3, 300, 30
 SHAPES += [(17, 200, 70, 64), (33, 96, 31, 32), (16, 168, 64, 96), (48, 72, 9, 72), (390, 64, 40, 32)]
 #: The same, with more depth and more rows than stay near at a time.
 DEEP_SHAPES = [(150, 2120, 40, 64), (260, 1100, 33, 128), (33, 2056, 31, 32), (32, 2120, 35, 96)]
-DEEP_SHAPES += [(34, 2120, 32, 1024), (17, 1032, 33, 1032), (5, 1000, 3, 1000)]
+DEEP_SHAPES += [(34, 2120, 32, 1024), (17, 1032, 33, 1032), (5, 1000, 3, 1000), (140, 2600, 33, 1056)]
 FEW_SHAPES = [(1, 40, 33, 32), (5, 131, 70, 24), (50, 17, 16, 8), (3, 300, 3, 304)]
 EMPTY = [(0, 16, 4, 8), (3, 0, 4, 8), (3, 16, 0, 8)]
 

@@ -148,6 +148,7 @@ def test_requantize(isa, rng, guard, fixed):
 
 
 @pytest.mark.parametrize("a_dtype, b_dtype", [(np.int8, np.uint8), (np.uint8, np.int8)], ids=["s8u8", "u8s8"])
+@pytest.mark.products
 def test_integer_product(isa, rng, guard, a_dtype, b_dtype):
     for m, k, n in SHAPES:
         a, b = guard(codes(rng, (m, k), a_dtype)), guard(codes(rng, (k, n), b_dtype))
@@ -170,6 +171,7 @@ def test_float_products(isa, rng, guard):
 
 
 @pytest.mark.parametrize("entries", [None, 16])
+@pytest.mark.products
 def test_grouped_products(isa, rng, guard, entries):
     for m, k, n in SHAPES:
         count = -(-k // 8)
@@ -190,6 +192,7 @@ def test_grouped_products(isa, rng, guard, entries):
             same_bytes(out, grouped.matmul_grouped(x, real))
 
 
+@pytest.mark.products
 def test_single_rows_and_columns_of_deep_products(isa, rng, guard):
     for k in LENGTHS:
         a, b = guard(codes(rng, (1, k), np.uint8)), guard(codes(rng, (k, 1), np.int8))
@@ -219,6 +222,7 @@ def test_pooling(isa, rng, guard):
             same_bytes(y, expected(x, (2, 3), (1, 1), ((1, 0), (0, 0))))
 
 
+@pytest.mark.products
 def test_convolutions(isa, rng, guard):
     """Channels, outputs, groups; in place (no border, unsigned), copied, and windows of one pixel."""
     channels = [(c, o, 1) for c, o in ((1, 1), (3, 16), (4, 33), (7, 5), (64, 64))] + [(3, 5, 2), (4, 32, 3)]

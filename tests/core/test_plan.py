@@ -11,6 +11,8 @@ from samples import LAYOUTS, codes, same_bytes
 
 from qlite import _core
 
+pytestmark = pytest.mark.products
+
 
 @pytest.mark.parametrize("seed", range(40))
 def test_random_graphs(isa, seed):

@@ -10,6 +10,8 @@ from samples import codes, same_bytes
 
 import qlite as ql
 
+pytestmark = pytest.mark.products
+
 # image, window, stride, dilation, padding (top, bottom, left, right)
 WINDOWS = {
     "3x3": ((9, 13), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),

@@ -10,6 +10,8 @@ from samples import codes, same_bytes
 
 import qlite as ql
 
+pytestmark = pytest.mark.products
+
 # image, kernel, stride, padding (top, bottom, left, right), output padding
 KERNELS = {
     "2x2 stride 2": ((7, 5), (2, 2), (2, 2), (0, 0, 0, 0), (0, 0)),

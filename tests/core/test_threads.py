@@ -164,6 +164,7 @@ def test_any_number_of_threads_gives_the_same_bits(isa, rng, shape, granularity)
         same_bytes(again.zero_point, p.zero_point)
 
 
+@pytest.mark.products
 @pytest.mark.parametrize("m, k, n", [(1, 2100, 3001), (70, 1100, 1001), (700, 301, 700)])
 def test_products_of_any_number_of_threads(isa, rng, m, k, n):
     a, b = rng.integers(0, 256, (m, k), np.uint8), rng.integers(-128, 128, (k, n), np.int8)

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/sizes.h"
 #include "core/gemm/gemm.h"
 #include "harness.h"
 
@@ -56,21 +57,25 @@ static results product_of_segments(ql_pack_for purpose, size_t k, size_t n)
     if (gemm->a_size == 2)
         gemm->row(a, all, 0, all + gemm->kr, widened);
     ql_gemm_init(b, bias, between(0, 255), start);
-    const ql_gemm_args args = {.a = gemm->a_size == 2 ? (const void *)widened : a,
-                               .a_stride = a_stride * gemm->a_size,
-                               .k = k,
-                               .segments = segments,
-                               .offset = offset,
-                               .b = b->panels,
-                               .panel_stride = b->panel_bytes,
-                               .start = start,
-                               .row_term = {bits() % 2 ? rows : NULL, bits() % 2 ? rows : NULL},
-                               .col_term = {b->zero_point, b->column_sum},
-                               .epilogue = &epilogue,
-                               .c = c,
-                               .c_stride = n,
-                               .a_rows = m};
+    ql_gemm_args args = {.a = gemm->a_size == 2 ? (const void *)widened : a,
+                         .a_stride = a_stride * gemm->a_size,
+                         .k = k,
+                         .segments = segments,
+                         .offset = offset,
+                         .b = b->panels,
+                         .panel_stride = b->panel_bytes,
+                         .start = start,
+                         .row_term = {bits() % 2 ? rows : NULL, bits() % 2 ? rows : NULL},
+                         .col_term = {b->zero_point, b->column_sum},
+                         .epilogue = &epilogue,
+                         .c = c,
+                         .c_stride = n,
+                         .a_rows = m};
     const ql_gemm_kernels *serving = ql_gemm_begin(b, m, n);
+    if (serving != gemm) { /* what serves in the place of ranges goes from segment to segment of a panel by k */
+        args.k = ql_round_up(k, gemm->depth);
+        args.a = memcpy(array(8, all + gemm->depth), a, all);
+    }
     const size_t step = ql_gemm_columns(serving, m) < n ? ql_gemm_columns(serving, m) : n;
     for (size_t j = 0; j < n; j += step)
         ql_gemm_tiles(&args, serving, 0, m, j, n - j < step ? n - j : step);

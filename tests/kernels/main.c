@@ -7,6 +7,10 @@
 #include <string.h>
 
 #include "harness.h"
+#ifdef QL_EMULATE_AMX
+#include "clock_emulated.h"
+#include "kernels/amxint8/unit_amxint8.h"
+#endif
 
 static const subject *const topics[] = {
     add_subjects,        bend_subjects,         bits_subjects,        calibrate_subjects, codebook_subjects,
@@ -27,11 +31,24 @@ static const subject *subject_of(const char *kernel)
     exit(1);
 }
 
+/* Tiles that are awake fall asleep before the n-th product that is too small for them; 0: before none. */
+static void sleep_before(uint64_t n)
+{
+#ifdef QL_EMULATE_AMX
+    ql_emulated_leaps(0);
+    ql_unit_note_use__amxint8();
+    ql_emulated_leaps(n ? 2 * n - 1 : 0);
+#else
+    (void)n;
+#endif
+}
+
 static results run(const subject *s, const char *isa, size_t n, size_t group, uint64_t seed)
 {
     if (ql_isa_select(isa) != QL_OK)
         exit(2);
     seed_values(seed * 1000003 + n * 1009 + group);
+    sleep_before((n + group) % 4 == 0 ? seed + 1 : 0);
     return s->run(ql_kernels_active(), n, group);
 }
 

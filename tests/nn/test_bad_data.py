@@ -60,3 +60,14 @@ def test_batches_with_labels_and_lists_of_batches_are_told_apart_from_samples(rn
         with pytest.raises(ValueError, match=message):
             ql.quantize_model(model, data=data)
     ql.quantize_model(model, data=list(x), method="minmax")  # samples
+
+
+def test_the_sample_that_is_not_finite_is_named(rng):
+    model, x = ql.Sequential([ql.Dense(rng.normal(size=(2, 3)))]), rng.normal(size=(9000, 2)).astype(np.float32)
+    x[7000, 1] = np.nan  # in the second part
+    for data, message in [
+        (x, r"^data: expected finite values, got nan \(as float32\), sample 7000"),
+        ((part for part in np.split(x, 3)), r"^data: batch 2: .*, sample 1000"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            ql.quantize_model(model, data=data)

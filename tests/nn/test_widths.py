@@ -322,3 +322,11 @@ def test_ternary_scales_are_of_least_squares(rng):
             errors.append(np.sum((weight[:, j] - approximate) ** 2))
         got = np.sum((weight[:, j].astype(np.float64) - q.dequantize()[:, j]) ** 2)
         np.testing.assert_allclose(got, min(errors), rtol=1e-6)
+
+
+@pytest.mark.parametrize("scheme", ["ternary", "w8a8", "w4a8"])
+def test_weights_below_the_normal_numbers_become_zeros(scheme, rng):
+    """Their results are below these too, and the scale of one leaves that of the other in reach."""
+    x = rng.normal(size=(40, 8)).astype(np.float32)
+    quantized = ql.quantize_model(ql.Sequential([ql.Dense(np.full((8, 4), 1e-40))]), scheme, x)
+    assert not quantized.weights["dense_1"].codes.any() and not quantized(x).any()

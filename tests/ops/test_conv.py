@@ -78,6 +78,13 @@ def test_every_width(isa, rng, channels):
         check(rng, channels, (2, width), (3, 3), (1, stride), (1, 1), PADDINGS[1], TYPES[width % 4])
 
 
+@pytest.mark.parametrize("width", [9, 25])
+@pytest.mark.parametrize("channels", [(40, 161, 1), (120, 545, 1)], ids=str)
+def test_deep_windows_of_many_results(isa, rng, channels, width):
+    """Rows that kernels read again and again, and more k and columns than stay in the first cache."""
+    check(rng, channels, (2, width), (3, 3), (1, 1), (1, 1), PADDINGS[1], TYPES[1])
+
+
 @pytest.mark.parametrize("channels", [(8, 20, 1), (1, 1, 40), (2, 2, 4)], ids=str)
 def test_images_larger_than_a_stage(isa, rng, channels):
     """Bands of one image, several images at once, and a rest of both."""

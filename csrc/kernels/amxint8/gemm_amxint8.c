@@ -12,7 +12,8 @@
  * step of k, which costs nothing measurable; after them it would cost a quarter.
  *
  * a is read in place if its rows lie on lines of memory and k is whole steps: each row across lines costs three cycles.
- * Else, and for the last rows where fewer than 16 may be read, each tile of it is copied first. */
+ * Else, and for the last rows where fewer than 16 may be read, each tile of it is copied first, once for all panels
+ * that stream past it. */
 #include <stdbool.h>
 
 #include "kernels/amxint8/amxint8.h"
@@ -69,6 +70,7 @@ typedef struct walk {
     size_t outer_end, inner_end;
     size_t group;  /* inner ones that follow each other for each piece of k */
     bool in_place; /* a may be read where it lies */
+    bool keeps;    /* or its copies serve all tiles of a group */
 } walk;
 
 /* A visit to a tile: a piece of its k. */
@@ -103,11 +105,12 @@ typedef struct pending {
 
 /* The operands of a tile at its next step of k. */
 typedef struct operands {
-    const uint8_t *a[2];  /* each row of tiles, without the segment's offset */
-    size_t a_rows[2];     /* of which so many are there; ROWS if it is read in place */
-    size_t segment, step; /* step: of the segment */
-    const int8_t *b;      /* the first panel */
-    bool in_place;
+    const uint8_t *a[2];      /* each row of tiles, without the segment's offset */
+    size_t a_rows[2];         /* of which so many are there; ROWS if it is read in place */
+    size_t segment, step;     /* step: of the segment */
+    size_t slot;              /* of its copies, of those that are kept */
+    const int8_t *b;          /* the first panel */
+    bool in_place, is_copied; /* is_copied: an earlier tile of the group has done it */
 } operands;
 
 /* Places a row of tiles: earlier by some rows if that makes it whole. */
@@ -132,6 +135,8 @@ INLINE void place(const int row_tiles, const int panels, const stays which, cons
     to->rows = least(height, end - to->i);
     to->cols = least(width, w->col + w->cols - to->j);
     x->in_place = w->in_place;
+    x->is_copied = w->keeps && v->inner > v->first;
+    x->slot = 0;
     place_rows(w, to->i, end, 0, x, to);
     if (row_tiles == 2)
         place_rows(w, to->i + ROWS, end, 1, x, to);
@@ -156,22 +161,25 @@ static __attribute__((noinline)) void copy_tile(const walk *w, const operands *x
     }
 }
 
+typedef uint8_t step_copies[2][TILE_BYTES]; /* of both rows of tiles */
+
 /* Returns where a tile of a lies, and how far apart its rows are. */
-INLINE const uint8_t *tile_of_a(const walk *w, const operands *x, int t, uint8_t (*copies)[TILE_BYTES], size_t *stride)
+INLINE const uint8_t *tile_of_a(const walk *w, const operands *x, int t, step_copies *copies, size_t *stride)
 {
     if (x->in_place) {
         *stride = w->g->a_stride;
         return x->a[t] + w->g->offset[x->segment] + x->step * STEP;
     }
-    copy_tile(w, x, t, copies[t]);
+    uint8_t *tile = copies[x->slot][t];
+    if (!x->is_copied)
+        copy_tile(w, x, t, tile);
     *stride = STEP;
-    return copies[t];
+    return tile;
 }
 
 /* Loads tiles 4 and 5 of a, 6 and 7 of b. The four of b of two panels do not fit in: the second panel's replace those
  * of the first, between the products. */
-INLINE void load_step(const int row_tiles, const stays which, const walk *w, const operands *x,
-                      uint8_t (*copies)[TILE_BYTES])
+INLINE void load_step(const int row_tiles, const stays which, const walk *w, const operands *x, step_copies *copies)
 {
     size_t stride[2];
     const uint8_t *a[2] = {tile_of_a(w, x, 0, copies, stride), NULL};
@@ -209,6 +217,7 @@ INLINE void multiply_step(const int row_tiles, const int panels, const walk *w, 
         TILE_DOT(1, 4, 7);
     }
     x->b += PANEL_STEP;
+    x->slot += w->keeps;
     if (++x->step == w->segment_steps) {
         x->step = 0;
         x->segment++;
@@ -276,7 +285,7 @@ INLINE void prefetch(const int8_t *ahead, size_t lines)
 INLINE void walk_tiles(const int row_tiles, const int panels, const stays which, const walk *w)
 {
     _Alignas(LINE) int32_t scratch[SUMS], kept[KEPT * SUMS];
-    _Alignas(LINE) uint8_t copies[2][TILE_BYTES] = {{0}};
+    _Alignas(LINE) step_copies copies[PIECE]; /* not set to zero: the rest of a tile does not count */
     const size_t stride = (size_t)(panels * NR);
     visit now = {0, 0, 0, 0};
     operands x;
@@ -345,6 +354,7 @@ static void multiply_tall(walk w)
     w.inner_end = b_streams ? panels : pairs;
     w.piece = least(PIECE, w.steps);
     w.group = w.piece < w.steps ? least(KEPT, w.inner_end) : w.inner_end;
+    w.keeps = b_streams && w.group > 1;
     if (b_streams)
         walk_tall_a_stays(&w);
     else
@@ -359,12 +369,14 @@ static void multiply_flat(walk w)
     w.outer_end = 1;
     w.piece = w.steps;
     w.inner_end = w.group = pairs;
+    w.keeps = pairs > 1 && w.steps <= PIECE;
     w.cols = paired;
     if (pairs)
         walk_wide(&w);
     w.col += paired;
     w.cols = all.cols - paired;
     w.inner_end = w.group = 1;
+    w.keeps = false;
     if (w.cols)
         walk_narrow(&w);
 }

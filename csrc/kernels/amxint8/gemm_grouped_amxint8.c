@@ -1,18 +1,19 @@
 /* The product with grouped weights on tiles: signed weights by signed codes of rows.
  *
  * A panel's weights become s8 less their zero points, a piece of k at a time, once for all rows: what is unpacked stays
- * in L1, and rows of codes, which lie on lines of memory, stream past it. (Unpacking 4096x4096 takes 0.16 ms, a product
- * of 128 rows with it 3 to 5.)
+ * in L1, and rows of codes, which lie on lines of memory, stream past it. Unpacking 4096x4096 takes 0.16 ms, a product
+ * of 128 rows with them 3 to 5.
  *
- * Groups: each has sums of its own, which go by way of memory to float totals. Of a group of 64 k or a multiple the
- * products are as deep as tiles can be. Groups of 32 fill half of a product, which takes as long: still 1.3 to 2 times
- * as fast as vpdpbusd from 32 rows on, where groups of 128 are 1.8 to 2.7 times; with 16 rows it is up to the depth.
+ * Groups: each has sums of its own, which go by way of memory to float totals. In groups of 64 k, or a multiple, each
+ * product is as deep as tiles can be; others fill half of it, which takes as long. A prototype, with one tile of sums
+ * at a time, was from 32 rows on 1.3 to 2 times as fast as vpdpbusd in groups of 32, in groups of 128 1.8 to 2.7 times;
+ * with 16 rows 0.9 to 1.2 times.
  *
  * Shape and end of a group as in gemm_amxint8.c: 2 x 2 tiles of sums, the next group's first loads before the stores,
  * and stored sums added to the totals between the next group's products.
  *
- * Left to the lower instruction set: codes of 8 bits with a zero point, which can differ by more than s8 holds, groups
- * that are no multiple of 32, and those that do not fit a piece. */
+ * Left to the lower instruction set: codes of 8 bits with a zero point, which can differ by more than s8 holds, and
+ * groups that are no multiple of 32. */
 #include <stdbool.h>
 #include <string.h>
 
@@ -41,7 +42,7 @@ enum {
     STEP = TILE_ROW_BYTES, /* k of a product; of groups of 32 half of it */
     HALF = 4 * NR,         /* bytes of a panel that hold its first four k of eight, or of 4 bits all eight */
     PIECE = 1024,          /* k of a panel that stay in L1: 32 KB of 48 */
-    BLOCK = 128,           /* rows whose totals are kept: 16 KB */
+    BLOCK = 128,           /* rows whose totals are kept: 16 KB, and as much of sums of groups longer than a piece */
     SHIFT = 128            /* that LOWER adds to signed weights */
 };
 
@@ -55,21 +56,32 @@ INLINE size_t divided_up(size_t a, size_t b)
     return (a + b - 1) / b;
 }
 
+/* Neighbouring groups of a panel, or a part of one that is longer, and rows to multiply with them. */
+typedef struct piece {
+    const ql_grouped_panel *panel;
+    const uint8_t *codes;  /* the first group's */
+    const float *scale;    /* the first group's, and behind them its zero points */
+    size_t group_bytes;    /* from one group to the next */
+    size_t groups, length; /* k of each */
+    size_t steps, depth;   /* products of each, k of a product */
+    bool is_begin, is_end; /* of groups: else sums go on from those that were kept, or are kept */
+    const int8_t *a;       /* codes of the first row for the first group */
+    size_t stride, rows;   /* of a */
+    int8_t *weights;       /* [groups][steps][depth / 4][NR][4], unpacked */
+    int32_t (*kept)[NR];   /* sums of a part of a group */
+    float (*total)[NR];
+} piece;
+
+INLINE const float *scale_of(const piece *w, size_t group)
+{
+    return (const float *)((const char *)w->scale + group * w->group_bytes);
+}
+
 /* ---- weights as s8 ------------------------------------------------------------------------------ */
 
-/* Bytes of a group of a panel, from one to the next: of its codes alone, and with all that follows them. */
-INLINE size_t code_bytes(const ql_grouped_panel *b, size_t length)
-{
-    return length * NR / (b->form == QL_WEIGHTS_S8 ? 1 : 2);
-}
-
-INLINE size_t group_bytes(const ql_grouped_panel *b, size_t length)
-{
-    return code_bytes(b, length) + NR * (sizeof(float) + (b->has_zero_point ? sizeof(int16_t) : 0));
-}
-
 /* Codes of 4 bits less the zero point of their column. */
-static void unpack(const uint8_t *restrict codes, size_t length, const int8_t *restrict zero_point, int8_t *restrict to)
+static void unpack_codes(const uint8_t *restrict codes, size_t length, const int8_t *restrict zero_point,
+                         int8_t *restrict to)
 {
     for (const uint8_t *end = codes + length * NR / 2; codes != end; codes += HALF, to += 2 * HALF) {
         for (size_t i = 0; i < HALF; i++) {
@@ -80,46 +92,39 @@ static void unpack(const uint8_t *restrict codes, size_t length, const int8_t *r
 }
 
 /* Zero points of columns, each as often as neighbours along k lie together. */
-static void spread_zero_points(const ql_grouped_panel *b, const uint8_t *group, size_t length, int8_t *to)
+static void spread_zero_points(const ql_grouped_panel *b, const int16_t *own, int8_t *to)
 {
-    const int16_t *own = (const int16_t *)(group + code_bytes(b, length) + NR * sizeof(float));
     const int32_t shared = b->form == QL_WEIGHTS_TABLE ? 0 : b->shared_zero_point;
     for (size_t j = 0; j < NR; j++)
         memset(to + 4 * j, b->has_zero_point ? own[j] : shared, 4);
 }
 
-/* Weights of some groups of a panel, [padded / 4][NR][4] each; zeros where k was padded. */
-static void unpack_groups(const ql_grouped_panel *b, const uint8_t *group, size_t count, size_t length, size_t padded,
-                          int8_t *to)
+/* Unpacks a piece; behind each group zeros up to whole products. */
+static void unpack(const piece *w)
 {
-    int8_t zero_point[HALF];
+    const ql_grouped_panel *b = w->panel;
+    const size_t padding = w->steps * w->depth - w->length;
     uint8_t table[256] = {0};
     memcpy(table, b->table, 16);
-    for (size_t g = 0; g < count; g++, group += group_bytes(b, length), to += padded * NR) {
+    int8_t *to = w->weights;
+    for (size_t g = 0; g < w->groups; g++) {
+        const uint8_t *codes = w->codes + g * w->group_bytes;
         if (b->form == QL_WEIGHTS_S8) {
-            memcpy(to, group, length * NR);
+            memcpy(to, codes, w->length * NR);
         } else {
-            spread_zero_points(b, group, length, zero_point);
-            unpack(group, length, zero_point, to);
+            int8_t zero_point[HALF];
+            spread_zero_points(b, (const int16_t *)(scale_of(w, g) + NR), zero_point);
+            unpack_codes(codes, w->length, zero_point, to);
         }
         if (b->form == QL_WEIGHTS_TABLE)
-            LOOK_UP((const uint8_t *)to, length * NR, table, (uint8_t *)to);
-        memset(to + length * NR, 0, (padded - length) * NR);
+            LOOK_UP((const uint8_t *)to, w->length * NR, table, (uint8_t *)to);
+        to += w->length * NR;
+        memset(to, 0, padding * NR);
+        to += padding * NR;
     }
 }
 
 /* ---- the walk through a piece ------------------------------------------------------------------- */
-
-/* Groups of a panel that are unpacked, of the same length, and rows to multiply with them. */
-typedef struct piece {
-    const int8_t *a; /* the first row's codes for the first group */
-    size_t stride, rows;
-    const int8_t *weights;
-    const float *scale; /* the first group's */
-    size_t scale_stride, groups, length, depth;
-    size_t steps; /* products of a group, `depth` k each */
-    float (*total)[NR];
-} piece;
 
 /* Rows of sums of a group that wait to be added to the totals. */
 typedef struct pending {
@@ -128,7 +133,7 @@ typedef struct pending {
     size_t rows;
 } pending;
 
-static void add_sums(const int32_t (*restrict sums)[NR], const float *restrict scale, size_t rows,
+static void add_sums(int32_t (*restrict sums)[NR], const float *restrict scale, size_t rows,
                      float (*restrict total)[NR])
 {
     for (size_t i = 0; i < rows; i++) {
@@ -169,6 +174,16 @@ INLINE void start_sums(const int row_tiles)
     }
 }
 
+INLINE void load_sums(const int row_tiles, int32_t (*sums)[NR])
+{
+    TILE_LOAD(0, sums[0], sizeof *sums);
+    TILE_LOAD(1, sums[0] + NR / 2, sizeof *sums);
+    if (row_tiles == 2) {
+        TILE_LOAD(2, sums[TILE_ROWS], sizeof *sums);
+        TILE_LOAD(3, sums[TILE_ROWS] + NR / 2, sizeof *sums);
+    }
+}
+
 INLINE void store_sums(const int row_tiles, int32_t (*sums)[NR])
 {
     TILE_STORE(0, sums[0], sizeof *sums);
@@ -182,20 +197,24 @@ INLINE void store_sums(const int row_tiles, int32_t (*sums)[NR])
 /* Rows from `row` on, by one row of tiles or two. */
 INLINE void multiply_rows(const int row_tiles, const piece *w, size_t row)
 {
-    _Alignas(64) int32_t sums[2 * TILE_ROWS][NR];
+    _Alignas(64) int32_t scratch[2 * TILE_ROWS][NR];
     const size_t height = (size_t)row_tiles * TILE_ROWS, share = divided_up(height, w->steps);
     pending done = {.rows = 0};
     size_t group = 0;
     load_step(row_tiles, w, row, group, 0);
     while (row < w->rows) {
-        const pending next = {w->scale + group * w->scale_stride, w->total + row, least(height, w->rows - row)};
-        start_sums(row_tiles);
+        const pending next = {scale_of(w, group), w->total + row, w->is_end ? least(height, w->rows - row) : 0};
+        int32_t (*kept)[NR] = w->kept + row;
+        if (w->is_begin)
+            start_sums(row_tiles);
+        else
+            load_sums(row_tiles, kept);
         for (size_t step = 0, r = 0; step < w->steps; step++) {
             if (step > 0)
                 load_step(row_tiles, w, row, group, step);
             multiply_step(row_tiles);
             const size_t last = least(done.rows, r + share);
-            add_sums((const int32_t (*)[NR])sums + r, done.scale, last - r, done.total + r);
+            add_sums(scratch + r, done.scale, last - r, done.total + r);
             r = last;
         }
         if (++group == w->groups) {
@@ -204,10 +223,10 @@ INLINE void multiply_rows(const int row_tiles, const piece *w, size_t row)
         }
         if (row < w->rows)
             load_step(row_tiles, w, row, group, 0);
-        store_sums(row_tiles, sums);
+        store_sums(row_tiles, w->is_end ? scratch : kept);
         done = next;
     }
-    add_sums((const int32_t (*)[NR])sums, done.scale, done.rows, done.total);
+    add_sums(scratch, done.scale, done.rows, done.total);
 }
 
 static void multiply_piece(const piece *w)
@@ -223,7 +242,7 @@ static void multiply_piece(const piece *w)
 
 /* ---- all of it ---------------------------------------------------------------------------------- */
 
-static void finish_rows(const float (*restrict total)[NR], const float *restrict row_scale, size_t rows, size_t cols,
+static void finish_rows(float (*restrict total)[NR], const float *restrict row_scale, size_t rows, size_t cols,
                         const ql_grouped_result *c)
 {
     for (size_t i = 0; i < rows; i++) {
@@ -238,39 +257,51 @@ static void finish_rows(const float (*restrict total)[NR], const float *restrict
     }
 }
 
-/* Returns the k of a product: all of a panel that is one group, whatever its length, goes through whole tiles. */
+/* Returns the k of a product. A panel of one group is padded to whole ones, whatever its length. */
 static size_t depth_of(const ql_grouped_panel *b)
 {
-    return b->group % STEP && b->group < b->k ? STEP / 2 : STEP;
+    return b->group == b->k || b->group % STEP == 0 ? STEP : STEP / 2;
 }
 
 static void multiply_block(const ql_grouped_panel *b, const ql_grouped_rows *a, size_t rows, size_t cols,
                            const ql_grouped_result *c)
 {
     _Alignas(64) int8_t weights[PIECE * NR];
+    _Alignas(64) int32_t kept[BLOCK][NR];
     _Alignas(64) float total[BLOCK][NR];
-    const size_t depth = depth_of(b);
+    const size_t depth = depth_of(b), code_bytes = b->form == QL_WEIGHTS_S8 ? NR : NR / 2;
+    const size_t parameter_bytes = NR * (sizeof(float) + (b->has_zero_point ? sizeof(int16_t) : 0));
     const uint8_t *data = b->data;
     memset(total, 0, rows * sizeof *total);
-    for (size_t first = 0, count; first < b->k; first += count * least(b->group, b->k - first)) {
-        const size_t length = least(b->group, b->k - first), steps = divided_up(length, depth);
-        count = least(PIECE / (steps * depth), (b->k - first) / length);
-        unpack_groups(b, data, count, length, steps * depth, weights);
-        const piece w = {.a = a->codes + first,
+    for (size_t begin = 0, from = 0; begin < b->k;) {
+        const size_t group = least(b->group, b->k - begin), length = least(PIECE, group - from);
+        const size_t steps = divided_up(length, depth);
+        const piece w = {.panel = b,
+                         .codes = data + from * code_bytes,
+                         .scale = (const float *)(data + group * code_bytes),
+                         .group_bytes = group * code_bytes + parameter_bytes,
+                         .groups = group > PIECE ? 1 : least(PIECE / (steps * depth), (b->k - begin) / group),
+                         .length = length,
+                         .steps = steps,
+                         .depth = depth,
+                         .is_begin = from == 0,
+                         .is_end = from + length == group,
+                         .a = a->codes + begin + from,
                          .stride = a->stride,
                          .rows = rows,
                          .weights = weights,
-                         .scale = (const float *)(data + code_bytes(b, length)),
-                         .scale_stride = group_bytes(b, length) / sizeof(float),
-                         .groups = count,
-                         .length = length,
-                         .depth = depth,
-                         .steps = steps,
+                         .kept = kept,
                          .total = total};
+        unpack(&w);
         multiply_piece(&w);
-        data += count * group_bytes(b, length);
+        from += length;
+        if (w.is_end) {
+            data += w.groups * w.group_bytes;
+            begin += w.groups * group;
+            from = 0;
+        }
     }
-    finish_rows((const float (*)[NR])total, a->scale, rows, cols, c);
+    finish_rows(total, a->scale, rows, cols, c);
 }
 
 static void multiply(const ql_grouped_panel *b, const ql_grouped_rows *a, size_t rows, size_t cols,
@@ -290,9 +321,9 @@ static void multiply(const ql_grouped_panel *b, const ql_grouped_rows *a, size_t
 
 static bool is_worth(const ql_grouped_panel *b, size_t rows, uint64_t macs)
 {
-    const bool is_cut = b->group < b->k, fits = b->group <= PIECE && (!is_cut || b->group % (STEP / 2) == 0);
-    const bool is_signed = b->form != QL_WEIGHTS_S8 || (!b->has_zero_point && b->shared_zero_point == SHIFT);
-    return fits && is_signed && rows >= LEAST_ROWS && ql_unit_is_worth__amxint8(macs);
+    const bool are_deep = b->group == b->k || b->group % (STEP / 2) == 0;
+    const bool fit_s8 = b->form != QL_WEIGHTS_S8 || (!b->has_zero_point && b->shared_zero_point == SHIFT);
+    return are_deep && fit_s8 && rows >= LEAST_ROWS && ql_unit_is_worth__amxint8(macs);
 }
 
 static void begin(const ql_grouped_panel *b)

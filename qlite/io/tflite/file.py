@@ -39,7 +39,10 @@ def verified(model: QModel, path: Any, samples: Any) -> Verification:
     """Compare a file with the model that it was written of; see `QModel.verify`."""
     path = _check.path("path", path)
     try:
-        return verify(model, _opened(path), samples)
+        graph = _opened(path)
+        if not is_integer(graph):
+            raise ValueError("expected a file of integers, got one of floats: compare holds a model against these")
+        return verify(model, graph, samples)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -76,6 +79,7 @@ def graph_of(model: Model | QModel, dtype: str, batch: int | None = 1, descripti
     batch = None if batch is None else _check.integer("batch", batch, 1)
     if isinstance(model, QModel):
         if model.target not in ("tflite", "tflm"):
+            model.retarget("tflite")  # an error of its own, where a layer keeps the model from that
             raise ValueError(
                 f"target: expected a model for 'tflite' or 'tflm', got {model.target!r}: qm.retarget('tflite') gives it"
             )

@@ -54,6 +54,8 @@ def verify(model: QModel, graph: Graph, samples: Any) -> Verification:
     computed = {name: np.asarray(values) for name, values in model.intermediates(samples).items()}
     given, wanted = _ends(model, graph, computed)
     count = len(given[0])
+    if count == 0:
+        raise ValueError("x: expected at least one sample, got none")
     runtime, found = run(write(graph), given)
     mismatches = sum(_different(a, b) for a, b in zip(found, wanted, strict=True))
     first = _first_difference(graph, given, computed) if mismatches else None

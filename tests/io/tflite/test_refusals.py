@@ -141,3 +141,18 @@ def test_bytes_in(dtype, tmp_path):
     qm = ql.quantize_model(network, data=pixels, target="tflite", input_dtype="uint8")
     qm.to_tflite(tmp_path / "model.tflite", dtype=dtype)
     assert qm.verify(tmp_path / "model.tflite", pixels).mismatches == 0
+
+
+def test_models_for_other_targets_are_told_what_to_do(tmp_path):
+    """The call that gives another model, or the layer that keeps this one from it."""
+    model = ql.Sequential([ql.Flatten(), ql.Dense(units=5), ql.Dense(units=2)], input_shape=(4, 4, 3))
+    for per_layer, message in [
+        ({}, r"^target: expected a model for 'tflite' or 'tflm', got 'numpy': qm\.retarget\('tflite'\) gives it"),
+        (
+            {"dense_2": None},
+            r"^target: expected 'numpy' for layer 'dense_2' of scheme 'float32', .*'w8a8' for the layer",
+        ),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            ql.quantize_model(model, data=X, per_layer=per_layer).to_tflite(tmp_path / "m.tflite")
+    assert not (tmp_path / "m.tflite").exists()

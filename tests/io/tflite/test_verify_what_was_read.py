@@ -39,3 +39,17 @@ def test_another_models_file_is_refused(network, tmp_path, rng):
     ql.quantize_model(other, data=x["a"], target="tflite").to_tflite(path)
     with pytest.raises(ValueError, match="expected a file that this model wrote, of 2 inputs, got 1"):
         written.verify(path, x)
+
+
+def test_samples_have_to_be_there(network, tmp_path):
+    written, x = network
+    written.to_tflite(tmp_path / "m.tflite")
+    with pytest.raises(ValueError, match="x: expected at least one sample, got none"):
+        written.verify(tmp_path / "m.tflite", {name: values[:0] for name, values in x.items()})
+
+
+def test_a_file_of_floats_is_no_file_of_the_model(rng, tmp_path):
+    model, x = ql.Sequential([ql.Dense(rng.normal(size=(6, 8)))]), rng.normal(size=(40, 6)).astype(np.float32)
+    model.to_tflite(tmp_path / "m.tflite")
+    with pytest.raises(ValueError, match=r"m.tflite: expected a file of integers, got one of floats"):
+        ql.quantize_model(model, data=x, target="tflite").verify(tmp_path / "m.tflite", x)
