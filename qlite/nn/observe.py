@@ -92,6 +92,8 @@ class Observations:
         Of all samples, of each value that a layer with weights reads.
     ranges : dict of tuple of float
         The least and the greatest number of each input.
+    are_same : bool
+        Whether all samples are the first one again.
     """
 
     def __init__(self, model: Model, most: int) -> None:
@@ -100,6 +102,8 @@ class Observations:
         self.blank = set(self.calibrators)
         self.spread = Spread(most)
         self.ranges: dict[str, tuple[float, float]] = {}
+        self.are_same = True
+        self._first: dict[str, np.ndarray] = {}
         self._roots = _roots(model, self.group)
         self._sums = {read[0]: np.zeros(model.shapes[read[0]]) for read in _read_by_weights(model)}
         self._numbers = dict.fromkeys(self.calibrators, 0)
@@ -112,6 +116,8 @@ class Observations:
         for name, values in samples.items():
             low, high = self.ranges.get(name, (math.inf, -math.inf))
             self.ranges[name] = min(low, float(values.min())), max(high, float(values.max()))
+            sample = self._first.setdefault(name, values[0].copy())
+            self.are_same = self.are_same and bool((values == sample).all())
         for name, values in model.walk(samples):
             if name in self._roots:
                 first = self.group[name]
@@ -226,6 +232,10 @@ def _checked(model: Model, where: str, part: Any, first: int, is_bytes: bool) ->
     """Return samples as the model reads them, the first of which has such a number where they stand."""
     try:
         samples = model.samples(where, as_floats(part) if is_bytes else part)
+    except TypeError as error:
+        if is_bytes or getattr(part, "dtype", None) != np.uint8:
+            raise
+        raise TypeError(f"{error}; input_dtype='uint8' is for bytes") from None
     except ValueError:
         if not _holds_batches(model, part):
             raise

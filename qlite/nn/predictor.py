@@ -207,4 +207,7 @@ class Predictor(ABC):
     def _figure(self, name: str, y: np.ndarray, raw: np.ndarray) -> float:
         if named.needs_scores(name):
             return named.of_scores(name, y, self._probability(raw), self._labels(self._class_count))
-        return (named.OF_VALUES if self.task in VALUES else named.OF_LABELS)[name](y, self._decide(raw))
+        if self.task in VALUES:
+            rows = (len(raw), -1) if raw.ndim > 2 else raw.shape
+            return named.OF_VALUES[name](y.reshape(rows), raw.reshape(rows))
+        return named.OF_LABELS[name](y, self._decide(raw))

@@ -137,7 +137,7 @@ def quantize_model(
     Raises
     ------
     TypeError
-        `model` is no Model, or `data` is not of a real floating dtype.
+        `model` is no Model, its arrays are not float32 any more, or `data` is not of a real floating dtype.
     ValueError
         An option or layer that there is not; `data` missing, empty, not finite, or with other features than the
         model's; another scheme than the one that the model was trained with, or `data` and methods for its scales.
@@ -148,8 +148,8 @@ def quantize_model(
     -----
     UserWarning
         Few samples of `data` reach more than three times as far as the median one in some value, and make its codes
-        coarse for all others; `data` is one sample alone, or one number throughout. The message says which, and so do
-        `QModel.calibration` and the report of `compare`.
+        coarse for all others; `data` is one sample, alone or again and again, or one number throughout. The message
+        says which, and so do `QModel.calibration` and the report of `compare`.
 
     Examples
     --------
@@ -177,6 +177,7 @@ def quantize_model(
     percentile = check_percentile(method, percentile)
     _check.choice("weight_method", weight_method, METHODS)
     check_bias_correction(bias_correction)
+    _expect_arrays(model)
     grids = model.grids
     given, model = model, fuse(model)
     if grids is None:
@@ -232,6 +233,16 @@ def quantize_model(
     quantized = QModel(program, scheme=parsed.name, target=target, task=model.task, classes=model.classes)
     quantized.calibration = calibration
     return quantized
+
+
+def _expect_arrays(model: Model) -> None:
+    """Refuse what was put in the place of a layer's arrays and is none of finite float32."""
+    for name, layer in zip(model.names, model.layers, strict=True):
+        for what, array in (layer.parameters | layer.statistics).items():
+            if not isinstance(array, np.ndarray) or array.dtype != np.float32:
+                got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+                raise TypeError(f"layer {name!r}: {what}: expected an ndarray of float32, got {got}")
+            _check.finite(f"layer {name!r}: {what}", array)
 
 
 def _trained(

@@ -62,6 +62,8 @@ class Calibration:
         first.
     constant : dict of float
         The inputs that are one number in all samples, and that number: hardly what the model will meet.
+    are_same : bool
+        Whether all samples are one and the same.
     bias_gain_db : float, optional
         The same as `gain_db` for corrected biases, against the model's own, where both were tried.
     is_bias_corrected : bool
@@ -75,6 +77,7 @@ class Calibration:
     bias_gain_db: float | None = None
     is_bias_corrected: bool = False
     constant: Mapping[str, float] = field(default_factory=dict)
+    are_same: bool = False
 
     def __str__(self) -> str:
         tried = ", ".join(f"{name} {gain:+.1f} dB" for name, gain in self.gain_db.items())
@@ -88,8 +91,9 @@ class Calibration:
     def doubts(self) -> list[str]:
         """What speaks against the samples, in words."""
         found = [f"{name!r} is {number:.6g} throughout" for name, number in self.constant.items()]
-        if self.samples == 1:
-            found.append("1 sample alone does not tell how far others reach")
+        if self.are_same and (self.samples == 1 or not found):
+            count = "1 sample alone" if self.samples == 1 else "samples that are all the same"
+            found.append(f"{count} cannot tell how far others reach")
         return [*found, self._outliers_text()] if self.outliers else found
 
     def _outliers_text(self) -> str:
@@ -116,8 +120,8 @@ def chosen(
     left out then.
     """
     outliers = tuple(seen.outliers())
-    constant = {name: low for name, (low, high) in seen.ranges.items() if low == high}
-    made = partial(Calibration, samples=seen.spread.count, outliers=outliers, constant=constant)
+    constant = {name: low + 0.0 for name, (low, high) in seen.ranges.items() if low == high}  # no -0.0
+    made = partial(Calibration, samples=seen.spread.count, outliers=outliers, constant=constant, are_same=seen.are_same)
     if method != "auto":
         program = lower(grids_of(model, seen, method, bits, percentile), bias_correction is True)
         return program, made(method, is_bias_corrected=bias_correction is True)

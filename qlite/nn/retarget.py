@@ -106,7 +106,7 @@ def convert(program: Program, target: Target) -> Program:
             layer = old[step.output].layer
             raise ValueError(
                 f"target: expected one for weights with zero points, which layer {layer!r} has "
-                "(quantize_model(target=...) makes others)"
+                "(quantize_model(target=...) makes others, or train(target=...) of one that is trained with a scheme)"
             )
         if isinstance(step, IntegerProduct) and old[step.inputs[0]].scale is not None:
             (x,) = step.inputs

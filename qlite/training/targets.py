@@ -63,7 +63,8 @@ def _positions(name: str, y: np.ndarray, classes: np.ndarray | None, count: int)
     kinds = ("iub" if count == 2 else "iu") if classes is None else labels.dtype.kind
     if y.dtype.kind not in kinds and not (classes is not None and {y.dtype.kind, kinds} <= set("iuf")):
         expected = f"integers, 0 to {count - 1}" if classes is None else f"labels out of {labels}, {labels.dtype}"
-        raise TypeError(f"{name}: expected {expected}, got {y.dtype}")
+        hint = " (the model's classes= gives it names)" if classes is None and y.dtype.kind == "U" else ""
+        raise TypeError(f"{name}: expected {expected}, got {y.dtype}{hint}")
     positions = np.minimum(np.searchsorted(labels, y), count - 1).astype(np.int32)
     if (strange := labels[positions] != y).any():
         raise ValueError(f"{name}: expected labels out of {labels}, got {np.unique(y[strange])[:4]} too")

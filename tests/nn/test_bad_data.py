@@ -71,3 +71,19 @@ def test_the_sample_that_is_not_finite_is_named(rng):
     ]:
         with pytest.raises(ValueError, match=message):
             ql.quantize_model(model, data=data)
+
+
+@pytest.mark.parametrize(
+    "weight, error, message",
+    [
+        (np.ones((6, 3)), TypeError, "expected an ndarray of float32, got float64"),
+        ([[1.0]], TypeError, "expected an ndarray of float32, got list"),
+        (np.full((6, 3), np.nan, np.float32), ValueError, "expected finite values, got nan"),
+    ],
+)
+def test_arrays_that_were_put_into_layers(weight, error, message):
+    model = ql.Sequential([ql.Dense(np.ones((6, 3), np.float32), name="first")])
+    model.layers[0].weight = weight
+    for scheme in ("w8a8", "dynamic"):
+        with pytest.raises(error, match=f"^layer 'first': weight: {message}"):
+            ql.quantize_model(model, scheme, np.eye(6))

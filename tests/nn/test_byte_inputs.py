@@ -195,7 +195,11 @@ def test_what_is_refused(rng):
         (ValueError, r"^x: expected shape", lambda: of_bytes(x[0])),
         (ValueError, r"^x: expected bytes, got QArray", lambda: of_bytes(ql.quantize(x.astype(np.float32)))),
         (TypeError, r"^x: expected a real floating dtype, got uint8", lambda: of_floats(x)),
-        (TypeError, r"^data: expected a real floating dtype, got uint8", lambda: ql.quantize_model(model, data=x)),
+        (
+            TypeError,
+            r"^data: .* got uint8 .*; input_dtype='uint8' is for bytes$",
+            lambda: ql.quantize_model(model, data=x),
+        ),
         (
             ValueError,
             r"^data: batch 1: expected 0 to 255, got -1\.0 to -1\.0",

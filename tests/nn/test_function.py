@@ -45,7 +45,7 @@ def test_is_a_table(rng, target, last):
 
 def test_a_table_has_what_the_function_gives():
     m = ql.Sequential([ql.Function(lambda v: v**2)], input_shape=(3,))
-    qm = ql.quantize_model(m, "w8a8", np.float32([[-1, 0, 2]]))
+    qm = ql.quantize_model(m, "w8a8", np.float32([[-1, 0, 2], [0, 2, -1]]))
     x = np.float32([[-0.9, 0.1, 1.7]])
     buffers = qm.program.buffers
     codes = np.rint(x / np.float32(buffers[1].scale))

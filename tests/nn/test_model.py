@@ -92,6 +92,18 @@ def test_several_inputs_and_outputs():
     assert TWO.shapes == {"left": (4,), "right": (2, 2), "flat": (4,), "total": (4,), "head": (3,)}
 
 
+def test_images_of_values_are_evaluated(rng):
+    """All values of a sample are outputs."""
+    x = rng.normal(size=(20, 6, 5, 2)).astype(np.float32)
+    model = ql.Sequential([ql.Conv2D(filters=3, kernel_size=1)], input_shape=(6, 5, 2), task="multioutput")
+    y = model(x) + rng.normal(size=(20, 6, 5, 3)).astype(np.float32)
+    found = model.evaluate(x, y, ("mse", "mae", "r2"))
+    flat = y.reshape(20, -1), model(x).reshape(20, -1)
+    assert found == {name: getattr(ql.metrics, name)(*flat) for name in ("mse", "mae", "r2")}
+    with pytest.raises(ValueError, match=r"^y: expected shape \(20, 6, 5, 3\)"):
+        model.evaluate(x, y[..., :2])
+
+
 def test_an_output_may_be_read_by_other_layers():
     x = ql.Input((4,))
     first = dense(4, 3, name="first")(x)

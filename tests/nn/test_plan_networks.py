@@ -19,7 +19,7 @@ SLACK, BESIDE = 1.15, 2**20
 def quantized(make):
     """An int8 network, and its input's shape."""
     network = make()
-    data = np.random.default_rng(0).normal(size=(1, *network.input_shape)).astype(np.float32)
+    data = np.random.default_rng(0).normal(size=(2, *network.input_shape)).astype(np.float32)
     return ql.quantize_model(qlite_model(network), data=data), network.input_shape
 
 

@@ -245,8 +245,11 @@ def test_samples_of_one_number_and_single_ones_are_told(rng):
         (np.zeros((100, 40)), "'input' is 0 throughout"),
         (np.full((100, 40), 0.5), "'input' is 0.5 throughout"),
         (iter([np.zeros((10, 40)), np.zeros((20, 40))]), "'input' is 0 throughout"),
-        (x[:1], "1 sample alone does not tell how far others reach"),
-        (0 * x[:1], "'input' is 0 throughout; 1 sample alone does not tell how far others reach"),
+        (-np.zeros((100, 40)), "'input' is 0 throughout"),
+        (np.repeat(x[:1], 9, axis=0), "samples that are all the same cannot tell how far others reach"),
+        (iter([x[:1], x[:1]]), "samples that are all the same cannot tell how far others reach"),
+        (x[:1], "1 sample alone cannot tell how far others reach"),
+        (0 * x[:1], "'input' is 0 throughout; 1 sample alone cannot tell how far others reach"),
     ]:
         with pytest.warns(UserWarning) as caught:
             quantized = ql.quantize_model(model, data=data, method="minmax")

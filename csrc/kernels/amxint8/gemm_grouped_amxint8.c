@@ -92,11 +92,11 @@ static void unpack_codes(const uint8_t *restrict codes, size_t length, const int
 }
 
 /* Zero points of columns, each as often as neighbours along k lie together. */
-static void spread_zero_points(const ql_grouped_panel *b, const int16_t *own, int8_t *to)
+static void spread_zero_points(const ql_grouped_panel *b, const int16_t *own, uint32_t *restrict to)
 {
     const int32_t shared = b->form == QL_WEIGHTS_TABLE ? 0 : b->shared_zero_point;
     for (size_t j = 0; j < NR; j++)
-        memset(to + 4 * j, b->has_zero_point ? own[j] : shared, 4);
+        to[j] = (uint8_t)(b->has_zero_point ? own[j] : shared) * UINT32_C(0x01010101);
 }
 
 /* Unpacks a piece; behind each group zeros up to whole products. */
@@ -112,9 +112,9 @@ static void unpack(const piece *w)
         if (b->form == QL_WEIGHTS_S8) {
             memcpy(to, codes, w->length * NR);
         } else {
-            int8_t zero_point[HALF];
+            uint32_t zero_point[NR];
             spread_zero_points(b, (const int16_t *)(scale_of(w, g) + NR), zero_point);
-            unpack_codes(codes, w->length, zero_point, to);
+            unpack_codes(codes, w->length, (const int8_t *)zero_point, to);
         }
         if (b->form == QL_WEIGHTS_TABLE)
             LOOK_UP((const uint8_t *)to, w->length * NR, table, (uint8_t *)to);

@@ -39,10 +39,7 @@ def verified(model: QModel, path: Any, samples: Any) -> Verification:
     """Compare a file with the model that it was written of; see `QModel.verify`."""
     path = _check.path("path", path)
     try:
-        graph = _opened(path)
-        if not is_integer(graph):
-            raise ValueError("expected a file of integers, got one of floats: compare holds a model against these")
-        return verify(model, graph, samples)
+        return verify(model, _opened(path), samples)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

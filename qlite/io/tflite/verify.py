@@ -15,6 +15,8 @@ from qlite.nn.steps import Dequantize, Quantize
 
 #: The machines whose rules there are, as models call them.
 MACHINES = {"x86_64": "x86-64", "AMD64": "x86-64", "aarch64": "aarch64", "arm64": "aarch64"}
+#: The types of tensors that hold codes.
+CODES = ("INT8", "UINT8")
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Verification:
 def verify(model: QModel, graph: Graph, samples: Any) -> Verification:
     """Run a graph on a model's codes in LiteRT and compare all outputs; where one differs, all tensors as well."""
     _same_rules(model)
+    if not any(graph.tensors[i].type in CODES for operator in graph.operators for i in operator.outputs):
+        raise ValueError("expected a file of integers, got one of floats: compare holds a model against these")
     computed = {name: np.asarray(values) for name, values in model.intermediates(samples).items()}
     given, wanted = _ends(model, graph, computed)
     count = len(given[0])
