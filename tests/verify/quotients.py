@@ -2,8 +2,8 @@
 significands of scales.
 
 What quotients.c counts: for each of 12 scales the floats with another quotient or code, then pairs of significands
-whose quotient lies near the middle between two floats, and for each significand the floats with another code. A minute
-or two on a CPU with fused multiply-add.
+whose quotient lies near the middle between two floats, and for each significand the floats with another code. A few
+minutes on a CPU with fused multiply-add.
 """
 
 import platform
