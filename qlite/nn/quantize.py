@@ -85,8 +85,8 @@ def quantize_model(
     data : array_like of a real floating dtype, (samples, ...), or an iterator of such batches
         Samples like those that will come, a few hundred; for activations with known scales. Of several inputs a tuple,
         or a dict by name. They go through the model in parts that bound the memory; a file's array (memmap) is read
-        part by part. What gives batches again and again, such as a `DataLoader` of torch without labels, may stand for
-        an iterator.
+        part by part. What gives batches again and again, such as a `DataLoader` of torch, may stand for an iterator; a
+        batch may be a list of one array, and holds no labels.
     target : {"numpy", "onnx", "tflite", "tflm", "c", "tensorrt"}
         Whose conventions to follow: signedness, zero points, rounding rule, and whether the output is quantized too.
         Only "numpy" has float steps, which weights alone, "dynamic", groups and layers left in float need; only "numpy"
