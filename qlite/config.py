@@ -152,7 +152,7 @@ def _text(config: dict[str, Any]) -> str:
         ("ISAs built", " ".join(config["isas_built"])),
         ("ISAs runnable", " ".join(config["isas_runnable"])),
         ("ISA active", config["isa_active"]),
-        ("tiles", config["tiles"]),
+        ("tiles (AMX)", config["tiles"]),
         ("threads", f"{config['threads']} ({_openmp(config['openmp'])})"),
     ]
     width = max(map(len, config["kernels"]), default=0)

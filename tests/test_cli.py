@@ -274,7 +274,8 @@ def test_info_is_show_config(capsys):
     printed = capsys.readouterr().out
     ql.show_config()
     assert printed == capsys.readouterr().out
-    assert ql.show_config("dict")["isa_active"] in printed
+    config = ql.show_config("dict")
+    assert config["isa_active"] in printed and f"\n  tiles (AMX)    {config['tiles']}\n" in printed
 
 
 def test_version(tmp_path, capsys):
