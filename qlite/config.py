@@ -14,7 +14,8 @@ def show_config(mode: str = "text") -> dict[str, Any] | None:
     """Show how qlite was built, what this CPU can run and which instruction set serves each kernel.
 
     Instruction sets are in ascending order; a kernel that the active one lacks is served by one below it. The
-    environment variable ``QLITE_ISA``, read when qlite is imported, sets the highest one that may be used.
+    environment variable ``QLITE_ISA``, read when qlite is imported, sets the highest one that may be used: one of those
+    that this CPU can run, else the import fails with an ImportError that lists them.
 
     Tiles (Intel's AMX, used by ``amxint8``) need the system's permission, which is for the whole process: afterwards
     signal stacks have to be larger. So it is asked by the first product that would use them; where it is refused, the
