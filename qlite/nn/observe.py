@@ -194,6 +194,14 @@ def observe(model: Model, data: Any, *, is_bytes: bool = False, kept: int = 0) -
     return seen
 
 
+def expect_samples(model: Model, data: Any, *, is_bytes: bool = False) -> None:
+    """Refuse what is no samples, where none are needed; of what comes in batches these may come only once, and are
+    left alone."""
+    if not _is_stream(data):
+        for _ in _batches(model, data, is_bytes):
+            pass
+
+
 def _read_by_weights(model: Model) -> list[tuple[str, ...]]:
     """What each layer with weights reads."""
     layers = zip(model.layers, model.sources, strict=True)

@@ -85,6 +85,18 @@ def test_what_is_iterable_is_told_what_makes_an_array_of_it(rng):
     assert np.array_equal(np.concatenate(list(Loader(x))), x)
 
 
+@pytest.mark.parametrize("scheme", ["w8", "dynamic"])
+def test_schemes_that_need_no_samples_refuse_what_is_none(scheme, rng):
+    model = ql.Sequential([ql.Dense(rng.normal(size=(6, 3)))])
+    for data, error in [("hello", TypeError), (np.ones((3, 5)), ValueError), (np.full((2, 6), np.nan), ValueError)]:
+        with pytest.raises(error, match=r"^data: expected "):
+            ql.quantize_model(model, scheme, data)
+    batches = iter([np.ones((3, 6))])
+    for data in (np.ones((3, 6)), batches, None):
+        ql.quantize_model(model, scheme, data)
+    assert len(list(batches)) == 1
+
+
 def test_the_sample_that_is_not_finite_is_named(rng):
     model, x = ql.Sequential([ql.Dense(rng.normal(size=(2, 3)))]), rng.normal(size=(9000, 2)).astype(np.float32)
     x[7000, 1] = np.nan  # in the second part
