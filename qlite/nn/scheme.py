@@ -185,6 +185,8 @@ class Target:
 
 #: The processors that targets have rules for, and how steps call the rule that counts on one of them alone.
 RULES_OF_CPUS = {"x86-64": "float", "aarch64": "aarch64"}
+#: What others call these processors.
+CPU_SYNONYMS = {"arm64": "aarch64", "armv8": "aarch64", "amd64": "x86-64", "x64": "x86-64"}
 
 TARGETS = {
     "numpy": Target(integer_output=False, narrow_activations=True, codebooks=True, curves=True),
