@@ -78,6 +78,7 @@ class Scheme:
         if match is None:
             raise ValueError(
                 f"scheme: expected w<bits>[g<group>][a<bits>], such as 'w8a8', 'ternary' or 'dynamic', got {scheme!r}"
+                f"{_meant(scheme)}"
             )
         width, grid, *sizes, ternary, suffix = match.groups()
         weight_bits = GRIDS[grid].widths[0] if grid else int(width or 2)
@@ -148,6 +149,15 @@ class Scheme:
         symmetric = symmetric or self.weight_bits >= 8 or self.weight_bits == 1 or self.ternary
         options = {"bits": self.weight_bits, "symmetric": symmetric, "axis": axis, "group_size": self.group_size}
         return options if self.grid == "uniform" else options | {"symmetric": True, "grid": self.grid}
+
+
+def _meant(scheme: str) -> str:
+    """What a scheme in other words may be meant to be, for the end of a message; or nothing."""
+    plain = scheme.strip().lower()
+    width = re.fullmatch(r"(?:u?int|[iq])?-?([2-8])[ -]?(?:bits?)?", plain)
+    if width or _PATTERN.fullmatch(plain):
+        return f": did you mean {f'w{width[1]}a8' if width else plain!r}?"
+    return _check.close(scheme, ("ternary", "dynamic"))
 
 
 def grid_of(codebook: np.ndarray | None) -> str:
