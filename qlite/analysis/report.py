@@ -131,7 +131,7 @@ class Report:
         return shown_names(layer.name for layer in self.layers)
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
-        head = ["layer", "weights", "SQNR dB", "own dB", "weights", "rounding", "clipping", "clipped", "bytes",
+        head = ["layer", "shape", "SQNR dB", "own dB", "weights", "rounding", "clipping", "clipped", "bytes",
                 "of float", "us/sample", "float us"]  # fmt: skip
         rows = []
         shown = self._shown()

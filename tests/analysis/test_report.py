@@ -291,6 +291,8 @@ def test_text_and_html():
         assert word in text and word in html
     header, first, *_ = text.splitlines()
     assert len(header) == len(first)  # columns stand below each other
+    columns = re.split(r" {2,}", header)
+    assert columns[:5] == ["layer", "shape", "SQNR dB", "own dB", "weights"] and len(set(columns)) == len(columns)
     assert html.count("<tr>") == html.count("</tr>") == 3
     for row in report.layers:
         shares = [float(s) for s in re.findall(r"(\d+)%", text.splitlines()[1 + report.layers.index(row)])[:3]]
