@@ -39,10 +39,10 @@ def _of_rounding(quantized: QModel, buffer: Buffer | None, q: QArray | None) -> 
         return "more bits for activations"
     is_static = buffer is not None and buffer.scale is not None
     ways = ["a tighter range (method='mse')"] if is_static and _may_try(quantized, "mse") else []
-    if quantized.target == "numpy":
+    if quantized.target == "numpy" and (buffer is None or buffer.dtype != "int16"):
         wide = "" if q is None or q.group_size else f"w{q.bits}a16"
         ways += ["'dynamic'"] if is_static else [f"activations of 16 bits ({wide})"] if wide else []
-    return " or ".join(ways) or "no other range was better, and 8 bits are the most here"
+    return " or ".join(ways) or "no better range is known"
 
 
 def _of_weights(q: QArray | None) -> str:

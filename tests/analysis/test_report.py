@@ -130,7 +130,7 @@ def test_advice_is_no_method_that_is_in_use_or_was_tried(rng):
     x = rng.normal(size=(300, 6))
     for data, method, target, far, advice in [
         (16 * x, "auto", "numpy", 1, "rounding its inputs: 'dynamic'."),
-        (16 * x, "auto", "tflite", 1, "rounding its inputs: no other range was better, and 8 bits are the most here."),
+        (16 * x, "auto", "tflite", 1, "rounding its inputs: no better range is known."),
         (16 * x, "mse", "numpy", 1, "rounding its inputs: 'dynamic'."),
         (16 * x, "minmax", "numpy", 1, "rounding its inputs: a tighter range (method='mse') or 'dynamic'."),
         (x, "minmax", "numpy", 4, "clipped inputs: calibrate on data that reaches as far."),
@@ -142,6 +142,24 @@ def test_advice_is_no_method_that_is_in_use_or_was_tried(rng):
         assert row.advice == f"most of its error comes from {advice}", (method, target)
     quantized.calibration = None  # as of a file
     assert compare(network, quantized, 4 * x).layers[0].advice.endswith("or minmax.")
+
+
+@pytest.mark.parametrize(
+    "scheme, advice",
+    [
+        ("w8a8", "a tighter range (method='mse') or 'dynamic'."),
+        ("dynamic", "activations of 16 bits (w8a16)."),
+        ("w8a16", "a tighter range (method='mse')."),
+        ("w8a4", "more bits for activations."),
+    ],
+)
+def test_advice_goes_by_what_activations_are(scheme, advice, rng):
+    """One input reaches so far that nothing is left of the others, and has no weight."""
+    weight = exact_weights(rng, (6, 3))
+    weight[:2] = [0], [127 / 64]
+    network, x = ql.from_weights([(np.eye(6), None), (weight, None)]), rng.normal(size=(300, 6)) * [1e6, 1, 1, 1, 1, 1]
+    row = compare(network, ql.quantize_model(network, scheme, x, method="minmax"), x).layers[1]
+    assert row.advice == f"most of its error comes from rounding its inputs: {advice}"
 
 
 @pytest.mark.parametrize("options", [{}, {"mean": np.full(6, 2.0), "scale": np.full(6, 3.0)}])
