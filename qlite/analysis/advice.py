@@ -36,13 +36,13 @@ def _may_try(quantized: QModel, method: str) -> bool:
 
 def _of_rounding(quantized: QModel, buffer: Buffer | None, q: QArray | None) -> str:
     if buffer is not None and buffer.bits < 8:
-        return "more bits for activations"
+        return "try more bits for activations"
     is_static = buffer is not None and buffer.scale is not None
     ways = ["a tighter range (method='mse')"] if is_static and _may_try(quantized, "mse") else []
     if quantized.target == "numpy" and (buffer is None or buffer.dtype != "int16"):
         wide = "" if q is None or q.group_size else f"w{q.bits}a16"
         ways += ["'dynamic'"] if is_static else [f"activations of 16 bits ({wide})"] if wide else []
-    return " or ".join(ways) or "no better range is known"
+    return f"try {' or '.join(ways)}" if ways else "no better range is known"
 
 
 def _of_weights(q: QArray | None) -> str:

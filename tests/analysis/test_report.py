@@ -129,10 +129,10 @@ def test_advice_is_no_method_that_is_in_use_or_was_tried(rng):
     network = ql.from_weights([(rng.normal(size=(6, 3)), None)])
     x = rng.normal(size=(300, 6))
     for data, method, target, far, advice in [
-        (16 * x, "auto", "numpy", 1, "rounding its inputs: 'dynamic'."),
+        (16 * x, "auto", "numpy", 1, "rounding its inputs: try 'dynamic'."),
         (16 * x, "auto", "tflite", 1, "rounding its inputs: no better range is known."),
-        (16 * x, "mse", "numpy", 1, "rounding its inputs: 'dynamic'."),
-        (16 * x, "minmax", "numpy", 1, "rounding its inputs: a tighter range (method='mse') or 'dynamic'."),
+        (16 * x, "mse", "numpy", 1, "rounding its inputs: try 'dynamic'."),
+        (16 * x, "minmax", "numpy", 1, "rounding its inputs: try a tighter range (method='mse') or 'dynamic'."),
         (x, "minmax", "numpy", 4, "clipped inputs: calibrate on data that reaches as far."),
         (x, "auto", "numpy", 4, "clipped inputs: calibrate on data that reaches as far."),
         (x, "mse", "numpy", 4, "clipped inputs: calibrate on data that reaches as far, or minmax."),
@@ -147,10 +147,10 @@ def test_advice_is_no_method_that_is_in_use_or_was_tried(rng):
 @pytest.mark.parametrize(
     "scheme, advice",
     [
-        ("w8a8", "a tighter range (method='mse') or 'dynamic'."),
-        ("dynamic", "activations of 16 bits (w8a16)."),
-        ("w8a16", "a tighter range (method='mse')."),
-        ("w8a4", "more bits for activations."),
+        ("w8a8", "try a tighter range (method='mse') or 'dynamic'."),
+        ("dynamic", "try activations of 16 bits (w8a16)."),
+        ("w8a16", "try a tighter range (method='mse')."),
+        ("w8a4", "try more bits for activations."),
     ],
 )
 def test_advice_goes_by_what_activations_are(scheme, advice, rng):
