@@ -17,8 +17,9 @@ def show_config(mode: str = "text") -> dict[str, Any] | None:
     environment variable ``QLITE_ISA``, read when qlite is imported, sets the highest one that may be used.
 
     Tiles (Intel's AMX, used by ``amxint8``) need the system's permission, which is for the whole process: afterwards
-    signal stacks have to be larger. They have run under an emulation alone, so they serve only where
-    ``QLITE_ISA=amxint8`` chooses them: the import then asks, and fails where they are refused. Else nothing asks.
+    signal stacks have to be larger. So it is asked by the first product that would use them; where it is refused, the
+    next lower instruction set serves, with the same results. ``QLITE_ISA=amxint8`` asks at the import, which fails
+    where they are refused; ``QLITE_ISA=avx512vbmi`` does without them.
 
     Parameters
     ----------

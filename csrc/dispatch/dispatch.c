@@ -127,11 +127,16 @@ static bool runs(size_t i)
     return (ql_cpu_features() & isas[i].requires) == isas[i].requires && !(needs_tiles(i) && ql_tiles_refused());
 }
 
-/* Rows that have run under an emulation alone serve those who ask for them by name, QLITE_ISA=amxint8. Tests of what
- * the best one does unasked set QLITE_TRUST_TILES. */
-static bool is_untried(size_t i)
+/* Emulated tiles are slow, and serve those who ask for them by name: QLITE_ISA=amxint8. Tests of what the best row does
+ * unasked set QLITE_TRUST_TILES. */
+static bool serves_by_name_alone(size_t i)
 {
+#ifdef QL_EMULATE_AMX
     return needs_tiles(i) && !getenv("QLITE_TRUST_TILES");
+#else
+    (void)i;
+    return false;
+#endif
 }
 
 /* The table of row i, and those that may have to serve in its place. */
@@ -150,7 +155,7 @@ static const resolved_table *resolved(size_t i)
 ql_status ql_isa_select(const char *name)
 {
     for (size_t i = ISA_COUNT; i-- > 0;) {
-        if (!runs(i) || (name ? strcmp(name, isas[i].kernels->isa) != 0 : is_untried(i)))
+        if (!runs(i) || (name ? strcmp(name, isas[i].kernels->isa) != 0 : serves_by_name_alone(i)))
             continue;
         if (name && needs_tiles(i) && !ql_tiles_permission())
             continue;
@@ -177,7 +182,7 @@ const char *ql_isa_name(size_t i)
 
 bool ql_isa_can_run(size_t i)
 {
-    return i < ISA_COUNT && runs(i) && (!is_untried(i) || active == &tables[i]);
+    return i < ISA_COUNT && runs(i) && (!serves_by_name_alone(i) || active == &tables[i]);
 }
 
 const char *ql_isa_active(void)
