@@ -97,10 +97,15 @@ typedef struct ql_terms {
     ql_epilogue epilogue;
 } ql_terms;
 
+/* Returns whether images can be multiplied with panels in place. What serves in the place of ranges goes from one
+ * segment of a panel to the next by its k. A filter of one segment has several with other weights, for which the same
+ * memory has to do. */
+bool ql_has_whole_segments(const ql_packed *b);
+
 /* QL_ENOMEM: sizes that size_t does not hold. */
 ql_status ql_geometry_init(const ql_filter *w, const ql_images *x, const ql_window *window, ql_geometry *geometry);
 
-/* Does the same for windows of another size, on which filters like w work. */
+/* Does the same for windows of another size, on which filters like w work, all of them in place if w can. */
 ql_status ql_geometry_over(const ql_filter *w, const size_t size[2], const ql_images *x, const ql_window *window,
                            ql_geometry *geometry);
 

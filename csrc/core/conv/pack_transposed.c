@@ -121,6 +121,16 @@ static ql_status pack_phases(ql_transposed *t, const codes *c)
     return QL_OK;
 }
 
+/* Returns a filter that cannot work in place, if there is one: short phases may, beside long ones. */
+static const ql_filter *strictest(const ql_transposed *t)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        if (!ql_has_whole_segments(t->phases[i].filter->packed[0]))
+            return t->phases[i].filter;
+    }
+    return t->phases->filter;
+}
+
 static double macs_of_window(const ql_transposed *t)
 {
     double macs = 0;
@@ -158,7 +168,7 @@ ql_status ql_transposed_pack(const uint8_t *w, bool is_signed, const int32_t *ze
                               .out = {ql_phase_blocks(shape, 0, 0), ql_phase_blocks(shape, 1, 0) / t->blocks}};
     ql_status status = pack_phases(t, &c);
     if (status == QL_OK)
-        status = ql_geometry_over(t->phases->filter, size, &x, &window, &t->geometry);
+        status = ql_geometry_over(strictest(t), size, &x, &window, &t->geometry);
     if (status != QL_OK) {
         ql_transposed_free(t);
         return status;
