@@ -59,6 +59,10 @@ bool ql_filter_fits(const ql_filter *w, int32_t reach, const int32_t *bias);
 /* Packs terms [parts][kernel_h * kernel_w][out] into w->taps. On QL_ENOMEM ql_filter_free frees what is there. */
 ql_status ql_taps_pack(ql_filter *w, const int8_t *terms);
 
+/* Packs like ql_filter_pack for these kernels. */
+ql_status ql_filter_pack_with(const ql_kernels *kernels, const uint8_t *w, bool is_signed, const size_t shape[4],
+                              const int32_t *zero_point, size_t groups, bool is_dilated, ql_filter **filter);
+
 /* Returns how many neighbouring pixels of a row are best computed as one unit, with the results of all; 1 unless a tile
  * has columns for them. The filter is of one group and without gaps. */
 size_t ql_unit_of(const ql_gemm_kernels *gemm, const size_t shape[4], const ql_window *window);
