@@ -20,19 +20,20 @@ _FLOAT32 = np.dtype(np.float32)
 SMALLEST_NORMAL = np.finfo(np.float32).smallest_normal
 
 
-def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
-    """Return `value` if it is one of `allowed`, which are strings or None."""
+def choice(name: str, value: Any, allowed: Sequence[Any], synonyms: Mapping[str, str] | None = None) -> Any:
+    """Return `value` if it is one of `allowed`, which are strings or None; messages know `synonyms` of these."""
     if (value is None or isinstance(value, str)) and value in allowed:
         return value
     expected = ("one of " if len(allowed) > 1 else "") + ", ".join(map(repr, allowed))
-    raise ValueError(f"{name}: expected {expected}, got {value!r}{close(value, allowed)}")
+    raise ValueError(f"{name}: expected {expected}, got {value!r}{close(value, allowed, synonyms)}")
 
 
-def close(value: Any, allowed: Sequence[Any]) -> str:
+def close(value: Any, allowed: Sequence[Any], synonyms: Mapping[str, str] | None = None) -> str:
     """What `value` may be meant to be, for the end of a message; or nothing."""
     from difflib import get_close_matches
 
     text, allowed = str(value).lower(), [name for name in allowed if name is not None]
+    text = (synonyms or {}).get(text, text)
     found = get_close_matches(text, allowed, 1, 0.75) or [name for name in allowed if text and name.startswith(text)]
     return f": did you mean {found[0]!r}?" if found else ""
 

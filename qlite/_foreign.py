@@ -159,7 +159,7 @@ def _what_to_call(value: Any) -> str:
     if isinstance(value, Mapping):
         return f": choose one of {', '.join(map(repr, list(value)[:4]))}" if value else ""
     if isinstance(value, Iterable):
-        return ": call list() on it"
+        return ": call list() on it, or np.concatenate() on that list of arrays if it gives batches"
     return ": call float() on it" if _attribute(value, "__float__") is not None else ""
 
 

@@ -138,7 +138,7 @@ def _add_tflite(commands: Any) -> None:
         "--data",
         metavar="X.npy",
         required=True,
-        help="samples to calibrate with, (samples, ...); an .npz of several inputs by name",
+        help="samples to calibrate with, (samples, ...), floats as in training; an .npz of several inputs by name",
     )
     convert.add_argument(
         "--scheme", metavar="NAME", default="w8a8", help="widths of codes, such as w8a8 and w4a8 (default: %(default)s)"
@@ -248,7 +248,7 @@ def _compared_sizes(src: str, dst: str) -> str:
 
 
 def _samples(path: str, dtypes: Mapping[str, str]) -> Any:
-    """An array, or several by the names of their inputs; whole numbers, such as pixels, as floats where inputs are."""
+    """An array, or several by the names of their inputs."""
     import zipfile
     import zlib
 
@@ -258,14 +258,17 @@ def _samples(path: str, dtypes: Mapping[str, str]) -> Any:
         with open(path, "rb") as file:
             content = np.load(file, allow_pickle=False)
             if isinstance(content, np.ndarray):
-                return _as_read(content, next(iter(dtypes.values())))
-            return {name: _as_read(content[name], dtypes.get(name)) for name in content}
+                return _expect_floats(path, content, next(iter(dtypes.values())))
+            return {name: _expect_floats(path, content[name], dtypes.get(name)) for name in content}
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         raise ValueError(f"{path}: expected an array or arrays that NumPy saved, .npy or .npz") from None
 
 
-def _as_read(array: Any, dtype: str | None) -> Any:
-    return array.astype("float32") if array.dtype.kind in "biu" and dtype != "int32" else array
+def _expect_floats(path: str, array: Any, dtype: str | None) -> Any:
+    """Refuse whole numbers, such as pixels before they were scaled, for an input of floats."""
+    if array.dtype.kind in "biu" and dtype != "int32":
+        raise TypeError(f"{path}: expected floats, got {array.dtype}: save x.astype(np.float32), scaled as in training")
+    return array
 
 
 def median_sqnr(exact: Any, rounded: Any) -> float:

@@ -14,7 +14,8 @@ def show_config(mode: str = "text") -> dict[str, Any] | None:
     """Show how qlite was built, what this CPU can run and which instruction set serves each kernel.
 
     Instruction sets are in ascending order; a kernel that the active one lacks is served by one below it. The
-    environment variable ``QLITE_ISA``, read when qlite is imported, sets the highest one that may be used.
+    environment variable ``QLITE_ISA``, read when qlite is imported, sets the highest one that may be used: one of those
+    that this CPU can run, else the import fails with an ImportError that lists them.
 
     Tiles (Intel's AMX, used by ``amxint8``) need the system's permission, which is for the whole process: afterwards
     signal stacks have to be larger. So it is asked by the first product that would use them; where it is refused, the
@@ -152,7 +153,7 @@ def _text(config: dict[str, Any]) -> str:
         ("ISAs built", " ".join(config["isas_built"])),
         ("ISAs runnable", " ".join(config["isas_runnable"])),
         ("ISA active", config["isa_active"]),
-        ("tiles", config["tiles"]),
+        ("tiles (AMX)", config["tiles"]),
         ("threads", f"{config['threads']} ({_openmp(config['openmp'])})"),
     ]
     width = max(map(len, config["kernels"]), default=0)

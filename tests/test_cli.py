@@ -274,7 +274,8 @@ def test_info_is_show_config(capsys):
     printed = capsys.readouterr().out
     ql.show_config()
     assert printed == capsys.readouterr().out
-    assert ql.show_config("dict")["isa_active"] in printed
+    config = ql.show_config("dict")
+    assert config["isa_active"] in printed and f"\n  tiles (AMX)    {config['tiles']}\n" in printed
 
 
 def test_version(tmp_path, capsys):
@@ -317,14 +318,23 @@ def test_convert_writes_a_file_of_integers(float_file, tmp_path, capsys):
     assert isinstance(ql.from_tflite(out), ql.QModel)
 
 
-@pytest.mark.parametrize("kind", ["npz", "integers"])
-def test_convert_takes_arrays_by_name_and_whole_numbers(kind, float_file, tmp_path):
+def test_convert_takes_arrays_by_name(float_file, tmp_path):
     (name,) = ql.from_tflite(float_file).inputs
-    data, out = tmp_path / ("x.npz" if kind == "npz" else "whole.npy"), tmp_path / "int8.tflite"
-    samples = np.load(tmp_path / "x.npy")
-    np.savez(data, **{name: samples}) if kind == "npz" else np.save(data, samples.astype(np.int8))
+    data, out = tmp_path / "x.npz", tmp_path / "int8.tflite"
+    np.savez(data, **{name: np.load(tmp_path / "x.npy")})
     assert main(["convert", str(float_file), str(out), "--data", str(data), "--report"]) == 0
     assert isinstance(ql.from_tflite(out), ql.QModel)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "bool"])
+@pytest.mark.parametrize("kind", ["npy", "npz"])
+def test_convert_refuses_whole_numbers_for_floats(kind, dtype, float_file, tmp_path, capsys):
+    data, out, samples = tmp_path / f"whole.{kind}", tmp_path / "a.tflite", np.eye(6, dtype=dtype)
+    (name,) = ql.from_tflite(float_file).inputs
+    np.savez(data, **{name: samples}) if kind == "npz" else np.save(data, samples)
+    assert main(["convert", str(float_file), str(out), "--data", str(data)]) == 2
+    assert f"whole.{kind}: expected floats, got {dtype}: save x.astype(np.float32)" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_convert_warns_of_its_samples(float_file, tmp_path, capsys):

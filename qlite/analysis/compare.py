@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from qlite.analysis.report import GOOD_SQNR_DB, LayerReport, Report
+from qlite.analysis.advice import advice
+from qlite.analysis.report import LayerReport, Report
 from qlite.analysis.timing import one_thread
 from qlite.arrays.error import quantization_error
 from qlite.arrays.qarray import QArray
@@ -20,7 +21,7 @@ from qlite.nn.layers.layer import Layer
 from qlite.nn.layers.weighted import Weighted
 from qlite.nn.model import Model
 from qlite.nn.predictor import VALUES
-from qlite.nn.program import Buffer, Step
+from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.program_summary import is_wide
 from qlite.nn.qmodel import QModel
 from qlite.nn.steps import PRODUCTS, Constant, Dequantize, JoinDigits, Quantize, QuantizeDigits, Reshape
@@ -102,10 +103,13 @@ def compare(model: Model, quantized: QModel, x: Any) -> Report:
         seconds = _seconds(fused, quantized, _part(samples, 0, at_once), _part(given, 0, at_once))
     ends = {row.result if row.result in fused.names else name: row for name, row in rows.items()}
     outputs = [_Noise() for _ in fused.outputs]
+    reaches = {step: 0.0 for step in quantized.program.steps if _is_of_input(quantized, step)}
     same, has_labels = 0, model.task not in VALUES
     for first in range(0, count, at_once):
         part, given_part = _part(samples, first, at_once), _part(given, first, at_once)
         computed = quantized.intermediates(given_part)
+        for step, most in reaches.items():
+            reaches[step] = max(most, _reach(quantized.program, step, computed))
         results: Arrays = {}
         for name, _, inputs, y, _ in _walk(fused, part):
             if name in rows:
@@ -121,7 +125,21 @@ def compare(model: Model, quantized: QModel, x: Any) -> Report:
             same += int(np.sum(model._decide(results[fused.outputs[0]]) == quantized._decide(raw[0])))
     reports = tuple(row.report(name, *seconds[name]) for name, row in rows.items())
     agreement = same / count if has_labels else None
-    return Report(reports, min(noise.db for noise in outputs), agreement, count, quantized.calibration)
+    reach = max(reaches.values(), key=lambda share: max(share, 1 / share) if share else 0.0, default=None)
+    return Report(reports, min(noise.db for noise in outputs), agreement, count, quantized.calibration, reach)
+
+
+def _is_of_input(quantized: QModel, step: Step) -> bool:
+    """Whether a step makes codes on one grid of what an input gives."""
+    return isinstance(step, Quantize) and quantized.program.buffers[step.output].layer in quantized.inputs
+
+
+def _reach(program: Program, step: Step, computed: Arrays) -> float:
+    """How far samples reach from 0 as a share of how far the codes do that a step makes of them."""
+    source, codes = program.buffers[step.inputs[0]], program.buffers[step.output]
+    scale, zero_point = codes.affine
+    lowest, highest = codes.code_range
+    return float(np.abs(computed[source.name]).max()) / (scale * max(zero_point - lowest, highest - zero_point))
 
 
 def _part(arrays: Arrays, first: int, rows: int) -> Arrays:
@@ -193,8 +211,8 @@ class _Row:
     """
 
     def __init__(self, quantized: QModel, layer: Layer, steps: Sequence[Step], count: int, q: QArray | None) -> None:
-        self.program, self.layer, self.steps, self.q = quantized.program, layer, steps, q
-        buffers = self.program.buffers
+        self.quantized, self.layer, self.steps, self.q = quantized, layer, steps, q
+        buffers = quantized.program.buffers
         product = next((step for step in steps if isinstance(step, PRODUCTS)), None)
         self._per_sample = product is not None and product.scale_per == "sample"
         read = _read_by(steps[-1], steps) if product is None else list(product.inputs)
@@ -215,7 +233,7 @@ class _Row:
 
     def add_result(self, y: np.ndarray, computed: Arrays) -> None:
         """Take in exact results of the layer of that name, and all values of the program, for some samples."""
-        self._after.add(y, self.program.values(self._result, computed[self._result.name], computed))
+        self._after.add(y, self.quantized.program.values(self._result, computed[self._result.name], computed))
 
     def add(self, inputs: list[np.ndarray], y: np.ndarray) -> None:
         """Take in exact inputs and results for some samples."""
@@ -271,7 +289,7 @@ class _Row:
             float_nbytes=sum(array.nbytes for array in (layer.parameters | layer.statistics).values()),
             microseconds=1e6 * seconds,
             float_microseconds=1e6 * float_seconds,
-            advice=_advice(own, q, weight, rounding, clipping),
+            advice=advice(self.quantized, self._inputs[0], q, own, (weight, rounding, clipping)),
             has_wide_activations=is_wide([step.kind for step in self.steps]),
         )
 
@@ -336,19 +354,3 @@ def _input_errors(buffer: Buffer | None, h: np.ndarray, per_sample: bool) -> tup
         codes = (np.rint(rows / p.scale) + p.zero_point).reshape(h.shape)
     is_clipped = (codes < p.qmin) | (codes > p.qmax)
     return np.where(is_clipped, 0, error), np.where(is_clipped, error, 0)
-
-
-def _advice(own_sqnr_db: float, q: QArray | None, weight: float, rounding: float, clipping: float) -> str:
-    if own_sqnr_db == float("inf"):
-        return "exact."
-    if own_sqnr_db >= GOOD_SQNR_DB:
-        return f"{own_sqnr_db:.1f} dB by itself: nothing to repair."
-    worst = max((clipping, "clipping"), (rounding, "rounding"), (weight, "weights"))[1]
-    weights = "try weight_method='mse'"
-    if q is not None and q.bits < 8:
-        weights = "try more bits" + ("" if q.group_size or q.ndim > 2 else f", or a scale for every 32 (w{q.bits}g32)")
-    return {
-        "clipping": "most of its error comes from clipped inputs: calibrate on data that reaches as far, or minmax.",
-        "rounding": "most of its error comes from rounding its inputs: a tighter range (method='mse') or 'dynamic'.",
-        "weights": f"most of its error comes from its weights: {weights}.",
-    }[worst]

@@ -12,6 +12,8 @@ from qlite.nn.shown_names import shown_names
 
 #: A layer whose own error is this far below its output needs no repair: top-1 agreement is then over 99.5 %.
 GOOD_SQNR_DB = 35.0
+#: Samples that reach so many times as far as those of the calibration, or as little, were hardly scaled as these were.
+MANY = 8.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,9 @@ class Report:
         How many samples it was measured on.
     calibration : Calibration or None
         How the grids of activations were found, see `QModel.calibration`.
+    reach : float or None
+        How far the samples reach as a share of the inputs' calibrated range; of several inputs the share that is
+        farthest from 1. None where there is no such range.
 
     Examples
     --------
@@ -102,6 +107,7 @@ class Report:
     agreement: float | None
     samples: int
     calibration: Calibration | None = None
+    reach: float | None = None
 
     def __post_init__(self) -> None:
         if not (isinstance(self.layers, tuple) and all(isinstance(layer, LayerReport) for layer in self.layers)):
@@ -112,6 +118,8 @@ class Report:
         _check.integer("samples", self.samples)
         if not isinstance(self.calibration, Calibration | None):
             raise TypeError(f"calibration: expected a Calibration or None, got {self.calibration!r:.80}")
+        if self.reach is not None:
+            _check.number("reach", self.reach)
 
     def plot(self) -> Any:
         """Draw the layers' errors and what they come from (extra: plot)."""
@@ -123,7 +131,7 @@ class Report:
         return shown_names(layer.name for layer in self.layers)
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
-        head = ["layer", "weights", "SQNR dB", "own dB", "weights", "rounding", "clipping", "clipped", "bytes",
+        head = ["layer", "shape", "SQNR dB", "own dB", "weights", "rounding", "clipping", "clipped", "bytes",
                 "of float", "us/sample", "float us"]  # fmt: skip
         rows = []
         shown = self._shown()
@@ -157,7 +165,15 @@ class Report:
     def _summary(self) -> str:
         agreement = "" if self.agreement is None else f", top-1 agreement {self.agreement:.2%}"
         calibration = "" if self.calibration is None else f"; {self.calibration}"
-        return f"output SQNR {self.sqnr_db:.1f} dB{agreement}, on {self.samples} samples{calibration}{self._wide()}"
+        where = f", on {self.samples} sample{'' if self.samples == 1 else 's'}"
+        return f"output SQNR {self.sqnr_db:.1f} dB{agreement}{where}{calibration}{self._doubt()}{self._wide()}"
+
+    def _doubt(self) -> str:
+        """What speaks against the samples, where these reach much less far than the calibrated range, or farther."""
+        if not self.reach or 1 / MANY < self.reach < MANY:
+            return ""
+        times = f"1/{1 / self.reach:.0f} of" if self.reach < 1 else f"{self.reach:.0f} times"
+        return f"; compared samples reach {times} the calibrated range: were both scaled alike?"
 
     def _wide(self) -> str:
         """What activations of 16 bits cost, where there are some."""

@@ -194,6 +194,14 @@ def observe(model: Model, data: Any, *, is_bytes: bool = False, kept: int = 0) -
     return seen
 
 
+def expect_samples(model: Model, data: Any, *, is_bytes: bool = False) -> None:
+    """Refuse what is no samples, where none are needed; of what comes in batches these may come only once, and are
+    left alone."""
+    if not _is_stream(data):
+        for _ in _batches(model, data, is_bytes):
+            pass
+
+
 def _read_by_weights(model: Model) -> list[tuple[str, ...]]:
     """What each layer with weights reads."""
     layers = zip(model.layers, model.sources, strict=True)
@@ -218,6 +226,8 @@ def _batches(model: Model, data: Any, is_bytes: bool) -> Iterator[dict[str, np.n
     count = 0
     for i, batch in batches:
         where, before = "data" if i is None else f"data: batch {i}", count
+        if _holds_batches(model, batch) and len(batch) == 1:
+            (batch,) = batch
         for part in _parts(model, where, batch, rows):
             samples = _checked(model, where, part, count - before, is_bytes)
             size = len(next(iter(samples.values())))
@@ -239,7 +249,11 @@ def _checked(model: Model, where: str, part: Any, first: int, is_bytes: bool) ->
     except ValueError:
         if not _holds_batches(model, part):
             raise
-        hint = "iter(data) gives them one by one" if where == "data" else "(batch[0] for batch in data) is that alone"
+        hint = "data=(batch[0] for batch in data) leaves labels out"
+        if where == "data":
+            hint = (
+                "data=iter(data) gives them one by one" if _are_alike(model, part) else "give the first alone, data=x"
+            )
         what = f"a {type(part).__name__} of arrays of samples"
         raise ValueError(f"{where}: expected samples, got {what}: {hint}") from None
     for name, values in samples.items():
@@ -266,6 +280,12 @@ def _holds_batches(model: Model, batch: Any) -> bool:
         return False
     (shape,) = model.inputs.values()
     return np.ndim(batch[0]) == len(shape) + 1
+
+
+def _are_alike(model: Model, batches: Any) -> bool:
+    """Whether all arrays of a list are samples for a model of one input; a tuple rather holds samples and labels."""
+    (shape,) = model.inputs.values()
+    return isinstance(batches, list) and all(np.shape(batch)[1:] == shape for batch in batches)
 
 
 def _parts(model: Model, where: str, batch: Any, rows: int) -> Iterator[Any]:

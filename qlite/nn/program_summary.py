@@ -70,7 +70,7 @@ class ProgramSummary(Table):
     between_time: float
 
     def _rows(self) -> list[list[str]]:
-        rows = [["layer", "steps", "in", "shape", "MACs", "bytes", "us"]]
+        rows = [["layer", "steps", "in", "shape", "MACs", "bytes", "us/sample"]]
         shown = self._shown()
         for row in self.layers:
             shape = " x ".join(map(str, row.shape))

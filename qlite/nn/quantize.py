@@ -20,7 +20,7 @@ from qlite.nn.layers.weighted import Weighted
 from qlite.nn.lower import Builder
 from qlite.nn.model import Model
 from qlite.nn.model_grids import ModelGrids
-from qlite.nn.observe import observe
+from qlite.nn.observe import expect_samples, observe
 from qlite.nn.per_layer import own_schemes
 from qlite.nn.program import Program
 from qlite.nn.qmodel import QModel
@@ -85,8 +85,9 @@ def quantize_model(
     data : array_like of a real floating dtype, (samples, ...), or an iterator of such batches
         Samples like those that will come, a few hundred; for activations with known scales. Of several inputs a tuple,
         or a dict by name. They go through the model in parts that bound the memory; a file's array (memmap) is read
-        part by part. What gives batches again and again, such as a `DataLoader` of torch without labels, may stand for
-        an iterator.
+        part by part. What gives batches again and again, such as a `DataLoader` of torch, may stand for an iterator; a
+        batch may be a list of one array, and holds no labels. Schemes that need no ranges, such as "dynamic", leave
+        samples alone.
     target : {"numpy", "onnx", "tflite", "tflm", "c", "tensorrt"}
         Whose conventions to follow: signedness, zero points, rounding rule, and whether the output is quantized too.
         Only "numpy" has float steps, which weights alone, "dynamic", groups and layers left in float need; only "numpy"
@@ -220,6 +221,8 @@ def quantize_model(
             raise ValueError(f"data: expected samples to {what} with, got None")
         kept = COMPARED if static and method == "auto" else 0
         seen = observe(model, data, is_bytes=input_dtype == "uint8", kept=kept)
+    elif grids is None and data is not None:
+        expect_samples(model, data, is_bytes=input_dtype == "uint8")
     if grids is None and static:
         widths, is_static = activation_bits(model, schemes.values()), len(static) == len(schemes)
         program, calibration = chosen(model, seen, method, widths, percentile, bias_correction, lower, is_static)

@@ -82,7 +82,8 @@ class Calibration:
     def __str__(self) -> str:
         tried = ", ".join(f"{name} {gain:+.1f} dB" for name, gain in self.gain_db.items())
         count = "1 sample" if self.samples == 1 else f"{self.samples} samples"
-        text = f"ranges by {self.method!r} of {count}" + (f" (against minmax: {tried})" if tried else "")
+        others = f"none over {MARGIN_DB} dB better" if self.method == "minmax" else "against minmax"
+        text = f"ranges by {self.method!r} of {count}" + (f" ({others}: {tried})" if tried else "")
         if self.is_bias_corrected:
             text += "; biases corrected" + ("" if self.bias_gain_db is None else f" ({self.bias_gain_db:+.1f} dB)")
         return "; ".join([text, *self.doubts])

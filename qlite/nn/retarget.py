@@ -13,7 +13,7 @@ from qlite.nn.curves import without_curves
 from qlite.nn.operators import with_operators, without_operators
 from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.renumbering import renumbered
-from qlite.nn.scheme import RULES_OF_CPUS, TARGETS, Scheme, Target
+from qlite.nn.scheme import CPU_SYNONYMS, RULES_OF_CPUS, TARGETS, Scheme, Target
 from qlite.nn.steps import (
     Activate,
     Concatenate,
@@ -67,9 +67,10 @@ def resolve_target(
     if requant is not None:
         resolved = replace(resolved, requant=_check.choice("requant", requant, ("float", "fixed")))
     if cpu is not None:
-        _check.choice("cpu", cpu, tuple(RULES_OF_CPUS))
         if resolved.cpu is None:
-            raise ValueError(f"cpu: expected None for target {target!r}, whose rules are those of any, got {cpu!r}")
+            what = "whose rules are the same on all processors (cpu is for 'tflite')"
+            raise ValueError(f"cpu: expected None for target {target!r}, {what}, got {cpu!r}")
+        _check.choice("cpu", cpu, tuple(RULES_OF_CPUS), CPU_SYNONYMS)
         resolved = replace(resolved, cpu=cpu)
     return resolved
 

@@ -78,6 +78,7 @@ class Scheme:
         if match is None:
             raise ValueError(
                 f"scheme: expected w<bits>[g<group>][a<bits>], such as 'w8a8', 'ternary' or 'dynamic', got {scheme!r}"
+                f"{_meant(scheme)}"
             )
         width, grid, *sizes, ternary, suffix = match.groups()
         weight_bits = GRIDS[grid].widths[0] if grid else int(width or 2)
@@ -150,6 +151,15 @@ class Scheme:
         return options if self.grid == "uniform" else options | {"symmetric": True, "grid": self.grid}
 
 
+def _meant(scheme: str) -> str:
+    """What a scheme in other words may be meant to be, for the end of a message; or nothing."""
+    plain = scheme.strip().lower()
+    width = re.fullmatch(r"(?:u?int|[iq])?-?([2-8])[ -]?(?:bits?)?", plain)
+    if width or _PATTERN.fullmatch(plain):
+        return f": did you mean {f'w{width[1]}a8' if width else plain!r}?"
+    return _check.close(scheme, ("ternary", "dynamic"))
+
+
 def grid_of(codebook: np.ndarray | None) -> str:
     """Return the name of a codebook of entries, or of their integers; "uniform" without one."""
     if codebook is None:
@@ -185,6 +195,8 @@ class Target:
 
 #: The processors that targets have rules for, and how steps call the rule that counts on one of them alone.
 RULES_OF_CPUS = {"x86-64": "float", "aarch64": "aarch64"}
+#: What others call these processors.
+CPU_SYNONYMS = {"arm64": "aarch64", "armv8": "aarch64", "amd64": "x86-64", "x64": "x86-64"}
 
 TARGETS = {
     "numpy": Target(integer_output=False, narrow_activations=True, codebooks=True, curves=True),

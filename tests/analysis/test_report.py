@@ -125,6 +125,62 @@ def test_outliers_in_the_data_are_blamed_on_rounding(rng):
     assert "rounding its inputs" in row.advice
 
 
+def test_advice_is_no_method_that_is_in_use_or_was_tried(rng):
+    network = ql.from_weights([(rng.normal(size=(6, 3)), None)])
+    x = rng.normal(size=(300, 6))
+    for data, method, target, far, advice in [
+        (16 * x, "auto", "numpy", 1, "rounding its inputs: try 'dynamic'."),
+        (16 * x, "auto", "tflite", 1, "rounding its inputs: no better range is known."),
+        (16 * x, "mse", "numpy", 1, "rounding its inputs: try 'dynamic'."),
+        (16 * x, "minmax", "numpy", 1, "rounding its inputs: try a tighter range (method='mse') or 'dynamic'."),
+        (x, "minmax", "numpy", 4, "clipped inputs: calibrate on data that reaches as far."),
+        (x, "auto", "numpy", 4, "clipped inputs: calibrate on data that reaches as far."),
+        (x, "mse", "numpy", 4, "clipped inputs: calibrate on data that reaches as far, or minmax."),
+    ]:
+        quantized = ql.quantize_model(network, data=data, method=method, target=target)
+        (row,) = compare(network, quantized, far * x).layers
+        assert row.advice == f"most of its error comes from {advice}", (method, target)
+    quantized.calibration = None  # as of a file
+    assert compare(network, quantized, 4 * x).layers[0].advice.endswith("or minmax.")
+
+
+@pytest.mark.parametrize(
+    "scheme, advice",
+    [
+        ("w8a8", "try a tighter range (method='mse') or 'dynamic'."),
+        ("dynamic", "try activations of 16 bits (w8a16)."),
+        ("w8a16", "try a tighter range (method='mse')."),
+        ("w8a4", "try more bits for activations."),
+    ],
+)
+def test_advice_goes_by_what_activations_are(scheme, advice, rng):
+    """One input reaches so far that nothing is left of the others, and has no weight."""
+    weight = exact_weights(rng, (6, 3))
+    weight[:2] = [0], [127 / 64]
+    network, x = ql.from_weights([(np.eye(6), None), (weight, None)]), rng.normal(size=(300, 6)) * [1e6, 1, 1, 1, 1, 1]
+    row = compare(network, ql.quantize_model(network, scheme, x, method="minmax"), x).layers[1]
+    assert row.advice == f"most of its error comes from rounding its inputs: {advice}"
+
+
+@pytest.mark.parametrize("options", [{}, {"mean": np.full(6, 2.0), "scale": np.full(6, 3.0)}])
+@pytest.mark.parametrize(
+    "calibrated, compared, text", [(16, 1, "1/16 of"), (1, 16, "16 times"), (4, 1, ""), (1, 1, "")]
+)
+def test_samples_that_reach_otherwise_than_those_of_the_calibration(calibrated, compared, text, options, rng):
+    network = ql.Sequential([ql.Dense(rng.normal(size=(6, 3)))], **options)
+    x, mean = rng.normal(size=(300, 6)), options.get("mean", 0)
+    quantized = ql.quantize_model(network, data=calibrated * x + mean, method="minmax")
+    report = compare(network, quantized, compared * x + mean)
+    assert math.isclose(report.reach, compared / calibrated, rel_tol=0.01)
+    line, doubt = " ".join(str(report).split()), "the calibrated range: were both scaled alike?"
+    assert f"; compared samples reach {text} {doubt}" in line if text else doubt not in line
+
+
+def test_dynamic_models_have_no_calibrated_range(rng):
+    network = ql.from_weights([(rng.normal(size=(6, 3)), None)])
+    assert compare(network, ql.quantize_model(network, "dynamic"), np.ones((2, 6))).reach is None
+
+
 def test_an_outlier_in_the_weights_is_blamed_on_them(rng):
     weight = rng.normal(size=(50, 3))
     weight[0] = 300
@@ -253,6 +309,8 @@ def test_text_and_html():
         assert word in text and word in html
     header, first, *_ = text.splitlines()
     assert len(header) == len(first)  # columns stand below each other
+    columns = re.split(r" {2,}", header)
+    assert columns[:5] == ["layer", "shape", "SQNR dB", "own dB", "weights"] and len(set(columns)) == len(columns)
     assert html.count("<tr>") == html.count("</tr>") == 3
     for row in report.layers:
         shares = [float(s) for s in re.findall(r"(\d+)%", text.splitlines()[1 + report.layers.index(row)])[:3]]
@@ -268,7 +326,8 @@ def test_html_shows_names_as_they_are():
 
 def test_a_single_sample(rng):
     network, x = small_network()
-    assert compare(network, ql.quantize_model(network, data=x), x[:1]).samples == 1
+    report = compare(network, ql.quantize_model(network, data=x), x[:1])
+    assert report.samples == 1 and "on 1 sample;" in " ".join(str(report).split())
     assert compare(network, ql.quantize_model(network, data=x), x[:1].tolist()).samples == 1
 
 

@@ -180,6 +180,18 @@ def test_products_of_any_number_of_threads(isa, rng, m, k, n):
         same_bytes(x @ q, floats)
 
 
+@pytest.mark.products
+@pytest.mark.parametrize("m", [4034, 5378])
+def test_last_rows_that_share_more_than_those_before(isa, rng, m):
+    """Two threads take some 2690 rows, then the rest, a stretch of which is up to 84 rows longer."""
+    x = rng.normal(size=(m, 1558)).astype(np.float32)
+    q = ql.quantize(rng.normal(size=(1558, 8)).astype(np.float32), axis=1, symmetric=False)
+    ql.set_num_threads(1)
+    expected = ql.linear(x, q)
+    ql.set_num_threads(2)
+    same_bytes(ql.linear(x, q), expected)
+
+
 @pytest.mark.parametrize("place", [0, 777_777, -1])
 @pytest.mark.parametrize("bits", [8, 12])
 def test_what_one_thread_finds_stops_all(rng, place, bits):

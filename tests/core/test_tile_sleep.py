@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from graphs import Graph, weights
 from networks import zoo
 from networks.qlite_model import qlite_model
 from samples import codes, same_bytes
@@ -170,6 +171,23 @@ def test_convolutions(leaps, rng, window, stride):
         return np.concatenate([y.ravel() for y in results])
 
     same_whenever_tiles_sleep(leaps, compute)
+
+
+@pytest.mark.parametrize("padding", [(1, 1, 1, 1), (1, 2, 1, 2)], ids=str)
+@pytest.mark.parametrize("count", [64, 80])
+def test_transposed_convolutions(leaps, rng, count, padding):
+    """Images in copies and in place; phases of one tap and of four, some of which are left to other products anyway."""
+    graph, height, width = Graph(inputs=(0,)), 13 - sum(padding[:2]), 15 - sum(padding[2:])
+    graph.add_buffer("uint8", (6, 7, count), 0.02, 3, bits=8)
+    graph.add_buffer("int32", (height, width, 32))
+    fields = weights(rng, 9 * count, 32)
+    fields["weight"] = fields["weight"].reshape(3, 3, count, 32)
+    fields |= {"stride": (2, 2), "padding": padding, "output_padding": (0, 0), "bias": None, "activation": None}
+    graph.add_step("conv_transpose", (0,), 1, **fields, requant="float")
+    graph.outputs = (1,)
+    x, plan = codes(rng, (3, 6, 7, count), "uint8"), graph.plan()
+    same_bytes(plan.run(x), graph.evaluate(x)[1])
+    same_whenever_tiles_sleep(leaps, lambda: plan.run(x))
 
 
 @pytest.mark.parametrize("make", [zoo.small_cnn, zoo.ds_cnn, zoo.resnet_8], ids=lambda make: make.__name__)

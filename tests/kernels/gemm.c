@@ -21,7 +21,7 @@ static ql_packed *any_packed(ql_pack_for purpose, size_t k, size_t segments, siz
                               .k = k,
                               .n = n,
                               .zero_point = bits() % 2 ? zero_point : NULL};
-    if (ql_pack_segments(purpose, &b, segments, &packed) != QL_OK)
+    if (ql_pack_segments(ql_kernels_active(), purpose, &b, segments, &packed) != QL_OK)
         exit(2);
     return packed;
 }

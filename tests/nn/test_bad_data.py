@@ -1,5 +1,7 @@
 """Data that a model cannot be quantized with, or take."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -49,17 +51,50 @@ def test_batches_of_what_is_iterable(rng):
     assert found.calibration.samples == 40
 
 
+def test_a_list_of_one_array_is_that_array(rng):
+    """As batches of torch's loaders of a TensorDataset."""
+    model, x = ql.Sequential([ql.Dense(rng.normal(size=(6, 3)))]), rng.normal(size=(40, 6)).astype(np.float32)
+    wanted = ql.quantize_model(model, data=x, method="minmax")
+    for data in ([x], (x,), iter([[x[:9]], (x[9:],)])):
+        found = ql.quantize_model(model, data=data, method="minmax")
+        assert found.input_qparams == wanted.input_qparams and found.calibration.samples == 40
+
+
 def test_batches_with_labels_and_lists_of_batches_are_told_apart_from_samples(rng):
     model, x = ql.Sequential([ql.Dense(rng.normal(size=(6, 3)))]), rng.normal(size=(40, 6)).astype(np.float32)
-    for data, message in [
-        (Loader(x, True), r"data: batch 0: expected samples, got a list of arrays .*\(batch\[0\] for batch in data\)"),
-        (iter([[x]]), r"data: batch 0: expected samples, got a list of arrays"),
-        (list(Loader(x)), r"data: expected samples, got a list of arrays of samples: iter\(data\)"),
-        ((x, x[:, 0]), r"data: expected samples, got a tuple of arrays of samples"),
+    batches, labelled = list(Loader(x)), Loader(x, True)
+    for data, hint, meant in [
+        (labelled, "a list of arrays of samples: data=(batch[0] for batch in data)", (b[0] for b in labelled)),
+        (batches, "a list of arrays of samples: data=iter(data)", iter(batches)),
+        ((x, x[:, 0]), "a tuple of arrays of samples: give the first alone, data=x", x),
+        ([x, x[:, 0]], "a list of arrays of samples: give the first alone, data=x", x),
     ]:
-        with pytest.raises(ValueError, match=message):
+        where = "data: batch 0" if data is labelled else "data"
+        with pytest.raises(ValueError, match="^" + re.escape(f"{where}: expected samples, got {hint}")):
             ql.quantize_model(model, data=data)
+        assert ql.quantize_model(model, data=meant, method="minmax").calibration.samples == 40
     ql.quantize_model(model, data=list(x), method="minmax")  # samples
+
+
+def test_what_is_iterable_is_told_what_makes_an_array_of_it(rng):
+    model, x = ql.Sequential([ql.Dense(rng.normal(size=(6, 3)))]), rng.normal(size=(40, 6)).astype(np.float32)
+    quantized = ql.quantize_model(model, data=x, method="minmax")
+    for call in (model, model.predict, quantized.predict, lambda data: ql.compare(model, quantized, data)):
+        with pytest.raises(TypeError, match=r"^x: .*np\.concatenate\(\) on that list of arrays if it gives batches$"):
+            call(Loader(x))
+    assert np.array_equal(np.concatenate(list(Loader(x))), x)
+
+
+@pytest.mark.parametrize("scheme", ["w8", "dynamic"])
+def test_schemes_that_need_no_samples_refuse_what_is_none(scheme, rng):
+    model = ql.Sequential([ql.Dense(rng.normal(size=(6, 3)))])
+    for data, error in [("hello", TypeError), (np.ones((3, 5)), ValueError), (np.full((2, 6), np.nan), ValueError)]:
+        with pytest.raises(error, match=r"^data: expected "):
+            ql.quantize_model(model, scheme, data)
+    batches = iter([np.ones((3, 6))])
+    for data in (np.ones((3, 6)), batches, None):
+        ql.quantize_model(model, scheme, data)
+    assert len(list(batches)) == 1
 
 
 def test_the_sample_that_is_not_finite_is_named(rng):

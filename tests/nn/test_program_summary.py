@@ -78,7 +78,7 @@ def test_text_and_html(rng):
     summary = ql.quantize_model(model, data=x).summary()
     lines = str(summary).splitlines()
     assert lines[0] == "QModel of w8a8, target numpy"
-    assert lines[1].split() == ["layer", "steps", "in", "shape", "MACs", "bytes", "us"]
+    assert lines[1].split() == ["layer", "steps", "in", "shape", "MACs", "bytes", "us/sample"]
     assert lines[-2].startswith("total") and len(lines) == len(summary.layers) + 4
     assert repr(summary) == str(summary)
     assert summary._repr_html_().count("<tr>") == len(summary.layers) + 2

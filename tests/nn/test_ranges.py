@@ -11,7 +11,7 @@ from qlite.nn import ranges
 from qlite.nn.calibrate import calibrate
 from qlite.nn.fuse import fuse
 from qlite.nn.observe import Spread, observe
-from qlite.nn.ranges import MARGIN_DB, OTHERS, closeness
+from qlite.nn.ranges import MARGIN_DB, OTHERS, Calibration, closeness
 
 EVERY = ("minmax", *OTHERS)
 
@@ -237,6 +237,13 @@ def test_what_calibration_found_goes_with_the_model_but_not_into_pickles(rng):
     assert pickle.loads(pickle.dumps(quantized)).calibration is None
     assert ql.quantize_model(model, "dynamic").calibration is None
     assert f"ranges by {quantized.calibration.method!r} of {len(x)} samples" in str(quantized.calibration)
+
+
+@pytest.mark.parametrize("method, others", [("minmax", "none over 0.3 dB better"), ("mse", "against minmax")])
+def test_the_text_says_when_minmax_is_kept(method, others):
+    text = str(Calibration(method, 9, {"percentile": 0.2, "mse": 0.21 if method == "minmax" else 4.0}))
+    assert text.startswith(f"ranges by '{method}' of 9 samples ({others}: percentile +0.2 dB, mse +")
+    assert others not in str(Calibration(method, 9))
 
 
 def test_samples_of_one_number_and_single_ones_are_told(rng):

@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+import re
 
 import aarch64_cases
 import numpy as np
@@ -120,11 +121,20 @@ def test_verify_refuses_rules_of_another_machine(rng, tmp_path):
 @pytest.mark.parametrize("target", ["numpy", "onnx", "tflm", "c"])
 def test_other_targets_have_no_rules_of_a_processor(rng, target):
     m, x = gated(rng)
-    with pytest.raises(ValueError, match=f"cpu: expected None for target '{target}'.*got 'aarch64'"):
+    with pytest.raises(ValueError, match=f"cpu: expected None for target '{target}', .*'tflite'.*, got 'aarch64'"):
         ql.quantize_model(m, data=x, target=target, cpu="aarch64")
 
 
-def test_unknown_processors(rng):
+@pytest.mark.parametrize(
+    "cpu, hint",
+    [
+        ("arm", ""),
+        ("arm64", ": did you mean 'aarch64'?"),
+        ("AMD64", ": did you mean 'x86-64'?"),
+        ("x86_64", ": did you mean 'x86-64'?"),
+    ],
+)
+def test_unknown_processors(cpu, hint, rng):
     m, x = gated(rng)
-    with pytest.raises(ValueError, match=r"cpu: expected one of 'x86-64', 'aarch64', got 'arm'"):
-        ql.quantize_model(m, data=x, target="tflite", cpu="arm")
+    with pytest.raises(ValueError, match=rf"^cpu: expected one of 'x86-64', 'aarch64', got '{cpu}'{re.escape(hint)}$"):
+        ql.quantize_model(m, data=x, target="tflite", cpu=cpu)

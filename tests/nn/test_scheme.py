@@ -1,5 +1,7 @@
 """The names of schemes: what they say, and what is none."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,17 @@ def test_what_schemes_say():
 def test_what_is_no_scheme(name):
     with pytest.raises(ValueError, match=r"^scheme: expected w<bits>\[g<group>\]\[a<bits>\]"):
         Scheme.parse(name)
+
+
+@pytest.mark.parametrize(
+    "name, meant",
+    [("int8", "w8a8"), ("uint8", "w8a8"), ("INT4", "w4a8"), ("8-bit", "w8a8"), ("W8A8", "w8a8"), ("w4G32 ", "w4g32"),
+     ("Dynamic", "dynamic"), ("ternery", "ternary"), ("float16", ""), ("int16", ""), ("w", ""), ("best", "")],
+)  # fmt: skip
+def test_schemes_in_other_words_are_told_what_is_meant(name, meant):
+    hint = f": did you mean '{meant}'?" if meant else ""
+    with pytest.raises(ValueError, match=rf"^scheme: .* or 'dynamic', got '{name}'{re.escape(hint)}$"):
+        Scheme.of_model(name)
 
 
 @pytest.mark.parametrize("name", ["w17", "w8a17", "w999999999g1"])

@@ -59,6 +59,10 @@ bool ql_filter_fits(const ql_filter *w, int32_t reach, const int32_t *bias);
 /* Packs terms [parts][kernel_h * kernel_w][out] into w->taps. On QL_ENOMEM ql_filter_free frees what is there. */
 ql_status ql_taps_pack(ql_filter *w, const int8_t *terms);
 
+/* Packs like ql_filter_pack for these kernels. */
+ql_status ql_filter_pack_with(const ql_kernels *kernels, const uint8_t *w, bool is_signed, const size_t shape[4],
+                              const int32_t *zero_point, size_t groups, bool is_dilated, ql_filter **filter);
+
 /* Returns how many neighbouring pixels of a row are best computed as one unit, with the results of all; 1 unless a tile
  * has columns for them. The filter is of one group and without gaps. */
 size_t ql_unit_of(const ql_gemm_kernels *gemm, const size_t shape[4], const ql_window *window);
@@ -97,10 +101,15 @@ typedef struct ql_terms {
     ql_epilogue epilogue;
 } ql_terms;
 
+/* Returns whether images can be multiplied with panels in place. What serves in the place of ranges goes from one
+ * segment of a panel to the next by its k. A filter of one segment has several with other weights, for which the same
+ * memory has to do. */
+bool ql_has_whole_segments(const ql_packed *b);
+
 /* QL_ENOMEM: sizes that size_t does not hold. */
 ql_status ql_geometry_init(const ql_filter *w, const ql_images *x, const ql_window *window, ql_geometry *geometry);
 
-/* Does the same for windows of another size, on which filters like w work. */
+/* Does the same for windows of another size, on which filters like w work, all of them in place if w can. */
 ql_status ql_geometry_over(const ql_filter *w, const size_t size[2], const ql_images *x, const ql_window *window,
                            ql_geometry *geometry);
 

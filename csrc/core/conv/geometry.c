@@ -23,9 +23,7 @@ static bool extent(const size_t size[2], const ql_window *window, int axis, size
     return !__builtin_add_overflow(gaps, steps, length) && !__builtin_add_overflow(*length, (size_t)1, length);
 }
 
-/* What serves in the place of ranges goes from one segment of a panel to the next by its k. A filter of one segment has
- * several with other weights, for which the same memory has to do. */
-static bool has_whole_segments(const ql_packed *b)
+bool ql_has_whole_segments(const ql_packed *b)
 {
     return !b->gemm->ranges || b->k / b->segments % b->depth == 0;
 }
@@ -34,7 +32,7 @@ static bool has_whole_segments(const ql_packed *b)
 static bool is_in_place(const ql_geometry *g, size_t channels, size_t element_bytes)
 {
     const bool is_whole =
-        g->w->packed ? has_whole_segments(g->w->packed[0]) : channels % g->w->kernels->depthwise_u8s8s32->lanes == 0;
+        g->w->packed ? ql_has_whole_segments(g->w->packed[0]) : channels % g->w->kernels->depthwise_u8s8s32->lanes == 0;
     return is_whole && element_bytes == 1 && !g->flip && channels == g->channels && g->window.before[0] == 0 &&
            g->window.before[1] == 0 && g->all_rows <= g->height && g->padded_width <= g->width;
 }

@@ -75,7 +75,7 @@ static ql_status pack_group(ql_filter *w, const int8_t *terms, size_t group, siz
         memcpy(columns + i * n, terms + i * out + group * n, n);
     const ql_code_matrix b = {
         .data = (const uint8_t *)(w->groups > 1 ? columns : terms), .is_signed = true, .k = depth, .n = n};
-    return ql_pack_segments(QL_PACK_INTEGER, &b, ql_filter_segments(w), w->packed + group);
+    return ql_pack_segments(w->kernels, QL_PACK_INTEGER, &b, ql_filter_segments(w), w->packed + group);
 }
 
 static ql_status pack_groups(ql_filter *w, const int8_t *terms, size_t depth)
@@ -124,6 +124,12 @@ static ql_status pack(ql_filter *w, const codes *c)
 ql_status ql_filter_pack(const uint8_t *w, bool is_signed, const size_t shape[4], const int32_t *zero_point,
                          size_t groups, bool is_dilated, ql_filter **filter)
 {
+    return ql_filter_pack_with(ql_kernels_active(), w, is_signed, shape, zero_point, groups, is_dilated, filter);
+}
+
+ql_status ql_filter_pack_with(const ql_kernels *kernels, const uint8_t *w, bool is_signed, const size_t shape[4],
+                              const int32_t *zero_point, size_t groups, bool is_dilated, ql_filter **filter)
+{
     if (groups == 0 || shape[3] % groups != 0 || shape[0] == 0 || shape[1] == 0 || shape[2] == 0 || shape[3] == 0)
         return QL_EINVAL;
     for (size_t j = 0; zero_point && j < shape[3]; j++) {
@@ -133,7 +139,7 @@ ql_status ql_filter_pack(const uint8_t *w, bool is_signed, const size_t shape[4]
     ql_filter *f = calloc(1, sizeof *f);
     if (!f)
         return QL_ENOMEM;
-    f->kernels = ql_kernels_active();
+    f->kernels = kernels;
     memcpy(f->shape, shape, sizeof f->shape);
     f->groups = groups;
     f->is_dilated = is_dilated;

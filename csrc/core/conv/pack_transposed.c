@@ -8,8 +8,9 @@
 #include "core/conv/transposed.h"
 #include "core/gemm/gemm.h"
 
-/* Codes as they come. */
+/* Codes as they come, and what they are packed for. */
 typedef struct codes {
+    const ql_kernels *kernels;
     const uint8_t *data;
     bool is_signed;
     const int32_t *zero_point;
@@ -51,7 +52,7 @@ static ql_status pack_phase(const ql_transposed *t, const codes *c, const size_t
     ql_status status = QL_ENOMEM;
     if (gathered && zero_point) {
         gather(t, c, p, count, gathered, zero_point);
-        status = ql_filter_pack(gathered, c->is_signed, sizes, zero_point, 1, false, &p->filter);
+        status = ql_filter_pack_with(c->kernels, gathered, c->is_signed, sizes, zero_point, 1, false, &p->filter);
     }
     free(gathered);
     free(zero_point);
@@ -67,16 +68,15 @@ enum {
 };
 
 /* About how many multiply-adds of lanes a row of `columns` takes, each of so many taps. */
-static double cost_of(const ql_expansion *shape, size_t taps, size_t columns)
+static double cost_of(const ql_gemm_kernels *gemm, const ql_expansion *shape, size_t taps, size_t columns)
 {
-    const ql_gemm_kernels *gemm = ql_kernels_active()->gemm_u8s8s32;
     const size_t half = gemm->half_ukernel ? gemm->nr / 2 : gemm->nr, rest = columns % half;
     return (double)(taps * shape->in + FINISHING) * (double)ql_round_up(columns, half) +
            (double)(rest ? BUFFERING * half : 0);
 }
 
 /* Chooses what is one product along the width: each phase, or all of some blocks. */
-static void choose_columns(ql_transposed *t)
+static void choose_columns(const ql_gemm_kernels *gemm, ql_transposed *t)
 {
     const ql_expansion *shape = &t->shape;
     const ql_phase_windows *windows = t->windows + 1;
@@ -85,9 +85,10 @@ static void choose_columns(ql_transposed *t)
     t->is_apart = true;
     t->blocks = t->repeats = 1;
     for (size_t x = 0; x < ql_phase_count(shape, 1); x++)
-        least += cost_of(shape, ql_phase_stretch(shape, 1, windows, x).count, channels);
+        least += cost_of(gemm, shape, ql_phase_stretch(shape, 1, windows, x).count, channels);
     for (size_t blocks = 1; blocks <= MOST_BLOCKS; blocks++) {
-        const double cost = cost_of(shape, windows->size + blocks - 1, blocks * stride * channels) / (double)blocks;
+        const double cost =
+            cost_of(gemm, shape, windows->size + blocks - 1, blocks * stride * channels) / (double)blocks;
         if (shape->out[1] % (blocks * stride) == 0 && cost <= least) {
             t->is_apart = false;
             t->blocks = blocks;
@@ -121,6 +122,16 @@ static ql_status pack_phases(ql_transposed *t, const codes *c)
     return QL_OK;
 }
 
+/* Returns a filter that cannot work in place, if there is one: short phases may, beside long ones. */
+static const ql_filter *strictest(const ql_transposed *t)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        if (!ql_has_whole_segments(t->phases[i].filter->packed[0]))
+            return t->phases[i].filter;
+    }
+    return t->phases->filter;
+}
+
 static double macs_of_window(const ql_transposed *t)
 {
     double macs = 0;
@@ -148,9 +159,9 @@ ql_status ql_transposed_pack(const uint8_t *w, bool is_signed, const int32_t *ze
 {
     const ql_phase_windows high = ql_phase_windows_of(shape, 0), wide = ql_phase_windows_of(shape, 1);
     const ql_images x = {.height = shape->height, .width = shape->width, .channels = shape->in};
-    const codes c = {w, is_signed, zero_point};
+    const codes c = {ql_kernels_active(), w, is_signed, zero_point};
     *t = (ql_transposed){.shape = *shape, .windows = {high, wide}};
-    choose_columns(t);
+    choose_columns(c.kernels->gemm_u8s8s32, t);
     const size_t size[] = {high.size, wide.size + t->blocks - 1};
     const ql_window window = {.stride = {1, t->blocks},
                               .dilation = {1, 1},
@@ -158,7 +169,7 @@ ql_status ql_transposed_pack(const uint8_t *w, bool is_signed, const int32_t *ze
                               .out = {ql_phase_blocks(shape, 0, 0), ql_phase_blocks(shape, 1, 0) / t->blocks}};
     ql_status status = pack_phases(t, &c);
     if (status == QL_OK)
-        status = ql_geometry_over(t->phases->filter, size, &x, &window, &t->geometry);
+        status = ql_geometry_over(strictest(t), size, &x, &window, &t->geometry);
     if (status != QL_OK) {
         ql_transposed_free(t);
         return status;

@@ -54,18 +54,38 @@ static size_t block_bytes(const ql_packed *b)
     return bytes > LARGE_B_BYTES ? LARGE_BLOCK_BYTES : BLOCK_BYTES;
 }
 
+/* Returns the rows that fit a block. */
+static size_t fitting_rows(const ql_packed *b)
+{
+    const size_t fitting = block_bytes(b) / ((b->k + 1) * b->gemm->a_size);
+    return fitting ? fitting : 1;
+}
+
 size_t ql_gemm_block_rows(const ql_packed *b, size_t m)
 {
-    const size_t bytes = block_bytes(b);
-    const size_t fitting = bytes / ((b->k + 1) * b->gemm->a_size), most = fitting ? fitting : 1;
+    const size_t most = fitting_rows(b);
     const size_t blocks = (m + most / 2) / most; /* the nearest number: a last block of a few rows is all of b again */
     return ql_least(m, ql_round_up(ql_divided_up(m, blocks ? blocks : 1), b->gemm->mr));
 }
 
+/* Returns the rows that fit a stretch. */
+static size_t stretch_room(const ql_packed *b)
+{
+    return STRETCH_BYTES / ((b->k + 1) * b->gemm->a_size);
+}
+
 static size_t stretch_rows(const ql_packed *b, size_t m)
 {
-    size_t block = ql_gemm_block_rows(b, m), blocks = STRETCH_BYTES / ((b->k + 1) * b->gemm->a_size) / (block + !block);
+    const size_t block = ql_gemm_block_rows(b, m), blocks = stretch_room(b) / (block + !block);
     return ql_least(m, (blocks ? blocks : 1) * block);
+}
+
+/* Returns the most rows of a stretch of m rows or fewer: fewer rows in other blocks may be a longer one. A block is the
+ * nearest to the rows that fit, so less than twice as many, in whole tiles. */
+static size_t longest_stretch(const ql_packed *b, size_t m)
+{
+    const size_t room = stretch_room(b), block = 2 * fitting_rows(b) + b->gemm->mr;
+    return ql_least(m, room > block ? room : block);
 }
 
 /* Rows for ranges are an odd number of lines apart: 4 KB apart, all would meet in one set of the cache. */
@@ -100,7 +120,7 @@ static bool lies_well(const ql_gemm_job *job)
 /* The workspace holds, for a stretch: converted rows, then one negated row sum and one negated zero point per row. */
 static size_t workspace_bytes(const ql_packed *b, size_t m, size_t stride)
 {
-    const size_t rows = stretch_rows(b, m);
+    const size_t rows = longest_stretch(b, m);
     return ql_round_up(ql_gemm_room(b, rows) * stride, QL_ALIGNMENT) + 2 * rows * sizeof(int32_t);
 }
 

@@ -61,7 +61,8 @@ void ql_gemm_tiles(const ql_gemm_args *args, const ql_gemm_kernels *gemm, size_t
 size_t ql_gemm_stride(const ql_packed *b);
 size_t ql_gemm_room(const ql_packed *b, size_t rows);
 
-/* Returns the bytes that ql_gemm_run needs for m rows; flip as in the job. The second is for rows that are laid out. */
+/* Returns the bytes that ql_gemm_run needs for m rows or fewer; flip as in the job. The second is for rows that are
+ * laid out. */
 size_t ql_gemm_workspace(const ql_packed *b, size_t m, uint8_t flip);
 size_t ql_gemm_workspace_laid_out(const ql_packed *b, size_t m);
 

@@ -175,13 +175,13 @@ static const ql_gemm_kernels *gemm_for(const ql_kernels *kernels, ql_pack_for pu
 
 ql_status ql_pack(ql_pack_for purpose, const ql_code_matrix *b, ql_packed **packed)
 {
-    return ql_pack_segments(purpose, b, 1, packed);
+    return ql_pack_segments(ql_kernels_active(), purpose, b, 1, packed);
 }
 
-ql_status ql_pack_segments(ql_pack_for purpose, const ql_code_matrix *b, size_t segments, ql_packed **packed)
+ql_status ql_pack_segments(const ql_kernels *kernels, ql_pack_for purpose, const ql_code_matrix *b, size_t segments,
+                           ql_packed **packed)
 {
     assert(segments >= 1 && b->k % segments == 0);
-    const ql_kernels *kernels = ql_kernels_active();
     const int32_t flip = b->is_signed ? 0 : 128;
     for (size_t j = 0; b->zero_point && j < b->n; j++) {
         if (b->zero_point[j] < flip - 128 || b->zero_point[j] > flip + 127)

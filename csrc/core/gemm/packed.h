@@ -21,8 +21,10 @@ struct ql_packed {
     int64_t column_reach; /* max_j sum_k |b - zero_point| */
 };
 
-/* Packs like ql_pack, with the depth cut in segments, whose number divides k. */
-ql_status ql_pack_segments(ql_pack_for purpose, const ql_code_matrix *b, size_t segments, ql_packed **packed);
+/* Packs like ql_pack for these kernels, with the depth cut in segments, whose number divides k. What is packed in parts
+ * that go together names them once: where tiles are refused, others are active from then on. */
+ql_status ql_pack_segments(const ql_kernels *kernels, ql_pack_for purpose, const ql_code_matrix *b, size_t segments,
+                           ql_packed **packed);
 
 /* Describes integer weights of this shape whose arrays lie in `memory`, aligned to QL_ALIGNMENT, until ql_repack fills
  * them; returns the bytes that they take. memory may be NULL, for these alone. */
