@@ -91,7 +91,7 @@ class Observations:
     means : dict of ndarray of float64
         Of all samples, of each value that a layer with weights reads.
     ranges : dict of tuple of float
-        The least and the greatest number of each input.
+        The least and the greatest number of each input but indices.
     are_same : bool
         Whether all samples are the first one again.
     """
@@ -114,8 +114,9 @@ class Observations:
         results: dict[str, np.ndarray] = {}
         ends: dict[str, np.ndarray] = {}
         for name, values in samples.items():
-            low, high = self.ranges.get(name, (math.inf, -math.inf))
-            self.ranges[name] = min(low, float(values.min())), max(high, float(values.max()))
+            if values.dtype != np.int32:  # indices, which have no grid
+                low, high = self.ranges.get(name, (math.inf, -math.inf))
+                self.ranges[name] = min(low, float(values.min())), max(high, float(values.max()))
             sample = self._first.setdefault(name, values[0].copy())
             self.are_same = self.are_same and bool((values == sample).all())
         for name, values in model.walk(samples):

@@ -276,6 +276,15 @@ def test_the_constant_one_of_several_inputs_is_named(rng):
     assert quantized.calibration.constant == {"b": 1.0}
 
 
+def test_indices_may_be_the_same_throughout(rng):
+    """Kinds of tokens, for example: they have no grid."""
+    tokens, kinds = (ql.Input((4,), name=name, dtype="int32") for name in ("tokens", "kinds"))
+    summed = ql.Add()(ql.Embedding(rng.normal(size=(9, 5)))(tokens), ql.Embedding(rng.normal(size=(2, 5)))(kinds))
+    data = {"tokens": rng.integers(0, 9, (20, 4)), "kinds": np.zeros((20, 4), np.int64)}
+    quantized = ql.quantize_model(ql.Model([tokens, kinds], ql.Dense(rng.normal(size=(5, 3)))(summed)), data=data)
+    assert quantized.calibration.constant == {} and quantized.calibration.doubts == []
+
+
 # ---- functions that saturate ------------------------------------------------------------------------
 
 LIMITS = {"sigmoid": 8.0, "tanh": 4.0}

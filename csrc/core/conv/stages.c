@@ -128,7 +128,9 @@ size_t ql_stages_workspace(const ql_geometry *g, size_t images)
     size_t bytes;
     if (g->is_in_place || images == 0)
         return 0;
-    const size_t threads = threads_of(g, (size_t)(ql_conv_cost_ns(g, images) / QL_THREAD_NS));
+    size_t threads = threads_of(g, (size_t)(ql_conv_cost_ns(g, images) / QL_THREAD_NS));
+    if (g->w->winograd.side) /* weights that an update brings may take all products, so more threads */
+        threads = g->threads;
     const portion most = choose_portion(g, images, threads ? threads : 1);
     if (__builtin_mul_overflow(most.images * most.padded_rows, g->row_stride, &bytes) || bytes > PTRDIFF_MAX - SLACK)
         return SIZE_MAX / 2;

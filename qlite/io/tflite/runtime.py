@@ -54,7 +54,13 @@ def without_notes() -> Iterator[None]:
         yield
         return
     try:
-        with tempfile.TemporaryFile() as held:
+        held = tempfile.TemporaryFile()  # noqa: SIM115
+    except OSError:  # no folder for it: the notes are written
+        os.close(stream)
+        yield
+        return
+    try:
+        with held:
             os.dup2(held.fileno(), STANDARD_ERROR)
             try:
                 yield

@@ -42,6 +42,16 @@ def test_what_is_raised_leaves_the_stream_as_it_was(capfd):
     assert capfd.readouterr().err == "ERROR: a file\nlater"
 
 
+def test_no_folder_for_temporary_files(capfd, monkeypatch):
+    def refuse():
+        raise FileNotFoundError
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with without_notes():
+        os.write(2, b"INFO: a delegate\n")
+    assert capfd.readouterr().err == "INFO: a delegate\n"
+
+
 def test_a_stream_that_is_closed():
     program = (
         "import os\nfrom qlite.io.tflite.runtime import without_notes\nos.close(2)\nwith without_notes(): print(3)"
