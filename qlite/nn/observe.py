@@ -252,9 +252,7 @@ def _checked(model: Model, where: str, part: Any, first: int, is_bytes: bool) ->
             raise
         hint = "data=(batch[0] for batch in data) leaves labels out"
         if where == "data":
-            hint = (
-                "data=iter(data) gives them one by one" if _are_alike(model, part) else "give the first alone, data=x"
-            )
+            hint = "data=iter(data) gives them one by one" if _are_alike(model, part) else "give the first, data=x"
         what = f"a {type(part).__name__} of arrays of samples"
         raise ValueError(f"{where}: expected samples, got {what}: {hint}") from None
     for name, values in samples.items():

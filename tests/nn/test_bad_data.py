@@ -66,8 +66,8 @@ def test_batches_with_labels_and_lists_of_batches_are_told_apart_from_samples(rn
     for data, hint, meant in [
         (labelled, "a list of arrays of samples: data=(batch[0] for batch in data)", (b[0] for b in labelled)),
         (batches, "a list of arrays of samples: data=iter(data)", iter(batches)),
-        ((x, x[:, 0]), "a tuple of arrays of samples: give the first alone, data=x", x),
-        ([x, x[:, 0]], "a list of arrays of samples: give the first alone, data=x", x),
+        ((x, x[:, 0]), "a tuple of arrays of samples: give the first, data=x", x),
+        ([x, x[:, 0]], "a list of arrays of samples: give the first, data=x", x),
     ]:
         where = "data: batch 0" if data is labelled else "data"
         with pytest.raises(ValueError, match="^" + re.escape(f"{where}: expected samples, got {hint}")):
