@@ -66,7 +66,7 @@ void QL_KERNEL(ql_softmax_f32)(size_t n, float *restrict y)
         return;
     const float most = greatest(y, n);
     for (size_t i = 0; i < n; i++)
-        y[i] = ql_exp_f32(y[i] - most, 0);
+        y[i] = ql_exp_f32(y[i] - most);
     const float factor = (float)(1 / sum_of(y, n));
     for (size_t i = 0; i < n; i++)
         y[i] *= factor;
