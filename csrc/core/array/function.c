@@ -27,7 +27,7 @@ static const struct {
     [QL_ELU] = {"elu", 1.5f},
     [QL_HARD_SIGMOID] = {"hard_sigmoid", 0.2f},
     [QL_SOFTPLUS] = {"softplus", 2.5f},
-    [QL_SOFTMAX] = {"softmax", 1.0f},
+    [QL_SOFTMAX] = {"softmax", 0.7f},
 };
 
 bool ql_function_from_name(const char *name, ql_function_kind *kind)
