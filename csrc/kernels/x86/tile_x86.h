@@ -159,6 +159,28 @@ static inline __attribute__((always_inline)) void add_row_terms(const int mr, co
     }
 }
 
+/* Adds what there is of a residual, to all lanes or to `cols` of them: no fewer than LANES from the first column on. */
+static inline __attribute__((always_inline)) void add_residual(const int mr, const int vectors, const ql_gemm_args *g,
+                                                               tile_sums sum, size_t i0, size_t j, size_t cols)
+{
+    if (!g->residual.codes)
+        return;
+    const ql_residual own = ql_residual_from(&g->residual, i0 * g->c_stride + j, j);
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors && cols > 0; v++) {
+        const size_t left = cols < LANES ? cols : LANES;
+        const ints factor = load_first_s32(own.factor + LANES * v, left);
+        const ints shift = load_first_s32(own.shift + LANES * v, left);
+#pragma GCC unroll 12
+        for (int i = 0; i < mr; i++) {
+            const uint8_t *codes = own.codes + (size_t)i * g->c_stride + LANES * v;
+            const ints terms = residual_terms(load_last_u8(codes, left), factor, shift);
+            sum[i][v] = add_s32(sum[i][v], terms);
+        }
+        cols -= left;
+    }
+}
+
 static inline __attribute__((always_inline)) void finish_tile(const int mr, const int vectors, const ql_gemm_args *g,
                                                               tile_sums sum, size_t i0, size_t j, size_t cols)
 {
@@ -166,7 +188,8 @@ static inline __attribute__((always_inline)) void finish_tile(const int mr, cons
     const bool has_rare_curve = e->curve == QL_CURVE_HARD_SIGMOID || (vectors != 2 && e->curve != QL_CURVE_NONE);
     const bool is_part = cols < (size_t)(LANES * vectors);
     const bool is_part_of_codes = is_part && vectors <= 2 && e->store == QL_STORE_X8 && e->curve == QL_CURVE_NONE;
-    if ((is_part && !is_part_of_codes) || e->store == QL_STORE_X8_FIXED || has_rare_curve) {
+    const bool has_few_codes = is_part && g->residual.codes && j + cols < LANES;
+    if ((is_part && !is_part_of_codes) || has_few_codes || e->store == QL_STORE_X8_FIXED || has_rare_curve) {
         _Alignas(ints) int32_t sums[MAX_MR * MAX_VECTORS * LANES];
 #pragma GCC unroll 12
         for (int i = 0; i < mr; i++) {
@@ -178,9 +201,13 @@ static inline __attribute__((always_inline)) void finish_tile(const int mr, cons
         return;
     }
     add_row_terms(mr, vectors, g, sum, i0, j);
-    if (is_part_of_codes)
+    if (is_part_of_codes) {
+        add_residual(mr, vectors, g, sum, i0, j, cols);
         finish_part_x8(mr, vectors, g, sum, i0, j, cols);
-    else if (g->epilogue->store == QL_STORE_S32)
+        return;
+    }
+    add_residual(mr, vectors, g, sum, i0, j, (size_t)(LANES * vectors));
+    if (g->epilogue->store == QL_STORE_S32)
         finish_s32(mr, vectors, g, sum, i0, j);
     else if (g->epilogue->store == QL_STORE_F32)
         finish_f32(mr, vectors, g, sum, i0, j);
