@@ -358,8 +358,9 @@ typedef struct ql_gemm_args {
     size_t a_rows; /* rows of a that may be read, perhaps more than there are; for ranges alone */
 } ql_gemm_args;
 
-/* The tile of mr rows from i and `cols` columns from j, which begins a panel: nothing else of c is written. */
-typedef void ql_gemm_ukernel(const ql_gemm_args *g, size_t i, size_t j, size_t cols);
+/* Tiles of mr rows each, one below another from row i on, and `cols` columns from j, which begins a panel: nothing else
+ * of c is written. */
+typedef void ql_gemm_ukernel(const ql_gemm_args *g, size_t i, size_t tiles, size_t j, size_t cols);
 
 /* Rows of codes as a panel of ql_gemm_args has them: panel[p / kr][j][p % kr] = b[p][j] ^ flip for p < k and j < cols,
  * zeros for the other columns of nr and up to a multiple of kr. b's rows are b_stride bytes apart; kr is 1, 2, 4 or 8.
@@ -415,7 +416,7 @@ typedef struct ql_gemm_kernels {
     ql_gemm_row_kernel *row;
     const ql_gemm_ranges *ranges;         /* NULL: there are tiles alone; else ... */
     const struct ql_gemm_kernels *lower;  /* ... what serves in their place: the same but for depth, which is less */
-    ql_gemm_ukernel *const *ukernel;      /* [mr + 1]: ukernel[r] computes r rows and up to nr columns; [0] is NULL */
+    ql_gemm_ukernel *const *ukernel;      /* [mr + 1]: ukernel[r]: of tiles of r rows and up to nr columns; [0]: NULL */
     ql_gemm_ukernel *const *half_ukernel; /* the same for up to nr / 2 columns; may be NULL */
     size_t wide_mr;                       /* up to as many rows, 0 for none, ... */
     ql_gemm_ukernel *const *wide_ukernel; /* [wide_mr + 1]: ... nr + 1 to 2 * nr columns are faster at once */

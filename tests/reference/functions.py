@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from reference.basics import F32
+from reference.basics import F32, fma
 
 F64 = np.float64
 #: Of e^r, and of erfc(a) exp(a^2) / 2 = t P(2 t - 1), t = 1 / (1 + 0.4 a); the lowest power first.
@@ -13,9 +13,11 @@ TAIL = [0.21080636406114373, 0.16093037156225332, 0.09078282451151808, 0.0342501
         0.00013960338891581006, -9.038697891051426e-06, -2.0915876571909594e-05, 1.3226970850345532e-06,
         2.2944000114536244e-06]  # fmt: skip
 AREA_TANGENT = [1 / (2 * n + 1) for n in range(14)]
-#: The latter at 11 nodes.
-SHORT_TAIL = [0.210806364, 0.160930387, 0.0907828499, 0.0342498837, 0.00567177342, -0.00167657764,
-              -0.000960691022, 8.27207599e-05, 0.000133244159, -5.37311833e-06, -1.45842912e-05]  # fmt: skip
+#: In float32: (e^r - 1 - r) / r^2, and erfc(a / sqrt(2)) exp(a^2 / 2) / 2 by t - 1 / 4, t = 1 / (1 + 0.335 a).
+SHORT_SERIES = [0.499999940, 0.166665196, 0.0416683927, 0.00836878084, 0.00138144672]
+SHORT_TAIL = [0.0440126464, 0.229214902, 0.263453661, 0.236614916, 0.140915038, 0.0164414152,
+              -0.0540754094, -0.0733836535, 0.0907787364, -0.0278989018]  # fmt: skip
+LOG2_E, LOG_2, LOG_2_REST = (F32(float.fromhex(v)) for v in ("0x1.715476p+0", "0x1.62e43p-1", "-0x1.05c61p-29"))
 
 
 def polynomial(c, x):
@@ -37,16 +39,29 @@ def exp(x):
     return polynomial(SERIES, r) * ((shifted.view(np.uint64) + np.uint64(1023)) << np.uint64(52)).view(F64)
 
 
-def exp_f32(x, rest):
-    """e^(x + rest) of float32 x <= 0: the core's own, by the same steps."""
-    c = [F32(1 / math.factorial(n)) for n in range(8)]
-    inside = np.where(x < -88, F32(-88), x)
-    shifted = inside * F32(float.fromhex("0x1.715476p+0")) + F32(1.5 * 2.0**23)
-    k = shifted - F32(1.5 * 2.0**23)
-    r = (inside - k * F32(float.fromhex("0x1.62e4p-1"))) - k * F32(float.fromhex("0x1.7f7d1cp-20")) + rest
-    r2 = r * r
-    total = (c[0] + r) + r2 * ((c[2] + r * c[3]) + r2 * ((c[4] + r * c[5]) + r2 * (c[6] + r * c[7])))
-    return total * ((shifted.view(np.uint32) + np.uint32(127)) << np.uint32(23)).view(F32)
+def exp_of_parts(shifted, r):
+    """2^k e^r in float32, of `shifted` the low bits are those of k + 127."""
+    c, r2 = np.float32(SHORT_SERIES), r * r
+    high = fma(r2, c[4], fma(r, c[3], c[2]))
+    total = fma(r2, fma(r2, high, fma(r, c[1], c[0])), 1 + r)
+    return total * (shifted.view(np.uint32) << np.uint32(23)).view(F32)
+
+
+def exp_f32(x):
+    """e^x of float32 x <= 0: the core's own, by the same steps."""
+    inside, shift = np.where(x < -88, F32(-88), x), F32(1.5 * 2.0**23 + 127)
+    shifted = fma(inside, LOG2_E, shift)
+    k = shifted - shift
+    return exp_of_parts(shifted, fma(k, -LOG_2_REST, fma(k, -LOG_2, inside)))
+
+
+def bell_f32(a):
+    """e^(-a^2 / 2) of float32, |a| <= 13.25."""
+    square, shift = a * a, F32(1.5 * 2.0**23 + 127)
+    shifted = fma(square, F32(-0.5) * LOG2_E, shift)
+    k = shifted - shift
+    r = fma(k, 2 * LOG_2, square) + fma(k, 2 * LOG_2_REST, fma(a, a, -square))
+    return exp_of_parts(shifted, F32(-0.5) * r)
 
 
 def sum_of_rows(x):
@@ -112,23 +127,19 @@ def gelu(x):
     """In float32, as the core does."""
     x = x.astype(F32)
     a = np.abs(x)
-    a = np.where(a > 16, F32(16), a)
-    head = (a.view(np.uint32) & np.uint32(0xFFFFF000)).view(F32)
-    exponential = exp_f32(F32(-0.5) * head * head, F32(-0.5) * (a - head) * (a + head))
-    t = 1 / (1 + a * F32(0.282842712))
-    u = 2 * t - 1
-    u2 = u * u
-    u4 = u2 * u2
-    c = np.float32(SHORT_TAIL)
-    low = (c[0] + u * c[1] + u2 * (c[2] + u * c[3])) + u4 * (c[4] + u * c[5] + u2 * (c[6] + u * c[7]))
-    tail = exponential * (t * (low + (u4 * u4) * (c[8] + u * c[9] + u2 * c[10])))
-    return x * np.where(x < 0, tail, 1 - tail)
+    a = np.where(a > 13.25, F32(13.25), a)
+    t = 1 / fma(a, F32(0.335), F32(1)) - F32(0.25)
+    t2, c = t * t, np.float32(SHORT_TAIL)
+    t4 = t2 * t2
+    low = fma(t2, fma(t, c[3], c[2]), fma(t, c[1], c[0]))
+    high = fma(t4, fma(t, c[9], c[8]), fma(t2, fma(t, c[7], c[6]), fma(t, c[5], c[4])))
+    return fma(-bell_f32(a), a * fma(t4, high, low), np.where(x < 0, F32(0), x))
 
 
 def softmax(x):
     """In float32, but for the sum of the exponentials."""
     x = x.astype(F32)
-    e = exp_f32(x - x.max(axis=-1, keepdims=True), F32(0))
+    e = exp_f32(x - x.max(axis=-1, keepdims=True))
     return e * (1 / sum_of_rows(e.astype(F64)))[..., None].astype(F32)
 
 
@@ -137,7 +148,7 @@ FUNCTIONS = {
     "relu": lambda x, slope: np.where(x < 0, 0, x),
     "relu6": lambda x, slope: np.clip(x, 0, 6),
     "leaky_relu": lambda x, slope: x.astype(F32) * np.where(x < 0, F32(slope), F32(1)),
-    "sigmoid": lambda x, slope: logistic(x.astype(F32), exp_f32(-np.abs(x.astype(F32)), F32(0))),
+    "sigmoid": lambda x, slope: logistic(x.astype(F32), exp_f32(-np.abs(x.astype(F32)))),
     "tanh": lambda x, slope: tanh(x),
     "gelu": lambda x, slope: gelu(x),
     "silu": lambda x, slope: x * logistic(x, exp(-np.abs(x))),

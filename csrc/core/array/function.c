@@ -19,15 +19,15 @@ static const struct {
     [QL_RELU] = {"relu", 0.1f},
     [QL_RELU6] = {"relu6", 0.1f},
     [QL_LEAKY_RELU] = {"leaky_relu", 0.2f},
-    [QL_SIGMOID] = {"sigmoid", 1.5f},
+    [QL_SIGMOID] = {"sigmoid", 0.5f},
     [QL_TANH] = {"tanh", 2.0f},
-    [QL_GELU] = {"gelu", 0.6f},
+    [QL_GELU] = {"gelu", 0.8f},
     [QL_SILU] = {"silu", 1.5f},
     [QL_HARD_SWISH] = {"hard_swish", 0.2f},
     [QL_ELU] = {"elu", 1.5f},
     [QL_HARD_SIGMOID] = {"hard_sigmoid", 0.2f},
     [QL_SOFTPLUS] = {"softplus", 2.5f},
-    [QL_SOFTMAX] = {"softmax", 1.0f},
+    [QL_SOFTMAX] = {"softmax", 0.7f},
 };
 
 bool ql_function_from_name(const char *name, ql_function_kind *kind)

@@ -20,7 +20,7 @@
 enum { KR = 2 };
 
 static inline __attribute__((always_inline)) void gemm(const int mr, const int vectors, const ql_gemm_args *g,
-                                                       size_t i0, size_t j, size_t cols)
+                                                       const tile_end *end, size_t i0, size_t j, size_t cols)
 {
     const char *rows = (const char *)g->a + i0 * g->a_stride;
     const int8_t *b = g->b + j / NR * g->panel_stride;
@@ -47,7 +47,7 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const int v
             }
         }
     }
-    finish_tile(mr, vectors, g, sum, i0, j, cols);
+    finish_tile(mr, vectors, g, end, sum, i0, j, cols);
 }
 
 static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, void *out)
@@ -78,10 +78,12 @@ static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, voi
 }
 
 #define NAME(MR, NR) ql_gemm_u8s8s32_##MR##x##NR##c2__avx2
-#define TILE(MR, NR, VECTORS)                                                        \
-    static void NAME(MR, NR)(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
-    {                                                                                \
-        gemm(MR, VECTORS, g, i, j, cols);                                            \
+#define TILE(MR, NR, VECTORS)                                                                      \
+    static void NAME(MR, NR)(const ql_gemm_args *g, size_t i, size_t tiles, size_t j, size_t cols) \
+    {                                                                                              \
+        const tile_end end = tile_end_of(VECTORS, g, j, cols);                                     \
+        for (; tiles > 0; tiles--, i += MR)                                                        \
+            gemm(MR, VECTORS, g, &end, i, j, cols);                                                \
     }
 #define ENTRY(MR, NR) NAME(MR, NR),
 

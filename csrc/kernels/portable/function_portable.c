@@ -63,12 +63,12 @@ static inline double logistic(double x, double e)
     return ql_where(x < 0, e, 1) / (1 + e);
 }
 
-/* In float, to within 4 units in the last place: gates and maps of masks have many. 65,536 values take 53 us instead of
+/* In float, to within 4 units in the last place: gates and maps of masks have many. 65,536 values take 35 us instead of
  * 158 (AMD Zen 3). */
 static inline float sigmoid(float x, float slope)
 {
     (void)slope;
-    const float e = ql_exp_f32(-fabsf(x), 0);
+    const float e = ql_exp_f32(-fabsf(x));
     return ql_where_f32(x < 0, e, 1) / (1 + e);
 }
 
@@ -81,25 +81,20 @@ static inline float hyperbolic_tangent(float x, float slope)
     return copysignf((float)t, x);
 }
 
-/* x times the share of the standard normal distribution below x, in float, to within 6 units in the last place: what
- * exp(-a^2 / 2) gets is a square of 12 bits, which is exact, and a small rest. The tail is that of scaled_tail with 11
- * nodes; beyond 16 it is 0. A value takes 0.6 ns, not 3.3 in double (AMD Zen 3). */
+/* x times the share of the standard normal distribution below x, in float, to within 6 units in the last place:
+ * max(x, 0) - |x| tail(|x|). The tail over e^(-a^2 / 2) is a polynomial of t - 1 / 4, t = 1 / (1 + 0.335 a), with the
+ * least greatest error, 8e-9 of it; beyond 13.25 it is 0. A value takes 0.8 ns, not 1.5 as with products and sums that
+ * are rounded apart (AMD Zen 3). */
 static inline float gelu(float x, float slope)
 {
-    (void)slope;
-    const float magnitude = fabsf(x), a = ql_where_f32(magnitude > 16, 16, magnitude);
-    uint32_t bits;
-    memcpy(&bits, &a, sizeof bits);
-    bits &= 0xfffff000;
-    float head;
-    memcpy(&head, &bits, sizeof head);
-    const float exponential = ql_exp_f32(-0.5f * head * head, -0.5f * (a - head) * (a + head));
-    const float t = 1 / (1 + a * 0.282842712f), u = 2 * t - 1, u2 = u * u, u4 = u2 * u2;
-    const float low_half = (0.210806364f + u * 0.160930387f + u2 * (0.0907828499f + u * 0.0342498837f)) +
-                           u4 * (0.00567177342f - u * 0.00167657764f + u2 * (-0.000960691022f + u * 8.27207599e-05f));
-    const float high_half = 0.000133244159f - u * 5.37311833e-06f - u2 * 1.45842912e-05f;
-    const float tail = exponential * (t * (low_half + (u4 * u4) * high_half));
-    return x * ql_where_f32(x < 0, tail, 1 - tail);
+    const float magnitude = fabsf(x), a = ql_where_f32(magnitude > 13.25f, 13.25f, magnitude);
+    const float t = 1 / fmaf(a, 0.335f, 1) - 0.25f, exponential = ql_bell_f32(a), t2 = t * t, t4 = t2 * t2;
+    const float low_half = fmaf(t2, fmaf(t, 0.236614916f, 0.263453661f), fmaf(t, 0.229214902f, 0.0440126464f));
+    const float high_half =
+        fmaf(t4, fmaf(t, -0.0278989018f, 0.0907787364f),
+             fmaf(t2, fmaf(t, -0.0733836535f, -0.0540754094f), fmaf(t, 0.0164414152f, 0.140915038f)));
+    const float tail = fmaf(t4, high_half, low_half);
+    return fmaf(-exponential, a * tail, relu(x, slope));
 }
 
 static inline float silu(float x, float slope)

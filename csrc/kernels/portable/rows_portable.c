@@ -1,6 +1,7 @@
 /* Functions of whole rows of floats: softmax, layer norm. Sums are in double, in eight partial sums, which fill the
- * widest vectors and are added up in one order for all; the greatest value is looked for in lanes as well. */
+ * widest vectors and are added up in one order for all. */
 #include <math.h>
+#include <string.h>
 
 #include "kernels/exponential.h"
 #include "kernels/portable/portable.h"
@@ -42,22 +43,26 @@ static inline double sum_of_squares(const float *restrict x, size_t n, double me
     return folded(sums);
 }
 
-/* Greatest of n values, at least one; NaN behind the first few is passed over. */
+/* Turns bits of floats into integers of the same order, and back. */
+static inline int32_t in_order(int32_t bits)
+{
+    return bits ^ (bits >> 31 & INT32_MAX);
+}
+
+/* Greatest of n values; any of them if one is NaN. Looked for among integers, whose maximum compilers vectorize. */
 static inline float greatest(const float *restrict x, size_t n)
 {
-    float most[2 * LANES];
-    for (size_t lane = 0; lane < 2 * LANES; lane++)
-        most[lane] = x[lane < n ? lane : 0];
-    for (size_t i = 0; i + 2 * LANES <= n; i += 2 * LANES) {
-        for (size_t lane = 0; lane < 2 * LANES; lane++)
-            most[lane] = x[i + lane] > most[lane] ? x[i + lane] : most[lane];
+    int32_t most = INT32_MIN;
+    for (size_t i = 0; i < n; i++) {
+        int32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        bits = in_order(bits);
+        most = bits > most ? bits : most;
     }
-    for (size_t i = n - n % (2 * LANES); i < n; i++)
-        most[0] = x[i] > most[0] ? x[i] : most[0];
-    float all = most[0];
-    for (size_t lane = 1; lane < 2 * LANES; lane++)
-        all = most[lane] > all ? most[lane] : all;
-    return all;
+    most = in_order(most);
+    float value;
+    memcpy(&value, &most, sizeof value);
+    return value;
 }
 
 void QL_KERNEL(ql_softmax_f32)(size_t n, float *restrict y)
@@ -66,7 +71,7 @@ void QL_KERNEL(ql_softmax_f32)(size_t n, float *restrict y)
         return;
     const float most = greatest(y, n);
     for (size_t i = 0; i < n; i++)
-        y[i] = ql_exp_f32(y[i] - most, 0);
+        y[i] = ql_exp_f32(y[i] - most);
     const float factor = (float)(1 / sum_of(y, n));
     for (size_t i = 0; i < n; i++)
         y[i] *= factor;
