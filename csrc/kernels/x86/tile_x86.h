@@ -219,17 +219,16 @@ static inline __attribute__((always_inline)) void add_residual(const int mr, con
         return;
     const ql_residual own = ql_residual_from(&g->residual, i0 * g->c_stride + j, j);
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors && cols > 0; v++) {
-        const size_t left = cols < LANES ? cols : LANES;
-        const ints factor = load_first_s32(own.factor + LANES * v, left);
-        const ints shift = load_first_s32(own.shift + LANES * v, left);
+    for (int v = 0; v < vectors; v++) {
+        const size_t first = (size_t)(LANES * v), left = cols - first < LANES ? cols - first : LANES;
+        if (cols <= first)
+            continue;
+        const ints factor = load_first_s32(own.factor + first, left), shift = load_first_s32(own.shift + first, left);
 #pragma GCC unroll 12
         for (int i = 0; i < mr; i++) {
-            const uint8_t *codes = own.codes + (size_t)i * g->c_stride + LANES * v;
-            const ints terms = residual_terms(load_last_u8(codes, left), factor, shift);
-            sum[i][v] = add_s32(sum[i][v], terms);
+            const uint8_t *codes = own.codes + (size_t)i * g->c_stride + first;
+            sum[i][v] = add_s32(sum[i][v], residual_terms(load_last_u8(codes, left), factor, shift));
         }
-        cols -= left;
     }
 }
 
