@@ -56,48 +56,28 @@ static inline float ql_where_f32(bool is, float a, float b)
     return a;
 }
 
-/* 2^k where the low bits of `shifted` are those of k + 127. */
-static inline float ql_power_f32(float shifted)
+/* e^(x + rest) in float for -88 <= x <= 0 and a rest that is small beside it, to within 2 units in the last place of
+ * normal results, 0 where 2^k would not be normal: as above. fmaf() rounds once on every CPU, and halves what a core
+ * has to do. */
+static inline float ql_exp_sum_f32(float x, float rest)
 {
+    const float high = 0x1.62e43p-1f, low = -0x1.05c61p-29f, log2_e = 0x1.715476p+0f, shift = 0x1.8p23f + 127;
+    const float shifted = fmaf(x, log2_e, shift), k = shifted - shift;
+    const float r = fmaf(-k, high, x) + fmaf(-k, low, rest), r2 = r * r;
+    const float high_half = fmaf(r2, 0.00138144672f, fmaf(r, 0.00836878084f, 0.0416683927f));
+    const float sum = fmaf(r2, fmaf(r2, high_half, fmaf(r, 0.166665196f, 0.499999940f)), 1 + r);
     uint32_t bits;
     memcpy(&bits, &shifted, sizeof bits);
     bits <<= 23;
     float power;
     memcpy(&power, &bits, sizeof power);
-    return power;
+    return sum * power;
 }
 
-/* e^r for |r| <= log(2) / 2, to within 1.2 units in the last place: 1 + r and the polynomial of degree 6 whose greatest
- * error is least, 3e-9. */
-static inline float ql_exp_rest_f32(float r)
-{
-    const float r2 = r * r;
-    const float high_half = fmaf(r2, 0.00138144672f, fmaf(r, 0.00836878084f, 0.0416683927f));
-    return fmaf(r2, fmaf(r2, high_half, fmaf(r, 0.166665196f, 0.499999940f)), 1 + r);
-}
-
-#define QL_LOG2_E 0x1.715476p+0f
-#define QL_LOG_2 0x1.62e43p-1f
-#define QL_LOG_2_REST -0x1.05c61p-29f
-#define QL_POWER_SHIFT (0x1.8p23f + 127)
-
-/* e^x in float for x <= 0, to within 2 units in the last place of normal results, 0 where 2^k would not be normal, NaN
- * for NaN: as above. fmaf() rounds once on every CPU, and halves what a core has to do. */
+/* e^x in float for x <= 0; NaN for NaN. */
 static inline float ql_exp_f32(float x)
 {
-    const float inside = ql_where_f32(x < -88, -88, x);
-    const float shifted = fmaf(inside, QL_LOG2_E, QL_POWER_SHIFT), k = shifted - QL_POWER_SHIFT;
-    const float r = fmaf(k, -QL_LOG_2_REST, fmaf(k, -QL_LOG_2, inside));
-    return ql_exp_rest_f32(r) * ql_power_f32(shifted);
-}
-
-/* e^(-a^2 / 2) in float for |a| <= 13.25, as exact as that: a^2 is the sum of two floats. */
-static inline float ql_bell_f32(float a)
-{
-    const float square = a * a, lost = fmaf(a, a, -square);
-    const float shifted = fmaf(square, -0.5f * QL_LOG2_E, QL_POWER_SHIFT), k = shifted - QL_POWER_SHIFT;
-    const float r = fmaf(k, 2 * QL_LOG_2, square) + fmaf(k, 2 * QL_LOG_2_REST, lost);
-    return ql_exp_rest_f32(-0.5f * r) * ql_power_f32(shifted);
+    return ql_exp_sum_f32(ql_where_f32(x < -88, -88, x), 0);
 }
 
 #endif

@@ -426,14 +426,28 @@ typedef struct ql_gemm_kernels {
  *
  *     s[p][i][j] = start[j] + sum_{t < segments} a_t[i][j] * b_t[p][j]   (modulo 2^32)
  *
- * for p < outputs, i < rows, j < cols. a_t as above, u8, with whole blocks of lanes to read; segments is a multiple of
+ * for p < outputs, i < rows, j < cols, and that for several lines, whose a and c begin so many bytes further on each
+ * time. a_t as above, u8, with whole blocks of lanes to read; segments is a multiple of
  * kr. Output p's results begin p * output_stride elements after c. b: blocks of `lanes` columns, panel_stride bytes
  * apart, s8 or s16, aligned to 64 bytes. In a block, column j = 16 * l + 4 * v + i is the i-th of four at [v][l]:
  * [segments / kr][outputs][4][lanes / 16][4][kr], the order in which unpacking within 128 bits leaves bytes. start and
  * the epilogue's arrays exist for whole blocks. There are no row terms and no residual; row_scale holds the same number
  * for all rows.
  */
-typedef void ql_depthwise_kernel(const ql_gemm_args *g, size_t rows, size_t cols, size_t outputs, size_t output_stride);
+typedef struct ql_depthwise_size {
+    size_t lines, rows, cols;
+    size_t a_line, c_line; /* in bytes, from line to line */
+    size_t outputs, output_stride;
+} ql_depthwise_size;
+
+typedef void ql_depthwise_kernel(const ql_gemm_args *g, const ql_depthwise_size *size);
+
+/* Goes on to the next line. */
+static inline void ql_next_line(ql_gemm_args *g, const ql_depthwise_size *size)
+{
+    g->a = (const char *)g->a + size->a_line;
+    g->c = (char *)g->c + size->c_line;
+}
 
 typedef struct ql_depthwise_kernels {
     size_t lanes, kr; /* lanes: 16 to QL_MAX_NR */

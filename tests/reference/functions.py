@@ -17,7 +17,6 @@ AREA_TANGENT = [1 / (2 * n + 1) for n in range(14)]
 SHORT_SERIES = [0.499999940, 0.166665196, 0.0416683927, 0.00836878084, 0.00138144672]
 SHORT_TAIL = [0.0440126464, 0.229214902, 0.263453661, 0.236614916, 0.140915038, 0.0164414152,
               -0.0540754094, -0.0733836535, 0.0907787364, -0.0278989018]  # fmt: skip
-LOG2_E, LOG_2, LOG_2_REST = (F32(float.fromhex(v)) for v in ("0x1.715476p+0", "0x1.62e43p-1", "-0x1.05c61p-29"))
 
 
 def polynomial(c, x):
@@ -39,29 +38,21 @@ def exp(x):
     return polynomial(SERIES, r) * ((shifted.view(np.uint64) + np.uint64(1023)) << np.uint64(52)).view(F64)
 
 
-def exp_of_parts(shifted, r):
-    """2^k e^r in float32, of `shifted` the low bits are those of k + 127."""
-    c, r2 = np.float32(SHORT_SERIES), r * r
+def exp_sum_f32(x, rest):
+    """e^(x + rest) of float32, -88 <= x <= 0: the core's own, by the same steps."""
+    c, shift = np.float32(SHORT_SERIES), F32(1.5 * 2.0**23 + 127)
+    shifted = fma(x, F32(float.fromhex("0x1.715476p+0")), shift)
+    k = shifted - shift
+    r = fma(-k, F32(float.fromhex("0x1.62e43p-1")), x) + fma(-k, F32(float.fromhex("-0x1.05c61p-29")), rest)
+    r2 = r * r
     high = fma(r2, c[4], fma(r, c[3], c[2]))
     total = fma(r2, fma(r2, high, fma(r, c[1], c[0])), 1 + r)
     return total * (shifted.view(np.uint32) << np.uint32(23)).view(F32)
 
 
 def exp_f32(x):
-    """e^x of float32 x <= 0: the core's own, by the same steps."""
-    inside, shift = np.where(x < -88, F32(-88), x), F32(1.5 * 2.0**23 + 127)
-    shifted = fma(inside, LOG2_E, shift)
-    k = shifted - shift
-    return exp_of_parts(shifted, fma(k, -LOG_2_REST, fma(k, -LOG_2, inside)))
-
-
-def bell_f32(a):
-    """e^(-a^2 / 2) of float32, |a| <= 13.25."""
-    square, shift = a * a, F32(1.5 * 2.0**23 + 127)
-    shifted = fma(square, F32(-0.5) * LOG2_E, shift)
-    k = shifted - shift
-    r = fma(k, 2 * LOG_2, square) + fma(k, 2 * LOG_2_REST, fma(a, a, -square))
-    return exp_of_parts(shifted, F32(-0.5) * r)
+    """e^x of float32 x <= 0."""
+    return exp_sum_f32(np.where(x < -88, F32(-88), x), F32(0))
 
 
 def sum_of_rows(x):
@@ -126,14 +117,16 @@ def softplus(x):
 def gelu(x):
     """In float32, as the core does."""
     x = x.astype(F32)
-    a = np.abs(x)
-    a = np.where(a > 13.25, F32(13.25), a)
+    a = np.where(np.abs(x) < 13.25, np.abs(x), F32(13.25))
+    half = F32(-0.5) * a
+    square = half * a
+    exponential = exp_sum_f32(square, fma(half, a, -square))
     t = 1 / fma(a, F32(0.335), F32(1)) - F32(0.25)
     t2, c = t * t, np.float32(SHORT_TAIL)
     t4 = t2 * t2
     low = fma(t2, fma(t, c[3], c[2]), fma(t, c[1], c[0]))
     high = fma(t4, fma(t, c[9], c[8]), fma(t2, fma(t, c[7], c[6]), fma(t, c[5], c[4])))
-    return fma(-bell_f32(a), a * fma(t4, high, low), np.where(x < 0, F32(0), x))
+    return fma(-exponential, a * fma(t4, high, low), np.where(x < 0, F32(0), x))
 
 
 def softmax(x):

@@ -129,12 +129,13 @@ static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, voi
 }
 
 #define NAME(MR, NR) ql_gemm_u8s8s32_##MR##x##NR##c4__avx512vnni
-#define TILE(MR, NR, VECTORS)                                                                      \
-    static void NAME(MR, NR)(const ql_gemm_args *g, size_t i, size_t tiles, size_t j, size_t cols) \
-    {                                                                                              \
-        const tile_end end = tile_end_of(VECTORS, g, j, cols);                                     \
-        for (; tiles > 0; tiles--, i += MR)                                                        \
-            gemm(MR, VECTORS, split_of(MR, VECTORS), g, &end, i, j, cols);                         \
+#define TILE(MR, NR, VECTORS)                                                                         \
+    static void NAME(MR, NR)(const ql_gemm_args *args, size_t i, size_t tiles, size_t j, size_t cols) \
+    {                                                                                                 \
+        const ql_gemm_args g = *args;                                                                 \
+        const tile_end end = tile_end_of(VECTORS, &g, j, cols);                                       \
+        for (; tiles > 0; tiles--, i += MR)                                                           \
+            gemm(MR, VECTORS, split_of(MR, VECTORS), &g, &end, i, j, cols);                           \
     }
 #define ENTRY(MR, NR) NAME(MR, NR),
 

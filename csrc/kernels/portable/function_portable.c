@@ -81,14 +81,27 @@ static inline float hyperbolic_tangent(float x, float slope)
     return copysignf((float)t, x);
 }
 
+/* The lesser of |x| and the limit; the limit for NaN. Bits of magnitudes are in their order. */
+static inline float limited(float x, float limit)
+{
+    uint32_t bits, most;
+    memcpy(&bits, &x, sizeof bits);
+    memcpy(&most, &limit, sizeof most);
+    bits &= INT32_MAX;
+    bits = bits < most ? bits : most;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
 /* x times the share of the standard normal distribution below x, in float, to within 6 units in the last place:
- * max(x, 0) - |x| tail(|x|). The tail over e^(-a^2 / 2) is a polynomial of t - 1 / 4, t = 1 / (1 + 0.335 a), with the
- * least greatest error, 8e-9 of it; beyond 13.25 it is 0. A value takes 0.8 ns, not 1.5 as with products and sums that
- * are rounded apart (AMD Zen 3). */
+ * max(x, 0) - a tail(a) with a = |x|. What exp(-a^2 / 2) gets is the square and what its rounding lost. The tail over
+ * that is a polynomial of t - 1 / 4, t = 1 / (1 + 0.335 a), with the least greatest error, 8e-9 of it; beyond 13.25 it
+ * is 0. A value takes 0.76 ns, not 1.5 as with products and sums that are rounded apart (AMD Zen 3). */
 static inline float gelu(float x, float slope)
 {
-    const float magnitude = fabsf(x), a = ql_where_f32(magnitude > 13.25f, 13.25f, magnitude);
-    const float t = 1 / fmaf(a, 0.335f, 1) - 0.25f, exponential = ql_bell_f32(a), t2 = t * t, t4 = t2 * t2;
+    const float a = limited(x, 13.25f), half = -0.5f * a, square = half * a;
+    const float exponential = ql_exp_sum_f32(square, fmaf(half, a, -square));
+    const float t = 1 / fmaf(a, 0.335f, 1) - 0.25f, t2 = t * t, t4 = t2 * t2;
     const float low_half = fmaf(t2, fmaf(t, 0.236614916f, 0.263453661f), fmaf(t, 0.229214902f, 0.0440126464f));
     const float high_half =
         fmaf(t4, fmaf(t, -0.0278989018f, 0.0907787364f),

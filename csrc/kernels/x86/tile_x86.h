@@ -1,10 +1,13 @@
 /* Tiles of integer products in registers: how they begin and end. Kernels differ in how they multiply.
  *
- * Whole registers are finished where they are, which hides it behind the next tile's loads: int32, float32 and rule A
- * cost the same within 2 %. Columns that do not fill them, rule B, five times the instructions, and rare curves go by
- * way of a buffer. What is the same for all tiles of a panel is found once, and as many rows as fill a register with
- * codes become codes together: a tile of 6 x 16 with a depth of 16 takes 110 cycles instead of 126 with codes, 104
- * instead of 132 with floats, of which 64 are products (AVX2, Zen 3).
+ * Whole registers are finished where they are, which hides it behind the next tile's loads. Columns that do not fill
+ * them, rule B, five times the instructions, and rare curves go by way of a buffer. What is the same for all tiles of a
+ * panel is found once, and as many rows as fill a register with codes become codes together: a tile of 6 x 16 with a
+ * depth of 16 takes 108 cycles instead of 126 with codes, 99 instead of 132 with floats, of which 62 are products
+ * (AVX2, Zen 3).
+ *
+ * Kernels work on a copy of their arguments: codes are bytes, whose stores may change what a pointer leads to, for all
+ * that a compiler knows, so that each tile would load the arguments again (98 cycles instead of 104 with floats).
  *
  * The file that includes this brings MAX_MR rows, MAX_VECTORS vectors of columns, `finishers`, and how steps become
  * codes: code_rule, store_codes and of how many vectors, VECTORS_OF_CODES. */
@@ -122,10 +125,12 @@ static inline __attribute__((always_inline)) void finish_f32(const int mr, const
     float *y = (float *)g->c + i0 * stride + j;
 #pragma GCC unroll 12
     for (int i = 0; i < mr; i++) {
-        const floats own = set_f32(row_scale ? row_scale[i] : 1);
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) {
-            const floats s = to_f32(sum[i][v]) * own * end->multiplier[v] + end->below[v];
+            floats s = to_f32(sum[i][v]);
+            if (row_scale)
+                s = s * set_f32(row_scale[i]);
+            s = s * end->multiplier[v] + end->below[v];
             store_f32(y + (size_t)i * stride + LANES * v, min_f32(end->high, max_f32(end->low, s)));
         }
     }
@@ -168,10 +173,10 @@ static inline __attribute__((always_inline)) void finish_x8(const int mr, const 
 {
     const size_t stride = g->c_stride;
     uint8_t *codes = (uint8_t *)g->c + i0 * stride + j;
+    to_steps(mr, vectors, end, sum, curve);
 #pragma GCC unroll 12
     for (int i = 0; i < mr; i += VECTORS_OF_CODES / vectors) {
         const int rows = mr - i < VECTORS_OF_CODES / vectors ? mr - i : VECTORS_OF_CODES / vectors;
-        to_steps(rows, vectors, end, sum + i, curve);
         store_codes(codes + (size_t)i * stride, stride, sum + i, rows, vectors, &end->rule);
     }
 }
@@ -184,10 +189,10 @@ static inline __attribute__((always_inline)) void finish_part_x8(const int mr, c
 {
     const size_t stride = g->c_stride, width = (size_t)(LANES * vectors);
     uint8_t *codes = (uint8_t *)g->c + i0 * stride + j, whole[MAX_MR * MAX_VECTORS * LANES];
+    to_steps(mr, vectors, end, sum, QL_CURVE_NONE);
 #pragma GCC unroll 12
     for (int i = 0; i < mr; i += VECTORS_OF_CODES / vectors) {
         const int rows = mr - i < VECTORS_OF_CODES / vectors ? mr - i : VECTORS_OF_CODES / vectors;
-        to_steps(rows, vectors, end, sum + i, QL_CURVE_NONE);
         store_codes(whole + (size_t)i * width, width, sum + i, rows, vectors, &end->rule);
     }
     for (int i = 0; i < mr; i++)
