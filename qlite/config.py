@@ -1,6 +1,7 @@
 """What this qlite was built with, and what serves it on this machine."""
 
 import platform
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -156,7 +157,10 @@ def _text(config: dict[str, Any]) -> str:
         ("tiles (AMX)", config["tiles"]),
         ("threads", f"{config['threads']} ({_openmp(config['openmp'])})"),
     ]
-    width = max(map(len, config["kernels"]), default=0)
-    kernels = [f"{name:{width}}  {isa}" for name, isa in sorted(config["kernels"].items())]
-    rows += zip(["kernels", *[""] * len(kernels)], kernels, strict=False)
+    served: dict[str, list[str]] = {}
+    for name, isa in sorted(config["kernels"].items()):
+        served.setdefault(isa, []).append(name)
+    texts = [f"{isa}: {' '.join(served[isa])}" for isa in reversed(config["isas_built"]) if isa in served]
+    lines = [line for text in texts for line in textwrap.wrap(text, 100, subsequent_indent="  ")]
+    rows += zip(["kernels", *[""] * len(lines)], lines, strict=False)
     return "\n".join([versions, *(f"  {label:15}{value}" for label, value in rows)])

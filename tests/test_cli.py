@@ -276,6 +276,8 @@ def test_info_is_show_config(capsys):
     assert printed == capsys.readouterr().out
     config = ql.show_config("dict")
     assert config["isa_active"] in printed and f"\n  tiles (AMX)    {config['tiles']}\n" in printed
+    kernels = printed.split("\n  kernels ")[1].split()
+    assert sorted(word for word in kernels if not word.endswith(":")) == sorted(config["kernels"])
 
 
 def test_version(tmp_path, capsys):

@@ -340,8 +340,9 @@ typedef struct ql_gemm_args {
     size_t a_rows; /* rows of a that may be read, perhaps more than there are; for ranges alone */
 } ql_gemm_args;
 
-/* The tile of mr rows from i and `cols` columns from j, which begins a panel: nothing else of c is written. */
-typedef void ql_gemm_ukernel(const ql_gemm_args *g, size_t i, size_t j, size_t cols);
+/* Tiles of mr rows each, one below another from row i on, and `cols` columns from j, which begins a panel: nothing else
+ * of c is written. */
+typedef void ql_gemm_ukernel(const ql_gemm_args *g, size_t i, size_t tiles, size_t j, size_t cols);
 
 /* Rows of codes as a panel of ql_gemm_args has them: panel[p / kr][j][p % kr] = b[p][j] ^ flip for p < k and j < cols,
  * zeros for the other columns of nr and up to a multiple of kr. b's rows are b_stride bytes apart; kr is 1, 2, 4 or 8.
@@ -397,7 +398,7 @@ typedef struct ql_gemm_kernels {
     ql_gemm_row_kernel *row;
     const ql_gemm_ranges *ranges;         /* NULL: there are tiles alone; else ... */
     const struct ql_gemm_kernels *lower;  /* ... what serves in their place: the same but for depth, which is less */
-    ql_gemm_ukernel *const *ukernel;      /* [mr + 1]: ukernel[r] computes r rows and up to nr columns; [0] is NULL */
+    ql_gemm_ukernel *const *ukernel;      /* [mr + 1]: ukernel[r]: of tiles of r rows and up to nr columns; [0]: NULL */
     ql_gemm_ukernel *const *half_ukernel; /* the same for up to nr / 2 columns; may be NULL */
     size_t wide_mr;                       /* up to as many rows, 0 for none, ... */
     ql_gemm_ukernel *const *wide_ukernel; /* [wide_mr + 1]: ... nr + 1 to 2 * nr columns are faster at once */
@@ -407,13 +408,27 @@ typedef struct ql_gemm_kernels {
  *
  *     s[p][i][j] = start[j] + sum_{t < segments} a_t[i][j] * b_t[p][j]   (modulo 2^32)
  *
- * for p < outputs, i < rows, j < cols. a_t as above, u8, with whole blocks of lanes to read; segments is a multiple of
+ * for p < outputs, i < rows, j < cols, and that for several lines, whose a and c begin so many bytes further on each
+ * time. a_t as above, u8, with whole blocks of lanes to read; segments is a multiple of
  * kr. Output p's results begin p * output_stride elements after c. b: blocks of `lanes` columns, panel_stride bytes
  * apart, s8 or s16, aligned to 64 bytes. In a block, column j = 16 * l + 4 * v + i is the i-th of four at [v][l]:
  * [segments / kr][outputs][4][lanes / 16][4][kr], the order in which unpacking within 128 bits leaves bytes. start and
  * the epilogue's arrays exist for whole blocks. There are no row terms; row_scale holds the same number for all rows.
  */
-typedef void ql_depthwise_kernel(const ql_gemm_args *g, size_t rows, size_t cols, size_t outputs, size_t output_stride);
+typedef struct ql_depthwise_size {
+    size_t lines, rows, cols;
+    size_t a_line, c_line; /* in bytes, from line to line */
+    size_t outputs, output_stride;
+} ql_depthwise_size;
+
+typedef void ql_depthwise_kernel(const ql_gemm_args *g, const ql_depthwise_size *size);
+
+/* Goes on to the next line. */
+static inline void ql_next_line(ql_gemm_args *g, const ql_depthwise_size *size)
+{
+    g->a = (const char *)g->a + size->a_line;
+    g->c = (char *)g->c + size->c_line;
+}
 
 typedef struct ql_depthwise_kernels {
     size_t lanes, kr; /* lanes: 16 to QL_MAX_NR */

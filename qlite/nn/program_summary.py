@@ -1,6 +1,7 @@
 """What the layers of an integer program compute in, and what that costs, as a table."""
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,8 +16,9 @@ from qlite.nn.steps.products import Product
 from qlite.nn.steps.transposed import TransposedConvolution
 from qlite.nn.summary import Table
 
-#: Runs on one sample whose median is a time, in the middle of which the machine may do something else.
-RUNS = 15
+#: Runs on one sample whose median is a time, in the middle of which the machine may do something else; fewer where
+#: they take longer than a glance.
+FEWEST_RUNS, RUNS, RUN_SECONDS = 3, 15, 0.3
 #: Steps between floats and codes.
 BETWEEN = (Quantize, QuantizeDigits, QuantizeDynamic, Dequantize)
 
@@ -100,7 +102,11 @@ def summary_of(title: str, plan: Plan) -> ProgramSummary:
     """The summary of a program, which runs a few times on a sample of zeros."""
     program = plan.program
     inputs = [np.zeros((1, *b.shape), b.dtype) for b in (program.buffers[i] for i in program.inputs)]
-    seconds = np.median([plan.timed(*inputs)[1] for _ in range(RUNS)], axis=0)
+    runs: list[np.ndarray] = []
+    began = time.perf_counter()
+    while len(runs) < FEWEST_RUNS or (len(runs) < RUNS and time.perf_counter() - began < RUN_SECONDS):
+        runs.append(plan.timed(*inputs)[1])
+    seconds = np.median(runs, axis=0)
     kinds = [_arithmetic(program, step) for step in program.steps]
     macs = [_macs(step, [program.buffers[i] for i in step.inputs], program.buffers[step.output])
             for step in program.steps]  # fmt: skip

@@ -493,6 +493,9 @@ class QModel(Predictor):
     def _target_on_cpu(self) -> str:
         return self.target if self.cpu is None else f"{self.target} on {self.cpu}"
 
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
+
     def __repr__(self) -> str:
         head = f"QModel({self.scheme}, target {self._target_on_cpu}, {self.nbytes:,} bytes, {self.task})"
         return "\n".join([head, *str(self.program).splitlines()[1:]])

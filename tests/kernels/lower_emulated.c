@@ -44,7 +44,13 @@ static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, voi
     return ql_gemm_u8s8s32__scalar.row(a, k, flip, padded, out);
 }
 
-static ql_gemm_ukernel *const ukernels[] = {NULL, one_row};
+static void rows_in_turn(const ql_gemm_args *g, size_t i, size_t tiles, size_t j, size_t cols)
+{
+    for (; tiles > 0; tiles--, i++)
+        one_row(g, i, j, cols);
+}
+
+static ql_gemm_ukernel *const ukernels[] = {NULL, rows_in_turn};
 
 const ql_gemm_kernels ql_gemm_u8s8s32__emulated = {
     .mr = 1, .nr = NR, .kr = KR, .depth = KR, .a_size = 1, .row = row, .ukernel = ukernels};

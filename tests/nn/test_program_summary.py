@@ -75,7 +75,8 @@ def test_products_of_two_tensors(rng):
 
 def test_text_and_html(rng):
     model, x = image_network(rng)
-    summary = ql.quantize_model(model, data=x).summary()
+    qm = ql.quantize_model(model, data=x)
+    summary = qm.summary()
     lines = str(summary).splitlines()
     assert lines[0] == "QModel of w8a8, target numpy"
     assert lines[1].split() == ["layer", "steps", "in", "shape", "MACs", "bytes", "us/sample"]
@@ -83,3 +84,4 @@ def test_text_and_html(rng):
     assert repr(summary) == str(summary)
     assert summary._repr_html_().count("<tr>") == len(summary.layers) + 2
     assert lines[-1] in summary._repr_html_()
+    assert all(f"<td>{row.name}</td>" in qm._repr_html_() for row in summary.layers)

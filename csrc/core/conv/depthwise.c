@@ -146,32 +146,40 @@ void ql_taps_fill_offsets(const ql_geometry *g, size_t *offset)
     }
 }
 
-/* Computes one or two output rows from r on. */
-static void compute(const ql_stage *s, size_t r, const ql_tap_set *set)
+/* Computes output rows of one image from r on, each line of them one or two. */
+static void compute(const ql_stage *s, size_t r, size_t lines, const ql_tap_set *set)
 {
     const ql_geometry *g = s->g;
     const ql_filter *w = g->w;
     const size_t out = w->shape[3], width = g->window.out[1];
     const size_t unit = g->window.stride[1] == 1 ? w->taps.unit : 1, whole = width / unit, rest = width % unit;
     ql_depthwise_kernel *const kernel = w->kernels->depthwise_u8s8s32->kernel;
-    const ql_gemm_args args = {.a = ql_stage_windows(s, r),
-                               .a_stride = unit * g->window.stride[1] * g->pixel_stride,
-                               .segments = set->count,
-                               .offset = s->terms->offset + (set->outputs == 1 ? 0 : w->taps.set[0].count),
-                               .b = set->blocks,
-                               .panel_stride = set->block_bytes,
-                               .start = s->terms->start,
-                               .row_scale = s->terms->row_scale,
-                               .epilogue = &s->terms->epilogue,
-                               .c = ql_stage_results(s, r),
-                               .c_stride = unit * out};
-    kernel(&args, whole, unit * out, set->outputs, width * out);
+    ql_gemm_args args = {.a = ql_stage_windows(s, r),
+                         .a_stride = unit * g->window.stride[1] * g->pixel_stride,
+                         .segments = set->count,
+                         .offset = s->terms->offset + (set->outputs == 1 ? 0 : w->taps.set[0].count),
+                         .b = set->blocks,
+                         .panel_stride = set->block_bytes,
+                         .start = s->terms->start,
+                         .row_scale = s->terms->row_scale,
+                         .epilogue = &s->terms->epilogue,
+                         .c = ql_stage_results(s, r),
+                         .c_stride = unit * out};
+    ql_depthwise_size size = {.lines = lines,
+                              .rows = whole,
+                              .cols = unit * out,
+                              .a_line = set->outputs * g->window.stride[0] * g->row_stride,
+                              .c_line = set->outputs * width * out * s->c_size,
+                              .outputs = set->outputs,
+                              .output_stride = width * out};
+    kernel(&args, &size);
     if (rest == 0)
         return;
-    ql_gemm_args last = args;
-    last.a = (const char *)args.a + whole * args.a_stride;
-    last.c = (char *)args.c + whole * args.c_stride * s->c_size;
-    kernel(&last, 1, rest * out, set->outputs, width * out);
+    args.a = (const char *)args.a + whole * args.a_stride;
+    args.c = (char *)args.c + whole * args.c_stride * s->c_size;
+    size.rows = 1;
+    size.cols = rest * out;
+    kernel(&args, &size);
 }
 
 void ql_taps_rows(const ql_stage *s, size_t begin, size_t end)
@@ -179,9 +187,12 @@ void ql_taps_rows(const ql_stage *s, size_t begin, size_t end)
     const ql_geometry *g = s->g;
     const ql_tap_set *one = g->w->taps.set, *two = g->w->taps.set + 1;
     const bool in_pairs = two->outputs == 2 && g->window.stride[0] == 1 && g->window.dilation[0] == 1;
-    for (size_t r = begin; r < end;) {
-        const bool is_pair = in_pairs && r + 1 < end && (r + 1) % s->rows != 0;
-        compute(s, r, is_pair ? two : one);
-        r += is_pair ? 2 : 1;
+    while (begin < end) {
+        const size_t rows = ql_least(end - begin, s->rows - begin % s->rows), pairs = in_pairs ? rows / 2 : 0;
+        if (pairs > 0)
+            compute(s, begin, pairs, two);
+        if (rows > 2 * pairs)
+            compute(s, begin + 2 * pairs, rows - 2 * pairs, one);
+        begin += rows;
     }
 }

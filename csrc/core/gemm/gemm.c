@@ -215,8 +215,10 @@ void ql_gemm_tiles(const ql_gemm_args *args, const ql_gemm_kernels *gemm, size_t
         ukernels = gemm->wide_ukernel;
     else if (cols <= gemm->nr / 2 && gemm->half_ukernel)
         ukernels = gemm->half_ukernel;
-    for (size_t i = begin; i < end; i += mr)
-        ukernels[ql_least(mr, end - i)](args, i, j, cols);
+    const size_t tiles = (end - begin) / mr, rest = (end - begin) % mr;
+    ukernels[mr](args, begin, tiles, j, cols);
+    if (rest)
+        ukernels[rest](args, end - rest, 1, j, cols);
 }
 
 static void multiply_item(void *context, size_t item)

@@ -20,7 +20,7 @@
 enum { KR = 2 };
 
 static inline __attribute__((always_inline)) void gemm(const int mr, const int vectors, const ql_gemm_args *g,
-                                                       size_t i0, size_t j, size_t cols)
+                                                       const tile_end *end, size_t i0, size_t j, size_t cols)
 {
     const char *rows = (const char *)g->a + i0 * g->a_stride;
     const int8_t *b = g->b + j / NR * g->panel_stride;
@@ -47,23 +47,25 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const int v
             }
         }
     }
-    finish_tile(mr, vectors, g, sum, i0, j, cols);
+    finish_tile(mr, vectors, g, end, sum, i0, j, cols);
 }
 
 static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, void *out)
 {
     enum { BLOCK = 32 };
-    const __m256i flips = _mm256_set1_epi8((char)flip), zero = _mm256_setzero_si256();
+    const __m256i flips = _mm256_set1_epi8((char)flip), wide_flips = _mm256_set1_epi16(flip);
+    const __m256i zero = _mm256_setzero_si256();
     int16_t *codes = out;
     __m256i sums = zero;
     size_t p = 0;
     for (; p + BLOCK <= k; p += BLOCK) {
-        __m256i v = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(a + p)), flips);
+        const __m256i v = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(a + p)), flips);
         sums = _mm256_add_epi64(sums, _mm256_sad_epu8(v, zero));
         if (codes) {
-            __m256i *to = (__m256i *)(codes + p);
-            _mm256_storeu_si256(to, _mm256_cvtepu8_epi16(_mm256_castsi256_si128(v)));
-            _mm256_storeu_si256(to + 1, _mm256_cvtepu8_epi16(_mm256_extracti128_si256(v, 1)));
+            const __m256i low = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(a + p)));
+            const __m256i high = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(a + p + 16)));
+            _mm256_storeu_si256((__m256i *)(codes + p), _mm256_xor_si256(low, wide_flips));
+            _mm256_storeu_si256((__m256i *)(codes + p + 16), _mm256_xor_si256(high, wide_flips));
         }
     }
     uint32_t sum = total(sums);
@@ -78,10 +80,13 @@ static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, voi
 }
 
 #define NAME(MR, NR) ql_gemm_u8s8s32_##MR##x##NR##c2__avx2
-#define TILE(MR, NR, VECTORS)                                                        \
-    static void NAME(MR, NR)(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
-    {                                                                                \
-        gemm(MR, VECTORS, g, i, j, cols);                                            \
+#define TILE(MR, NR, VECTORS)                                                                         \
+    static void NAME(MR, NR)(const ql_gemm_args *args, size_t i, size_t tiles, size_t j, size_t cols) \
+    {                                                                                                 \
+        const ql_gemm_args g = *args;                                                                 \
+        const tile_end end = tile_end_of(VECTORS, &g, j, cols);                                       \
+        for (; tiles > 0; tiles--, i += MR)                                                           \
+            gemm(MR, VECTORS, &g, &end, i, j, cols);                                                  \
     }
 #define ENTRY(MR, NR) NAME(MR, NR),
 

@@ -14,10 +14,13 @@ static inline __attribute__((always_inline)) __m256i dot4(__m256i sum, __m256i a
 }
 
 #define NAME(MR, NR) ql_gemm_u7s8s32_##MR##x##NR##c4__avx2
-#define TILE(MR, NR, VECTORS)                                                        \
-    static void NAME(MR, NR)(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
-    {                                                                                \
-        gemm_quads(dot4, MR, VECTORS, 1, g, i, j, cols);                             \
+#define TILE(MR, NR, VECTORS)                                                                         \
+    static void NAME(MR, NR)(const ql_gemm_args *args, size_t i, size_t tiles, size_t j, size_t cols) \
+    {                                                                                                 \
+        const ql_gemm_args g = *args;                                                                 \
+        const tile_end end = tile_end_of(VECTORS, &g, j, cols);                                       \
+        for (; tiles > 0; tiles--, i += MR)                                                           \
+            gemm_quads(dot4, MR, VECTORS, 1, &g, &end, i, j, cols);                                   \
     }
 #define ENTRY(MR, NR) NAME(MR, NR),
 

@@ -15,8 +15,8 @@ enum { KR = 4, MAX_SPLIT = 4 };
 typedef __m256i dot4_function(__m256i sum, __m256i a, const int8_t *b);
 
 static inline __attribute__((always_inline)) void gemm_quads(dot4_function *dot4, const int mr, const int vectors,
-                                                             const int split, const ql_gemm_args *g, size_t i0,
-                                                             size_t j, size_t cols)
+                                                             const int split, const ql_gemm_args *g,
+                                                             const tile_end *end, size_t i0, size_t j, size_t cols)
 {
     const size_t a_stride = g->a_stride;
     const uint8_t *rows = (const uint8_t *)g->a + i0 * a_stride;
@@ -59,7 +59,7 @@ static inline __attribute__((always_inline)) void gemm_quads(dot4_function *dot4
 #pragma GCC unroll 4
     for (int s = 1; s < split; s++)
         add_split(mr, vectors, sum[0], sum[s]);
-    finish_tile(mr, vectors, g, sum[0], i0, j, cols);
+    finish_tile(mr, vectors, g, end, sum[0], i0, j, cols);
 }
 
 static inline uint32_t row_of_bytes(const uint8_t *a, size_t k, uint8_t flip, size_t padded, void *out)

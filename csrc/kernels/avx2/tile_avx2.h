@@ -13,8 +13,10 @@ enum { NR = 16, MAX_MR = 6, MAX_VECTORS = 4 };
 static const ql_finishers finishers = {ql_add_outer_s32__avx2, ql_scale_s32_f32__avx2, ql_requantize_s32_x8__avx2,
                                        ql_requantize_fixed_s32_x8__avx2, ql_curve_s32_x8__avx2};
 
-/* Codes of a grid: two vectors of steps from the zero point become bytes together. Signed codes are unsigned ones with
- * another zero point until the last step. */
+/* Codes of a grid: four vectors of steps from the zero point become 32 bytes together. Signed codes are unsigned ones
+ * with another zero point until the last step. */
+enum { VECTORS_OF_CODES = 4 };
+
 typedef struct code_rule {
     __m256i zero_point, low, flip;
 } code_rule;
@@ -26,20 +28,35 @@ static inline code_rule code_rule_of(const ql_epilogue *e)
                        _mm256_set1_epi8((char)flip)};
 }
 
-/* Stores the codes of vectors of steps, which are at most qmax - zero_point. */
-static inline __attribute__((always_inline)) void store_codes(uint8_t *codes, const __m256i *steps, const int vectors,
-                                                              const code_rule *r)
+/* Stores the codes of steps, which are at most qmax - zero_point: of up to VECTORS_OF_CODES vectors in all. */
+static inline __attribute__((always_inline)) void store_codes(uint8_t *codes, size_t stride,
+                                                              __m256i steps[][MAX_VECTORS], const int rows,
+                                                              const int vectors, const code_rule *r)
 {
+    __m256i words[2];
 #pragma GCC unroll 2
-    for (int v = 0; v < vectors; v += 2) {
-        const __m256i both = _mm256_packs_epi32(steps[v], steps[vectors > 1 ? v + 1 : v]);
-        const __m256i words = _mm256_adds_epi16(both, r->zero_point);
-        const __m256i bytes = _mm256_max_epu8(_mm256_packus_epi16(words, words), r->low);
-        const __m128i ordered = _mm256_castsi256_si128(in_order(_mm256_xor_si256(bytes, r->flip)));
-        if (vectors > 1)
-            _mm_storeu_si128((__m128i *)(codes + LANES * v), ordered);
+    for (int h = 0; h < 2; h++) {
+        const int first = 2 * h % (rows * vectors), second = (first + 1) % (rows * vectors);
+        words[h] = _mm256_adds_epi16(
+            _mm256_packs_epi32(steps[first / vectors][first % vectors], steps[second / vectors][second % vectors]),
+            r->zero_point);
+    }
+    const __m256i bytes = _mm256_max_epu8(_mm256_packus_epi16(words[0], words[1]), r->low);
+    const __m256i ordered = in_order(_mm256_xor_si256(bytes, r->flip));
+    const __m128i half[] = {_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1)};
+    if (vectors == 4) {
+        _mm256_storeu_si256((__m256i *)codes, ordered);
+        return;
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < rows; i++) {
+        uint8_t *to = codes + (size_t)i * stride;
+        if (vectors == 2)
+            _mm_storeu_si128((__m128i *)to, half[i]);
+        else if (i % 2 == 0)
+            _mm_storel_epi64((__m128i *)to, half[i / 2]);
         else
-            _mm_storel_epi64((__m128i *)codes, ordered);
+            _mm_storeh_pd((double *)to, _mm_castsi128_pd(half[i / 2]));
     }
 }
 

@@ -168,31 +168,32 @@ static inline __attribute__((always_inline)) void multiply_block(const ql_gemm_a
     }
 }
 
-static inline __attribute__((always_inline)) void multiply(const ql_gemm_args *g, size_t rows, size_t cols,
-                                                           const int outputs, size_t output_stride, const size_t quads,
-                                                           const bool to_codes)
+static inline __attribute__((always_inline)) void multiply(const ql_gemm_args *g, const ql_depthwise_size *size,
+                                                           const int outputs, const size_t quads, const bool to_codes)
 {
-    size_t j = 0;
-    for (; j + WIDTH <= cols; j += WIDTH)
-        multiply_block(g, rows, j, WIDTH, outputs, output_stride, quads, true, to_codes);
-    if (j < cols)
-        multiply_block(g, rows, j, cols - j, outputs, output_stride, quads, false, to_codes);
+    ql_gemm_args own = *g;
+    for (size_t line = 0; line < size->lines; line++, ql_next_line(&own, size)) {
+        size_t j = 0;
+        for (; j + WIDTH <= size->cols; j += WIDTH)
+            multiply_block(&own, size->rows, j, WIDTH, outputs, size->output_stride, quads, true, to_codes);
+        if (j < size->cols)
+            multiply_block(&own, size->rows, j, size->cols - j, outputs, size->output_stride, quads, false, to_codes);
+    }
 }
 
-static void ql_depthwise_u8s8s32_2x64c4__avx512vnni(const ql_gemm_args *g, size_t rows, size_t cols, size_t outputs,
-                                                    size_t output_stride)
+static void ql_depthwise_u8s8s32_2x64c4__avx512vnni(const ql_gemm_args *g, const ql_depthwise_size *size)
 {
-    const bool to_codes = has_small_multipliers(g->epilogue, cols);
-    if (to_codes && outputs == 2 && g->segments == 3 * KR) /* windows of 3 x 3 */
-        multiply(g, rows, cols, 2, output_stride, 3, true);
-    else if (to_codes && outputs == 2)
-        multiply(g, rows, cols, 2, output_stride, 0, true);
+    const bool to_codes = has_small_multipliers(g->epilogue, size->cols);
+    if (to_codes && size->outputs == 2 && g->segments == 3 * KR) /* windows of 3 x 3 */
+        multiply(g, size, 2, 3, true);
+    else if (to_codes && size->outputs == 2)
+        multiply(g, size, 2, 0, true);
     else if (to_codes)
-        multiply(g, rows, cols, 1, 0, 0, true);
-    else if (outputs == 2)
-        multiply(g, rows, cols, 2, output_stride, 0, false);
+        multiply(g, size, 1, 0, true);
+    else if (size->outputs == 2)
+        multiply(g, size, 2, 0, false);
     else
-        multiply(g, rows, cols, 1, 0, 0, false);
+        multiply(g, size, 1, 0, false);
 }
 
 const ql_depthwise_kernels ql_depthwise_u8s8s32__avx512vnni = {

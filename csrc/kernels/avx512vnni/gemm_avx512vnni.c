@@ -23,6 +23,8 @@ static inline __attribute__((always_inline)) __m512i dot4_from(__m512i sum, __m5
     return sum;
 }
 
+enum { VECTORS_OF_CODES = MAX_VECTORS };
+
 /* Codes of a grid. */
 typedef struct code_rule {
     __m512i zero_point, low; /* low: in steps from the zero point */
@@ -33,13 +35,18 @@ static inline code_rule code_rule_of(const ql_epilogue *e)
     return (code_rule){set_s32(e->zero_point), set_s32(e->qmin - e->zero_point)};
 }
 
-/* Stores the codes of vectors of steps, which are at most qmax - zero_point. */
-static inline __attribute__((always_inline)) void store_codes(uint8_t *codes, const __m512i *steps, const int vectors,
-                                                              const code_rule *r)
+/* Stores the codes of steps, which are at most qmax - zero_point: of up to VECTORS_OF_CODES vectors in all. */
+static inline __attribute__((always_inline)) void store_codes(uint8_t *codes, size_t stride,
+                                                              __m512i steps[][MAX_VECTORS], const int rows,
+                                                              const int vectors, const code_rule *r)
 {
 #pragma GCC unroll 2
-    for (int v = 0; v < vectors; v++)
-        store_u8(codes + LANES * v, add_s32(_mm512_max_epi32(steps[v], r->low), r->zero_point));
+    for (int i = 0; i < rows; i++) {
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++)
+            store_u8(codes + (size_t)i * stride + LANES * v,
+                     add_s32(_mm512_max_epi32(steps[i][v], r->low), r->zero_point));
+    }
 }
 
 #include "kernels/x86/tile_x86.h"
@@ -53,7 +60,8 @@ static inline __attribute__((always_inline)) int split_of(const int mr, const in
 }
 
 static inline __attribute__((always_inline)) void gemm(const int mr, const int vectors, const int split,
-                                                       const ql_gemm_args *g, size_t i0, size_t j, size_t cols)
+                                                       const ql_gemm_args *g, const tile_end *end, size_t i0, size_t j,
+                                                       size_t cols)
 {
     const size_t a_stride = g->a_stride;
     const int8_t *b = g->b + j / NR * g->panel_stride;
@@ -99,7 +107,7 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const int v
 #pragma GCC unroll 4
     for (int s = 1; s < split; s++)
         add_split(mr, vectors, sum[0], sum[s]);
-    finish_tile(mr, vectors, g, sum[0], i0, j, cols);
+    finish_tile(mr, vectors, g, end, sum[0], i0, j, cols);
 }
 
 static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, void *out)
@@ -121,10 +129,13 @@ static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, voi
 }
 
 #define NAME(MR, NR) ql_gemm_u8s8s32_##MR##x##NR##c4__avx512vnni
-#define TILE(MR, NR, VECTORS)                                                        \
-    static void NAME(MR, NR)(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
-    {                                                                                \
-        gemm(MR, VECTORS, split_of(MR, VECTORS), g, i, j, cols);                     \
+#define TILE(MR, NR, VECTORS)                                                                         \
+    static void NAME(MR, NR)(const ql_gemm_args *args, size_t i, size_t tiles, size_t j, size_t cols) \
+    {                                                                                                 \
+        const ql_gemm_args g = *args;                                                                 \
+        const tile_end end = tile_end_of(VECTORS, &g, j, cols);                                       \
+        for (; tiles > 0; tiles--, i += MR)                                                           \
+            gemm(MR, VECTORS, split_of(MR, VECTORS), &g, &end, i, j, cols);                           \
     }
 #define ENTRY(MR, NR) NAME(MR, NR),
 

@@ -22,10 +22,13 @@ static inline __attribute__((always_inline)) int split_of(const int mr, const in
 }
 
 #define NAME(MR, NR) ql_gemm_u8s8s32_##MR##x##NR##c4__avxvnni
-#define TILE(MR, NR, VECTORS)                                                        \
-    static void NAME(MR, NR)(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
-    {                                                                                \
-        gemm_quads(dot4, MR, VECTORS, split_of(MR, VECTORS), g, i, j, cols);         \
+#define TILE(MR, NR, VECTORS)                                                                         \
+    static void NAME(MR, NR)(const ql_gemm_args *args, size_t i, size_t tiles, size_t j, size_t cols) \
+    {                                                                                                 \
+        const ql_gemm_args g = *args;                                                                 \
+        const tile_end end = tile_end_of(VECTORS, &g, j, cols);                                       \
+        for (; tiles > 0; tiles--, i += MR)                                                           \
+            gemm_quads(dot4, MR, VECTORS, split_of(MR, VECTORS), &g, &end, i, j, cols);               \
     }
 #define ENTRY(MR, NR) NAME(MR, NR),
 

@@ -62,10 +62,11 @@ static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, voi
 }
 
 #define NAME(MR, TYPES) ql_gemm_##TYPES##_##MR##x16c1__neon
-#define TILE(MR, TYPES)                                                                 \
-    static void NAME(MR, TYPES)(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
-    {                                                                                   \
-        gemm(MR, g, i, j, cols);                                                        \
+#define TILE(MR, TYPES)                                                                               \
+    static void NAME(MR, TYPES)(const ql_gemm_args *g, size_t i, size_t tiles, size_t j, size_t cols) \
+    {                                                                                                 \
+        for (; tiles > 0; tiles--, i += MR)                                                           \
+            gemm(MR, g, i, j, cols);                                                                  \
     }
 #define ENTRY(MR, TYPES) NAME(MR, TYPES),
 

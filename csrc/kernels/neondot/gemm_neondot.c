@@ -97,10 +97,11 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const bool 
 }
 
 #define NAME(MR, TYPES) ql_gemm_##TYPES##_##MR##x8c4__neondot
-#define TILE(MR, TYPES, IS_U7)                                                          \
-    static void NAME(MR, TYPES)(const ql_gemm_args *g, size_t i, size_t j, size_t cols) \
-    {                                                                                   \
-        gemm(MR, IS_U7, g, i, j, cols);                                                 \
+#define TILE(MR, TYPES, IS_U7)                                                                        \
+    static void NAME(MR, TYPES)(const ql_gemm_args *g, size_t i, size_t tiles, size_t j, size_t cols) \
+    {                                                                                                 \
+        for (; tiles > 0; tiles--, i += MR)                                                           \
+            gemm(MR, IS_U7, g, i, j, cols);                                                           \
     }
 #define ENTRY(MR, TYPES) NAME(MR, TYPES),
 

@@ -19,21 +19,23 @@ static inline void sum_lanes(const ql_gemm_args *g, const uint8_t *a, const int8
     }
 }
 
-static void QL_KERNEL(ql_depthwise_u8s8s32_1x16c1)(const ql_gemm_args *g, size_t rows, size_t cols, size_t outputs,
-                                                   size_t output_stride)
+static void QL_KERNEL(ql_depthwise_u8s8s32_1x16c1)(const ql_gemm_args *g, const ql_depthwise_size *size)
 {
-    (void)outputs, (void)output_stride;
-    for (size_t j = 0; j < cols; j += LANES) {
+    for (size_t j = 0; j < size->cols; j += LANES) {
+        const size_t cols = size->cols - j < LANES ? size->cols - j : LANES;
         const int8_t *b = g->b + j / LANES * g->panel_stride;
-        for (size_t i = 0; i < rows; i++) {
-            const uint8_t *a = (const uint8_t *)g->a + i * g->a_stride + j;
-            int32_t sums[LANES];
-            memcpy(sums, g->start + j, sizeof sums);
-            if (cols - j >= LANES)
-                sum_lanes(g, a, b, LANES, sums);
-            else
-                sum_lanes(g, a, b, cols - j, sums);
-            ql_finish_tile(&finishers, g, sums, LANES, i, 1, j, cols - j < LANES ? cols - j : LANES);
+        ql_gemm_args own = *g;
+        for (size_t line = 0; line < size->lines; line++, ql_next_line(&own, size)) {
+            for (size_t i = 0; i < size->rows; i++) {
+                const uint8_t *a = (const uint8_t *)own.a + i * g->a_stride + j;
+                int32_t sums[LANES];
+                memcpy(sums, g->start + j, sizeof sums);
+                if (cols == LANES)
+                    sum_lanes(g, a, b, LANES, sums);
+                else
+                    sum_lanes(g, a, b, cols, sums);
+                ql_finish_tile(&finishers, &own, sums, LANES, i, 1, j, cols);
+            }
         }
     }
 }

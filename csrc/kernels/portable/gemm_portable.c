@@ -8,7 +8,7 @@ static const ql_finishers finishers = {QL_KERNEL(ql_add_outer_s32), QL_KERNEL(ql
                                        QL_KERNEL(ql_requantize_s32_x8), QL_KERNEL(ql_requantize_fixed_s32_x8),
                                        QL_KERNEL(ql_curve_s32_x8)};
 
-static void QL_KERNEL(ql_gemm_u8s8s32_1x8c1)(const ql_gemm_args *g, size_t i, size_t j, size_t cols)
+static void one_row(const ql_gemm_args *g, size_t i, size_t j, size_t cols)
 {
     const uint8_t *row = (const uint8_t *)g->a + i * g->a_stride;
     const int8_t *b = g->b + j / NR * g->panel_stride;
@@ -26,6 +26,12 @@ static void QL_KERNEL(ql_gemm_u8s8s32_1x8c1)(const ql_gemm_args *g, size_t i, si
     for (size_t c = 0; c < NR; c++)
         sums[c] = (int32_t)sum[c];
     ql_finish_tile(&finishers, g, sums, NR, i, 1, j, cols);
+}
+
+static void QL_KERNEL(ql_gemm_u8s8s32_1x8c1)(const ql_gemm_args *g, size_t i, size_t tiles, size_t j, size_t cols)
+{
+    for (; tiles > 0; tiles--, i++)
+        one_row(g, i, j, cols);
 }
 
 static uint32_t QL_KERNEL(ql_gemm_row)(const uint8_t *a, size_t k, uint8_t flip, size_t padded, void *out)
