@@ -62,9 +62,13 @@ typedef struct tile_end {
     code_rule rule;
 } tile_end;
 
-static inline __attribute__((always_inline)) tile_way way_of(const int vectors, const ql_epilogue *e, size_t cols)
+static inline __attribute__((always_inline)) tile_way way_of(const int vectors, const ql_gemm_args *g, size_t j,
+                                                             size_t cols)
 {
+    const ql_epilogue *e = g->epilogue;
     const bool is_part = cols < (size_t)(LANES * vectors);
+    if (is_part && g->residual.codes && j + cols < LANES)
+        return WAY_BUFFER;
     if (e->store == QL_STORE_X8 && e->curve == QL_CURVE_NONE && (!is_part || vectors <= 2))
         return is_part ? WAY_PART_X8 : WAY_X8;
     if (is_part || e->store == QL_STORE_X8_FIXED)
@@ -80,7 +84,7 @@ static inline __attribute__((always_inline)) tile_end tile_end_of(const int vect
                                                                   size_t cols)
 {
     const ql_epilogue *e = g->epilogue;
-    tile_end end = {.way = way_of(vectors, e, cols)};
+    tile_end end = {.way = way_of(vectors, g, j, cols)};
     if (end.way == WAY_BUFFER || end.way == WAY_S32)
         return end;
     const bool to_floats = end.way == WAY_F32;
@@ -132,21 +136,32 @@ static inline __attribute__((always_inline)) void finish_f32(const int mr, const
     }
 }
 
-/* Copies n < 64 bytes in pieces that overlap, from a buffer that was stored as one. */
-static inline void copy_few(uint8_t *to, const uint8_t *from, size_t n)
+/* Copies n bytes of each row in two moves of `piece` bytes, which overlap: piece is at most n and at least half of it.
+ */
+static inline __attribute__((always_inline)) void
+copy_pieces(const int rows, uint8_t *to, size_t stride, const uint8_t *from, size_t width, size_t n, const size_t piece)
 {
-    for (; n > 16; n -= 16, to += 16, from += 16)
-        memcpy(to, from, 16);
-    if (n >= 8) {
-        memcpy(to, from, 8);
-        memcpy(to + n - 8, from + n - 8, 8);
-    } else if (n >= 4) {
-        memcpy(to, from, 4);
-        memcpy(to + n - 4, from + n - 4, 4);
-    } else {
-        for (size_t i = 0; i < n; i++)
-            to[i] = from[i];
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++, to += stride, from += width) {
+        memcpy(to, from, piece);
+        memcpy(to + n - piece, from + n - piece, piece);
     }
+}
+
+/* Copies 1 to 32 bytes of each row, which was stored whole. */
+static inline __attribute__((always_inline)) void copy_few(const int rows, uint8_t *to, size_t stride,
+                                                           const uint8_t *from, size_t width, size_t n)
+{
+    if (n >= 16)
+        copy_pieces(rows, to, stride, from, width, n, 16);
+    else if (n >= 8)
+        copy_pieces(rows, to, stride, from, width, n, 8);
+    else if (n >= 4)
+        copy_pieces(rows, to, stride, from, width, n, 4);
+    else if (n >= 2)
+        copy_pieces(rows, to, stride, from, width, n, 2);
+    else
+        copy_pieces(rows, to, stride, from, width, n, 1);
 }
 
 /* Sums become steps from the zero point. Quotients below int32 become its least number, so that only the upper end
@@ -191,8 +206,7 @@ static inline __attribute__((always_inline)) void finish_part_x8(const int mr, c
         const int rows = mr - i < VECTORS_OF_CODES / vectors ? mr - i : VECTORS_OF_CODES / vectors;
         store_codes(whole + (size_t)i * width, width, sum + i, rows, vectors, &end->rule);
     }
-    for (int i = 0; i < mr; i++)
-        copy_few(codes + (size_t)i * stride, whole + (size_t)i * width, cols);
+    copy_few(mr, codes, stride, whole, width, cols);
 }
 
 static inline __attribute__((always_inline)) void add_row_terms(const int mr, const int vectors, const ql_gemm_args *g,
@@ -208,6 +222,27 @@ static inline __attribute__((always_inline)) void add_row_terms(const int mr, co
 #pragma GCC unroll 12
             for (int i = 0; i < mr; i++)
                 sum[i][v] = add_s32(sum[i][v], mul_s32(set_s32(g->row_term[u][i0 + (size_t)i]), col));
+        }
+    }
+}
+
+/* Adds what there is of a residual, to all lanes or to `cols` of them: no fewer than LANES from the first column on. */
+static inline __attribute__((always_inline)) void add_residual(const int mr, const int vectors, const ql_gemm_args *g,
+                                                               tile_sums sum, size_t i0, size_t j, size_t cols)
+{
+    if (!g->residual.codes)
+        return;
+    const ql_residual own = ql_residual_from(&g->residual, i0 * g->c_stride + j, j);
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) {
+        const size_t first = (size_t)(LANES * v), left = cols - first < LANES ? cols - first : LANES;
+        if (cols <= first)
+            continue;
+        const ints factor = load_first_s32(own.factor + first, left), shift = load_first_s32(own.shift + first, left);
+#pragma GCC unroll 12
+        for (int i = 0; i < mr; i++) {
+            const uint8_t *codes = own.codes + (size_t)i * g->c_stride + first;
+            sum[i][v] = add_s32(sum[i][v], residual_terms(load_last_u8(codes, left), factor, shift));
         }
     }
 }
@@ -235,6 +270,10 @@ static inline __attribute__((always_inline)) void finish_tile(const int mr, cons
         return;
     }
     add_row_terms(mr, vectors, g, sum, i0, j);
+    if (end->way == WAY_PART_X8)
+        add_residual(mr, vectors, g, sum, i0, j, cols);
+    else
+        add_residual(mr, vectors, g, sum, i0, j, (size_t)(LANES * vectors));
     if (end->way == WAY_X8)
         finish_x8(mr, vectors, g, end, sum, i0, j, QL_CURVE_NONE);
     else if (end->way == WAY_F32)
