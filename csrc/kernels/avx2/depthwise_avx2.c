@@ -10,7 +10,7 @@
 #include "kernels/finish.h"
 #include "kernels/x86/curve_x86.h"
 
-enum { WIDTH = 32, KR = 2, B_SIZE = 2, VECTORS = 4, ROWS = 8 };
+enum { WIDTH = 32, KR = 2, B_SIZE = 2, VECTORS = 4, ROWS = 8, TAPS_OF_3_X_3 = 10 };
 
 static const ql_finishers finishers = {ql_add_outer_s32__avx2,           ql_add_residual_u8_s32__avx2,
                                        ql_scale_s32_f32__avx2,           ql_requantize_s32_x8__avx2,
@@ -54,19 +54,30 @@ static inline __attribute__((always_inline)) void add_to(__m256i *sum, __m256i p
     __asm__("vpaddd %1, %0, %0" : "+x"(*sum) : "x"(product));
 }
 
-/* segments: g->segments, or a number that is known here. */
-static inline __attribute__((always_inline)) lanes sum_of(const ql_gemm_args *g, const lanes *start, const uint8_t *a,
-                                                          const int8_t *b, const size_t segments)
+/* Adds the products of two taps. */
+static inline __attribute__((always_inline)) void add_taps(lanes *sum, const uint8_t *a, const size_t *offset,
+                                                           const int8_t *b)
 {
-    const size_t *offset = g->offset;
-    lanes sum = *start;
-#pragma GCC unroll 5
-    for (size_t t = 0; t < segments; t += KR, b += KR * WIDTH * B_SIZE) {
-        const lanes taps = interleaved(a, offset + t);
+    const lanes taps = interleaved(a, offset);
 #pragma GCC unroll 4
-        for (int v = 0; v < VECTORS; v++)
-            add_to(&sum.v[v], _mm256_madd_epi16(taps.v[v], _mm256_load_si256((const __m256i *)b + v)));
+    for (int v = 0; v < VECTORS; v++)
+        add_to(&sum->v[v], _mm256_madd_epi16(taps.v[v], _mm256_load_si256((const __m256i *)b + v)));
+}
+
+/* is_3_x_3: there are as many taps. */
+static inline __attribute__((always_inline)) lanes sum_of(const ql_gemm_args *g, const lanes *start, const uint8_t *a,
+                                                          const int8_t *b, const bool is_3_x_3)
+{
+    const size_t *offset = g->offset, *const end = offset + g->segments;
+    lanes sum = *start;
+    if (is_3_x_3) {
+#pragma GCC unroll 5
+        for (int t = 0; t < TAPS_OF_3_X_3; t += KR)
+            add_taps(&sum, a, offset + t, b + t * WIDTH * B_SIZE);
+        return sum;
     }
+    for (; offset < end; offset += KR, b += KR * WIDTH * B_SIZE)
+        add_taps(&sum, a, offset, b);
     return sum;
 }
 
@@ -103,7 +114,7 @@ static bool has_small_multipliers(const ql_epilogue *e, size_t j, size_t cols)
 static inline __attribute__((always_inline)) void multiply_to_codes(const ql_gemm_args *g,
                                                                     const ql_depthwise_size *size, size_t j,
                                                                     size_t cols, const ql_curve curve,
-                                                                    const bool is_small, const size_t segments)
+                                                                    const bool is_small, const bool is_3_x_3)
 {
     const ql_epilogue *e = g->epilogue;
     const int32_t flip = e->qmin < 0 ? 128 : 0; /* signed codes are unsigned ones with another zero point */
@@ -117,7 +128,7 @@ static inline __attribute__((always_inline)) void multiply_to_codes(const ql_gem
         const uint8_t *a = (const uint8_t *)g->a + line * size->a_line + j;
         uint8_t *to = (uint8_t *)g->c + line * size->c_line + j;
         for (size_t i = 0; i < size->rows; i++, a += g->a_stride, to += g->c_stride) {
-            lanes sum = sum_of(g, &start, a, weights, segments);
+            lanes sum = sum_of(g, &start, a, weights, is_3_x_3);
 #pragma GCC unroll 4
             for (int v = 0; v < VECTORS; v++) {
                 const __m256 m = _mm256_castsi256_ps(multiplier.v[v]), b = _mm256_castsi256_ps(below.v[v]);
@@ -147,7 +158,7 @@ static void multiply_block(const ql_gemm_args *g, const ql_depthwise_size *size,
             int32_t plain[ROWS * WIDTH];
             for (size_t r = 0; r < count; r++) {
                 const uint8_t *a = (const uint8_t *)own.a + (i + r) * g->a_stride + j;
-                const lanes sum = sum_of(g, &start, a, weights, g->segments);
+                const lanes sum = sum_of(g, &start, a, weights, false);
                 store_lanes(plain + r * WIDTH, &sum);
             }
             ql_finish_tile(&finishers, &own, plain, WIDTH, i, count, j, cols);
@@ -157,25 +168,23 @@ static void multiply_block(const ql_gemm_args *g, const ql_depthwise_size *size,
 
 static void ql_depthwise_u8s8s32_1x32c2__avx2(const ql_gemm_args *g, const ql_depthwise_size *size)
 {
-    enum { OF_3_X_3 = 10 };
     const ql_curve curve = g->epilogue->curve;
     const bool to_codes = g->epilogue->store == QL_STORE_X8;
-    const size_t segments = g->segments;
     for (size_t j = 0; j < size->cols; j += WIDTH) {
         const size_t count = size->cols - j < WIDTH ? size->cols - j : WIDTH;
         const bool is_whole = count == WIDTH;
         if (!to_codes || (curve != QL_CURVE_NONE && !is_whole) || curve == QL_CURVE_HARD_SIGMOID)
             multiply_block(g, size, j, count);
         else if (curve == QL_CURVE_PRELU)
-            multiply_to_codes(g, size, j, WIDTH, QL_CURVE_PRELU, false, segments);
+            multiply_to_codes(g, size, j, WIDTH, QL_CURVE_PRELU, false, false);
         else if (curve == QL_CURVE_HARD_SWISH)
-            multiply_to_codes(g, size, j, WIDTH, QL_CURVE_HARD_SWISH, false, segments);
-        else if (is_whole && segments == OF_3_X_3 && has_small_multipliers(g->epilogue, j, count))
-            multiply_to_codes(g, size, j, WIDTH, QL_CURVE_NONE, true, OF_3_X_3);
+            multiply_to_codes(g, size, j, WIDTH, QL_CURVE_HARD_SWISH, false, false);
+        else if (is_whole && g->segments == TAPS_OF_3_X_3 && has_small_multipliers(g->epilogue, j, count))
+            multiply_to_codes(g, size, j, WIDTH, QL_CURVE_NONE, true, true);
         else if (is_whole)
-            multiply_to_codes(g, size, j, WIDTH, QL_CURVE_NONE, false, segments);
+            multiply_to_codes(g, size, j, WIDTH, QL_CURVE_NONE, false, false);
         else
-            multiply_to_codes(g, size, j, count, QL_CURVE_NONE, false, segments);
+            multiply_to_codes(g, size, j, count, QL_CURVE_NONE, false, false);
     }
 }
 
