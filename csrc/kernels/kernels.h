@@ -121,15 +121,15 @@ typedef void ql_lookup_kernel(const uint8_t *x, size_t n, const uint8_t *table, 
 /* y[i] = function(y[i] + bias[i]), or function(y[i]) where bias is NULL; not of softmax. */
 typedef void ql_apply_kernel(const float *bias, size_t n, ql_function function, float *y);
 
-/* y[i] = e[i] * float(1 / sum(e)) with e[i] = exp(y[i] - max(y)), in place; the sum in double, by the rule of
- * ql_moments_f32. */
-typedef void ql_softmax_kernel(size_t n, float *y);
+/* y[i] = e[i] * float(1 / sum(e)) with e[i] = exp(y[i] - max(y)), in place, of each row of n; the sum in double, by the
+ * rule of ql_moments_f32. */
+typedef void ql_softmax_kernel(size_t rows, size_t n, float *y);
 
 /* y[i] = float((x[i] - mean) / sqrt(variance + epsilon)) * gamma[i] + beta[i], the first factor as a product with the
  * rounded reciprocal; mean and variance in double, the latter of the differences from the mean, both sums by the rule
- * of ql_moments_f32. y does not overlap x. */
-typedef void ql_layer_norm_kernel(const float *x, size_t n, const float *gamma, const float *beta, double epsilon,
-                                  float *y);
+ * of ql_moments_f32; of each row of n. y does not overlap x. */
+typedef void ql_layer_norm_kernel(const float *x, size_t rows, size_t n, const float *gamma, const float *beta,
+                                  double epsilon, float *y);
 
 /* gradient[i][j] *= the function's slope at z[i][j], sums[j] = sum_i gradient[i][j], i ascending, of n columns in rows
  * that are `stride` apart; z as in ql_function_gradient_f32. Not of softmax. */

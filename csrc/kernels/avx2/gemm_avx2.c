@@ -13,6 +13,8 @@
  * these networks, two levels 1.02 to 1.8, for 3.5 and 6 times the memory.
  * Why is b widened while it is loaded, not when it is packed: half the bytes, which is what binds one row, and within
  * a tenth of the other form elsewhere. Widening a panel once for many rows costs the 4 % that tiles win by it.
+ * Why does nobody fetch the next panel to L2 ahead: 48x4096x4096 takes 0.96 of the time, a transformer of 384 0.99, but
+ * the networks of convolutions 1.01 to 1.02.
  *
  * Tile 6 x 16: 12 accumulators, 2 registers of b, 1 of a. */
 #include "kernels/avx2/tile_avx2.h"
@@ -31,7 +33,6 @@ static inline __attribute__((always_inline)) void gemm(const int mr, const int v
         const char *a = rows + g->offset[t];
         for (size_t p = 0; p < g->k; p += KR, b += NR * KR) {
             __m256i columns[MAX_VECTORS];
-            prefetch_panel(g, b);
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++)
                 columns[v] = _mm256_cvtepi8_epi16(

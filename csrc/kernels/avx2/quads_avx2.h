@@ -34,7 +34,6 @@ static inline __attribute__((always_inline)) void gemm_quads(dot4_function *dot4
         for (; p + step <= g->k; p += step) {
 #pragma GCC unroll 4
             for (int s = 0; s < split; s++, b += NR * KR) {
-                prefetch_panel(g, b);
 #pragma GCC unroll 6
                 for (int i = 0; i < mr; i++) {
                     int32_t four;

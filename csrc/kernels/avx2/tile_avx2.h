@@ -63,13 +63,6 @@ static inline __attribute__((always_inline)) void store_codes(uint8_t *codes, si
 
 #include "kernels/x86/tile_x86.h"
 
-/* Brings the next panel to L2 at the pace at which this one is used: 6 % more speed where b is larger than L3, the same
- * elsewhere. */
-static inline void prefetch_panel(const ql_gemm_args *g, const int8_t *b)
-{
-    _mm_prefetch((const char *)((uintptr_t)b + g->panel_stride), _MM_HINT_T1);
-}
-
 /* Of four sums of 64 bits, modulo 2^32. */
 static inline uint32_t total(__m256i sums)
 {

@@ -136,21 +136,32 @@ static inline __attribute__((always_inline)) void finish_f32(const int mr, const
     }
 }
 
-/* Copies n < 64 bytes in pieces that overlap, from a buffer that was stored as one. */
-static inline void copy_few(uint8_t *to, const uint8_t *from, size_t n)
+/* Copies n bytes of each row in two moves of `piece` bytes, which overlap: piece is at most n and at least half of it.
+ */
+static inline __attribute__((always_inline)) void
+copy_pieces(const int rows, uint8_t *to, size_t stride, const uint8_t *from, size_t width, size_t n, const size_t piece)
 {
-    for (; n > 16; n -= 16, to += 16, from += 16)
-        memcpy(to, from, 16);
-    if (n >= 8) {
-        memcpy(to, from, 8);
-        memcpy(to + n - 8, from + n - 8, 8);
-    } else if (n >= 4) {
-        memcpy(to, from, 4);
-        memcpy(to + n - 4, from + n - 4, 4);
-    } else {
-        for (size_t i = 0; i < n; i++)
-            to[i] = from[i];
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++, to += stride, from += width) {
+        memcpy(to, from, piece);
+        memcpy(to + n - piece, from + n - piece, piece);
     }
+}
+
+/* Copies 1 to 32 bytes of each row, which was stored whole. */
+static inline __attribute__((always_inline)) void copy_few(const int rows, uint8_t *to, size_t stride,
+                                                           const uint8_t *from, size_t width, size_t n)
+{
+    if (n >= 16)
+        copy_pieces(rows, to, stride, from, width, n, 16);
+    else if (n >= 8)
+        copy_pieces(rows, to, stride, from, width, n, 8);
+    else if (n >= 4)
+        copy_pieces(rows, to, stride, from, width, n, 4);
+    else if (n >= 2)
+        copy_pieces(rows, to, stride, from, width, n, 2);
+    else
+        copy_pieces(rows, to, stride, from, width, n, 1);
 }
 
 /* Sums become steps from the zero point. Quotients below int32 become its least number, so that only the upper end
@@ -195,8 +206,7 @@ static inline __attribute__((always_inline)) void finish_part_x8(const int mr, c
         const int rows = mr - i < VECTORS_OF_CODES / vectors ? mr - i : VECTORS_OF_CODES / vectors;
         store_codes(whole + (size_t)i * width, width, sum + i, rows, vectors, &end->rule);
     }
-    for (int i = 0; i < mr; i++)
-        copy_few(codes + (size_t)i * stride, whole + (size_t)i * width, cols);
+    copy_few(mr, codes, stride, whole, width, cols);
 }
 
 static inline __attribute__((always_inline)) void add_row_terms(const int mr, const int vectors, const ql_gemm_args *g,
