@@ -27,38 +27,37 @@ def with_residuals(program: Program) -> Program:
     for i, step in enumerate(program.steps):
         if not isinstance(step, Add) or step.requant != "float":
             continue
-        for place in sorted((0, 1), key=lambda place: -writers.get(step.inputs[place], -1)):
-            x = step.inputs[place]
+        for x in sorted(step.inputs, key=lambda x: writers.get(x, -1), reverse=True):
             product = steps[writers[x]] if x in writers and readers[x] == 1 else None
-            if not isinstance(product, IntegerProduct) or not _takes(product) or buffers[x].bits != 8:
-                continue
-            joined = _joined(product, step, place, buffers)
-            if _fits(joined, buffers):
+            if (joined := _joined(product, step, x, buffers)) is not None:
                 steps[i], steps[writers[x]] = joined, None
                 buffers[step.output] = replace(buffers[step.output], layer=buffers[x].layer)
                 break
     return renumbered(buffers, [step for step in steps if step is not None], program.inputs, program.outputs)
 
 
-def _takes(product: IntegerProduct) -> bool:
-    is_plain = product.activation is None and product.curve is None and product.requant == "float"
-    return is_plain and len(product.inputs) == 1 and product.takes_residual
-
-
-def _joined(product: IntegerProduct, step: Add, place: int, buffers: Sequence[Buffer]) -> IntegerProduct:
-    """The product and the sum, of which it gives the input of this number, as one step."""
-    between = buffers[step.inputs[place]]
-    scale, zero_point = between.affine
-    return replace(
+def _joined(product: Step | None, step: Add, x: int, buffers: Sequence[Buffer]) -> IntegerProduct | None:
+    """A product and the sum that reads its result x as one step; None where that cannot be."""
+    if not isinstance(product, IntegerProduct) or not _takes(product) or buffers[x].bits != 8:
+        return None
+    place = 1 - step.inputs.index(x)
+    scale, zero_point = buffers[x].affine
+    joined = replace(
         product,
-        inputs=(*product.inputs, step.inputs[1 - place]),
+        inputs=(*product.inputs, step.inputs[place]),
         output=step.output,
         activation=step.activation,
-        residual_place=1 - place,
-        product_name=between.name,
+        residual_place=place,
+        product_name=buffers[x].name,
         product_scale=scale,
         product_zero_point=zero_point,
     )
+    return joined if _fits(joined, buffers) else None
+
+
+def _takes(product: IntegerProduct) -> bool:
+    is_plain = product.activation is None and product.curve is None and product.requant == "float"
+    return is_plain and len(product.inputs) == 1 and product.takes_residual
 
 
 def _fits(step: IntegerProduct, buffers: Sequence[Buffer]) -> bool:

@@ -14,7 +14,7 @@ from qlite.nn.plan import Plan
 from qlite.nn.plan import _described as described
 from qlite.nn.program import Buffer, Program
 from qlite.nn.residuals import with_residuals, without_residuals
-from qlite.nn.steps import Add, Conv, Gemm
+from qlite.nn.steps import Add, Conv, ConvTranspose, Gemm
 
 #: What becomes of the sums: the dtype of the result, an activation, a curve.
 ENDS = [
@@ -267,6 +267,7 @@ def test_what_it_refuses(rng):
         ({"product_name": None}, r"product_name: expected a name, a scale and a zero point"),
         ({"inputs": (0,)}, r"residual_place: expected None without a residual"),
         ({"inputs": (0, 1, 1)}, r"inputs: expected up to 2, got 3"),
+        ({"inputs": ()}, r"inputs: expected 1, got 0"),
         ({"requant": "fixed"}, r"inputs: expected a residual for 'float'"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -285,3 +286,18 @@ def test_what_it_refuses(rng):
     depthwise = replace(alone.steps[0], groups=4, weight=np.ones((3, 3, 1, 4), np.int8))
     with pytest.raises(ValueError, match=r"inputs: expected 1, got 2"):
         Program(alone.buffers, [depthwise], **given)
+
+
+def test_transposed_convolutions_have_none(rng):
+    fields = {"weight": np.ones((2, 2, 4, 4), np.int8), "weight_scale": np.ones(4, np.float32), "bias": None}
+    fields |= {"weight_zero_point": None, "activation": None, "requant": "float"}
+    fields |= {"stride": (2, 2), "padding": (0, 0, 0, 0), "output_padding": (0, 0)}
+    x, r, y = (Buffer(name, name, (n, n, 4), "uint8", 0.1, 3) for name, n in (("x", 3), ("r", 6), ("y", 6)))
+    step = ConvTranspose((0,), 1, **fields)
+    Program([x, y], [step])
+    added = {"residual_place": 0, "product_name": "product", "product_scale": 0.02, "product_zero_point": 7}
+    with pytest.raises(ValueError, match=r"inputs: expected 1, got 2"):
+        Program([x, r, y], [replace(step, inputs=(0, 1), output=2, **added)], inputs=(0, 1))
+    core = _core.Plan([described(b) for b in (x, r, y)], (0, 1), (2,))
+    with pytest.raises(ValueError, match=r"^conv_transpose: "):
+        core.add("conv_transpose", step.computed_fields() | {"inputs": (0, 1), "output": 2})

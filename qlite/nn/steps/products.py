@@ -135,8 +135,8 @@ class IntegerProduct(Curved, Summed, Product):
     requant: str
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        one_shape(inputs[:1], 1, CODES_8)
         x, *others = inputs
-        one_shape(inputs[: 1 if self.takes_residual else None], 1, CODES_8)
         if x.dtype != "uint8" and x.row_scale is not None:
             raise ValueError(f"inputs: expected uint8 with a scale for each {self.scale_per}, got {x.dtype}")
         shape = self._infer_product(x)
@@ -146,6 +146,7 @@ class IntegerProduct(Curved, Summed, Product):
         self.check_curve(shape[-1])
         self.check_residual(others, shape)
         if others:
+            expect(self.takes_residual, f"inputs: expected 1, got {len(inputs)}")
             is_plain = self.requant == "float" and x.row_scale is None
             expect(is_plain, "inputs: expected a residual for 'float' and one scale for all samples alone")
         if self.curve is not None:
