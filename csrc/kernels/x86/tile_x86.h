@@ -54,9 +54,11 @@ static inline __attribute__((always_inline)) void add_split(const int mr, const 
 
 typedef enum tile_way { WAY_BUFFER, WAY_S32, WAY_F32, WAY_X8, WAY_PART_X8, WAY_X8_PRELU, WAY_X8_HARD_SWISH } tile_way;
 
-/* How the tiles of a panel end. For floats `multiplier` is the scale and `below` the offset. */
+/* How the tiles of a panel end. For floats `multiplier` is the scale and `below` the offset. args: the original ones.
+ */
 typedef struct tile_end {
     tile_way way;
+    const ql_gemm_args *args;
     floats multiplier[MAX_VECTORS], below[MAX_VECTORS];
     floats low, high, factor;
     code_rule rule;
@@ -76,11 +78,11 @@ static inline __attribute__((always_inline)) tile_way way_of(const int vectors, 
     return vectors == 2 && e->curve == QL_CURVE_HARD_SWISH ? WAY_X8_HARD_SWISH : WAY_BUFFER;
 }
 
-static inline __attribute__((always_inline)) tile_end tile_end_of(const int vectors, const ql_gemm_args *g, size_t j,
+static inline __attribute__((always_inline)) tile_end tile_end_of(const int vectors, const ql_gemm_args *args, size_t j,
                                                                   size_t cols)
 {
-    const ql_epilogue *e = g->epilogue;
-    tile_end end = {.way = way_of(vectors, e, cols)};
+    const ql_epilogue *e = args->epilogue;
+    tile_end end = {.way = way_of(vectors, e, cols), .args = args};
     if (end.way == WAY_BUFFER || end.way == WAY_S32)
         return end;
     const bool to_floats = end.way == WAY_F32;
@@ -137,16 +139,16 @@ static inline __attribute__((always_inline)) void finish_f32(const int mr, const
 static inline __attribute__((always_inline)) void
 copy_pieces(const int rows, uint8_t *to, size_t stride, const uint8_t *from, size_t width, size_t n, const size_t piece)
 {
-#pragma GCC unroll 12
     for (int i = 0; i < rows; i++, to += stride, from += width) {
         memcpy(to, from, piece);
         memcpy(to + n - piece, from + n - piece, piece);
     }
 }
 
-/* Copies 1 to 32 bytes of each row, which was stored whole. */
-static inline __attribute__((always_inline)) void copy_few(const int rows, uint8_t *to, size_t stride,
-                                                           const uint8_t *from, size_t width, size_t n)
+/* Copies 1 to 32 bytes of each row, which was stored whole. Not inline: whole tiles would pay for it in registers, 4 %
+ * of their time at a depth of 16 (gcc 12). */
+static __attribute__((noinline)) void copy_few(int rows, uint8_t *to, size_t stride, const uint8_t *from, size_t width,
+                                               size_t n)
 {
     if (n >= 16)
         copy_pieces(rows, to, stride, from, width, n, 16);
@@ -223,7 +225,7 @@ static inline __attribute__((always_inline)) void add_row_terms(const int mr, co
 }
 
 static inline __attribute__((always_inline)) void finish_by_buffer(const int mr, const int vectors,
-                                                                   const ql_gemm_args *g, tile_sums sum, size_t i0,
+                                                                   const ql_gemm_args *args, tile_sums sum, size_t i0,
                                                                    size_t j, size_t cols)
 {
     _Alignas(ints) int32_t sums[MAX_MR * MAX_VECTORS * LANES];
@@ -233,7 +235,7 @@ static inline __attribute__((always_inline)) void finish_by_buffer(const int mr,
         for (int v = 0; v < vectors; v++)
             store_s32(sums + (i * vectors + v) * LANES, sum[i][v]);
     }
-    ql_finish_tile(&finishers, g, sums, (size_t)(vectors * LANES), i0, (size_t)mr, j, cols);
+    ql_finish_tile(&finishers, args, sums, (size_t)(vectors * LANES), i0, (size_t)mr, j, cols);
 }
 
 static inline __attribute__((always_inline)) void finish_tile(const int mr, const int vectors, const ql_gemm_args *g,
@@ -241,7 +243,7 @@ static inline __attribute__((always_inline)) void finish_tile(const int mr, cons
                                                               size_t cols)
 {
     if (end->way == WAY_BUFFER) {
-        finish_by_buffer(mr, vectors, g, sum, i0, j, cols);
+        finish_by_buffer(mr, vectors, end->args, sum, i0, j, cols);
         return;
     }
     add_row_terms(mr, vectors, g, sum, i0, j);
