@@ -136,3 +136,11 @@ def random_program(rng, kind, widths):
         return float_layers(rng, widths, steps[kind])
     dtype = "int8" if "signed" in kind else "uint8"
     return static_layers(rng, widths, dtype, "fixed" in kind, kind != "static", "narrow" in kind)
+
+
+def curve_fields(rng, name, outputs):
+    """Of a curve, on any grid between."""
+    fields = {"curve": name, "inner_name": "between", "inner_scale": 0.25, "inner_zero_point": 3}
+    if name == "prelu":
+        fields |= {"slope": codes(rng, outputs, np.int8), "slope_scale": 0.0078125, "slope_zero_point": -20}
+    return fields | ({"slope_scale": 0.125} if name == "leaky_relu" else {})

@@ -9,6 +9,7 @@
 
 typedef struct ql_finishers {
     ql_add_outer_kernel *add_outer;
+    ql_add_residual_kernel *add_residual;
     ql_scale_kernel *scale;
     ql_requantize_kernel *requantize;
     ql_requantize_fixed_kernel *requantize_fixed;
@@ -25,6 +26,10 @@ static inline void ql_finish_tile(const ql_finishers *f, const ql_gemm_args *g, 
     for (int u = 0; u < 2; u++) {
         if (g->row_term[u])
             f->add_outer(sums, stride, rows, cols, g->row_term[u] + i, g->col_term[u] + j);
+    }
+    if (g->residual.codes) {
+        const ql_residual own = ql_residual_from(&g->residual, at, j);
+        f->add_residual(sums, stride, rows, cols, &own, g->c_stride);
     }
     switch (e->store) {
     case QL_STORE_S32:

@@ -121,15 +121,15 @@ typedef void ql_lookup_kernel(const uint8_t *x, size_t n, const uint8_t *table, 
 /* y[i] = function(y[i] + bias[i]), or function(y[i]) where bias is NULL; not of softmax. */
 typedef void ql_apply_kernel(const float *bias, size_t n, ql_function function, float *y);
 
-/* y[i] = e[i] * float(1 / sum(e)) with e[i] = exp(y[i] - max(y)), in place; the sum in double, by the rule of
- * ql_moments_f32. */
-typedef void ql_softmax_kernel(size_t n, float *y);
+/* y[i] = e[i] * float(1 / sum(e)) with e[i] = exp(y[i] - max(y)), in place, of each row of n; the sum in double, by the
+ * rule of ql_moments_f32. */
+typedef void ql_softmax_kernel(size_t rows, size_t n, float *y);
 
 /* y[i] = float((x[i] - mean) / sqrt(variance + epsilon)) * gamma[i] + beta[i], the first factor as a product with the
  * rounded reciprocal; mean and variance in double, the latter of the differences from the mean, both sums by the rule
- * of ql_moments_f32. y does not overlap x. */
-typedef void ql_layer_norm_kernel(const float *x, size_t n, const float *gamma, const float *beta, double epsilon,
-                                  float *y);
+ * of ql_moments_f32; of each row of n. y does not overlap x. */
+typedef void ql_layer_norm_kernel(const float *x, size_t rows, size_t n, const float *gamma, const float *beta,
+                                  double epsilon, float *y);
 
 /* gradient[i][j] *= the function's slope at z[i][j], sums[j] = sum_i gradient[i][j], i ascending, of n columns in rows
  * that are `stride` apart; z as in ql_function_gradient_f32. Not of softmax. */
@@ -292,6 +292,23 @@ typedef void ql_curve_kernel(const int32_t *acc, size_t acc_stride, size_t rows,
 typedef void ql_scale_kernel(const int32_t *acc, size_t acc_stride, size_t rows, size_t cols, const float *row_scale,
                              const float *scale, const float *offset, float low, float high, float *y, size_t y_stride);
 
+/* Codes that are added to a product's sums: each adds (code * factor[j]) >> shift[j] to that of column j. factor is in
+ * 0..2^23, shift in 0..31. */
+typedef struct ql_residual {
+    const uint8_t *codes; /* NULL: there are none */
+    const int32_t *factor, *shift;
+} ql_residual;
+
+/* Returns the residual from a code and from a column on. */
+static inline ql_residual ql_residual_from(const ql_residual *r, size_t code, size_t column)
+{
+    return r->codes ? (ql_residual){r->codes + code, r->factor + column, r->shift + column} : *r;
+}
+
+/* Adds them to a tile, modulo 2^32; its codes are codes_stride apart from row to row. */
+typedef void ql_add_residual_kernel(int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
+                                    const ql_residual *residual, size_t codes_stride);
+
 /* acc[i][j] += row[i] * col[j], modulo 2^32. */
 typedef void ql_add_outer_kernel(int32_t *acc, size_t acc_stride, size_t rows, size_t cols, const int32_t *row,
                                  const int32_t *col);
@@ -322,8 +339,8 @@ typedef void ql_requantize_gradient_kernel(const int32_t *sums, size_t rows, siz
  * they are s16 with values 0..255, and each segment is followed by any such up to a multiple of kr. b: panels
  * of nr columns, panel_stride bytes apart, s8, each laid out [segments][ceil(k / depth) * depth / kr][nr][kr], padded
  * with zeros and aligned to 64 bytes. start and col_term: of all panels' columns, padded too. row_term[u] may be NULL:
- * no such term. The result goes to c, whose rows are c_stride elements apart, as the epilogue says; row_scale may be
- * NULL: ones. */
+ * no such term. The residual's codes lie as the results do, and what they add is part of s. The result goes to c, whose
+ * rows are c_stride elements apart, as the epilogue says; row_scale may be NULL: ones. */
 typedef struct ql_gemm_args {
     const void *a;
     size_t a_stride;
@@ -334,6 +351,7 @@ typedef struct ql_gemm_args {
     const int32_t *start;
     const int32_t *row_term[2], *col_term[2];
     const float *row_scale;
+    ql_residual residual;
     const ql_epilogue *epilogue;
     void *c;
     size_t c_stride;
@@ -413,7 +431,8 @@ typedef struct ql_gemm_kernels {
  * kr. Output p's results begin p * output_stride elements after c. b: blocks of `lanes` columns, panel_stride bytes
  * apart, s8 or s16, aligned to 64 bytes. In a block, column j = 16 * l + 4 * v + i is the i-th of four at [v][l]:
  * [segments / kr][outputs][4][lanes / 16][4][kr], the order in which unpacking within 128 bits leaves bytes. start and
- * the epilogue's arrays exist for whole blocks. There are no row terms; row_scale holds the same number for all rows.
+ * the epilogue's arrays exist for whole blocks. There are no row terms and no residual; row_scale holds the same number
+ * for all rows.
  */
 typedef struct ql_depthwise_size {
     size_t lines, rows, cols;
@@ -641,6 +660,7 @@ enum { QL_MAX_MR = 16, QL_MAX_NR = 64 };
     FUNCTION(ql_requantize_fixed_kernel, requantize_fixed_s32_x8, isa)       \
     FUNCTION(ql_curve_kernel, curve_s32_x8, isa)                             \
     FUNCTION(ql_scale_kernel, scale_s32_f32, isa)                            \
+    FUNCTION(ql_add_residual_kernel, add_residual_u8_s32, isa)               \
     FUNCTION(ql_add_outer_kernel, add_outer_s32, isa)                        \
     FUNCTION(ql_quantize_gradient_kernel, quantize_gradient_f32, isa)        \
     FUNCTION(ql_requantize_gradient_kernel, requantize_gradient_s32, isa)    \

@@ -215,7 +215,7 @@ class _Row:
         buffers = quantized.program.buffers
         product = next((step for step in steps if isinstance(step, PRODUCTS)), None)
         self._per_sample = product is not None and product.scale_per == "sample"
-        read = _read_by(steps[-1], steps) if product is None else list(product.inputs)
+        read = _read_by(steps[-1], steps) if product is None else list(product.inputs[:count])
         #: The buffers of what the layer reads; none where a step reads more or less than the layer.
         self._inputs: list[Buffer | None] = [buffers[i] for i in read] if len(read) == count else [None] * count
         last = steps[-1] if product is None else product

@@ -25,6 +25,7 @@ from qlite.nn.per_layer import own_schemes
 from qlite.nn.program import Program
 from qlite.nn.qmodel import QModel
 from qlite.nn.ranges import COMPARED, RANGES, chosen, warn_of
+from qlite.nn.residuals import with_residuals
 from qlite.nn.retarget import convert, resolve_target
 from qlite.nn.scheme import FLOAT_BITS, Scheme
 from qlite.nn.ties import values_of
@@ -231,6 +232,8 @@ def quantize_model(
         program = lower({} if grids is None else dict(grids.activations), grids is None and bias_correction is True)
     if static:
         program = convert(program, resolved)
+        if resolved.residuals and grids is None:
+            program = with_residuals(program)
         if resolved.curves and grids is None:
             program = with_curves(program)
     quantized = QModel(program, scheme=parsed.name, target=target, task=model.task, classes=model.classes)

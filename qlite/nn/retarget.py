@@ -13,6 +13,7 @@ from qlite.nn.curves import without_curves
 from qlite.nn.operators import with_operators, without_operators
 from qlite.nn.program import Buffer, Program, Step
 from qlite.nn.renumbering import renumbered
+from qlite.nn.residuals import without_residuals
 from qlite.nn.scheme import CPU_SYNONYMS, RULES_OF_CPUS, TARGETS, Scheme, Target
 from qlite.nn.steps import (
     Activate,
@@ -82,7 +83,7 @@ def convert(program: Program, target: Target) -> Program:
     are rounded and tables made anew. With a float output the last products before it give float32, and so does
     what lies behind them.
     """
-    program = without_operators(without_curves(program))
+    program = without_operators(without_residuals(without_curves(program)))
     old, steps = list(program.buffers), list(program.steps)
     results = _without_dequantizing(program, steps)
     floats: set[int] = set()

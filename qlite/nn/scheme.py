@@ -184,6 +184,7 @@ class Target:
     narrow_activations: bool = False  # activations may have fewer than 8 bits
     codebooks: bool = False  # weights are codes of the entries of a codebook
     curves: bool = False  # products apply activations with a bend or a gate before their sums become codes
+    residuals: bool = False  # products add another value to their sums before these become codes
     tables: str = "exact"  # functions of codes: rounded once, or as the runtimes "litert" or "tflm" have them
     cpu: str | None = None  # where a runtime has other rules on another one: the one that it runs on
 
@@ -199,7 +200,7 @@ RULES_OF_CPUS = {"x86-64": "float", "aarch64": "aarch64"}
 CPU_SYNONYMS = {"arm64": "aarch64", "armv8": "aarch64", "amd64": "x86-64", "x64": "x86-64"}
 
 TARGETS = {
-    "numpy": Target(integer_output=False, narrow_activations=True, codebooks=True, curves=True),
+    "numpy": Target(integer_output=False, narrow_activations=True, codebooks=True, curves=True, residuals=True),
     "onnx": Target(integer_output=True),
     "tflite": Target(integer_output=True, signed=True, symmetric_weights=True, tables="litert", cpu="x86-64"),
     "tflm": Target(integer_output=True, requant="fixed", signed=True, symmetric_weights=True, tables="tflm"),

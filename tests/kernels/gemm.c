@@ -67,6 +67,7 @@ static results product_of_segments(ql_pack_for purpose, size_t k, size_t n)
                          .start = start,
                          .row_term = {bits() % 2 ? rows : NULL, bits() % 2 ? rows : NULL},
                          .col_term = {b->zero_point, b->column_sum},
+                         .residual = bits() % 2 ? any_residual(9, m * n, n) : (ql_residual){.codes = NULL},
                          .epilogue = &epilogue,
                          .c = c,
                          .c_stride = n,

@@ -139,6 +139,16 @@ int32_t *any_sums(int slot, size_t n)
     return sums;
 }
 
+ql_residual any_residual(int slot, size_t codes, size_t n)
+{
+    int32_t *factor = array(slot + 1, n * sizeof *factor), *shift = array(slot + 2, n * sizeof *shift);
+    for (size_t j = 0; j < n; j++) {
+        factor[j] = bits() % 8 ? between(0, 1 << 23) : 1 << 23;
+        shift[j] = between(0, 31);
+    }
+    return (ql_residual){any_codes(slot, codes), factor, shift};
+}
+
 ql_epilogue any_epilogue(size_t n)
 {
     static const ql_store stores[] = {QL_STORE_S32, QL_STORE_F32, QL_STORE_X8, QL_STORE_X8_FIXED};

@@ -4,7 +4,7 @@
 #include "kernels/kernels.h"
 #include "qlite.h"
 
-enum { SLOTS = 10, SLOT_BYTES = 1 << 21, RESULT = SLOTS - 1 };
+enum { SLOTS = 13, SLOT_BYTES = 1 << 21, RESULT = SLOTS - 1 };
 
 typedef struct results {
     void *data;
@@ -54,6 +54,9 @@ float *any_values(int slot, size_t n, const float *scale, size_t group);
 uint8_t *any_codes(int slot, size_t n);
 
 int32_t *any_sums(int slot, size_t n);
+
+/* Codes that are added to n columns, in three slots. */
+ql_residual any_residual(int slot, size_t codes, size_t n);
 
 typedef struct parameters {
     float *scale;

@@ -6,7 +6,8 @@
 
 enum { NR = 32, KR = 4 };
 
-static const ql_finishers finishers = {ql_add_outer_s32__scalar, ql_scale_s32_f32__scalar, ql_requantize_s32_x8__scalar,
+static const ql_finishers finishers = {ql_add_outer_s32__scalar,           ql_add_residual_u8_s32__scalar,
+                                       ql_scale_s32_f32__scalar,           ql_requantize_s32_x8__scalar,
                                        ql_requantize_fixed_s32_x8__scalar, ql_curve_s32_x8__scalar};
 
 /* Reads and writes what was copied for it, which sanitizers have seen. */

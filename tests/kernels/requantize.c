@@ -83,6 +83,18 @@ static results scale(const ql_kernels *kernels, size_t n, size_t group)
     return floats(y, t.size, false);
 }
 
+static results add_residual(const ql_kernels *kernels, size_t n, size_t group)
+{
+    (void)group;
+    tile t = any_tile(n), codes = t;
+    codes.stride += 3;
+    codes.size = (codes.rows - 1) * codes.stride + n;
+    const ql_residual residual = any_residual(2, codes.size, n);
+    int32_t *acc = any_sums(RESULT, t.size);
+    kernels->add_residual_u8_s32(acc, t.stride, t.rows, n, &residual, codes.stride);
+    return (results){acc, t.size * sizeof *acc, false};
+}
+
 static results add_outer(const ql_kernels *kernels, size_t n, size_t group)
 {
     (void)group;
@@ -93,7 +105,11 @@ static results add_outer(const ql_kernels *kernels, size_t n, size_t group)
 }
 
 const subject requantize_subjects[] = {
-    {"requantize_s32_x8", requantize}, {"requantize_fixed_s32_x8", requantize_fixed},
-    {"curve_s32_x8", curve},           {"scale_s32_f32", scale},
-    {"add_outer_s32", add_outer},      {0},
+    {"requantize_s32_x8", requantize},
+    {"requantize_fixed_s32_x8", requantize_fixed},
+    {"curve_s32_x8", curve},
+    {"scale_s32_f32", scale},
+    {"add_outer_s32", add_outer},
+    {"add_residual_u8_s32", add_residual},
+    {0},
 };

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import reference
+from programs import curve_fields
 from samples import codes, same_bytes
 
 import qlite as ql
@@ -15,14 +16,6 @@ from qlite.nn.steps import Conv, Gemm, Prelu
 from qlite.nn.steps.curves import CURVES
 
 DTYPES = ["int8", "uint8"]
-
-
-def curve_fields(rng, name, outputs):
-    """Of a curve, on any grid between."""
-    fields = {"curve": name, "inner_name": "between", "inner_scale": 0.25, "inner_zero_point": 3}
-    if name == "prelu":
-        fields |= {"slope": codes(rng, outputs, np.int8), "slope_scale": 0.0078125, "slope_zero_point": -20}
-    return fields | ({"slope_scale": 0.125} if name == "leaky_relu" else {})
 
 
 def product_of(rng, kind, dtype, shape, outputs, name, bits=8, **options):

@@ -137,6 +137,20 @@ def test_nan_stays(name):
     assert np.isnan(activation(name, x)).all()
 
 
+@pytest.mark.parametrize(("name", "limits"), [("sigmoid", (0, 1)), ("tanh", (-1, 1)), ("gelu", (0, math.inf))])
+def test_infinities_give_limits(isa, name, limits):
+    x = np.full((2, 9), math.inf, np.float32)
+    x[0] *= -1
+    assert activation(name, x).tolist() == [[limits[0]] * 9, [limits[1]] * 9]
+
+
+def test_softmax_of_infinities(isa):
+    x = np.float32([[0, -math.inf, -math.inf, 0], [math.inf, 0, 0, 0]])
+    p = activation("softmax", x)
+    assert p[0].tolist() == [0.5, 0, 0, 0.5]
+    assert np.isnan(p[1]).any()
+
+
 def test_any_array_comes_in(rng):
     x = rng.normal(size=(6, 8))
     expected = reference.apply("tanh", x.astype(np.float32))

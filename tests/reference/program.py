@@ -150,11 +150,29 @@ def finished_sums(acc, x, step, buffers, values):
         own = values[source.row_scale].reshape(-1, *(1,) * (acc.ndim - 1))
         return scale_sums(acc, own, step.weight_scale, bias, *CLAMPS[step.activation])
     acc = acc + np.asarray(bias, np.int32)
+    if len(step.inputs) == 2:
+        acc = acc + residual_terms(x, step, buffers, values).reshape(acc.shape)
     return acc if target.dtype == "int32" else result_of_sums(acc, source.scale, step, target)
 
 
+def residual_terms(x, step, buffers, values):
+    """What a second input adds to the sums of products with buffer x, in their units: by factors of 23 bits."""
+    residual = step.inputs[1]
+    ratio = F32(buffers[residual].scale) / (F32(buffers[x].scale) * step.weight_scale)
+    factors = [residual_factor(float(r)) for r in ratio]
+    factor, shift = (np.array(part, np.int64) for part in zip(*factors, strict=True))
+    terms = (values[residual].astype(np.int64) * factor >> shift) - (buffers[residual].zero_point * factor >> shift)
+    return terms.astype(np.int32)
+
+
+def residual_factor(ratio):
+    """An integer and the power of two by which it is divided."""
+    shift = min(23 - math.frexp(ratio)[1], 31)
+    return round(ratio * 2**shift), shift
+
+
 def step_gemm(buffers, step, values):
-    (x,) = step.inputs
+    x = step.inputs[0]
     source = buffers[x]
     weight_zero_point = 0 if step.weight_zero_point is None else step.weight_zero_point
     zero_point = source.zero_point if source.row_scale is None else rows(values[source.row_zero_point])
@@ -165,7 +183,7 @@ def step_gemm(buffers, step, values):
 
 def step_conv(buffers, step, values):
     """Windows of images; a sample of lower rank is an image of height 1, or of width 1 as well."""
-    (x,) = step.inputs
+    x = step.inputs[0]
     images = images_of(values[x])
     options = {"stride": step.stride, "padding": (step.padding[:2], step.padding[2:]), "dilation": step.dilation}
     step_images(lambda *given: conv_integer(*given, groups=step.groups, **options), images, buffers, step, values)
@@ -205,7 +223,7 @@ def step_join_digits(buffers, step, values):
 
 def step_images(sums, images, buffers, step, values):
     """What a step makes of exact sums (images, weight, zero points of both) -> int32, for all images or each."""
-    (x,) = step.inputs
+    x = step.inputs[0]
     source = buffers[x]
     weight_zero_point = 0 if step.weight_zero_point is None else step.weight_zero_point
     if source.row_scale is None:

@@ -62,16 +62,16 @@ typedef struct rows {
 static void apply_rows(void *context, size_t task)
 {
     const rows *r = context;
-    const size_t end = ql_least((task + 1) * r->at_once, r->count), n = r->n;
+    const size_t begin = task * r->at_once, end = ql_least(begin + r->at_once, r->count), n = r->n;
     const ql_function inner = r->function.kind == QL_SOFTMAX ? (ql_function){QL_IDENTITY, 0} : r->function;
-    for (size_t i = task * r->at_once; i < end; i++) {
+    for (size_t i = begin; i < end; i++) {
         float *y = r->y + i * n;
         if (r->x != r->y)
             memcpy(y, r->x + i * n, n * sizeof *y);
         r->kernels->apply_f32(r->bias, n, inner, y);
-        if (r->function.kind == QL_SOFTMAX)
-            r->kernels->softmax_f32(n, y);
     }
+    if (r->function.kind == QL_SOFTMAX)
+        r->kernels->softmax_f32(end - begin, n, r->y + begin * n);
 }
 
 static void apply_flat(void *context, size_t task)

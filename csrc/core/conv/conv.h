@@ -98,6 +98,7 @@ typedef struct ql_terms {
     size_t *offset;         /* of segments or taps */
     int32_t *start;         /* of columns or lanes */
     const float *row_scale; /* a factor of the sums for QL_STORE_F32, ql_geometry_rows of them; NULL: ones */
+    ql_residual residual;   /* as large as the result; not of depthwise ones */
     ql_epilogue epilogue;
 } ql_terms;
 

@@ -31,6 +31,8 @@ static void multiply(const ql_stage *s, size_t group, size_t first, size_t last,
         for (size_t r = begin; r < end; r++) {
             args.a = ql_stage_windows(s, r) + group * w->shape[2] * b->gemm->a_size;
             args.c = ql_stage_results(s, r) + group * b->n * s->c_size;
+            args.residual =
+                ql_residual_from(&s->terms->residual, (size_t)((char *)args.c - s->y) / s->c_size, group * b->n);
             ql_gemm_tiles(&args, gemm, 0, width, j, ql_least(step, last - j));
         }
     }
@@ -89,6 +91,7 @@ static void multiply_pixels(const ql_geometry *g, const ql_terms *terms, const u
                                  .flip = g->flip,
                                  .init = terms->start + i * b->n_padded,
                                  .row_scale = terms->row_scale,
+                                 .residual = ql_residual_from(&terms->residual, i * b->n, i * b->n),
                                  .epilogue = &epilogue,
                                  .c = y + i * b->n * ql_result_bytes(epilogue.store),
                                  .c_stride = w->shape[3]};

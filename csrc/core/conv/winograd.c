@@ -225,6 +225,7 @@ static void finish(const job *s, size_t tile, size_t count, int32_t *results, si
     for (size_t r = 0; r < side && at.top + r < window->out[0]; r++) {
         const size_t pixel = (at.image * window->out[0] + at.top + r) * window->out[1] + at.left;
         args.c = s->y + pixel * out * ql_result_bytes(s->terms->epilogue.store);
+        args.residual = ql_residual_from(&s->terms->residual, pixel * out, 0);
         for (size_t i = 0; i < width; i += QL_MAX_MR)
             ql_finish_tile(s->finishers, &args, results + r * stride + i * COLUMNS, COLUMNS, i,
                            ql_least(QL_MAX_MR, width - i), j, ql_least(COLUMNS, out - j));
@@ -272,8 +273,8 @@ void ql_winograd_run(const ql_geometry *g, const ql_terms *terms, const uint8_t 
                      void *workspace)
 {
     const ql_kernels *k = g->w->kernels;
-    const ql_finishers finishers = {k->add_outer_s32, k->scale_s32_f32, k->requantize_s32_x8,
-                                    k->requantize_fixed_s32_x8, k->curve_s32_x8};
+    const ql_finishers finishers = {k->add_outer_s32,     k->add_residual_u8_s32,     k->scale_s32_f32,
+                                    k->requantize_s32_x8, k->requantize_fixed_s32_x8, k->curve_s32_x8};
     const size_t side = g->w->winograd.side, border = ql_round_up(g->channels, QL_ALIGNMENT);
     const uint64_t cost_ns = ql_conv_cost_ns(g, images);
     const size_t threads = ql_least(ql_threads_for(cost_ns), g->threads);

@@ -275,6 +275,7 @@ static void run_stretch(stretch *s)
         .row_term = {s->row_sum, s->row_zero_point},
         .col_term = {b->zero_point, b->column_sum},
         .row_scale = job->row_scale ? job->row_scale + s->first : NULL,
+        .residual = ql_residual_from(&job->residual, s->first * job->c_stride, 0),
         .epilogue = job->epilogue,
         .c = (char *)job->c + s->first * job->c_stride * c_size,
         .c_stride = job->c_stride,

@@ -13,6 +13,7 @@ typedef struct ql_gemm_job {
     const int32_t *init;           /* [n_padded], from ql_gemm_init */
     const int32_t *row_zero_point; /* [m], of a as u8; NULL: the same for all rows and part of init */
     const float *row_scale;        /* [m], a factor of the sums for QL_STORE_F32; NULL: ones */
+    ql_residual residual;          /* whose codes lie as the results do */
     const ql_epilogue *epilogue;
     void *c;
     size_t c_stride;

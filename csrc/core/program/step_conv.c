@@ -1,5 +1,6 @@
-/* The integer convolution: images of 8-bit codes by windows of 8-bit weights, exact sums, one of the results of sums.h,
- * kept to what the activation lets through. Activations with scales of their own have one for each sample.
+/* The integer convolution: images of 8-bit codes by windows of 8-bit weights, exact sums, perhaps with a residual, one
+ * of the results of sums.h, kept to what the activation lets through. Activations with scales of their own have one for
+ * each sample.
  *
  * An update packs anew: how many terms the weights are split in depends on them. */
 #include "core/conv/winograd.h"
@@ -54,7 +55,13 @@ static bool take_window(const ql_step *step, const ql_buffer *buffers, const ql_
     return ql_sums_fit_buffers(step, buffers, v) && (!ql_has_row_scale(in) || ql_scale_count(buffers, in) == 1) &&
            ql_have_same_images(in, out) &&
            ql_take_convolution(&from, &to, &v[QL_FIELD_WEIGHT].array, v + GROUPS, window, shape) &&
-           ql_are_weights(v, 4, shape);
+           ql_are_weights(v, 4, shape) && (step->input_count == 1 || shape[2] > 1 || v[GROUPS].integer == 1);
+}
+
+/* Returns the buffer of a residual, or NULL. */
+static const ql_buffer *residual_of(const ql_step *step, const ql_buffer *buffers)
+{
+    return step->input_count == 2 ? buffers + step->inputs[1] : NULL;
 }
 
 /* Packs weights for units of so many pixels. */
@@ -70,21 +77,27 @@ static ql_status pack(const ql_value *v, const ql_step_window *sides, size_t uni
 }
 
 /* Fills the terms of packed weights, each column's as often as a unit has pixels. */
-static ql_status fill_terms(const ql_buffer *in, const ql_buffer *out, const ql_value *v, size_t unit, form *f)
+static ql_status fill_terms(const ql_buffer *in, const ql_buffer *residual, const ql_buffer *out, const ql_value *v,
+                            size_t unit, form *f)
 {
     ql_epilogue epilogue;
-    const size_t n = ql_row_length(out), bytes = ql_epilogue_bytes(n);
+    ql_residual_columns with_residual = {.most = NULL};
+    const size_t n = ql_row_length(out), bytes = ql_epilogue_bytes(n), repeated_bytes = ql_repeated_bytes(unit * n);
     const int32_t *bias = ql_sums_bias(in, v);
-    f->columns = ql_alloc(1, bytes + ql_repeated_bytes(unit * n));
+    f->columns = ql_alloc(1, bytes + repeated_bytes + (residual ? ql_residual_bytes(unit * n) : 0));
     f->arrays = ql_alloc(1, ql_terms_bytes(f->filter));
     if (!f->columns || !f->arrays)
         return QL_ENOMEM;
     void *repeated = (char *)f->columns + bytes;
-    if (bias && unit > 1) {
+    if (residual) {
+        if (!ql_sums_residual(in, residual, v, n, unit, (char *)repeated + repeated_bytes, &with_residual))
+            return QL_EOVERFLOW;
+        bias = with_residual.bias;
+    } else if (bias && unit > 1) {
         ql_repeat_s32(bias, n, unit, repeated); /* then it is the epilogue's */
         bias = repeated;
     }
-    if (!ql_filter_fits(f->filter, ql_sums_reach(in), bias))
+    if (!ql_filter_fits(f->filter, ql_sums_reach(in), residual ? with_residual.most : bias))
         return QL_EOVERFLOW;
     const ql_status status = ql_sums_epilogue(in, out, v, f->columns, &epilogue);
     if (status != QL_OK)
@@ -92,11 +105,12 @@ static ql_status fill_terms(const ql_buffer *in, const ql_buffer *out, const ql_
     ql_terms_fill(&f->geometry, bias, ql_has_row_scale(in) ? 0 : ql_zero_point_u8(in), &epilogue, f->arrays, &f->terms);
     if (unit > 1)
         ql_repeat_columns(&epilogue, n, unit, unit * n, repeated, &f->terms.epilogue);
+    f->terms.residual = with_residual.residual;
     return QL_OK;
 }
 
-static ql_status fill_form(const ql_buffer *in, const ql_buffer *out, const ql_value *v, const ql_step_window *sides,
-                           form *f)
+static ql_status fill_form(const ql_buffer *in, const ql_buffer *residual, const ql_buffer *out, const ql_value *v,
+                           const ql_step_window *sides, form *f)
 {
     size_t from[2], to[2], unit = 1;
     ql_image_lengths(in, from);
@@ -118,7 +132,7 @@ static ql_status fill_form(const ql_buffer *in, const ql_buffer *out, const ql_v
         status = ql_filter_transform(f->filter, ql_data(&v[QL_FIELD_WEIGHT]), side);
         f->geometry.window_ns = ql_winograd_window_ns(&f->geometry);
     }
-    return status == QL_OK ? fill_terms(in, out, v, unit, f) : status;
+    return status == QL_OK ? fill_terms(in, residual, out, v, unit, f) : status;
 }
 
 /* Makes the form that comes next. */
@@ -130,7 +144,7 @@ static ql_status check(const ql_buffer *buffers, const ql_value *v, const ql_ste
     if (!take_window(step, buffers, v, &window))
         return QL_EINVAL;
     const ql_buffer in = ql_one_image(buffers + step->inputs[0]), out = ql_one_image(buffers + step->output);
-    const ql_status status = fill_form(&in, &out, v, &window, &s->next);
+    const ql_status status = fill_form(&in, residual_of(step, buffers), &out, v, &window, &s->next);
     if (status != QL_OK)
         free_form(&s->next);
     return status;
@@ -176,6 +190,14 @@ static ql_cost measure(const ql_step *step, const ql_buffer *buffers, size_t sam
                      .ns = ql_conv_cost_ns(g, samples)};
 }
 
+static void run_with_residual(const form *f, const uint8_t *x, size_t samples, const uint8_t *residual, void *y,
+                              void *workspace)
+{
+    ql_terms own = f->terms;
+    own.residual.codes = residual;
+    ql_conv_run(&f->geometry, &own, x, samples, y, workspace);
+}
+
 static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *block)
 {
     const form *f = &((const conv_state *)step->state)->now;
@@ -186,8 +208,10 @@ static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *b
     if (ql_has_row_scale(in))
         ql_conv_run_scaled(&f->geometry, &f->terms, x, samples, block->data[in->row_scale],
                            block->data[in->row_zero_point], y, block->workspace);
-    else
+    else if (step->input_count == 1)
         ql_conv_run(&f->geometry, &f->terms, x, samples, y, block->workspace);
+    else
+        run_with_residual(f, x, samples, block->data[step->inputs[1]], y, block->workspace);
 }
 
 const ql_op ql_op_conv = {.kind = "conv",

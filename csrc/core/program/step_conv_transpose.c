@@ -45,9 +45,9 @@ static bool take_shape(const ql_step *step, const ql_buffer *buffers, const ql_v
     const ql_buffer *in = buffers + step->inputs[0], *out = buffers + step->output;
     const ql_buffer from = ql_one_image(in), to = ql_one_image(out);
     const ql_array *weight = &v[QL_FIELD_WEIGHT].array;
-    return ql_sums_fit_buffers(step, buffers, v) && (!ql_has_row_scale(in) || ql_scale_count(buffers, in) == 1) &&
-           ql_have_same_images(in, out) && ql_take_expansion(&from, &to, weight, v + STRIDE, shape) &&
-           ql_are_weights(v, 4, weight->shape);
+    return step->input_count == 1 && ql_sums_fit_buffers(step, buffers, v) &&
+           (!ql_has_row_scale(in) || ql_scale_count(buffers, in) == 1) && ql_have_same_images(in, out) &&
+           ql_take_expansion(&from, &to, weight, v + STRIDE, shape) && ql_are_weights(v, 4, weight->shape);
 }
 
 static ql_status fill_form(const ql_buffer *in, const ql_buffer *out, const ql_value *v, const ql_expansion *shape,

@@ -75,9 +75,9 @@ typedef struct rows {
 static void normalize(void *context, size_t task)
 {
     const rows *r = context;
-    const size_t end = ql_least((task + 1) * r->at_once, r->count);
-    for (size_t i = task * r->at_once; i < end; i++)
-        r->kernels->layer_norm_f32(r->x + i * r->n, r->n, r->s->gamma, r->s->beta, r->s->epsilon, r->y + i * r->n);
+    const size_t begin = task * r->at_once, end = ql_least(begin + r->at_once, r->count);
+    r->kernels->layer_norm_f32(r->x + begin * r->n, end - begin, r->n, r->s->gamma, r->s->beta, r->s->epsilon,
+                               r->y + begin * r->n);
 }
 
 static void run(const ql_step *step, const ql_buffer *buffers, const ql_block *block)

@@ -49,7 +49,8 @@ enum {
     STAY_BYTES = 1024 * 1024  /* of what streams from an L2 of 2 MB */
 };
 
-static const ql_finishers finishers = {FINISHER(add_outer_s32), FINISHER(scale_s32_f32), FINISHER(requantize_s32_x8),
+static const ql_finishers finishers = {FINISHER(add_outer_s32),           FINISHER(add_residual_u8_s32),
+                                       FINISHER(scale_s32_f32),           FINISHER(requantize_s32_x8),
                                        FINISHER(requantize_fixed_s32_x8), FINISHER(curve_s32_x8)};
 
 INLINE size_t least(size_t a, size_t b)

@@ -12,7 +12,8 @@
 
 enum { WIDTH = 32, KR = 2, B_SIZE = 2, VECTORS = 4, ROWS = 8 };
 
-static const ql_finishers finishers = {ql_add_outer_s32__avx2, ql_scale_s32_f32__avx2, ql_requantize_s32_x8__avx2,
+static const ql_finishers finishers = {ql_add_outer_s32__avx2,           ql_add_residual_u8_s32__avx2,
+                                       ql_scale_s32_f32__avx2,           ql_requantize_s32_x8__avx2,
                                        ql_requantize_fixed_s32_x8__avx2, ql_curve_s32_x8__avx2};
 
 /* v[v] holds columns 16 * l + 4 * v + 0..3 in 128 bits each. */

@@ -105,6 +105,11 @@ static inline ints load_s16(const void *p)
     return _mm256_cvtepi16_epi32(_mm_loadu_si128(p));
 }
 
+static inline ints load_u8(const uint8_t *p)
+{
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+}
+
 /* The low byte of each lane, the first one lowest. */
 static inline __m128i low_bytes(ints v)
 {
@@ -280,6 +285,13 @@ static inline __m128i first_bytes(const uint8_t *p, size_t left)
 static inline ints load_first_u8(const uint8_t *p, size_t left)
 {
     return _mm256_cvtepu8_epi32(first_bytes(p, left));
+}
+
+/* The same where LANES bytes may be read that end with them. */
+static inline ints load_last_u8(const uint8_t *p, size_t left)
+{
+    const __m128i bytes = _mm_loadl_epi64((const __m128i *)(p + left - LANES));
+    return _mm256_cvtepu8_epi32(_mm_srl_epi64(bytes, _mm_cvtsi64_si128((int64_t)(8 * (LANES - left)))));
 }
 
 static inline ints load_first_s8(const uint8_t *p, size_t left)

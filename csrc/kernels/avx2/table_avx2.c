@@ -51,6 +51,7 @@ const ql_kernels ql_kernels_avx2 = {
     .requantize_fixed_s32_x8 = ql_requantize_fixed_s32_x8__avx2,
     .curve_s32_x8 = ql_curve_s32_x8__avx2,
     .scale_s32_f32 = ql_scale_s32_f32__avx2,
+    .add_residual_u8_s32 = ql_add_residual_u8_s32__avx2,
     .add_outer_s32 = ql_add_outer_s32__avx2,
     .quantize_gradient_f32 = ql_quantize_gradient_f32__avx2,
     .requantize_gradient_s32 = ql_requantize_gradient_s32__avx2,

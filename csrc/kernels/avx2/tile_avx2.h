@@ -10,7 +10,8 @@
 /* VECTORS of eight columns: 2 for whole panels, 1 for their first eight, 4 for two panels. */
 enum { NR = 16, MAX_MR = 6, MAX_VECTORS = 4 };
 
-static const ql_finishers finishers = {ql_add_outer_s32__avx2, ql_scale_s32_f32__avx2, ql_requantize_s32_x8__avx2,
+static const ql_finishers finishers = {ql_add_outer_s32__avx2,           ql_add_residual_u8_s32__avx2,
+                                       ql_scale_s32_f32__avx2,           ql_requantize_s32_x8__avx2,
                                        ql_requantize_fixed_s32_x8__avx2, ql_curve_s32_x8__avx2};
 
 /* Codes of a grid: four vectors of steps from the zero point become 32 bytes together. Signed codes are unsigned ones

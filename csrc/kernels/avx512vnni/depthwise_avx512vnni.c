@@ -9,9 +9,9 @@
 
 enum { WIDTH = 64, KR = 4, VECTORS = 4 };
 
-static const ql_finishers finishers = {ql_add_outer_s32__avx512vnni, ql_scale_s32_f32__avx512vnni,
-                                       ql_requantize_s32_x8__avx512vnni, ql_requantize_fixed_s32_x8__avx512vnni,
-                                       ql_curve_s32_x8__avx512vnni};
+static const ql_finishers finishers = {ql_add_outer_s32__avx512vnni,           ql_add_residual_u8_s32__avx512vnni,
+                                       ql_scale_s32_f32__avx512vnni,           ql_requantize_s32_x8__avx512vnni,
+                                       ql_requantize_fixed_s32_x8__avx512vnni, ql_curve_s32_x8__avx512vnni};
 
 typedef struct lanes {
     __m512i v[VECTORS];

@@ -11,9 +11,9 @@
 
 enum { NR = 32, KR = 4, MAX_MR = 12, MAX_SPLIT = 4, MAX_VECTORS = 2 };
 
-static const ql_finishers finishers = {ql_add_outer_s32__avx512vnni, ql_scale_s32_f32__avx512vnni,
-                                       ql_requantize_s32_x8__avx512vnni, ql_requantize_fixed_s32_x8__avx512vnni,
-                                       ql_curve_s32_x8__avx512vnni};
+static const ql_finishers finishers = {ql_add_outer_s32__avx512vnni,           ql_add_residual_u8_s32__avx512vnni,
+                                       ql_scale_s32_f32__avx512vnni,           ql_requantize_s32_x8__avx512vnni,
+                                       ql_requantize_fixed_s32_x8__avx512vnni, ql_curve_s32_x8__avx512vnni};
 
 /* b from memory: what streams through it has to be read in order to be fetched ahead, and the compiler reorders loads.
  */

@@ -96,6 +96,11 @@ static inline ints load_s16(const void *p)
     return _mm512_cvtepi16_epi32(_mm256_loadu_si256(p));
 }
 
+static inline ints load_u8(const uint8_t *p)
+{
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+}
+
 /* The low byte of each lane. */
 static inline void store_u8(uint8_t *p, ints v)
 {
@@ -255,6 +260,12 @@ static inline floats load_first_or_f32(const float *p, size_t left, floats other
 static inline ints load_first_u8(const uint8_t *p, size_t left)
 {
     return _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(first_lanes(left), p));
+}
+
+/* The same where LANES bytes may be read that end with them. */
+static inline ints load_last_u8(const uint8_t *p, size_t left)
+{
+    return load_first_u8(p, left);
 }
 
 static inline ints load_first_s8(const uint8_t *p, size_t left)

@@ -48,6 +48,7 @@ const ql_kernels ql_kernels_avx512vnni = {
     .requantize_fixed_s32_x8 = ql_requantize_fixed_s32_x8__avx512vnni,
     .curve_s32_x8 = ql_curve_s32_x8__avx512vnni,
     .scale_s32_f32 = ql_scale_s32_f32__avx512vnni,
+    .add_residual_u8_s32 = ql_add_residual_u8_s32__avx512vnni,
     .add_outer_s32 = ql_add_outer_s32__avx512vnni,
     .quantize_gradient_f32 = ql_quantize_gradient_f32__avx512vnni,
     .requantize_gradient_s32 = ql_requantize_gradient_s32__avx512vnni,

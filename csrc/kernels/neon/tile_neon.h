@@ -12,7 +12,8 @@
 
 enum { LANES = 4 };
 
-static const ql_finishers finishers = {ql_add_outer_s32__scalar, ql_scale_s32_f32__scalar, ql_requantize_s32_x8__neon,
+static const ql_finishers finishers = {ql_add_outer_s32__scalar,         ql_add_residual_u8_s32__scalar,
+                                       ql_scale_s32_f32__scalar,         ql_requantize_s32_x8__neon,
                                        ql_requantize_fixed_s32_x8__neon, ql_curve_s32_x8__scalar};
 
 /* Rows of bytes; the loop is one that compilers vectorize. */

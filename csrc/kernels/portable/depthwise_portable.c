@@ -5,9 +5,9 @@
 
 enum { LANES = 16 };
 
-static const ql_finishers finishers = {QL_KERNEL(ql_add_outer_s32), QL_KERNEL(ql_scale_s32_f32),
-                                       QL_KERNEL(ql_requantize_s32_x8), QL_KERNEL(ql_requantize_fixed_s32_x8),
-                                       QL_KERNEL(ql_curve_s32_x8)};
+static const ql_finishers finishers = {QL_KERNEL(ql_add_outer_s32),           QL_KERNEL(ql_add_residual_u8_s32),
+                                       QL_KERNEL(ql_scale_s32_f32),           QL_KERNEL(ql_requantize_s32_x8),
+                                       QL_KERNEL(ql_requantize_fixed_s32_x8), QL_KERNEL(ql_curve_s32_x8)};
 
 static inline void sum_lanes(const ql_gemm_args *g, const uint8_t *a, const int8_t *b, size_t cols,
                              int32_t *restrict sums)

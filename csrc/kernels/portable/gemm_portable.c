@@ -4,9 +4,9 @@
 
 enum { NR = 8 };
 
-static const ql_finishers finishers = {QL_KERNEL(ql_add_outer_s32), QL_KERNEL(ql_scale_s32_f32),
-                                       QL_KERNEL(ql_requantize_s32_x8), QL_KERNEL(ql_requantize_fixed_s32_x8),
-                                       QL_KERNEL(ql_curve_s32_x8)};
+static const ql_finishers finishers = {QL_KERNEL(ql_add_outer_s32),           QL_KERNEL(ql_add_residual_u8_s32),
+                                       QL_KERNEL(ql_scale_s32_f32),           QL_KERNEL(ql_requantize_s32_x8),
+                                       QL_KERNEL(ql_requantize_fixed_s32_x8), QL_KERNEL(ql_curve_s32_x8)};
 
 static void one_row(const ql_gemm_args *g, size_t i, size_t j, size_t cols)
 {

@@ -88,6 +88,19 @@ void QL_KERNEL(ql_scale_s32_f32)(const int32_t *acc, size_t acc_stride, size_t r
     }
 }
 
+void QL_KERNEL(ql_add_residual_u8_s32)(int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
+                                       const ql_residual *residual, size_t codes_stride)
+{
+    const int32_t *factor = residual->factor, *shift = residual->shift;
+    for (size_t i = 0; i < rows; i++) {
+        const uint8_t *codes = residual->codes + i * codes_stride;
+        for (size_t j = 0; j < cols; j++) {
+            const uint32_t term = (uint32_t)(codes[j] * factor[j] >> shift[j]);
+            acc[i * acc_stride + j] = (int32_t)((uint32_t)acc[i * acc_stride + j] + term);
+        }
+    }
+}
+
 void QL_KERNEL(ql_add_outer_s32)(int32_t *acc, size_t acc_stride, size_t rows, size_t cols, const int32_t *row,
                                  const int32_t *col)
 {

@@ -50,6 +50,7 @@ const ql_kernels ql_kernels_scalar = {
     .requantize_fixed_s32_x8 = ql_requantize_fixed_s32_x8__scalar,
     .curve_s32_x8 = ql_curve_s32_x8__scalar,
     .scale_s32_f32 = ql_scale_s32_f32__scalar,
+    .add_residual_u8_s32 = ql_add_residual_u8_s32__scalar,
     .add_outer_s32 = ql_add_outer_s32__scalar,
     .quantize_gradient_f32 = ql_quantize_gradient_f32__scalar,
     .requantize_gradient_s32 = ql_requantize_gradient_s32__scalar,

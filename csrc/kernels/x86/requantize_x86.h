@@ -119,6 +119,22 @@ void QL_KERNEL(ql_scale_s32_f32)(const int32_t *acc, size_t acc_stride, size_t r
     }
 }
 
+void QL_KERNEL(ql_add_residual_u8_s32)(int32_t *acc, size_t acc_stride, size_t rows, size_t cols,
+                                       const ql_residual *residual, size_t codes_stride)
+{
+    const uint8_t *codes = residual->codes;
+    for (size_t j = 0; j < cols; j += LANES) {
+        const size_t left = cols - j;
+        const ints factor = load_first_s32(residual->factor + j, left);
+        const ints shift = load_first_s32(residual->shift + j, left);
+        for (size_t i = 0; i < rows; i++) {
+            const ints own = load_first_u8(codes + i * codes_stride + j, left);
+            int32_t *p = acc + i * acc_stride + j;
+            store_first_s32(p, left, add_s32(load_first_s32(p, left), residual_terms(own, factor, shift)));
+        }
+    }
+}
+
 void QL_KERNEL(ql_add_outer_s32)(int32_t *acc, size_t acc_stride, size_t rows, size_t cols, const int32_t *row,
                                  const int32_t *col)
 {

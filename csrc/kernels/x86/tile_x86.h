@@ -64,9 +64,13 @@ typedef struct tile_end {
     code_rule rule;
 } tile_end;
 
-static inline __attribute__((always_inline)) tile_way way_of(const int vectors, const ql_epilogue *e, size_t cols)
+static inline __attribute__((always_inline)) tile_way way_of(const int vectors, const ql_gemm_args *g, size_t j,
+                                                             size_t cols)
 {
+    const ql_epilogue *e = g->epilogue;
     const bool is_part = cols < (size_t)(LANES * vectors);
+    if (is_part && g->residual.codes && j + cols < LANES)
+        return WAY_BUFFER;
     if (e->store == QL_STORE_X8 && e->curve == QL_CURVE_NONE && (!is_part || vectors <= 2))
         return is_part ? WAY_PART_X8 : WAY_X8;
     if (is_part || e->store == QL_STORE_X8_FIXED)
@@ -82,7 +86,7 @@ static inline __attribute__((always_inline)) tile_end tile_end_of(const int vect
                                                                   size_t cols)
 {
     const ql_epilogue *e = args->epilogue;
-    tile_end end = {.way = way_of(vectors, e, cols), .args = args};
+    tile_end end = {.way = way_of(vectors, args, j, cols), .args = args};
     if (end.way == WAY_BUFFER || end.way == WAY_S32)
         return end;
     const bool to_floats = end.way == WAY_F32;
@@ -224,6 +228,27 @@ static inline __attribute__((always_inline)) void add_row_terms(const int mr, co
     }
 }
 
+/* Adds what there is of a residual, to all lanes or to `cols` of them: no fewer than LANES from the first column on. */
+static inline __attribute__((always_inline)) void add_residual(const int mr, const int vectors, const ql_gemm_args *g,
+                                                               tile_sums sum, size_t i0, size_t j, size_t cols)
+{
+    if (!g->residual.codes)
+        return;
+    const ql_residual own = ql_residual_from(&g->residual, i0 * g->c_stride + j, j);
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) {
+        const size_t first = (size_t)(LANES * v), left = cols - first < LANES ? cols - first : LANES;
+        if (cols <= first)
+            continue;
+        const ints factor = load_first_s32(own.factor + first, left), shift = load_first_s32(own.shift + first, left);
+#pragma GCC unroll 12
+        for (int i = 0; i < mr; i++) {
+            const uint8_t *codes = own.codes + (size_t)i * g->c_stride + first;
+            sum[i][v] = add_s32(sum[i][v], residual_terms(load_last_u8(codes, left), factor, shift));
+        }
+    }
+}
+
 static inline __attribute__((always_inline)) void finish_by_buffer(const int mr, const int vectors,
                                                                    const ql_gemm_args *args, tile_sums sum, size_t i0,
                                                                    size_t j, size_t cols)
@@ -247,6 +272,10 @@ static inline __attribute__((always_inline)) void finish_tile(const int mr, cons
         return;
     }
     add_row_terms(mr, vectors, g, sum, i0, j);
+    if (end->way == WAY_PART_X8)
+        add_residual(mr, vectors, g, sum, i0, j, cols);
+    else
+        add_residual(mr, vectors, g, sum, i0, j, (size_t)(LANES * vectors));
     if (end->way == WAY_X8)
         finish_x8(mr, vectors, g, end, sum, i0, j, QL_CURVE_NONE);
     else if (end->way == WAY_F32)

@@ -76,5 +76,10 @@ class Conv(Convolution, IntegerProduct):
     kind: ClassVar[str] = "conv"
     scale_per: ClassVar[str] = "sample"
 
+    @property
+    def takes_residual(self) -> bool:
+        """Whether it is no depthwise one."""
+        return self.groups == 1 or self.weight.shape[2:3] != (1,)
+
     def _infer_product(self, x: Buffer) -> tuple[int, ...]:
         return of_images(super()._infer_product, x)

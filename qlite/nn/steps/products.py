@@ -10,6 +10,7 @@ from qlite.grids.codebooks import INTEGER_ENTRIES
 from qlite.nn.program import CODE_RANGES, CODES_8, LARGEST_SCALE, SMALLEST_SCALE, Buffer, Step
 from qlite.nn.steps.checks import expect, finite_vector, in_range, of_shape, one_of, one_shape, scales
 from qlite.nn.steps.curves import Curved
+from qlite.nn.steps.residuals import Summed
 
 INT32_MAX = 2**31 - 1
 #: No weight of 8 bits is farther from its zero point.
@@ -20,6 +21,11 @@ MULTIPLIER_LIMIT = 2.0**30
 FLOAT_MULTIPLIER_LIMIT = MULTIPLIER_LIMIT * (1 - 2.0**-21)
 #: Scales of sums that go through a gate are below this.
 GATED_LIMIT = 2.0**90
+#: The fields that only other targets need, or that become others.
+KEPT_FOR_OTHERS = (
+    *("slope_scale", "slope_zero_point", "inner_name", "inner_scale", "inner_zero_point"),
+    *("residual_place", "product_name", "product_scale", "product_zero_point"),
+)
 #: Weights that are looked at together: bounds the memory of a check.
 WEIGHTS_AT_ONCE = 1 << 18
 
@@ -116,20 +122,21 @@ class Product(Step):
 
 
 @dataclass(frozen=True, eq=False)
-class IntegerProduct(Curved, Product):
+class IntegerProduct(Curved, Summed, Product):
     """Codes by 8-bit weights, exact sums, then codes again or float32; or the sums, which a `Requantize` may follow.
 
     `bias` is int32 at the scale ``input scale * weight_scale``, or float32 where the codes' scale is found at run time.
     `activation` clamps, or `curve` is applied, see `Curved`: of codes by "float" alone. `requant` is the rule by which
-    sums, and the ends of the clamp, become codes: see `requantize` and `linear`.
+    sums, and the ends of the clamp, become codes: see `requantize` and `linear`. A second input is a residual, see
+    `Summed`: for results by "float" alone, codes or float32.
     """
 
     codebook_dtype = np.int8
     requant: str
 
     def infer(self, *inputs: Buffer) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        one_shape(inputs, 1, CODES_8)
-        (x,) = inputs
+        x, *others = inputs
+        one_shape(inputs[: 1 if self.takes_residual else None], 1, CODES_8)
         if x.dtype != "uint8" and x.row_scale is not None:
             raise ValueError(f"inputs: expected uint8 with a scale for each {self.scale_per}, got {x.dtype}")
         shape = self._infer_product(x)
@@ -137,15 +144,26 @@ class IntegerProduct(Curved, Product):
             finite_vector("bias", self.bias, np.int32 if x.row_scale is None else np.float32, shape[-1])
         one_of("requant", self.requant, ("float", "fixed"))
         self.check_curve(shape[-1])
+        self.check_residual(others, shape)
+        if others:
+            is_plain = self.requant == "float" and x.row_scale is None
+            expect(is_plain, "inputs: expected a residual for 'float' and one scale for all samples alone")
         if self.curve is not None:
             is_plain = self.activation is None and self.requant == "float" and x.row_scale is None
             expect(is_plain, "curve: expected None but for 'float', one scale for all samples and no activation")
             return shape, CODES_8
+        if others:
+            return shape, (*CODES_8, "float32")
         return shape, (*CODES_8, "float32", "int32") if x.row_scale is None else ("float32",)
 
+    @property
+    def takes_residual(self) -> bool:
+        """Whether such a step may have a residual."""
+        return True
+
     def check(self, inputs: Sequence[Buffer], output: Buffer) -> None:
-        (x,) = inputs
-        self._check_sums(x)
+        x, *others = inputs
+        self._check_sums(x, *others)
         if output.dtype == "int32":
             one_of("activation", self.activation, (None,))
         elif x.scale is not None:
@@ -161,23 +179,25 @@ class IntegerProduct(Curved, Product):
     def computed_fields(self) -> dict[str, Any]:
         """The curve with its slopes as float32: that of "leaky_relu" has one for all outputs."""
         fields = super().computed_fields()
-        for name in ("slope_scale", "slope_zero_point", "inner_name", "inner_scale", "inner_zero_point"):
+        for name in KEPT_FOR_OTHERS:
             del fields[name]
         curve = "prelu" if self.curve == "leaky_relu" else self.curve
         return fields | {"curve": curve, "slope": self.slopes(len(self.weight_scale))}
 
-    def _check_sums(self, x: Buffer) -> None:
-        """Refuse sums, with the bias, that some input could lead out of int32: whatever codes its memory may hold."""
+    def _check_sums(self, x: Buffer, residual: Buffer | None = None) -> None:
+        """Refuse sums, with bias and residual, that an input could lead out of int32: whatever its memory may hold."""
         zero_point = x.zero_point
         reach = 255
         if zero_point is not None:
             lowest, highest = CODE_RANGES[x.dtype]
             reach = max(zero_point - lowest, highest - zero_point)
         bias = self.bias if self.bias is not None and self.bias.dtype == np.int32 else np.zeros(1, np.int32)
-        greatest_bias = max(int(bias.max()), -int(bias.min()))
-        if reach * FARTHEST_WEIGHT * self.depth + greatest_bias <= INT32_MAX:
+        beside = np.abs(bias.astype(np.int64))
+        if residual is not None:
+            beside = beside + self.residual_reach(x, residual, self.weight_scale)
+        if reach * FARTHEST_WEIGHT * self.depth + int(beside.max()) <= INT32_MAX:
             return
-        most = reach * self._column_sums() + np.abs(bias.astype(np.int64))
+        most = reach * self._column_sums() + beside
         if (most > INT32_MAX).any():
             raise OverflowError(
                 f"expected sums that int32 holds for all inputs, got up to {most.max()} for output {most.argmax()}, at "

@@ -60,6 +60,11 @@ class ConvTranspose(TransposedConvolution, IntegerProduct):
     kind: ClassVar[str] = "conv_transpose"
     scale_per: ClassVar[str] = "sample"
 
+    @property
+    def takes_residual(self) -> bool:
+        """It may not."""
+        return False
+
     def _infer_product(self, x: Buffer) -> tuple[int, ...]:
         return of_images(super()._infer_product, x)
 
