@@ -16,20 +16,20 @@ static const ql_finishers finishers = {ql_add_outer_s32__avx2,           ql_add_
 
 /* Codes of a grid: four vectors of steps from the zero point become 32 bytes together. Signed codes are unsigned ones
  * with another zero point until the last step. */
-enum { VECTORS_OF_CODES = 4 };
+enum { VECTORS_OF_CODES = 4, CLAMPS_CODES = true };
 
 typedef struct code_rule {
-    __m256i zero_point, low, flip;
+    __m256i zero_point, low, high, flip;
 } code_rule;
 
 static inline code_rule code_rule_of(const ql_epilogue *e)
 {
     const int32_t flip = e->qmin < 0 ? 128 : 0;
     return (code_rule){_mm256_set1_epi16((int16_t)(e->zero_point + flip)), _mm256_set1_epi8((char)(e->qmin + flip)),
-                       _mm256_set1_epi8((char)flip)};
+                       _mm256_set1_epi8((char)(e->qmax + flip)), _mm256_set1_epi8((char)flip)};
 }
 
-/* Stores the codes of steps, which are at most qmax - zero_point: of up to VECTORS_OF_CODES vectors in all. */
+/* Stores the codes of steps: of up to VECTORS_OF_CODES vectors in all. */
 static inline __attribute__((always_inline)) void store_codes(uint8_t *codes, size_t stride,
                                                               __m256i steps[][MAX_VECTORS], const int rows,
                                                               const int vectors, const code_rule *r)
@@ -42,7 +42,7 @@ static inline __attribute__((always_inline)) void store_codes(uint8_t *codes, si
             _mm256_packs_epi32(steps[first / vectors][first % vectors], steps[second / vectors][second % vectors]),
             r->zero_point);
     }
-    const __m256i bytes = _mm256_max_epu8(_mm256_packus_epi16(words[0], words[1]), r->low);
+    const __m256i bytes = min_u8(max_u8(_mm256_packus_epi16(words[0], words[1]), r->low), r->high);
     const __m256i ordered = in_order(_mm256_xor_si256(bytes, r->flip));
     const __m128i half[] = {_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1)};
     if (vectors == 4) {

@@ -23,7 +23,7 @@ static inline __attribute__((always_inline)) __m512i dot4_from(__m512i sum, __m5
     return sum;
 }
 
-enum { VECTORS_OF_CODES = MAX_VECTORS };
+enum { VECTORS_OF_CODES = MAX_VECTORS, CLAMPS_CODES = false };
 
 /* Codes of a grid. */
 typedef struct code_rule {
