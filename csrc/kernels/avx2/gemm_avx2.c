@@ -85,7 +85,7 @@ static uint32_t row(const uint8_t *a, size_t k, uint8_t flip, size_t padded, voi
     static void NAME(MR, NR)(const ql_gemm_args *args, size_t i, size_t tiles, size_t j, size_t cols) \
     {                                                                                                 \
         const ql_gemm_args g = *args;                                                                 \
-        const tile_end end = tile_end_of(VECTORS, &g, j, cols);                                       \
+        const tile_end end = tile_end_of(VECTORS, args, j, cols);                                     \
         for (; tiles > 0; tiles--, i += MR)                                                           \
             gemm(MR, VECTORS, &g, &end, i, j, cols);                                                  \
     }

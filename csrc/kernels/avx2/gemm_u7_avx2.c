@@ -18,7 +18,7 @@ static inline __attribute__((always_inline)) __m256i dot4(__m256i sum, __m256i a
     static void NAME(MR, NR)(const ql_gemm_args *args, size_t i, size_t tiles, size_t j, size_t cols) \
     {                                                                                                 \
         const ql_gemm_args g = *args;                                                                 \
-        const tile_end end = tile_end_of(VECTORS, &g, j, cols);                                       \
+        const tile_end end = tile_end_of(VECTORS, args, j, cols);                                     \
         for (; tiles > 0; tiles--, i += MR)                                                           \
             gemm_quads(dot4, MR, VECTORS, 1, &g, &end, i, j, cols);                                   \
     }

@@ -26,7 +26,7 @@ static inline __attribute__((always_inline)) int split_of(const int mr, const in
     static void NAME(MR, NR)(const ql_gemm_args *args, size_t i, size_t tiles, size_t j, size_t cols) \
     {                                                                                                 \
         const ql_gemm_args g = *args;                                                                 \
-        const tile_end end = tile_end_of(VECTORS, &g, j, cols);                                       \
+        const tile_end end = tile_end_of(VECTORS, args, j, cols);                                     \
         for (; tiles > 0; tiles--, i += MR)                                                           \
             gemm_quads(dot4, MR, VECTORS, split_of(MR, VECTORS), &g, &end, i, j, cols);               \
     }

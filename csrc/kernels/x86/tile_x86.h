@@ -3,7 +3,7 @@
  * Whole registers are finished where they are, which hides it behind the next tile's loads. Columns that do not fill
  * them, rule B, five times the instructions, and rare curves go by way of a buffer. What is the same for all tiles of a
  * panel is found once, and as many rows as fill a register with codes become codes together: a tile of 6 x 16 with a
- * depth of 16 takes 108 cycles instead of 126 with codes, 99 instead of 132 with floats, of which 62 are products
+ * depth of 16 takes 104 cycles instead of 126 with codes, 99 instead of 132 with floats, of which 62 are products
  * (AVX2, Zen 3).
  *
  * Kernels work on a copy of their arguments: codes are bytes, whose stores may change what a pointer leads to, for all
@@ -53,31 +53,45 @@ static inline __attribute__((always_inline)) void add_split(const int mr, const 
     }
 }
 
-typedef enum tile_way { WAY_BUFFER, WAY_S32, WAY_F32, WAY_X8, WAY_PART_X8, WAY_X8_PRELU, WAY_X8_HARD_SWISH } tile_way;
+typedef enum tile_way {
+    WAY_BUFFER,
+    WAY_S32,
+    WAY_F32,
+    WAY_X8,
+    WAY_PART_X8,
+    WAY_X8_PRELU,
+    WAY_X8_HARD_SWISH,
+    WAY_X8_RESIDUAL,
+    WAY_X8_PRELU_RESIDUAL
+} tile_way;
 
-/* How the tiles of a panel end. For floats `multiplier` is the scale and `below` the offset. */
+/* How the tiles of a panel end. For floats `multiplier` is the scale and `below` the offset. args: the original ones.
+ */
 typedef struct tile_end {
     tile_way way;
+    const ql_gemm_args *args;
     floats multiplier[MAX_VECTORS], below[MAX_VECTORS];
     floats low, high, factor;
     code_rule rule;
 } tile_end;
 
+/* Residuals have ways of their own: elsewhere they would take registers from tiles without one, at a depth of 16 5 % of
+ * the time of half panels and 8 % of that of hard swish. */
 static inline __attribute__((always_inline)) tile_way way_of(const int vectors, const ql_gemm_args *g, size_t j,
                                                              size_t cols)
 {
     const ql_epilogue *e = g->epilogue;
-    const bool is_part = cols < (size_t)(LANES * vectors);
-    if (is_part && g->residual.codes && j + cols < LANES)
+    const bool is_part = cols < (size_t)(LANES * vectors), has_residual = g->residual.codes != NULL;
+    if (is_part && has_residual && j + cols < LANES)
         return WAY_BUFFER;
     if (e->store == QL_STORE_X8 && e->curve == QL_CURVE_NONE && (!is_part || vectors <= 2))
-        return is_part ? WAY_PART_X8 : WAY_X8;
-    if (is_part || e->store == QL_STORE_X8_FIXED)
+        return is_part ? WAY_PART_X8 : has_residual ? WAY_X8_RESIDUAL : WAY_X8;
+    if (vectors == 2 && !is_part && e->store == QL_STORE_X8 && e->curve == QL_CURVE_PRELU)
+        return has_residual ? WAY_X8_PRELU_RESIDUAL : WAY_X8_PRELU;
+    if (is_part || has_residual || e->store == QL_STORE_X8_FIXED)
         return WAY_BUFFER;
     if (e->store != QL_STORE_X8)
         return e->store == QL_STORE_F32 ? WAY_F32 : WAY_S32;
-    if (vectors == 2 && e->curve == QL_CURVE_PRELU)
-        return WAY_X8_PRELU;
     return vectors == 2 && e->curve == QL_CURVE_HARD_SWISH ? WAY_X8_HARD_SWISH : WAY_BUFFER;
 }
 
@@ -87,16 +101,16 @@ static inline bool are_small(floats multiplier)
     return !any_lane(less_f32(set_f32(0.5f), max_f32(multiplier, -multiplier)));
 }
 
-static inline __attribute__((always_inline)) tile_end tile_end_of(const int vectors, const ql_gemm_args *g, size_t j,
+static inline __attribute__((always_inline)) tile_end tile_end_of(const int vectors, const ql_gemm_args *args, size_t j,
                                                                   size_t cols)
 {
-    const ql_epilogue *e = g->epilogue;
-    tile_end end = {.way = way_of(vectors, g, j, cols)};
+    const ql_epilogue *e = args->epilogue;
+    tile_end end = {.way = way_of(vectors, args, j, cols), .args = args};
     if (end.way == WAY_BUFFER || end.way == WAY_S32)
         return end;
     const bool to_floats = end.way == WAY_F32;
     const float *multiplier = to_floats ? e->scale : e->multiplier;
-    const float *below = to_floats ? e->offset : end.way == WAY_X8_PRELU ? e->below : multiplier;
+    const float *below = to_floats ? e->offset : e->curve == QL_CURVE_PRELU ? e->below : multiplier;
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; v++) {
         if (cols <= (size_t)(LANES * v))
@@ -151,16 +165,16 @@ static inline __attribute__((always_inline)) void finish_f32(const int mr, const
 static inline __attribute__((always_inline)) void
 copy_pieces(const int rows, uint8_t *to, size_t stride, const uint8_t *from, size_t width, size_t n, const size_t piece)
 {
-#pragma GCC unroll 12
     for (int i = 0; i < rows; i++, to += stride, from += width) {
         memcpy(to, from, piece);
         memcpy(to + n - piece, from + n - piece, piece);
     }
 }
 
-/* Copies 1 to 32 bytes of each row, which was stored whole. */
-static inline __attribute__((always_inline)) void copy_few(const int rows, uint8_t *to, size_t stride,
-                                                           const uint8_t *from, size_t width, size_t n)
+/* Copies 1 to 32 bytes of each row, which was stored whole. Not inline: whole tiles would pay for it in registers, 4 %
+ * of their time at a depth of 16 (gcc 12). */
+static __attribute__((noinline)) void copy_few(int rows, uint8_t *to, size_t stride, const uint8_t *from, size_t width,
+                                               size_t n)
 {
     if (n >= 16)
         copy_pieces(rows, to, stride, from, width, n, 16);
@@ -260,7 +274,7 @@ static inline __attribute__((always_inline)) void add_residual(const int mr, con
 }
 
 static inline __attribute__((always_inline)) void finish_by_buffer(const int mr, const int vectors,
-                                                                   const ql_gemm_args *g, tile_sums sum, size_t i0,
+                                                                   const ql_gemm_args *args, tile_sums sum, size_t i0,
                                                                    size_t j, size_t cols)
 {
     _Alignas(ints) int32_t sums[MAX_MR * MAX_VECTORS * LANES];
@@ -270,7 +284,7 @@ static inline __attribute__((always_inline)) void finish_by_buffer(const int mr,
         for (int v = 0; v < vectors; v++)
             store_s32(sums + (i * vectors + v) * LANES, sum[i][v]);
     }
-    ql_finish_tile(&finishers, g, sums, (size_t)(vectors * LANES), i0, (size_t)mr, j, cols);
+    ql_finish_tile(&finishers, args, sums, (size_t)(vectors * LANES), i0, (size_t)mr, j, cols);
 }
 
 static inline __attribute__((always_inline)) void finish_tile(const int mr, const int vectors, const ql_gemm_args *g,
@@ -278,26 +292,30 @@ static inline __attribute__((always_inline)) void finish_tile(const int mr, cons
                                                               size_t cols)
 {
     if (end->way == WAY_BUFFER) {
-        finish_by_buffer(mr, vectors, g, sum, i0, j, cols);
+        finish_by_buffer(mr, vectors, end->args, sum, i0, j, cols);
         return;
     }
     add_row_terms(mr, vectors, g, sum, i0, j);
-    if (end->way == WAY_PART_X8)
-        add_residual(mr, vectors, g, sum, i0, j, cols);
-    else
-        add_residual(mr, vectors, g, sum, i0, j, (size_t)(LANES * vectors));
-    if (end->way == WAY_X8)
+    if (end->way == WAY_X8) {
         finish_x8(mr, vectors, g, end, sum, i0, j, QL_CURVE_NONE);
-    else if (end->way == WAY_F32)
+    } else if (end->way == WAY_F32) {
         finish_f32(mr, vectors, g, end, sum, i0, j);
-    else if (end->way == WAY_S32)
+    } else if (end->way == WAY_S32) {
         finish_s32(mr, vectors, g, sum, i0, j);
-    else if (vectors <= 2 && end->way == WAY_PART_X8)
+    } else if (vectors <= 2 && end->way == WAY_PART_X8) {
+        add_residual(mr, vectors, g, sum, i0, j, cols);
         finish_part_x8(mr, vectors, g, end, sum, i0, j, cols);
-    else if (vectors == 2 && end->way == WAY_X8_PRELU)
+    } else if (end->way == WAY_X8_RESIDUAL) {
+        add_residual(mr, vectors, g, sum, i0, j, (size_t)(LANES * vectors));
+        finish_x8(mr, vectors, g, end, sum, i0, j, QL_CURVE_NONE);
+    } else if (vectors == 2 && end->way == WAY_X8_PRELU_RESIDUAL) {
+        add_residual(mr, vectors, g, sum, i0, j, (size_t)(LANES * vectors));
         finish_x8(mr, vectors, g, end, sum, i0, j, QL_CURVE_PRELU);
-    else if (vectors == 2)
+    } else if (vectors == 2 && end->way == WAY_X8_PRELU) {
+        finish_x8(mr, vectors, g, end, sum, i0, j, QL_CURVE_PRELU);
+    } else if (vectors == 2) {
         finish_x8(mr, vectors, g, end, sum, i0, j, QL_CURVE_HARD_SWISH);
+    }
 }
 
 #endif
