@@ -248,6 +248,22 @@ def test_sums_that_int32_may_not_hold_stay_apart(rng):
     assert metrics.sqnr_db(model(samples), qm(samples)) > 30
 
 
+def test_great_sums_of_one_output_and_a_great_residual_of_another_stay_apart(rng):
+    """What stands in one program is what the core takes: it does not tell such outputs apart."""
+    weight = np.full((4000, 4), 127, np.int8)
+    weight[:, 3] = 0
+    fields = {"weight": weight, "weight_zero_point": None, "bias": None, "activation": None, "requant": "float"}
+    names = ("x", "r", "product", "y")
+    x, r, product, y = (Buffer(name, name, (4000 if name == "x" else 4,), "uint8", 1.0, 0) for name in names)
+    for ratio, adds in ((7_900_000, 0), (8_350_000, 1)):
+        scale = np.float32([1, 1, 1, 1 / ratio])
+        steps = [Gemm((0,), 2, **fields, weight_scale=scale), Add((1, 2), 3, None, "float")]
+        program = with_residuals(Program([x, r, product, y], steps, inputs=(0, 1)))
+        assert sum(isinstance(step, Add) for step in program.steps) == adds
+        given = codes(rng, (3, 4000), np.uint8), codes(rng, (3, 4), np.uint8)
+        same_bytes(Plan(program).run(*given), reference.evaluate(program, *given)[program.outputs[0]])
+
+
 def test_apart_and_together_again(rng):
     program = ql.quantize_model(network(rng), "w8a8", data(rng), target="numpy").retarget("numpy").program
     together = with_residuals(program)

@@ -198,7 +198,9 @@ class IntegerProduct(Curved, Summed, Product):
             beside = beside + self.residual_reach(x, residual, self.weight_scale)
         if reach * FARTHEST_WEIGHT * self.depth + int(beside.max()) <= INT32_MAX:
             return
-        most = reach * self._column_sums() + beside
+        sums = reach * self._column_sums()
+        # The core takes the greatest sum and the greatest residual, whatever outputs they are of.
+        most = (sums if residual is None else sums.max()) + beside
         if (most > INT32_MAX).any():
             raise OverflowError(
                 f"expected sums that int32 holds for all inputs, got up to {most.max()} for output {most.argmax()}, at "
