@@ -6,10 +6,12 @@
  * of 23 bits, at most 31. At the scale input_scale * weight_scale[j] they become codes on the grid of a buffer, by rule
  * A ("float") or B ("fixed"), or float32; or they stay.
  *
- *   8-bit output   bias int32; a curve (ql_curve in qlite.h), or rule A with f = float32(float32(s_a * s_w) / s_out),
- * or rule B int32 output   bias int32; the sums themselves, without an activation float output   bias int32: y =
- * float32(acc + bias) * float32(s_a * s_w) float output of activations with scales of their own, s_own bias float32: y
- * = (float32(acc) * s_own) * s_w + bias */
+ *   8-bit output   bias int32; a curve (ql_curve in qlite.h), or rule B, or rule A with
+ *                  f = float32(float32(s_a * s_w) / s_out)
+ *   int32 output   bias int32; the sums themselves, without an activation
+ *   float output   bias int32; y = float32(acc + bias) * float32(s_a * s_w)
+ *   float output of activations with scales of their own, s_own
+ *                  bias float32; y = (float32(acc) * s_own) * s_w + bias */
 #ifndef QL_SUMS_H
 #define QL_SUMS_H
 
