@@ -78,7 +78,7 @@ class Conv(Convolution, IntegerProduct):
 
     @property
     def takes_residual(self) -> bool:
-        """Whether it is no depthwise one."""
+        """Whether such a step may have a residual: depthwise ones may not."""
         return self.groups == 1 or self.weight.shape[2:3] != (1,)
 
     def _infer_product(self, x: Buffer) -> tuple[int, ...]:

@@ -62,7 +62,7 @@ class ConvTranspose(TransposedConvolution, IntegerProduct):
 
     @property
     def takes_residual(self) -> bool:
-        """It may not."""
+        """Whether such a step may have a residual: none may."""
         return False
 
     def _infer_product(self, x: Buffer) -> tuple[int, ...]:
