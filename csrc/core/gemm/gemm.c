@@ -216,8 +216,9 @@ void ql_gemm_tiles(const ql_gemm_args *args, const ql_gemm_kernels *gemm, size_t
     else if (cols <= gemm->nr / 2 && gemm->half_ukernel)
         ukernels = gemm->half_ukernel;
     const size_t tiles = (end - begin) / mr, rest = (end - begin) % mr;
-    ukernels[mr](args, begin, tiles, j, cols);
-    if (rest)
+    if (tiles > 0)
+        ukernels[mr](args, begin, tiles, j, cols);
+    if (rest > 0)
         ukernels[rest](args, end - rest, 1, j, cols);
 }
 
