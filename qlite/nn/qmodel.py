@@ -307,10 +307,10 @@ class QModel(Predictor):
     ) -> "QModel":
         """Return the same model under another target's conventions; the weights stay as they are, no data is needed.
 
-        Activations that products apply for "numpy" become steps of their own, which they stay.
+        Activations and residuals that products take in for "numpy" become steps of their own, which they stay: only
+        `quantize_model` joins them.
 
         From or to "tensorrt", whose zero points must be 0, scales change; it does not give the asymmetric ranges back.
-        Products that apply an activation to their sums, which `quantize_model` gives for "numpy" alone, come apart.
 
         Parameters
         ----------
