@@ -422,24 +422,23 @@ typedef struct ql_gemm_kernels {
     ql_gemm_ukernel *const *wide_ukernel; /* [wide_mr + 1]: ... nr + 1 to 2 * nr columns are faster at once */
 } ql_gemm_kernels;
 
-/* A product lane by lane (depthwise convolution), in the fields of ql_gemm_args, where a segment is one tap:
- *
- *     s[p][i][j] = start[j] + sum_{t < segments} a_t[i][j] * b_t[p][j]   (modulo 2^32)
- *
- * for p < outputs, i < rows, j < cols, and that for several lines, whose a and c begin so many bytes further on each
- * time. a_t as above, u8, with whole blocks of lanes to read; segments is a multiple of
- * kr. Output p's results begin p * output_stride elements after c. b: blocks of `lanes` columns, panel_stride bytes
- * apart, s8 or s16, aligned to 64 bytes. In a block, column j = 16 * l + 4 * v + i is the i-th of four at [v][l]:
- * [segments / kr][outputs][4][lanes / 16][4][kr], the order in which unpacking within 128 bits leaves bytes. start and
- * the epilogue's arrays exist for whole blocks. There are no row terms and no residual; row_scale holds the same number
- * for all rows.
- */
+/* Lines lie one below the other; each has the same rows and columns, for one output or for two. */
 typedef struct ql_depthwise_size {
     size_t lines, rows, cols;
     size_t a_line, c_line; /* in bytes, from line to line */
     size_t outputs, output_stride;
 } ql_depthwise_size;
 
+/* A product lane by lane (depthwise convolution), in the fields of ql_gemm_args, where a segment is one tap:
+ *
+ *     s[p][i][j] = start[j] + sum_{t < segments} a_t[i][j] * b_t[p][j]   (modulo 2^32)
+ *
+ * for p < outputs, i < rows, j < cols, in each line. a_t as above, u8, with whole blocks of lanes to read; segments is
+ * a multiple of kr. Output p's results begin p * output_stride elements after c. b: blocks of `lanes` columns,
+ * panel_stride bytes apart, s8 or s16, aligned to 64 bytes. In a block, column j = 16 * l + 4 * v + i is the i-th of
+ * four at [v][l]: [segments / kr][outputs][4][lanes / 16][4][kr], the order in which unpacking within 128 bits leaves
+ * bytes. start and the epilogue's arrays exist for whole blocks. There are no row terms and no residual; row_scale
+ * holds the same number for all rows. */
 typedef void ql_depthwise_kernel(const ql_gemm_args *g, const ql_depthwise_size *size);
 
 /* Goes on to the next line. */
